@@ -1,0 +1,119 @@
+# Postwire. Needs make and Python 3.11 or newer; every target sets up .venv by itself.
+#
+#   ARGS=...    is passed on:            make test ARGS="-k mock"
+#   PYTHON=...  chooses the interpreter: make test PYTHON=/path/to/python3.12
+
+PYTHON ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo serve test test-long check generate bench mutate lock clean
+
+help: ## Show this list
+	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
+	awk -v on="$${on:-}" -v off="$${off:-}" -F ':.*## ' \
+	    '/^[a-z-]+:.*## / { printf "  %smake %-10s%s %s\n", on, $$1, off, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUNTIME) ## Show what Postwire does: a server, mock providers, a failover
+	@$(BIN)/postwire demo $(ARGS)
+
+serve: $(RUNTIME) ## Run the server
+	@$(BIN)/postwire serve $(ARGS)
+
+test: $(DEV) ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(DEV) ## Run the tests, and those that take long
+	@$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+
+check: $(DEV) ## Check format, lint, types, imports and the contract
+	@failed=0; \
+	step() { \
+	    name=$$1; shift; \
+	    if output=$$("$$@" 2>&1); then echo "$$name: ok"; \
+	    else failed=1; printf '%s: FAILED\n%s\n' "$$name" "$$output"; fi; \
+	}; \
+	step format $(BIN)/ruff format --check .; \
+	step lint $(BIN)/ruff check .; \
+	step types $(BIN)/mypy; \
+	step imports $(BIN)/lint-imports --no-logo; \
+	step contract $(BIN)/python tools/generate.py --check; \
+	exit $$failed
+
+generate: $(DEV) ## Renew the stubs from protos/; refuses a breaking change
+	@$(BIN)/python tools/generate.py $(ARGS)
+
+bench: $(DEV) ## Measure against a bare gRPC server on this machine
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+# mutmut knows no directory but src/: this one calls server/ that.
+mutate: $(DEV) ## Change the core in small ways and see which the tests miss
+	@mkdir -p build/mutation
+	@ln -sfn ../../server build/mutation/src
+	@ln -sfn ../../tests build/mutation/tests
+	@ln -sfn ../../pyproject.toml build/mutation/pyproject.toml
+	@cd build/mutation && ../../$(BIN)/mutmut run $(ARGS) && ../../$(BIN)/mutmut results
+
+lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest versions)
+	@$(LOCK) --extra server --group build --output-file requirements/runtime.txt $(ARGS)
+	@$(LOCK) --extra server --group dev --constraints requirements/runtime.txt \
+	    --output-file requirements/dev.txt $(ARGS)
+
+clean: ## Remove .venv, caches and build output
+	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find server clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-annotate --custom-compile-command "make lock"
+
+# --- The environment ---------------------------------------------------------------------------------------
+# Two stamps, each written last: an install that did not finish is done again. `.made-for` says for which
+# place and Python .venv was made; if that has changed (the checkout was moved or copied, Python was replaced,
+# or PYTHON asks for another one), or if an install was broken off, .venv is made anew.
+# --no-compile: modules are compiled when first imported, which saves a quarter of the install.
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+made_for = { pwd -P; "$(or $(PYTHON),$(BIN)/python)" -c \
+    'import sys; print(sys.base_prefix, sys.version_info[:2])' 2>/dev/null; }
+is_intact = [ "$$($(made_for))" = "$$(cat $(VENV)/.made-for 2>/dev/null)" ]
+
+intact := $(shell $(is_intact) && echo yes)
+ifeq ($(intact),)
+.PHONY: $(RUNTIME) $(DEV)
+endif
+
+candidates = $(or $(if $(PYTHON),"$(PYTHON)"),python3 python3.14 python3.13 python3.12 python3.11 python)
+usable = $(shell for python in $(candidates); do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
+    done)
+found = $(shell for python in $(candidates); do \
+    "$$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; \
+    done | sort -u | paste -sd, - | sed 's/,/, /g')
+too_old = postwire needs Python 3.11 or newer; found $(or $(found),none); set PYTHON=/path/to/python3.11
+
+$(RUNTIME): requirements/runtime.txt pyproject.toml
+	$(call install,runtime)
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml
+	$(call install,dev)
+	@touch $(RUNTIME) $@
+
+define install
+$(if $(intact)$(usable),,$(error $(too_old)))
+@echo "Setting up .venv (once) …" >&2
+@$(is_intact) || "$(usable)" -m venv --clear $(VENV)
+@rm -f $(VENV)/.made-for
+@$(PIP) install --no-compile --requirement requirements/$(1).txt
+@$(PIP) install --no-compile --no-deps --no-build-isolation --editable .
+@$(made_for) > $(VENV)/.made-for
+endef
