@@ -1,0 +1,396 @@
+"""The configuration: TOML, then the environment, which wins; read and checked once, and frozen from then on.
+
+Whatever is wrong is a `ConfigError` of one line that names the key. Times are float seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from postwire.core.message import Channel
+from postwire.settings import ConfigError, EnvTree, bind, keys, refuse_unknown, rows
+from postwire.units import (
+    HIDDEN,
+    Choice,
+    Count,
+    Duration,
+    ListOf,
+    Number,
+    PositiveDuration,
+    PositiveRatio,
+    Refused,
+    Seed,
+    SizeUnit,
+    Unit,
+    dotted,
+    format_duration,
+    toml_string,
+    whole,
+)
+
+DEFAULT_FILE: Final = "postwire.toml"
+SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
+
+_PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:50051`, `localhost:0` or `[::1]:50051`, no brackets. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:/@]+)):([0-9]{1,5})", address)
+    if not found or int(found[3]) > 65535 or not _is_host(found[1], found[2]):
+        raise ValueError("not an address of the form host:port")
+    return found[1] or found[2], int(found[3])
+
+
+def _is_host(in_brackets: str | None, name: str) -> bool:
+    try:
+        if in_brackets:
+            return bool(ipaddress.IPv6Address(in_brackets))
+        if re.fullmatch(r"[0-9.]+", name):
+            return bool(ipaddress.IPv4Address(name))
+    except ValueError:
+        return False
+    return bool(_HOST_NAME.fullmatch(name))
+
+
+_LISTEN = "an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock"
+_METRICS_LISTEN = 'an address such as 127.0.0.1:9464, or "" for none'
+_ENDPOINT = "an address such as http://127.0.0.1:4317, without a user or a query"
+_KIND = 'a kind of provider such as "mock"'
+_CHANNELS = 'a list of channels such as ["sms", "mms"]'
+_CHANNEL = Choice("one of sms, mms, email", {channel.value: channel for channel in Channel})
+_ROUTE = ListOf('a list of providers such as ["a", "b"]', Unit("a provider's name"))
+
+
+class _Listen(Unit):
+    def word(self, text: str) -> str:
+        if not re.fullmatch(r"unix:/[^\0]+", text):
+            host_port(text)
+        return text
+
+
+class _ListenOrOff(Unit):
+    def word(self, text: str) -> str:
+        if text:
+            host_port(text)
+        return text
+
+
+class _Endpoint(Unit):
+    def word(self, text: str) -> str:
+        # People put tokens into addresses, so none is ever shown, and a place for a token is refused.
+        found = re.fullmatch(r"(https?://)?([^/?#@]+)(/[^?#@]*)?", text)
+        try:
+            if not found or (found[3] and not found[1]):
+                raise ValueError
+            has_port = not found[1] or re.search(r":[0-9]+$", found[2])
+            host_port(found[2] if has_port else f"{found[2]}:4317")
+        except ValueError:
+            raise Refused(HIDDEN, f"is not {self.wants}") from None
+        return text
+
+
+def _order(low: str, value: float, high: str, limit: float) -> ValueError:
+    longer = f"{low}: {format_duration(value)} is longer than {high} ({format_duration(limit)})"
+    return ValueError(f"{longer}, must be at most that")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """`[server]`: the gRPC server and what it lets in."""
+
+    listen: Annotated[str, _Listen(_LISTEN)] = "127.0.0.1:50051"
+    max_in_flight: Count = 1000  # messages
+    max_message_bytes: Annotated[int, SizeUnit(most=2**31 - 1)] = 32 << 20  # gRPC counts them in 32 bits
+    max_wait: PositiveDuration = 30.0
+    grace: Duration = 10.0
+    reflection: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """`[store]`: the outbox's file, and how much it holds."""
+
+    path: Path = Path("postwire.db")
+    sync: Literal["full", "normal"] = "full"
+    max_unsettled: Count = 1_000_000
+    retention: PositiveDuration = 7 * 86400.0
+
+    def check(self) -> None:
+        if str(self.path) == ":memory:" or str(self.path).startswith("file:"):
+            raise ValueError("path: is no place that outlives the process, write the path of a file")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireAfter:
+    """`[delivery.expire_after]`: how long a message is tried when its caller does not say."""
+
+    sms: PositiveDuration = 4 * 3600.0
+    mms: PositiveDuration = 4 * 3600.0
+    email: PositiveDuration = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryConfig:
+    """`[delivery]`: attempts and the time between them. `seed` is for backoff, weights and jitter."""
+
+    max_attempts: Count = 5
+    attempt_timeout: PositiveDuration = 10.0
+    backoff_base: PositiveDuration = 1.0
+    backoff_max: PositiveDuration = 300.0
+    expire_after: ExpireAfter = field(default_factory=ExpireAfter)
+    seed: Seed | None = None
+
+    def check(self) -> None:
+        if self.backoff_base > self.backoff_max:
+            raise _order("backoff_base", self.backoff_base, "backoff_max", self.backoff_max)
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """`[telemetry]`: metrics, traces and logs. `metrics_listen` may be "": no metrics over HTTP."""
+
+    metrics_listen: Annotated[str, _ListenOrOff(_METRICS_LISTEN)] = "127.0.0.1:9464"
+    otlp_endpoint: Annotated[str, _Endpoint(_ENDPOINT)] | None = None
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """`[providers.NAME.breaker]`: when the provider is left alone, and for how long."""
+
+    window_calls: Annotated[int, whole(1, 100_000)] = 20  # one is held in memory for each
+    window_time: PositiveDuration = 60.0
+    failure_ratio: PositiveRatio = 0.5
+    minimum_calls: Count = 10
+    slow_call_ratio: PositiveRatio | None = None
+    slow_call_duration: PositiveDuration | None = None
+    open_for: PositiveDuration = 5.0
+    open_for_max: PositiveDuration = 300.0
+    probe_calls: Count = 1
+    close_after: Count = 1
+
+    def check(self) -> None:
+        if self.minimum_calls > self.window_calls:
+            raise ValueError(
+                f"minimum_calls: {self.minimum_calls} is more than window_calls ({self.window_calls}), "
+                "must be at most that"
+            )
+        if self.open_for > self.open_for_max:
+            raise _order("open_for", self.open_for, "open_for_max", self.open_for_max)
+        if (self.slow_call_ratio is None) != (self.slow_call_duration is None):
+            given, absent = "slow_call_ratio", "slow_call_duration"
+            if self.slow_call_ratio is None:
+                given, absent = absent, given
+            raise ValueError(f"{given}: does nothing by itself, set {absent} too")
+
+
+@dataclass(frozen=True, slots=True)
+class _ProviderTable:
+    """What every `[providers.NAME]` may say; the kind's own keys stand beside these."""
+
+    kind: Annotated[str, Unit(_KIND)]
+    channels: Annotated[tuple[Channel, ...], ListOf(_CHANNELS, _CHANNEL, least=1)]
+    max_concurrent: Count = 64
+    rate: Annotated[float, Number("a rate from 0.001 to 1000000 messages a second", 0.001, 1e6)] | None = None
+    burst: Count | None = None
+    attempt_timeout: PositiveDuration | None = None
+    breaker: BreakerConfig = field(default_factory=BreakerConfig)
+
+    def check(self) -> None:
+        if self.burst is not None and self.rate is None:
+            raise ValueError("burst: does nothing by itself, set rate too")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One provider. `rate` is in messages a second; `options` are its kind's own, of the class in `kinds`."""
+
+    name: str
+    kind: str
+    channels: tuple[Channel, ...]
+    max_concurrent: int
+    rate: float | None
+    burst: int | None
+    attempt_timeout: float
+    breaker: BreakerConfig
+    options: object
+
+
+@dataclass(frozen=True, slots=True)
+class _RouteTable:
+    sms: Annotated[tuple[str, ...], _ROUTE] | None = None
+    mms: Annotated[tuple[str, ...], _ROUTE] | None = None
+    email: Annotated[tuple[str, ...], _ROUTE] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. `providers` is in order of declaration; `routes` has every channel.
+
+    `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read.
+    """
+
+    server: ServerConfig
+    store: StoreConfig
+    delivery: DeliveryConfig
+    telemetry: TelemetryConfig
+    providers: Mapping[str, ProviderConfig]
+    routes: Mapping[Channel, tuple[str, ...]]
+    explicit: frozenset[str]
+    file: Path | None
+
+
+def load(
+    *, path: Path | None, environ: Mapping[str, str], kinds: Mapping[str, type[Any]], cwd: Path | None = None
+) -> Config:
+    """The configuration of a file (`path`, or postwire.toml in `cwd` if there is one) and of the environment.
+
+    `kinds` has the settings class of each kind of provider. Raises ConfigError.
+    """
+    file, table = _read(path, cwd or Path())
+    env = EnvTree.read(environ)
+    refuse_unknown(SECTIONS, table, (), env)
+    seen: set[str] = set()
+
+    def section(cls: type[Any], name: str) -> Any:
+        return bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen)
+
+    server = section(ServerConfig, "server")
+    store = section(StoreConfig, "store")
+    delivery = section(DeliveryConfig, "delivery")
+    telemetry = section(TelemetryConfig, "telemetry")
+    providers = _providers(table.get("providers", {}), env.at("providers"), kinds, delivery, seen)
+    routes = _routes(section(_RouteTable, "routes"), providers, env.at("routes"))
+    return Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
+
+
+def effective(config: Config) -> list[tuple[str, str]]:
+    """Every key with its value as TOML writes it; "(none)" where there is no value, "(set)" for a secret."""
+    found: list[tuple[str, str]] = []
+    for name in ("server", "store", "delivery", "telemetry"):
+        found += rows(getattr(config, name), (name,))
+    for provider in config.providers.values():
+        found += rows(provider, ("providers", provider.name), _ProviderTable)
+        found += rows(provider.options, ("providers", provider.name))
+    found += [(f"routes.{channel.value}", _ROUTE.show(names)) for channel, names in config.routes.items()]
+    return found
+
+
+def _read(path: Path | None, cwd: Path) -> tuple[Path | None, dict[str, Any]]:
+    file = cwd / (path or DEFAULT_FILE)
+    try:
+        # Some editors put a byte order mark in front; TOML knows none, so it is taken off.
+        return file, tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        if path is None:
+            return None, {}
+        raise ConfigError(str(file), "does not exist, give the path of a TOML file") from None
+    except IsADirectoryError:
+        raise ConfigError(str(file), "is a directory, give the path of a TOML file") from None
+    except OSError as wrong:
+        raise ConfigError(str(file), f"cannot be read ({wrong.strerror}), make it readable") from None
+    except UnicodeDecodeError as wrong:
+        raise ConfigError(str(file), f"is not UTF-8 at byte {wrong.start}, save it as UTF-8") from None
+    except (ValueError, RecursionError) as wrong:
+        raise ConfigError(str(file), f"is not valid TOML: {wrong}") from None
+
+
+_BUILT_IN: Final[Mapping[str, Any]] = {
+    "sms-mms": {"kind": "mock", "channels": ["sms", "mms"]},
+    "email": {"kind": "mock", "channels": ["email"]},
+}
+
+
+def _providers(
+    table: object, env: EnvTree, kinds: Mapping[str, type[Any]], delivery: DeliveryConfig, seen: set[str]
+) -> Mapping[str, ProviderConfig]:
+    if not isinstance(table, Mapping):
+        raise ConfigError("providers", "is not a table, declare a provider as [providers.NAME]")
+    for name, declaration in table.items():
+        if not isinstance(declaration, Mapping):
+            problem = "is not a table, declare a provider as [providers.NAME]"
+            raise ConfigError(dotted(("providers", name)), problem)
+        if not _PROVIDER_NAME.fullmatch(name):
+            good = "must be lower-case letters and digits with single dashes between, such as sms-eu"
+            raise ConfigError(dotted(("providers", name)), f"is not a provider's name, {good}")
+    declared = table or _BUILT_IN
+    # A name has no `_` and no two dashes in a row: no two names share a variable, and none holds the `__`.
+    spelled = [name.replace("-", "_") for name in declared]
+    for part, node in env.below.items():
+        if part not in spelled:
+            problem = f"there is no such provider, the environment can only set keys of {', '.join(declared)}"
+            raise ConfigError(next(node.set_variables()), problem)
+    found = {name: _provider(name, declared[name], env.at(name), kinds, delivery, seen) for name in declared}
+    if not table:
+        ours = ((name, key) for name in declared for key in ("kind", "channels"))
+        seen -= {f"providers.{name}.{key}" for name, key in ours if env.at(name).at(key).text is None}
+    return MappingProxyType(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    kind: Annotated[str, Unit(_KIND)]
+
+
+def _provider(
+    name: str,
+    table: object,
+    env: EnvTree,
+    kinds: Mapping[str, type[Any]],
+    delivery: DeliveryConfig,
+    seen: set[str],
+) -> ProviderConfig:
+    path = ("providers", name)
+    kind = bind(_Kind, table, path, env, beside=None).kind  # it decides which other keys there are
+    if kind not in kinds:
+        variable = env.at("kind").variable if env.at("kind").text is not None else None
+        problem = f"{toml_string(kind)} is not a kind of provider, must be one of {', '.join(kinds)}"
+        raise ConfigError(dotted((*path, "kind")), problem, variable=variable)
+    cls = kinds[kind]
+    if shared := set(keys(cls)) & set(keys(_ProviderTable)):
+        raise TypeError(f"the kind {kind} has keys that every provider has: {sorted(shared)}")
+    common = bind(_ProviderTable, table, path, env, beside=keys(cls), seen=seen)
+    return ProviderConfig(
+        name=name,
+        kind=kind,
+        channels=common.channels,
+        max_concurrent=common.max_concurrent,
+        rate=common.rate,
+        burst=common.burst,
+        attempt_timeout=common.attempt_timeout or delivery.attempt_timeout,
+        breaker=common.breaker,
+        options=bind(cls, table, path, env, beside=keys(_ProviderTable), seen=seen),
+    )
+
+
+def _routes(
+    table: _RouteTable, providers: Mapping[str, ProviderConfig], env: EnvTree
+) -> Mapping[Channel, tuple[str, ...]]:
+    routes: dict[Channel, tuple[str, ...]] = {}
+    for channel in Channel:
+        able = tuple(name for name, provider in providers.items() if channel in provider.channels)
+        route: tuple[str, ...] | None = getattr(table, channel.value)
+        for name in route or ():
+            if name in able:
+                continue
+            what = f"{toml_string(name)} does not carry {channel.value}"
+            if name not in providers:
+                what = f"there is no provider {toml_string(name)}"
+            node = env.at(channel.value)
+            raise ConfigError(
+                f"routes.{channel.value}",
+                f"{what}, those that carry it: {', '.join(able) or 'none'}",
+                variable=node.variable if node.text is not None else None,
+            )
+        routes[channel] = able if route is None else route
+    return MappingProxyType(routes)

@@ -1,0 +1,152 @@
+"""Every way in which a call can be refused: one class a reason, known to callers by the reason's name.
+
+The tree, with what each adds:
+
+    Refusal                        reason
+    ├── InvalidMessage             violations      a field is missing or malformed
+    ├── MessageTooLarge            violations
+    ├── InvalidProvider            violations      the pinned provider
+    ├── InvalidRouting             channel         no provider carries it: our own fault
+    ├── RequestIdReused
+    ├── MessageNotFound
+    ├── ProviderNotFound
+    ├── ProviderNotMock
+    └── TryAgain                   retry_delay
+        ├── Overloaded
+        ├── StoreUnavailable       the one that may have accepted something
+        └── ShuttingDown
+
+What a refusal is on the wire (status code, details) is decided in one table, at the edge. Texts name fields, keys and
+limits, never a caller's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from postwire.core.message import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One bad field: its path from the request down, such as `message.email.to[0]`, and what would be right."""
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A call that is refused. `str()` of it is the text for the caller."""
+
+    reason: ClassVar[str]
+
+    def __init__(self, text: str, violations: Iterable[FieldViolation] = ()) -> None:
+        super().__init__(text)
+        self.violations = tuple(violations)
+
+
+class InvalidMessage(Refusal):
+    """A field is missing, malformed, or has an unknown enum value."""
+
+    reason = "INVALID_MESSAGE"
+
+
+class MessageTooLarge(Refusal):
+    """Well formed, but larger than allowed."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
+class InvalidProvider(Refusal):
+    """The pinned provider does not exist or does not carry the channel."""
+
+    reason = "INVALID_PROVIDER"
+
+    def __init__(self, description: str) -> None:
+        field = "options.provider_name"
+        super().__init__(f"{field}: {description}", (FieldViolation(field, description),))
+
+
+class InvalidRouting(Refusal):
+    """No provider carries the channel: the server's configuration is at fault, not the call."""
+
+    reason = "INVALID_ROUTING"
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(f"no provider carries the channel {channel.value}: see routes.{channel.value} of the server")
+        self.channel = channel
+
+
+class RequestIdReused(Refusal):
+    """The request id belongs to a message with another payload."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "request_id: already used for a message with another payload; send the same payload or another id"
+        )
+
+
+class MessageNotFound(Refusal):
+    """There is no message with this id."""
+
+    reason = "MESSAGE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("message_id: there is no such message")
+
+
+class ProviderNotFound(Refusal):
+    """There is no provider with this name."""
+
+    reason = "PROVIDER_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("name: there is no such provider; ListProviders names them all")
+
+
+class ProviderNotMock(Refusal):
+    """The provider is of another kind than `mock`."""
+
+    reason = "PROVIDER_NOT_MOCK"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"name: this provider is of kind {kind}, and only a mock can be changed")
+
+
+class TryAgain(Refusal):
+    """Refused for now. `retry_delay` is in seconds."""
+
+    def __init__(self, text: str, retry_delay: float) -> None:
+        super().__init__(text)
+        self.retry_delay = retry_delay
+
+
+class Overloaded(TryAgain):
+    """Too much is in flight."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, retry_delay: float = 1.0) -> None:
+        super().__init__("too much is in flight: slow down and try again", retry_delay)
+
+
+class StoreUnavailable(TryAgain):
+    """The store cannot commit: whether the message was accepted is unknown."""
+
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self, retry_delay: float = 1.0) -> None:
+        super().__init__("the store cannot commit: repeat the call with the same request_id", retry_delay)
+
+
+class ShuttingDown(TryAgain):
+    """The server takes nothing new."""
+
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self, retry_delay: float = 1.0) -> None:
+        super().__init__("the server is shutting down: try again, at another server if there is one", retry_delay)

@@ -1,0 +1,239 @@
+"""What callers ask to be sent, and the record of what became of it.
+
+Every value here is frozen. Those that hold somebody's data (a recipient, a body, a subject) never show it in their
+`repr`, so that no log line, traceback or assertion can leak it by accident.
+
+Times are whole microseconds: since the Unix epoch for points in time, plain for durations. One integer is exact in
+SQLite, in the contract's `Timestamp`, and in comparisons.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from postwire.core.outcome import Outcome
+
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+"""The mapping of what has no labels, or no headers."""
+
+
+def _empty() -> Mapping[str, str]:
+    return EMPTY
+
+
+DEFAULT_TENANT: Final = "default"
+"""Whom a message belongs to, until callers have identities."""
+
+
+class Channel(enum.Enum):
+    """What kind of message it is."""
+
+    SMS = "sms"
+    MMS = "mms"
+    EMAIL = "email"
+
+
+class MessageState(enum.Enum):
+    """Where a message stands. Every state but `QUEUED` and `SENDING` is settled."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+UNSETTLED: Final = frozenset({MessageState.QUEUED, MessageState.SENDING})
+
+
+class Priority(enum.Enum):
+    """Which message goes first where several wait for the same providers."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class DeliveryGuarantee(enum.Enum):
+    """What follows when it is not known whether an attempt sent the message."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+class WaitFor(enum.Enum):
+    """When `Dispatch` answers."""
+
+    OUTCOME = "outcome"
+    ACCEPTANCE = "acceptance"
+
+
+class _Private:
+    """Shows its type and nothing else."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sms(_Private):
+    """A text message to one phone; `to` is in E.164 form, an empty `sender` is the provider's own."""
+
+    to: str
+    body: str
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Media(_Private):
+    """One piece of media: at an address, or as bytes. Exactly one of `url` and `data` is not empty."""
+
+    url: str = ""
+    data: bytes = b""
+    content_type: str = ""
+    file_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Mms(_Private):
+    """A message with media to one phone."""
+
+    to: str
+    body: str = ""
+    sender: str = ""
+    media: tuple[Media, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Attachment(_Private):
+    """One file attached to an email."""
+
+    file_name: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Email(_Private):
+    """An email. Its recipients, by position, are `to`, then `cc`, then `bcc`."""
+
+    to: tuple[str, ...]
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    sender: str = ""
+    reply_to: str = ""
+    headers: Mapping[str, str] = field(default_factory=_empty)
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Every address, in the order by which recipients are numbered."""
+        return self.to + self.cc + self.bcc
+
+
+Content = Sms | Mms | Email
+
+_CHANNEL_OF: Final[Mapping[type, Channel]] = {Sms: Channel.SMS, Mms: Channel.MMS, Email: Channel.EMAIL}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OutboundMessage(_Private):
+    """What a caller asks to be sent."""
+
+    content: Content
+    labels: Mapping[str, str] = field(default_factory=_empty)
+
+    @property
+    def channel(self) -> Channel:
+        """The channel, which the kind of content decides."""
+        return _CHANNEL_OF[type(self.content)]
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchOptions:
+    """How to send it. None stands for what the caller left out; times are microseconds since the epoch."""
+
+    send_time: int | None = None
+    expire_time: int | None = None
+    priority: Priority = Priority.NORMAL
+    delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
+    provider_name: str | None = None
+    max_attempts: int | None = None
+
+
+NO_OPTIONS: Final = DispatchOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchCommand:
+    """A call of `Dispatch` that is well formed. `size` is the call's, in bytes; an empty `request_id` is left out."""
+
+    message: OutboundMessage
+    request_id: str = ""
+    options: DispatchOptions = NO_OPTIONS
+    wait_for: WaitFor = WaitFor.OUTCOME
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one message at one provider. `outcome` and `duration` (µs) are None while it is open."""
+
+    number: int
+    provider_name: str
+    start_time: int
+    outcome: Outcome | None = None
+    duration: int | None = None
+    provider_message_id: str = ""
+    error_code: str = ""
+    detail: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientStatus:
+    """Where an email stands with the recipient at position `index`."""
+
+    index: int
+    state: MessageState
+    outcome: Outcome | None = None
+    error_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """What the service keeps of a message: everything but its content.
+
+    Times are microseconds since the epoch. `revision` rises with every change.
+    """
+
+    message_id: str
+    request_id: str
+    channel: Channel
+    state: MessageState
+    create_time: int
+    update_time: int
+    expire_time: int
+    attempts: tuple[Attempt, ...] = ()
+    recipients: tuple[RecipientStatus, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=_empty, repr=False)
+    next_attempt_time: int | None = None
+    revision: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.state not in UNSETTLED
