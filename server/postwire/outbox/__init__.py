@@ -1,0 +1,1 @@
+"""The outbox: the durable store that owns accepted messages. `base` is the seam; the rest is behind it."""

@@ -1,0 +1,140 @@
+"""Between records and rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+from postwire.core.message import EMPTY, Attempt, Channel, MessageRecord, MessageState, RecipientStatus
+from postwire.core.outcome import Outcome
+from postwire.outbox.base import NewMessage
+from postwire.outbox.queries import Row
+
+_CHANNELS: Final = {channel.value: channel for channel in Channel}
+_STATES: Final = {state.value: state for state in MessageState}
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
+def id_bytes(message_id: str) -> bytes:
+    """A message id as it is stored: 16 bytes, which sort as the ids do."""
+    return bytes.fromhex(message_id.replace("-", ""))
+
+
+def message_row(new: NewMessage, key: int) -> Row:
+    """The row of `insert_messages`."""
+    record, options, attempt = new.record, new.options, new.record.attempts[-1]
+    return (
+        key,
+        id_bytes(record.message_id),
+        new.tenant,
+        record.request_id,
+        new.payload_hash,
+        record.channel.value,
+        record.state.value,
+        options.priority.value,
+        options.delivery_guarantee.value,
+        options.provider_name,
+        options.max_attempts,
+        options.send_time,
+        record.create_time,
+        record.update_time,
+        record.expire_time,
+        record.next_attempt_time,
+        attempt.number,
+        attempt.provider_name,
+        _recipients_text(record.recipients),
+        json.dumps(dict(record.labels)) if record.labels else None,
+        record.revision,
+    )
+
+
+def attempt_row(new: NewMessage, key: int, boot: int) -> Row:
+    """The row of `insert_attempts`: the message's first."""
+    attempt = new.record.attempts[-1]
+    return (key, attempt.number, boot, attempt.provider_name, attempt.start_time, attempt.trace_id)
+
+
+def ended_row(record: MessageRecord) -> Row:
+    """The row of `close_attempts`."""
+    attempt = record.attempts[-1]
+    if attempt.outcome is None:
+        raise ValueError("the attempt has not ended")
+    return (
+        id_bytes(record.message_id),
+        attempt.number,
+        attempt.outcome.value,
+        attempt.duration,
+        attempt.provider_message_id,
+        attempt.error_code,
+        attempt.detail,
+    )
+
+
+def changed_row(record: MessageRecord) -> Row:
+    """The row of `update_messages`."""
+    return (
+        id_bytes(record.message_id),
+        record.attempts[-1].number,
+        record.state.value,
+        record.update_time,
+        record.next_attempt_time,
+        _recipients_text(record.recipients),
+        record.revision,
+    )
+
+
+def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> MessageRecord:
+    """The record of a row of `message_by_id` or `message_by_request_id` and its rows of `attempts_of`."""
+    (_, message_id, request_id, _, channel, state, created, updated, expires, due, recipients, labels, revision) = (
+        message
+    )
+    return MessageRecord(
+        message_id=str(UUID(bytes=message_id)),
+        request_id=request_id,
+        channel=_CHANNELS[channel],
+        state=_STATES[state],
+        create_time=created,
+        update_time=updated,
+        expire_time=expires,
+        attempts=tuple(_attempt_from(row) for row in attempts),
+        recipients=_recipients_from(recipients),
+        labels=MappingProxyType(json.loads(labels)) if labels else EMPTY,
+        next_attempt_time=due,
+        revision=revision,
+    )
+
+
+def _attempt_from(row: Sequence[Any]) -> Attempt:
+    number, provider_name, started, outcome, duration, provider_message_id, error_code, detail, trace_id = row
+    return Attempt(
+        number=number,
+        provider_name=provider_name,
+        start_time=started,
+        outcome=_OUTCOMES[outcome] if outcome else None,
+        duration=duration,
+        provider_message_id=provider_message_id,
+        error_code=error_code,
+        detail=detail,
+        trace_id=trace_id,
+    )
+
+
+def _recipients_text(recipients: Sequence[RecipientStatus]) -> str | None:
+    # By position: the index is not written. A list a recipient is a third of the size of an object a recipient.
+    if not recipients:
+        return None
+    return json.dumps(
+        [(one.state.value, one.outcome.value if one.outcome else "", one.error_code) for one in recipients]
+    )
+
+
+def _recipients_from(text: str | None) -> tuple[RecipientStatus, ...]:
+    if not text:
+        return ()
+    return tuple(
+        RecipientStatus(index, _STATES[state], _OUTCOMES[outcome] if outcome else None, error_code)
+        for index, (state, outcome, error_code) in enumerate(json.loads(text))
+    )

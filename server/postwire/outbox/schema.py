@@ -1,0 +1,104 @@
+"""Opening a store file: whose it is, which version it has, and who else holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from postwire.outbox.base import OutboxError
+
+IN_MEMORY: Final = ":memory:"
+APPLICATION_ID: Final = 0x706F7374
+"""What SQLite's header holds at offset 68 in a file of ours ("post")."""
+
+_BUSY_TIMEOUT_MS: Final = 5_000
+_CACHE_KIB: Final = 64 * 1024
+
+
+class FileLock:
+    """Holds `PATH.lock` while this process owns the store. The system lets go of it however the process ends."""
+
+    def __init__(self, store: Path) -> None:
+        path = store.with_name(store.name + ".lock")
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OutboxError(f"store.path: cannot write beside {store}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise OutboxError(f"store.path: {store} is in use by another postwire process") from None
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two processes each hold a lock of that name."""
+        os.close(self._fd)
+
+
+def migrations() -> list[str]:
+    """The scripts that lead from an empty file to the newest version, in order; number n leads from version n - 1 to
+    n.
+    """
+    folder = resources.files(__package__).joinpath("migrations")
+    return [
+        entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".sql")
+    ]
+
+
+def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection:
+    """A connection with the settings every connection of ours has. `sync` is `full` or `normal`.
+
+    Raises:
+        OutboxError: the file cannot be opened, or is no database.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    try:
+        connection = apsw.Connection(path, flags=flags)
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        connection.pragma("cache_size", -_CACHE_KIB)
+        if not read_only:
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", sync)
+    except apsw.Error as error:
+        raise OutboxError(f"store.path: cannot open {path}: {plain(error)}") from None
+    return connection
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the file to the newest version, all of it in one transaction.
+
+    Raises:
+        OutboxError: the file is another program's, or newer than this program.
+    """
+    scripts = migrations()
+    try:
+        owner = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        is_empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        if owner != APPLICATION_ID and not (is_empty and version == 0):
+            raise OutboxError(f"store.path: {path} is a database of another program")
+        if version > len(scripts):
+            raise OutboxError(
+                f"store.path: {path} has schema version {version}, and this postwire knows up to {len(scripts)}: "
+                "a newer release wrote it"
+            )
+        if version < len(scripts):
+            with connection:
+                connection.pragma("application_id", APPLICATION_ID)
+                for script in scripts[version:]:
+                    connection.execute(script)
+                connection.pragma("user_version", len(scripts))
+    except apsw.Error as error:
+        raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
+
+
+def plain(error: apsw.Error) -> str:
+    """What SQLite says of an error, without the class: "disk I/O error"."""
+    return str(error) or type(error).__name__

@@ -1,0 +1,248 @@
+"""The outbox in one SQLite file (or in memory, for tests)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import apsw
+
+from postwire.core.errors import RequestIdReused, StoreUnavailable
+from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.outbox import rows
+from postwire.outbox.base import Accepted, NewMessage, OutboxError
+from postwire.outbox.queries import QUERIES, Bulk, SQLValue
+from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
+from postwire.outbox.writer import Future, Operation, Writer
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Accept:
+    new: NewMessage
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    record: MessageRecord
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    function: Callable[[apsw.Connection], object]
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True)
+class _Statements:
+    messages: Bulk = field(default_factory=lambda: Bulk("insert_messages"))
+    contents: Bulk = field(default_factory=lambda: Bulk("insert_contents"))
+    attempts: Bulk = field(default_factory=lambda: Bulk("insert_attempts"))
+    close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))
+    update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
+
+
+class _Fenced(Exception):
+    """Some results of a batch came too late; they have to be told apart."""
+
+
+class SqliteOutbox:
+    """See `outbox.base.Outbox`. Made by `open`."""
+
+    def __init__(self, *, writing: apsw.Connection, reading: apsw.Connection | None, lock: FileLock | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writing = writing
+        self._reading = reading
+        self._lock = lock
+        self._statements = _Statements()
+        self._last_key = _one_int(writing, "last_key")
+        self._boot = _one_int(writing, "insert_boot", time.time_ns() // 1000)
+        self._readers = ThreadPoolExecutor(1, "postwire-reader") if reading else None
+        self._writer = Writer(writing, self._run_batch)
+
+    @classmethod
+    async def open(cls, path: str, *, sync: str = "full") -> Self:
+        """Open the store at `path`, making it if need be; `:memory:` keeps it in memory.
+
+        `sync` is SQLite's `synchronous`: under `full` a commit survives a power cut, under `normal` a crash of the
+        process.
+
+        Raises:
+            OutboxError: it is locked by another process, cannot be written, is not ours, or is newer than this program.
+        """
+        if path == IN_MEMORY:
+            # A second connection would open a memory of its own, so reads take the writing thread.
+            writing = connect(path, sync=sync)
+            migrate(writing, path)
+            return cls(writing=writing, reading=None, lock=None)
+        lock = FileLock(Path(path))
+        try:
+            writing = connect(path, sync=sync)
+            migrate(writing, path)
+            return cls(writing=writing, reading=connect(path, sync=sync, read_only=True), lock=lock)
+        except apsw.Error as error:
+            lock.release()
+            raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def boot(self) -> int:
+        """See `Outbox.boot`."""
+        return self._boot
+
+    @property
+    def available(self) -> bool:
+        """See `Outbox.available`."""
+        return self._writer.available
+
+    def on_availability(self, listener: Callable[[bool], None]) -> None:
+        """See `Outbox.on_availability`."""
+        self._writer.on_availability(listener)
+
+    async def wait_available(self) -> None:
+        """See `Outbox.wait_available`."""
+        await self._writer.wait_available()
+
+    def accept(self, new: NewMessage) -> Awaitable[Accepted]:
+        """See `Outbox.accept`."""
+        return self._writer.submit(_Accept(new, self._loop.create_future()))
+
+    def record(self, record: MessageRecord) -> Awaitable[bool]:
+        """See `Outbox.record`."""
+        return self._writer.submit(_Record(record, self._loop.create_future()))
+
+    async def get(self, message_id: str) -> MessageRecord | None:
+        """See `Outbox.get`."""
+        key = rows.id_bytes(message_id)
+        return await self._read(lambda connection: _get(connection, key))
+
+    async def find(self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
+        """See `Outbox.find`."""
+        return await self._read(lambda connection: _find(connection, tenant, request_id, payload_hash))
+
+    async def content(self, message_id: str) -> bytes | None:
+        """The content of a message, in canonical form."""
+        key = rows.id_bytes(message_id)
+
+        def read(connection: apsw.Connection) -> bytes | None:
+            found: list[tuple[Any, ...]] = connection.execute(QUERIES["content_of"], (key,)).fetchall()
+            return found[0][0] if found else None
+
+        return await self._read(read)
+
+    async def close(self) -> None:
+        """See `Outbox.close`."""
+        await self._writer.close()
+        if self._readers and self._reading:
+            await asyncio.to_thread(self._readers.shutdown)
+            self._reading.close()
+        # Last, since the last connection to close folds the log into the file.
+        await asyncio.to_thread(self._writing.close)
+        if self._lock:
+            self._lock.release()
+
+    async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+        reading = self._reading
+        if self._readers is None or reading is None:
+            result: T = await self._writer.submit(_Call(function, self._loop.create_future()))
+            return result
+        try:
+            return await self._loop.run_in_executor(self._readers, function, reading)
+        except apsw.Error:
+            raise StoreUnavailable from None
+
+    def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
+        """One transaction's work, on the writing thread. Results go first, so that repeated requests see them."""
+        self._run_records(connection, [one for one in operations if isinstance(one, _Record)])
+        self._run_accepts(connection, [one for one in operations if isinstance(one, _Accept)])
+        for one in operations:
+            if isinstance(one, _Call):
+                one.result = one.function(connection)
+
+    def _run_records(self, connection: apsw.Connection, operations: Sequence[_Record]) -> None:
+        if not operations:
+            return
+        records = [one.record for one in operations]
+        self._statements.close.run(connection, [rows.ended_row(record) for record in records])
+        changed = self._statements.update.run(connection, [rows.changed_row(record) for record in records])
+        if changed != len(operations) > 1:
+            raise _Fenced  # the writer then does them one by one, and each learns its own result
+        for one in operations:
+            one.result = changed == len(operations)
+
+    def _run_accepts(self, connection: apsw.Connection, operations: Sequence[_Accept]) -> None:
+        if not operations:
+            return
+        first = self._last_key + 1
+        inserted = self._statements.messages.run(
+            connection, [rows.message_row(one.new, key) for key, one in enumerate(operations, first)]
+        )
+        created: list[tuple[int, _Accept]] = []
+        for key, one in enumerate(operations, first):
+            owner = key if inserted == len(operations) else self._settle_repeat(connection, one, key)
+            if owner == key:
+                created.append((key, one))
+                one.result = Accepted(one.new.record, created=True)
+        self._statements.contents.run(connection, [(key, one.new.content) for key, one in created])
+        self._statements.attempts.run(connection, [rows.attempt_row(one.new, key, self._boot) for key, one in created])
+        # Not taken back if the commit fails: keys only have to rise.
+        self._last_key += len(operations)
+
+    def _settle_repeat(self, connection: apsw.Connection, one: _Accept, key: int) -> int:
+        """Find which message owns the request id: `key` itself, or an earlier one, whose record becomes the result."""
+        (found,) = connection.execute(
+            QUERIES["message_by_request_id"], (one.new.tenant, one.new.record.request_id)
+        ).fetchall()
+        owner: int = found[0]  # type: ignore[assignment]
+        if owner != key:
+            one.result = (
+                Accepted(_with_attempts(connection, found), created=False)
+                if found[3] == one.new.payload_hash
+                else RequestIdReused()
+            )
+        return owner
+
+
+def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> int:
+    ((value,),) = connection.execute(QUERIES[query], bindings).fetchall()
+    assert isinstance(value, int)
+    return value
+
+
+def _with_attempts(connection: apsw.Connection, found: Sequence[Any]) -> MessageRecord:
+    return rows.record_from(found, connection.execute(QUERIES["attempts_of"], (found[0],)).fetchall())
+
+
+def _find_message(connection: apsw.Connection, query: str, *bindings: SQLValue) -> tuple[Sequence[Any], Any] | None:
+    """A message's row and its attempts' rows, both of one moment."""
+    connection.execute(QUERIES["savepoint"])
+    try:
+        found = connection.execute(QUERIES[query], bindings).fetchall()
+        return (found[0], connection.execute(QUERIES["attempts_of"], (found[0][0],)).fetchall()) if found else None
+    finally:
+        connection.execute(QUERIES["release"])
+
+
+def _get(connection: apsw.Connection, message_id: bytes) -> MessageRecord | None:
+    found = _find_message(connection, "message_by_id", message_id)
+    return rows.record_from(*found) if found else None
+
+
+def _find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes) -> MessageRecord | None:
+    found = _find_message(connection, "message_by_request_id", tenant, request_id)
+    if found and found[0][3] != payload_hash:
+        raise RequestIdReused
+    return rows.record_from(*found) if found else None

@@ -1,0 +1,201 @@
+"""Group commit: one thread that owns the writing connection, and one commit for all that wait.
+
+SQLite has one writer, and a durable commit costs an fsync. So writes queue up while a commit is under way, and the next
+commit takes them all. Handing work between threads costs as much as the work: what the loop submits in one turn travels
+as one batch, and the results of one commit come back as one callback.
+
+A commit that failed in its fsync may still turn up after a restart, and the disk that failed once is not to be trusted
+(Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). After any failure the store is
+unavailable until a marker transaction has committed, which also overwrites what the failed one left in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import apsw
+
+from postwire.core.errors import StoreUnavailable
+from postwire.outbox.queries import QUERIES
+
+PROBE_INTERVAL: Final = 0.5
+"""Seconds between two attempts to find out whether the store can commit again."""
+
+Future = asyncio.Future[Any]
+
+
+class Operation(Protocol):
+    """Something to be done in a transaction, with others."""
+
+    future: Future
+    result: object
+
+
+class Batch(Protocol):
+    """Does the operations of one transaction, and leaves each one's result in it: a value, or an exception to raise."""
+
+    def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
+        """Run inside a transaction. Raises whatever makes the transaction fail."""
+        ...
+
+
+_STORE_FAULTS: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.NoMemError,
+    apsw.PermissionsError,
+    apsw.ProtocolError,
+)
+"""What says something about the store. Anything else is the fault of one operation."""
+
+
+class Writer:
+    """The writing thread. All of its methods are for the event loop's thread."""
+
+    def __init__(self, connection: apsw.Connection, batch: Batch) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[Operation] = []
+        self._queue: queue.SimpleQueue[list[Operation] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
+        self._listeners: list[Callable[[bool], None]] = []
+        self._available = asyncio.Event()
+        self._available.set()
+        self._closing = False
+        self._thread.start()
+
+    @property
+    def available(self) -> bool:
+        """Whether the last commit went well."""
+        return self._available.is_set()
+
+    def on_availability(self, listener: Callable[[bool], None]) -> None:
+        """Have `listener` called whenever `available` changes."""
+        self._listeners.append(listener)
+
+    async def wait_available(self) -> None:
+        """Return once the store can commit."""
+        await self._available.wait()
+
+    def submit(self, operation: Operation) -> Future:
+        """Have an operation done; its future is set once the commit that holds it is on disk."""
+        if self._closing or not self._available.is_set():
+            operation.future.set_exception(StoreUnavailable())
+            return operation.future
+        if not self._pending:
+            # All that this turn of the loop submits is handed over at once.
+            self._loop.call_soon(self._hand_over)
+        self._pending.append(operation)
+        return operation.future
+
+    async def close(self) -> None:
+        """Commit what was submitted, and end the thread. The connection stays open."""
+        self._closing = True
+        self._hand_over()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _hand_over(self) -> None:
+        if self._pending:
+            self._queue.put(self._pending)
+            self._pending = []
+
+    def _run(self) -> None:
+        failed = False
+        while True:
+            try:
+                operations = self._queue.get(timeout=PROBE_INTERVAL if failed else None)
+            except queue.Empty:
+                if self._probe():
+                    failed = False
+                    self._tell(self._set_available, True)
+                continue
+            stop = operations is None
+            operations = operations or []
+            while not stop and not self._queue.empty():
+                more = self._queue.get()
+                stop = more is None
+                operations.extend(more or ())
+            if operations:
+                failed = not self._commit(operations) or failed
+            if stop:
+                return
+
+    def _commit(self, operations: list[Operation]) -> bool:
+        """Do the operations in one transaction; False where the store is at fault."""
+        try:
+            self._transact(operations)
+        except _STORE_FAULTS:
+            self._tell(self._set_available, False)
+            for operation in operations:
+                operation.result = StoreUnavailable()
+            self._tell(_finish, operations)
+            return False
+        except Exception as error:  # one operation's fault: it must not take the others with it
+            if len(operations) > 1:
+                healthy = [self._commit([operation]) for operation in operations]
+                return all(healthy)
+            operations[0].result = error
+        self._tell(_finish, operations)
+        return True
+
+    def _transact(self, operations: Sequence[Operation]) -> None:
+        execute = self._connection.execute
+        execute(QUERIES["begin"])
+        try:
+            self._batch(self._connection, operations)
+            execute(QUERIES["commit"])
+        except BaseException:
+            if self._connection.in_transaction:
+                execute(QUERIES["rollback"])
+            raise
+
+    def _probe(self) -> bool:
+        try:
+            self._connection.execute(QUERIES["begin"])
+            try:
+                self._connection.execute(QUERIES["touch_marker"])
+                self._connection.execute(QUERIES["commit"])
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute(QUERIES["rollback"])
+                raise
+        except apsw.Error:
+            return False
+        return True
+
+    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _set_available(self, available: bool) -> None:
+        if available == self._available.is_set():
+            return
+        if available:
+            self._available.set()
+        else:
+            self._available.clear()
+        for listener in self._listeners:
+            listener(available)
+
+
+def _finish(operations: Sequence[Operation]) -> None:
+    for operation in operations:
+        if operation.future.done():  # whoever waited was cancelled
+            continue
+        if isinstance(operation.result, BaseException):
+            operation.future.set_exception(operation.result)
+        else:
+            operation.future.set_result(operation.result)
