@@ -1,0 +1,1 @@
+"""The ways out. `base` is the seam, `builtin` names every kind there is, `registry` holds those of this server."""

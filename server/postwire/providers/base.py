@@ -1,0 +1,77 @@
+"""The seam to the providers. Whatever is behind it passes `tests/conformance/test_provider.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from postwire.core.message import Channel, OutboundMessage
+from postwire.core.outcome import DispatchResult
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """Whether a provider could be reached, and what to look at if not. `detail` is free of secrets."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Provider(Protocol):
+    """One way out.
+
+    `send` translates: it hands the message over, and says what the vendor's answer means in one of five outcomes. It
+    tries once, and neither waits nor retries; limits, time-outs and routes are decided above it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What it is: a key of `builtin.KINDS`."""
+        ...
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What it carries, in the order of declaration."""
+        ...
+
+    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+        """Hand `message` to the vendor, once.
+
+        `idempotency_key` is the same for every attempt of one message, for vendors that take one. A fault of the vendor
+        or of the network is a result, not an exception: `ERROR` where the message was surely not sent, `UNCERTAIN`
+        where it may have been. An exception that escapes is taken as `UNCERTAIN`. A cancelled call leaves nothing
+        behind.
+        """
+        ...
+
+    async def check(self) -> ProviderHealth:
+        """Whether the vendor can be reached, without sending anything."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Called once; nothing is called after it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a provider is made of, beside its own settings."""
+
+    name: str
+    channels: tuple[Channel, ...]
+    random_seed: Callable[[], int]
+    """Gives 64 random bits, for what was left without a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of provider: the frozen dataclass of its settings, and how one is made."""
+
+    settings: type[Any]
+    make: Callable[[Context, Any], Provider]
