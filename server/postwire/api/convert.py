@@ -1,0 +1,212 @@
+"""Between the contract's messages and the core's values.
+
+What has no counterpart in the core (a missing oneof, an enum value that this server does not know, a time out of range)
+is noted as a violation here; everything else is judged by `core.validation`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from google.protobuf import timestamp_pb2
+
+from postwire.core import validation
+from postwire.core.message import (
+    EMPTY,
+    NO_OPTIONS,
+    Attachment,
+    Attempt,
+    Channel,
+    Content,
+    DeliveryGuarantee,
+    DispatchCommand,
+    DispatchOptions,
+    Email,
+    Media,
+    MessageRecord,
+    MessageState,
+    Mms,
+    OutboundMessage,
+    Priority,
+    Sms,
+    WaitFor,
+)
+from postwire.core.outcome import Outcome
+from postwire.core.validation import Violations
+from postwire.v1 import dispatch_service_pb2, message_pb2
+
+E = TypeVar("E", bound=enum.Enum)
+
+_MICROSECONDS: Final = 1_000_000
+_MAX_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999: the last second that a `Timestamp` may hold."""
+
+_UNKNOWN_ENUM: Final = "must be a value that this server knows"
+
+CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyType(
+    {one: message_pb2.Channel.Value(f"CHANNEL_{one.name}") for one in Channel}
+)
+_STATES: Final = {one: message_pb2.MessageState.Value(f"MESSAGE_STATE_{one.name}") for one in MessageState}
+_OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.name}") for one in Outcome}
+_WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
+_PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORITY_{one.name}"): one for one in Priority}
+_GUARANTEE: Final[Mapping[int, DeliveryGuarantee]] = {
+    message_pb2.DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{one.name}"): one for one in DeliveryGuarantee
+}
+
+
+def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) -> DispatchCommand:
+    """The call of `Dispatch` that `request` is, if it is well formed and not larger than `max_bytes`.
+
+    Raises:
+        InvalidMessage, MessageTooLarge: naming every bad field.
+    """
+    found = Violations()
+    size = request.ByteSize()
+    if size > max_bytes:
+        # Judged before anything is copied; the other fields are not looked at.
+        found.too_large("message", f"must be at most {max_bytes:,} bytes with all that is in it")
+        found.raise_any()
+    content = _content_from(request.message)
+    options, wait_for = (
+        _options_from(request.options, found) if request.HasField("options") else (NO_OPTIONS, WaitFor.OUTCOME)
+    )
+    labels = _mapping(request.message.labels)
+    validation.check_labels(labels, found)
+    validation.check_options(options, found)
+    validation.check_request_id(request.request_id, found)
+    if content is None:
+        found.malformed("message.content", "must be one of sms, mms and email")
+    else:
+        validation.check_content(content, found)
+    found.raise_any()
+    assert content is not None
+    return DispatchCommand(OutboundMessage(content, labels), request.request_id, options, wait_for, size)
+
+
+def _content_from(message: message_pb2.OutboundMessage) -> Content | None:
+    which = message.WhichOneof("content")
+    if which == "sms":
+        sms = message.sms
+        return Sms(sms.to, sms.body, sms.sender)
+    if which == "mms":
+        mms = message.mms
+        return Mms(mms.to, mms.body, mms.sender, tuple(_media_from(media) for media in mms.media))
+    if which == "email":
+        return _email_from(message.email)
+    return None
+
+
+def _media_from(media: message_pb2.Media) -> Media:
+    return Media(media.url, media.data, media.content_type, media.file_name)
+
+
+def _email_from(email: message_pb2.Email) -> Email:
+    return Email(
+        to=tuple(email.to),
+        cc=tuple(email.cc),
+        bcc=tuple(email.bcc),
+        subject=email.subject,
+        text=email.text,
+        html=email.html,
+        sender=email.sender,
+        reply_to=email.reply_to,
+        headers=_mapping(email.headers),
+        attachments=tuple(Attachment(one.file_name, one.content_type, one.data) for one in email.attachments),
+    )
+
+
+def _options_from(options: message_pb2.DispatchOptions, found: Violations) -> tuple[DispatchOptions, WaitFor]:
+    core = DispatchOptions(
+        send_time=_time_from(options, "send_time", found),
+        expire_time=_time_from(options, "expire_time", found),
+        priority=_enum_from(options.priority, _PRIORITY, Priority.NORMAL, "options.priority", found),
+        delivery_guarantee=_enum_from(
+            options.delivery_guarantee,
+            _GUARANTEE,
+            DeliveryGuarantee.AT_LEAST_ONCE,
+            "options.delivery_guarantee",
+            found,
+        ),
+        provider_name=options.provider_name or None,
+        # 0 is what a caller who leaves it out sends.
+        max_attempts=options.max_attempts or None,
+    )
+    return core, _enum_from(options.wait_for, _WAIT_FOR, WaitFor.OUTCOME, "options.wait_for", found)
+
+
+def _enum_from(value: int, known: Mapping[int, E], default: E, path: str, found: Violations) -> E:
+    if value and value not in known:
+        found.malformed(path, _UNKNOWN_ENUM)
+    return known.get(value, default)
+
+
+def _time_from(options: message_pb2.DispatchOptions, name: str, found: Violations) -> int | None:
+    if not options.HasField(name):  # type: ignore[arg-type]  # the stub wants literals
+        return None
+    value: timestamp_pb2.Timestamp = getattr(options, name)
+    if not (0 <= value.seconds <= _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
+        found.malformed(f"options.{name}", "must be a time from 1970 to 9999, with nanos from 0 to 999999999")
+        return None
+    return value.seconds * _MICROSECONDS + value.nanos // 1000
+
+
+def _mapping(pairs: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(pairs)) if pairs else EMPTY
+
+
+def message_to(record: MessageRecord) -> message_pb2.Message:
+    """The contract's `Message`."""
+    message = message_pb2.Message(
+        message_id=record.message_id,
+        request_id=record.request_id,
+        channel=CHANNELS[record.channel],
+        state=_STATES[record.state],
+        revision=record.revision,
+    )
+    _set_time(message.create_time, record.create_time)
+    _set_time(message.update_time, record.update_time)
+    _set_time(message.expire_time, record.expire_time)
+    if record.next_attempt_time is not None:
+        _set_time(message.next_attempt_time, record.next_attempt_time)
+    if record.labels:
+        message.labels.update(record.labels)
+    for attempt in record.attempts:
+        _fill_attempt(message.attempts.add(), attempt)
+    if record.attempts:
+        last = record.attempts[-1]
+        message.provider_name = last.provider_name
+        message.provider_message_id = last.provider_message_id
+        # While an attempt is open, the last that has ended is the one to tell of.
+        ended = next((one.outcome for one in reversed(record.attempts) if one.outcome), None)
+        if ended:
+            message.outcome = _OUTCOMES[ended]
+    for one in record.recipients:
+        message.recipients.add(
+            index=one.index,
+            state=_STATES[one.state],
+            outcome=_OUTCOMES[one.outcome] if one.outcome else message_pb2.OUTCOME_UNSPECIFIED,
+            error_code=one.error_code,
+        )
+    return message
+
+
+def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
+    wire.number = attempt.number
+    wire.provider_name = attempt.provider_name
+    _set_time(wire.start_time, attempt.start_time)
+    if attempt.outcome:
+        wire.outcome = _OUTCOMES[attempt.outcome]
+        wire.duration.FromMicroseconds(attempt.duration or 0)
+        wire.provider_message_id = attempt.provider_message_id
+        wire.error_code = attempt.error_code
+        wire.detail = attempt.detail
+    wire.trace_id = attempt.trace_id
+
+
+def _set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
+    wire.seconds, rest = divmod(microseconds, _MICROSECONDS)
+    wire.nanos = rest * 1000

@@ -1,0 +1,32 @@
+"""`postwire.v1.DispatchService`."""
+
+from __future__ import annotations
+
+from postwire.api import convert
+from postwire.api.interceptors import Context
+from postwire.core.errors import FieldViolation, InvalidMessage
+from postwire.core.ids import is_message_id
+from postwire.delivery import Delivery
+from postwire.v1 import dispatch_service_pb2 as pb
+from postwire.v1 import dispatch_service_pb2_grpc as rpc
+
+
+class DispatchServicer(rpc.DispatchServiceServicer):
+    """Converts and calls. `max_message_bytes` is how large a call of `Dispatch` may be."""
+
+    def __init__(self, delivery: Delivery, max_message_bytes: int) -> None:
+        self._delivery = delivery
+        self._max_message_bytes = max_message_bytes
+
+    async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
+        """See the contract."""
+        command = convert.command_from(request, self._max_message_bytes)
+        record = await self._delivery.dispatch(command, time_left=context.time_remaining())
+        return pb.DispatchResponse(message=convert.message_to(record))
+
+    async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
+        """See the contract."""
+        if not is_message_id(request.message_id):
+            description = "must be the id of a message, as Dispatch gave it"
+            raise InvalidMessage(f"message_id: {description}", [FieldViolation("message_id", description)])
+        return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(request.message_id)))

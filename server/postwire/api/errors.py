@@ -1,0 +1,73 @@
+"""What a refusal is on the wire: the table of the contract, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from postwire.core.errors import Refusal, TryAgain
+
+DOMAIN: Final = "postwire"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+
+STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
+    {
+        "INVALID_MESSAGE": grpc.StatusCode.INVALID_ARGUMENT,
+        "MESSAGE_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_ROUTING": grpc.StatusCode.INTERNAL,
+        "INVALID_PROVIDER": grpc.StatusCode.INVALID_ARGUMENT,
+        "REQUEST_ID_REUSED": grpc.StatusCode.ALREADY_EXISTS,
+        "MESSAGE_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "PROVIDER_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "PROVIDER_NOT_MOCK": grpc.StatusCode.FAILED_PRECONDITION,
+        "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "STORE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
+    }
+)
+"""The status code of every reason."""
+
+INTERNAL_TEXT: Final = "the server failed: repeat the call with the same request_id"
+"""What a caller is told of a fault of ours. It carries no `ErrorInfo`: what was accepted is not known."""
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
+    """End the call with the refusal's status, details and trailers."""
+    status = status_of(refusal)
+    trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    if refusal.reason == "OVERLOADED" and isinstance(refusal, TryAgain):
+        trailers.append((PUSHBACK_KEY, str(round(refusal.retry_delay * 1000))))
+    await context.abort(STATUS_OF[refusal.reason], status.message, tuple(trailers))
+
+
+def status_of(refusal: Refusal) -> status_pb2.Status:
+    """The refusal as `google.rpc.Status`."""
+    code: int = STATUS_OF[refusal.reason].value[0]
+    status = status_pb2.Status(code=code, message=str(refusal))
+    for detail in _details(refusal):
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def _details(refusal: Refusal) -> Iterator[Message]:
+    yield error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN)
+    if refusal.violations:
+        yield error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field=one.field, description=one.description)
+                for one in refusal.violations
+            ]
+        )
+    if isinstance(refusal, TryAgain):
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(refusal.retry_delay * 1000))
+        yield error_details_pb2.RetryInfo(retry_delay=delay)

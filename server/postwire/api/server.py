@@ -1,0 +1,109 @@
+"""The gRPC server: its services, its limits, its way up and its way down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+# The C core writes to stderr on its own; set before grpc is imported, and our log stays one JSON object a line.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from postwire.api.dispatch import DispatchServicer
+from postwire.api.health import Readiness
+from postwire.api.interceptors import Calls, EdgeInterceptor
+from postwire.api.providers import ProviderServicer
+from postwire.config import ServerConfig
+from postwire.delivery import Delivery
+from postwire.providers.registry import Registry
+from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc
+
+HEADROOM_BYTES: Final = 4 * 1024 * 1024
+"""How much larger than `server.max_message_bytes` a call may be and still get our answer instead of the transport's."""
+
+DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
+PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+
+
+class ListenError(Exception):
+    """The address cannot be listened on. One line for the terminal."""
+
+
+class ApiServer:
+    """Serves the contract. Made on the event loop that it serves on."""
+
+    def __init__(self, config: ServerConfig, delivery: Delivery, registry: Registry) -> None:
+        limit = config.max_message_bytes + HEADROOM_BYTES
+        self._calls = Calls()
+        self._readiness = Readiness((DISPATCH_SERVICE, PROVIDER_SERVICE))
+        self._changes: asyncio.Task[None] | None = None
+        self._server = grpc.aio.server(
+            interceptors=[EdgeInterceptor(self._calls)],
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                # Else a second server would share the port without a word.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
+            DispatchServicer(delivery, config.max_message_bytes), self._server
+        )
+        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderServicer(registry), self._server)
+        self._readiness.add_to(self._server)
+        if config.reflection:
+            reflection.enable_server_reflection(
+                (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
+            )
+
+    def listen(self, address: str) -> str:
+        """Take the address; returns it with the port that was picked where it asks for port 0.
+
+        Raises:
+            ListenError: it is taken, or not this machine's.
+        """
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise ListenError(
+                f"server.listen: cannot listen on {address}: it is in use by another process, or not this machine's"
+            ) from None
+        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+    async def start(self, *, ready: bool) -> None:
+        """Serve, and tell whether dispatches are welcome."""
+        await self._readiness.set(ready)
+        await self._server.start()
+
+    def set_ready(self, ready: bool) -> None:
+        """Change what health says. For listeners: it does not wait."""
+        before = self._changes
+
+        async def change() -> None:
+            if before:
+                await before
+            await self._readiness.set(ready)
+
+        self._changes = asyncio.get_running_loop().create_task(change())
+
+    async def stop(self, delivery: Delivery, grace: float) -> int:
+        """Say NOT_SERVING, take nothing new, and finish what is under way within `grace` seconds; returns how many
+        messages were let go unfinished."""
+        await self._readiness.shut_down()
+        delivery.start_draining()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        stopping = loop.create_task(self._server.stop(grace))
+        unfinished = await delivery.drain(grace)
+        try:
+            # `stop` alone would not wait for handlers that have aborted and are still running.
+            async with asyncio.timeout_at(max(end, loop.time() + 0.1)):
+                await self._calls.wait_idle()
+        except TimeoutError:
+            pass
+        await stopping
+        return unfinished

@@ -1,0 +1,153 @@
+"""The composition root: the one file that names concrete classes. Boots in one order, and closes in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from postwire import __version__
+from postwire.api.server import ApiServer, ListenError
+from postwire.clock import SystemClock
+from postwire.config import Config, host_port
+from postwire.core.ids import MessageIds
+from postwire.core.message import Channel
+from postwire.delivery import Delivery, Limits
+from postwire.outbox.base import OutboxError
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.builtin import KINDS
+from postwire.providers.mock import MockProvider
+from postwire.providers.registry import Registry
+from postwire.telemetry import logs, names
+from postwire.telemetry.base import Observers
+from postwire.telemetry.log_observer import LogObserver
+from postwire.telemetry.logs import EventLog
+
+SEED_BITS: Final = 64
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds after which a thread that wants the interpreter gets it. The default of 5 ms is what a commit would wait for
+its turn behind a busy event loop."""
+
+_log = EventLog("app")
+
+
+class BootError(Exception):
+    """The service cannot start. One line for the terminal, which names the key to look at."""
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT, finish what is under way, and return the exit code.
+
+    Raises:
+        BootError: it cannot start.
+    """
+    logs.setup(log_format=config.telemetry.log_format, log_level=config.telemetry.log_level)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: `pip install postwire[uvloop]`."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(config: Config) -> int:
+    stop = _stop_signal()
+    async with AsyncExitStack() as closing:
+        try:
+            outbox = await SqliteOutbox.open(str(config.store.path), sync=config.store.sync)
+        except OutboxError as error:
+            raise BootError(str(error)) from None
+        closing.push_async_callback(outbox.close)
+        registry = Registry.build(config, KINDS, lambda: secrets.randbits(SEED_BITS))
+        closing.push_async_callback(registry.close)
+        delivery = Delivery(
+            registry=registry,
+            outbox=outbox,
+            clock=SystemClock(),
+            ids=MessageIds(secrets.randbits),
+            observer=Observers([LogObserver()], on_fault=_log.fault),
+            limits=Limits.from_config(config),
+        )
+        server = ApiServer(config.server, delivery, registry)
+        try:
+            address = server.listen(config.server.listen)
+        except ListenError as error:
+            raise BootError(str(error)) from None
+        outbox.on_availability(server.set_ready)
+        outbox.on_availability(_tell_availability)
+        await _tell_boot(config, registry)
+        await server.start(ready=outbox.available)
+        # What the boot has made stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        _log.info(names.EVENT_SERVING, listen=address, version=__version__, store=str(config.store.path))
+        received = await stop
+        _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
+        unfinished = await server.stop(delivery, config.server.grace)
+    _log.info(names.EVENT_STOPPED, unfinished=unfinished)
+    return 0
+
+
+def _stop_signal() -> asyncio.Future[str]:
+    """A future that holds the name of the first SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+
+    def stop(number: signal.Signals) -> None:
+        if not future.done():
+            future.set_result(number.name)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return future
+
+
+async def _tell_boot(config: Config, registry: Registry) -> None:
+    for slot in registry:
+        provider = slot.provider
+        fields: dict[str, Any] = {
+            names.LOG_PROVIDER_NAME: provider.name,
+            "kind": provider.kind,
+            "channels": [channel.value for channel in provider.channels],
+        }
+        if isinstance(provider, MockProvider):
+            fields |= {"seeded": provider.seeded, "seed": provider.seed}
+        _log.info(names.EVENT_BOOT_PROVIDER, **fields)
+        health = await provider.check()
+        if not health.ok:
+            _log.warning(names.EVENT_WARNING, provider_name=provider.name, detail=health.detail)
+    for channel in Channel:
+        mocks = [slot.provider.name for slot in registry.route(channel) if isinstance(slot.provider, MockProvider)]
+        if mocks:
+            _log.warning(
+                names.EVENT_WARNING,
+                channel=channel.value,
+                detail=f"carried by a mock, which sends nothing: {', '.join(mocks)}",
+            )
+    if _beyond_loopback(config.server.listen):
+        _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
+
+
+def _beyond_loopback(address: str) -> bool:
+    if address.startswith("unix:"):
+        return False
+    host, _ = host_port(address)
+    return not (host == "localhost" or host == "::1" or host.startswith("127."))
+
+
+def _tell_availability(available: bool) -> None:
+    if available:
+        _log.info(names.EVENT_STORE_AVAILABLE)
+    else:
+        _log.error(names.EVENT_STORE_UNAVAILABLE)

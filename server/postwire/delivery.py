@@ -1,0 +1,325 @@
+"""The one path of a message: route → permit → accept → send → record → answer.
+
+From the accept commit on, a task of the server owns the message, not the call that brought it: a caller that hangs up
+or runs out of time changes nothing for the provider, and nothing for the record.
+
+The request id is looked up by the accept commit itself, which is the one place where it can be decided under races. A
+call that is refused before it comes so far (no route, no room, too late) is looked up on its own, because a repeat of
+what we own is always OK, whatever has changed since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from postwire.clock import Clock
+from postwire.config import Config
+from postwire.core import canonical, lifecycle
+from postwire.core.errors import (
+    FieldViolation,
+    InvalidMessage,
+    InvalidRouting,
+    MessageNotFound,
+    Overloaded,
+    Refusal,
+    ShuttingDown,
+    StoreUnavailable,
+)
+from postwire.core.ids import MessageIds
+from postwire.core.limits import Admission
+from postwire.core.message import Channel, DispatchCommand, MessageRecord, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import Accepted, NewMessage, Outbox
+from postwire.providers.base import Provider
+from postwire.providers.registry import Registry, Slot
+from postwire.telemetry.base import Observer
+from postwire.telemetry.logs import EventLog
+
+ANSWER_MARGIN: Final = 0.1
+"""Seconds before the caller's deadline at which it gets its answer, so that the answer can still arrive."""
+
+IN_FLIGHT_BYTES_FACTOR: Final = 8
+"""How many messages of the largest size may be in flight at once."""
+
+_log = EventLog("delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds; `expire_after` in µs; sizes in bytes."""
+
+    max_wait: float
+    max_in_flight: int
+    max_in_flight_bytes: int
+    expire_after: Mapping[Channel, int]
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """What the configuration allows."""
+        expire_after = config.delivery.expire_after
+        return cls(
+            max_wait=config.server.max_wait,
+            max_in_flight=config.server.max_in_flight,
+            max_in_flight_bytes=IN_FLIGHT_BYTES_FACTOR * config.server.max_message_bytes,
+            expire_after={channel: int(getattr(expire_after, channel.value) * 1e6) for channel in Channel},
+        )
+
+
+class _Flight:
+    """A message on its way, and what those who wait for it may know: the last durable record, or a refusal.
+
+    Both futures always get a result and never an exception: it may be that nobody is left to fetch it.
+    """
+
+    __slots__ = ("accepted", "answered", "record")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.accepted: asyncio.Future[Accepted | Refusal] = loop.create_future()
+        self.answered: asyncio.Future[None] = loop.create_future()
+        self.record: MessageRecord | None = None
+
+    def take_off(self, verdict: Accepted | Refusal) -> None:
+        """The accept commit is done, or refused."""
+        if isinstance(verdict, Accepted):
+            self.record = verdict.record
+        if not self.accepted.done():
+            self.accepted.set_result(verdict)
+
+    def land(self) -> None:
+        """There is nothing more to wait for."""
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+class Delivery:
+    """Takes messages, and sees each of them through."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        outbox: Outbox,
+        clock: Clock,
+        ids: MessageIds,
+        observer: Observer,
+        limits: Limits,
+    ) -> None:
+        self._registry = registry
+        self._outbox = outbox
+        self._clock = clock
+        self._ids = ids
+        self._observer = observer
+        self._limits = limits
+        self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._flights: dict[str, _Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are on their way."""
+        return self._admission.count
+
+    async def dispatch(self, command: DispatchCommand, *, time_left: float | None = None) -> MessageRecord:
+        """Accept a well-formed message, and wait for as long as the caller asks.
+
+        `time_left` is the caller's, in seconds. The record that is returned is durable.
+
+        Raises:
+            Refusal: nothing was accepted (but see `StoreUnavailable`).
+        """
+        deadline = self._answer_by(time_left)
+        try:
+            flight = self._take_in(command)
+        except Refusal:
+            if (known := await self._find(command)) is None:
+                raise
+            return await self._follow(known, command.wait_for, deadline)
+        if command.wait_for is WaitFor.OUTCOME:
+            await self._wait(flight.answered, deadline)
+        if not flight.accepted.done():
+            # However long it takes: without its result there is nothing true to say.
+            await asyncio.wait([flight.accepted])
+        verdict = flight.accepted.result()
+        if isinstance(verdict, Refusal):
+            raise verdict
+        if not verdict.created:
+            return await self._follow(verdict.record, command.wait_for, deadline)
+        return flight.record or verdict.record
+
+    async def get(self, message_id: str) -> MessageRecord:
+        """The record of a message.
+
+        Raises:
+            MessageNotFound: there is none.
+            StoreUnavailable: it cannot be read.
+        """
+        record = await self._outbox.get(message_id)
+        if record is None:
+            raise MessageNotFound
+        return record
+
+    def start_draining(self) -> None:
+        """Take nothing new from now on."""
+        self._draining = True
+
+    async def drain(self, grace: float) -> int:
+        """Wait up to `grace` seconds for what is in flight, then let go of it; returns how many were let go.
+
+        What is let go stays as the store has it: with an attempt that is open.
+        """
+        self.start_draining()
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        cut_short = list(self._tasks)
+        for task in cut_short:
+            task.cancel()
+        await asyncio.gather(*cut_short, return_exceptions=True)
+        return len(cut_short)
+
+    def _answer_by(self, time_left: float | None) -> float:
+        wait = self._limits.max_wait
+        if time_left is not None:
+            wait = min(wait, time_left - ANSWER_MARGIN)
+        return self._clock.monotonic() + max(wait, 0.0)
+
+    async def _wait(self, future: asyncio.Future[None], deadline: float) -> None:
+        await asyncio.wait([future], timeout=max(0.0, deadline - self._clock.monotonic()))
+
+    async def _find(self, command: DispatchCommand) -> MessageRecord | None:
+        """The message that a refused command repeats, if it does."""
+        if not command.request_id:
+            return None
+        content = canonical.encode_message(command.message)
+        digest = canonical.payload_hash(content, canonical.encode_options(command.options))
+        return await self._outbox.find(command.request_id, digest)
+
+    async def _follow(self, known: MessageRecord, wait_for: WaitFor, deadline: float) -> MessageRecord:
+        """The record of a message that was accepted before, waited for if asked."""
+        flight = self._flights.get(known.message_id)
+        if flight is None or wait_for is WaitFor.ACCEPTANCE:
+            return known
+        await self._wait(flight.answered, deadline)
+        return flight.record or known
+
+    def _take_in(self, command: DispatchCommand) -> _Flight:
+        """Route and admit a message, and start its task."""
+        if self._draining:
+            raise ShuttingDown
+        now = self._clock.wall()
+        self._check_times(command, now)
+        try:
+            slot = self._registry.candidates(command.message.channel, command.options.provider_name)[0]
+        except InvalidRouting as error:
+            self._observer.routing_invalid(error.channel)
+            raise
+        if not self._outbox.available:
+            raise StoreUnavailable
+        if not self._admission.enter(command.size):
+            raise Overloaded
+        record = lifecycle.accept(
+            command,
+            message_id=self._ids.next(now),
+            provider_name=slot.provider.name,
+            now=now,
+            expire_after=self._limits.expire_after[command.message.channel],
+        )
+        flight = _Flight(self._loop)
+        task = self._loop.create_task(self._carry(flight, record, command, slot))
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(lambda task: self._done(task, flight, command.size))
+        return flight
+
+    def _check_times(self, command: DispatchCommand, now: int) -> None:
+        options = command.options
+        violations = []
+        if options.expire_time is not None and options.expire_time <= now:
+            violations.append(FieldViolation("options.expire_time", "must be in the future"))
+        if options.send_time is not None and options.send_time > now:
+            violations.append(
+                FieldViolation("options.send_time", "must not be in the future: this release sends at once")
+            )
+        if violations:
+            raise InvalidMessage(f"{violations[0].field}: {violations[0].description}", violations)
+
+    def _done(self, task: asyncio.Task[None], flight: _Flight, size: int) -> None:
+        self._tasks.discard(task)
+        self._admission.leave(size)
+        if not task.cancelled() and (error := task.exception()):
+            _log.fault(error)
+        # Cut short: whether the message was accepted may be unknown.
+        flight.take_off(StoreUnavailable())
+        flight.land()
+        if not self._tasks:
+            self._idle.set()
+
+    async def _carry(self, flight: _Flight, record: MessageRecord, command: DispatchCommand, slot: Slot) -> None:
+        """The life of one message, in a task of its own."""
+        content = canonical.encode_message(command.message)
+        digest = canonical.payload_hash(content, canonical.encode_options(command.options))
+        try:
+            accepted = await self._outbox.accept(NewMessage(record, content, digest, command.options))
+        except Refusal as refusal:
+            flight.take_off(refusal)
+            return
+        if not accepted.created:
+            flight.take_off(accepted)
+            return
+        self._flights[record.message_id] = flight
+        flight.take_off(accepted)
+        try:
+            record = await self._attempt(record, command, slot)
+            await self._record(record, flight)
+        finally:
+            del self._flights[record.message_id]
+
+    async def _attempt(self, record: MessageRecord, command: DispatchCommand, slot: Slot) -> MessageRecord:
+        """Make the attempt that is open in `record`, and close it there."""
+        limit = min(slot.attempt_timeout, (record.expire_time - self._clock.wall()) / 1e6)
+        started = self._clock.monotonic()
+        slot.in_flight += 1
+        try:
+            result = await _send(slot.provider, command, record.message_id, limit)
+        finally:
+            slot.in_flight -= 1
+        duration = int((self._clock.monotonic() - started) * 1e6)
+        record = lifecycle.close_attempt(record, result, now=self._clock.wall(), duration=duration)
+        self._observer.attempt_ended(record)
+        return record
+
+    async def _record(self, record: MessageRecord, flight: _Flight) -> None:
+        """Keep the outcome, however long the store takes; those who wait get the last durable state meanwhile."""
+        while True:
+            try:
+                if await self._outbox.record(record):
+                    flight.record = record
+                return
+            except StoreUnavailable:
+                flight.land()
+                await self._outbox.wait_available()
+
+
+async def _send(provider: Provider, command: DispatchCommand, message_id: str, limit: float) -> DispatchResult:
+    """One call of the provider, in at most `limit` seconds; every way in which it can end is a result."""
+    try:
+        async with asyncio.timeout(limit):
+            return await provider.send(command.message, idempotency_key=message_id)
+    except TimeoutError:
+        return DispatchResult(Outcome.UNCERTAIN, error_code="timeout", detail="the provider did not answer in time")
+    except Exception as error:
+        _log.fault(error, provider_name=provider.name)
+        return DispatchResult(
+            Outcome.UNCERTAIN,
+            error_code="internal",
+            detail=f"the provider's code failed with {type(error).__name__}",
+        )
