@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import secrets
 import signal
 import sys
@@ -13,25 +14,30 @@ from typing import Any, Final
 
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
-from postwire.clock import SystemClock
+from postwire.clock import Clock, SystemClock
 from postwire.config import Config, host_port
+from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.message import Channel
 from postwire.delivery import Delivery, Limits
-from postwire.outbox.base import OutboxError
+from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.builtin import KINDS
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers
-from postwire.telemetry.log_observer import LogObserver
+from postwire.telemetry.environment import TelemetryError, Wanted
 from postwire.telemetry.logs import EventLog
+from postwire.telemetry.setup import MetricsListenError, Telemetry
 
 SEED_BITS: Final = 64
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a thread that wants the interpreter gets it. The default of 5 ms is what a commit would wait for
 its turn behind a busy event loop."""
+
+TELEMETRY_MARGIN: Final = 0.5
+"""Seconds that telemetry has for its last words where the drain has used up the grace."""
 
 _log = EventLog("app")
 
@@ -63,6 +69,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(config: Config) -> int:
     stop = _stop_signal()
+    try:
+        wanted = Wanted.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
+    except TelemetryError as error:
+        raise BootError(str(error)) from None
     async with AsyncExitStack() as closing:
         try:
             outbox = await SqliteOutbox.open(str(config.store.path), sync=config.store.sync)
@@ -71,18 +81,21 @@ async def _serve(config: Config) -> int:
         closing.push_async_callback(outbox.close)
         registry = Registry.build(config, KINDS, lambda: secrets.randbits(SEED_BITS))
         closing.push_async_callback(registry.close)
+        clock = SystemClock()
+        telemetry = Telemetry(config.telemetry, wanted, lambda: _gauges(outbox, clock))
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
-            clock=SystemClock(),
+            clock=clock,
             ids=MessageIds(secrets.randbits),
-            observer=Observers([LogObserver()], on_fault=_log.fault),
+            observer=Observers(telemetry.observers, on_fault=_log.fault),
             limits=Limits.from_config(config),
         )
-        server = ApiServer(config.server, delivery, registry)
+        server = ApiServer(config.server, delivery, registry, telemetry.call_observers)
         try:
             address = server.listen(config.server.listen)
-        except ListenError as error:
+            metrics_address = await telemetry.start()
+        except (ListenError, MetricsListenError) as error:
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
         outbox.on_availability(_tell_availability)
@@ -91,12 +104,29 @@ async def _serve(config: Config) -> int:
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        _log.info(names.EVENT_SERVING, listen=address, version=__version__, store=str(config.store.path))
+        _log.info(
+            names.EVENT_SERVING,
+            listen=address,
+            metrics_listen=metrics_address,
+            store=str(config.store.path),
+            version=__version__,
+        )
         received = await stop
+        end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished = await server.stop(delivery, config.server.grace)
+        await telemetry.stop(max(TELEMETRY_MARGIN, end - clock.monotonic()))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
+
+
+async def _gauges(outbox: Outbox, clock: Clock) -> dict[str, float]:
+    try:
+        stats = await outbox.stats()
+    except StoreUnavailable:
+        return {}
+    age = 0.0 if stats.oldest_create_time is None else (clock.wall() - stats.oldest_create_time) / 1e6
+    return {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
 
 
 def _stop_signal() -> asyncio.Future[str]:
@@ -123,7 +153,7 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
         }
         if isinstance(provider, MockProvider):
             fields |= {"seeded": provider.seeded, "seed": provider.seed}
-        _log.info(names.EVENT_BOOT_PROVIDER, **fields)
+        _log.info(names.EVENT_PROVIDER, **fields)
         health = await provider.check()
         if not health.ok:
             _log.warning(names.EVENT_WARNING, provider_name=provider.name, detail=health.detail)

@@ -232,6 +232,7 @@ class Delivery:
             provider_name=slot.provider.name,
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
+            trace_id=self._observer.trace_id(),
         )
         flight = _Flight(self._loop)
         task = self._loop.create_task(self._carry(flight, record, command, slot))
@@ -276,6 +277,7 @@ class Delivery:
             flight.take_off(accepted)
             return
         self._flights[record.message_id] = flight
+        self._observer.state_reached(record)
         flight.take_off(accepted)
         try:
             record = await self._attempt(record, command, slot)
@@ -303,6 +305,7 @@ class Delivery:
             try:
                 if await self._outbox.record(record):
                     flight.record = record
+                    self._observer.state_reached(record)
                 return
             except StoreUnavailable:
                 flight.land()

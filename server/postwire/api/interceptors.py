@@ -7,18 +7,24 @@ exception, and does not wait at `stop` for handlers that have aborted. So every 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NoReturn, Self, TypeAlias
 
 import grpc
 
 from postwire.api import errors
 from postwire.core.errors import Refusal
+from postwire.telemetry.base import CallObserver
 from postwire.telemetry.logs import EventLog
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Handler = Callable[[Any, Any], Awaitable[Any]]
+
+_OURS: Final = "postwire."
+_OK: Final = grpc.StatusCode.OK.name
+_CANCELLED: Final = grpc.StatusCode.CANCELLED.name
+_INTERNAL: Final = grpc.StatusCode.INTERNAL.name
 
 _log = EventLog("api")
 
@@ -48,8 +54,9 @@ class Calls:
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """See the module."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, observers: Sequence[CallObserver]) -> None:
         self._calls = calls
+        self._observers = tuple(observers)
         self._wrapped: dict[str, MethodHandler] = {}
 
     async def intercept_service(
@@ -65,36 +72,63 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None  # not kept: anybody can ask for any number of methods that are not there
-            wrapped = self._wrapped[method] = self._wrap(handler)
+            wrapped = self._wrapped[method] = self._wrap(method.lstrip("/"), handler)
             return wrapped
 
-    def _wrap(self, handler: MethodHandler) -> MethodHandler:
+    def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
         if handler.unary_unary is None:
             return handler  # health's Watch and reflection: theirs to end
         return grpc.unary_unary_rpc_method_handler(
-            self._guard(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            self._guard(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
         )
 
-    def _guard(self, inner: Handler) -> Handler:
+    def _guard(self, method: str, inner: Handler) -> Handler:
+        # Probes would drown what people look for.
+        observers = self._observers if method.startswith(_OURS) else ()
+
         async def guarded(request: Any, context: Context) -> Any:
-            with self._calls:
+            with self._calls, _Observed(observers, method, context) as observed:
                 try:
                     return await inner(request, context)
                 except Refusal as refusal:
+                    observed.status_code = errors.STATUS_OF[refusal.reason].name
                     await errors.abort(context, refusal)
-                except grpc.aio.AbortError:
-                    raise
                 except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
+                        observed.status_code = _CANCELLED
                         raise  # the caller hung up, or the grace is over
-                    await self._fail(error, context)
+                    await _fail(error, context, observed)
+                except grpc.aio.AbortError:
+                    raise
                 except Exception as error:
-                    await self._fail(error, context)
+                    await _fail(error, context, observed)
 
         return guarded
 
-    @staticmethod
-    async def _fail(error: BaseException, context: Context) -> NoReturn:
-        _log.fault(error)
-        await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)
+
+class _Observed:
+    """Tells the observers of one call. `status_code` is what they will hear."""
+
+    __slots__ = ("_method", "_observers", "_started", "status_code")
+
+    def __init__(self, observers: Sequence[CallObserver], method: str, context: Context) -> None:
+        self._observers = observers
+        self._method = method
+        self.status_code = _OK
+        if observers:
+            metadata = context.invocation_metadata() or ()
+            self._started = [observer.call_started(method, metadata) for observer in observers]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for index, observer in enumerate(self._observers):
+            observer.call_ended(self._started[index], self._method, self.status_code)
+
+
+async def _fail(error: BaseException, context: Context, observed: _Observed) -> NoReturn:
+    observed.status_code = _INTERNAL
+    _log.fault(error)
+    await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Final
 
 # The C core writes to stderr on its own; set before grpc is imported, and our log stays one JSON object a line.
@@ -19,6 +20,7 @@ from postwire.api.providers import ProviderServicer
 from postwire.config import ServerConfig
 from postwire.delivery import Delivery
 from postwire.providers.registry import Registry
+from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc
 
 HEADROOM_BYTES: Final = 4 * 1024 * 1024
@@ -36,13 +38,15 @@ class ListenError(Exception):
 class ApiServer:
     """Serves the contract. Made on the event loop that it serves on."""
 
-    def __init__(self, config: ServerConfig, delivery: Delivery, registry: Registry) -> None:
+    def __init__(
+        self, config: ServerConfig, delivery: Delivery, registry: Registry, observers: Sequence[CallObserver] = ()
+    ) -> None:
         limit = config.max_message_bytes + HEADROOM_BYTES
         self._calls = Calls()
         self._readiness = Readiness((DISPATCH_SERVICE, PROVIDER_SERVICE))
         self._changes: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
-            interceptors=[EdgeInterceptor(self._calls)],
+            interceptors=[EdgeInterceptor(self._calls, observers)],
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),

@@ -36,6 +36,14 @@ class Accepted:
     created: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """What is not settled: how many messages, and when the oldest was accepted (µs since the epoch)."""
+
+    unsettled: int
+    oldest_create_time: int | None
+
+
 class Outbox(Protocol):
     """Keeps messages. Every write is durable when its awaitable is done.
 
@@ -81,6 +89,10 @@ class Outbox(Protocol):
         Raises:
             RequestIdReused: it has another payload.
         """
+        ...
+
+    async def stats(self) -> OutboxStats:
+        """What is not settled now."""
         ...
 
     def on_availability(self, listener: Callable[[bool], None]) -> None:

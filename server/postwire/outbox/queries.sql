@@ -83,5 +83,8 @@ FROM messages WHERE tenant = ? AND request_id = ?;
 SELECT number, provider_name, start_time, outcome, duration, provider_message_id, error_code, detail, trace_id
 FROM attempts WHERE key = ? ORDER BY number;
 
+-- name: stats
+SELECT count(*), min(create_time) FROM messages WHERE state IN ('queued', 'sending');
+
 -- name: content_of
 SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message_id = ?);

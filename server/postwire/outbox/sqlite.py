@@ -15,7 +15,7 @@ import apsw
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, MessageRecord
 from postwire.outbox import rows
-from postwire.outbox.base import Accepted, NewMessage, OutboxError
+from postwire.outbox.base import Accepted, NewMessage, OutboxError, OutboxStats
 from postwire.outbox.queries import QUERIES, Bulk, SQLValue
 from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
 from postwire.outbox.writer import Future, Operation, Writer
@@ -133,6 +133,10 @@ class SqliteOutbox:
         """See `Outbox.find`."""
         return await self._read(lambda connection: _find(connection, tenant, request_id, payload_hash))
 
+    async def stats(self) -> OutboxStats:
+        """See `Outbox.stats`."""
+        return await self._read(_stats)
+
     async def content(self, message_id: str) -> bytes | None:
         """The content of a message, in canonical form."""
         key = rows.id_bytes(message_id)
@@ -220,6 +224,11 @@ def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> in
     ((value,),) = connection.execute(QUERIES[query], bindings).fetchall()
     assert isinstance(value, int)
     return value
+
+
+def _stats(connection: apsw.Connection) -> OutboxStats:
+    found: list[tuple[Any, ...]] = connection.execute(QUERIES["stats"]).fetchall()
+    return OutboxStats(*found[0])
 
 
 def _with_attempts(connection: apsw.Connection, found: Sequence[Any]) -> MessageRecord:

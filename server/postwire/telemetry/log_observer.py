@@ -5,12 +5,13 @@ from __future__ import annotations
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.outcome import Outcome
 from postwire.telemetry import names
+from postwire.telemetry.base import SilentObserver
 from postwire.telemetry.logs import EventLog
 
 _log = EventLog("delivery")
 
 
-class LogObserver:
+class LogObserver(SilentObserver):
     """See `Observer`. One line an attempt; one line a channel that cannot be routed, however often it is asked for."""
 
     def __init__(self) -> None:

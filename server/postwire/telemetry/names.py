@@ -1,13 +1,49 @@
-"""Every name that telemetry uses: log events and attribute keys. Tools outside the repository rely on them."""
+"""Every name that telemetry uses, in spans, metrics and log lines. Tools outside the repository rely on them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 SERVICE_NAME: Final = "postwire"
+SCOPE: Final = "postwire"
+"""The instrumentation scope of all spans and metrics."""
+
+# Attributes of spans and metrics. Their values are the words of the core's enums: `email`, `success`, `sent`.
+PROVIDER_NAME: Final = "postwire.provider.name"
+OUTCOME: Final = "postwire.outcome"
+CHANNEL: Final = "postwire.channel"
+MESSAGE_STATE: Final = "postwire.message.state"
+MESSAGE_ID: Final = "postwire.message.id"  # spans only: as a metric's attribute it would have no bounds
+
+# Attributes of OpenTelemetry's semantic conventions.
+RPC_SYSTEM_NAME: Final = "rpc.system.name"
+RPC_METHOD: Final = "rpc.method"
+RPC_STATUS_CODE: Final = "rpc.response.status_code"
+ERROR_TYPE: Final = "error.type"
+VERSION: Final = "version"
+
+# Spans.
+SPAN_ATTEMPT: Final = "attempt {provider}"
+
+# Metrics, with their units.
+ATTEMPTS: Final = "postwire.attempts"
+ATTEMPT_DURATION: Final = "postwire.attempt.duration"
+ROUTING_INVALID: Final = "postwire.routing.invalid"
+MESSAGES: Final = "postwire.messages"
+OUTBOX_DEPTH: Final = "postwire.outbox.depth"
+OUTBOX_OLDEST_AGE: Final = "postwire.outbox.oldest.age"
+RPC_DURATION: Final = "rpc.server.call.duration"
+BUILD_INFO: Final = "postwire.build.info"
+
+ATTEMPT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Boundaries in seconds. The SDK's own are for milliseconds."""
+
+RPC_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Boundaries in seconds, as the RPC conventions give them for `rpc.server.call.duration`."""
 
 # Log events.
-EVENT_BOOT_PROVIDER: Final = "provider"
+EVENT_PROVIDER: Final = "provider"
+EVENT_WARNING: Final = "warning"
 EVENT_SERVING: Final = "serving"
 EVENT_DRAINING: Final = "draining"
 EVENT_STOPPED: Final = "stopped"
@@ -17,7 +53,6 @@ EVENT_STORE_UNAVAILABLE: Final = "store_unavailable"
 EVENT_STORE_AVAILABLE: Final = "store_available"
 EVENT_INTERNAL_ERROR: Final = "internal_error"
 EVENT_LIBRARY: Final = "library"
-EVENT_WARNING: Final = "warning"
 
 # Keys of log lines.
 LOG_PROVIDER_NAME: Final = "provider_name"

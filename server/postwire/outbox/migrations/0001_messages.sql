@@ -42,6 +42,9 @@ CREATE TABLE messages (
     UNIQUE (tenant, request_id)
 ) STRICT;
 
+-- What is not settled, oldest first: the index stays as small as that is.
+CREATE INDEX unsettled ON messages (create_time) WHERE state IN ('queued', 'sending');
+
 -- Apart from the record, so that a change of state rewrites no content, and a scan of records reads none.
 CREATE TABLE contents (
     key INTEGER PRIMARY KEY,

@@ -1,0 +1,120 @@
+"""Metrics: counted in plain integers on the path of a message, and handed to the SDK when somebody reads them.
+
+An SDK counter costs as much a call as the work it counts, an observable one nothing. Durations are histograms of the
+SDK.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter
+from typing import Final
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from postwire import __version__
+from postwire.core.message import Channel, MessageRecord
+from postwire.telemetry import names
+from postwire.telemetry.base import Metadata, SilentObserver
+
+Key = tuple[str, ...]
+Gauges = Callable[[], Mapping[str, float]]
+
+_ATTEMPT_KEYS: Final = (names.PROVIDER_NAME, names.CHANNEL, names.OUTCOME)
+_MESSAGE_KEYS: Final = (names.CHANNEL, names.MESSAGE_STATE)
+_ROUTING_KEYS: Final = (names.CHANNEL,)
+
+
+class Metrics(SilentObserver):
+    """Observes calls and messages, and counts them: see `CallObserver` and `Observer`."""
+
+    def __init__(self, meter: Meter, outbox_gauges: Gauges) -> None:
+        """`outbox_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE` when they are read."""
+        self._attempts: Counter[Key] = Counter()
+        self._messages: Counter[Key] = Counter()
+        # Shown before the first one: an alert on a rate needs the series to be there.
+        self._routing: Counter[Key] = Counter({(channel.value,): 0 for channel in Channel})
+        self._attempt_attributes: dict[Key, dict[str, str]] = {}
+        self._call_attributes: dict[Key, dict[str, str]] = {}
+        _counter(meter, names.ATTEMPTS, "{attempt}", "Attempts that have ended.", _ATTEMPT_KEYS, self._attempts)
+        _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", _MESSAGE_KEYS, self._messages)
+        _counter(
+            meter,
+            names.ROUTING_INVALID,
+            "{message}",
+            "Messages for a channel that no provider carries.",
+            _ROUTING_KEYS,
+            self._routing,
+        )
+        _gauge(meter, names.OUTBOX_DEPTH, "{message}", "Messages that are not settled.", outbox_gauges)
+        _gauge(meter, names.OUTBOX_OLDEST_AGE, "s", "Age of the oldest message that is not settled.", outbox_gauges)
+        meter.create_observable_gauge(
+            names.BUILD_INFO, [lambda _: [Observation(1, {names.VERSION: __version__})]], "", "What is running."
+        )
+        self._attempt_duration = meter.create_histogram(
+            names.ATTEMPT_DURATION,
+            "s",
+            "How long attempts took.",
+            explicit_bucket_boundaries_advisory=names.ATTEMPT_BUCKETS,
+        )
+        self._call_duration = meter.create_histogram(
+            names.RPC_DURATION,
+            "s",
+            "How long calls took.",
+            explicit_bucket_boundaries_advisory=names.RPC_BUCKETS,
+        )
+
+    def call_started(self, method: str, metadata: Metadata) -> float:
+        """See `CallObserver.call_started`."""
+        return perf_counter()
+
+    def call_ended(self, started: float, method: str, status_code: str) -> None:
+        """See `CallObserver.call_ended`."""
+        key = (method, status_code)
+        attributes = self._call_attributes.get(key)
+        if attributes is None:
+            attributes = {
+                names.RPC_SYSTEM_NAME: "grpc",
+                names.RPC_METHOD: method,
+                names.RPC_STATUS_CODE: status_code,
+            }
+            if status_code != "OK":
+                attributes[names.ERROR_TYPE] = status_code
+            self._call_attributes[key] = attributes
+        self._call_duration.record(perf_counter() - started, attributes)
+
+    def state_reached(self, record: MessageRecord) -> None:
+        """See `Observer.state_reached`."""
+        self._messages[record.channel.value, record.state.value] += 1
+
+    def attempt_ended(self, record: MessageRecord) -> None:
+        """See `Observer.attempt_ended`."""
+        attempt = record.attempts[-1]
+        assert attempt.outcome is not None
+        key = (attempt.provider_name, record.channel.value, attempt.outcome.value)
+        self._attempts[key] += 1
+        attributes = self._attempt_attributes.get(key)
+        if attributes is None:
+            attributes = self._attempt_attributes[key] = dict(zip(_ATTEMPT_KEYS, key, strict=True))
+        self._attempt_duration.record((attempt.duration or 0) / 1e6, attributes)
+
+    def routing_invalid(self, channel: Channel) -> None:
+        """See `Observer.routing_invalid`."""
+        self._routing[(channel.value,)] += 1
+
+
+def _counter(meter: Meter, name: str, unit: str, description: str, keys: Key, counts: Counter[Key]) -> None:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        # Read on another thread: `list` takes all of it in one step.
+        return [Observation(count, dict(zip(keys, key, strict=True))) for key, count in list(counts.items())]
+
+    meter.create_observable_counter(name, [observe], unit, description)
+
+
+def _gauge(meter: Meter, name: str, unit: str, description: str, gauges: Gauges) -> None:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        # Nothing rather than something old, where the store could not be asked.
+        return [Observation(value) for key, value in gauges().items() if key == name]
+
+    meter.create_observable_gauge(name, [observe], unit, description)

@@ -1,0 +1,102 @@
+"""OTLP over gRPC: spans and metrics to a collector. Imported only where one is configured.
+
+The exporter, its retries and its settings (`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`) are the SDK's; only the translation of
+spans is ours, since ours are no SDK spans. Attributes with few different values are translated once and then copied.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Final
+
+from opentelemetry.exporter.otlp.proto.common._internal import _encode_resource
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind
+
+from postwire import __version__
+from postwire.telemetry import names
+from postwire.telemetry.tracing import EndedSpan
+
+_KINDS: Final = {SpanKind.SERVER: Span.SPAN_KIND_SERVER, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
+_SAMPLED_FLAG: Final = 0x01
+_KNOWN_REMOTE_FLAG: Final = 0x100
+_CACHED_ATTRIBUTES: Final = 4096
+
+
+def encode(resource: Resource, spans: Sequence[EndedSpan]) -> ExportTraceServiceRequest:
+    """The request that exports `spans`."""
+    scope_spans = ScopeSpans(scope=InstrumentationScope(name=names.SCOPE, version=__version__))
+    for span in spans:
+        _add(scope_spans, span)
+    return ExportTraceServiceRequest(
+        resource_spans=[ResourceSpans(resource=_encode_resource(resource), scope_spans=[scope_spans])]
+    )
+
+
+def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
+    wire = scope_spans.spans.add(
+        trace_id=span.trace_id.to_bytes(16, "big"),
+        span_id=span.span_id.to_bytes(8, "big"),
+        name=span.name,
+        kind=_KINDS[span.kind],
+        start_time_unix_nano=span.start_time,
+        end_time_unix_nano=span.end_time,
+        attributes=[_attribute(key, value) for key, value in span.attributes],
+        flags=_SAMPLED_FLAG | _KNOWN_REMOTE_FLAG,
+    )
+    if span.parent_id:
+        wire.parent_span_id = span.parent_id.to_bytes(8, "big")
+    if span.trace_state:
+        wire.trace_state = span.trace_state
+    if span.message_id:
+        attribute = wire.attributes.add(key=names.MESSAGE_ID)
+        attribute.value.string_value = span.message_id
+    if span.error:
+        wire.status.code = Status.STATUS_CODE_ERROR
+        wire.status.message = span.error
+
+
+@functools.lru_cache(_CACHED_ATTRIBUTES)
+def _attribute(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+class _SpanExporter(OTLPSpanExporter):
+    """The SDK's exporter, given our spans."""
+
+    def __init__(self, resource: Resource, endpoint: str | None) -> None:
+        super().__init__(endpoint=endpoint)
+        self._resource = resource
+
+    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
+        return encode(self._resource, data)
+
+
+class SpanExport:
+    """A queue of spans that have ended, which a thread empties in batches. `endpoint` None: the environment's."""
+
+    def __init__(self, resource: Resource, endpoint: str | None) -> None:
+        self._processor = BatchSpanProcessor(_SpanExporter(resource, endpoint))
+        # Not `on_end`, which asks each span whether it is sampled: all of ours are.
+        self._emit = self._processor._batch_processor.emit
+
+    def __call__(self, span: EndedSpan) -> None:
+        """Take a span: see `SpanSink`."""
+        self._emit(span)  # type: ignore[arg-type]  # the queue is generic, its declaration is not
+
+    def shutdown(self, timeout: float) -> None:
+        """Export what is left, in at most `timeout` seconds. Blocks."""
+        self._processor._batch_processor.shutdown(timeout_millis=int(timeout * 1000))
+
+
+def metric_reader(endpoint: str | None) -> PeriodicExportingMetricReader:
+    """Exports metrics at `OTEL_METRIC_EXPORT_INTERVAL`."""
+    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint))

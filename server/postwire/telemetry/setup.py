@@ -1,0 +1,170 @@
+"""Puts telemetry together from what the configuration and the `OTEL_*` variables ask for, and takes it down in time.
+
+What is not asked for is not imported: the exporter and the HTTP server cost a third of the boot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource
+
+from postwire import __version__
+from postwire.config import TelemetryConfig, host_port
+from postwire.telemetry import names
+from postwire.telemetry.base import CallObserver, Observer
+from postwire.telemetry.environment import Wanted
+from postwire.telemetry.log_observer import LogObserver
+from postwire.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from postwire.telemetry.exposition import MetricsServer
+
+ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
+Shutdown = Callable[[float], object]
+"""Sends what is left, in at most so many seconds. Blocks."""
+
+REFRESH_INTERVAL: Final = 15.0
+"""Seconds between two looks at the store, for metrics that are pushed. Those that are fetched look when fetched."""
+
+
+class MetricsListenError(Exception):
+    """The address for metrics cannot be listened on. One line for people."""
+
+
+@dataclass(slots=True)
+class _Gauges:
+    """The values that have to be asked for, as of the last time."""
+
+    read: ReadGauges
+    values: Mapping[str, float] = field(default_factory=lambda: {names.OUTBOX_DEPTH: 0, names.OUTBOX_OLDEST_AGE: 0})
+
+    async def refresh(self) -> None:
+        """Ask."""
+        self.values = await self.read()
+
+    async def keep_fresh(self) -> None:
+        """Ask again and again."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_INTERVAL)
+
+
+class Telemetry:
+    """All that observes this server: attach `observers` to the delivery and `call_observers` to the API."""
+
+    def __init__(self, config: TelemetryConfig, wanted: Wanted, read_gauges: ReadGauges) -> None:
+        """`read_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE`; it must not raise."""
+        self.observers: list[Observer] = [LogObserver()]
+        self.call_observers: list[CallObserver] = []
+        self._listen = config.metrics_listen
+        self._gauges = _Gauges(read_gauges)
+        self._refreshing: asyncio.Task[None] | None = None
+        self._shutdowns: list[Shutdown] = []
+        self._pushes_metrics = wanted.metrics
+        self._server: MetricsServer | None = None
+        resource = service_resource()
+        readers: list[MetricReader] = []
+        if wanted.prometheus and config.metrics_listen:
+            from postwire.telemetry.exposition import MetricsServer
+
+            self._server = MetricsServer(self._gauges.refresh)
+            readers.append(self._server.reader)
+        if wanted.metrics:
+            from postwire.telemetry.otlp import metric_reader
+
+            readers.append(metric_reader(config.otlp_endpoint))
+        if readers:
+            meters = MeterProvider(readers, resource, shutdown_on_exit=False)
+            metrics = Metrics(meters.get_meter(names.SCOPE, __version__), lambda: self._gauges.values)
+            self.observers.append(metrics)
+            self.call_observers.append(metrics)
+            self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
+        if wanted.traces:
+            self._trace(resource, config.otlp_endpoint)
+
+    def _trace(self, resource: Resource, endpoint: str | None) -> None:
+        from opentelemetry.sdk.trace import TracerProvider
+
+        from postwire.telemetry.otlp import SpanExport
+        from postwire.telemetry.tracing import Tracer
+
+        # Asked for what the environment's variables mean, then let go: see `tracing`.
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        export = SpanExport(resource, endpoint)
+        tracer = Tracer(sampler=provider.sampler, ids=provider.id_generator, sink=export)
+        # First, so that a log line of an attempt can name its trace.
+        self.observers.insert(0, tracer)
+        self.call_observers.insert(0, tracer)
+        self._shutdowns.append(export.shutdown)
+
+    async def start(self) -> str:
+        """Listen for those who fetch metrics, and return the address; empty where nothing is to be fetched.
+
+        Raises:
+            MetricsListenError: the address is taken, or not this machine's.
+        """
+        if self._pushes_metrics:
+            self._refreshing = asyncio.get_running_loop().create_task(self._gauges.keep_fresh())
+        if self._server is None:
+            return ""
+        host, port = host_port(self._listen)
+        try:
+            port = await self._server.start(host, port)
+        except OSError:
+            raise MetricsListenError(
+                f"telemetry.metrics_listen: cannot listen on {self._listen}: "
+                "it is in use by another process, or not this machine's"
+            ) from None
+        return f"{self._listen.rpartition(':')[0]}:{port}"
+
+    async def stop(self, timeout: float) -> None:
+        """Send what is left and let go of everything, in at most `timeout` seconds, whatever the collector does."""
+        if self._refreshing:
+            self._refreshing.cancel()
+        if self._server:
+            await self._server.stop()
+        await _run_beside(self._shutdowns, timeout)
+
+
+async def _run_beside(shutdowns: list[Shutdown], timeout: float) -> None:
+    """Run them side by side, and stop waiting after `timeout` seconds.
+
+    On daemon threads: the event loop and the interpreter wait at their end for the threads of their own executors, and
+    a dead collector would hold both up.
+    """
+    loop = asyncio.get_running_loop()
+
+    def run(shutdown: Shutdown, done: asyncio.Future[None]) -> None:
+        try:
+            shutdown(timeout)
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_set_done, done)
+
+    waiting = []
+    for shutdown in shutdowns:
+        done: asyncio.Future[None] = loop.create_future()
+        waiting.append(done)
+        threading.Thread(target=run, args=(shutdown, done), name="postwire-telemetry", daemon=True).start()
+    if waiting:
+        await asyncio.wait(waiting, timeout=timeout)
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def service_resource() -> Resource:
+    """Who is telling: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; without a name in them, it is ours."""
+    resource = Resource.create({"service.version": __version__})
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": names.SERVICE_NAME}))
+    return resource
