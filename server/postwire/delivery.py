@@ -30,6 +30,7 @@ from postwire.core.errors import (
 )
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Admission
+from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import Channel, DispatchCommand, MessageRecord, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, NewMessage, Outbox
@@ -164,6 +165,10 @@ class Delivery:
         if record is None:
             raise MessageNotFound
         return record
+
+    async def list(self, chosen: MessageFilter, size: int, after: str | None) -> Page:
+        """A page of records: see `Outbox.list`."""
+        return await self._outbox.list(chosen, size, after)
 
     def start_draining(self) -> None:
         """Take nothing new from now on."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from google.protobuf import timestamp_pb2
+from google.protobuf.message import Message
 
 from postwire.core import validation
 from postwire.core.message import (
@@ -44,12 +45,14 @@ _MICROSECONDS: Final = 1_000_000
 _MAX_SECONDS: Final = 253_402_300_799
 """The end of the year 9999: the last second that a `Timestamp` may hold."""
 
-_UNKNOWN_ENUM: Final = "must be a value that this server knows"
+UNKNOWN_ENUM: Final = "must be a value that this server knows"
 
 CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyType(
     {one: message_pb2.Channel.Value(f"CHANNEL_{one.name}") for one in Channel}
 )
-_STATES: Final = {one: message_pb2.MessageState.Value(f"MESSAGE_STATE_{one.name}") for one in MessageState}
+STATES: Final[Mapping[MessageState, message_pb2.MessageState.ValueType]] = {
+    one: message_pb2.MessageState.Value(f"MESSAGE_STATE_{one.name}") for one in MessageState
+}
 _OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.name}") for one in Outcome}
 _WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
 _PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORITY_{one.name}"): one for one in Priority}
@@ -74,7 +77,7 @@ def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) 
     options, wait_for = (
         _options_from(request.options, found) if request.HasField("options") else (NO_OPTIONS, WaitFor.OUTCOME)
     )
-    labels = _mapping(request.message.labels)
+    labels = mapping(request.message.labels)
     validation.check_labels(labels, found)
     validation.check_options(options, found)
     validation.check_request_id(request.request_id, found)
@@ -114,15 +117,15 @@ def _email_from(email: message_pb2.Email) -> Email:
         html=email.html,
         sender=email.sender,
         reply_to=email.reply_to,
-        headers=_mapping(email.headers),
+        headers=mapping(email.headers),
         attachments=tuple(Attachment(one.file_name, one.content_type, one.data) for one in email.attachments),
     )
 
 
 def _options_from(options: message_pb2.DispatchOptions, found: Violations) -> tuple[DispatchOptions, WaitFor]:
     core = DispatchOptions(
-        send_time=_time_from(options, "send_time", found),
-        expire_time=_time_from(options, "expire_time", found),
+        send_time=time_from(options, "send_time", "options.send_time", found),
+        expire_time=time_from(options, "expire_time", "options.expire_time", found),
         priority=_enum_from(options.priority, _PRIORITY, Priority.NORMAL, "options.priority", found),
         delivery_guarantee=_enum_from(
             options.delivery_guarantee,
@@ -140,21 +143,23 @@ def _options_from(options: message_pb2.DispatchOptions, found: Violations) -> tu
 
 def _enum_from(value: int, known: Mapping[int, E], default: E, path: str, found: Violations) -> E:
     if value and value not in known:
-        found.malformed(path, _UNKNOWN_ENUM)
+        found.malformed(path, UNKNOWN_ENUM)
     return known.get(value, default)
 
 
-def _time_from(options: message_pb2.DispatchOptions, name: str, found: Violations) -> int | None:
-    if not options.HasField(name):  # type: ignore[arg-type]  # the stub wants literals
+def time_from(holder: Message, name: str, path: str, found: Violations) -> int | None:
+    """The time in the field `name`, in µs since the epoch; None where it is left out."""
+    if not holder.HasField(name):
         return None
-    value: timestamp_pb2.Timestamp = getattr(options, name)
+    value: timestamp_pb2.Timestamp = getattr(holder, name)
     if not (0 <= value.seconds <= _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
-        found.malformed(f"options.{name}", "must be a time from 1970 to 9999, with nanos from 0 to 999999999")
+        found.malformed(path, "must be a time from 1970 to 9999, with nanos from 0 to 999999999")
         return None
     return value.seconds * _MICROSECONDS + value.nanos // 1000
 
 
-def _mapping(pairs: Mapping[str, str]) -> Mapping[str, str]:
+def mapping(pairs: Mapping[str, str]) -> Mapping[str, str]:
+    """A frozen copy of a map."""
     return MappingProxyType(dict(pairs)) if pairs else EMPTY
 
 
@@ -164,7 +169,7 @@ def message_to(record: MessageRecord) -> message_pb2.Message:
         message_id=record.message_id,
         request_id=record.request_id,
         channel=CHANNELS[record.channel],
-        state=_STATES[record.state],
+        state=STATES[record.state],
         revision=record.revision,
     )
     _set_time(message.create_time, record.create_time)
@@ -187,7 +192,7 @@ def message_to(record: MessageRecord) -> message_pb2.Message:
     for one in record.recipients:
         message.recipients.add(
             index=one.index,
-            state=_STATES[one.state],
+            state=STATES[one.state],
             outcome=_OUTCOMES[one.outcome] if one.outcome else message_pb2.OUTCOME_UNSPECIFIED,
             error_code=one.error_code,
         )

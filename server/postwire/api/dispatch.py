@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from postwire.api import convert
+from postwire.api import convert, listing
 from postwire.api.interceptors import Context
 from postwire.core.errors import FieldViolation, InvalidMessage
 from postwire.core.ids import is_message_id
+from postwire.core.listing import page_token
 from postwire.delivery import Delivery
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc as rpc
@@ -30,3 +31,12 @@ class DispatchServicer(rpc.DispatchServiceServicer):
             description = "must be the id of a message, as Dispatch gave it"
             raise InvalidMessage(f"message_id: {description}", [FieldViolation("message_id", description)])
         return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(request.message_id)))
+
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
+        """See the contract."""
+        chosen, size, after = listing.page_from(request)
+        page = await self._delivery.list(chosen, size, after)
+        return pb.ListMessagesResponse(
+            messages=[convert.message_to(record) for record in page.records],
+            next_page_token=page_token(page.next_after, chosen) if page.next_after else "",
+        )

@@ -29,6 +29,7 @@ STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "PROVIDER_NOT_MOCK": grpc.StatusCode.FAILED_PRECONDITION,
         "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "STORE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "INVALID_PAGE": grpc.StatusCode.INVALID_ARGUMENT,
         "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
     }
 )

@@ -5,6 +5,7 @@ The tree, with what each adds:
     Refusal                        reason
     ├── InvalidMessage             violations      a field is missing or malformed
     ├── MessageTooLarge            violations
+    ├── InvalidPage                violations      of a list: its filter, size or token
     ├── InvalidProvider            violations      the pinned provider
     ├── InvalidRouting             channel         no provider carries it: our own fault
     ├── RequestIdReused
@@ -57,6 +58,12 @@ class MessageTooLarge(Refusal):
     """Well formed, but larger than allowed."""
 
     reason = "MESSAGE_TOO_LARGE"
+
+
+class InvalidPage(Refusal):
+    """A list was asked for with a bad filter, page size or page token."""
+
+    reason = "INVALID_PAGE"
 
 
 class InvalidProvider(Refusal):

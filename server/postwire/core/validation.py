@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from postwire.core.errors import FieldViolation, InvalidMessage, MessageTooLarge
+from postwire.core.errors import FieldViolation, InvalidMessage, InvalidPage, MessageTooLarge
 from postwire.core.message import (
     Content,
     DispatchOptions,
@@ -98,6 +98,15 @@ class Violations:
     def too_large(self, field: str, description: str) -> None:
         """Note a field that is larger than allowed."""
         self._too_large.append(FieldViolation(field, description))
+
+    def raise_page(self) -> None:
+        """Refuse a list if anything was noted.
+
+        Raises:
+            InvalidPage: something is wrong with it.
+        """
+        if self._malformed:
+            raise InvalidPage(*_told(self._malformed))
 
     def raise_any(self) -> None:
         """Refuse the call if anything was noted.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
 
 
@@ -88,6 +89,13 @@ class Outbox(Protocol):
 
         Raises:
             RequestIdReused: it has another payload.
+        """
+        ...
+
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
+        """At most `size` records that `chosen` admits, newest first, going on after the message id `after`.
+
+        Looks at no more than `SCAN_LIMIT` messages, so it may give fewer, or none, though more follow.
         """
         ...
 

@@ -39,7 +39,7 @@ ON CONFLICT (tenant, request_id) DO NOTHING;
 INSERT INTO contents (key, content) VALUES {rows};
 
 -- name: insert_attempts
-INSERT INTO attempts (key, number, boot, provider_name, start_time, trace_id) VALUES {rows};
+INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id) VALUES {rows};
 
 -- The end of an attempt. It applies only where that attempt is still open.
 -- name: close_attempts
@@ -50,8 +50,8 @@ SET outcome = ended.outcome,
     provider_message_id = ended.provider_message_id,
     error_code = ended.error_code,
     detail = ended.detail
-FROM ended CROSS JOIN messages ON messages.message_id = ended.message_id
-WHERE attempts.key = messages.key AND attempts.number = ended.number AND attempts.outcome IS NULL;
+FROM ended
+WHERE attempts.message_id = ended.message_id AND attempts.number = ended.number AND attempts.outcome IS NULL;
 
 -- The record after an attempt's end. It applies only where that attempt is the latest, and was open until now.
 -- name: update_messages
@@ -79,9 +79,44 @@ SELECT
     next_attempt_time, recipients, labels, revision
 FROM messages WHERE tenant = ? AND request_id = ?;
 
+-- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
+-- on request ids, which would have it sort every message of the tenant.
+-- name: list_end
+SELECT message_id FROM messages
+WHERE +tenant = :tenant AND message_id < :after
+ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
+
+-- A NULL does not narrow the choice. Lists come as JSON.
+-- name: list_messages
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision
+FROM messages
+WHERE +tenant = :tenant
+    AND message_id < :after
+    AND message_id >= :end
+    AND (:channels IS NULL OR channel IN (SELECT value FROM json_each(:channels)))
+    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:provider_names IS NULL OR provider_name IN (SELECT value FROM json_each(:provider_names)))
+    AND (:create_time_from IS NULL OR create_time >= :create_time_from)
+    AND (:create_time_to IS NULL OR create_time < :create_time_to)
+    AND (:labels IS NULL OR NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS wanted
+        WHERE NOT EXISTS (
+            SELECT 1 FROM json_each(messages.labels) AS had
+            WHERE had.key = wanted.key AND had.value = wanted.value
+        )
+    ))
+ORDER BY message_id DESC LIMIT :size;
+
+-- name: attempts_of_all
+SELECT
+    message_id, number, provider_name, start_time, outcome, duration, provider_message_id, error_code, detail, trace_id
+FROM attempts WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY message_id, number;
+
 -- name: attempts_of
 SELECT number, provider_name, start_time, outcome, duration, provider_message_id, error_code, detail, trace_id
-FROM attempts WHERE key = ? ORDER BY number;
+FROM attempts WHERE message_id = ? ORDER BY number;
 
 -- name: stats
 SELECT count(*), min(create_time) FROM messages WHERE state IN ('queued', 'sending');

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
+from postwire.core.listing import MessageFilter
 from postwire.core.message import EMPTY, Attempt, Channel, MessageRecord, MessageState, RecipientStatus
 from postwire.core.outcome import Outcome
 from postwire.outbox.base import NewMessage
-from postwire.outbox.queries import Row
+from postwire.outbox.queries import Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
 _STATES: Final = {state.value: state for state in MessageState}
@@ -21,6 +22,32 @@ _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 def id_bytes(message_id: str) -> bytes:
     """A message id as it is stored: 16 bytes, which sort as the ids do."""
     return bytes.fromhex(message_id.replace("-", ""))
+
+
+AFTER_ALL_IDS: Final = b"\xff" * 17
+"""Sorts behind every message id."""
+
+
+def filter_bindings(chosen: MessageFilter) -> dict[str, SQLValue]:
+    """What narrows `list_messages`."""
+    return {
+        "channels": _words(channel.value for channel in chosen.channels),
+        "states": _words(state.value for state in chosen.states),
+        "provider_names": _words(chosen.provider_names),
+        "labels": json.dumps(dict(chosen.labels)) if chosen.labels else None,
+        "create_time_from": chosen.create_time_from,
+        "create_time_to": chosen.create_time_to,
+    }
+
+
+def ids_text(messages: Sequence[Sequence[Any]]) -> str:
+    """The ids of rows of `list_messages`, for `attempts_of_all`."""
+    return json.dumps([row[1].hex() for row in messages])
+
+
+def _words(words: Iterable[str]) -> str | None:
+    found = list(words)
+    return json.dumps(found) if found else None
 
 
 def message_row(new: NewMessage, key: int) -> Row:
@@ -51,10 +78,17 @@ def message_row(new: NewMessage, key: int) -> Row:
     )
 
 
-def attempt_row(new: NewMessage, key: int, boot: int) -> Row:
+def attempt_row(new: NewMessage, boot: int) -> Row:
     """The row of `insert_attempts`: the message's first."""
     attempt = new.record.attempts[-1]
-    return (key, attempt.number, boot, attempt.provider_name, attempt.start_time, attempt.trace_id)
+    return (
+        id_bytes(new.record.message_id),
+        attempt.number,
+        boot,
+        attempt.provider_name,
+        attempt.start_time,
+        attempt.trace_id,
+    )
 
 
 def ended_row(record: MessageRecord) -> Row:

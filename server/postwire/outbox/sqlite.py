@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
+from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, MessageRecord
 from postwire.outbox import rows
 from postwire.outbox.base import Accepted, NewMessage, OutboxError, OutboxStats
@@ -133,6 +135,10 @@ class SqliteOutbox:
         """See `Outbox.find`."""
         return await self._read(lambda connection: _find(connection, tenant, request_id, payload_hash))
 
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
+        """See `Outbox.list`."""
+        return await self._read(lambda connection: _list(connection, tenant, chosen, size, after))
+
     async def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
         return await self._read(_stats)
@@ -201,7 +207,7 @@ class SqliteOutbox:
                 created.append((key, one))
                 one.result = Accepted(one.new.record, created=True)
         self._statements.contents.run(connection, [(key, one.new.content) for key, one in created])
-        self._statements.attempts.run(connection, [rows.attempt_row(one.new, key, self._boot) for key, one in created])
+        self._statements.attempts.run(connection, [rows.attempt_row(one.new, self._boot) for _, one in created])
         # Not taken back if the commit fails: keys only have to rise.
         self._last_key += len(operations)
 
@@ -226,13 +232,33 @@ def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> in
     return value
 
 
+def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None) -> Page:
+    start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
+    connection.execute(QUERIES["savepoint"])
+    try:
+        scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
+        ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
+        end: bytes | None = ends[0][0] if ends else None
+        bindings = rows.filter_bindings(chosen) | {"tenant": tenant, "after": start, "end": end or b"", "size": size}
+        found = connection.execute(QUERIES["list_messages"], bindings).fetchall()
+        attempts: dict[Any, list[Any]] = {}
+        for message_id, *attempt in connection.execute(QUERIES["attempts_of_all"], (rows.ids_text(found),)).fetchall():
+            attempts.setdefault(message_id, []).append(attempt)
+    finally:
+        connection.execute(QUERIES["release"])
+    records = tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
+    if len(records) == size:
+        return Page(records, records[-1].message_id)
+    return Page(records, str(UUID(bytes=end)) if end else None)
+
+
 def _stats(connection: apsw.Connection) -> OutboxStats:
     found: list[tuple[Any, ...]] = connection.execute(QUERIES["stats"]).fetchall()
     return OutboxStats(*found[0])
 
 
 def _with_attempts(connection: apsw.Connection, found: Sequence[Any]) -> MessageRecord:
-    return rows.record_from(found, connection.execute(QUERIES["attempts_of"], (found[0],)).fetchall())
+    return rows.record_from(found, connection.execute(QUERIES["attempts_of"], (found[1],)).fetchall())
 
 
 def _find_message(connection: apsw.Connection, query: str, *bindings: SQLValue) -> tuple[Sequence[Any], Any] | None:
@@ -240,7 +266,7 @@ def _find_message(connection: apsw.Connection, query: str, *bindings: SQLValue) 
     connection.execute(QUERIES["savepoint"])
     try:
         found = connection.execute(QUERIES[query], bindings).fetchall()
-        return (found[0], connection.execute(QUERIES["attempts_of"], (found[0][0],)).fetchall()) if found else None
+        return (found[0], connection.execute(QUERIES["attempts_of"], (found[0][1],)).fetchall()) if found else None
     finally:
         connection.execute(QUERIES["release"])
 

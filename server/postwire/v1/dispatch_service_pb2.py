@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message2\xa9\x01\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\xcb\x02\n\rMessageFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12)\n\x06states\x18\x02 \x03(\x0e\x32\x19.postwire.v1.MessageState\x12\x16\n\x0eprovider_names\x18\x03 \x03(\t\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.postwire.v1.MessageFilter.LabelsEntry\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13ListMessagesRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.postwire.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfe\x01\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponse\x12S\n\x0cListMessages\x12 .postwire.v1.ListMessagesRequest\x1a!.postwire.v1.ListMessagesResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +34,24 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postwire.v1.dispatch_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
-  _globals['_DISPATCHREQUEST']._serialized_start=79
-  _globals['_DISPATCHREQUEST']._serialized_end=210
-  _globals['_DISPATCHRESPONSE']._serialized_start=212
-  _globals['_DISPATCHRESPONSE']._serialized_end=269
-  _globals['_GETMESSAGEREQUEST']._serialized_start=271
-  _globals['_GETMESSAGEREQUEST']._serialized_end=310
-  _globals['_GETMESSAGERESPONSE']._serialized_start=312
-  _globals['_GETMESSAGERESPONSE']._serialized_end=371
-  _globals['_DISPATCHSERVICE']._serialized_start=374
-  _globals['_DISPATCHSERVICE']._serialized_end=543
+  _globals['_MESSAGEFILTER_LABELSENTRY']._loaded_options = None
+  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_DISPATCHREQUEST']._serialized_start=112
+  _globals['_DISPATCHREQUEST']._serialized_end=243
+  _globals['_DISPATCHRESPONSE']._serialized_start=245
+  _globals['_DISPATCHRESPONSE']._serialized_end=302
+  _globals['_GETMESSAGEREQUEST']._serialized_start=304
+  _globals['_GETMESSAGEREQUEST']._serialized_end=343
+  _globals['_GETMESSAGERESPONSE']._serialized_start=345
+  _globals['_GETMESSAGERESPONSE']._serialized_end=404
+  _globals['_MESSAGEFILTER']._serialized_start=407
+  _globals['_MESSAGEFILTER']._serialized_end=738
+  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_start=693
+  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_end=738
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=740
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=844
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=846
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=933
+  _globals['_DISPATCHSERVICE']._serialized_start=936
+  _globals['_DISPATCHSERVICE']._serialized_end=1190
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class DispatchServiceStub:
                 request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.GetMessageRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.GetMessageResponse.FromString,
                 _registered_method=True)
+        self.ListMessages = channel.unary_unary(
+                '/postwire.v1.DispatchService/ListMessages',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class DispatchServiceServicer:
@@ -69,6 +74,13 @@ class DispatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMessages(self, request, context):
+        """Lists the records of messages, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +93,11 @@ def add_DispatchServiceServicer_to_server(servicer, server):
                     servicer.GetMessage,
                     request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.GetMessageRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.GetMessageResponse.SerializeToString,
+            ),
+            'ListMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMessages,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +155,33 @@ class DispatchService:
             '/postwire.v1.DispatchService/GetMessage',
             postwire_dot_v1_dot_dispatch__service__pb2.GetMessageRequest.SerializeToString,
             postwire_dot_v1_dot_dispatch__service__pb2.GetMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.DispatchService/ListMessages',
+            postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class DispatchServiceStub:
     """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]
     """Reads the record of one message."""
+    ListMessages: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]
+    """Lists the records of messages, newest first, a page at a time."""
 
 @_typing.type_check_only
 class DispatchServiceAsyncStub(DispatchServiceStub):
@@ -57,6 +59,8 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]  # type: ignore[assignment]
     """Reads the record of one message."""
+    ListMessages: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
+    """Lists the records of messages, newest first, a page at a time."""
 
 class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends messages, and tells what became of them. Refused calls carry the details that `ErrorReason` describes."""
@@ -81,5 +85,13 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatch_service_pb2.GetMessageResponse, _abc.Awaitable[_dispatch_service_pb2.GetMessageResponse]]:
         """Reads the record of one message."""
+
+    @_abc_1.abstractmethod
+    def ListMessages(
+        self,
+        request: _dispatch_service_pb2.ListMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatch_service_pb2.ListMessagesResponse, _abc.Awaitable[_dispatch_service_pb2.ListMessagesResponse]]:
+        """Lists the records of messages, newest first, a page at a time."""
 
 def add_DispatchServiceServicer_to_server(servicer: DispatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -50,6 +50,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 11
     """UNAVAILABLE, with a `google.rpc.RetryInfo`: the server is shutting down and takes nothing new."""
+    ERROR_REASON_INVALID_PAGE: _ErrorReason.ValueType  # 12
+    """INVALID_ARGUMENT, with a `google.rpc.BadRequest`: a bad filter, page size or page token."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the `google.rpc.ErrorInfo` (domain "postwire") that every error of ours
@@ -88,4 +90,6 @@ repeat the call with the same request id.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 11
 """UNAVAILABLE, with a `google.rpc.RetryInfo`: the server is shutting down and takes nothing new."""
+ERROR_REASON_INVALID_PAGE: ErrorReason.ValueType  # 12
+"""INVALID_ARGUMENT, with a `google.rpc.BadRequest`: a bad filter, page size or page token."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

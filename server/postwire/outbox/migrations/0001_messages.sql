@@ -14,7 +14,8 @@ CREATE TABLE marker (
 ) STRICT;
 INSERT INTO marker (id, value) VALUES (1, 0);
 
--- The record of a message. `key` rises with acceptance.
+-- The record of a message. Message ids rise with acceptance, so what is sorted by them grows at its end. `key` is for
+-- what is kept apart from the record and may be large.
 CREATE TABLE messages (
     key INTEGER PRIMARY KEY,
     message_id BLOB NOT NULL UNIQUE,
@@ -52,7 +53,7 @@ CREATE TABLE contents (
 ) STRICT;
 
 CREATE TABLE attempts (
-    key INTEGER NOT NULL,
+    message_id BLOB NOT NULL,
     number INTEGER NOT NULL,
     boot INTEGER NOT NULL,
     provider_name TEXT NOT NULL,
@@ -64,5 +65,5 @@ CREATE TABLE attempts (
     error_code TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',
     trace_id TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (key, number)
+    PRIMARY KEY (message_id, number)
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,55 @@
+"""From the contract's filters and pages to the core's."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+from postwire.api import convert
+from postwire.core.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MessageFilter, parse_page_token
+from postwire.core.message import Channel, MessageState
+from postwire.core.validation import Violations
+from postwire.v1 import dispatch_service_pb2 as pb
+
+E = TypeVar("E", bound=enum.Enum)
+
+_CHANNELS: Final[Mapping[int, Channel]] = {number: channel for channel, number in convert.CHANNELS.items()}
+_STATES: Final[Mapping[int, MessageState]] = {number: state for state, number in convert.STATES.items()}
+
+
+def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str | None]:
+    """The filter, the size of the page, and the message id that it goes on after.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    wire = request.filter
+    chosen = MessageFilter(
+        channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
+        states=_known(wire.states, _STATES, "filter.states", found),
+        provider_names=frozenset(wire.provider_names),
+        labels=convert.mapping(wire.labels),
+        create_time_from=convert.time_from(wire, "create_time_from", "filter.create_time_from", found),
+        create_time_to=convert.time_from(wire, "create_time_to", "filter.create_time_to", found),
+    )
+    if request.page_size < 0:
+        found.malformed("page_size", f"must be from 1 to {MAX_PAGE_SIZE:,}, or left out")
+    found.raise_page()
+    after = None
+    if request.page_token:
+        try:
+            after = parse_page_token(request.page_token, chosen)
+        except ValueError as error:
+            found.malformed("page_token", str(error))
+            found.raise_page()
+    return chosen, min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), after
+
+
+def _known(values: Iterable[int], known: Mapping[int, E], path: str, found: Violations) -> frozenset[E]:
+    values = list(values)
+    for index, value in enumerate(values):
+        if value not in known:
+            found.malformed(f"{path}[{index}]", convert.UNKNOWN_ENUM)
+    return frozenset(known[value] for value in values if value in known)

@@ -1,0 +1,97 @@
+"""Which messages a list is about, and how it is cut into pages.
+
+Messages are listed newest first, in the order of their ids (UUIDs of version 7 sort by acceptance). A page's token says
+after which id to go on, and which filter it belongs to: with another filter it would skip what nobody has seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from postwire.core.ids import is_message_id
+from postwire.core.message import EMPTY, Channel, MessageRecord, MessageState
+
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 1_000
+
+SCAN_LIMIT: Final = 10_000
+"""How many messages one page looks at, whatever the filter."""
+
+_DIGEST_SIZE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages are meant. What is empty, or None, does not narrow the choice.
+
+    `create_time_from` and `create_time_to` are in µs since the epoch: the first included, the second not.
+    """
+
+    channels: frozenset[Channel] = frozenset()
+    states: frozenset[MessageState] = frozenset()
+    provider_names: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    create_time_from: int | None = None
+    create_time_to: int | None = None
+
+    def admits(self, record: MessageRecord) -> bool:
+        """Whether `record` is meant."""
+        return (
+            (not self.channels or record.channel in self.channels)
+            and (not self.states or record.state in self.states)
+            and (
+                not self.provider_names
+                or (bool(record.attempts) and record.attempts[-1].provider_name in self.provider_names)
+            )
+            and self.labels.items() <= record.labels.items()
+            and (self.create_time_from is None or record.create_time >= self.create_time_from)
+            and (self.create_time_to is None or record.create_time < self.create_time_to)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, and after which message id the next page goes on; None where this is the last."""
+
+    records: tuple[MessageRecord, ...]
+    next_after: str | None
+
+
+def page_token(after: str, chosen: MessageFilter) -> str:
+    """The token of the page that goes on after the message id `after`."""
+    return base64.urlsafe_b64encode(_digest(chosen) + after.encode()).decode()
+
+
+def parse_page_token(token: str, chosen: MessageFilter) -> str:
+    """The message id that a page goes on after.
+
+    Raises:
+        ValueError: the token is not one of ours, or belongs to another filter.
+    """
+    try:
+        data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+        after = data[_DIGEST_SIZE:].decode()
+    except (binascii.Error, UnicodeError):
+        raise ValueError("must be a token that a page before gave, or left out") from None
+    if not is_message_id(after):
+        raise ValueError("must be a token that a page before gave, or left out")
+    if data[:_DIGEST_SIZE] != _digest(chosen):
+        raise ValueError("belongs to another filter: keep the filter from page to page")
+    return after
+
+
+def _digest(chosen: MessageFilter) -> bytes:
+    parts = (
+        sorted(channel.value for channel in chosen.channels),
+        sorted(state.value for state in chosen.states),
+        sorted(chosen.provider_names),
+        sorted(chosen.labels.items()),
+        chosen.create_time_from,
+        chosen.create_time_to,
+    )
+    return hashlib.sha256(repr(parts).encode()).digest()[:_DIGEST_SIZE]
