@@ -39,7 +39,7 @@ its turn behind a busy event loop."""
 TELEMETRY_MARGIN: Final = 0.5
 """Seconds that telemetry has for its last words where the drain has used up the grace."""
 
-_log = EventLog("app")
+_log = EventLog()
 
 
 class BootError(Exception):
@@ -55,7 +55,10 @@ def run(config: Config) -> int:
     logs.setup(log_format=config.telemetry.log_format, log_level=config.telemetry.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config))
+        try:
+            return runner.run(_serve(config))
+        finally:
+            logs.flush()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -69,6 +72,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(config: Config) -> int:
     stop = _stop_signal()
+    logs.gather()
     try:
         wanted = Wanted.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:

@@ -45,7 +45,7 @@ ANSWER_MARGIN: Final = 0.1
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""
 
-_log = EventLog("delivery")
+_log = EventLog()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +70,64 @@ class Limits:
 
 
 class _Flight:
-    """A message on its way, and what those who wait for it may know: the last durable record, or a refusal.
+    """A message on its way: what is known of it, and who waits to know more.
 
-    Both futures always get a result and never an exception: it may be that nobody is left to fetch it.
+    `verdict` is the result of its accept commit, `record` its last durable state. Each who waits has a future of its
+    own, so that one who is cancelled takes nothing from the others.
     """
 
-    __slots__ = ("accepted", "answered", "record")
+    __slots__ = ("_for_landing", "_for_verdict", "_landed", "record", "verdict")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.accepted: asyncio.Future[Accepted | Refusal] = loop.create_future()
-        self.answered: asyncio.Future[None] = loop.create_future()
+    def __init__(self) -> None:
+        self.verdict: Accepted | Refusal | None = None
         self.record: MessageRecord | None = None
+        self._landed = False
+        self._for_verdict: list[asyncio.Future[None]] = []
+        self._for_landing: list[asyncio.Future[None]] = []
 
     def take_off(self, verdict: Accepted | Refusal) -> None:
         """The accept commit is done, or refused."""
-        if isinstance(verdict, Accepted):
-            self.record = verdict.record
-        if not self.accepted.done():
-            self.accepted.set_result(verdict)
+        if self.verdict is None:
+            self.verdict = verdict
+            if isinstance(verdict, Accepted):
+                self.record = verdict.record
+            _wake_all(self._for_verdict)
 
     def land(self) -> None:
         """There is nothing more to wait for."""
-        if not self.answered.done():
-            self.answered.set_result(None)
+        self._landed = True
+        _wake_all(self._for_landing)
+
+    async def until_verdict(self, loop: asyncio.AbstractEventLoop) -> Accepted | Refusal:
+        """The result of the accept commit, however long it takes: without it there is nothing true to say."""
+        while self.verdict is None:
+            waiter = loop.create_future()
+            self._for_verdict.append(waiter)
+            await waiter
+        return self.verdict
+
+    async def until_landed(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Return when it has landed, or so many seconds have passed."""
+        if self._landed or seconds <= 0:
+            return
+        waiter = loop.create_future()
+        self._for_landing.append(waiter)
+        timer = loop.call_later(seconds, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _wake_all(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        _wake(waiter)
+    waiters.clear()
 
 
 class Delivery:
@@ -143,11 +178,8 @@ class Delivery:
                 raise
             return await self._follow(known, command.wait_for, deadline)
         if command.wait_for is WaitFor.OUTCOME:
-            await self._wait(flight.answered, deadline)
-        if not flight.accepted.done():
-            # However long it takes: without its result there is nothing true to say.
-            await asyncio.wait([flight.accepted])
-        verdict = flight.accepted.result()
+            await flight.until_landed(self._loop, deadline - self._clock.monotonic())
+        verdict = await flight.until_verdict(self._loop)
         if isinstance(verdict, Refusal):
             raise verdict
         if not verdict.created:
@@ -197,9 +229,6 @@ class Delivery:
             wait = min(wait, time_left - ANSWER_MARGIN)
         return self._clock.monotonic() + max(wait, 0.0)
 
-    async def _wait(self, future: asyncio.Future[None], deadline: float) -> None:
-        await asyncio.wait([future], timeout=max(0.0, deadline - self._clock.monotonic()))
-
     async def _find(self, command: DispatchCommand) -> MessageRecord | None:
         """The message that a refused command repeats, if it does."""
         if not command.request_id:
@@ -213,7 +242,7 @@ class Delivery:
         flight = self._flights.get(known.message_id)
         if flight is None or wait_for is WaitFor.ACCEPTANCE:
             return known
-        await self._wait(flight.answered, deadline)
+        await flight.until_landed(self._loop, deadline - self._clock.monotonic())
         return flight.record or known
 
     def _take_in(self, command: DispatchCommand) -> _Flight:
@@ -239,7 +268,7 @@ class Delivery:
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=self._observer.trace_id(),
         )
-        flight = _Flight(self._loop)
+        flight = _Flight()
         task = self._loop.create_task(self._carry(flight, record, command, slot))
         self._tasks.add(task)
         self._idle.clear()

@@ -205,7 +205,8 @@ def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
     _set_time(wire.start_time, attempt.start_time)
     if attempt.outcome:
         wire.outcome = _OUTCOMES[attempt.outcome]
-        wire.duration.FromMicroseconds(attempt.duration or 0)
+        wire.duration.seconds, rest = divmod(attempt.duration or 0, _MICROSECONDS)
+        wire.duration.nanos = rest * 1000
         wire.provider_message_id = attempt.provider_message_id
         wire.error_code = attempt.error_code
         wire.detail = attempt.detail

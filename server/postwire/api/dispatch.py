@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postwire.api import convert, listing
-from postwire.api.interceptors import Context
+from postwire.api.guard import Context
 from postwire.core.errors import FieldViolation, InvalidMessage
 from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token

@@ -8,7 +8,7 @@ from typing import Any, Final
 from google.protobuf import duration_pb2
 
 from postwire.api import convert
-from postwire.api.interceptors import Context
+from postwire.api.guard import Context
 from postwire.core.errors import ProviderNotMock
 from postwire.core.validation import Violations
 from postwire.providers.mock import MockProvider

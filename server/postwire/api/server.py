@@ -14,8 +14,8 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from postwire.api.dispatch import DispatchServicer
+from postwire.api.guard import Calls, Guard
 from postwire.api.health import Readiness
-from postwire.api.interceptors import Calls, EdgeInterceptor
 from postwire.api.providers import ProviderServicer
 from postwire.config import ServerConfig
 from postwire.delivery import Delivery
@@ -43,10 +43,10 @@ class ApiServer:
     ) -> None:
         limit = config.max_message_bytes + HEADROOM_BYTES
         self._calls = Calls()
+        guard = Guard(self._calls, observers)
         self._readiness = Readiness((DISPATCH_SERVICE, PROVIDER_SERVICE))
         self._changes: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
-            interceptors=[EdgeInterceptor(self._calls, observers)],
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
@@ -55,9 +55,11 @@ class ApiServer:
             ],
         )
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
-            DispatchServicer(delivery, config.max_message_bytes), self._server
+            guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes)), self._server
         )
-        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderServicer(registry), self._server)
+        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
+            guard.around(PROVIDER_SERVICE, ProviderServicer(registry)), self._server
+        )
         self._readiness.add_to(self._server)
         if config.reflection:
             reflection.enable_server_reflection(

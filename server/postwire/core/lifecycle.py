@@ -77,22 +77,23 @@ def close_attempt(record: MessageRecord, result: DispatchResult, *, now: int, du
     attempt = record.attempts[-1] if record.attempts else None
     if record.state is not MessageState.SENDING or attempt is None or attempt.outcome is not None:
         raise ValueError("no attempt is open")
-    recipients = _recipients_after(record, result)
+    recipients = _recipients_after(record, result) if record.recipients or result.recipients else ()
+    closed = Attempt(
+        number=attempt.number,
+        provider_name=attempt.provider_name,
+        start_time=attempt.start_time,
+        outcome=result.outcome,
+        duration=duration,
+        provider_message_id=result.provider_message_id,
+        error_code=result.error_code,
+        detail=result.detail,
+        trace_id=attempt.trace_id,
+    )
     return replace(
         record,
         state=state_of(recipients) if recipients else _AFTER[result.outcome],
         update_time=max(now, record.update_time),
-        attempts=(
-            *record.attempts[:-1],
-            replace(
-                attempt,
-                outcome=result.outcome,
-                duration=duration,
-                provider_message_id=result.provider_message_id,
-                error_code=result.error_code,
-                detail=result.detail,
-            ),
-        ),
+        attempts=(*record.attempts[:-1], closed),
         recipients=recipients,
         revision=record.revision + 1,
     )

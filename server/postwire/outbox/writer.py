@@ -1,8 +1,8 @@
 """Group commit: one thread that owns the writing connection, and one commit for all that wait.
 
-SQLite has one writer, and a durable commit costs an fsync. So writes queue up while a commit is under way, and the next
-commit takes them all. Handing work between threads costs as much as the work: what the loop submits in one turn travels
-as one batch, and the results of one commit come back as one callback.
+SQLite has one writer, and a durable commit costs an fsync. So writes wait while a commit is under way, and the next one
+takes them all. Handing work between threads costs as much as the work, so one batch travels at a time: it goes out when
+the batch before has come back and those who waited for that have had their turn, since most of them write again.
 
 A commit that failed in its fsync may still turn up after a restart, and the disk that failed once is not to be trusted
 (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). After any failure the store is
@@ -68,6 +68,7 @@ class Writer:
         self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
+        self._under_way = False  # a batch is on the thread, or about to be
         self._queue: queue.SimpleQueue[list[Operation] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
         self._listeners: list[Callable[[bool], None]] = []
@@ -94,10 +95,11 @@ class Writer:
         if self._closing or not self._available.is_set():
             operation.future.set_exception(StoreUnavailable())
             return operation.future
-        if not self._pending:
-            # All that this turn of the loop submits is handed over at once.
-            self._loop.call_soon(self._hand_over)
         self._pending.append(operation)
+        if not self._under_way:
+            self._under_way = True
+            # Not at once: what this turn of the loop submits goes together.
+            self._loop.call_soon(self._hand_over)
         return operation.future
 
     async def close(self) -> None:
@@ -108,9 +110,20 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _hand_over(self) -> None:
+        self._under_way = bool(self._pending)
         if self._pending:
             self._queue.put(self._pending)
             self._pending = []
+
+    def _finish(self, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            if operation.future.done():  # whoever waited was cancelled
+                continue
+            if isinstance(operation.result, BaseException):
+                operation.future.set_exception(operation.result)
+            else:
+                operation.future.set_result(operation.result)
+        self._loop.call_soon(self._hand_over)
 
     def _run(self) -> None:
         failed = False
@@ -122,40 +135,34 @@ class Writer:
                     failed = False
                     self._tell(self._set_available, True)
                 continue
-            stop = operations is None
-            operations = operations or []
-            while not stop and not self._queue.empty():
-                more = self._queue.get()
-                stop = more is None
-                operations.extend(more or ())
-            if operations:
-                failed = not self._commit(operations) or failed
-            if stop:
+            if operations is None:
                 return
+            if failed:
+                _refuse(operations)
+            else:
+                failed = not self._commit(operations)
+            self._tell(self._finish, operations)
 
-    def _commit(self, operations: list[Operation]) -> bool:
+    def _commit(self, operations: Sequence[Operation]) -> bool:
         """Do the operations in one transaction; False where the store is at fault."""
         try:
-            self._transact(operations)
+            self._transact(lambda: self._batch(self._connection, operations))
         except _STORE_FAULTS:
             self._tell(self._set_available, False)
-            for operation in operations:
-                operation.result = StoreUnavailable()
-            self._tell(_finish, operations)
+            _refuse(operations)
             return False
         except Exception as error:  # one operation's fault: it must not take the others with it
             if len(operations) > 1:
                 healthy = [self._commit([operation]) for operation in operations]
                 return all(healthy)
             operations[0].result = error
-        self._tell(_finish, operations)
         return True
 
-    def _transact(self, operations: Sequence[Operation]) -> None:
+    def _transact(self, work: Callable[[], object]) -> None:
         execute = self._connection.execute
         execute(QUERIES["begin"])
         try:
-            self._batch(self._connection, operations)
+            work()
             execute(QUERIES["commit"])
         except BaseException:
             if self._connection.in_transaction:
@@ -164,14 +171,7 @@ class Writer:
 
     def _probe(self) -> bool:
         try:
-            self._connection.execute(QUERIES["begin"])
-            try:
-                self._connection.execute(QUERIES["touch_marker"])
-                self._connection.execute(QUERIES["commit"])
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute(QUERIES["rollback"])
-                raise
+            self._transact(lambda: self._connection.execute(QUERIES["touch_marker"]))
         except apsw.Error:
             return False
         return True
@@ -191,11 +191,6 @@ class Writer:
             listener(available)
 
 
-def _finish(operations: Sequence[Operation]) -> None:
+def _refuse(operations: Sequence[Operation]) -> None:
     for operation in operations:
-        if operation.future.done():  # whoever waited was cancelled
-            continue
-        if isinstance(operation.result, BaseException):
-            operation.future.set_exception(operation.result)
-        else:
-            operation.future.set_result(operation.result)
+        operation.result = StoreUnavailable()

@@ -72,8 +72,11 @@ class Observers:
     def trace_id(self) -> str:
         """See `Observer.trace_id`: the first that there is."""
         for observer in self._observers:
-            if trace_id := observer.trace_id():
-                return trace_id
+            try:
+                if trace_id := observer.trace_id():
+                    return trace_id
+            except Exception as error:
+                self._on_fault(error)
         return ""
 
     def state_reached(self, record: MessageRecord) -> None:

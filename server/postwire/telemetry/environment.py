@@ -30,6 +30,10 @@ _COMPRESSIONS: Final = (
     "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
     "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
 )
+_ONLY: Final = {
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram",
+}
 _POSITIVE_NUMBERS: Final = (
     "OTEL_EXPORTER_OTLP_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
@@ -81,6 +85,8 @@ class Wanted:
             words(variable, "grpc", ("grpc",))
         for variable in _COMPRESSIONS:
             words(variable, "none", ("none", "gzip", "deflate"))
+        for variable, only in _ONLY.items():
+            words(variable, only, (only,))
         _check_sampler(environ)
         for variable in _POSITIVE_NUMBERS:
             if environ.get(variable) and not _is_number(environ[variable], 0, float("inf")):

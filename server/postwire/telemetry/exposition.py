@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from postwire.telemetry.durations import FetchedReader
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 
@@ -19,7 +20,7 @@ class MetricsServer:
 
     def __init__(self, refresh: Callable[[], Awaitable[None]]) -> None:
         self._registry = CollectorRegistry()
-        self.reader = PrometheusMetricReader(registry=self._registry)
+        self.reader = FetchedReader(registry=self._registry)
         self._refresh = refresh
         self._runner: web.AppRunner | None = None
 

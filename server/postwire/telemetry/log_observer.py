@@ -8,7 +8,7 @@ from postwire.telemetry import names
 from postwire.telemetry.base import SilentObserver
 from postwire.telemetry.logs import EventLog
 
-_log = EventLog("delivery")
+_log = EventLog()
 
 
 class LogObserver(SilentObserver):

@@ -1,125 +1,201 @@
 """Logs: one JSON object a line on stderr, or a line of text on a terminal.
 
-A line of ours is an event and its fields: `log.info("serving", listen="127.0.0.1:50051")`. Lines of libraries go out
-with their template alone, never with the values put into it, and errors with their type and place, never with their
-text: either may hold somebody's data.
+A line of ours is an event and its fields: `log.info("serving", listen="127.0.0.1:50051")`. It does not go through
+`logging`, whose records cost several times as much as the line: every attempt writes one. Lines of libraries come from
+there, and go out with the first line of their template alone, never with the values put into it; errors go out with
+their type and place, never with their text: either may hold somebody's data.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from postwire.telemetry import names
 
-_FIELDS: Final = "postwire_fields"
+FLUSH_INTERVAL: Final = 0.02
+"""Seconds that a line may wait for others, so that they are written at once. Errors do not wait."""
+
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVEL_NAMES: Final = {number: name for name, number in _LEVELS.items()}
 _MAX_FRAMES: Final = 12
 
 _DIM, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
+Fields = Mapping[str, object]
+Format = Callable[[float, int, str, Fields], str]
+"""Makes a line of the time (s since the epoch), the level, the event and its fields."""
+
 
 class EventLog:
-    """Writes events. `name` tells which part of the service speaks."""
+    """Writes events."""
 
-    __slots__ = ("_logger",)
-
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(f"postwire.{name}")
+    __slots__ = ()
 
     def debug(self, event: str, **fields: object) -> None:
         """For those who look for a fault."""
-        self._log(logging.DEBUG, event, fields)
+        _out.write(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
         """The usual course of things."""
-        self._log(logging.INFO, event, fields)
+        _out.write(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """Something that somebody should look at."""
-        self._log(logging.WARNING, event, fields)
+        _out.write(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
         """Something that somebody must look at."""
-        self._log(logging.ERROR, event, fields)
+        _out.write(logging.ERROR, event, fields)
 
     def fault(self, error: BaseException, **fields: object) -> None:
         """A fault in the program itself: the type of `error` and where it came from."""
         self.error(names.EVENT_INTERNAL_ERROR, error=type(error).__name__, frames=_frames(error), **fields)
 
-    def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, extra={_FIELDS: fields})
+
+class _Output:
+    """Where lines go. Any thread may write; lines of the event loop's thread are gathered."""
+
+    def __init__(self, stream: TextIO | None, level: int, form: Format) -> None:
+        self._stream = stream
+        self._level = level
+        self._format = form
+        self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+
+    def gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on, write lines of this thread in batches, by the clock of `loop`."""
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+
+    def write(self, level: int, event: str, fields: Fields) -> None:
+        """Write an event, if its level is told."""
+        if level < self._level or self._stream is None:
+            return
+        line = self._format(time.time(), level, event, fields)
+        if self._loop is None or level >= logging.ERROR or threading.get_ident() != self._loop_thread:
+            self.flush(line)
+            return
+        self._waiting.append(line)
+        if len(self._waiting) == 1:
+            self._loop.call_later(FLUSH_INTERVAL, self.flush)
+
+    def flush(self, last: str = "") -> None:
+        """Write what waits, then `last`."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            text = "".join((*waiting, last))
+            # A pipe that nobody reads any more, or a full disk, is no reason to stop sending messages.
+            with suppress(OSError, ValueError):
+                if text and self._stream is not None:
+                    self._stream.write(text)
+                    self._stream.flush()
+
+
+class _LibraryHandler(logging.Handler):
+    """Brings the lines of libraries here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        # The first line: asyncio puts what went wrong, values and all, into those that follow.
+        fields: dict[str, object] = {"logger": record.name, "message": template.partition("\n")[0]}
+        error = record.exc_info[1] if record.exc_info else None
+        if error:
+            fields |= {"error": type(error).__name__, "frames": _frames(error)}
+        level = max((number for number in _LEVEL_NAMES if number <= record.levelno), default=logging.DEBUG)
+        _out.write(level, names.EVENT_LIBRARY, fields)
 
 
 def setup(*, log_format: str, log_level: str, stream: TextIO | None = None) -> None:
-    """Send every log line of this process to `stream` (stderr). `log_format` is `auto`, `json` or `text`."""
+    """Send every line of this process to `stream` (stderr). `log_format` is `auto`, `json` or `text`."""
+    global _out
     stream = stream or sys.stderr
-    as_text = log_format == "text" or (log_format == "auto" and stream.isatty())
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(TextFormatter(colour=stream.isatty()) if as_text else JsonFormatter())
+    if log_format == "json" or (log_format == "auto" and not stream.isatty()):
+        form: Format = json_line
+    else:
+        form = coloured_line if stream.isatty() else text_line
+    _out = _Output(stream, _LEVELS[log_level], form)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_LibraryHandler()]
     root.setLevel(logging.WARNING)
-    logging.getLogger("postwire").setLevel(_LEVELS[log_level])
-    # A line that cannot be written (a closed pipe) must not print a traceback of its own, values and all.
-    logging.raiseExceptions = False
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
-        event, fields = _event(record)
-        line = {"time": _time(record), "level": record.levelname.lower(), "event": event, **fields}
-        return json.dumps(line, default=str, separators=(",", ":"))
+def gather() -> None:
+    """Write lines of the running event loop in batches from now on. `flush` at its end."""
+    _out.gather(asyncio.get_running_loop())
 
 
-class TextFormatter(logging.Formatter):
-    """A line for people: time, event, fields."""
-
-    def __init__(self, *, colour: bool) -> None:
-        super().__init__()
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
-        event, fields = _event(record)
-        details = " ".join(f"{key}={_shown(value)}" for key, value in fields.items())
-        clock = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        if not self._colour:
-            return f"{clock} {record.levelname.lower():7} {event} {details}".rstrip()
-        tint = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
-        return f"{_DIM}{clock}{_PLAIN} {tint}{event}{_PLAIN if tint else ''} {_DIM}{details}{_PLAIN}"
+def flush() -> None:
+    """Write what waits."""
+    _out.flush()
 
 
-def _event(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
-    fields: dict[str, Any] | None = getattr(record, _FIELDS, None)
-    if fields is not None:
-        return record.msg, fields
-    fields = {"logger": record.name, "message": str(record.msg)}
-    if record.exc_info and record.exc_info[1]:
-        fields |= {"error": type(record.exc_info[1]).__name__, "frames": _frames(record.exc_info[1])}
-    return names.EVENT_LIBRARY, fields
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def json_line(at: float, level: int, event: str, fields: Fields) -> str:
+    """One JSON object."""
+    seconds = int(at)
+    moment = f"{_utc(seconds)}.{int((at - seconds) * 1000):03d}Z"
+    head = f'{{"time":"{moment}","level":"{_LEVEL_NAMES[level]}","event":"{event}"'
+    return f"{head},{_encode(fields)[1:]}\n" if fields else f"{head}}}\n"
+
+
+def text_line(at: float, level: int, event: str, fields: Fields) -> str:
+    """A line for people: time, level, event, fields."""
+    return f"{_clock(at)} {_LEVEL_NAMES[level]:7} {event} {_details(fields)}".rstrip() + "\n"
+
+
+def coloured_line(at: float, level: int, event: str, fields: Fields) -> str:
+    """The same for a terminal, where the level is the event's colour."""
+    tint = _RED if level >= logging.ERROR else _YELLOW if level >= logging.WARNING else _PLAIN
+    return f"{_DIM}{_clock(at)}{_PLAIN} {tint}{event}{_PLAIN} {_DIM}{_details(fields)}{_PLAIN}\n"
+
+
+_last_second: tuple[int, str] = (-1, "")
+
+
+def _utc(seconds: int) -> str:
+    """Date and time of a second; lines come many a second, so the last is kept."""
+    global _last_second
+    known, text = _last_second
+    if known != seconds:
+        text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _last_second = (seconds, text)
+    return text
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def _details(fields: Fields) -> str:
+    return " ".join(f"{key}={_shown(value)}" for key, value in fields.items())
 
 
 def _shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return ",".join(str(one) for one in value)
+        return ",".join(_shown(one) for one in value)
     text = str(value)
-    return json.dumps(text) if " " in text or not text else text
+    return json.dumps(text) if not text or " " in text or not text.isprintable() else text
 
 
 def _frames(error: BaseException) -> list[str]:
     """Where an error came from, innermost last: file, line and function; neither source text nor values."""
     frames = traceback.extract_tb(error.__traceback__, limit=-_MAX_FRAMES)
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+_out = _Output(None, logging.CRITICAL, json_line)

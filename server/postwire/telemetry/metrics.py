@@ -1,7 +1,6 @@
 """Metrics: counted in plain integers on the path of a message, and handed to the SDK when somebody reads them.
 
-An SDK counter costs as much a call as the work it counts, an observable one nothing. Durations are histograms of the
-SDK.
+An SDK counter costs as much a call as the work it counts, an observable one nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +16,21 @@ from postwire import __version__
 from postwire.core.message import Channel, MessageRecord
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
+from postwire.telemetry.durations import Durations, Key
 
-Key = tuple[str, ...]
 Gauges = Callable[[], Mapping[str, float]]
 
 _ATTEMPT_KEYS: Final = (names.PROVIDER_NAME, names.CHANNEL, names.OUTCOME)
+_CALL_KEYS: Final = (names.RPC_SYSTEM_NAME, names.RPC_METHOD, names.RPC_STATUS_CODE, names.ERROR_TYPE)
 _MESSAGE_KEYS: Final = (names.CHANNEL, names.MESSAGE_STATE)
 _ROUTING_KEYS: Final = (names.CHANNEL,)
 
 
 class Metrics(SilentObserver):
-    """Observes calls and messages, and counts them: see `CallObserver` and `Observer`."""
+    """Observes calls and messages, and counts them: see `CallObserver` and `Observer`.
+
+    `durations` are for the readers.
+    """
 
     def __init__(self, meter: Meter, outbox_gauges: Gauges) -> None:
         """`outbox_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE` when they are read."""
@@ -35,8 +38,6 @@ class Metrics(SilentObserver):
         self._messages: Counter[Key] = Counter()
         # Shown before the first one: an alert on a rate needs the series to be there.
         self._routing: Counter[Key] = Counter({(channel.value,): 0 for channel in Channel})
-        self._attempt_attributes: dict[Key, dict[str, str]] = {}
-        self._call_attributes: dict[Key, dict[str, str]] = {}
         _counter(meter, names.ATTEMPTS, "{attempt}", "Attempts that have ended.", _ATTEMPT_KEYS, self._attempts)
         _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", _MESSAGE_KEYS, self._messages)
         _counter(
@@ -52,18 +53,11 @@ class Metrics(SilentObserver):
         meter.create_observable_gauge(
             names.BUILD_INFO, [lambda _: [Observation(1, {names.VERSION: __version__})]], "", "What is running."
         )
-        self._attempt_duration = meter.create_histogram(
-            names.ATTEMPT_DURATION,
-            "s",
-            "How long attempts took.",
-            explicit_bucket_boundaries_advisory=names.ATTEMPT_BUCKETS,
+        self._attempt_duration = Durations(
+            names.ATTEMPT_DURATION, "How long attempts took.", _ATTEMPT_KEYS, names.ATTEMPT_BUCKETS
         )
-        self._call_duration = meter.create_histogram(
-            names.RPC_DURATION,
-            "s",
-            "How long calls took.",
-            explicit_bucket_boundaries_advisory=names.RPC_BUCKETS,
-        )
+        self._call_duration = Durations(names.RPC_DURATION, "How long calls took.", _CALL_KEYS, names.RPC_BUCKETS)
+        self.durations = (self._attempt_duration, self._call_duration)
 
     def call_started(self, method: str, metadata: Metadata) -> float:
         """See `CallObserver.call_started`."""
@@ -71,18 +65,8 @@ class Metrics(SilentObserver):
 
     def call_ended(self, started: float, method: str, status_code: str) -> None:
         """See `CallObserver.call_ended`."""
-        key = (method, status_code)
-        attributes = self._call_attributes.get(key)
-        if attributes is None:
-            attributes = {
-                names.RPC_SYSTEM_NAME: "grpc",
-                names.RPC_METHOD: method,
-                names.RPC_STATUS_CODE: status_code,
-            }
-            if status_code != "OK":
-                attributes[names.ERROR_TYPE] = status_code
-            self._call_attributes[key] = attributes
-        self._call_duration.record(perf_counter() - started, attributes)
+        error_type = "" if status_code == "OK" else status_code
+        self._call_duration.record(("grpc", method, status_code, error_type), perf_counter() - started)
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
@@ -94,10 +78,7 @@ class Metrics(SilentObserver):
         assert attempt.outcome is not None
         key = (attempt.provider_name, record.channel.value, attempt.outcome.value)
         self._attempts[key] += 1
-        attributes = self._attempt_attributes.get(key)
-        if attributes is None:
-            attributes = self._attempt_attributes[key] = dict(zip(_ATTEMPT_KEYS, key, strict=True))
-        self._attempt_duration.record((attempt.duration or 0) / 1e6, attributes)
+        self._attempt_duration.record(key, (attempt.duration or 0) / 1e6)
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""

@@ -16,13 +16,13 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from postwire import __version__
 from postwire.telemetry import names
+from postwire.telemetry.durations import PushedReader
 from postwire.telemetry.tracing import EndedSpan
 
 _KINDS: Final = {SpanKind.SERVER: Span.SPAN_KIND_SERVER, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
@@ -97,6 +97,6 @@ class SpanExport:
         self._processor._batch_processor.shutdown(timeout_millis=int(timeout * 1000))
 
 
-def metric_reader(endpoint: str | None) -> PeriodicExportingMetricReader:
+def metric_reader(endpoint: str | None) -> PushedReader:
     """Exports metrics at `OTEL_METRIC_EXPORT_INTERVAL`."""
-    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint))
+    return PushedReader(OTLPMetricExporter(endpoint=endpoint))

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 
 from postwire import __version__
 from postwire.config import TelemetryConfig, host_port
 from postwire.telemetry import names
 from postwire.telemetry.base import CallObserver, Observer
+from postwire.telemetry.durations import FetchedReader, PushedReader
 from postwire.telemetry.environment import Wanted
 from postwire.telemetry.log_observer import LogObserver
 from postwire.telemetry.metrics import Metrics
@@ -70,7 +70,7 @@ class Telemetry:
         self._pushes_metrics = wanted.metrics
         self._server: MetricsServer | None = None
         resource = service_resource()
-        readers: list[MetricReader] = []
+        readers: list[FetchedReader | PushedReader] = []
         if wanted.prometheus and config.metrics_listen:
             from postwire.telemetry.exposition import MetricsServer
 
@@ -83,6 +83,8 @@ class Telemetry:
         if readers:
             meters = MeterProvider(readers, resource, shutdown_on_exit=False)
             metrics = Metrics(meters.get_meter(names.SCOPE, __version__), lambda: self._gauges.values)
+            for reader in readers:
+                reader.durations = metrics.durations
             self.observers.append(metrics)
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))

@@ -1,14 +1,16 @@
-"""What happens around every call: refusals become statuses, faults of ours become `INTERNAL`, and calls are counted.
+"""What happens around every call: refusals become statuses, faults of ours become `INTERNAL`, and calls are observed.
 
 grpc.aio leaves a client hanging when a handler raises CancelledError of its own, tells callers the text of any other
-exception, and does not wait at `stop` for handlers that have aborted. So every handler runs inside this.
+exception, and does not wait at `stop` for handlers that have aborted. So every handler of ours runs inside this.
+
+It wraps the servicers' methods, once, instead of being a gRPC interceptor, which is asked again at every call.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast
 
 import grpc
 
@@ -17,16 +19,16 @@ from postwire.core.errors import Refusal
 from postwire.telemetry.base import CallObserver
 from postwire.telemetry.logs import EventLog
 
+S = TypeVar("S")
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
-_OURS: Final = "postwire."
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 _INTERNAL: Final = grpc.StatusCode.INTERNAL.name
 
-_log = EventLog("api")
+_log = EventLog()
 
 
 class Calls:
@@ -51,43 +53,22 @@ class Calls:
         await self._idle.wait()
 
 
-class EdgeInterceptor(grpc.aio.ServerInterceptor):
+class Guard:
     """See the module."""
 
     def __init__(self, calls: Calls, observers: Sequence[CallObserver]) -> None:
         self._calls = calls
         self._observers = tuple(observers)
-        self._wrapped: dict[str, MethodHandler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler | None:
-        """Give out the wrapped handler. Handlers are fixed at boot, so each is wrapped once."""
-        method = handler_call_details.method
-        try:
-            return self._wrapped[method]
-        except KeyError:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None  # not kept: anybody can ask for any number of methods that are not there
-            wrapped = self._wrapped[method] = self._wrap(method.lstrip("/"), handler)
-            return wrapped
+    def around(self, service: str, servicer: S) -> S:
+        """The servicer, with each of its methods guarded. `service` is its full name."""
+        return cast(S, _Guarded(self, service, servicer))
 
-    def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
-        if handler.unary_unary is None:
-            return handler  # health's Watch and reflection: theirs to end
-        return grpc.unary_unary_rpc_method_handler(
-            self._guard(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
-
-    def _guard(self, method: str, inner: Handler) -> Handler:
-        # Probes would drown what people look for.
-        observers = self._observers if method.startswith(_OURS) else ()
+    def handler(self, method: str, inner: Handler) -> Handler:
+        """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
 
         async def guarded(request: Any, context: Context) -> Any:
-            with self._calls, _Observed(observers, method, context) as observed:
+            with self._calls, _Observed(self._observers, method, context) as observed:
                 try:
                     return await inner(request, context)
                 except Refusal as refusal:
@@ -99,12 +80,22 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                         observed.status_code = _CANCELLED
                         raise  # the caller hung up, or the grace is over
                     await _fail(error, context, observed)
-                except grpc.aio.AbortError:
-                    raise
                 except Exception as error:
                     await _fail(error, context, observed)
 
         return guarded
+
+
+class _Guarded:
+    """Stands for a servicer where gRPC takes its methods."""
+
+    def __init__(self, guard: Guard, service: str, servicer: object) -> None:
+        self._guard = guard
+        self._service = service
+        self._servicer = servicer
+
+    def __getattr__(self, name: str) -> Handler:
+        return self._guard.handler(f"{self._service}/{name}", getattr(self._servicer, name))
 
 
 class _Observed:
