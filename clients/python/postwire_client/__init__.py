@@ -1,0 +1,58 @@
+"""The Python client of Postwire.
+
+    from postwire_client import Client, OutboundMessage, Sms
+
+    with Client("127.0.0.1:50051") as client:
+        message = client.dispatch(OutboundMessage(sms=Sms(to="+15005550006", body="Hello")))
+
+What is sent and what comes back are the messages of the contract, `postwire.v1`; those that callers need are here too.
+"""
+
+from postwire.v1.message_pb2 import (
+    Attachment,
+    Attempt,
+    Channel,
+    DeliveryGuarantee,
+    DispatchOptions,
+    Email,
+    Media,
+    Message,
+    MessageState,
+    Mms,
+    OutboundMessage,
+    Outcome,
+    Priority,
+    RecipientStatus,
+    Sms,
+    WaitFor,
+)
+from postwire.v1.provider_service_pb2 import Provider
+from postwire_client.client import Client
+from postwire_client.errors import Conflict, FieldViolation, InvalidRequest, NotFound, PostwireError, TryAgain
+
+__all__ = [
+    "Attachment",
+    "Attempt",
+    "Channel",
+    "Client",
+    "Conflict",
+    "DeliveryGuarantee",
+    "DispatchOptions",
+    "Email",
+    "FieldViolation",
+    "InvalidRequest",
+    "Media",
+    "Message",
+    "MessageState",
+    "Mms",
+    "NotFound",
+    "OutboundMessage",
+    "Outcome",
+    "PostwireError",
+    "Priority",
+    "Provider",
+    "RecipientStatus",
+    "Sms",
+    "TryAgain",
+    "WaitFor",
+]

@@ -1,0 +1,124 @@
+"""Every way in which a call can fail.
+
+The tree, with the status codes that each stands for:
+
+    PostwireError            any
+    ├── InvalidRequest       INVALID_ARGUMENT: see `violations`
+    ├── NotFound             NOT_FOUND
+    ├── Conflict             ALREADY_EXISTS, FAILED_PRECONDITION
+    └── TryAgain             UNAVAILABLE, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED where the server says so
+
+`reason` says which of the contract's reasons it is. A repeat with the same request id is safe after any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+DOMAIN: Final = "postwire"
+"""The `domain` of the `ErrorInfo` that is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One bad field: its path from the request down, such as `message.email.to[0]`, and what would be right."""
+
+    field: str
+    description: str
+
+
+class PostwireError(Exception):
+    """A call that failed.
+
+    `reason` is the name of an `ErrorReason` without its prefix, such as `INVALID_MESSAGE`; None where the error comes
+    from the transport or from a fault in the server. `retry_delay` is in seconds: how long to wait before a repeat.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(code, message, reason, violations, retry_delay)  # all of it, so that it can be pickled
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.violations = violations
+        self.retry_delay = retry_delay
+
+    def __str__(self) -> str:
+        return f"{self.reason or self.code.name}: {self.message}"
+
+
+class InvalidRequest(PostwireError):
+    """The call itself is wrong, and would be wrong again."""
+
+
+class NotFound(PostwireError):
+    """There is no such message, or no such provider."""
+
+
+class Conflict(PostwireError):
+    """What is there already does not go together with the call."""
+
+
+class TryAgain(PostwireError):
+    """No answer, or not now. It may be that a message was accepted: repeat with the same request id."""
+
+
+_CLASS_OF: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
+    grpc.StatusCode.UNAVAILABLE: TryAgain,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TryAgain,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: TryAgain,
+}
+
+
+def from_rpc_error(error: grpc.RpcError) -> PostwireError:
+    """What a failed call of gRPC says, with the details that the contract promises."""
+    if not isinstance(error, grpc.Call):
+        return PostwireError(grpc.StatusCode.UNKNOWN, str(error))
+    code = error.code() or grpc.StatusCode.UNKNOWN
+    info, bad_request, retry_info = ErrorInfo(), BadRequest(), RetryInfo()
+    for detail in _details(error):
+        for known in (info, bad_request, retry_info):
+            if detail.Is(known.DESCRIPTOR):
+                _unpack(detail, known)
+    reason = info.reason if info.domain == DOMAIN else None
+    cls = _CLASS_OF.get(code, PostwireError)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason is None:
+        cls = PostwireError  # the transport's: a message over its limit, which a repeat does not make smaller
+    return cls(
+        code,
+        error.details() or "",
+        reason,
+        tuple(FieldViolation(one.field, one.description) for one in bad_request.field_violations),
+        retry_info.retry_delay.ToTimedelta().total_seconds() if retry_info.HasField("retry_delay") else None,
+    )
+
+
+def _details(call: grpc.Call) -> list[Any]:
+    try:
+        status = rpc_status.from_call(call)
+    except (ValueError, DecodeError):  # something between us and the server has rewritten the status
+        return []
+    return list(status.details) if status else []
+
+
+def _unpack(detail: Any, into: Any) -> None:
+    try:
+        detail.Unpack(into)
+    except DecodeError:
+        into.Clear()

@@ -1,0 +1,61 @@
+"""The command's root, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from io import TextIOWrapper
+from typing import Any, NoReturn
+
+import click
+
+from postwire import __version__
+from postwire.cli.calls import health, messages, providers
+from postwire.cli.demo import demo
+from postwire.cli.failure import EXIT_CODES, ExitCode, Failed
+from postwire.cli.send import send
+from postwire.cli.serve import config, serve
+
+
+class _Root(click.Group):
+    """Ends quietly when it is interrupted, or when nobody reads on."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run the command, and exit with its code."""
+        extra["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than we show
+        try:
+            code = super().main(*args, **extra)
+        except click.Abort:
+            sys.exit(ExitCode.INTERRUPTED)
+        except (click.ClickException, Failed) as failure:
+            failure.show()
+            sys.exit(failure.exit_code)
+        except OSError as error:
+            # Most likely a full disk behind stdout. What is still in its buffer must not fail once more on the way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            Failed(str(error), ExitCode.REFUSED).show()
+            sys.exit(ExitCode.REFUSED)
+        sys.exit(code)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        # Python keeps bytes that are no UTF-8 as characters that no message of the contract can hold.
+        if any(re.search("[\ud800-\udfff]", arg) for arg in args):
+            raise click.UsageError("an argument is not UTF-8")
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Root, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def root() -> None:
+    """Send SMS, MMS and email through any provider, and lose nothing that was accepted."""
+    # gRPC's core writes to stderr on its own; it reads this when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+for command in (serve, config, send, messages, providers, health, demo):
+    root.add_command(command)

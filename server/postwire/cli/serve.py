@@ -1,0 +1,84 @@
+"""`postwire serve` and `postwire config check`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from postwire.cli.failure import ExitCode, Failed, from_config_error
+from postwire.cli.options import JSON
+
+if TYPE_CHECKING:
+    from postwire.config import Config
+
+CONFIG = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A TOML file.  [default: ./postwire.toml, if there is one]",
+)
+
+
+@click.command()
+@CONFIG
+def serve(path: Path | None) -> int:
+    """Run the server, until SIGTERM or SIGINT.
+
+    Settings come from a TOML file, then from the environment, which wins: server.listen is POSTWIRE_SERVER__LISTEN.
+    With no settings at all, two mocks carry everything, and send nothing.
+    """
+    config = _load(path)
+    from postwire.app import BootError, run
+
+    try:
+        return run(config)
+    except BootError as error:
+        raise Failed(str(error), ExitCode.BAD_CONFIG) from None
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@CONFIG
+@JSON
+def check(path: Path | None, as_json: bool) -> None:
+    """Check the configuration, and show every setting as the server would take it."""
+    loaded = _load(path, as_json=as_json)
+    from postwire.cli.show import print_json, print_table
+    from postwire.config import effective
+
+    settings = effective(loaded)
+    if as_json:
+        print_json(
+            json.dumps(
+                {
+                    "file": str(loaded.file) if loaded.file else None,
+                    "settings": [
+                        {"key": key, "value": value, "explicit": key in loaded.explicit} for key, value in settings
+                    ],
+                }
+            )
+        )
+        return
+    rows = [(key, value, "set" if key in loaded.explicit else "default") for key, value in settings]
+    print_table(("key", "value", "from"), rows)
+    click.echo(f"\nRead {loaded.file or 'no file'}, then the environment: all is well.")
+
+
+def _load(path: Path | None, *, as_json: bool = False) -> Config:
+    from postwire.config import load
+    from postwire.providers.builtin import KINDS
+    from postwire.settings import ConfigError
+
+    try:
+        return load(path=path, environ=os.environ, kinds={name: kind.settings for name, kind in KINDS.items()})
+    except ConfigError as error:
+        raise from_config_error(error, as_json=as_json) from None
