@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.configs import KINDS
+
+from postwire.config import Config, load
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    def read(toml: str = "", **environ: str) -> Config:
+        (tmp_path / "postwire.toml").write_text(toml, encoding="utf-8")
+        ours = {f"POSTWIRE_{name}": text for name, text in environ.items()}
+        return load(path=None, environ=ours, kinds=KINDS, cwd=tmp_path)
+
+    return read
