@@ -15,7 +15,7 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config import Config, host_port
+from postwire.config import WITHOUT_EFFECT, Config, host_port
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.message import Channel
@@ -169,6 +169,9 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
                 channel=channel.value,
                 detail=f"carried by a mock, which sends nothing: {', '.join(mocks)}",
             )
+    for key in sorted(config.explicit):
+        if WITHOUT_EFFECT.fullmatch(key):
+            _log.warning(names.EVENT_WARNING, key=key, detail="this setting has no effect yet in this release")
     if _beyond_loopback(config.server.listen):
         _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
 

@@ -35,6 +35,13 @@ from postwire.units import (
     whole,
 )
 
+WITHOUT_EFFECT: Final = re.compile(
+    r"delivery\.(max_attempts|backoff_base|backoff_max|seed)"
+    r"|store\.(max_unsettled|retention)"
+    r"|providers\.[^.]+\.(max_concurrent|rate|burst|breaker\..+)"
+)
+"""Keys that are read and checked, and that this release does nothing with yet."""
+
 DEFAULT_FILE: Final = "postwire.toml"
 SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
 
