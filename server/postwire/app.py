@@ -15,7 +15,7 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config import WITHOUT_EFFECT, Config, host_port
+from postwire.config import Config, host_port, without_effect
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.message import Channel
@@ -84,7 +84,7 @@ async def _serve(config: Config) -> int:
             raise BootError(str(error)) from None
         closing.push_async_callback(outbox.close)
         registry = Registry.build(config, KINDS, lambda: secrets.randbits(SEED_BITS))
-        closing.push_async_callback(registry.close)
+        closing.push_async_callback(_close, registry)
         clock = SystemClock()
         telemetry = Telemetry(config.telemetry, wanted, lambda: _gauges(outbox, clock))
         delivery = Delivery(
@@ -122,6 +122,14 @@ async def _serve(config: Config) -> int:
         await telemetry.stop(max(TELEMETRY_MARGIN, end - clock.monotonic()))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
+
+
+async def _close(registry: Registry) -> None:
+    try:
+        await registry.close()
+    except ExceptionGroup as group:
+        for error in group.exceptions:
+            _log.fault(error)
 
 
 async def _gauges(outbox: Outbox, clock: Clock) -> dict[str, float]:
@@ -169,9 +177,8 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
                 channel=channel.value,
                 detail=f"carried by a mock, which sends nothing: {', '.join(mocks)}",
             )
-    for key in sorted(config.explicit):
-        if WITHOUT_EFFECT.fullmatch(key):
-            _log.warning(names.EVENT_WARNING, key=key, detail="this setting has no effect yet in this release")
+    for key in without_effect(config):
+        _log.warning(names.EVENT_WARNING, key=key, detail="this setting has no effect yet in this release")
     if _beyond_loopback(config.server.listen):
         _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
 

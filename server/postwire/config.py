@@ -35,7 +35,7 @@ from postwire.units import (
     whole,
 )
 
-WITHOUT_EFFECT: Final = re.compile(
+_WITHOUT_EFFECT: Final = re.compile(
     r"delivery\.(max_attempts|backoff_base|backoff_max|seed)"
     r"|store\.(max_unsettled|retention)"
     r"|providers\.[^.]+\.(max_concurrent|rate|burst|breaker\..+)"
@@ -279,6 +279,18 @@ def load(
     providers = _providers(table.get("providers", {}), env.at("providers"), kinds, delivery, seen)
     routes = _routes(section(_RouteTable, "routes"), providers, env.at("routes"))
     return Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
+
+
+def without_effect(config: Config) -> list[str]:
+    """The keys that are set to something else than their default, and that this release does nothing with."""
+    defaults = dict(rows(DeliveryConfig(), ("delivery",)) + rows(StoreConfig(), ("store",)))
+    for name, provider in config.providers.items():
+        defaults |= rows(_ProviderTable(kind=provider.kind, channels=provider.channels), ("providers", name))
+    return [
+        key
+        for key, shown in effective(config)
+        if key in config.explicit and _WITHOUT_EFFECT.fullmatch(key) and shown != defaults[key]
+    ]
 
 
 def effective(config: Config) -> list[tuple[str, str]]:

@@ -45,6 +45,10 @@ ANSWER_MARGIN: Final = 0.1
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""
 
+TOO_LATE: Final = DispatchResult(
+    Outcome.ERROR, error_code="expired", detail="its time ran out before it could be handed to the provider"
+)
+
 _log = EventLog()
 
 
@@ -240,8 +244,10 @@ class Delivery:
     async def _follow(self, known: MessageRecord, wait_for: WaitFor, deadline: float) -> MessageRecord:
         """The record of a message that was accepted before, waited for if asked."""
         flight = self._flights.get(known.message_id)
-        if flight is None or wait_for is WaitFor.ACCEPTANCE:
+        if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return known
+        if flight is None:  # it has landed since, or nobody carries it any more
+            return await self._outbox.get(known.message_id) or known
         await flight.until_landed(self._loop, deadline - self._clock.monotonic())
         return flight.record or known
 
@@ -325,11 +331,15 @@ class Delivery:
         started = self._clock.monotonic()
         slot.in_flight += 1
         try:
-            result = await _send(slot.provider, command, record.message_id, limit)
+            result = await _send(slot.provider, command, record.message_id, limit) if limit > 0 else TOO_LATE
         finally:
             slot.in_flight -= 1
         duration = int((self._clock.monotonic() - started) * 1e6)
-        record = lifecycle.close_attempt(record, result, now=self._clock.wall(), duration=duration)
+        now = self._clock.wall()
+        try:
+            record = lifecycle.close_attempt(record, result, now=now, duration=duration)
+        except Exception as error:  # the provider's code gave something that is no result of this message
+            record = lifecycle.close_attempt(record, _fault(slot.provider, error), now=now, duration=duration)
         self._observer.attempt_ended(record)
         return record
 
@@ -353,10 +363,18 @@ async def _send(provider: Provider, command: DispatchCommand, message_id: str, l
             return await provider.send(command.message, idempotency_key=message_id)
     except TimeoutError:
         return DispatchResult(Outcome.UNCERTAIN, error_code="timeout", detail="the provider did not answer in time")
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # the grace is over
+        return _fault(provider, error)  # something of its own was cancelled, and nobody has cancelled the attempt
     except Exception as error:
-        _log.fault(error, provider_name=provider.name)
-        return DispatchResult(
-            Outcome.UNCERTAIN,
-            error_code="internal",
-            detail=f"the provider's code failed with {type(error).__name__}",
-        )
+        return _fault(provider, error)
+
+
+def _fault(provider: Provider, error: BaseException) -> DispatchResult:
+    """The result of an attempt in which the provider's own code failed: whether it sent anything is not known."""
+    _log.fault(error, provider_name=provider.name)
+    return DispatchResult(
+        Outcome.UNCERTAIN, error_code="internal", detail=f"the provider's code failed with {type(error).__name__}"
+    )

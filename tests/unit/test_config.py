@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.configs import KINDS, ONE, TWO, MockSettings, RelaySettings
 
-from postwire.config import Config, effective, load
+from postwire.config import Config, effective, load, without_effect
 from postwire.core.message import Channel
 from postwire.providers import mock
 from postwire.settings import rows
@@ -290,3 +290,9 @@ def test_a_variable_is_of_one_provider_whatever_their_names(
     assert [provider.options for provider in config.providers.values()] == [
         MockSettings(seed=n) for n in range(len(names))
     ]
+
+
+def test_a_setting_that_does_nothing_yet_is_named_once_it_is_changed(read: Any) -> None:
+    assert without_effect(read(TWO, STORE__RETENTION="7d", PROVIDERS__A__MAX_CONCURRENT="64")) == []
+    changed = read(TWO, STORE__RETENTION="3d", PROVIDERS__A__RATE="5", PROVIDERS__A__BREAKER__FAILURE_RATIO="0.2")
+    assert without_effect(changed) == ["store.retention", "providers.a.rate", "providers.a.breaker.failure_ratio"]

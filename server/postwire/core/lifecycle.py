@@ -29,6 +29,9 @@ _AFTER: Final = {
 }
 """What the last attempt's outcome makes of a message, or of a recipient, for which no attempt is left."""
 
+MAX_TOLD: Final = 512
+"""How many characters of an id, a code or a detail of a vendor are kept."""
+
 _PRECEDENCE: Final = (
     MessageState.SENDING,
     MessageState.QUEUED,
@@ -84,9 +87,9 @@ def close_attempt(record: MessageRecord, result: DispatchResult, *, now: int, du
         start_time=attempt.start_time,
         outcome=result.outcome,
         duration=duration,
-        provider_message_id=result.provider_message_id,
-        error_code=result.error_code,
-        detail=result.detail,
+        provider_message_id=_told(result.provider_message_id),
+        error_code=_told(result.error_code),
+        detail=_told(result.detail),
         trace_id=attempt.trace_id,
     )
     return replace(
@@ -99,11 +102,17 @@ def close_attempt(record: MessageRecord, result: DispatchResult, *, now: int, du
     )
 
 
+def _told(text: str) -> str:
+    """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
+    text = text[:MAX_TOLD]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _recipients_after(record: MessageRecord, result: DispatchResult) -> tuple[RecipientStatus, ...]:
     if not result.recipients:
         state = _AFTER[result.outcome]
         return tuple(
-            RecipientStatus(recipient.index, state, result.outcome, result.error_code)
+            RecipientStatus(recipient.index, state, result.outcome, _told(result.error_code))
             for recipient in record.recipients
         )
     if record.channel is not Channel.EMAIL or len(result.recipients) != len(record.recipients):
@@ -111,7 +120,7 @@ def _recipients_after(record: MessageRecord, result: DispatchResult) -> tuple[Re
             f"the result speaks of {len(result.recipients)} recipients, the message has {len(record.recipients)}"
         )
     return tuple(
-        RecipientStatus(index, _AFTER[one.outcome], one.outcome, one.error_code)
+        RecipientStatus(index, _AFTER[one.outcome], one.outcome, _told(one.error_code))
         for index, one in enumerate(result.recipients)
     )
 

@@ -56,7 +56,7 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
     """A connection with the settings every connection of ours has. `sync` is `full` or `normal`.
 
     Raises:
-        OutboxError: the file cannot be opened, or is no database.
+        OutboxError: the file cannot be opened, is no database, is another program's, or newer than this program.
     """
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     try:
@@ -64,6 +64,7 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         connection.pragma("cache_size", -_CACHE_KIB)
         if not read_only:
+            _check_ours(connection, path)  # before the journal's mode is set, which writes to the file
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", sync)
     except apsw.Error as error:
@@ -71,24 +72,29 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
     return connection
 
 
+def _check_ours(connection: apsw.Connection, path: str) -> None:
+    owner = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if owner != APPLICATION_ID:
+        is_empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        if not (is_empty and version == 0 and owner == 0):
+            raise OutboxError(f"store.path: {path} is a database of another program")
+    elif version > (known := len(migrations())):
+        raise OutboxError(
+            f"store.path: {path} has schema version {version}, and this postwire knows up to {known}: "
+            "a newer release wrote it"
+        )
+
+
 def migrate(connection: apsw.Connection, path: str) -> None:
     """Bring the file to the newest version, all of it in one transaction.
 
     Raises:
-        OutboxError: the file is another program's, or newer than this program.
+        OutboxError: it cannot be written.
     """
     scripts = migrations()
     try:
-        owner = connection.pragma("application_id")
         version = connection.pragma("user_version")
-        is_empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-        if owner != APPLICATION_ID and not (is_empty and version == 0):
-            raise OutboxError(f"store.path: {path} is a database of another program")
-        if version > len(scripts):
-            raise OutboxError(
-                f"store.path: {path} has schema version {version}, and this postwire knows up to {len(scripts)}: "
-                "a newer release wrote it"
-            )
         if version < len(scripts):
             with connection:
                 connection.pragma("application_id", APPLICATION_ID)

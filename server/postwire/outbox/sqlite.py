@@ -67,6 +67,7 @@ class SqliteOutbox:
         self._writing = writing
         self._reading = reading
         self._lock = lock
+        self._closed = False
         self._statements = _Statements()
         self._last_key = _one_int(writing, "last_key")
         self._boot = _one_int(writing, "insert_boot", time.time_ns() // 1000)
@@ -155,6 +156,7 @@ class SqliteOutbox:
 
     async def close(self) -> None:
         """See `Outbox.close`."""
+        self._closed = True
         await self._writer.close()
         if self._readers and self._reading:
             await asyncio.to_thread(self._readers.shutdown)
@@ -166,6 +168,8 @@ class SqliteOutbox:
 
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         reading = self._reading
+        if self._closed:
+            raise StoreUnavailable
         if self._readers is None or reading is None:
             result: T = await self._writer.submit(_Call(function, self._loop.create_future()))
             return result
@@ -200,30 +204,32 @@ class SqliteOutbox:
         inserted = self._statements.messages.run(
             connection, [rows.message_row(one.new, key) for key, one in enumerate(operations, first)]
         )
-        created: list[tuple[int, _Accept]] = []
+        fresh: list[tuple[int, _Accept]] = []
+        repeats: list[_Accept] = []
         for key, one in enumerate(operations, first):
-            owner = key if inserted == len(operations) else self._settle_repeat(connection, one, key)
-            if owner == key:
-                created.append((key, one))
+            if inserted == len(operations) or self._owner(connection, one)[0] == key:
+                fresh.append((key, one))
                 one.result = Accepted(one.new.record, created=True)
-        self._statements.contents.run(connection, [(key, one.new.content) for key, one in created])
-        self._statements.attempts.run(connection, [rows.attempt_row(one.new, self._boot) for _, one in created])
-        # Not taken back if the commit fails: keys only have to rise.
-        self._last_key += len(operations)
-
-    def _settle_repeat(self, connection: apsw.Connection, one: _Accept, key: int) -> int:
-        """Find which message owns the request id: `key` itself, or an earlier one, whose record becomes the result."""
-        (found,) = connection.execute(
-            QUERIES["message_by_request_id"], (one.new.tenant, one.new.record.request_id)
-        ).fetchall()
-        owner: int = found[0]  # type: ignore[assignment]
-        if owner != key:
+            else:
+                repeats.append(one)
+        self._statements.contents.run(connection, [(key, one.new.content) for key, one in fresh])
+        self._statements.attempts.run(connection, [rows.attempt_row(one.new, self._boot) for _, one in fresh])
+        for one in repeats:  # last, since the message that they repeat may be of this batch
+            found = self._owner(connection, one)
             one.result = (
                 Accepted(_with_attempts(connection, found), created=False)
                 if found[3] == one.new.payload_hash
                 else RequestIdReused()
             )
-        return owner
+        # Not taken back if the commit fails: keys only have to rise.
+        self._last_key += len(operations)
+
+    def _owner(self, connection: apsw.Connection, one: _Accept) -> Sequence[Any]:
+        """The row of the message that has the operation's request id: its own, or an earlier one's."""
+        (found,) = connection.execute(
+            QUERIES["message_by_request_id"], (one.new.tenant, one.new.record.request_id)
+        ).fetchall()
+        return found
 
 
 def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> int:

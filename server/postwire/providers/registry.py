@@ -78,6 +78,16 @@ class Registry:
         return (slot,)
 
     async def close(self) -> None:
-        """Close every provider, last made first."""
+        """Close every provider, last made first.
+
+        Raises:
+            ExceptionGroup: some failed to; all the same, every one has been closed.
+        """
+        failed = []
         for slot in reversed(self._slots.values()):
-            await slot.provider.close()
+            try:
+                await slot.provider.close()
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise ExceptionGroup("providers failed to close", failed)
