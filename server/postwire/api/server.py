@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 # The C core writes to stderr on its own; set before grpc is imported, and our log stays one JSON object a line.
@@ -25,6 +26,9 @@ from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provide
 
 HEADROOM_BYTES: Final = 4 * 1024 * 1024
 """How much larger than `server.max_message_bytes` a call may be and still get our answer instead of the transport's."""
+
+LAST_WORDS: Final = 0.2
+"""Seconds for answers that are ready to reach the wire, once nothing else is under way."""
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
@@ -97,19 +101,18 @@ class ApiServer:
         self._changes = asyncio.get_running_loop().create_task(change())
 
     async def stop(self, delivery: Delivery, grace: float) -> int:
-        """Say NOT_SERVING, take nothing new, and finish what is under way within `grace` seconds; returns how many
-        messages were let go unfinished."""
+        """Say NOT_SERVING, take nothing new, and finish what is under way within `grace` seconds.
+
+        The listener stays until then, so that a new call is told why it is refused and what is a repeat is answered.
+        Returns how many messages were let go unfinished.
+        """
         await self._readiness.shut_down()
-        delivery.start_draining()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        stopping = loop.create_task(self._server.stop(grace))
         unfinished = await delivery.drain(grace)
-        try:
-            # `stop` alone would not wait for handlers that have aborted and are still running.
-            async with asyncio.timeout_at(max(end, loop.time() + 0.1)):
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(max(end, loop.time() + LAST_WORDS)):
                 await self._calls.wait_idle()
-        except TimeoutError:
-            pass
-        await stopping
+        # What is left are streams that end when their caller wants, such as a watch of our health: they are cut.
+        await self._server.stop(LAST_WORDS)
         return unfinished
