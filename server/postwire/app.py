@@ -36,6 +36,9 @@ SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a thread that wants the interpreter gets it. The default of 5 ms is what a commit would wait for
 its turn behind a busy event loop."""
 
+GC_THRESHOLDS: Final = (20_000, 20, 50)
+"""How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
+
 TELEMETRY_MARGIN: Final = 0.5
 """Seconds that telemetry has for its last words where the drain has used up the grace."""
 
@@ -108,6 +111,7 @@ async def _serve(config: Config) -> int:
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         _log.info(
             names.EVENT_SERVING,
             listen=address,

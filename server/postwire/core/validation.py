@@ -52,7 +52,7 @@ _MAILBOX: Final = re.compile(r"[^<>\x00-\x1f\x7f]*<([^<>]*)>")
 _MEDIA_TYPE: Final = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(; ?[\w-]+=[\w.+-]+)*", re.ASCII
 )
-_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
+_URL: Final = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f]+[^\s\x00-\x1f\x7f]*", re.IGNORECASE)
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9._/-]{1,64}")
 _REQUEST_ID: Final = re.compile(r"[ -~]{1,128}")
@@ -128,7 +128,8 @@ def _told(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[FieldViol
     if len(violations) == 1:
         return first, named
     more = len(violations) - len(named)
-    text = f"{first} (and {len(violations) - 1} more bad fields)"
+    others = len(violations) - 1
+    text = f"{first} (and {others} more bad {'field' if others == 1 else 'fields'})"
     if not more:
         return text, named
     return text, (*named, FieldViolation("", f"and {more} more"))
@@ -256,7 +257,9 @@ def _is_address(address: str) -> bool:
     if len(address) > MAX_ADDRESS:
         return False
     match = _ADDRESS.fullmatch(address)
-    return match is not None and len(match[1].encode()) <= MAX_LOCAL_PART
+    if match is None or len(match[1].encode()) > MAX_LOCAL_PART:
+        return False
+    return all(match[1].split("."))  # dots stand between atoms, so none is at an end or beside another
 
 
 def _is_mailbox(mailbox: str) -> bool:

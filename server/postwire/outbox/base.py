@@ -82,6 +82,10 @@ class Outbox(Protocol):
         """The record of a message."""
         ...
 
+    async def content(self, message_id: str) -> bytes | None:
+        """The content of a message, as it was accepted."""
+        ...
+
     def find(
         self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT
     ) -> Awaitable[MessageRecord | None]:

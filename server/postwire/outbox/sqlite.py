@@ -145,7 +145,7 @@ class SqliteOutbox:
         return await self._read(_stats)
 
     async def content(self, message_id: str) -> bytes | None:
-        """The content of a message, in canonical form."""
+        """See `Outbox.content`."""
         key = rows.id_bytes(message_id)
 
         def read(connection: apsw.Connection) -> bytes | None:
@@ -156,6 +156,8 @@ class SqliteOutbox:
 
     async def close(self) -> None:
         """See `Outbox.close`."""
+        if self._closed:
+            return
         self._closed = True
         await self._writer.close()
         if self._readers and self._reading:

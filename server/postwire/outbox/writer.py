@@ -153,9 +153,16 @@ class Writer:
             return False
         except Exception as error:  # one operation's fault: it must not take the others with it
             if len(operations) > 1:
-                healthy = [self._commit([operation]) for operation in operations]
-                return all(healthy)
-            operations[0].result = error
+                return self._commit_singly(operations)
+            # A future takes no StopIteration.
+            operations[0].result = RuntimeError("stopped") if isinstance(error, StopIteration) else error
+        return True
+
+    def _commit_singly(self, operations: Sequence[Operation]) -> bool:
+        for index, operation in enumerate(operations):
+            if not self._commit([operation]):
+                _refuse(operations[index + 1 :])
+                return False
         return True
 
     def _transact(self, work: Callable[[], object]) -> None:
@@ -188,7 +195,10 @@ class Writer:
         else:
             self._available.clear()
         for listener in self._listeners:
-            listener(available)
+            try:
+                listener(available)
+            except Exception as error:  # it keeps nothing from the others
+                self._loop.call_exception_handler({"message": "a listener of the store failed", "exception": error})
 
 
 def _refuse(operations: Sequence[Operation]) -> None:

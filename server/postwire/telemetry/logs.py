@@ -87,8 +87,10 @@ class _Output:
         if self._loop is None or level >= logging.ERROR or threading.get_ident() != self._loop_thread:
             self.flush(line)
             return
-        self._waiting.append(line)
-        if len(self._waiting) == 1:
+        with self._lock:
+            self._waiting.append(line)
+            first = len(self._waiting) == 1
+        if first:
             self._loop.call_later(FLUSH_INTERVAL, self.flush)
 
     def flush(self, last: str = "") -> None:
