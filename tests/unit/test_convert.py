@@ -1,0 +1,391 @@
+"""Between the contract's messages and the core's values, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from google.protobuf import timestamp_pb2
+from tests.support import build
+
+from postwire.api import convert
+from postwire.core.errors import InvalidMessage, MessageTooLarge, Refusal
+from postwire.core.message import (
+    Attachment,
+    Attempt,
+    Channel,
+    Content,
+    DeliveryGuarantee,
+    DispatchCommand,
+    DispatchOptions,
+    Email,
+    Media,
+    MessageRecord,
+    MessageState,
+    Mms,
+    OutboundMessage,
+    Priority,
+    RecipientStatus,
+    Sms,
+    WaitFor,
+)
+from postwire.core.outcome import Outcome
+from postwire.v1 import dispatch_service_pb2 as dispatch_pb
+from postwire.v1 import message_pb2 as pb
+
+MAX = 1 << 20
+UNKNOWN = "must be a value that this server knows"
+BAD_TIME = "must be a time from 1970 to 9999, with nanos from 0 to 999999999"
+
+PB_SMS = pb.Sms(to="+15005550006", body="Hi", sender="Postwire")
+PB_MMS = pb.Mms(
+    to="+15005550006",
+    body="Hi",
+    sender="12345",
+    media=[
+        pb.Media(url="https://a.test/x", file_name="x.png"),
+        pb.Media(data=b"\x00\xff", content_type="image/png"),
+    ],
+)
+PB_EMAIL = pb.Email(
+    to=["a@a.test", "b@a.test"],
+    cc=["c@a.test"],
+    bcc=["d@a.test"],
+    subject="S\u00fcbject",
+    text="T \U0001f600",
+    html="<p>",
+    sender="e@a.test",
+    reply_to="f@a.test",
+    headers={"X-B": "2", "X-A": ""},
+    attachments=[pb.Attachment(file_name="f.pdf", content_type="application/pdf", data=b"%PDF")],
+)
+
+
+def request(
+    request_id: str = "", labels: Mapping[str, str] | None = None, **content: Any
+) -> dispatch_pb.DispatchRequest:
+    message = pb.OutboundMessage(**(content or {"sms": PB_SMS}), labels=labels)
+    return dispatch_pb.DispatchRequest(message=message, request_id=request_id)
+
+
+def options(**fields: Any) -> dispatch_pb.DispatchRequest:
+    made = request()
+    made.options.CopyFrom(pb.DispatchOptions(**fields))
+    return made
+
+
+def refusal_of(call: dispatch_pb.DispatchRequest, max_bytes: int = MAX) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        convert.command_from(call, max_bytes)
+    return caught.value
+
+
+def named(refusal: Refusal) -> list[tuple[str, str]]:
+    return [(one.field, one.description) for one in refusal.violations]
+
+
+@pytest.mark.parametrize(
+    ("call", "content"),
+    [
+        (request(sms=PB_SMS), Sms("+15005550006", "Hi", "Postwire")),
+        (
+            request(mms=PB_MMS),
+            Mms(
+                "+15005550006",
+                "Hi",
+                "12345",
+                (
+                    Media(url="https://a.test/x", file_name="x.png"),
+                    Media(data=b"\x00\xff", content_type="image/png"),
+                ),
+            ),
+        ),
+        (
+            request(email=PB_EMAIL),
+            Email(
+                to=("a@a.test", "b@a.test"),
+                cc=("c@a.test",),
+                bcc=("d@a.test",),
+                subject="S\u00fcbject",
+                text="T \U0001f600",
+                html="<p>",
+                sender="e@a.test",
+                reply_to="f@a.test",
+                headers={"X-A": "", "X-B": "2"},
+                attachments=(Attachment("f.pdf", "application/pdf", b"%PDF"),),
+            ),
+        ),
+    ],
+    ids=["sms", "mms", "email"],
+)
+def test_every_field_of_a_content_arrives(call: dispatch_pb.DispatchRequest, content: Content) -> None:
+    command = convert.command_from(call, MAX)
+    assert command == DispatchCommand(OutboundMessage(content), size=call.ByteSize())
+
+
+def test_what_surrounds_the_content_arrives() -> None:
+    call = request("r-1", {"team": "auth", "b": ""})
+    call.options.CopyFrom(
+        pb.DispatchOptions(
+            wait_for=pb.WAIT_FOR_ACCEPTANCE,
+            send_time=timestamp_pb2.Timestamp(seconds=1, nanos=2_999),
+            expire_time=timestamp_pb2.Timestamp(seconds=253_402_300_799, nanos=999_999_999),
+            priority=pb.PRIORITY_HIGH,
+            delivery_guarantee=pb.DELIVERY_GUARANTEE_AT_MOST_ONCE,
+            provider_name="sms-eu",
+            max_attempts=7,
+        )
+    )
+    command = convert.command_from(call, MAX)
+    assert command.request_id == "r-1"
+    assert command.message.labels == {"team": "auth", "b": ""}
+    assert command.wait_for is WaitFor.ACCEPTANCE
+    assert command.options == DispatchOptions(
+        send_time=1_000_002,
+        expire_time=253_402_300_799_999_999,
+        priority=Priority.HIGH,
+        delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE,
+        provider_name="sms-eu",
+        max_attempts=7,
+    )
+
+
+@pytest.mark.parametrize("call", [request(), options()], ids=["left out", "empty"])
+def test_options_that_are_left_out_are_the_defaults(call: dispatch_pb.DispatchRequest) -> None:
+    command = convert.command_from(call, MAX)
+    assert command.options == DispatchOptions()
+    assert (command.wait_for, command.request_id) == (WaitFor.OUTCOME, "")
+
+
+ENUMS: list[tuple[str, Any, Mapping[int, object]]] = [
+    ("wait_for", pb.WaitFor, {0: WaitFor.OUTCOME, 1: WaitFor.OUTCOME, 2: WaitFor.ACCEPTANCE}),
+    ("priority", pb.Priority, {0: Priority.NORMAL, 1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}),
+    (
+        "delivery_guarantee",
+        pb.DeliveryGuarantee,
+        {
+            0: DeliveryGuarantee.AT_LEAST_ONCE,
+            1: DeliveryGuarantee.AT_LEAST_ONCE,
+            2: DeliveryGuarantee.AT_MOST_ONCE,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "enum", "meanings"), ENUMS, ids=[field for field, _, _ in ENUMS])
+def test_every_enum_value_means_what_the_contract_says(field: str, enum: Any, meanings: Mapping[int, object]) -> None:
+    assert set(enum.values()) == set(meanings)
+    for value, meaning in meanings.items():
+        command = convert.command_from(options(**{field: value}), MAX)
+        assert (command.wait_for if field == "wait_for" else getattr(command.options, field)) is meaning
+
+
+@pytest.mark.parametrize("value", [-1, 99, 2**31 - 1])
+@pytest.mark.parametrize("field", [field for field, _, _ in ENUMS])
+def test_an_enum_value_of_a_later_release_is_refused(field: str, value: int) -> None:
+    refusal = refusal_of(options(**{field: value}))
+    assert isinstance(refusal, InvalidMessage)
+    assert named(refusal) == [(f"options.{field}", UNKNOWN)]
+
+
+@pytest.mark.parametrize("field", ["send_time", "expire_time"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"seconds": -1},
+        {"nanos": -1},
+        {"nanos": 1_000_000_000},
+        {"seconds": 253_402_300_800},
+        {"seconds": 2**63 - 1},
+        {"seconds": -(2**63)},
+    ],
+    ids=str,
+)
+def test_a_time_out_of_range_is_refused(field: str, time: dict[str, int]) -> None:
+    refusal = refusal_of(options(**{field: timestamp_pb2.Timestamp(**time)}))
+    assert isinstance(refusal, InvalidMessage)
+    assert named(refusal) == [(f"options.{field}", BAD_TIME)]
+
+
+def test_the_epoch_is_a_time_and_not_one_that_was_left_out() -> None:
+    assert convert.command_from(options(send_time=timestamp_pb2.Timestamp()), MAX).options.send_time == 0
+
+
+@pytest.mark.parametrize("value", [-1, 101, -(2**31)])
+def test_attempts_out_of_range_are_refused(value: int) -> None:
+    assert named(refusal_of(options(max_attempts=value))) == [
+        ("options.max_attempts", "must be from 1 to 100, or left out")
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        dispatch_pb.DispatchRequest(),
+        dispatch_pb.DispatchRequest(message=pb.OutboundMessage()),
+        dispatch_pb.DispatchRequest(message=pb.OutboundMessage(labels={"a": "b"})),
+    ],
+    ids=["no message", "empty message", "labels alone"],
+)
+def test_a_message_without_content_is_refused(call: dispatch_pb.DispatchRequest) -> None:
+    assert named(refusal_of(call)) == [("message.content", "must be one of sms, mms and email")]
+
+
+def test_a_content_with_nothing_in_it_names_each_field_that_is_missing() -> None:
+    assert [field for field, _ in named(refusal_of(request(sms=pb.Sms())))] == ["message.sms.to", "message.sms.body"]
+    assert [field for field, _ in named(refusal_of(request(mms=pb.Mms())))] == ["message.mms.to", "message.mms.body"]
+    assert [field for field, _ in named(refusal_of(request(email=pb.Email())))] == [
+        "message.email.to",
+        "message.email.text",
+    ]
+
+
+def test_everything_that_is_wrong_with_a_call_is_named_at_once() -> None:
+    call = request("r\n", {"bad key": "x"}, sms=pb.Sms(to="1", body="x" * 1601, sender="no!"))
+    call.options.CopyFrom(
+        pb.DispatchOptions(
+            wait_for=99,  # type: ignore[arg-type]  # on purpose
+            send_time=timestamp_pb2.Timestamp(seconds=-1),
+            expire_time=timestamp_pb2.Timestamp(nanos=-1),
+            priority=99,  # type: ignore[arg-type]  # on purpose
+            delivery_guarantee=99,  # type: ignore[arg-type]  # on purpose
+            max_attempts=-1,
+        )
+    )
+    refusal = refusal_of(call)
+    assert isinstance(refusal, InvalidMessage)
+    assert sorted(field for field, _ in named(refusal)) == [
+        "message.labels",
+        "message.sms.body",
+        "message.sms.sender",
+        "message.sms.to",
+        "options.delivery_guarantee",
+        "options.expire_time",
+        "options.max_attempts",
+        "options.priority",
+        "options.send_time",
+        "options.wait_for",
+        "request_id",
+    ]
+
+
+def test_a_call_is_measured_whole_and_before_it_is_judged() -> None:
+    call = request("r-1", sms=pb.Sms(to="bad", body="x" * 500))
+    refusal = refusal_of(call, call.ByteSize() - 1)
+    assert isinstance(refusal, MessageTooLarge)
+    assert named(refusal) == [("message", f"must be at most {call.ByteSize() - 1:,} bytes with all that is in it")]
+    assert isinstance(refusal_of(call, call.ByteSize()), InvalidMessage), "exactly the limit is allowed"
+
+
+def test_maps_are_copied_so_that_the_command_stays_as_it_is() -> None:
+    call = request(labels={"a": "1"}, email=PB_EMAIL)
+    command = convert.command_from(call, MAX)
+    call.message.labels["a"] = "2"
+    call.message.email.headers["X-A"] = "changed"
+    assert command.message.labels == {"a": "1"}
+    assert isinstance(command.message.content, Email)
+    assert command.message.content.headers == {"X-A": "", "X-B": "2"}
+
+
+def test_every_word_of_the_core_has_its_name_in_the_contract() -> None:
+    assert {convert.CHANNELS[one] for one in Channel} == set(pb.Channel.values()) - {0}
+    for state in MessageState:
+        message = convert.message_to(replace(build.accepted(), state=state))
+        assert pb.MessageState.Name(message.state) == f"MESSAGE_STATE_{state.name}"
+    for channel in Channel:
+        message = convert.message_to(replace(build.accepted(), channel=channel))
+        assert pb.Channel.Name(message.channel) == f"CHANNEL_{channel.name}"
+    for outcome in Outcome:
+        attempt = Attempt(1, "p", 1, outcome, 1)
+        message = convert.message_to(replace(build.accepted(), attempts=(attempt,)))
+        assert pb.Outcome.Name(message.outcome) == f"OUTCOME_{outcome.name}"
+        assert message.attempts[0].outcome == message.outcome
+
+
+def test_a_record_is_shown_in_full() -> None:
+    record = MessageRecord(
+        message_id="m-1",
+        request_id="r-1",
+        channel=Channel.EMAIL,
+        state=MessageState.SENDING,
+        create_time=1_700_000_000_000_001,
+        update_time=1_700_000_001_500_000,
+        expire_time=1_700_000_100_000_000,
+        attempts=(
+            Attempt(1, "a", 1_700_000_000_000_001, Outcome.ERROR, 1_500_000, "v-1", "c-1", "d-1", "ab" * 16),
+            Attempt(2, "b", 1_700_000_001_500_000, trace_id="cd" * 16),
+        ),
+        recipients=(
+            RecipientStatus(0, MessageState.SENT, Outcome.SUCCESS),
+            RecipientStatus(1, MessageState.SENDING, None, "c-2"),
+        ),
+        labels={"team": "auth"},
+        next_attempt_time=1_700_000_002_000_000,
+        revision=9,
+    )
+
+    def time(seconds: int, microseconds: int = 0) -> timestamp_pb2.Timestamp:
+        return timestamp_pb2.Timestamp(seconds=1_700_000_000 + seconds, nanos=microseconds * 1000)
+
+    expected = pb.Message(
+        message_id="m-1",
+        request_id="r-1",
+        channel=pb.CHANNEL_EMAIL,
+        state=pb.MESSAGE_STATE_SENDING,
+        provider_name="b",
+        provider_message_id="",
+        outcome=pb.OUTCOME_ERROR,
+        attempts=[
+            pb.Attempt(
+                number=1,
+                provider_name="a",
+                outcome=pb.OUTCOME_ERROR,
+                start_time=time(0, 1),
+                provider_message_id="v-1",
+                error_code="c-1",
+                detail="d-1",
+                trace_id="ab" * 16,
+            ),
+            pb.Attempt(number=2, provider_name="b", start_time=time(1, 500_000), trace_id="cd" * 16),
+        ],
+        recipients=[
+            pb.RecipientStatus(index=0, state=pb.MESSAGE_STATE_SENT, outcome=pb.OUTCOME_SUCCESS),
+            pb.RecipientStatus(index=1, state=pb.MESSAGE_STATE_SENDING, error_code="c-2"),
+        ],
+        create_time=time(0, 1),
+        update_time=time(1, 500_000),
+        next_attempt_time=time(2),
+        expire_time=time(100),
+        labels={"team": "auth"},
+        revision=9,
+    )
+    expected.attempts[0].duration.seconds = 1
+    expected.attempts[0].duration.nanos = 500_000_000
+    assert convert.message_to(record) == expected
+
+
+def test_what_has_not_happened_yet_is_absent() -> None:
+    message = convert.message_to(build.accepted())
+    assert message.outcome == pb.OUTCOME_UNSPECIFIED
+    assert message.provider_name == "sms-mms"
+    assert not message.HasField("next_attempt_time")
+    assert not message.attempts[0].HasField("duration")
+    assert not message.recipients
+
+
+def test_an_attempt_that_took_no_time_has_ended_all_the_same() -> None:
+    message = convert.message_to(build.ended(build.accepted(), after=0))
+    assert message.attempts[0].HasField("duration")
+    assert message.provider_message_id == "vendor-1"
+
+
+def test_no_content_reaches_the_record() -> None:
+    canary = "Zq9canary7"
+    command = build.command(
+        Email(to=(f"{canary}@a.test",), subject=canary, text=canary, headers={"X-A": canary}), request_id="r"
+    )
+    record = build.ended(build.accepted(command))
+    assert canary not in str(convert.message_to(record))
+    assert canary not in repr(command) + repr(record) + repr(build.new_message(command))

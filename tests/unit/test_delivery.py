@@ -1,0 +1,361 @@
+"""The one path of a message: accepted, sent, recorded, answered, whatever its caller and its provider do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START, ManualClock
+from tests.support.providers import Puppet, registry_of
+from tests.support.rig import Rig
+
+from postwire.config import load
+from postwire.core import canonical
+from postwire.core.errors import InvalidProvider, InvalidRouting, MessageNotFound, RequestIdReused
+from postwire.core.message import Channel, DispatchCommand, MessageState, OutboundMessage, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
+from postwire.delivery import Limits
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.builtin import KINDS
+from postwire.telemetry.base import SilentObserver
+
+SECRET = "Zq9canary7"
+
+
+@pytest.fixture
+async def outbox() -> AsyncIterator[SqliteOutbox]:
+    opened = await SqliteOutbox.open(":memory:")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def held(outbox: SqliteOutbox) -> Rig:
+    """A rig whose provider answers when it is let go."""
+    return Rig(outbox, provider=Puppet(held=True))
+
+
+# What an answer waits for.
+
+
+async def test_a_call_that_waits_for_the_outcome_gets_it(held: Rig) -> None:
+    call = held.start()
+    await held.provider.calls()
+    assert not call.done()
+    assert held.delivery.in_flight == 1
+    held.provider.let_go()
+    record = await call
+    assert record.state is MessageState.SENT
+    assert [attempt.outcome for attempt in record.attempts] == [Outcome.SUCCESS]
+    assert await held.kept(record.message_id) == record
+    await held.landed()
+    assert held.delivery.in_flight == 0
+
+
+async def test_a_call_that_waits_for_acceptance_gets_it_before_the_provider_is_done(held: Rig) -> None:
+    record = await held.send(build.command(wait_for=WaitFor.ACCEPTANCE))
+    assert record.state is MessageState.SENDING
+    assert await held.kept(record.message_id) == record, "it is durable"
+    held.provider.let_go()
+    await held.landed()
+    assert (await held.kept(record.message_id)).state is MessageState.SENT
+
+
+async def test_the_provider_sees_a_message_only_once_its_attempt_is_on_disk(outbox: SqliteOutbox) -> None:
+    kept: list[object] = []
+
+    class Looking(Puppet):
+        async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+            kept.append(await outbox.get(idempotency_key))
+            return await super().send(message, idempotency_key=idempotency_key)
+
+    rig = Rig(outbox, provider=Looking("looking"))
+    command = build.command(build.sms("a body"), request_id="r-1", labels={"team": "auth"})
+    record = await rig.send(command)
+    opened = build.accepted(command)
+    (seen,) = kept
+    assert isinstance(seen, type(opened))
+    assert (seen.message_id, seen.state, seen.request_id) == (record.message_id, MessageState.SENDING, "r-1")
+    assert [(one.number, one.provider_name, one.outcome) for one in seen.attempts] == [(1, "looking", None)]
+    assert rig.provider.messages == [command.message]
+    assert await outbox.content(record.message_id) == canonical.encode_message(command.message)
+
+
+@pytest.mark.parametrize("time_left", [0.0, 0.05, 0.1, -1.0])
+async def test_a_caller_without_time_gets_what_is_durable_and_the_message_goes_its_way(
+    held: Rig, time_left: float
+) -> None:
+    record = await held.send(time_left=time_left)
+    assert record.state is MessageState.SENDING
+    held.provider.let_go()
+    await held.landed()
+    assert (await held.kept(record.message_id)).state is MessageState.SENT
+
+
+async def test_a_provider_slower_than_the_callers_deadline_is_not_waited_for(held: Rig) -> None:
+    assert (await held.send(time_left=0.11)).state is MessageState.SENDING
+
+
+async def test_a_provider_slower_than_the_longest_wait_is_not_waited_for(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), max_wait=0.01)
+    assert (await rig.send()).state is MessageState.SENDING
+    assert (await rig.send(time_left=3600.0)).state is MessageState.SENDING
+
+
+async def hang_up_at_once(held: Rig, call: asyncio.Task[object]) -> None:
+    await asyncio.sleep(0)  # it has begun, and waits for the commit
+
+
+async def hang_up_later(held: Rig, call: asyncio.Task[object]) -> None:
+    await held.provider.calls()
+
+
+@pytest.mark.parametrize("moment", [hang_up_at_once, hang_up_later])
+async def test_a_caller_that_hangs_up_changes_nothing(held: Rig, moment: Callable[..., object]) -> None:
+    command = build.command(request_id="r")
+    call = held.start(command)
+    await moment(held, call)  # type: ignore[misc]  # one of the two above
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()
+    held.provider.let_go()
+    await held.landed()
+    record = await held.kept_of(command)
+    assert record is not None
+    assert record.state is MessageState.SENT
+    assert held.provider.keys == [record.message_id]
+    assert held.provider.cancelled == 0
+
+
+# What comes of the attempt.
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+async def test_the_providers_result_is_the_attempts(outbox: SqliteOutbox, outcome: Outcome) -> None:
+    answer = DispatchResult(outcome, provider_message_id="v-1", error_code="c-1", detail="d-1")
+    rig = Rig(outbox, provider=Puppet("p-1", answer=answer))
+    record = await rig.send()
+    (attempt,) = record.attempts
+    assert (attempt.provider_name, attempt.outcome) == ("p-1", outcome)
+    assert (attempt.provider_message_id, attempt.error_code, attempt.detail) == ("v-1", "c-1", "d-1")
+    assert record.settled
+    assert await rig.kept(record.message_id) == record
+    assert rig.provider.keys == [record.message_id], "the idempotency key is the message's id"
+
+
+async def test_recipients_of_an_email_have_their_own_ends(outbox: SqliteOutbox) -> None:
+    each = (RecipientResult(Outcome.SUCCESS), RecipientResult(Outcome.REJECTED, "550"))
+    rig = Rig(outbox, provider=Puppet(answer=DispatchResult(Outcome.REJECTED, recipients=each)))
+    record = await rig.send(build.command(build.email("a@example.com", "b@example.com")))
+    assert [one.state for one in record.recipients] == [MessageState.SENT, MessageState.FAILED]
+    assert await rig.kept(record.message_id) == record
+
+
+@pytest.mark.parametrize("error", [ValueError(SECRET), TimeoutError(SECRET), OSError(SECRET)], ids=repr)
+async def test_a_provider_whose_code_fails_leaves_the_end_uncertain(outbox: SqliteOutbox, error: Exception) -> None:
+    rig = Rig(outbox, provider=Puppet(answer=error))
+    record = await rig.send()
+    assert record.state is MessageState.UNCERTAIN
+    assert record.attempts[0].outcome is Outcome.UNCERTAIN
+    assert record.attempts[0].error_code == ("timeout" if isinstance(error, TimeoutError) else "internal")
+    assert SECRET not in repr(record)
+    assert await rig.kept(record.message_id) == record
+
+
+async def test_a_provider_that_cancels_itself_leaves_the_end_uncertain(outbox: SqliteOutbox) -> None:
+    """As code does that awaits something of its own which was cancelled: nobody has cancelled the attempt."""
+    rig = Rig(outbox, provider=Puppet(answer=asyncio.CancelledError()))
+    record = await rig.send()
+    assert record.state is MessageState.UNCERTAIN
+    assert await rig.kept(record.message_id) == record
+
+
+NO_RESULTS = {
+    "recipients of an SMS": DispatchResult(Outcome.SUCCESS, recipients=(RecipientResult(Outcome.SUCCESS),)),
+    "an id that is no text": DispatchResult(Outcome.SUCCESS, provider_message_id=7),  # type: ignore[arg-type]  # on purpose
+    "an outcome that is none": DispatchResult("success"),  # type: ignore[arg-type]  # on purpose
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("answer", NO_RESULTS)
+async def test_what_is_no_result_leaves_the_end_uncertain(outbox: SqliteOutbox, answer: str) -> None:
+    """Else the attempt would stay open until the next boot, with nobody working on it."""
+    rig = Rig(outbox, provider=Puppet(answer=NO_RESULTS[answer]))  # type: ignore[arg-type]  # on purpose
+    record = await rig.send()
+    assert record.state is MessageState.UNCERTAIN
+    assert await rig.kept(record.message_id) == record
+
+
+async def test_what_a_vendor_says_in_broken_text_is_kept_as_far_as_it_goes(outbox: SqliteOutbox) -> None:
+    answer = DispatchResult(Outcome.SUCCESS, provider_message_id="id-\udcff", detail="x" * 100_000)
+    rig = Rig(outbox, provider=Puppet(answer=answer))
+    record = await rig.send()
+    assert record.state is MessageState.SENT
+    assert record.attempts[0].provider_message_id == "id-?"
+    assert len(record.attempts[0].detail) == 512
+    assert await rig.kept(record.message_id) == record
+
+
+async def test_a_provider_that_does_not_answer_in_time_is_given_up(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), attempt_timeout=0.01)
+    record = await rig.send()
+    assert record.state is MessageState.UNCERTAIN
+    assert record.attempts[0].error_code == "timeout"
+    assert rig.provider.cancelled == 1
+
+
+async def test_an_attempt_is_given_up_when_the_message_expires(held: Rig) -> None:
+    record = await held.send(build.command(expire_time=START + 10_000))
+    assert record.state is MessageState.UNCERTAIN
+    assert record.attempts[0].error_code == "timeout"
+    assert held.provider.cancelled == 1
+
+
+async def test_a_message_that_expired_before_it_could_be_sent_reaches_no_provider(outbox: SqliteOutbox) -> None:
+    """The accept commit took longer than the message had: no attempt starts after `expire_time`."""
+    clock = ManualClock()
+
+    class Slow(SilentObserver):
+        def state_reached(self, record: object) -> None:
+            clock.advance(60.0)
+
+    rig = Rig(outbox, observer=Slow(), clock=clock)
+    record = await rig.send(build.command(expire_time=START + 1_000_000))
+    assert rig.provider.keys == []
+    assert record.settled
+
+
+async def test_times_are_of_the_right_clock(held: Rig) -> None:
+    call = held.start()
+    await held.provider.calls()
+    held.clock.advance(1.5)
+    held.clock.step_wall(-3600)
+    held.provider.let_go()
+    record = await call
+    assert record.attempts[0].duration == 1_500_000
+    assert (record.create_time, record.update_time) == (START, START)
+
+
+async def test_calls_under_way_are_counted_for_their_provider(outbox: SqliteOutbox) -> None:
+    provider = Puppet(held=True)
+    rig = Rig(outbox, provider=provider)
+    (slot,) = rig.registry
+    calls = [rig.start() for _ in range(3)]
+    await provider.calls(3)
+    assert slot.in_flight == 3
+    provider.answer = ValueError("at the end of them all")
+    provider.let_go()
+    await asyncio.gather(*calls)
+    assert slot.in_flight == 0
+
+
+# Where it goes.
+
+
+async def test_the_first_of_the_route_sends_or_the_one_that_is_pinned(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first"), Puppet("second")
+    rig = Rig(outbox, registry=registry_of(first, second))
+    assert (await rig.send()).attempts[0].provider_name == "first"
+    assert (await rig.send(build.command(provider_name="second"))).attempts[0].provider_name == "second"
+    assert (len(first.keys), len(second.keys)) == (1, 1)
+
+
+async def test_a_channel_that_nobody_carries_is_refused_and_told_each_time(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(channels=[Channel.EMAIL]))
+    command = build.command(request_id="r")
+    for _ in range(2):
+        with pytest.raises(InvalidRouting):
+            await rig.send(command)
+    assert rig.noted.told == [("routing", "sms")] * 2
+    assert await rig.kept_of(command) is None
+    assert rig.delivery.in_flight == 0
+
+
+async def test_a_pin_that_cannot_be_kept_is_refused(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    with pytest.raises(InvalidProvider):
+        await rig.send(build.command(provider_name="nobody"))
+    assert rig.delivery.in_flight == 0
+
+
+# What is told.
+
+
+async def test_states_are_told_once_they_are_durable_and_the_attempt_once_it_has_ended(held: Rig) -> None:
+    call = held.start()
+    await held.provider.calls()
+    assert held.noted.told == [("state", "sending")]
+    held.provider.let_go()
+    await call
+    assert held.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+
+
+async def test_a_repeat_is_told_to_nobody(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    await rig.send(build.command(request_id="r"))
+    told = list(rig.noted.told)
+    await rig.send(build.command(request_id="r"))
+    assert rig.noted.told == told
+
+
+async def test_the_attempt_keeps_the_trace_it_is_shown_in(outbox: SqliteOutbox) -> None:
+    class Tracing(SilentObserver):
+        def trace_id(self) -> str:
+            return "ab" * 16
+
+    rig = Rig(outbox, observer=Tracing())
+    record = await rig.send()
+    assert record.attempts[0].trace_id == "ab" * 16
+    assert await rig.kept(record.message_id) == record
+
+
+# Reading, and limits.
+
+
+async def test_a_message_is_read_by_its_id(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    record = await rig.send()
+    assert await rig.delivery.get(record.message_id) == record
+    with pytest.raises(MessageNotFound):
+        await rig.delivery.get(build.new_id())
+
+
+async def test_a_request_id_used_for_another_payload_is_refused(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    await rig.send(build.command(build.sms("one"), request_id="r"))
+    others: list[DispatchCommand] = [
+        build.command(build.sms("two"), request_id="r"),
+        build.command(build.sms("one"), request_id="r", labels={"a": "b"}),
+        build.command(build.sms("one"), request_id="r", max_attempts=5),
+    ]
+    for other in others:
+        with pytest.raises(RequestIdReused):
+            await rig.send(other)
+    assert len(rig.provider.keys) == 1
+
+
+def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "postwire.toml"
+    file.write_text(
+        '[server]\nmax_wait = "7s"\nmax_in_flight = 3\nmax_message_bytes = 1000\n'
+        '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
+    )
+    config = load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
+    assert Limits.from_config(config) == Limits(
+        max_wait=7.0,
+        max_in_flight=3,
+        max_in_flight_bytes=8000,
+        expire_after={Channel.SMS: build.HOUR, Channel.MMS: 2 * build.HOUR, Channel.EMAIL: 1_500_000},
+    )
+
+
+async def test_a_message_expires_as_its_channel_does_unless_it_says_otherwise(outbox: SqliteOutbox) -> None:
+    expire_after = {Channel.SMS: 10_000_000, Channel.MMS: 20_000_000, Channel.EMAIL: 30_000_000}
+    rig = Rig(outbox, expire_after=expire_after)
+    assert (await rig.send()).expire_time == START + 10_000_000
+    assert (await rig.send(build.command(build.email()))).expire_time == START + 30_000_000
+    assert (await rig.send(build.command(expire_time=START + 5_000_000))).expire_time == START + 5_000_000

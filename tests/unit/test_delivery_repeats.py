@@ -1,0 +1,400 @@
+"""The delivery path when calls repeat, there is no room, the store is away, or the server shuts down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.disk import Disk
+from tests.support.providers import Puppet
+from tests.support.rig import Rig
+
+from postwire.core.errors import (
+    InvalidMessage,
+    InvalidRouting,
+    Overloaded,
+    RequestIdReused,
+    ShuttingDown,
+    StoreUnavailable,
+)
+from postwire.core.ids import MessageIds
+from postwire.core.message import MessageRecord, MessageState, WaitFor
+from postwire.core.outcome import Outcome
+from postwire.outbox import writer
+from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.registry import Registry, Slot
+from postwire.telemetry.base import Observers
+
+SENT, SENDING = MessageState.SENT, MessageState.SENDING
+
+
+@pytest.fixture
+async def outbox() -> AsyncIterator[SqliteOutbox]:
+    opened = await SqliteOutbox.open(":memory:")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def held(outbox: SqliteOutbox) -> Rig:
+    """A rig whose provider answers when it is let go."""
+    return Rig(outbox, provider=Puppet(held=True))
+
+
+# One request id is one message.
+
+
+async def test_a_repeat_of_a_settled_message_gives_it_and_sends_nothing(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    first = await rig.send(build.command(request_id="r"))
+    for wait_for in WaitFor:
+        assert await rig.send(build.command(request_id="r", wait_for=wait_for)) == first
+    assert len(rig.provider.keys) == 1
+
+
+async def test_a_repeat_of_a_message_on_its_way_waits_for_it(held: Rig) -> None:
+    command = build.command(request_id="r")
+    calls = [held.start(command)]
+    await held.provider.calls()
+    calls += [held.start(command), held.start(command)]
+    accepted = await held.send(build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE))
+    assert accepted.state is SENDING
+    assert not any(call.done() for call in calls)
+    held.provider.let_go()
+    records = await asyncio.gather(*calls)
+    assert [record.state for record in records] == [SENT] * 3
+    assert len({record.message_id for record in records}) == 1
+    assert len(held.provider.keys) == 1
+
+
+async def test_a_repeat_waits_no_longer_than_its_own_caller_can(held: Rig) -> None:
+    held.start(build.command(request_id="r"))
+    await held.provider.calls()
+    assert (await held.send(build.command(request_id="r"), time_left=0.0)).state is SENDING
+
+
+async def test_of_many_calls_at_once_one_is_sent_and_all_get_it(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    records = await asyncio.gather(*(rig.send(build.command(request_id="r")) for _ in range(64)))
+    assert len({record.message_id for record in records}) == 1
+    assert {record.state for record in records} == {SENT}
+    assert len(rig.provider.keys) == 1
+
+
+async def test_a_repeat_in_the_same_turn_is_shown_the_attempt(held: Rig) -> None:
+    command = build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE)
+    one, other = await asyncio.gather(held.send(command), held.send(command))
+    assert one == other
+    assert len(other.attempts) == 1
+
+
+class Late:
+    """An outbox whose `accept` answers a repeat only when it is let go, as one with a slow network would."""
+
+    def __init__(self, inner: SqliteOutbox) -> None:
+        self._inner = inner
+        self.answered = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def accept(self, new: NewMessage) -> Accepted:
+        accepted = await self._inner.accept(new)
+        if not accepted.created:
+            self.answered.set()
+            await self.go_on.wait()
+        return accepted
+
+
+async def test_a_repeat_whose_original_settles_meanwhile_gets_the_settled_record(outbox: SqliteOutbox) -> None:
+    """The store has answered SENDING, and before the answer is looked at the original has come to its end."""
+    late = Late(outbox)
+    rig = Rig(late, provider=Puppet(held=True))  # type: ignore[arg-type]  # the rest is the real one's
+    first = rig.start(build.command(request_id="r"))
+    await rig.provider.calls()
+    second = rig.start(build.command(request_id="r"))
+    await late.answered.wait()
+    rig.provider.let_go()
+    settled = await first
+    late.go_on.set()
+    assert await second == settled
+
+
+async def test_calls_without_a_request_id_are_messages_of_their_own(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    one, other = await rig.send(build.command()), await rig.send(build.command())
+    assert one.message_id != other.message_id
+    assert (one.request_id, other.request_id) == (one.message_id, other.message_id)
+    # The id that the server assigned is one to repeat with.
+    assert await rig.send(build.command(request_id=one.request_id)) == one
+
+
+# Times.
+
+
+async def test_what_is_too_late_or_too_early_is_refused_by_field(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    with pytest.raises(InvalidMessage) as caught:
+        await rig.send(build.command(request_id="r", expire_time=START, send_time=START + 1))
+    assert [one.field for one in caught.value.violations] == ["options.expire_time", "options.send_time"]
+    assert await rig.kept_of(build.command(request_id="r", expire_time=START, send_time=START + 1)) is None
+    assert rig.provider.keys == []
+
+
+async def test_times_that_have_just_come_and_not_yet_gone_are_fine(outbox: SqliteOutbox) -> None:
+    record = await Rig(outbox, provider=Puppet()).send(build.command(expire_time=START + 1_000_000, send_time=START))
+    assert record.state is SENT
+
+
+async def test_a_repeat_is_fine_however_late_it_comes(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    command = build.command(request_id="r", expire_time=START + 1_000_000, send_time=START - 1)
+    first = await rig.send(command)
+    rig.clock.advance(3600)
+    assert await rig.send(command) == first
+    rig.clock.step_wall(-7200)
+    assert await rig.send(command) == first
+
+
+async def test_a_repeat_is_fine_though_its_route_is_gone(outbox: SqliteOutbox) -> None:
+    command = build.command(request_id="r")
+    first = await Rig(outbox).send(command)
+    without = Rig(outbox, registry=Registry([Slot(Puppet(), attempt_timeout=1.0)], {}))
+    assert await without.send(command) == first
+    with pytest.raises(RequestIdReused):
+        await without.send(build.command(build.sms("another"), request_id="r"))
+    with pytest.raises(InvalidRouting):
+        await without.send(build.command(request_id="new"))
+
+
+# No room.
+
+
+async def test_over_the_count_new_ones_are_refused_and_repeats_are_not(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), max_in_flight=2)
+    command = build.command(request_id="r")
+    calls = [rig.start(command), rig.start()]
+    await rig.provider.calls(2)
+    with pytest.raises(Overloaded):
+        await rig.send(build.command(request_id="new"))
+    with pytest.raises(RequestIdReused):
+        await rig.send(build.command(build.sms("another"), request_id="r"))
+    repeat = rig.start(command)
+    rig.provider.let_go()
+    records = await asyncio.gather(*calls)
+    assert await repeat == records[0]
+    assert (await rig.send(build.command(request_id="new"))).state is SENT, "there is room again"
+    assert rig.delivery.in_flight == 0
+
+
+async def test_over_the_bytes_new_ones_are_refused(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), max_in_flight_bytes=1000)
+    first = rig.start(build.command(size=900))
+    await rig.provider.calls()
+    with pytest.raises(Overloaded):
+        await rig.send(build.command(size=101))
+    second = rig.start(build.command(size=100))
+    await rig.provider.calls(2)
+    rig.provider.let_go()
+    await asyncio.gather(first, second)
+    assert (await rig.send(build.command(size=5000))).state is SENT, "alone, any size gets in"
+
+
+async def test_every_end_gives_the_room_back(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, max_in_flight=1)
+    await rig.send(build.command(request_id="r"))
+    await rig.send(build.command(request_id="r"))
+    with pytest.raises(RequestIdReused):
+        await rig.send(build.command(build.sms("another"), request_id="r"))
+    rig.provider.answer = ValueError("its code fails")
+    await rig.send()
+    with pytest.raises(InvalidMessage):
+        await rig.send(build.command(expire_time=1))
+    assert (await rig.send()).settled
+    await rig.landed()
+    assert rig.delivery.in_flight == 0
+
+
+async def test_a_message_that_cannot_be_kept_is_refused_as_unknown_and_gives_its_room_back(
+    outbox: SqliteOutbox,
+) -> None:
+    """A fault of ours on the way to the store: the caller must get an answer, and may not be told that it was kept."""
+    rig = Rig(outbox, ids=_Stuck())
+    await rig.send(build.command(request_id="first"))
+    with pytest.raises(StoreUnavailable):
+        await rig.send(build.command(request_id="second"))
+    assert rig.delivery.in_flight == 0
+
+
+class _Stuck(MessageIds):
+    def __init__(self) -> None:
+        super().__init__(lambda _: 0)
+
+    def next(self, now: int) -> str:
+        return "018bcfe5-6800-7000-8000-000000000000"
+
+
+# The store is away.
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteOutbox]:
+    monkeypatch.setattr(writer, "PROBE_INTERVAL", 0.005)
+    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def disk(on_file: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path / "postwire.db")
+    yield made
+    made.free()
+
+
+async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_what_is_durable(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    rig = Rig(on_file, provider=Puppet(held=True))
+    command = build.command(request_id="r")
+    call = rig.start(command)
+    await rig.provider.calls()
+    disk.fill()
+    rig.provider.let_go()
+    answered = await call
+    assert answered.state is SENDING
+    assert await rig.kept(answered.message_id) == answered
+    assert await rig.send(command) == answered, "a repeat is told the same, without waiting"
+    assert rig.delivery.in_flight == 1
+    disk.free()
+    await rig.landed()
+    kept = await rig.kept(answered.message_id)
+    assert (kept.state, kept.attempts[0].outcome) == (SENT, Outcome.SUCCESS)
+    assert len(rig.provider.keys) == 1
+    assert rig.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+
+
+async def test_while_the_store_is_away_new_ones_are_refused_and_repeats_are_not(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    rig = Rig(on_file)
+    first = await rig.send(build.command(request_id="r"))
+    disk.fill()
+    for _ in range(2):  # the first finds out, the second knows
+        with pytest.raises(StoreUnavailable):
+            await rig.send(build.command(request_id="new"))
+    assert await rig.send(build.command(request_id="r")) == first
+    assert len(rig.provider.keys) == 1, "what is not kept is not sent"
+    disk.free()
+    await on_file.wait_available()
+    assert (await rig.send(build.command(request_id="new"))).state is SENT
+
+
+# Shutting down.
+
+
+async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: Rig) -> None:
+    command = build.command(request_id="r")
+    call = held.start(command)
+    await held.provider.calls()
+    held.delivery.start_draining()
+    with pytest.raises(ShuttingDown):
+        await held.send(build.command(request_id="new"))
+    with pytest.raises(RequestIdReused):
+        await held.send(build.command(build.sms("another"), request_id="r"))
+    repeat = held.start(command)
+    held.provider.let_go()
+    record = await call
+    assert record.state is SENT
+    assert await repeat == record
+    assert await held.send(command) == record
+
+
+async def test_draining_waits_for_what_is_in_flight(held: Rig) -> None:
+    calls = [held.start() for _ in range(3)]
+    await held.provider.calls(3)
+    draining = asyncio.create_task(held.delivery.drain(3600.0))
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(ShuttingDown):
+        await held.send()
+    assert not draining.done()
+    held.provider.let_go()
+    assert await draining == 0
+    assert [record.state for record in await asyncio.gather(*calls)] == [SENT] * 3
+
+
+async def test_after_the_grace_what_is_in_flight_is_let_go_with_its_attempt_open(held: Rig) -> None:
+    calls = [held.start() for _ in range(3)]
+    await held.provider.calls(3)
+    assert await held.delivery.drain(0.0) == 3
+    assert held.provider.cancelled == 3
+    assert held.delivery.in_flight == 0
+    for record in await asyncio.gather(*calls):
+        assert record.state is SENDING
+        kept = await held.kept(record.message_id)
+        assert kept == record
+        assert kept.attempts[0].outcome is None
+
+
+async def test_draining_an_idle_server_is_done_at_once(outbox: SqliteOutbox) -> None:
+    assert await Rig(outbox).delivery.drain(0.0) == 0
+
+
+async def test_a_call_cut_short_before_its_commit_is_told_that_it_is_not_known(outbox: SqliteOutbox) -> None:
+    class Stuck(Late):
+        async def accept(self, new: NewMessage) -> Accepted:
+            self.answered.set()
+            await self.go_on.wait()
+            raise AssertionError("nobody lets it go on")
+
+    stuck = Stuck(outbox)
+    rig = Rig(stuck)  # type: ignore[arg-type]  # the rest is the real one's
+    call = rig.start()
+    await stuck.answered.wait()
+    assert await rig.delivery.drain(0.0) == 1
+    with pytest.raises(StoreUnavailable):
+        await call
+
+
+# Telemetry that fails.
+
+
+class Failing:
+    """An observer that cannot do anything right."""
+
+    def trace_id(self) -> str:
+        raise ValueError("no trace")
+
+    def state_reached(self, record: MessageRecord) -> None:
+        raise ValueError("no state")
+
+    def attempt_ended(self, record: MessageRecord) -> None:
+        raise ValueError("no attempt")
+
+    def routing_invalid(self, channel: object) -> None:
+        raise ValueError("no routing")
+
+
+async def test_an_observer_that_fails_harms_no_message(outbox: SqliteOutbox) -> None:
+    faults: list[Exception] = []
+    rig = Rig(outbox, observer=Observers([Failing()], on_fault=faults.append), max_in_flight=1)
+    for _ in range(2):
+        record = await rig.send()
+        assert record.state is SENT
+        assert await rig.kept(record.message_id) == record
+    await rig.landed()
+    assert rig.delivery.in_flight == 0
+    assert faults
+
+
+async def test_an_observer_that_fails_changes_no_refusal(outbox: SqliteOutbox) -> None:
+    registry = Registry([Slot(Puppet(), attempt_timeout=1.0)], {})
+    rig = Rig(outbox, registry=registry, observer=Observers([Failing()], on_fault=lambda _: None))
+    with pytest.raises(InvalidRouting):
+        await rig.send()

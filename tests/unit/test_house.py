@@ -1,0 +1,82 @@
+"""Rules of the house that no other tool holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postwire.api.errors import STATUS_OF
+from postwire.core import errors
+from postwire.core.errors import Refusal
+from postwire.v1 import error_reason_pb2
+
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 450
+
+
+def sources() -> Iterator[Path]:
+    for folder in ("server", "clients", "tests", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "v1" not in path.parts and "node_modules" not in path.parts:
+                yield path
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
+    assert len(lengths) > 50, "or this looks in the wrong place"
+    assert {str(path): length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has after importing `module`, those of the library left out."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        f"import {module}\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(new - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "server")
+    return set(done.stdout.split())
+
+
+def test_importing_postwire_loads_nothing_else() -> None:
+    assert loaded_by("postwire") == {"postwire"}
+
+
+@pytest.mark.parametrize("module", ["postwire.core.canonical", "postwire.core.validation", "postwire.core.lifecycle"])
+def test_the_core_loads_the_standard_library_and_itself(module: str) -> None:
+    assert loaded_by(module) == {"postwire"}
+
+
+def refusals() -> list[type[Refusal]]:
+    found: list[type[Refusal]] = []
+    pending: list[type[Refusal]] = [Refusal]
+    while pending:
+        for one in pending.pop().__subclasses__():
+            if one.__module__ == errors.__name__:
+                found.append(one)
+                pending.append(one)
+    return found
+
+
+def test_every_reason_is_published_has_a_status_and_a_class_and_none_has_two() -> None:
+    published = set(error_reason_pb2.ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}
+    reasons = [one.__dict__["reason"] for one in refusals() if "reason" in one.__dict__]
+    assert len(reasons) == len(set(reasons))
+    assert {f"ERROR_REASON_{reason}" for reason in reasons} == published
+    assert set(reasons) == set(STATUS_OF)
+
+
+def test_a_refusal_without_a_reason_is_only_a_family() -> None:
+    for one in refusals():
+        assert hasattr(one, "reason") or one.__subclasses__()
+
+
+def test_the_tree_atop_the_errors_shows_every_class() -> None:
+    assert errors.__doc__ is not None
+    drawn = errors.__doc__.split()
+    assert [one.__name__ for one in refusals() if one.__name__ not in drawn] == []

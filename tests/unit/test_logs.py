@@ -1,0 +1,389 @@
+"""Log lines: their shape, and what never gets into one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.support import build
+
+from postwire.core.message import Channel
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.telemetry import logs
+from postwire.telemetry.base import Observers, SilentObserver
+from postwire.telemetry.log_observer import LogObserver
+from postwire.telemetry.logs import EventLog
+
+SECRET = "Zq9canary7"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(logs, "_out", logs._out)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def start(log_format: str = "json", log_level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:
+    stream = stream or io.StringIO()
+    logs.setup(log_format=log_format, log_level=log_level, stream=stream)
+    return stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    """Every line, parsed. It fails on anything that is not one JSON object a line."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def fail(text: str = SECRET) -> None:
+    raise ValueError(text)
+
+
+def caught(function: Callable[[], object]) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
+def test_a_line_is_one_json_object_with_time_level_event_and_fields() -> None:
+    stream = start()
+    EventLog().info("serving", listen="127.0.0.1:50051", channels=["sms", "mms"], seed=2**64 - 1, seeded=True)
+    (line,) = lines(stream)
+    time = line.pop("time")
+    assert time.endswith("Z")
+    assert len(time) == len("2026-01-01T00:00:00.000Z")
+    assert line == {
+        "level": "info",
+        "event": "serving",
+        "listen": "127.0.0.1:50051",
+        "channels": ["sms", "mms"],
+        "seed": 2**64 - 1,
+        "seeded": True,
+    }
+    assert list(json.loads(stream.getvalue()))[:3] == ["time", "level", "event"]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nb", "\u2028", "\x1b[31m", '"', "\u00fc"])
+def test_no_value_breaks_a_line_of_json(value: str) -> None:
+    stream = start()
+    EventLog().info("serving", detail=value)
+    assert stream.getvalue().count("\n") == 1
+    assert len(stream.getvalue().splitlines()) == 1, "other separators count as well for many a reader"
+    assert lines(stream)[0]["detail"] == value
+
+
+@pytest.mark.parametrize("log_level", ["debug", "info", "warning", "error"])
+def test_the_level_is_the_least_that_is_told(log_level: str) -> None:
+    stream = start(log_level=log_level)
+    log = EventLog()
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log, level)(level)
+    order = ["debug", "info", "warning", "error"]
+    assert [line["event"] for line in lines(stream)] == order[order.index(log_level) :]
+    assert all(line["event"] == line["level"] for line in lines(stream))
+
+
+def test_setting_up_again_does_not_tell_everything_twice() -> None:
+    start()
+    stream = start()
+    EventLog().info("serving")
+    assert len(lines(stream)) == 1
+
+
+@pytest.mark.parametrize(
+    ("log_format", "stream", "as_json"),
+    [
+        ("auto", io.StringIO, True),
+        ("auto", Terminal, False),
+        ("json", Terminal, True),
+        ("text", io.StringIO, False),
+    ],
+)
+def test_people_get_text_and_programs_json(log_format: str, stream: type[io.StringIO], as_json: bool) -> None:
+    written = start(log_format, stream=stream())
+    EventLog().info("serving")
+    assert written.getvalue().startswith("{") is as_json
+
+
+def test_a_line_of_text() -> None:
+    stream = start("text")
+    EventLog().warning("warning", channel="sms", names=["a", "b"], detail="two words", empty="", count=3)
+    clock, _, rest = stream.getvalue().partition(" ")
+    assert len(clock) == len("12:00:00.000")
+    assert rest == 'warning warning channel=sms names=a,b detail="two words" empty="" count=3\n'
+
+
+def test_colours_are_for_terminals_alone() -> None:
+    plain, terminal = start("text"), Terminal()
+    EventLog().error("bad")
+    assert "\x1b" not in plain.getvalue()
+    start("text", stream=terminal)
+    EventLog().error("bad")
+    assert "\x1b[31mbad\x1b[0m" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("value", ["a\nINFO forged", "a\nforged", "a\rforged", "a\x1b[2J", "a\u2028b"])
+def test_no_value_breaks_a_line_of_text(value: str) -> None:
+    stream = start("text")
+    EventLog().warning("warning", error_code=value)
+    text = stream.getvalue().removesuffix("\n")
+    assert len(text.splitlines()) == 1
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_librarys_line_is_its_template_alone(log_format: str) -> None:
+    stream = start(log_format)
+    logging.getLogger("aiosmtplib").warning("refused %s for %r", SECRET, {"to": SECRET})
+    logging.getLogger("aiosmtplib").warning("refused %(to)s", {"to": SECRET})
+    assert SECRET not in stream.getvalue()
+    assert stream.getvalue().count("refused %") == 2
+    assert stream.getvalue().count("aiosmtplib") == 2
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_librarys_error_is_told_by_its_type_and_place(log_format: str) -> None:
+    stream = start(log_format)
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("lib").exception("it failed")
+    assert SECRET not in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
+    assert "test_logs.py:" in stream.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_an_error_that_a_library_logs_as_its_message_is_told_by_its_type(log_format: str) -> None:
+    stream = start(log_format)
+    logging.getLogger("lib").error(caught(fail))
+    assert SECRET not in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
+
+
+async def test_the_event_loops_own_lines_hold_no_errors_text() -> None:
+    """asyncio puts the repr of a task, and with it that of its error, into the template itself."""
+    stream = start()
+
+    async def failing() -> None:
+        fail()
+
+    task = asyncio.create_task(failing())
+    await asyncio.wait([task])
+    loop = asyncio.get_running_loop()
+    # What the loop is told when a task is dropped whose error nobody has fetched.
+    loop.default_exception_handler(
+        {"message": "Task exception was never retrieved", "exception": task.exception(), "task": task}
+    )
+    (line,) = lines(stream)
+    assert SECRET not in json.dumps(line)
+    assert line["logger"] == "asyncio"
+    assert line["message"].startswith("Task exception was never retrieved")
+    assert line["error"] == "ValueError"
+
+
+def test_libraries_are_heard_from_warnings_up() -> None:
+    stream = start(log_level="debug")
+    logging.getLogger("lib").info("chatter")
+    logging.getLogger("lib").warning("trouble")
+    assert [line["message"] for line in lines(stream)] == ["trouble"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_fault_of_ours_is_told_by_its_type_and_place(log_format: str) -> None:
+    stream = start(log_format)
+    EventLog().fault(caught(fail), provider_name="sms-mms")
+    text = stream.getvalue()
+    assert SECRET not in text
+    assert all(part in text for part in ("internal_error", "ValueError", "provider_name", "sms-mms"))
+    assert "test_logs.py:" in text
+    assert " fail" in text, "the function's name; and of its source line nothing"
+    assert "raise ValueError" not in text
+
+
+def test_a_fault_without_a_traceback_is_told_as_well() -> None:
+    stream = start()
+    EventLog().fault(ValueError(SECRET))
+    assert lines(stream)[0]["frames"] == []
+
+
+def test_a_chained_error_tells_no_text_either() -> None:
+    stream = start()
+
+    def chained() -> None:
+        try:
+            fail()
+        except ValueError as error:
+            raise RuntimeError(SECRET) from error
+
+    EventLog().fault(caught(chained))
+    assert SECRET not in stream.getvalue()
+
+
+def test_a_deep_traceback_is_cut_at_its_innermost_frames() -> None:
+    def deep(level: int) -> None:
+        if level:
+            deep(level - 1)
+        fail()
+
+    stream = start()
+    EventLog().fault(caught(lambda: deep(100)))
+    frames = lines(stream)[0]["frames"]
+    assert len(frames) <= 20
+    assert frames[-1].endswith(" fail")
+
+
+def test_a_closed_stream_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = start()
+    stream.close()
+    EventLog().info("serving", listen=SECRET)
+    assert capsys.readouterr().err == ""
+
+
+# Lines of the event loop are gathered.
+
+
+class Signalling(io.StringIO):
+    """Tells when something is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.written.set()
+        return super().write(text)
+
+
+async def test_lines_of_the_loop_are_written_together_before_long() -> None:
+    stream = Signalling()
+    start(stream=stream)
+    logs.gather()
+    for number in range(100):
+        EventLog().info("serving", number=number)
+    assert stream.writes == 0
+    await stream.written.wait()
+    assert stream.writes == 1
+    assert [line["number"] for line in lines(stream)] == list(range(100))
+    stream.written.clear()
+    EventLog().info("serving", number=100)
+    await stream.written.wait()
+    assert lines(stream)[-1]["number"] == 100, "and so are those that come later"
+
+
+async def test_an_error_does_not_wait_and_comes_after_what_was_before_it() -> None:
+    stream = start()
+    logs.gather()
+    EventLog().info("first")
+    EventLog().error("second")
+    assert [line["event"] for line in lines(stream)] == ["first", "second"]
+
+
+async def test_a_line_of_another_thread_does_not_wait() -> None:
+    stream = start()
+    logs.gather()
+    EventLog().info("first")
+    await asyncio.to_thread(EventLog().info, "second")
+    assert [line["event"] for line in lines(stream)] == ["first", "second"]
+
+
+async def test_what_waits_is_written_at_the_end() -> None:
+    stream = start()
+    logs.gather()
+    EventLog().info("stopped")
+    logs.flush()
+    logs.flush()
+    assert [line["event"] for line in lines(stream)] == ["stopped"]
+
+
+# What the delivery path tells.
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_attempt_is_one_line(outcome: Outcome) -> None:
+    stream = start()
+    record = build.ended(
+        build.accepted(trace_id="ab" * 16), DispatchResult(outcome, error_code="c-1", detail="d-1"), after=1_234_567
+    )
+    LogObserver().attempt_ended(record)
+    (line,) = lines(stream)
+    failed = outcome is not Outcome.SUCCESS
+    assert {name: value for name, value in line.items() if name != "time"} == {
+        "level": "warning" if failed else "info",
+        "event": "attempt",
+        "provider_name": "sms-mms",
+        "outcome": outcome.value,
+        "message_id": record.message_id,
+        "channel": "sms",
+        "attempt": 1,
+        "duration_ms": 1234.567,
+        "trace_id": "ab" * 16,
+        **({"error_code": "c-1", "detail": "d-1"} if failed else {}),
+    }
+
+
+def test_a_channel_without_a_route_is_told_once_a_channel() -> None:
+    stream = start()
+    observer = LogObserver()
+    for channel in (Channel.SMS, Channel.SMS, Channel.EMAIL, Channel.SMS):
+        observer.routing_invalid(channel)
+    assert [(line["event"], line["channel"], line["level"]) for line in lines(stream)] == [
+        ("invalid_routing", "sms", "error"),
+        ("invalid_routing", "email", "error"),
+    ]
+
+
+def test_an_observer_that_fails_harms_no_other() -> None:
+    class Failing:
+        def trace_id(self) -> str:
+            return ""
+
+        def state_reached(self, record: object) -> None:
+            fail()
+
+        def attempt_ended(self, record: object) -> None:
+            fail()
+
+        def routing_invalid(self, channel: object) -> None:
+            fail()
+
+    stream = start()
+    faults: list[Exception] = []
+    observers = Observers([Failing(), LogObserver(), Failing()], on_fault=faults.append)
+    record = build.ended(build.accepted())
+    observers.attempt_ended(record)
+    observers.state_reached(record)
+    observers.routing_invalid(Channel.SMS)
+    assert [line["event"] for line in lines(stream)] == ["attempt", "invalid_routing"]
+    assert [type(fault) for fault in faults] == [ValueError] * 6
+
+
+def test_an_observer_that_cannot_tell_the_trace_harms_no_other() -> None:
+    class Failing(SilentObserver):
+        def trace_id(self) -> str:
+            raise ValueError(SECRET)
+
+    class Tracing(SilentObserver):
+        def trace_id(self) -> str:
+            return "ab" * 16
+
+    faults: list[Exception] = []
+    assert Observers([Failing(), Tracing()], on_fault=faults.append).trace_id() == "ab" * 16
+    assert [type(fault) for fault in faults] == [ValueError]

@@ -1,0 +1,384 @@
+"""The writing thread: shared commits, and what happens when the store cannot commit.
+
+The faults are real ones: a disk on which files cannot grow, a store at its page limit, an fsync that fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from tests.support import build
+from tests.support.disk import Disk
+
+from postwire.core.errors import StoreUnavailable
+from postwire.outbox import writer as writer_module
+from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.writer import Operation, Writer
+
+
+@pytest.fixture(autouse=True)
+def _probe_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "PROBE_INTERVAL", 0.005)
+
+
+# Through the outbox, on a file.
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
+    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def disk(outbox: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path / "postwire.db")
+    yield made
+    made.free()
+
+
+def new_message() -> NewMessage:
+    return build.new_message(build.command(request_id=build.new_request_id()))
+
+
+async def settle(*writes: Any) -> list[Any]:
+    return await asyncio.gather(*writes, return_exceptions=True)
+
+
+async def test_a_commit_that_fails_makes_every_write_of_it_unknown(outbox: SqliteOutbox, disk: Disk) -> None:
+    old = new_message()
+    await outbox.accept(old)
+    heard: list[bool] = []
+    outbox.on_availability(heard.append)
+    disk.fill()
+    new = [new_message() for _ in range(50)]
+    verdicts = await settle(*(outbox.accept(one) for one in new), outbox.record(build.ended(old.record)))
+    assert [type(one) for one in verdicts] == [StoreUnavailable] * 51
+    assert not outbox.available
+    assert heard == [False]
+
+
+async def test_while_the_store_is_away_writes_are_refused_at_once_and_reads_go_on(
+    outbox: SqliteOutbox, disk: Disk
+) -> None:
+    old = new_message()
+    await outbox.accept(old)
+    disk.fill()
+    await settle(outbox.accept(new_message()))
+    refused = asyncio.ensure_future(outbox.accept(new_message()))
+    assert refused.done(), "without waiting for the disk to fail again"
+    assert isinstance(refused.exception(), StoreUnavailable)
+    assert await outbox.get(old.record.message_id) == old.record
+    assert await outbox.find(old.record.request_id, old.payload_hash) == old.record
+
+
+async def test_once_the_store_can_commit_again_it_says_so_and_nothing_is_half_written(
+    outbox: SqliteOutbox, disk: Disk
+) -> None:
+    heard: list[bool] = []
+    outbox.on_availability(heard.append)
+    new = [new_message() for _ in range(20)]
+    disk.fill()
+    await settle(*(outbox.accept(one) for one in new))
+    disk.free()
+    await outbox.wait_available()
+    assert outbox.available
+    assert heard == [False, True]
+    for one in new:
+        assert await outbox.get(one.record.message_id) is None
+        assert await outbox.content(one.record.message_id) is None
+    # The same calls again, as callers are told to do.
+    assert await settle(*(outbox.accept(one) for one in new)) == [Accepted(one.record, created=True) for one in new]
+    assert [await outbox.content(one.record.message_id) for one in new] == [one.content for one in new]
+
+
+async def test_a_result_that_could_not_be_kept_is_kept_afterwards(outbox: SqliteOutbox, disk: Disk) -> None:
+    new = new_message()
+    await outbox.accept(new)
+    after = build.ended(new.record)
+    disk.fill()
+    with pytest.raises(StoreUnavailable):
+        await outbox.record(after)
+    assert await outbox.get(new.record.message_id) == new.record
+    disk.free()
+    await outbox.wait_available()
+    assert await outbox.record(after)
+    assert await outbox.get(new.record.message_id) == after
+
+
+async def test_a_store_that_fails_again_and_again_recovers_each_time(outbox: SqliteOutbox, disk: Disk) -> None:
+    heard: list[bool] = []
+    outbox.on_availability(heard.append)
+    kept = []
+    for _ in range(5):
+        disk.fill()
+        with pytest.raises(StoreUnavailable):
+            await outbox.accept(new_message())
+        disk.free()
+        await outbox.wait_available()
+        kept.append(new_message())
+        assert (await outbox.accept(kept[-1])).created
+    assert heard == [False, True] * 5
+    assert [await outbox.get(one.record.message_id) for one in kept] == [one.record for one in kept]
+
+
+async def test_what_was_refused_is_not_there_after_a_restart_either(tmp_path: Path) -> None:
+    path = tmp_path / "postwire.db"
+    lost, kept = new_message(), new_message()
+    first = await SqliteOutbox.open(str(path))
+    made = Disk(path)
+    made.fill()
+    await settle(first.accept(lost))
+    made.free()
+    await first.wait_available()
+    await first.accept(kept)
+    await first.close()
+    again = await SqliteOutbox.open(str(path))
+    assert await again.get(lost.record.message_id) is None, "the marker's commit has written over it"
+    assert await again.get(kept.record.message_id) == kept.record
+    await again.close()
+
+
+async def test_a_store_can_be_closed_while_it_cannot_commit(tmp_path: Path) -> None:
+    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    made = Disk(tmp_path / "postwire.db")
+    made.fill()
+    try:
+        writes = [asyncio.ensure_future(opened.accept(new_message())) for _ in range(3)]
+        await opened.close()
+    finally:
+        made.free()
+    assert all(isinstance(write.exception(), StoreUnavailable) for write in writes)
+
+
+# The thread by itself, on a store of one table.
+
+
+@dataclass(eq=False)
+class Step:
+    """One operation: what it does in the transaction."""
+
+    do: Callable[[apsw.Connection], object]
+    future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    result: object = None
+
+
+class Batches:
+    """Runs steps, and counts the transactions they came in."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
+        self.sizes.append(len(operations))
+        for operation in operations:
+            assert isinstance(operation, Step)
+            operation.result = operation.do(connection)
+
+
+def insert(text: str) -> Callable[[apsw.Connection], object]:
+    return lambda connection: connection.execute("INSERT INTO t VALUES (?)", (text,)).fetchall()
+
+
+def fail(_: apsw.Connection) -> object:
+    raise KeyError("one operation's own fault")
+
+
+def prepared(connection: apsw.Connection) -> apsw.Connection:
+    connection.execute(
+        "CREATE TABLE t (text); CREATE TABLE marker (id INTEGER PRIMARY KEY, value); INSERT INTO marker VALUES (1, 0)"
+    )
+    return connection
+
+
+@pytest.fixture
+async def batches() -> Batches:
+    return Batches()
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[apsw.Connection]:
+    made = prepared(apsw.Connection(":memory:"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def thread(connection: apsw.Connection, batches: Batches) -> AsyncIterator[Writer]:
+    made = Writer(connection, batches)
+    yield made
+    await made.close()
+
+
+def texts(connection: apsw.Connection) -> list[str]:
+    return [str(text) for (text,) in connection.execute("SELECT text FROM t").fetchall()]
+
+
+async def test_what_is_submitted_in_one_turn_shares_one_commit(
+    thread: Writer, batches: Batches, connection: apsw.Connection
+) -> None:
+    await asyncio.gather(*(thread.submit(Step(insert(str(i)))) for i in range(100)))
+    assert batches.sizes == [100]
+    assert texts(connection) == [str(i) for i in range(100)], "in the order of submission"
+
+
+async def test_what_comes_during_a_commit_shares_the_next(thread: Writer, batches: Batches) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: apsw.Connection) -> None:
+        begun.set()
+        go_on.wait()
+
+    first = thread.submit(Step(slow))
+    await asyncio.to_thread(begun.wait)
+    later = []
+    for i in range(5):
+        later.append(thread.submit(Step(insert(str(i)))))
+        await asyncio.sleep(0)  # each in a turn of its own
+    go_on.set()
+    await asyncio.gather(first, *later)
+    assert batches.sizes == [1, 5]
+
+
+async def test_one_that_cannot_be_done_fails_alone(thread: Writer, connection: apsw.Connection) -> None:
+    steps = [insert("a"), fail, insert("b"), lambda c: c.execute("no SQL"), insert("c")]
+    verdicts = await settle(*(thread.submit(Step(step)) for step in steps))
+    assert [type(one) for one in verdicts] == [list, KeyError, list, apsw.SQLError, list]
+    assert texts(connection) == ["a", "b", "c"], "none of them twice"
+    assert thread.available
+
+
+async def test_one_whose_waiter_has_gone_is_done_all_the_same(thread: Writer, connection: apsw.Connection) -> None:
+    gone, stays = Step(insert("gone")), Step(insert("stays"))
+    thread.submit(gone)
+    thread.submit(stays)
+    gone.future.cancel()
+    await stays.future
+    assert texts(connection) == ["gone", "stays"]
+
+
+async def test_a_store_that_is_full_is_away_and_comes_back(connection: apsw.Connection, batches: Batches) -> None:
+    heard: list[bool] = []
+    made = Writer(connection, batches)
+    made.on_availability(heard.append)
+
+    def full(on: apsw.Connection) -> None:
+        on.pragma("max_page_count", 1)  # as small as it is: any new page is one too many
+        on.execute("INSERT INTO t VALUES (zeroblob(100000))")
+
+    with pytest.raises(StoreUnavailable):
+        await made.submit(Step(full))
+    await made.wait_available()
+    await made.submit(Step(lambda on: on.pragma("max_page_count", 1_000_000)))
+    await made.submit(Step(insert("after")))
+    assert heard == [False, True]
+    assert texts(connection) == ["after"]
+    await made.close()
+
+
+async def test_a_store_at_fault_takes_the_whole_batch_with_it_but_is_told_once(
+    connection: apsw.Connection, batches: Batches
+) -> None:
+    heard: list[bool] = []
+    made = Writer(connection, batches)
+    made.on_availability(heard.append)
+
+    def broken(_: apsw.Connection) -> None:
+        raise apsw.IOError("disk I/O error")
+
+    verdicts = await settle(*(made.submit(Step(step)) for step in (insert("a"), broken, insert("b"))))
+    assert [type(one) for one in verdicts] == [StoreUnavailable] * 3
+    await made.wait_available()
+    assert heard == [False, True]
+    assert texts(connection) == []
+    await made.close()
+
+
+class BadDisk(apsw.VFS):
+    """A disk whose fsync fails while `broken`, as the operating system reports it."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.syncs = 0
+        self._loop = asyncio.get_running_loop()
+        self._synced = asyncio.Event()
+        super().__init__("bad-disk", "")
+
+    def sync(self) -> None:
+        self.syncs += 1
+        self._loop.call_soon_threadsafe(self._synced.set)
+        if self.broken:
+            raise apsw.IOError("disk I/O error")
+
+    async def reached(self, syncs: int) -> None:
+        while self.syncs < syncs:
+            self._synced.clear()
+            await self._synced.wait()
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        return BadFile(self, name, flags)
+
+
+class BadFile(apsw.VFSFile):
+    def __init__(self, disk: BadDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        self._disk = disk
+        super().__init__("", name, flags)
+
+    def xSync(self, flags: int) -> None:
+        self._disk.sync()
+        super().xSync(flags)
+
+
+@pytest.fixture
+async def bad_disk() -> AsyncIterator[BadDisk]:
+    made = BadDisk()
+    yield made
+    made.unregister()
+
+
+async def test_an_fsync_that_fails_is_a_commit_that_failed(tmp_path: Path, bad_disk: BadDisk, batches: Batches) -> None:
+    on = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
+    made = Writer(on, batches)
+    heard: list[bool] = []
+    made.on_availability(heard.append)
+    await made.submit(Step(insert("before")))
+    bad_disk.broken = True
+    with pytest.raises(StoreUnavailable):
+        await made.submit(Step(insert("unknown")))
+    assert heard == [False]
+    tried = bad_disk.syncs
+    bad_disk.broken = False
+    await made.wait_available()
+    assert bad_disk.syncs > tried, "a marker was committed before it was called available"
+    assert on.pragma("integrity_check") == "ok"
+    await made.submit(Step(insert("after")))
+    assert texts(on)[0] == "before"
+    assert texts(on)[-1] == "after"
+    await made.close()
+    on.close()
+
+
+async def test_the_store_stays_away_for_as_long_as_the_marker_fails(
+    tmp_path: Path, bad_disk: BadDisk, batches: Batches
+) -> None:
+    on = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
+    made = Writer(on, batches)
+    bad_disk.broken = True
+    with pytest.raises(StoreUnavailable):
+        await made.submit(Step(insert("a")))
+    tried = bad_disk.syncs
+    await bad_disk.reached(tried + 3)  # a probe each, and each has failed
+    assert not made.available
+    bad_disk.broken = False
+    await made.wait_available()
+    await made.close()
+    on.close()
