@@ -32,9 +32,9 @@ from postwire.core.ids import MessageIds
 from postwire.core.limits import Admission
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import Channel, DispatchCommand, MessageRecord, WaitFor
-from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, NewMessage, Outbox
-from postwire.providers.base import Provider
+from postwire.delivery import attempt
+from postwire.delivery.flight import Flight
+from postwire.outbox.base import NewMessage, Outbox
 from postwire.providers.registry import Registry, Slot
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
@@ -44,11 +44,6 @@ ANSWER_MARGIN: Final = 0.1
 
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""
-
-TIMED_OUT: Final = DispatchResult(Outcome.UNCERTAIN, error_code="timeout", detail="the provider did not answer in time")
-TOO_LATE: Final = DispatchResult(
-    Outcome.ERROR, error_code="expired", detail="its time ran out before it could be handed to the provider"
-)
 
 _log = EventLog()
 
@@ -74,67 +69,6 @@ class Limits:
         )
 
 
-class _Flight:
-    """A message on its way: what is known of it, and who waits to know more.
-
-    `verdict` is the result of its accept commit, `record` its last durable state. Each who waits has a future of its
-    own, so that one who is cancelled takes nothing from the others.
-    """
-
-    __slots__ = ("_for_landing", "_for_verdict", "_landed", "record", "verdict")
-
-    def __init__(self) -> None:
-        self.verdict: Accepted | Refusal | None = None
-        self.record: MessageRecord | None = None
-        self._landed = False
-        self._for_verdict: list[asyncio.Future[None]] = []
-        self._for_landing: list[asyncio.Future[None]] = []
-
-    def take_off(self, verdict: Accepted | Refusal) -> None:
-        """The accept commit is done, or refused."""
-        if self.verdict is None:
-            self.verdict = verdict
-            if isinstance(verdict, Accepted):
-                self.record = verdict.record
-            _wake_all(self._for_verdict)
-
-    def land(self) -> None:
-        """There is nothing more to wait for."""
-        self._landed = True
-        _wake_all(self._for_landing)
-
-    async def until_verdict(self, loop: asyncio.AbstractEventLoop) -> Accepted | Refusal:
-        """The result of the accept commit, however long it takes: without it there is nothing true to say."""
-        while self.verdict is None:
-            waiter = loop.create_future()
-            self._for_verdict.append(waiter)
-            await waiter
-        return self.verdict
-
-    async def until_landed(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Return when it has landed, or so many seconds have passed."""
-        if self._landed or seconds <= 0:
-            return
-        waiter = loop.create_future()
-        self._for_landing.append(waiter)
-        timer = loop.call_later(seconds, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-def _wake_all(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        _wake(waiter)
-    waiters.clear()
-
-
 class Delivery:
     """Takes messages, and sees each of them through."""
 
@@ -156,7 +90,7 @@ class Delivery:
         self._limits = limits
         self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
         self._loop = asyncio.get_running_loop()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
@@ -254,7 +188,7 @@ class Delivery:
         await flight.until_landed(self._loop, deadline - self._clock.monotonic())
         return flight.record or known
 
-    def _take_in(self, command: DispatchCommand) -> _Flight:
+    def _take_in(self, command: DispatchCommand) -> Flight:
         """Route and admit a message, and start its task."""
         if self._draining:
             raise ShuttingDown
@@ -273,7 +207,7 @@ class Delivery:
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=self._observer.trace_id(),
         )
-        flight = _Flight()
+        flight = Flight()
         task = self._loop.create_task(self._carry(flight, record, command, slot))
         self._tasks.add(task)
         self._idle.clear()
@@ -292,7 +226,7 @@ class Delivery:
         if violations:
             raise InvalidMessage(f"{violations[0].field}: {violations[0].description}", violations)
 
-    def _done(self, task: asyncio.Task[None], flight: _Flight, size: int) -> None:
+    def _done(self, task: asyncio.Task[None], flight: Flight, size: int) -> None:
         self._tasks.discard(task)
         self._admission.leave(size)
         if not task.cancelled() and (error := task.exception()):
@@ -303,7 +237,7 @@ class Delivery:
         if not self._tasks:
             self._idle.set()
 
-    async def _carry(self, flight: _Flight, record: MessageRecord, command: DispatchCommand, slot: Slot) -> None:
+    async def _carry(self, flight: Flight, record: MessageRecord, command: DispatchCommand, slot: Slot) -> None:
         """The life of one message, in a task of its own."""
         content = canonical.encode_message(command.message)
         digest = canonical.payload_hash(content, canonical.encode_options(command.options))
@@ -330,9 +264,9 @@ class Delivery:
         started = self._clock.monotonic()
         slot.in_flight += 1
         try:
-            result = TOO_LATE
+            result = attempt.TOO_LATE
             if limit > 0:
-                result = await _send(slot.provider, command, record.message_id, self._loop, limit)
+                result = await attempt.send(slot.provider, command, record.message_id, self._loop, limit)
         finally:
             slot.in_flight -= 1
         duration = int((self._clock.monotonic() - started) * 1e6)
@@ -340,11 +274,11 @@ class Delivery:
         try:
             record = lifecycle.close_attempt(record, result, now=now, duration=duration)
         except Exception as error:  # the provider's code gave something that is no result of this message
-            record = lifecycle.close_attempt(record, _fault(slot.provider, error), now=now, duration=duration)
+            record = lifecycle.close_attempt(record, attempt.fault(slot.provider, error), now=now, duration=duration)
         self._observer.attempt_ended(record)
         return record
 
-    async def _record(self, record: MessageRecord, flight: _Flight) -> None:
+    async def _record(self, record: MessageRecord, flight: Flight) -> None:
         """Keep the outcome, however long the store takes; those who wait get the last durable state meanwhile."""
         while True:
             try:
@@ -355,62 +289,3 @@ class Delivery:
             except StoreUnavailable:
                 flight.land()
                 await self._outbox.wait_available()
-
-
-class _TimeLimit:
-    """Cancels the current task after `seconds`, and tells by `expired` that it did.
-
-    What `asyncio.timeout` does, at a fifth of its cost: every attempt has one, and hardly any is used.
-    """
-
-    __slots__ = ("_loop", "_seconds", "_task", "_timer", "expired")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        self._seconds = seconds
-        self.expired = False
-
-    def __enter__(self) -> Self:
-        self._task = asyncio.current_task(self._loop)
-        self._timer = self._loop.call_later(self._seconds, self._expire)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _expire(self) -> None:
-        if self._task:
-            self.expired = True
-            self._task.cancel()
-
-    def is_cancelled_by_others(self) -> bool:
-        """After a CancelledError: whether somebody else has asked for it, too. Takes our own request back."""
-        if self._task is None:
-            return True
-        return (self._task.uncancel() if self.expired else self._task.cancelling()) > 0
-
-
-async def _send(
-    provider: Provider, command: DispatchCommand, message_id: str, loop: asyncio.AbstractEventLoop, seconds: float
-) -> DispatchResult:
-    """One call of the provider, in at most `seconds`; every way in which it can end is a result."""
-    with _TimeLimit(loop, seconds) as limit:
-        try:
-            return await provider.send(command.message, idempotency_key=message_id)
-        except asyncio.CancelledError as error:
-            if limit.is_cancelled_by_others():
-                raise  # the grace is over
-            # Else something of the provider's own was cancelled, and nobody has cancelled the attempt.
-            return TIMED_OUT if limit.expired else _fault(provider, error)
-        except TimeoutError:
-            return TIMED_OUT
-        except Exception as error:
-            return _fault(provider, error)
-
-
-def _fault(provider: Provider, error: BaseException) -> DispatchResult:
-    """The result of an attempt in which the provider's own code failed: whether it sent anything is not known."""
-    _log.fault(error, provider_name=provider.name)
-    return DispatchResult(
-        Outcome.UNCERTAIN, error_code="internal", detail=f"the provider's code failed with {type(error).__name__}"
-    )
