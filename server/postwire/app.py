@@ -7,7 +7,6 @@ import gc
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -32,10 +31,6 @@ from postwire.telemetry.logs import EventLog
 from postwire.telemetry.setup import MetricsListenError, Telemetry
 
 SEED_BITS: Final = 64
-SWITCH_INTERVAL: Final = 0.0005
-"""Seconds after which a thread that wants the interpreter gets it. The default of 5 ms is what a commit would wait for
-its turn behind a busy event loop."""
-
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
 
@@ -56,7 +51,6 @@ def run(config: Config) -> int:
         BootError: it cannot start.
     """
     logs.setup(log_format=config.telemetry.log_format, log_level=config.telemetry.log_level)
-    sys.setswitchinterval(SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_serve(config))

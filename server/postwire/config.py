@@ -94,12 +94,13 @@ class _ListenOrOff(Unit):
 class _Endpoint(Unit):
     def word(self, text: str) -> str:
         # People put tokens into addresses, so none is ever shown, and a place for a token is refused.
-        found = re.fullmatch(r"(https?://)?([^/?#@]+)(/[^?#@]*)?", text)
+        # The scheme decides about TLS, so it has to be there.
+        found = re.fullmatch(r"https?://([^/?#@]+)(/[^?#@]*)?", text)
         try:
-            if not found or (found[3] and not found[1]):
+            if not found:
                 raise ValueError
-            has_port = not found[1] or re.search(r":[0-9]+$", found[2])
-            host_port(found[2] if has_port else f"{found[2]}:4317")
+            has_port = re.search(r":[0-9]+$", found[1])
+            host_port(found[1] if has_port else f"{found[1]}:4317")
         except ValueError:
             raise Refused(HIDDEN, f"is not {self.wants}") from None
         return text

@@ -209,7 +209,7 @@ def test_grpc_may_listen_on_a_socket_file(read: Any) -> None:
     ("endpoint", "good"),
     [
         ("http://127.0.0.1:4317", True), ("https://collector.example", True), ("http://[::1]:4317/", True),
-        ("collector:4317", True), ("[::1]:4317", True), ("collector", False), ("ftp://host:1", False),
+        ("collector:4317", False), ("[::1]:4317", False), ("collector", False), ("ftp://host:1", False),
         ("http://", False), ("http://a b", False), ("collector:4317/path", False), ("http://host:99999", False),
     ],
 )  # fmt: skip

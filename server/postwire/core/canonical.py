@@ -81,6 +81,12 @@ def payload_hash(encoded_message: bytes, encoded_options: bytes) -> bytes:
     return digest.digest()
 
 
+def seal(message: OutboundMessage, options: DispatchOptions) -> tuple[bytes, bytes]:
+    """The message's canonical bytes, and the hash of the payload that it makes with its options."""
+    encoded = encode_message(message)
+    return encoded, payload_hash(encoded, encode_options(options))
+
+
 def decode_message(data: bytes) -> OutboundMessage:
     """The message that `encode_message` made `data` of.
 

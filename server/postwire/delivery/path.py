@@ -45,6 +45,9 @@ ANSWER_MARGIN: Final = 0.1
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""
 
+LARGE: Final = 256 * 1024
+"""From how many bytes on a message is encoded and hashed on another thread."""
+
 _log = EventLog()
 
 
@@ -174,8 +177,7 @@ class Delivery:
         """The message that a refused command repeats, if it does."""
         if not command.request_id:
             return None
-        content = canonical.encode_message(command.message)
-        digest = canonical.payload_hash(content, canonical.encode_options(command.options))
+        _, digest = await _sealed(command)
         return await self._outbox.find(command.request_id, digest)
 
     async def _follow(self, known: MessageRecord, wait_for: WaitFor, deadline: float) -> MessageRecord:
@@ -239,8 +241,7 @@ class Delivery:
 
     async def _carry(self, flight: Flight, record: MessageRecord, command: DispatchCommand, slot: Slot) -> None:
         """The life of one message, in a task of its own."""
-        content = canonical.encode_message(command.message)
-        digest = canonical.payload_hash(content, canonical.encode_options(command.options))
+        content, digest = await _sealed(command)
         try:
             accepted = await self._outbox.accept(NewMessage(record, content, digest, command.options))
         except Refusal as refusal:
@@ -289,3 +290,10 @@ class Delivery:
             except StoreUnavailable:
                 flight.land()
                 await self._outbox.wait_available()
+
+
+async def _sealed(command: DispatchCommand) -> tuple[bytes, bytes]:
+    """The command's content in canonical form, and its payload's hash. What is large is not for the event loop."""
+    if command.size < LARGE:
+        return canonical.seal(command.message, command.options)
+    return await asyncio.to_thread(canonical.seal, command.message, command.options)

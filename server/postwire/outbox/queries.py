@@ -11,7 +11,7 @@ import apsw
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"
-_MAX_CHUNK: Final = 128
+_MAX_PIECE: Final = 256
 
 SQLValue = int | str | bytes | None
 Row = tuple[SQLValue, ...]
@@ -31,8 +31,11 @@ QUERIES: Final = _load()
 
 
 class Bulk:
-    """A statement over many rows, run in as few pieces as the powers of two allow, so that each piece's text recurs and
-    its compiled form is reused."""
+    """A statement over many rows, run in one piece.
+
+    The number of rows is filled up to a power of two by rows of NULLs, which the statement passes over: so its text
+    recurs, and its compiled form is reused.
+    """
 
     def __init__(self, name: str) -> None:
         self._sql = QUERIES[name]
@@ -41,15 +44,14 @@ class Bulk:
     def run(self, connection: apsw.Connection, rows: Sequence[Row]) -> int:
         """Run it over all `rows`; returns how many rows of the store were changed."""
         changed = 0
-        at = 0
-        while at < len(rows):
-            size = min(_MAX_CHUNK, 1 << ((len(rows) - at).bit_length() - 1))
-            chunk = rows[at : at + size]
-            connection.execute(
-                self._by_size.get(size) or self._text(size, len(chunk[0])), [value for row in chunk for value in row]
-            )
+        for at in range(0, len(rows), _MAX_PIECE):
+            piece = rows[at : at + _MAX_PIECE]
+            width = len(piece[0])
+            size = 1 << (len(piece) - 1).bit_length()
+            values = [value for row in piece for value in row]
+            values.extend([None] * (size - len(piece)) * width)
+            connection.execute(self._by_size.get(size) or self._text(size, width), values)
             changed += connection.changes()
-            at += size
         return changed
 
     def _text(self, size: int, width: int) -> str:

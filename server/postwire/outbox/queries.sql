@@ -1,5 +1,6 @@
 -- Every statement of the store. `{rows}` stands for as many rows of values as are written at once: one statement for a
--- whole batch, because each statement that runs gives up the interpreter lock and has to win it back.
+-- whole batch, because each statement that runs gives up the interpreter lock and has to win it back. Rows of NULLs only
+-- fill it up.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -32,14 +33,15 @@ INSERT INTO messages (
     key, message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
     pinned_provider_name, max_attempts, send_time, create_time, update_time, expire_time, next_attempt_time,
     attempt_number, provider_name, recipients, labels, revision
-) VALUES {rows}
+) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (tenant, request_id) DO NOTHING;
 
 -- name: insert_contents
-INSERT INTO contents (key, content) VALUES {rows};
+INSERT INTO contents (key, content) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_attempts
-INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id) VALUES {rows};
+INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- The end of an attempt. It applies only where that attempt is still open.
 -- name: close_attempts

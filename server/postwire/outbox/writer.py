@@ -26,6 +26,9 @@ from postwire.outbox.queries import QUERIES
 PROBE_INTERVAL: Final = 0.5
 """Seconds between two attempts to find out whether the store can commit again."""
 
+MAX_TURNS: Final = 32
+"""For how many turns of the event loop a batch is gathered while each of them brings more."""
+
 Future = asyncio.Future[Any]
 
 
@@ -69,6 +72,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
         self._under_way = False  # a batch is on the thread, or about to be
+        self._gathered = 0  # how much was pending a turn of the loop ago
+        self._turns = 0  # how many turns the next batch has been gathered for
         self._queue: queue.SimpleQueue[list[Operation] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
         self._listeners: list[Callable[[bool], None]] = []
@@ -98,8 +103,7 @@ class Writer:
         self._pending.append(operation)
         if not self._under_way:
             self._under_way = True
-            # Not at once: what this turn of the loop submits goes together.
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._gather)
         return operation.future
 
     async def close(self) -> None:
@@ -109,7 +113,17 @@ class Writer:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _gather(self) -> None:
+        """Hand over once a turn of the loop has brought nothing more: at once where little is going on."""
+        if len(self._pending) > self._gathered and self._turns < MAX_TURNS:
+            self._gathered = len(self._pending)
+            self._turns += 1
+            self._loop.call_soon(self._gather)
+        else:
+            self._hand_over()
+
     def _hand_over(self) -> None:
+        self._gathered = self._turns = 0
         self._under_way = bool(self._pending)
         if self._pending:
             self._queue.put(self._pending)
@@ -123,7 +137,7 @@ class Writer:
                 operation.future.set_exception(operation.result)
             else:
                 operation.future.set_result(operation.result)
-        self._loop.call_soon(self._hand_over)
+        self._loop.call_soon(self._gather)
 
     def _run(self) -> None:
         failed = False
