@@ -1,0 +1,43 @@
+"""What goes over the wire, the same for both servers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from postwire.v1 import dispatch_service_pb2, message_pb2
+
+SERVICE: Final = "postwire.v1.DispatchService"
+METHOD: Final = "Dispatch"
+
+BODY: Final = "Your code is 482913. It is valid for ten minutes; never tell it to anybody, not even to us."
+REQUEST_ID: Final = "0b8f6f3e-2d52-4c7e-9a51-6c1f3f0c9d27"
+
+
+def request() -> dispatch_service_pb2.DispatchRequest:
+    """An SMS to an ordinary number, without a request id."""
+    sms = message_pb2.Sms(to="+14155550132", body=BODY)
+    return dispatch_service_pb2.DispatchRequest(message=message_pb2.OutboundMessage(sms=sms))
+
+
+def response() -> dispatch_service_pb2.DispatchResponse:
+    """A response with every field that `Dispatch` sets for such a message, so of the same size."""
+    message = message_pb2.Message(
+        message_id="019ab0c4-94c8-7000-8f3e-5d2a7c1b9e64",
+        request_id=REQUEST_ID,
+        channel=message_pb2.CHANNEL_SMS,
+        state=message_pb2.MESSAGE_STATE_SENT,
+        provider_name="sms-mms",
+        provider_message_id="mock-019ab0c4-94c8-7000-8f3e-5d2a7c1b9e64",
+        outcome=message_pb2.OUTCOME_SUCCESS,
+        revision=2,
+    )
+    attempt = message.attempts.add(
+        number=1,
+        provider_name="sms-mms",
+        outcome=message_pb2.OUTCOME_SUCCESS,
+        provider_message_id=message.provider_message_id,
+    )
+    attempt.duration.FromMicroseconds(21)
+    for time in (message.create_time, message.update_time, message.expire_time, attempt.start_time):
+        time.FromMicroseconds(1_795_000_000_123_456)
+    return dispatch_service_pb2.DispatchResponse(message=message)

@@ -1,0 +1,30 @@
+"""Servers for the tests of this folder. Whoever starts one has it stopped at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.e2e.server import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the defaults, shared by the tests of a module: none of them may change it."""
+    with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`."""
+    with ExitStack() as stack:
+
+        def start(**settings: str) -> Server:
+            return stack.enter_context(Server(tmp_path, **settings))
+
+        yield start

@@ -1,0 +1,204 @@
+"""A real server process, and generated stubs to call it over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import apsw
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+
+from postwire.v1 import dispatch_service_pb2_grpc, provider_service_pb2_grpc
+
+PATIENCE: Final = 20.0
+"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run."""
+
+COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    """What a server is started with: free ports, a store in `folder`, and `settings` (`providers__email__seed="7"`).
+
+    `OTEL_...` is passed on as it is.
+    """
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("POSTWIRE_", "OTEL_"))}
+    ours = {
+        "server__listen": "127.0.0.1:0",
+        "store__path": str(folder / "postwire.db"),
+        "telemetry__metrics_listen": "",
+        **settings,
+    }
+    return inherited | {
+        key if key.startswith("OTEL_") else f"POSTWIRE_{key.upper()}": value for key, value in ours.items()
+    }
+
+
+def eventually(question: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Ask until the answer is true. Only for what nothing tells of by itself."""
+    end = time.monotonic() + patience
+    while not question():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.005)
+
+
+class Server:
+    """`postwire serve` in a process of its own, with its store in `folder`. Started by `start`, or as a context."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.settings: Mapping[str, str] = settings
+        self.store = folder / "postwire.db"
+        self.address = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: list[str] = []
+        self._told = threading.Condition()
+        self._reader: threading.Thread | None = None
+        self._channels: list[grpc.Channel] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, **settings: str) -> None:
+        """Start it, with other settings if they are given, and return once it serves."""
+        assert self._process is None, "it is running"
+        self.settings = {**self.settings, **settings}
+        self._lines = []
+        self._process = subprocess.Popen(
+            COMMAND,
+            cwd=self.folder,
+            env=environment(self.folder, **self.settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        self.address = str(self.wait_for_event("serving")["listen"])
+        channel = self.channel()
+        self.dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel)
+        self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
+        self.health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
+
+    def restart(self, **settings: str) -> None:
+        """Stop it in good order, and start it on the same store."""
+        assert self.terminate() == 0
+        self.start(**settings)
+
+    def channel(self) -> grpc.Channel:
+        """Another channel, with a connection of its own; closed when the server is stopped."""
+        channel = grpc.insecure_channel(
+            self.address,
+            options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)],
+        )
+        self._channels.append(channel)
+        return channel
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, and go on."""
+        assert self._process
+        self._process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait for its end; returns the exit code. Channels are closed, and the log is complete."""
+        assert self._process
+        assert self._reader
+        code = self._process.wait(patience)
+        self._reader.join(PATIENCE)
+        self._close_channels()
+        self._process = None
+        return code
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and wait for that; returns the exit code."""
+        self.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it the way a power cut or the kernel would: it learns nothing of it."""
+        self.send_signal(signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
+
+    def stop(self) -> None:
+        """For the end of a test: whatever state it is in, afterwards it is gone. It has to go in good order."""
+        if self._process is None:
+            return
+        early = self._process.poll()
+        self._close_channels()
+        self._process.terminate()
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        assert early is None, f"it ended by itself, with {early}: {self.log_text()}"
+        assert code == 0, f"it ended with {code}: {self.log_text()}"
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """What it has logged since it was started last, all of it or one event."""
+        with self._told:
+            lines = [json.loads(line) for line in self._lines]
+        return [line for line in lines if event in (None, line["event"])]
+
+    def log_text(self) -> str:
+        """Everything on its stderr, as it is."""
+        with self._told:
+            return "".join(self._lines)
+
+    def wait_for_event(self, event: str) -> dict[str, Any]:
+        """Return the first log line of an event, once there is one."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for text in self._lines if text[:1] == "{" and (line := json.loads(text))["event"] == event]
+
+        with self._told:
+            assert self._told.wait_for(lambda: found() or self._has_ended(), PATIENCE), f"no {event}"
+            assert found(), f"it ended without {event}: {''.join(self._lines)}"
+            return found()[0]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read the store of a server that was stopped."""
+        assert self._process is None, "it is running"
+        connection = apsw.Connection(str(self.store), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return list(connection.execute(query))
+        finally:
+            connection.close()
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr
+        with process.stderr:
+            for line in process.stderr:
+                with self._told:
+                    self._lines.append(line)
+                    self._told.notify_all()
+        process.wait()
+        with self._told:
+            self._told.notify_all()
+
+    def _close_channels(self) -> None:
+        for channel in self._channels:
+            channel.close()
+        self._channels.clear()

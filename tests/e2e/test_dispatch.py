@@ -1,0 +1,242 @@
+"""Messages over a real socket, through every channel, small and large."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    OUTCOME,
+    SENDING,
+    SENT,
+    SUCCESS,
+    TIMEOUT,
+    email,
+    mms,
+    new_request_id,
+    request,
+    sms,
+)
+from tests.e2e.conftest import Serve
+from tests.e2e.server import Server, eventually
+
+from postwire.core import canonical
+from postwire.core.message import Email, Mms, Sms
+from postwire.v1 import dispatch_service_pb2 as pb
+from postwire.v1 import message_pb2
+from postwire.v1 import provider_service_pb2 as providers_pb
+from postwire.v1.message_pb2 import Attachment, Media, Message, OutboundMessage
+
+MIB = 1 << 20
+CHANNELS = [
+    pytest.param(sms(), message_pb2.CHANNEL_SMS, "sms-mms", id="sms"),
+    pytest.param(mms(), message_pb2.CHANNEL_MMS, "sms-mms", id="mms"),
+    pytest.param(email(), message_pb2.CHANNEL_EMAIL, "email", id="email"),
+]
+
+
+def dispatch(server: Server, message: OutboundMessage, **options: Any) -> Message:
+    return server.dispatch.Dispatch(request(message, **options), timeout=TIMEOUT).message
+
+
+def get(server: Server, message_id: str) -> Message:
+    return server.dispatch.GetMessage(pb.GetMessageRequest(message_id=message_id), timeout=TIMEOUT).message
+
+
+def in_flight(server: Server) -> int:
+    listed = server.providers.ListProviders(providers_pb.ListProvidersRequest(), timeout=TIMEOUT)
+    return sum(one.in_flight for one in listed.providers)
+
+
+@pytest.mark.parametrize(("message", "channel", "provider"), CHANNELS)
+def test_a_message_is_sent_by_the_provider_of_its_channel(
+    server: Server, message: OutboundMessage, channel: message_pb2.Channel.ValueType, provider: str
+) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    asked = request(message)
+    asked.message.labels["team"] = "billing"
+    sent = server.dispatch.Dispatch(asked, timeout=TIMEOUT).message
+
+    assert uuid.UUID(sent.message_id).version == 7
+    assert sent.request_id == asked.request_id
+    assert (sent.channel, sent.state, sent.outcome, sent.provider_name) == (channel, SENT, SUCCESS, provider)
+    assert sent.labels == {"team": "billing"}
+    created, updated = sent.create_time.ToDatetime(UTC), sent.update_time.ToDatetime(UTC)
+    assert before < created <= updated < datetime.now(UTC) + timedelta(seconds=1)
+    assert not sent.HasField("next_attempt_time")
+    (attempt,) = sent.attempts
+    assert (attempt.number, attempt.provider_name, attempt.outcome) == (1, provider, SUCCESS)
+    assert attempt.provider_message_id == sent.provider_message_id != ""
+    assert [(one.index, one.state, one.outcome) for one in sent.recipients] == (
+        [(0, SENT, SUCCESS)] if channel == message_pb2.CHANNEL_EMAIL else []
+    )
+    assert get(server, sent.message_id) == sent
+
+
+def test_a_request_id_that_is_left_out_is_assigned(server: Server) -> None:
+    first, second = (
+        server.dispatch.Dispatch(pb.DispatchRequest(message=sms()), timeout=TIMEOUT).message for _ in range(2)
+    )
+    assert first.request_id
+    assert first.request_id != second.request_id
+    assert first.message_id < second.message_id, "ids sort by the time of acceptance"
+
+
+SIMULATORS = [
+    ("success", "+15005550006", "success", message_pb2.MESSAGE_STATE_SENT),
+    ("rejected", "+15005550001", "rejected", message_pb2.MESSAGE_STATE_FAILED),
+    ("error", "+15005550002", "error", message_pb2.MESSAGE_STATE_FAILED),
+    ("rate_limited", "+15005550003", "rate-limited", message_pb2.MESSAGE_STATE_FAILED),
+    ("uncertain", "+15005550004", "uncertain", message_pb2.MESSAGE_STATE_UNCERTAIN),
+]
+
+
+@pytest.mark.parametrize(("outcome", "number", "mailbox", "state"), SIMULATORS)
+def test_a_simulator_recipient_forces_its_outcome_and_the_call_is_ok(
+    server: Server, outcome: str, number: str, mailbox: str, state: message_pb2.MessageState.ValueType
+) -> None:
+    wanted = message_pb2.Outcome.Value(f"OUTCOME_{outcome.upper()}")
+    for message in (sms(number), mms(number), email(f"{mailbox}@simulator.postwire.test")):
+        # One attempt, so that no retry comes in between.
+        done = dispatch(server, message, max_attempts=1, delivery_guarantee=message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE)
+        assert done.outcome == done.attempts[0].outcome == wanted
+        if outcome != "rate_limited":  # does not count as an attempt, so what follows is another matter
+            assert done.state == state
+        if outcome != "success":
+            assert done.attempts[0].error_code == f"mock_{outcome}"
+            assert done.attempts[0].detail
+
+
+def test_each_recipient_of_an_email_has_a_status_of_its_own(server: Server) -> None:
+    to = ("success@simulator.postwire.test", "rejected@simulator.postwire.test")
+    done = dispatch(server, email(*to, bcc=["ada@example.com"]))
+    assert [one.index for one in done.recipients] == [0, 1, 2]
+    assert [one.state for one in done.recipients] == [SENT, message_pb2.MESSAGE_STATE_FAILED, SENT]
+    assert done.state == message_pb2.MESSAGE_STATE_FAILED
+    assert done.recipients[1].error_code == "mock_rejected"
+    assert "@" not in str(done)
+
+
+TEXT = "Grüße, Ελλάδα, مرحبا, שלום, 你好, नमस्ते, 🎉👩🏽‍🚀🏳️‍🌈, e\u0301, \u202eabc\u202c"
+
+
+def test_large_and_foreign_content_arrives_as_it_was_sent(serve: Serve) -> None:
+    server = serve()
+    photo = bytes(range(256)) * (4 * MIB // 256)
+    pdf = b"%PDF" + b"\x00\xff\r\n" * (31 * MIB // 4 - 256)
+    hundred = [f"reader{number}@example.com" for number in range(100)]
+    messages = {
+        "sms": sms(body=TEXT),
+        "mms": mms(body=TEXT, media=[Media(data=photo, content_type="image/png", file_name="Straße 🎉.png")]),
+        "hundred": email(*hundred, subject=TEXT, headers={"X-Campaign": TEXT}),
+        "foreign": email("δοκιμή@παράδειγμα.test", "用户@例子.test", sender="Zoë 🎉 <zoë@example.com>"),
+        "large": email(attachments=[Attachment(file_name="книга.pdf", content_type="application/pdf", data=pdf)]),
+    }
+    sent = {name: dispatch(server, message) for name, message in messages.items()}
+    assert {message.state for message in sent.values()} == {SENT}
+    assert [one.state for one in sent["hundred"].recipients] == [SENT] * 100
+    assert server.terminate() == 0
+
+    stored = {
+        str(uuid.UUID(bytes=message_id)): canonical.decode_message(content).content
+        for message_id, content in server.rows("SELECT message_id, content FROM messages JOIN contents USING (key)")
+    }
+    content = {name: stored[message.message_id] for name, message in sent.items()}
+    assert isinstance(content["sms"], Sms)
+    assert content["sms"].body == TEXT
+    assert isinstance(content["mms"], Mms)
+    assert content["mms"].body == TEXT
+    assert content["mms"].media[0].file_name == "Straße 🎉.png"
+    assert content["mms"].media[0].data == photo
+    assert isinstance(content["hundred"], Email)
+    assert content["hundred"].to == tuple(hundred)
+    assert content["hundred"].subject == content["hundred"].headers["X-Campaign"] == TEXT
+    assert isinstance(content["foreign"], Email)
+    assert content["foreign"].to == ("δοκιμή@παράδειγμα.test", "用户@例子.test")
+    assert content["foreign"].sender == "Zoë 🎉 <zoë@example.com>"
+    assert isinstance(content["large"], Email)
+    assert content["large"].attachments[0].data == pdf
+    # Nobody's data in the log.
+    for secret in ("Grüße", "Gr\\u00fc", "reader7", "4155550132", "книга"):
+        assert secret not in server.log_text()
+
+
+def test_acceptance_is_answered_before_the_provider_is(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="300ms")
+    accepted = dispatch(server, sms(), wait_for=ACCEPTANCE)
+    assert accepted.state == SENDING
+    assert accepted.outcome == message_pb2.OUTCOME_UNSPECIFIED
+    (attempt,) = accepted.attempts
+    assert attempt.provider_name == "sms-mms"
+    assert not attempt.HasField("duration")
+    eventually(lambda: get(server, accepted.message_id).state == SENT)
+    assert get(server, accepted.message_id).revision > accepted.revision
+
+
+def test_a_repeat_that_waits_joins_the_message_under_way(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="300ms")
+    request_id = new_request_id()
+    accepted = dispatch(server, sms(), request_id=request_id, wait_for=ACCEPTANCE)
+    done = dispatch(server, sms(), request_id=request_id, wait_for=OUTCOME)
+    assert (done.message_id, done.state, len(done.attempts)) == (accepted.message_id, SENT, 1)
+
+
+def test_a_caller_that_gives_up_in_mid_send_changes_nothing(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="300ms")
+    asked = request()
+    call = server.dispatch.Dispatch.future(asked, timeout=TIMEOUT)
+    eventually(lambda: in_flight(server) == 1)
+    assert call.cancel()
+
+    done = server.dispatch.Dispatch(asked, timeout=TIMEOUT).message  # the same request id: waits for the same message
+    assert (done.state, done.outcome, len(done.attempts)) == (SENT, SUCCESS, 1)
+    assert in_flight(server) == 0
+    assert server.terminate() == 0
+    assert server.rows("SELECT count(*) FROM messages") == [(1,)]
+    assert server.log("internal_error") == []
+    assert [line["outcome"] for line in server.log("attempt")] == ["success"]
+
+
+def test_a_caller_that_hangs_up_in_mid_send_changes_nothing(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="300ms")
+    asked = request()
+    channel = server.channel()
+    call = channel.unary_unary(
+        "/postwire.v1.DispatchService/Dispatch",
+        request_serializer=pb.DispatchRequest.SerializeToString,
+        response_deserializer=pb.DispatchResponse.FromString,
+    ).future(asked, timeout=TIMEOUT)
+    eventually(lambda: in_flight(server) == 1)
+    channel.close()
+    eventually(call.done)
+
+    done = server.dispatch.Dispatch(asked, timeout=TIMEOUT).message
+    assert (done.state, done.outcome, len(done.attempts)) == (SENT, SUCCESS, 1)
+
+
+def test_a_caller_short_of_time_is_answered_before_its_deadline(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="5s")
+    answer = server.dispatch.Dispatch(request(), timeout=1.0).message
+    assert answer.state == SENDING
+    assert answer.outcome == message_pb2.OUTCOME_UNSPECIFIED
+    assert get(server, answer.message_id) == answer
+    server.kill()  # or its shutdown would wait for the provider
+
+
+def test_a_caller_waits_no_longer_than_the_server_allows(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="5s", server__max_wait="100ms")
+    assert server.dispatch.Dispatch(request()).message.state == SENDING
+    server.kill()
+
+
+def test_a_provider_that_hangs_is_given_up(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="1m", providers__sms_mms__attempt_timeout="100ms")
+    done = dispatch(server, sms(), max_attempts=1, delivery_guarantee=message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE)
+    assert done.state == message_pb2.MESSAGE_STATE_UNCERTAIN
+    assert done.attempts[0].outcome == message_pb2.OUTCOME_UNCERTAIN
+    assert done.attempts[0].error_code == "timeout"
+    assert timedelta(milliseconds=90) < done.attempts[0].duration.ToTimedelta() < timedelta(seconds=10)
+    assert dispatch(server, email()).state == SENT

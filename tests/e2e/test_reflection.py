@@ -1,0 +1,95 @@
+"""Callers that have nothing but the address: no .proto files, no stubs of ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tests.e2e.calls import TIMEOUT
+from tests.e2e.server import Server
+
+BUF = Path(sys.executable).with_name("buf")
+
+MESSAGES = [
+    ({"sms": {"to": "+15005550006", "body": "hi"}}, "CHANNEL_SMS", "sms-mms"),
+    ({"mms": {"to": "+15005550006", "media": [{"url": "https://a.test/1.png"}]}}, "CHANNEL_MMS", "sms-mms"),
+    ({"email": {"to": ["success@simulator.postwire.test"], "text": "hi"}}, "CHANNEL_EMAIL", "email"),
+]
+
+
+def check(answer: dict[str, Any], channel: str, provider: str) -> None:
+    message = answer["message"]
+    assert message["messageId"]
+    assert message["channel"] == channel
+    assert message["state"] == "MESSAGE_STATE_SENT"
+    assert message["outcome"] == "OUTCOME_SUCCESS"
+    assert message["providerName"] == provider
+
+
+@pytest.fixture(scope="module")
+def reflected(server: Server) -> ProtoReflectionDescriptorDatabase:
+    return ProtoReflectionDescriptorDatabase(server.channel())
+
+
+def test_the_services_are_listed(reflected: ProtoReflectionDescriptorDatabase) -> None:
+    assert {"postwire.v1.DispatchService", "postwire.v1.ProviderService", "grpc.health.v1.Health"} <= set(
+        reflected.get_services()
+    )
+
+
+@pytest.mark.parametrize(("message", "channel", "provider"), MESSAGES)
+def test_a_client_made_from_reflection_dispatches(
+    server: Server,
+    reflected: ProtoReflectionDescriptorDatabase,
+    message: dict[str, Any],
+    channel: str,
+    provider: str,
+) -> None:
+    pool = DescriptorPool(reflected)
+    method = pool.FindServiceByName("postwire.v1.DispatchService").FindMethodByName("Dispatch")
+    request = json_format.ParseDict({"message": message}, GetMessageClass(method.input_type)())
+    call: Any = server.channel().unary_unary(
+        f"/{method.containing_service.full_name}/{method.name}",
+        request_serializer=lambda one: one.SerializeToString(),
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    check(json_format.MessageToDict(call(request, timeout=TIMEOUT)), channel, provider)
+
+
+@pytest.mark.parametrize(("message", "channel", "provider"), MESSAGES)
+def test_buf_curl_dispatches(server: Server, message: dict[str, Any], channel: str, provider: str) -> None:
+    done = buf_curl(server, {"message": message})
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout), channel, provider)
+
+
+def test_buf_curl_shows_what_is_wrong(server: Server) -> None:
+    done = buf_curl(server, {"message": {}})
+    assert done.returncode != 0
+    error = json.loads(done.stderr)
+    assert error["code"] == "invalid_argument"
+    assert [detail["type"] for detail in error["details"]] == ["google.rpc.ErrorInfo", "google.rpc.BadRequest"]
+
+
+def buf_curl(server: Server, request: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    url = f"http://{server.address}/postwire.v1.DispatchService/Dispatch"
+    command = [
+        str(BUF),
+        "curl",
+        "--protocol",
+        "grpc",
+        "--http2-prior-knowledge",
+        "--reflect",
+        "-d",
+        json.dumps(request),
+        url,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, cwd=server.folder)
