@@ -19,8 +19,6 @@ from postwire.clock import Clock
 from postwire.config import Config
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import (
-    FieldViolation,
-    InvalidMessage,
     InvalidRouting,
     MessageNotFound,
     Overloaded,
@@ -32,6 +30,7 @@ from postwire.core.ids import MessageIds
 from postwire.core.limits import Admission
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import Channel, DispatchCommand, MessageRecord, WaitFor
+from postwire.core.validation import Violations
 from postwire.delivery import attempt
 from postwire.delivery.flight import Flight
 from postwire.outbox.base import NewMessage, Outbox
@@ -199,8 +198,6 @@ class Delivery:
         slot = self._registry.candidates(command.message.channel, command.options.provider_name)[0]
         if not self._outbox.available:
             raise StoreUnavailable
-        if not self._admission.enter(command.size):
-            raise Overloaded
         record = lifecycle.accept(
             command,
             message_id=self._ids.next(now),
@@ -209,6 +206,8 @@ class Delivery:
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=self._observer.trace_id(),
         )
+        if not self._admission.enter(command.size):  # last: from here on, the task gives the room back
+            raise Overloaded
         flight = Flight()
         task = self._loop.create_task(self._carry(flight, record, command, slot))
         self._tasks.add(task)
@@ -217,16 +216,12 @@ class Delivery:
         return flight
 
     def _check_times(self, command: DispatchCommand, now: int) -> None:
-        options = command.options
-        violations = []
+        options, found = command.options, Violations()
         if options.expire_time is not None and options.expire_time <= now:
-            violations.append(FieldViolation("options.expire_time", "must be in the future"))
+            found.malformed("options.expire_time", "must be in the future")
         if options.send_time is not None and options.send_time > now:
-            violations.append(
-                FieldViolation("options.send_time", "must not be in the future: this release sends at once")
-            )
-        if violations:
-            raise InvalidMessage(f"{violations[0].field}: {violations[0].description}", violations)
+            found.malformed("options.send_time", "must not be in the future: this release sends at once")
+        found.raise_any()
 
     def _done(self, task: asyncio.Task[None], flight: Flight, size: int) -> None:
         self._tasks.discard(task)
