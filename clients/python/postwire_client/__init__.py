@@ -8,6 +8,7 @@
 What is sent and what comes back are the messages of the contract, `postwire.v1`; those that callers need are here too.
 """
 
+from postwire.v1.dispatch_service_pb2 import MessageFilter
 from postwire.v1.message_pb2 import (
     Attachment,
     Attempt,
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidRequest",
     "Media",
     "Message",
+    "MessageFilter",
     "MessageState",
     "Mms",
     "NotFound",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from postwire.v1.dispatch_service_pb2 import DispatchRequest, GetMessageRequest
+from postwire.v1.dispatch_service_pb2 import DispatchRequest, GetMessageRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
 from postwire.v1.message_pb2 import DispatchOptions, Message, OutboundMessage
 from postwire.v1.provider_service_pb2 import (
@@ -72,6 +72,19 @@ class Client:
     def get_message(self, message_id: str) -> Message:
         """The record of a message."""
         return self._call(self._messages.GetMessage, GetMessageRequest(message_id=message_id)).message
+
+    def list_messages(self, chosen: MessageFilter | None = None, *, page_size: int = 0) -> Iterator[Message]:
+        """The records that `chosen` admits, newest first; all of them without it.
+
+        They are fetched as they are asked for, `page_size` at a time (the server's own choice if it is 0).
+        """
+        request = ListMessagesRequest(filter=chosen, page_size=page_size)
+        while True:
+            page = self._call(self._messages.ListMessages, request)
+            yield from page.messages
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def list_providers(self) -> list[Provider]:
         """Every provider, in the order of declaration."""

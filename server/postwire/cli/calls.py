@@ -1,14 +1,19 @@
-"""The commands that ask a server: `messages get`, `providers list`, `health`."""
+"""The commands that ask a server: `messages get`, `messages list`, `providers list`, `health`."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import click
 
 from postwire.cli.failure import ExitCode, from_client_error
-from postwire.cli.options import Connection, connection_options
+from postwire.cli.options import Connection, connection_options, mapping, moment
+from postwire.core.message import Channel, MessageState
+
+_MAX_PAGE_SIZE: Final = 1_000
 
 
 @click.group()
@@ -29,6 +34,95 @@ def get(connection: Connection, message_id: str) -> None:
         print_protobuf(message)
     else:
         print_message(message)
+
+
+@messages.command("list")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    type=click.Choice([channel.value for channel in Channel]),
+    help="On this channel; may be given several times.",
+)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in MessageState]),
+    help="In this state; may be given several times.",
+)
+@click.option(
+    "--provider",
+    "provider_names",
+    multiple=True,
+    metavar="NAME",
+    help="Last tried at this provider; may be given several times.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=mapping,
+    help="With this label; several must all be there.",
+)
+@click.option(
+    "--from",
+    "create_time_from",
+    metavar="TIME",
+    callback=moment,
+    help="Accepted at this time or later: 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago.",
+)
+@click.option("--to", "create_time_to", metavar="TIME", callback=moment, help="Accepted before this time.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many to show.",
+)
+@connection_options()
+def list_messages(
+    connection: Connection,
+    *,
+    channels: tuple[str, ...],
+    states: tuple[str, ...],
+    provider_names: tuple[str, ...],
+    labels: dict[str, str],
+    create_time_from: datetime | None,
+    create_time_to: datetime | None,
+    limit: int,
+) -> None:
+    """Show the newest messages that meet every condition.
+
+    With --json: their records, and whether there are more of them.
+    """
+    from postwire.cli.show import as_dict, print_json, print_messages
+    from postwire.v1 import message_pb2
+    from postwire_client import MessageFilter
+
+    chosen = MessageFilter(
+        channels=[message_pb2.Channel.Value(f"CHANNEL_{channel.upper()}") for channel in channels],
+        states=[message_pb2.MessageState.Value(f"MESSAGE_STATE_{state.upper()}") for state in states],
+        provider_names=provider_names,
+        labels=labels,
+    )
+    if create_time_from:
+        chosen.create_time_from.FromDatetime(create_time_from)
+    if create_time_to:
+        chosen.create_time_to.FromDatetime(create_time_to)
+    # One more than is shown, to know whether there is one.
+    wanted = limit + 1
+    with connection.client() as client:
+        found = list(itertools.islice(client.list_messages(chosen, page_size=min(wanted, _MAX_PAGE_SIZE)), wanted))
+    more = len(found) > limit
+    if connection.as_json:
+        print_json(json.dumps({"messages": [as_dict(message) for message in found[:limit]], "more": more}))
+        return
+    print_messages(found[:limit])
+    if more:
+        click.echo(f"There are more: these are the newest {limit} (--limit).", err=True)
 
 
 @click.group()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from postwire_client import Client
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
+TIME_FORMATS: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]
 _LONGEST: Final = 86_400.0
+_LONGEST_AGO: Final = 10 * 365 * 86_400.0
 
 
 def duration(most: float) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
@@ -38,6 +41,23 @@ def duration(most: float) -> Callable[[click.Context, click.Parameter, str | Non
         return seconds
 
     return read
+
+
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """A callback that makes a time of `2030-01-31T12:00:00Z`, of `2030-01-31`, or of `2h`: two hours ago."""
+    from postwire.units import parse_duration
+
+    if value is None:
+        return None
+    for form in (*TIME_FORMATS, "%Y-%m-%d"):
+        with suppress(ValueError):
+            return datetime.strptime(value, form).replace(tzinfo=UTC)
+    with suppress(ValueError):
+        seconds = parse_duration(value)
+        if seconds <= _LONGEST_AGO:
+            return datetime.now(UTC) - timedelta(seconds=seconds)
+    what = "is not a time such as 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago"
+    raise click.BadParameter(f"{value!r} {what}", ctx, param)
 
 
 def address(ctx: click.Context, param: click.Parameter, value: str) -> str:

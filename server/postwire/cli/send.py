@@ -12,13 +12,12 @@ import click
 
 from postwire.cli import content
 from postwire.cli.failure import ExitCode
-from postwire.cli.options import Connection, connection_options, duration, mapping
+from postwire.cli.options import TIME_FORMATS, Connection, connection_options, duration, mapping
 
 Command = Callable[..., Any]
 
 _YEAR: Final = 365 * 86_400.0
 _MAX_ATTEMPTS: Final = 100
-_TIME_FORMATS: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]
 
 
 def _body(*, required: bool) -> Callable[[Command], Command]:
@@ -74,7 +73,7 @@ def _dispatching(make_content: Command) -> Command:
     )
     @click.option(
         "--expire-at",
-        type=click.DateTime(_TIME_FORMATS),
+        type=click.DateTime(TIME_FORMATS),
         metavar="TIME",
         help="Give up at this time instead, such as 2030-01-31T12:00:00Z.",
     )

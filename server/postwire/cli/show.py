@@ -74,13 +74,17 @@ def print_json(text: str) -> None:
 
 def print_protobuf(message: ProtobufMessage) -> None:
     """The message as protobuf's JSON, with the names of the contract, and with the fields that are empty."""
+    print_json(json.dumps(as_dict(message)))
+
+
+def as_dict(message: ProtobufMessage) -> dict[str, Any]:
+    """What `print_protobuf` prints."""
     from google.protobuf import json_format
 
-    print_json(
-        json_format.MessageToJson(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
-        )
+    found: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    return found
 
 
 def print_message(message: Message) -> None:
@@ -111,6 +115,27 @@ def print_message(message: Message) -> None:
     if message.recipients:
         click.echo()
         print_table(("recipient", "state", "outcome", "code"), map(_recipient, message.recipients))
+
+
+def print_messages(messages: Iterable[Message]) -> None:
+    """Messages, one a row."""
+    from postwire.v1.message_pb2 import Channel, MessageState, Outcome
+
+    print_table(
+        ("message_id", "created", "channel", "state", "outcome", "provider", "attempts"),
+        [
+            (
+                message.message_id,
+                _time(message, "create_time"),
+                word(Channel, message.channel),
+                word(MessageState, message.state),
+                word(Outcome, message.outcome),
+                message.provider_name,
+                str(len(message.attempts)),
+            )
+            for message in messages
+        ],
+    )
 
 
 def print_providers(providers: Iterable[Provider]) -> None:
