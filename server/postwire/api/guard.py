@@ -73,7 +73,10 @@ class Guard:
                     return await inner(request, context)
                 except Refusal as refusal:
                     observed.status_code = errors.STATUS_OF[refusal.reason].name
-                    await errors.abort(context, refusal)
+                    # What gRPC raises here stays in a cycle with the call until the collector finds it: it must not
+                    # hold the request, which may be large.
+                    del request
+                    await errors.abort(context, refusal.with_traceback(None))
                 except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():

@@ -8,6 +8,8 @@ Source: OpenTelemetry specification, "Environment Variable Specification".
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
@@ -40,11 +42,12 @@ _POSITIVE_NUMBERS: Final = (
     "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     "OTEL_METRIC_EXPORT_INTERVAL",
     "OTEL_METRIC_EXPORT_TIMEOUT",
-    "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_BSP_EXPORT_TIMEOUT",
-    "OTEL_BSP_MAX_QUEUE_SIZE",
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
 )
+_QUEUE_SIZE: Final = "OTEL_BSP_MAX_QUEUE_SIZE"
+_BATCH_SIZE: Final = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+_DEFAULT_QUEUE_SIZE: Final = 2048
+_DEFAULT_BATCH_SIZE: Final = 512
+_WHOLE_NUMBERS: Final = ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", _QUEUE_SIZE, _BATCH_SIZE)
 
 
 class TelemetryError(Exception):
@@ -84,13 +87,14 @@ class Wanted:
         for variable in _PROTOCOLS:
             words(variable, "grpc", ("grpc",))
         for variable in _COMPRESSIONS:
-            words(variable, "none", ("none", "gzip", "deflate"))
+            words(variable, "none", ("none", "gzip"))
         for variable, only in _ONLY.items():
             words(variable, only, (only,))
         _check_sampler(environ)
         for variable in _POSITIVE_NUMBERS:
-            if environ.get(variable) and not _is_number(environ[variable], 0, float("inf")):
+            if environ.get(variable) and not (_is_number(environ[variable]) and float(environ[variable]) > 0):
                 raise TelemetryError(variable, "a number over 0")
+        _check_batches(environ)
         if environ.get("OTEL_CONFIG_FILE"):
             raise TelemetryError("OTEL_CONFIG_FILE", "left out: there is no declarative configuration")
         enabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
@@ -109,12 +113,21 @@ def _check_sampler(environ: Mapping[str, str]) -> None:
     if sampler not in _SAMPLERS:
         raise TelemetryError("OTEL_TRACES_SAMPLER", f"one of {', '.join(_SAMPLERS)}")
     share = environ.get("OTEL_TRACES_SAMPLER_ARG")
-    if share and sampler.endswith("traceidratio") and not (share == "0" or _is_number(share, 0, 1)):
+    if share and sampler.endswith("traceidratio") and not (_is_number(share) and 0 <= float(share) <= 1):
         raise TelemetryError("OTEL_TRACES_SAMPLER_ARG", "a number from 0 to 1")
 
 
-def _is_number(text: str, over: float, at_most: float) -> bool:
+def _check_batches(environ: Mapping[str, str]) -> None:
+    for variable in _WHOLE_NUMBERS:
+        if environ.get(variable) and not re.fullmatch(r"0*[1-9][0-9]{0,9}", environ[variable], re.ASCII):
+            raise TelemetryError(variable, "a whole number over 0")
+    queue_size = int(environ.get(_QUEUE_SIZE) or _DEFAULT_QUEUE_SIZE)
+    if int(environ.get(_BATCH_SIZE) or _DEFAULT_BATCH_SIZE) > queue_size:
+        raise TelemetryError(_BATCH_SIZE, f"at most {_QUEUE_SIZE}, which is {queue_size}")
+
+
+def _is_number(text: str) -> bool:
     try:
-        return over < float(text) <= at_most
+        return math.isfinite(float(text))
     except ValueError:
         return False

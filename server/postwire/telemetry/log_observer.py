@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from postwire.clock import Clock, SystemClock
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.outcome import Outcome
+from postwire.core.throttle import Throttle
 from postwire.telemetry import names
 from postwire.telemetry.base import SilentObserver
 from postwire.telemetry.logs import EventLog
+
+FAILURE_BURST: Final = 5
+FAILURE_INTERVAL: Final = 2.0
+"""Seconds. With the burst: at most ten lines in any ten seconds, of one provider with one outcome."""
 
 _log = EventLog()
 
 
 class LogObserver(SilentObserver):
-    """See `Observer`. One line an attempt; one line a channel that cannot be routed, however often it is asked for."""
+    """See `Observer`. One line an attempt; one line a channel that cannot be routed, however often it is asked for.
 
-    def __init__(self) -> None:
+    Of a provider that fails in the same way again and again, some lines are left out; the next one says how many
+    (`suppressed`). The metrics count every attempt.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._told: set[Channel] = set()
+        self._failures: Throttle[tuple[str, Outcome]] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
         attempt = record.attempts[-1]
         assert attempt.outcome is not None
+        succeeded = attempt.outcome is Outcome.SUCCESS
+        suppressed: int | None = 0
+        if not succeeded:
+            suppressed = self._failures.admit((attempt.provider_name, attempt.outcome), self._clock.monotonic())
+            if suppressed is None:
+                return
         fields: dict[str, object] = {
             names.LOG_PROVIDER_NAME: attempt.provider_name,
             names.LOG_OUTCOME: attempt.outcome.value,
@@ -31,7 +51,9 @@ class LogObserver(SilentObserver):
         }
         if attempt.trace_id:
             fields[names.LOG_TRACE_ID] = attempt.trace_id
-        if attempt.outcome is Outcome.SUCCESS:
+        if suppressed:
+            fields["suppressed"] = suppressed
+        if succeeded:
             _log.info(names.EVENT_ATTEMPT, **fields)
         else:
             _log.warning(names.EVENT_ATTEMPT, **fields, error_code=attempt.error_code, detail=attempt.detail)

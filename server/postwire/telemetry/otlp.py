@@ -28,6 +28,7 @@ from postwire.telemetry.tracing import EndedSpan
 _KINDS: Final = {SpanKind.SERVER: Span.SPAN_KIND_SERVER, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
 _SAMPLED_FLAG: Final = 0x01
 _KNOWN_REMOTE_FLAG: Final = 0x100
+_REMOTE_FLAG: Final = 0x200
 _CACHED_ATTRIBUTES: Final = 4096
 
 
@@ -37,7 +38,11 @@ def encode(resource: Resource, spans: Sequence[EndedSpan]) -> ExportTraceService
     for span in spans:
         _add(scope_spans, span)
     return ExportTraceServiceRequest(
-        resource_spans=[ResourceSpans(resource=_encode_resource(resource), scope_spans=[scope_spans])]
+        resource_spans=[
+            ResourceSpans(
+                resource=_encode_resource(resource), scope_spans=[scope_spans], schema_url=resource.schema_url
+            )
+        ]
     )
 
 
@@ -54,6 +59,8 @@ def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
     )
     if span.parent_id:
         wire.parent_span_id = span.parent_id.to_bytes(8, "big")
+        if span.kind is SpanKind.SERVER:  # whose parent is the caller's
+            wire.flags |= _REMOTE_FLAG
     if span.trace_state:
         wire.trace_state = span.trace_state
     if span.message_id:

@@ -1,0 +1,296 @@
+"""Nobody's data in telemetry: marked data goes in by every way there is, and is looked for in all that comes out."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+from tests.e2e.calls import SENT, TIMEOUT, refusal_of
+from tests.e2e.conftest import Serve
+from tests.e2e.server import Server
+from tests.support.otlp import Collector
+
+from postwire.v1 import dispatch_service_pb2 as pb
+from postwire.v1.message_pb2 import CHANNEL_SMS, Attachment, DispatchOptions, Email, Media, Mms, OutboundMessage, Sms
+from postwire.v1.provider_service_pb2 import GetProviderRequest, UpdateMockProviderRequest
+
+MARK = "zq9canary"
+NUMBER_MARK = "19876"
+"""Phone numbers hold digits only, so theirs begin with these; seven digits of their own follow."""
+
+LABEL, REQUEST_ID = f"{MARK}label", f"{MARK}request"
+"""Marks of what its caller gets back."""
+
+_numbers = itertools.count(1)
+
+
+def mark() -> str:
+    """Marked data that is a word."""
+    return f"{MARK}{next(_numbers)}z"
+
+
+def phone() -> str:
+    return f"+{NUMBER_MARK}{next(_numbers):07d}"
+
+
+def address() -> str:
+    return f"{mark()}@{mark()}.example.com"
+
+
+def sms(**fields: Any) -> OutboundMessage:
+    return OutboundMessage(sms=Sms(**{"to": phone(), "body": mark(), **fields}))
+
+
+def mms(**fields: Any) -> OutboundMessage:
+    return OutboundMessage(mms=Mms(**{"to": phone(), "body": mark(), **fields}))
+
+
+def email(**fields: Any) -> OutboundMessage:
+    return OutboundMessage(email=Email(**{"to": [address()], "subject": mark(), "text": mark(), **fields}))
+
+
+def media(**fields: Any) -> OutboundMessage:
+    return mms(media=[Media(**{"url": f"https://{mark()}.example.com/{mark()}?{mark()}", **fields})])
+
+
+def attachment(**fields: Any) -> OutboundMessage:
+    whole = {"file_name": f"{mark()}.pdf", "content_type": f"application/{mark()}", "data": mark().encode(), **fields}
+    return email(attachments=[Attachment(**whole)])
+
+
+GOOD: list[Callable[[], OutboundMessage]] = [
+    sms,
+    lambda: sms(sender="zq9canary"),
+    lambda: sms(sender=phone()),
+    lambda: sms(body=f"Grüße {mark()} 🎉\n{mark()}"),
+    lambda: sms(to="+15005550001"),
+    lambda: sms(to="+15005550002"),
+    lambda: sms(to="+15005550003"),
+    lambda: sms(to="+15005550004"),
+    mms,
+    media,
+    lambda: mms(media=[Media(data=mark().encode(), content_type=f"image/{mark()}", file_name=f"{mark()}.png")]),
+    email,
+    lambda: email(cc=[address()], bcc=[address(), address()], reply_to=f"{mark()} <{address()}>", sender=address()),
+    lambda: email(headers={f"X-{mark()}": mark(), "List-Unsubscribe": f"<mailto:{address()}>"}),
+    lambda: email(html=f"<p>{mark()}</p>"),
+    lambda: email(to=[address(), "rejected@simulator.postwire.test"]),
+    lambda: email(to=["error@simulator.postwire.test"]),
+    attachment,
+]
+
+BAD: list[Callable[[], OutboundMessage]] = [
+    lambda: sms(to=mark()),
+    lambda: sms(to=phone() + "0000000"),
+    lambda: sms(to=f"{phone()}\n{mark()}"),
+    lambda: sms(sender=mark() * 3),
+    lambda: sms(body=mark() * 400),
+    lambda: mms(to=mark(), sender=mark() + "\0"),
+    lambda: media(url=f"{mark()}://{mark()}"),
+    lambda: media(url=f"https://{mark()}" + "x" * 2_048),
+    lambda: media(content_type=mark()),
+    lambda: media(file_name=f"{mark()}\r\n"),
+    lambda: media(file_name=mark() * 30),
+    lambda: mms(media=[Media(data=mark().encode())]),
+    lambda: mms(media=[Media(file_name=mark())]),
+    lambda: mms(media=[Media(url=f"https://{mark()}.example.com")] * 11),
+    lambda: email(to=[mark(), f"{mark()}@", f"@{mark()}"]),
+    lambda: email(to=[mark()] * 100),
+    lambda: email(to=[address()] * 1_001),
+    lambda: email(cc=[f"{address()}\r\nBcc: {address()}"], bcc=[mark()]),
+    lambda: email(subject=f"{mark()}\r\nBcc: {address()}"),
+    lambda: email(subject=mark() * 100),
+    lambda: email(sender=f"{mark()} <{mark()}>", reply_to=mark()),
+    lambda: email(headers={f"{mark()}\r\nBcc": mark()}),
+    lambda: email(headers={f"X-{mark()}": f"{mark()}\r\nBcc: {mark()}"}),
+    lambda: email(headers={"Subject": mark(), f"X-{mark()}": mark() * 100}),
+    lambda: email(headers={f"X-{mark()}": mark() for _ in range(51)}),
+    lambda: email(headers={f"X-{mark()} {mark()}": mark()}),
+    lambda: attachment(file_name=""),
+    lambda: attachment(file_name=f"{mark()}\n{mark()}"),
+    lambda: attachment(file_name=mark() * 30),
+    lambda: attachment(content_type=mark()),
+    lambda: attachment(data=b""),
+]
+
+BAD_LABELS: list[Callable[[], dict[str, str]]] = [
+    lambda: {f"{LABEL} {next(_numbers)}": LABEL},
+    lambda: {LABEL: f"{LABEL}\n"},
+    lambda: {LABEL * 10: LABEL},
+    lambda: {LABEL: LABEL * 100},
+    lambda: {f"{LABEL}{number}": LABEL for number in range(17)},
+]
+
+
+@dataclass
+class Told:
+    """What callers were told: the answers, and all of the errors."""
+
+    answers: list[Any] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+
+    def call(self, method: Any, asked: Any) -> Any:
+        metadata = (("x-caller", mark()), ("authorization", f"Bearer {mark()}"), ("x-caller-bin", mark().encode()))
+        try:
+            answer = method(asked, timeout=TIMEOUT, metadata=metadata)
+        except grpc.RpcError as error:
+            call: Any = error
+            refusal = refusal_of(call)
+            self.reasons.append(refusal.reason)
+            told = [call.details(), refusal, *(call.trailing_metadata() or ()), *(call.initial_metadata() or ())]
+            self.errors += map(str, told)
+            return None
+        self.answers.append(answer)
+        return answer
+
+
+MARKS = re.compile(
+    "|".join(
+        [
+            MARK,
+            NUMBER_MARK + "[0-9]{7}",
+            # As base64, wherever in a text it stands: without the characters that its neighbours change.
+            *(
+                re.escape(
+                    base64.b64encode(b"x" * shift + MARK.encode()).decode()[(shift + 2) // 3 * 4 :].rstrip("=")[:-2]
+                )
+                for shift in range(3)
+            ),
+            MARK.encode().hex(),
+        ]
+    ),
+    re.IGNORECASE,
+)
+
+
+def found_in(text: str) -> list[str]:
+    """Marked data, with what stands around it."""
+    return [text[max(0, match.start() - 80) : match.end() + 20] for match in MARKS.finditer(text)]
+
+
+def test_marked_data_would_be_found() -> None:
+    for text in (mark(), mark().upper(), f"<{phone()}>", f"a{mark()}b", repr(mark().encode()), mark().encode().hex()):
+        assert found_in(text), text
+    for shift in range(9):
+        assert found_in(base64.b64encode(b"." * shift + mark().encode() + b"...").decode())
+    assert not found_in("1,700,000,000,000 a quiet day")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as collector:
+        yield collector
+
+
+def requests() -> Iterator[pb.DispatchRequest]:
+    """200 calls of `Dispatch`, good and bad by turns."""
+    for number in range(100):
+        for makers in (GOOD, BAD):
+            message = makers[number % len(makers)]()
+            message.labels.update({f"{LABEL}{number}": f"{LABEL}{number}"})
+            options = DispatchOptions(max_attempts=1)
+            if message.HasField("mms") and number % 2:
+                options.provider_name = "sms-mms"  # else no provider carries it
+            yield pb.DispatchRequest(message=message, request_id=f"{REQUEST_ID}{next(_numbers)}", options=options)
+
+
+def other_calls(server: Server, told: Told) -> None:
+    """What else a caller can put data into."""
+    dispatch, providers = server.dispatch, server.providers
+    for labels in BAD_LABELS:
+        bad = sms()
+        bad.labels.update(labels())
+        told.call(dispatch.Dispatch, pb.DispatchRequest(message=bad))
+    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=f"{REQUEST_ID}\n"))
+    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=REQUEST_ID * 10))
+    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=DispatchOptions(provider_name=mark())))
+    for body in (mark(), mark()):
+        told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(body=body), request_id=f"{REQUEST_ID}-reused"))
+    for asked in (
+        pb.ListMessagesRequest(page_token=mark()),
+        pb.ListMessagesRequest(page_size=-1, filter=pb.MessageFilter(labels={mark(): mark()}, provider_names=[mark()])),
+        pb.ListMessagesRequest(filter=pb.MessageFilter(labels={mark(): mark()})),
+        pb.ListMessagesRequest(page_size=1000),
+    ):
+        told.call(dispatch.ListMessages, asked)
+    page = told.call(
+        dispatch.ListMessages, pb.ListMessagesRequest(page_size=1, filter=pb.MessageFilter(channels=[CHANNEL_SMS]))
+    )
+    other = pb.ListMessagesRequest(page_token=page.next_page_token, filter=pb.MessageFilter(labels={mark(): mark()}))
+    told.call(dispatch.ListMessages, other)
+    told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark()))
+    told.call(providers.GetProvider, GetProviderRequest(name=mark()))
+    told.call(providers.UpdateMockProvider, UpdateMockProviderRequest(name=mark(), error_ratio=3))
+    told.call(server.health.Check, health_pb2.HealthCheckRequest(service=mark()))
+    nowhere: Any = server.channel().unary_unary(f"/postwire.v1.DispatchService/{mark()}")
+    told.call(nowhere, mark().encode())
+    garbage: Any = server.channel().unary_unary("/postwire.v1.DispatchService/Dispatch")
+    told.call(garbage, b"\x0a\xff" + mark().encode())
+
+
+def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) -> None:
+    server = serve(
+        telemetry__log_level="debug",
+        telemetry__log_format="json",
+        telemetry__metrics_listen="127.0.0.1:0",
+        telemetry__otlp_endpoint=collector.endpoint,
+        OTEL_EXPORTER_OTLP_HEADERS=f"api-key={mark()}",
+        routes__mms="",
+    )
+    told = Told()
+    for asked in requests():
+        told.call(server.dispatch.Dispatch, asked)
+    accepted = [answer.message for answer in told.answers]
+    assert len(accepted) > 80, "most of the good ones"
+    assert any(message.state == SENT for message in accepted)
+    for message in accepted:
+        told.call(server.dispatch.GetMessage, pb.GetMessageRequest(message_id=message.message_id))
+    other_calls(server, told)
+    assert set(told.reasons) == {
+        "INVALID_MESSAGE",
+        "MESSAGE_TOO_LARGE",
+        "INVALID_ROUTING",
+        "INVALID_PROVIDER",
+        "INVALID_PAGE",
+        "REQUEST_ID_REUSED",
+        "PROVIDER_NOT_FOUND",
+        None,  # the transport's own
+    }
+
+    listen = server.wait_for_event("serving")["metrics_listen"]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{listen}/metrics", timeout=TIMEOUT) as answer:
+        metrics = answer.read().decode()
+    assert server.terminate() == 0
+
+    assert found_in("\n".join(told.errors)) == []
+    assert found_in(server.log_text()) == []
+    assert found_in(metrics) == []
+    for sent in collector.metadata:
+        assert MARK in str(sent.pop("api-key")), "the collector's secret is for the collector"
+    assert found_in(collector.everything()) == []
+    # Labels and request ids are their caller's own.
+    answers = "\n".join(map(str, told.answers)).replace(LABEL, "").replace(REQUEST_ID, "")
+    assert found_in(answers) == []
+
+    # And all of it was there to be found.
+    assert server.log("internal_error") == []
+    told_of = {line["message_id"] for line in server.log("attempt")}
+    assert len(told_of & {message.message_id for message in accepted}) > 50
+    assert len([one for one in collector.spans() if one.failed]) > 80
+    assert "postwire.attempts" in collector.metrics()
+    assert "postwire_attempts_total" in metrics
+    contents = server.rows("SELECT content FROM contents")
+    assert len(contents) >= len(accepted)
+    assert all(found_in(content.decode("utf-8", "replace")) for (content,) in contents)
+    assert LABEL in json.dumps(server.rows("SELECT labels FROM messages"))

@@ -1,0 +1,173 @@
+"""What an operator reads: a line an attempt, and how the server came up and went down."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.e2e.calls import SENT, TIMEOUT, email, mms, refused, request, sms
+from tests.e2e.conftest import Serve
+from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
+
+from postwire.telemetry.log_observer import FAILURE_BURST
+from postwire.v1 import dispatch_service_pb2_grpc, message_pb2
+
+
+def test_an_attempt_is_a_line_that_says_all_of_it(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="20ms")
+    sent = [server.dispatch.Dispatch(request(message), timeout=TIMEOUT).message for message in (sms(), mms(), email())]
+    assert server.terminate() == 0
+    lines = server.log("attempt")
+    assert [line["message_id"] for line in lines] == [message.message_id for message in sent]
+    for line, message, channel in zip(lines, sent, ("sms", "mms", "email"), strict=True):
+        assert line["level"] == "info"
+        assert line["provider_name"] == message.provider_name
+        assert line["outcome"] == "success"
+        assert line["channel"] == channel
+        assert line["attempt"] == 1
+        assert line["duration_ms"] == pytest.approx(message.attempts[0].duration.ToMicroseconds() / 1000)
+        assert "trace_id" not in line, "there is no collector, so there is no trace"
+        told = datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
+        assert abs((told - message.update_time.ToDatetime(UTC)).total_seconds()) < TIMEOUT
+    assert lines[0]["duration_ms"] >= 20
+
+
+@pytest.mark.parametrize(
+    ("outcome", "number"),
+    [
+        ("rejected", "+15005550001"),
+        ("error", "+15005550002"),
+        ("rate_limited", "+15005550003"),
+        ("uncertain", "+15005550004"),
+    ],
+)
+def test_an_attempt_that_failed_is_a_warning_with_the_vendors_code_and_our_words(
+    server: Server, outcome: str, number: str
+) -> None:
+    failed = server.dispatch.Dispatch(request(sms(number), max_attempts=1), timeout=TIMEOUT).message
+    eventually(lambda: failed.message_id in server.log_text())
+    (line,) = [line for line in server.log("attempt") if line["message_id"] == failed.message_id]
+    assert (line["level"], line["outcome"], line["provider_name"]) == ("warning", outcome, "sms-mms")
+    assert (line["error_code"], line["detail"]) == (failed.attempts[0].error_code, failed.attempts[0].detail)
+
+
+def test_failures_that_repeat_are_told_at_a_limited_rate_and_each_success_in_full(serve: Serve) -> None:
+    server = serve()
+    count = 60
+    failing = [
+        server.dispatch.Dispatch.future(request(sms("+15005550001"), max_attempts=1), timeout=TIMEOUT)
+        for _ in range(count)
+    ]
+    for call in failing:
+        assert call.result().message.outcome == message_pb2.OUTCOME_REJECTED
+    server.dispatch.Dispatch(request(sms("+15005550002"), max_attempts=1), timeout=TIMEOUT)
+    for _ in range(20):
+        assert server.dispatch.Dispatch(request(), timeout=TIMEOUT).message.state == SENT
+    assert server.terminate() == 0
+    lines = server.log("attempt")
+    told = [line for line in lines if line["outcome"] == "rejected"]
+    assert FAILURE_BURST <= len(told) < count
+    assert all(line["provider_name"] and line["message_id"] for line in told)
+    assert sum(1 + line.get("suppressed", 0) for line in told) <= count
+    assert len([line for line in lines if line["outcome"] == "error"]) == 1, "another outcome is told at once"
+    assert len([line for line in lines if line["outcome"] == "success"]) == 20
+
+
+def test_the_lines_of_a_life_are_in_order(serve: Serve) -> None:
+    server = serve(providers__email__seed="7", routes__email="email")
+    server.dispatch.Dispatch(request(), timeout=TIMEOUT)
+    assert server.terminate() == 0
+    events = [line["event"] for line in server.log()]
+    assert events == [
+        "provider",
+        "provider",
+        "warning",
+        "warning",
+        "warning",
+        "serving",
+        "attempt",
+        "draining",
+        "stopped",
+    ]
+    by_name = {line["provider_name"]: line for line in server.log("provider")}
+    assert (by_name["email"]["seeded"], by_name["email"]["seed"]) == (True, 7)
+    assert by_name["sms-mms"]["seeded"] is False
+    assert 0 <= by_name["sms-mms"]["seed"] < 2**64
+    assert {line["kind"] for line in by_name.values()} == {"mock"}
+    times = [line["time"] for line in server.log()]
+    assert times == sorted(times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time) for time in times)
+
+
+def test_a_channel_without_a_provider_is_told_once_by_one_event(serve: Serve) -> None:
+    server = serve(routes__mms="", routes__email="")
+    for _ in range(5):
+        for message in (mms(), email()):
+            error = refused(lambda: server.dispatch.Dispatch(request(message), timeout=TIMEOUT))  # noqa: B023  # at once
+            assert error.reason == "INVALID_ROUTING"
+    assert server.terminate() == 0
+    assert [(line["channel"], line["level"]) for line in server.log("invalid_routing")] == [
+        ("mms", "error"),
+        ("email", "error"),
+    ]
+    # On no other line: whoever counts them counts these.
+    assert server.log_text().count("invalid_routing") == 2
+
+
+# Other formats and levels, under which a server does not say where it listens.
+
+
+def stderr_of(folder: Path, **settings: str) -> str:
+    """What a server writes while it takes a message, refuses one, and ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=folder,
+        env=environment(folder, server__listen=address, routes__email="", **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with grpc.insecure_channel(address) as channel:
+            dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel).Dispatch
+            dispatch(request(), timeout=TIMEOUT, wait_for_ready=True)
+            dispatch(request(sms("+15005550001")), timeout=TIMEOUT)
+            refused(lambda: dispatch(request(email()), timeout=TIMEOUT))
+    finally:
+        process.terminate()
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout) == (0, "")
+    return stderr
+
+
+@pytest.mark.parametrize(
+    ("level", "events"),
+    [
+        ("error", {"invalid_routing"}),
+        ("warning", {"invalid_routing", "warning", "attempt"}),
+        ("debug", {"invalid_routing", "warning", "attempt", "provider", "serving", "draining", "stopped"}),
+    ],
+)
+def test_what_is_below_the_level_is_not_told(tmp_path: Path, level: str, events: set[str]) -> None:
+    lines = [json.loads(line) for line in stderr_of(tmp_path, telemetry__log_level=level).splitlines()]
+    assert {line["event"] for line in lines} == events
+    if level == "warning":
+        assert {line["level"] for line in lines} == {"warning", "error"}
+
+
+def test_text_is_for_people(tmp_path: Path) -> None:
+    text = stderr_of(tmp_path, telemetry__log_format="text")
+    (line,) = [line for line in text.splitlines() if "outcome=rejected" in line]
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} warning attempt provider_name=sms-mms ", line)
+    assert 'detail="the mock refused the message"' in line
+    assert "\x1b" not in text
+    assert "{" not in text

@@ -1,0 +1,265 @@
+"""What Prometheus fetches: names, labels, and figures that are true."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, email, mms, refused, request, sms
+from tests.e2e.conftest import Serve
+from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
+
+from postwire import __version__
+from postwire.core.message import Channel
+from postwire.telemetry import names
+from postwire.v1.message_pb2 import OutboundMessage
+
+METRICS = {"telemetry__metrics_listen": "127.0.0.1:0"}
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+DISPATCH = "postwire.v1.DispatchService/Dispatch"
+
+
+def fetch(server: Server, path: str = "/metrics", **options: Any) -> str:
+    address = server.wait_for_event("serving")["metrics_listen"]
+    asked = urllib.request.Request(f"http://{address}{path}", **options)
+    with NO_PROXY.open(asked, timeout=TIMEOUT) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text: str = answer.read().decode()
+    return text
+
+
+def values(server: Server, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name, by the values of their labels in the order of the labels' names.
+
+    One that is empty is none, as Prometheus has it.
+    """
+    return {
+        tuple(value for label, value in sorted(sample.labels.items()) if value and label[:10] != "otel_scope"): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(fetch(server))
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def attempts(server: Server) -> dict[tuple[str, ...], float]:
+    """By channel, outcome and provider."""
+    return values(server, "postwire_attempts_total")
+
+
+def dispatch(server: Server, message: OutboundMessage, **options: Any) -> None:
+    server.dispatch.Dispatch(request(message, **options), timeout=TIMEOUT)
+
+
+@pytest.fixture
+def server(serve: Serve) -> Server:
+    """One of the test's own: what it counts, nobody else adds to."""
+    return serve(**METRICS)
+
+
+def test_each_attempt_raises_its_counter_by_one(server: Server) -> None:
+    assert attempts(server) == {}
+    for count in (1, 2, 3):
+        dispatch(server, sms())
+        assert attempts(server) == {("sms", "success", "sms-mms"): count}
+    dispatch(server, mms())
+    dispatch(server, email())
+    for outcome, number in (
+        ("rejected", "+15005550001"),
+        ("error", "+15005550002"),
+        ("rate_limited", "+15005550003"),
+        ("uncertain", "+15005550004"),
+    ):
+        before = attempts(server).get(("sms", outcome, "sms-mms"), 0)
+        dispatch(server, sms(number), max_attempts=1, wait_for=ACCEPTANCE)
+        eventually(lambda: attempts(server).get(("sms", outcome, "sms-mms"), 0) > before)  # noqa: B023  # called at once
+    told = attempts(server)
+    assert told["sms", "success", "sms-mms"] == 3
+    assert told["mms", "success", "sms-mms"] == told["email", "success", "email"] == 1
+
+
+def test_the_line_is_the_one_that_people_look_for(server: Server) -> None:
+    dispatch(server, sms())
+    (line,) = [line for line in fetch(server).splitlines() if line.startswith("postwire_attempts_total{")]
+    name, _, rest = line.partition("{")
+    labels, _, value = rest.rpartition("} ")
+    assert name == "postwire_attempts_total"
+    assert float(value) == 1
+    for label in ('postwire_channel="sms"', 'postwire_outcome="success"', 'postwire_provider_name="sms-mms"'):
+        assert label in labels.split(",")
+
+
+def test_a_channel_without_a_provider_is_counted_each_time(serve: Serve) -> None:
+    server = serve(routes__email="", **METRICS)
+    name = "postwire_routing_invalid_total"
+    assert values(server, name) == {("sms",): 0, ("mms",): 0, ("email",): 0}, "there before the first one"
+    for count in (1, 2):
+        assert refused(lambda: dispatch(server, email())).reason == "INVALID_ROUTING"
+        assert values(server, name) == {("sms",): 0, ("mms",): 0, ("email",): count}
+    assert attempts(server) == {}
+
+
+def test_messages_are_counted_by_the_states_they_reach(server: Server) -> None:
+    name = "postwire_messages_total"
+    assert values(server, name) == {}
+    dispatch(server, sms())
+    dispatch(server, sms("+15005550001"))
+    assert values(server, name) == {("sms", "sending"): 2, ("sms", "sent"): 1, ("sms", "failed"): 1}
+    asked = request()
+    for _ in range(3):
+        server.dispatch.Dispatch(asked, timeout=TIMEOUT)
+    assert values(server, name)["sms", "sent"] == 2, "a repeat is no message"
+
+
+def test_what_is_not_settled_shows_in_the_outboxs_depth_and_age(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="1m", **METRICS)
+    depth, age = "postwire_outbox_depth", "postwire_outbox_oldest_age_seconds"
+    assert (values(server, depth), values(server, age)) == ({(): 0}, {(): 0})
+    for count in (1, 2):
+        dispatch(server, sms(), wait_for=ACCEPTANCE)
+        assert values(server, depth) == {(): count}
+    first = values(server, age)[()]
+    assert 0 < first < PATIENCE
+    eventually(lambda: values(server, age)[()] > first)
+    dispatch(server, email())
+    assert values(server, depth) == {(): 2}
+    # What a crash leaves behind is still there for the next one to see to.
+    server.kill()
+    server.start(providers__sms_mms__latency="0s")
+    assert values(server, depth)[()] == 2
+
+
+def test_what_runs_is_told(server: Server) -> None:
+    assert values(server, "postwire_build_info") == {(__version__,): 1}
+    ((labels, one),) = values(server, "target_info").items()
+    assert one == 1
+    assert "postwire" in labels
+
+
+def test_calls_are_counted_by_method_and_status_with_their_durations(server: Server) -> None:
+    dispatch(server, sms())
+    dispatch(server, sms())
+    refused(lambda: dispatch(server, sms(to="nobody")))
+    told = values(server, "rpc_server_call_duration_seconds_count")
+    # By error type, method, status and system; one that went well has no error type.
+    assert told == {
+        (DISPATCH, "OK", "grpc"): 2,
+        ("INVALID_ARGUMENT", DISPATCH, "INVALID_ARGUMENT", "grpc"): 1,
+    }
+    assert values(server, "rpc_server_call_duration_seconds_sum")[DISPATCH, "OK", "grpc"] > 0
+
+
+def buckets(server: Server, name: str, **wanted: str) -> Mapping[float, float]:
+    """Cumulative counts by upper bound, of the series with these labels."""
+    return {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(fetch(server))
+        for sample in family.samples
+        if sample.name == f"{name}_bucket" and wanted.items() <= sample.labels.items()
+    }
+
+
+def test_durations_are_in_buckets_of_seconds(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="30ms", **METRICS)
+    for _ in range(5):
+        dispatch(server, sms())
+    dispatch(server, email())
+    told = buckets(server, "postwire_attempt_duration_seconds", postwire_provider_name="sms-mms")
+    assert tuple(told) == (*names.ATTEMPT_BUCKETS, float("inf"))
+    counts = list(told.values())
+    assert counts == sorted(counts)
+    assert counts[-1] == 5
+    assert told[0.025] == 0, "none took less than the provider does"
+    assert told[60] == 5
+    calls = buckets(server, "rpc_server_call_duration_seconds", rpc_method=DISPATCH)
+    assert tuple(calls) == (*names.RPC_BUCKETS, float("inf"))
+    assert calls[float("inf")] == 6
+    assert calls[0.025] <= 1, "the email"
+    total = values(server, "postwire_attempt_duration_seconds_sum")["sms", "success", "sms-mms"]
+    assert 5 * 0.03 <= total < 5 * PATIENCE
+
+
+def test_a_metric_does_not_grow_with_the_messages(server: Server) -> None:
+    def send(count: int) -> int:
+        calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(count)]
+        assert {call.result().message.state for call in calls} == {SENT}
+        return len(fetch(server).splitlines())
+
+    assert send(5) == send(100)
+
+
+def test_every_metric_of_ours_says_what_it_is(server: Server) -> None:
+    dispatch(server, sms())
+    refused(lambda: dispatch(server, sms(to="nobody")))
+    families = {
+        family.name: family for family in text_string_to_metric_families(fetch(server)) if family.name != "target_info"
+    }
+    assert {name: family.type for name, family in families.items()} == {
+        "postwire_attempts": "counter",
+        "postwire_attempt_duration_seconds": "histogram",
+        "postwire_build_info": "gauge",
+        "postwire_messages": "counter",
+        "postwire_outbox_depth": "gauge",
+        "postwire_outbox_oldest_age_seconds": "gauge",
+        "postwire_routing_invalid": "counter",
+        "rpc_server_call_duration_seconds": "histogram",
+    }
+    assert all(family.documentation for family in families.values())
+
+
+def test_many_may_fetch_while_messages_are_sent(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        sending = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(200)]
+        texts = list(pool.map(lambda _: fetch(server), range(40)))
+        assert {call.result().message.state for call in sending} == {SENT}
+    assert all("postwire_build_info" in text for text in texts)
+    assert attempts(server) == {("sms", "success", "sms-mms"): 200}
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "code"), [("/", {}, 404), ("/metrics", {"method": "POST", "data": b""}, 405)]
+)
+def test_there_is_nothing_else_to_fetch(server: Server, path: str, options: dict[str, Any], code: int) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        fetch(server, path, **options)
+    assert refused.value.code == code
+    refused.value.close()
+    assert server.log("internal_error") == server.log("library") == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"telemetry__metrics_listen": ""}, METRICS | {"OTEL_METRICS_EXPORTER": "none"}],
+    ids=["no address", "no exporter"],
+)
+def test_without_metrics_nothing_listens(serve: Serve, settings: dict[str, str]) -> None:
+    server = serve(**settings)
+    assert server.wait_for_event("serving")["metrics_listen"] == ""
+    dispatch(server, sms())
+
+
+def test_an_address_that_is_taken_stops_the_boot_with_a_line_that_names_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = environment(tmp_path, telemetry__metrics_listen=address)
+        done = subprocess.run(COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 4
+    line = done.stderr.removesuffix("\n")
+    assert "\n" not in line
+    assert "telemetry.metrics_listen" in line
+    assert address in line
+
+
+def test_every_channel_is_one_of_the_words(server: Server) -> None:
+    for message in (sms(), mms(), email()):
+        dispatch(server, message)
+    assert {labels[0] for labels in attempts(server)} == {channel.value for channel in Channel}

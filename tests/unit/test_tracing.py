@@ -1,0 +1,322 @@
+"""Spans: whose trace a call continues, what its attempts hang under, and what each of them tells."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind, get_current_span
+from tests.support import build
+
+from postwire.core.message import MessageRecord
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.telemetry import tracing
+from postwire.telemetry.base import Metadata
+from postwire.telemetry.tracing import EndedSpan, Tracer
+
+METHOD = "postwire.v1.DispatchService/Dispatch"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+def traceparent(flags: str = "01", version: str = "00", rest: str = "") -> tuple[str, str]:
+    return "traceparent", f"{version}-{TRACE}-{PARENT}-{flags}{rest}"
+
+
+class Ids(IdGenerator):
+    """1, 2, 3, … for spans, and the same from 1001 on for traces."""
+
+    def __init__(self) -> None:
+        self._spans = itertools.count(1)
+        self._traces = itertools.count(1001)
+
+    def generate_span_id(self) -> int:
+        return next(self._spans)
+
+    def generate_trace_id(self) -> int:
+        return next(self._traces)
+
+
+class Rig:
+    """A tracer whose spans are in `ended`; `clock` is in ns, and stands still."""
+
+    def __init__(self, sampler: Sampler = DEFAULT_ON) -> None:
+        self.ended: list[EndedSpan] = []
+        self.clock = 1_000_000_000
+        self.tracer = Tracer(sampler=sampler, ids=Ids(), sink=self._take, now=lambda: self.clock)
+
+    def call(self, *metadata: tuple[str, str | bytes], code: str = "OK", method: str = METHOD) -> None:
+        started = self.tracer.call_started(method, metadata)
+        self.tracer.call_ended(started, method, code)
+
+    def _take(self, span: EndedSpan) -> None:
+        self.ended.append(span)
+
+
+@pytest.fixture(autouse=True)
+def _no_call_of_another_test() -> None:
+    tracing._current.set(None)
+
+
+def attempted(outcome: Outcome = Outcome.SUCCESS, detail: str = "", after: int = 20_000) -> MessageRecord:
+    return build.ended(build.accepted(), DispatchResult(outcome, detail=detail), after=after)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+# Whose trace.
+
+
+def test_a_call_without_a_trace_begins_one(rig: Rig) -> None:
+    started = rig.tracer.call_started(METHOD, ())
+    assert rig.tracer.trace_id() == f"{1001:032x}"
+    rig.clock += 500
+    rig.tracer.call_ended(started, METHOD, "OK")
+    assert rig.ended == [
+        EndedSpan(
+            kind=SpanKind.SERVER,
+            name=METHOD,
+            trace_id=1001,
+            span_id=1,
+            parent_id=0,
+            trace_state="",
+            start_time=1_000_000_000,
+            end_time=1_000_000_500,
+            attributes=(
+                ("rpc.system.name", "grpc"),
+                ("rpc.method", METHOD),
+                ("rpc.response.status_code", "OK"),
+            ),
+            message_id="",
+            error="",
+        )
+    ]
+
+
+def test_a_call_continues_the_callers_trace(rig: Rig) -> None:
+    started = rig.tracer.call_started(METHOD, [("user-agent", "x"), traceparent(), ("tracestate", "a=1,b=2")])
+    assert rig.tracer.trace_id() == TRACE
+    rig.tracer.attempt_ended(attempted())
+    rig.tracer.call_ended(started, METHOD, "OK")
+    attempt, call = rig.ended
+    assert (f"{call.trace_id:032x}", f"{call.parent_id:016x}") == (TRACE, PARENT)
+    assert (f"{attempt.trace_id:032x}", attempt.parent_id) == (TRACE, call.span_id)
+    assert call.trace_state == attempt.trace_state == "a=1,b=2"
+    assert call.span_id != attempt.span_id
+
+
+NO_TRACE: list[Sequence[tuple[str, str | bytes]]] = [
+    [("traceparent", "")],
+    [("traceparent", "x")],
+    [("traceparent", "x" * 10_000)],
+    [("traceparent", f"00-{'0' * 32}-{PARENT}-01")],
+    [("traceparent", f"00-{TRACE}-{'0' * 16}-01")],
+    [("traceparent", f"00-{TRACE.upper()}-{PARENT}-01")],
+    [("traceparent", f"00-{TRACE}-{PARENT}")],
+    [("traceparent", f"{TRACE}-{PARENT}-01")],
+    [("traceparent", "é")],
+    [("traceparent", b"\xff\xfe")],
+    [traceparent(version="ff")],
+    [traceparent(rest="-more")],
+    [("tracestate", "a=1")],
+    [("traceparent-bin", f"00-{TRACE}-{PARENT}-01".encode())],
+]
+
+
+@pytest.mark.parametrize("metadata", NO_TRACE)
+def test_what_is_no_trace_begins_one(rig: Rig, metadata: Metadata) -> None:
+    rig.call(*metadata)
+    (call,) = rig.ended
+    assert (call.trace_id, call.parent_id, call.trace_state) == (1001, 0, "")
+
+
+@pytest.mark.parametrize("state", ["", "=", "a", "a=1,,b", "é=1", "x" * 10_000, "a=1," * 100])
+def test_a_state_that_is_none_does_not_break_the_trace(rig: Rig, state: str) -> None:
+    rig.call(traceparent(), ("tracestate", state))
+    (call,) = rig.ended
+    assert f"{call.trace_id:032x}" == TRACE
+
+
+def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known(rig: Rig) -> None:
+    rig.call(traceparent(version="cc", rest="-what-comes-later"))
+    assert f"{rig.ended[0].trace_id:032x}" == TRACE
+
+
+# Whether there are spans at all.
+
+
+def test_a_caller_that_does_not_sample_has_no_spans(rig: Rig) -> None:
+    started = rig.tracer.call_started(METHOD, [traceparent(flags="00")])
+    assert rig.tracer.trace_id() == ""
+    rig.tracer.attempt_ended(attempted(Outcome.ERROR))
+    rig.tracer.call_ended(started, METHOD, "INTERNAL")
+    assert rig.ended == []
+
+
+def test_what_was_current_before_is_not_taken_for_an_unsampled_call(rig: Rig) -> None:
+    rig.call(traceparent())
+    rig.ended.clear()
+    rig.tracer.call_started(METHOD, [traceparent(flags="00")])
+    rig.tracer.attempt_ended(attempted())
+    assert (rig.tracer.trace_id(), rig.ended) == ("", [])
+
+
+@pytest.mark.parametrize(("sampler", "spans"), [(ALWAYS_ON, 1), (ALWAYS_OFF, 0)])
+def test_a_sampler_that_ignores_the_parent_decides_alone(sampler: Sampler, spans: int) -> None:
+    for flags in ("00", "01"):
+        rig = Rig(sampler)
+        rig.call(traceparent(flags=flags))
+        assert len(rig.ended) == spans
+
+
+class Asked(Sampler):
+    """Notes what it is asked, and decides as it was told to."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+        self.asked: list[tuple[int, int, str, SpanKind | None]] = []
+
+    def should_sample(
+        self, parent_context: Context | None, trace_id: int, name: str, kind: SpanKind | None = None, *_: Any, **__: Any
+    ) -> SamplingResult:
+        parent = get_current_span(parent_context).get_span_context().span_id
+        self.asked.append((parent, trace_id, name, kind))
+        return SamplingResult(self._decision)
+
+    def get_description(self) -> str:
+        return "asked"
+
+
+def test_the_sampler_is_asked_for_each_call_with_what_it_needs() -> None:
+    sampler = Asked(Decision.RECORD_AND_SAMPLE)
+    rig = Rig(sampler)
+    rig.call()
+    rig.call(traceparent(flags="00"))
+    assert sampler.asked == [
+        (0, 1001, METHOD, SpanKind.SERVER),
+        (int(PARENT, 16), int(TRACE, 16), METHOD, SpanKind.SERVER),
+    ]
+
+
+@pytest.mark.parametrize("decision", [Decision.DROP, Decision.RECORD_ONLY])
+def test_what_is_not_to_be_exported_is_not_made(decision: Decision) -> None:
+    rig = Rig(Asked(decision))
+    rig.call(traceparent())
+    assert rig.ended == []
+
+
+# What a span tells.
+
+
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED"])
+def test_a_refused_call_reads_as_an_error(rig: Rig, code: str) -> None:
+    rig.call(code=code)
+    (call,) = rig.ended
+    assert call.error == code
+    assert dict(call.attributes)["rpc.response.status_code"] == code
+    assert dict(call.attributes)["error.type"] == code
+
+
+def test_an_attempt_tells_its_provider_channel_outcome_and_message(rig: Rig) -> None:
+    rig.tracer.call_started(METHOD, ())
+    record = attempted(after=1_234)
+    rig.tracer.attempt_ended(record)
+    assert rig.ended == [
+        EndedSpan(
+            kind=SpanKind.CLIENT,
+            name="attempt sms-mms",
+            trace_id=1001,
+            span_id=2,
+            parent_id=1,
+            trace_state="",
+            start_time=1_000_000_000 - 1_234_000,
+            end_time=1_000_000_000,
+            attributes=(
+                ("postwire.provider.name", "sms-mms"),
+                ("postwire.channel", "sms"),
+                ("postwire.outcome", "success"),
+            ),
+            message_id=record.message_id,
+            error="",
+        )
+    ]
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.SUCCESS])
+def test_an_attempt_that_failed_reads_as_an_error(rig: Rig, outcome: Outcome) -> None:
+    rig.tracer.call_started(METHOD, ())
+    rig.tracer.attempt_ended(attempted(outcome, detail="the vendor said no"))
+    rig.tracer.attempt_ended(attempted(outcome))
+    assert [span.error for span in rig.ended] == ["the vendor said no", outcome.value], "an error is never empty"
+    for span in rig.ended:
+        assert dict(span.attributes)["postwire.outcome"] == dict(span.attributes)["error.type"] == outcome.value
+
+
+def test_the_last_attempt_of_several_is_the_one_that_ended(rig: Rig) -> None:
+    rig.tracer.call_started(METHOD, ())
+    first = attempted(Outcome.ERROR)
+    second = replace(first.attempts[0], number=2, provider_name="other", outcome=Outcome.SUCCESS)
+    rig.tracer.attempt_ended(replace(first, attempts=(*first.attempts, second)))
+    (span,) = rig.ended
+    assert (span.name, dict(span.attributes)["postwire.outcome"]) == ("attempt other", "success")
+
+
+def test_an_attempt_that_no_call_has_begun_has_no_span(rig: Rig) -> None:
+    rig.tracer.attempt_ended(attempted())
+    assert (rig.tracer.trace_id(), rig.ended) == ("", [])
+
+
+# Between tasks.
+
+
+async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(rig: Rig) -> None:
+    let_go = asyncio.Event()
+
+    async def attempt() -> None:
+        await let_go.wait()
+        rig.tracer.attempt_ended(attempted())
+
+    async def call() -> asyncio.Task[None]:
+        started = rig.tracer.call_started(METHOD, [traceparent()])
+        task = asyncio.create_task(attempt())
+        rig.tracer.call_ended(started, METHOD, "OK")
+        return task
+
+    # As in the server: each call has a task of its own, and the message another.
+    carrying = await asyncio.create_task(call())
+    assert rig.tracer.trace_id() == "", "nothing of it is left where it was started from"
+    let_go.set()
+    await carrying
+    ended_call, ended_attempt = rig.ended
+    assert ended_attempt.parent_id == ended_call.span_id
+    assert f"{ended_attempt.trace_id:032x}" == TRACE
+
+
+async def test_calls_side_by_side_do_not_mix(rig: Rig) -> None:
+    async def call(number: int) -> None:
+        started = rig.tracer.call_started(f"service/{number}", ())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        record = replace(attempted(), message_id=str(number))
+        await asyncio.create_task(asyncio.to_thread(lambda: None))
+        rig.tracer.attempt_ended(record)
+        rig.tracer.call_ended(started, f"service/{number}", "OK")
+
+    await asyncio.gather(*(asyncio.create_task(call(number)) for number in range(20)))
+    calls = {span.span_id: span for span in rig.ended if span.kind is SpanKind.SERVER}
+    attempts = [span for span in rig.ended if span.kind is SpanKind.CLIENT]
+    assert len(calls) == len(attempts) == 20
+    for span in attempts:
+        above = calls[span.parent_id]
+        assert (above.name, above.trace_id) == (f"service/{span.message_id}", span.trace_id)
+    assert len({span.trace_id for span in attempts}) == 20
