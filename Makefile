@@ -21,7 +21,7 @@ help: ## Show this list
 	awk -v on="$${on:-}" -v off="$${off:-}" -F ':.*## ' \
 	    '/^[a-z-]+:.*## / { printf "  %smake %-10s%s %s\n", on, $$1, off, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(RUNTIME) ## Show what Postwire does: a server, mock providers, a failover
+demo: $(RUNTIME) ## Show what Postwire does: a server, two mock providers, 22 messages
 	@$(BIN)/postwire demo $(ARGS)
 
 serve: $(RUNTIME) ## Run the server

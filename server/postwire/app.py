@@ -34,6 +34,9 @@ SEED_BITS: Final = 64
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
 
+TELEMETRY_TIME: Final = 2.0
+"""Seconds that telemetry has for its last words, so that a dead collector does not hold up an idle server."""
+
 TELEMETRY_MARGIN: Final = 0.5
 """Seconds that telemetry has for its last words where the drain has used up the grace."""
 
@@ -117,7 +120,7 @@ async def _serve(config: Config) -> int:
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished = await server.stop(delivery, config.server.grace)
-        await telemetry.stop(max(TELEMETRY_MARGIN, end - clock.monotonic()))
+        await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
 

@@ -255,3 +255,19 @@ def test_a_bad_page_is_refused_and_every_bad_field_named(request_: pb.ListMessag
     assert [one.field for one in refused.value.violations] == fields
     assert str(refused.value).startswith(f"{fields[0]}: ")
     assert SECRET not in f"{refused.value} {refused.value.violations}"
+
+
+@pytest.mark.parametrize(
+    ("name", "many"),
+    [
+        ("channels", [1] * 101),
+        ("states", [99] * 101),
+        ("provider_names", ["a"] * 101),
+        ("labels", {str(n): "" for n in range(101)}),
+    ],
+)
+def test_a_filter_that_names_too_much_is_not_looked_into(name: str, many: Any) -> None:
+    """Each name is looked for in each message, on the one thread that reads."""
+    with pytest.raises(InvalidPage) as refused:
+        page_from(pb.ListMessagesRequest(filter=pb.MessageFilter(**{name: many})))
+    assert [one.field for one in refused.value.violations] == [f"filter.{name}"]

@@ -387,3 +387,14 @@ def test_an_observer_that_cannot_tell_the_trace_harms_no_other() -> None:
     faults: list[Exception] = []
     assert Observers([Failing(), Tracing()], on_fault=faults.append).trace_id() == "ab" * 16
     assert [type(fault) for fault in faults] == [ValueError]
+
+
+def test_a_library_that_says_the_same_again_and_again_is_cut_short() -> None:
+    """Some lines anybody can provoke, by a header or by bytes that are no message."""
+    stream = start()
+    for _ in range(1_000):
+        logging.getLogger("lib").warning("could not parse it")
+    logging.getLogger("another").warning("something else")
+    written = lines(stream)
+    assert len(written) < 50
+    assert written[-1]["message"] == "something else"

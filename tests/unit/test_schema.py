@@ -20,6 +20,7 @@ from tests.support import build
 from postwire.outbox import schema
 from postwire.outbox.base import Accepted, OutboxError
 from postwire.outbox.rows import id_bytes
+from postwire.outbox.schema import FileLock
 from postwire.outbox.sqlite import SqliteOutbox
 
 
@@ -332,3 +333,13 @@ async def test_a_file_that_cannot_be_read_is_told(shared: Path) -> None:
     path.with_name("postwire.db.lock").chmod(0o666)
     with unprivileged():
         assert "unable to open database file" in await refused(path)
+
+
+def test_a_file_has_one_lock_whatever_its_names(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "alias.db").symlink_to(tmp_path / "postwire.db")
+    lock = FileLock(tmp_path / "postwire.db")
+    with pytest.raises(OutboxError, match="in use"):
+        FileLock(tmp_path / "other" / "alias.db")
+    lock.release()
+    FileLock(tmp_path / "other" / "alias.db").release()

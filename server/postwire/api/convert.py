@@ -7,7 +7,7 @@ is noted as a violation here; everything else is judged by `core.validation`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from types import MappingProxyType
 from typing import Final, TypeVar
 
@@ -45,6 +45,9 @@ _MICROSECONDS: Final = 1_000_000
 _MAX_SECONDS: Final = 253_402_300_799
 """The end of the year 9999: the last second that a `Timestamp` may hold."""
 
+FAR_TOO_MANY: Final = 4
+"""From how many times too many on a list is not looked at any further."""
+
 UNKNOWN_ENUM: Final = "must be a value that this server knows"
 
 CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyType(
@@ -73,6 +76,7 @@ def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) 
         # Judged before anything is copied; the other fields are not looked at.
         found.too_large("message", f"must be at most {max_bytes:,} bytes with all that is in it")
         found.raise_any()
+    _check_counts(request.message, found)
     content = _content_from(request.message)
     options, wait_for = (
         _options_from(request.options, found) if request.HasField("options") else (NO_OPTIONS, WaitFor.OUTCOME)
@@ -88,6 +92,27 @@ def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) 
     found.raise_any()
     assert content is not None
     return DispatchCommand(OutboundMessage(content, labels), request.request_id, options, wait_for, size)
+
+
+def _check_counts(message: message_pb2.OutboundMessage, found: Violations) -> None:
+    """Refuse lists that are too long before each of their millions is looked at: what is empty costs next to nothing on
+    the wire, and all of it costs here."""
+    counts: dict[str, tuple[Sized, int]] = {"message.labels": (message.labels, validation.MAX_LABELS)}
+    if message.HasField("mms"):
+        counts["message.mms.media"] = (message.mms.media, validation.MAX_MEDIA)
+    elif message.HasField("email"):
+        email = message.email
+        counts |= {
+            "message.email.to": (email.to, validation.MAX_RECIPIENTS),
+            "message.email.cc": (email.cc, validation.MAX_RECIPIENTS),
+            "message.email.bcc": (email.bcc, validation.MAX_RECIPIENTS),
+            "message.email.headers": (email.headers, validation.MAX_HEADERS),
+            "message.email.attachments": (email.attachments, validation.MAX_ATTACHMENTS),
+        }
+    for path, (entries, most) in counts.items():
+        if len(entries) > FAR_TOO_MANY * most:
+            found.too_large(path, f"must have at most {most:,} entries")
+    found.raise_any()
 
 
 def _content_from(message: message_pb2.OutboundMessage) -> Content | None:

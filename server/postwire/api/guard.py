@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 import grpc
 
@@ -69,22 +69,26 @@ class Guard:
 
         async def guarded(request: Any, context: Context) -> Any:
             with self._calls, _Observed(self._observers, method, context) as observed:
+                refused: Refusal | None = None
                 try:
                     return await inner(request, context)
                 except Refusal as refusal:
                     observed.status_code = errors.STATUS_OF[refusal.reason].name
-                    # What gRPC raises here stays in a cycle with the call until the collector finds it: it must not
-                    # hold the request, which may be large.
-                    del request
-                    await errors.abort(context, refusal.with_traceback(None))
+                    refused = refusal.with_traceback(None)
                 except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
                         observed.status_code = _CANCELLED
                         raise  # the caller hung up, or the grace is over
-                    await _fail(error, context, observed)
+                    observed.failed(error)
                 except Exception as error:
-                    await _fail(error, context, observed)
+                    observed.failed(error)
+                # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
+                # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
+                del request
+                if refused:
+                    await errors.abort(context, refused)
+                return await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)
 
         return guarded
 
@@ -114,15 +118,14 @@ class _Observed:
             metadata = context.invocation_metadata() or ()
             self._started = [observer.call_started(method, metadata) for observer in observers]
 
+    def failed(self, error: BaseException) -> None:
+        """The fault is ours."""
+        self.status_code = _INTERNAL
+        _log.fault(error)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for index, observer in enumerate(self._observers):
             observer.call_ended(self._started[index], self._method, self.status_code)
-
-
-async def _fail(error: BaseException, context: Context, observed: _Observed) -> NoReturn:
-    observed.status_code = _INTERNAL
-    _log.fault(error)
-    await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)

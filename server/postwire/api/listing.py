@@ -14,6 +14,9 @@ from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
 
+MAX_CHOICES: Final = 100
+"""How many channels, states, provider names or labels a filter may name."""
+
 _CHANNELS: Final[Mapping[int, Channel]] = {number: channel for channel, number in convert.CHANNELS.items()}
 _STATES: Final[Mapping[int, MessageState]] = {number: state for state, number in convert.STATES.items()}
 
@@ -26,6 +29,11 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
     """
     found = Violations()
     wire = request.filter
+    for name in ("channels", "states", "provider_names", "labels"):
+        # Before each of them is looked at, here and at every message.
+        if len(getattr(wire, name)) > MAX_CHOICES:
+            found.malformed(f"filter.{name}", f"must have at most {MAX_CHOICES} entries")
+    found.raise_page()
     chosen = MessageFilter(
         channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
         states=_known(wire.states, _STATES, "filter.states", found),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from google.protobuf import duration_pb2
@@ -73,7 +72,7 @@ def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> d
         if request.HasField(name):  # type: ignore[arg-type]  # the stub wants literals
             value: duration_pb2.Duration = getattr(request, name)
             changes[name] = value.seconds + value.nanos / 1e9
-            if not 0 <= changes[name] <= _MAX_SECONDS or math.copysign(1, value.nanos) < 0:
+            if not (0 <= changes[name] <= _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
                 found.malformed(name, "must be a duration from 0s to 24h")
     if request.HasField("seed"):
         changes["seed"] = request.seed

@@ -80,7 +80,7 @@ class ApiServer:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
             raise ListenError(
-                f"server.listen: cannot listen on {address}: it is in use by another process, or not this machine's"
+                f"server.listen: cannot listen on {address}: it is in use, or this machine does not have it"
             ) from None
         return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 

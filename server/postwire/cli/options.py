@@ -107,6 +107,10 @@ class Connection:
                 raise from_client_error(
                     error, server=self.server, timeout=self.timeout, as_json=self.as_json, hint=hint
                 ) from None
+            except KeyboardInterrupt:
+                if hint:
+                    click.echo(f"postwire: interrupted; {hint}", err=True)
+                raise
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object; errors too, on stderr.")

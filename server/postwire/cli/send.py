@@ -21,10 +21,9 @@ _MAX_ATTEMPTS: Final = 100
 
 
 def _body(*, required: bool) -> Callable[[Command], Command]:
-    default = None if required else ""
-    return click.option(
-        "--body", required=required, default=default, metavar="TEXT", help="The text; - reads it from stdin."
-    )
+    # A default that is given, be it None, would count as an answer.
+    settings: dict[str, Any] = {"required": True} if required else {"default": ""}
+    return click.option("--body", metavar="TEXT", help="The text; - reads it from stdin.", **settings)
 
 
 def _repeated(name: str, metavar: str, what: str, **settings: Any) -> Callable[[Command], Command]:

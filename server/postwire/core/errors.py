@@ -146,8 +146,10 @@ class StoreUnavailable(TryAgain):
 
     reason = "STORE_UNAVAILABLE"
 
-    def __init__(self, retry_delay: float = 1.0) -> None:
-        super().__init__("the store cannot commit: repeat the call with the same request_id", retry_delay)
+    def __init__(
+        self, text: str = "the store cannot commit: repeat the call with the same request_id", retry_delay: float = 1.0
+    ) -> None:
+        super().__init__(text, retry_delay)
 
 
 class ShuttingDown(TryAgain):

@@ -57,7 +57,7 @@ _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9._/-]{1,64}")
 _REQUEST_ID: Final = re.compile(r"[ -~]{1,128}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_LINE_BREAK: Final = re.compile(r"[\r\n\x00]")
+_LINE_BREAK: Final = re.compile(r"[\r\n\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 _OWN_HEADERS: Final = frozenset(
     {

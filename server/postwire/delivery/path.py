@@ -44,6 +44,9 @@ ANSWER_MARGIN: Final = 0.1
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""
 
+LETTING_GO: Final = 0.5
+"""Seconds that attempts have to end once they are cancelled."""
+
 LARGE: Final = 256 * 1024
 """From how many bytes on a message is encoded and hashed on another thread."""
 
@@ -163,7 +166,8 @@ class Delivery:
         cut_short = list(self._tasks)
         for task in cut_short:
             task.cancel()
-        await asyncio.gather(*cut_short, return_exceptions=True)
+        if cut_short:  # a provider may be slow to let go, and is not waited for
+            await asyncio.wait(cut_short, timeout=LETTING_GO)
         return len(cut_short)
 
     def _answer_by(self, time_left: float | None) -> float:

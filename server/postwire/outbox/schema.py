@@ -24,7 +24,8 @@ class FileLock:
     """Holds `PATH.lock` while this process owns the store. The system lets go of it however the process ends."""
 
     def __init__(self, store: Path) -> None:
-        path = store.with_name(store.name + ".lock")
+        file = store.resolve()  # it may have several names, and has one lock
+        path = file.with_name(file.name + ".lock")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

@@ -161,7 +161,8 @@ class SqliteOutbox:
         self._closed = True
         await self._writer.close()
         if self._readers and self._reading:
-            await asyncio.to_thread(self._readers.shutdown)
+            self._reading.interrupt()  # a long read is not worth waiting for
+            await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
             self._reading.close()
         # Last, since the last connection to close folds the log into the file.
         await asyncio.to_thread(self._writing.close)
@@ -171,14 +172,14 @@ class SqliteOutbox:
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         reading = self._reading
         if self._closed:
-            raise StoreUnavailable
+            raise StoreUnavailable("the store cannot be read: try again")
         if self._readers is None or reading is None:
             result: T = await self._writer.submit(_Call(function, self._loop.create_future()))
             return result
         try:
             return await self._loop.run_in_executor(self._readers, function, reading)
         except apsw.Error:
-            raise StoreUnavailable from None
+            raise StoreUnavailable("the store cannot be read: try again") from None
 
     def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """One transaction's work, on the writing thread. Results go first, so that repeated requests see them."""

@@ -20,10 +20,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from postwire.core.throttle import Throttle
 from postwire.telemetry import names
 
 FLUSH_INTERVAL: Final = 0.02
 """Seconds that a line may wait for others, so that they are written at once. Errors do not wait."""
+
+LIBRARY_BURST: Final = 20
+LIBRARY_INTERVAL: Final = 1.0
+"""Seconds. How many lines of one library and level are written at once, and how often in the long run."""
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _LEVEL_NAMES: Final = {number: name for name, number in _LEVELS.items()}
@@ -106,14 +111,23 @@ class _Output:
 
 
 class _LibraryHandler(logging.Handler):
-    """Brings the lines of libraries here."""
+    """Brings the lines of libraries here, at a limited rate: callers can provoke some of them at will."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._throttle: Throttle[tuple[str, int]] = Throttle(burst=LIBRARY_BURST, interval=LIBRARY_INTERVAL)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
+        suppressed = self._throttle.admit((record.name, record.levelno), time.monotonic())
+        if suppressed is None:
+            return
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         # The first line: asyncio puts what went wrong, values and all, into those that follow.
         fields: dict[str, object] = {"logger": record.name, "message": template.partition("\n")[0]}
         error = record.exc_info[1] if record.exc_info else None
+        if suppressed:
+            fields["suppressed"] = suppressed
         if error:
             fields |= {"error": type(error).__name__, "frames": _frames(error)}
         level = max((number for number in _LEVEL_NAMES if number <= record.levelno), default=logging.DEBUG)

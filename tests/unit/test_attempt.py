@@ -1,0 +1,69 @@
+"""One attempt: whatever the provider makes of its time, the task that made it is as it was before."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support import build
+from tests.support.providers import Puppet
+
+from postwire.core.message import OutboundMessage
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.delivery import attempt
+
+FOREVER = 60.0
+
+
+class Stubborn(Puppet):
+    """Makes something else of being cancelled."""
+
+    def __init__(self, end: DispatchResult | Exception) -> None:
+        super().__init__()
+        self._end = end
+
+    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if isinstance(self._end, Exception):
+                raise self._end from None
+            return self._end
+        raise AssertionError("nobody sets that event")
+
+
+async def make(provider: Puppet, seconds: float) -> DispatchResult:
+    return await attempt.send(provider, build.command(), "key", asyncio.get_running_loop(), seconds)
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [(DispatchResult(Outcome.SUCCESS), Outcome.SUCCESS), (OSError("reset"), Outcome.UNCERTAIN)],
+    ids=["a result", "an error"],
+)
+async def test_a_provider_that_does_not_take_its_cancellation_leaves_no_trace_of_it(
+    end: DispatchResult | Exception, outcome: Outcome
+) -> None:
+    assert (await make(Stubborn(end), 0.001)).outcome is outcome
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    # And so the next attempt of the same task is its own.
+    assert (await make(Puppet(), FOREVER)).outcome is Outcome.SUCCESS
+
+
+async def test_a_time_limit_that_has_passed_leaves_the_task_uncancelled() -> None:
+    assert await make(Puppet(held=True), 0.001) is attempt.TIMED_OUT
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_who_cancels_the_attempt_cancels_it() -> None:
+    provider = Puppet(held=True)
+    task = asyncio.create_task(make(provider, FOREVER))
+    await provider.calls()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert provider.cancelled == 1
