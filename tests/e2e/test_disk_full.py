@@ -22,6 +22,7 @@ from tests.e2e.server import Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import Message
+from postwire.v1.provider_service_pb2 import ListProvidersRequest
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -174,6 +175,11 @@ def says(server: Server, service: str) -> int:
     return status
 
 
+def in_flight(server: Server) -> int:
+    listed = server.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
+    return sum(one.in_flight for one in listed.providers)
+
+
 def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
     disk: Disk, serve: Serve, load: list[Load]
 ) -> None:
@@ -243,6 +249,7 @@ def test_a_message_in_mid_send_when_the_disk_runs_full_is_answered_and_recorded_
     call = server.dispatch.Dispatch.future(asked, timeout=TIMEOUT)
     accepted = request(email(), wait_for=ACCEPTANCE)
     other = server.dispatch.Dispatch(accepted, timeout=TIMEOUT).message
+    eventually(lambda: in_flight(server) == 2)
     disk.fill(server)
     server.wait_for_event("store_unavailable")
     # It was accepted, so it is OK; its outcome is not durable yet, so it is not told.

@@ -169,7 +169,7 @@ def test_a_refused_call_reads_as_an_error_with_its_code(serve: Serve, collector:
 def test_a_caller_that_hangs_up_reads_as_cancelled_and_the_attempt_is_there(
     serve: Serve, collector: Collector, trace: str
 ) -> None:
-    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="300ms", **QUICK)
+    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="1s", **QUICK)
     call = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT, metadata=traceparent(trace))
 
     def in_flight() -> int:
