@@ -86,7 +86,12 @@ async def _serve(config: Config) -> int:
         registry = Registry.build(config, KINDS, lambda: secrets.randbits(SEED_BITS))
         closing.push_async_callback(_close, registry)
         clock = SystemClock()
-        telemetry = Telemetry(config.telemetry, wanted, lambda: _gauges(outbox, clock))
+        try:
+            telemetry = Telemetry(config.telemetry, wanted, lambda: _gauges(outbox, clock))
+        except Exception as error:  # the SDK reads more variables than `Wanted` knows, and each fails in its own way
+            raise BootError(
+                f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
+            ) from None
         delivery = Delivery(
             registry=registry,
             outbox=outbox,

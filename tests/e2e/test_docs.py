@@ -85,7 +85,7 @@ class Reader:
             "POSTWIRE_SERVER__LISTEN": "127.0.0.1:0",
             "POSTWIRE_TELEMETRY__METRICS_LISTEN": "127.0.0.1:0",
             "POSTWIRE_TARGET": self._addresses["127.0.0.1:50051"],
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
         }
 
 

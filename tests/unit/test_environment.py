@@ -59,7 +59,9 @@ def test_what_goes_out(environ: dict[str, str], wanted: tuple[bool, bool, bool])
 
 def test_the_configurations_endpoint_counts_as_the_environments() -> None:
     assert read({}, HERE) == read({ENDPOINT: HERE})
-    assert read({"OTEL_SDK_DISABLED": "true"}, HERE) == Wanted(traces=False, metrics=False, prometheus=False)
+    assert read({"OTEL_SDK_DISABLED": "true"}, HERE) == Wanted(
+        traces=False, continues_traces=True, metrics=False, prometheus=False
+    )
 
 
 SIGNALS = ("", "TRACES_", "METRICS_")
@@ -67,7 +69,7 @@ BATCHES = ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BSP_MAX_Q
 INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
 
 GOOD: list[tuple[str, str]] = [
-    *(("OTEL_PROPAGATORS", value) for value in ("", "tracecontext", "tracecontext,baggage", "baggage", "none")),
+    *(("OTEL_PROPAGATORS", value) for value in ("", "tracecontext", "tracecontext,baggage")),
     *((f"OTEL_EXPORTER_OTLP_{signal}PROTOCOL", "grpc") for signal in SIGNALS),
     *(
         (f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", value)
@@ -204,3 +206,10 @@ def test_the_service_is_named_as_asked_or_ours(
     assert resource.attributes["service.version"] == __version__
     assert resource.attributes["telemetry.sdk.language"] == "python"
     assert resource.attributes.get("team") == ("billing" if "team" in str(environ) else None)
+
+
+@pytest.mark.parametrize(
+    ("propagators", "continued"), [("", True), ("tracecontext,baggage", True), ("baggage", False), ("none", False)]
+)
+def test_a_callers_trace_is_followed_where_that_is_asked_for(propagators: str, continued: bool) -> None:
+    assert read({"OTEL_PROPAGATORS": propagators}).continues_traces is continued

@@ -20,7 +20,7 @@ from tests.support.otlp import Collector
 from postwire import __version__
 from postwire.telemetry import names
 from postwire.telemetry.durations import Durations
-from postwire.telemetry.otlp import SpanExport, encode, metric_reader
+from postwire.telemetry.otlp import SpanExport, encode, export_timeout, metric_reader
 from postwire.telemetry.tracing import EndedSpan
 
 RESOURCE = Resource({"service.name": "postwire", "host.id": 7, "ok": True}, "https://example.com/schema")
@@ -200,3 +200,13 @@ def test_metrics_are_exported_with_our_own_durations_among_them(collector: Colle
     assert list(point.explicit_bounds) == [0.1, 1.0]
     assert (point.count, point.sum) == (1, 0.5)
     assert collector.metric_resources()[0]["service.name"] == "postwire"
+
+
+def test_times_out_in_milliseconds_as_the_specification_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", raising=False)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TIMEOUT", raising=False)
+    assert export_timeout("TRACES") is None
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5000")
+    assert export_timeout("TRACES") == 5.0
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250")
+    assert (export_timeout("TRACES"), export_timeout("METRICS")) == (0.25, 5.0)

@@ -28,6 +28,11 @@ AFTER_ALL_IDS: Final = b"\xff" * 17
 """Sorts behind every message id."""
 
 
+def first_id_at(create_time: int | None) -> bytes:
+    """Sorts before the id of every message that was accepted at `create_time` or later: an id never lags the clock."""
+    return b"" if create_time is None else (max(create_time, 0) // 1000).to_bytes(6, "big")
+
+
 def filter_bindings(chosen: MessageFilter) -> dict[str, SQLValue]:
     """What narrows `list_messages`."""
     return {

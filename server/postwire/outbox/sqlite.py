@@ -248,7 +248,10 @@ def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size:
         scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
         ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
         end: bytes | None = ends[0][0] if ends else None
-        bindings = rows.filter_bindings(chosen) | {"tenant": tenant, "after": start, "end": end or b"", "size": size}
+        oldest = rows.first_id_at(chosen.create_time_from)
+        is_last = end is None or end < oldest
+        narrowed = {"tenant": tenant, "after": start, "end": oldest if is_last else end, "size": size}
+        bindings = rows.filter_bindings(chosen) | narrowed
         found = connection.execute(QUERIES["list_messages"], bindings).fetchall()
         attempts: dict[Any, list[Any]] = {}
         for message_id, *attempt in connection.execute(QUERIES["attempts_of_all"], (rows.ids_text(found),)).fetchall():
@@ -258,7 +261,7 @@ def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size:
     records = tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
     if len(records) == size:
         return Page(records, records[-1].message_id)
-    return Page(records, str(UUID(bytes=end)) if end else None)
+    return Page(records, None if is_last else str(UUID(bytes=end)))
 
 
 def _stats(connection: apsw.Connection) -> OutboxStats:

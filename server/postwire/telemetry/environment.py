@@ -63,6 +63,8 @@ class Wanted:
     """Which signals go out over OTLP, where there is an endpoint, and whether there is Prometheus text."""
 
     traces: bool
+    continues_traces: bool
+    """Whether a caller's `traceparent` is followed."""
     metrics: bool
     prometheus: bool
 
@@ -83,7 +85,7 @@ class Wanted:
         traces = words("OTEL_TRACES_EXPORTER", "otlp", ("otlp", "none"))
         metrics = words("OTEL_METRICS_EXPORTER", "otlp,prometheus", ("otlp", "prometheus", "none"))
         words("OTEL_LOGS_EXPORTER", "none", ("none",))
-        words("OTEL_PROPAGATORS", "tracecontext", ("tracecontext", "baggage", "none"))
+        propagators = words("OTEL_PROPAGATORS", "tracecontext", ("tracecontext", "baggage", "none"))
         for variable in _PROTOCOLS:
             words(variable, "grpc", ("grpc",))
         for variable in _COMPRESSIONS:
@@ -101,6 +103,7 @@ class Wanted:
         shared = bool(configured_endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
         return cls(
             traces=enabled and "otlp" in traces and (shared or bool(environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))),
+            continues_traces="tracecontext" in propagators,
             metrics=enabled
             and "otlp" in metrics
             and (shared or bool(environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"))),

@@ -26,9 +26,10 @@ from postwire.telemetry import names
 FLUSH_INTERVAL: Final = 0.02
 """Seconds that a line may wait for others, so that they are written at once. Errors do not wait."""
 
-LIBRARY_BURST: Final = 20
-LIBRARY_INTERVAL: Final = 1.0
-"""Seconds. How many lines of one library and level are written at once, and how often in the long run."""
+REPEATS_BURST: Final = 20
+REPEATS_INTERVAL: Final = 1.0
+"""Seconds. How many lines of one library and level, or of one fault in one place, are written at once, and how often
+one is in the long run."""
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _LEVEL_NAMES: Final = {number: name for name, number in _LEVELS.items()}
@@ -64,7 +65,12 @@ class EventLog:
 
     def fault(self, error: BaseException, **fields: object) -> None:
         """A fault in the program itself: the type of `error` and where it came from."""
-        self.error(names.EVENT_INTERNAL_ERROR, error=type(error).__name__, frames=_frames(error), **fields)
+        frames = _frames(error)
+        place = frames[-1] if frames else ""
+        suppressed = _faults.admit((type(error).__name__, place), time.monotonic())
+        if suppressed is not None:
+            more = {"suppressed": suppressed} if suppressed else {}
+            self.error(names.EVENT_INTERNAL_ERROR, error=type(error).__name__, frames=frames, **more, **fields)
 
 
 class _Output:
@@ -115,7 +121,7 @@ class _LibraryHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._throttle: Throttle[tuple[str, int]] = Throttle(burst=LIBRARY_BURST, interval=LIBRARY_INTERVAL)
+        self._throttle: Throttle[tuple[str, int]] = Throttle(burst=REPEATS_BURST, interval=REPEATS_INTERVAL)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
@@ -214,4 +220,5 @@ def _frames(error: BaseException) -> list[str]:
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
 
 
+_faults: Throttle[tuple[str, str]] = Throttle(burst=REPEATS_BURST, interval=REPEATS_INTERVAL)
 _out = _Output(None, logging.CRITICAL, json_line)

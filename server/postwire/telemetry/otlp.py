@@ -7,6 +7,7 @@ spans is ours, since ours are no SDK spans. Attributes with few different values
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -76,11 +77,22 @@ def _attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
+def export_timeout(signal: str) -> float | None:
+    """How long an export of `signal` (`TRACES`) may take, in seconds; None: the SDK's own.
+
+    The specification has the variables in milliseconds, and the SDK takes them for seconds.
+    """
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"):
+        if text := os.environ.get(variable):
+            return float(text) / 1000
+    return None
+
+
 class _SpanExporter(OTLPSpanExporter):
     """The SDK's exporter, given our spans."""
 
     def __init__(self, resource: Resource, endpoint: str | None) -> None:
-        super().__init__(endpoint=endpoint)
+        super().__init__(endpoint=endpoint, timeout=export_timeout("TRACES"))
         self._resource = resource
 
     def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
@@ -106,4 +118,4 @@ class SpanExport:
 
 def metric_reader(endpoint: str | None) -> PushedReader:
     """Exports metrics at `OTEL_METRIC_EXPORT_INTERVAL`."""
-    return PushedReader(OTLPMetricExporter(endpoint=endpoint))
+    return PushedReader(OTLPMetricExporter(endpoint=endpoint, timeout=export_timeout("METRICS")))

@@ -89,9 +89,9 @@ class Telemetry:
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
         if wanted.traces:
-            self._trace(resource, config.otlp_endpoint)
+            self._trace(resource, config.otlp_endpoint, continues=wanted.continues_traces)
 
-    def _trace(self, resource: Resource, endpoint: str | None) -> None:
+    def _trace(self, resource: Resource, endpoint: str | None, *, continues: bool) -> None:
         from opentelemetry.sdk.trace import TracerProvider
 
         from postwire.telemetry.otlp import SpanExport
@@ -100,7 +100,7 @@ class Telemetry:
         # Asked for what the environment's variables mean, then let go: see `tracing`.
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         export = SpanExport(resource, endpoint)
-        tracer = Tracer(sampler=provider.sampler, ids=provider.id_generator, sink=export)
+        tracer = Tracer(sampler=provider.sampler, ids=provider.id_generator, sink=export, continues=continues)
         # First, so that a log line of an attempt can name its trace.
         self.observers.insert(0, tracer)
         self.call_observers.insert(0, tracer)

@@ -74,18 +74,31 @@ class Tracer(SilentObserver):
     """Observes calls and messages, and makes spans of them: see `CallObserver` and `Observer`."""
 
     def __init__(
-        self, *, sampler: Sampler, ids: IdGenerator, sink: SpanSink, now: Callable[[], int] = time.time_ns
+        self,
+        *,
+        sampler: Sampler,
+        ids: IdGenerator,
+        sink: SpanSink,
+        now: Callable[[], int] = time.time_ns,
+        continues: bool = True,
     ) -> None:
+        """`continues`: whether a caller's trace is continued; else every call begins one."""
+
         self._sampler = sampler
         self._ids = ids
         self._sink = sink
         self._now = now
+        self._continues = continues
         self._propagator = TraceContextTextMapPropagator()
 
     def call_started(self, method: str, metadata: Metadata) -> OpenSpan | None:
         """See `CallObserver.call_started`: continues the caller's trace, or begins one."""
         # An empty context, so that nothing that happens to be current decides about this call.
-        context = self._propagator.extract(_carrier(metadata), Context()) if _is_traced(metadata) else Context()
+        context = (
+            self._propagator.extract(_carrier(metadata), Context())
+            if self._continues and _is_traced(metadata)
+            else Context()
+        )
         parent = get_current_span(context).get_span_context()
         is_root = not parent.is_valid
         trace_id = self._ids.generate_trace_id() if is_root else parent.trace_id
