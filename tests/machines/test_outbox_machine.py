@@ -234,7 +234,7 @@ MACHINES = pytest.mark.parametrize("machine", [OutboxMachine, OnFile], ids=["mem
 
 @MACHINES
 def test_an_outbox_is_a_dictionary_that_lasts(machine: type[OutboxMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
 
 
 @pytest.mark.long

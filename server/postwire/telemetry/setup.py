@@ -1,6 +1,6 @@
 """Puts telemetry together from what the configuration and the `OTEL_*` variables ask for, and takes it down in time.
 
-What is not asked for is not imported: the exporter and the HTTP server cost a third of the boot.
+What is not asked for is not imported: the SDK, the exporter and the HTTP server cost half of the boot.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-
 from postwire import __version__
 from postwire.config import TelemetryConfig, host_port
 from postwire.telemetry import names
 from postwire.telemetry.base import CallObserver, Observer
-from postwire.telemetry.durations import FetchedReader, PushedReader
 from postwire.telemetry.environment import Wanted
 from postwire.telemetry.log_observer import LogObserver
-from postwire.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+    from postwire.telemetry.durations import FetchedReader, PushedReader
     from postwire.telemetry.exposition import MetricsServer
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
@@ -69,7 +67,6 @@ class Telemetry:
         self._shutdowns: list[Shutdown] = []
         self._pushes_metrics = wanted.metrics
         self._server: MetricsServer | None = None
-        resource = service_resource()
         readers: list[FetchedReader | PushedReader] = []
         if wanted.prometheus and config.metrics_listen:
             from postwire.telemetry.exposition import MetricsServer
@@ -81,7 +78,11 @@ class Telemetry:
 
             readers.append(metric_reader(config.otlp_endpoint))
         if readers:
-            meters = MeterProvider(readers, resource, shutdown_on_exit=False)
+            from opentelemetry.sdk.metrics import MeterProvider
+
+            from postwire.telemetry.metrics import Metrics
+
+            meters = MeterProvider(readers, service_resource(), shutdown_on_exit=False)
             metrics = Metrics(meters.get_meter(names.SCOPE, __version__), lambda: self._gauges.values)
             for reader in readers:
                 reader.durations = metrics.durations
@@ -89,15 +90,16 @@ class Telemetry:
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
         if wanted.traces:
-            self._trace(resource, config.otlp_endpoint, continues=wanted.continues_traces)
+            self._trace(config.otlp_endpoint, continues=wanted.continues_traces)
 
-    def _trace(self, resource: Resource, endpoint: str | None, *, continues: bool) -> None:
+    def _trace(self, endpoint: str | None, *, continues: bool) -> None:
         from opentelemetry.sdk.trace import TracerProvider
 
         from postwire.telemetry.otlp import SpanExport
         from postwire.telemetry.tracing import Tracer
 
         # Asked for what the environment's variables mean, then let go: see `tracing`.
+        resource = service_resource()
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         export = SpanExport(resource, endpoint)
         tracer = Tracer(sampler=provider.sampler, ids=provider.id_generator, sink=export, continues=continues)
@@ -166,6 +168,8 @@ def _set_done(future: asyncio.Future[None]) -> None:
 
 def service_resource() -> Resource:
     """Who is telling: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; without a name in them, it is ours."""
+    from opentelemetry.sdk.resources import Resource
+
     resource = Resource.create({"service.version": __version__})
     if str(resource.attributes["service.name"]).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": names.SERVICE_NAME}))
