@@ -26,7 +26,7 @@ class Case:
 
 YARDSTICK: Final = "echo"
 SERVICES: Final = (
-    Case("plain", "Dispatch, no spans"),
+    Case("plain", "Dispatch, telemetry off"),
     Case("traced", "Dispatch, every span exported", sampled=1.0, must=0.5, reach=0.8),
     Case("sampled", "Dispatch, spans sampled at 1 %", sampled=0.01, must=0.6, reach=0.9),
 )
