@@ -111,7 +111,7 @@ def _check_counts(message: message_pb2.OutboundMessage, found: Violations) -> No
         }
     for path, (entries, most) in counts.items():
         if len(entries) > FAR_TOO_MANY * most:
-            found.too_large(path, f"must have at most {most:,} entries")
+            validation.check_count(path, len(entries), most, found)
     found.raise_any()
 
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from postwire.api import convert, listing
 from postwire.api.guard import Context
-from postwire.core.errors import FieldViolation, InvalidMessage
 from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token
+from postwire.core.validation import Violations
 from postwire.delivery import Delivery
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc as rpc
@@ -33,8 +33,9 @@ class DispatchServicer(rpc.DispatchServiceServicer):
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         """See the contract."""
         if not is_message_id(request.message_id):
-            description = "must be the id of a message, as Dispatch gave it"
-            raise InvalidMessage(f"message_id: {description}", [FieldViolation("message_id", description)])
+            found = Violations()
+            found.malformed("message_id", "must be the id of a message, as Dispatch gave it")
+            found.raise_any()
         return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(request.message_id)))
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
@@ -44,8 +45,8 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         response = pb.ListMessagesResponse()
         next_after, filled = page.next_after, 0
         for record in page.records:
-            message = response.messages.add()
-            message.CopyFrom(convert.message_to(record))
+            message = convert.message_to(record)
+            response.messages.append(message)
             filled += message.ByteSize()
             if filled > MAX_PAGE_BYTES and record is not page.records[-1]:
                 next_after = record.message_id

@@ -167,7 +167,7 @@ def _check_mms(mms: Mms, found: Violations) -> None:
     if not mms.body and not mms.media:
         found.malformed("message.mms.body", "must not be empty where there is no media")
     _check_length("message.mms.body", mms.body, MAX_TEXT, found)
-    _check_count("message.mms.media", len(mms.media), MAX_MEDIA, found)
+    check_count("message.mms.media", len(mms.media), MAX_MEDIA, found)
     for index, media in enumerate(mms.media[:MAX_MEDIA]):
         _check_media(f"message.mms.media[{index}]", media, found)
 
@@ -188,7 +188,7 @@ def _check_media(path: str, media: Media, found: Violations) -> None:
 def _check_email(email: Email, found: Violations) -> None:
     if not email.to:
         found.malformed("message.email.to", "must name at least one recipient")
-    _check_count("message.email.to", len(email.recipients), MAX_RECIPIENTS, found, "recipients in to, cc and bcc")
+    check_count("message.email.to", len(email.recipients), MAX_RECIPIENTS, found, "recipients in to, cc and bcc")
     for field, addresses in (("to", email.to), ("cc", email.cc), ("bcc", email.bcc)):
         for index, address in enumerate(addresses[:MAX_RECIPIENTS]):
             if not _is_address(address):
@@ -204,7 +204,7 @@ def _check_email(email: Email, found: Violations) -> None:
             )
     if email.headers:
         _check_headers(email.headers, found)
-    _check_count("message.email.attachments", len(email.attachments), MAX_ATTACHMENTS, found)
+    check_count("message.email.attachments", len(email.attachments), MAX_ATTACHMENTS, found)
     for index, attachment in enumerate(email.attachments[:MAX_ATTACHMENTS]):
         path = f"message.email.attachments[{index}]"
         if not attachment.file_name:
@@ -218,7 +218,7 @@ def _check_email(email: Email, found: Violations) -> None:
 def _check_headers(headers: Mapping[str, str], found: Violations) -> None:
     # One violation a rule, whatever the number of headers: a path never holds a map's key.
     path = "message.email.headers"
-    _check_count(path, len(headers), MAX_HEADERS, found)
+    check_count(path, len(headers), MAX_HEADERS, found)
     if not all(_HEADER_NAME.fullmatch(name) for name in headers):
         found.malformed(path, "a name must be 1 to 76 printable ASCII characters without space and colon")
     if any(name.lower() in _OWN_HEADERS for name in headers):
@@ -234,7 +234,7 @@ def check_labels(labels: Mapping[str, str], found: Violations) -> None:
     if not labels:
         return
     path = "message.labels"
-    _check_count(path, len(labels), MAX_LABELS, found)
+    check_count(path, len(labels), MAX_LABELS, found)
     if not all(_LABEL_KEY.fullmatch(key) for key in labels):
         found.malformed(path, "a key must be 1 to 64 characters out of A-Z a-z 0-9 . _ / -")
     if any(_CONTROL.search(value) for value in labels.values()):
@@ -289,6 +289,7 @@ def _check_length(path: str, text: str, limit: int, found: Violations) -> None:
         found.too_large(path, f"must have at most {limit:,} characters")
 
 
-def _check_count(path: str, count: int, limit: int, found: Violations, what: str = "entries") -> None:
+def check_count(path: str, count: int, limit: int, found: Violations, what: str = "entries") -> None:
+    """Note a list that is too long."""
     if count > limit:
         found.too_large(path, f"must have at most {limit:,} {what}")

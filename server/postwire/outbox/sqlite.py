@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 import apsw
@@ -23,6 +24,8 @@ from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
 from postwire.outbox.writer import Future, Operation, Writer
 
 T = TypeVar("T")
+
+UNREADABLE: Final = "the store cannot be read: try again"
 
 
 @dataclass(slots=True, eq=False)
@@ -172,14 +175,14 @@ class SqliteOutbox:
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         reading = self._reading
         if self._closed:
-            raise StoreUnavailable("the store cannot be read: try again")
+            raise StoreUnavailable(UNREADABLE)
         if self._readers is None or reading is None:
             result: T = await self._writer.submit(_Call(function, self._loop.create_future()))
             return result
         try:
             return await self._loop.run_in_executor(self._readers, function, reading)
         except apsw.Error:
-            raise StoreUnavailable("the store cannot be read: try again") from None
+            raise StoreUnavailable(UNREADABLE) from None
 
     def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """One transaction's work, on the writing thread. Results go first, so that repeated requests see them."""
@@ -243,8 +246,7 @@ def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> in
 
 def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None) -> Page:
     start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
-    connection.execute(QUERIES["savepoint"])
-    try:
+    with _one_moment(connection):
         scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
         ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
         end: bytes | None = ends[0][0] if ends else None
@@ -256,8 +258,6 @@ def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size:
         attempts: dict[Any, list[Any]] = {}
         for message_id, *attempt in connection.execute(QUERIES["attempts_of_all"], (rows.ids_text(found),)).fetchall():
             attempts.setdefault(message_id, []).append(attempt)
-    finally:
-        connection.execute(QUERIES["release"])
     records = tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
     if len(records) == size:
         return Page(records, records[-1].message_id)
@@ -273,23 +273,25 @@ def _with_attempts(connection: apsw.Connection, found: Sequence[Any]) -> Message
     return rows.record_from(found, connection.execute(QUERIES["attempts_of"], (found[1],)).fetchall())
 
 
-def _find_message(connection: apsw.Connection, query: str, *bindings: SQLValue) -> tuple[Sequence[Any], Any] | None:
-    """A message's row and its attempts' rows, both of one moment."""
+@contextmanager
+def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+    """Around reads that belong together: all of them see the same state of the store."""
     connection.execute(QUERIES["savepoint"])
     try:
-        found = connection.execute(QUERIES[query], bindings).fetchall()
-        return (found[0], connection.execute(QUERIES["attempts_of"], (found[0][1],)).fetchall()) if found else None
+        yield
     finally:
         connection.execute(QUERIES["release"])
 
 
 def _get(connection: apsw.Connection, message_id: bytes) -> MessageRecord | None:
-    found = _find_message(connection, "message_by_id", message_id)
-    return rows.record_from(*found) if found else None
+    with _one_moment(connection):
+        found = connection.execute(QUERIES["message_by_id"], (message_id,)).fetchall()
+        return _with_attempts(connection, found[0]) if found else None
 
 
 def _find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes) -> MessageRecord | None:
-    found = _find_message(connection, "message_by_request_id", tenant, request_id)
-    if found and found[0][3] != payload_hash:
-        raise RequestIdReused
-    return rows.record_from(*found) if found else None
+    with _one_moment(connection):
+        found = connection.execute(QUERIES["message_by_request_id"], (tenant, request_id)).fetchall()
+        if found and found[0][3] != payload_hash:
+            raise RequestIdReused
+        return _with_attempts(connection, found[0]) if found else None
