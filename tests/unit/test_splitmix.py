@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from postwire.core.splitmix import SplitMix64
+from postwire.core.splitmix import SplitMix64, stream
 
 REFERENCE = {
     0: (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC, 0x1B39896A51A8749B),
@@ -60,3 +62,49 @@ def test_a_unit_draw_never_reaches_one() -> None:
             return 2**64 - 1
 
     assert Highest(0).next_unit() < 1.0
+
+
+# Streams. The vector: `printf weights | sha256sum` begins with 9a 12 90 38 d9 a0 0a ed; read from the last of these
+# bytes to the first, XOR 42, it is the seed, and what follows are the draws of the reference in C for it.
+
+SEED_OF_42_AND_WEIGHTS = 0xED0AA0D9389012B0
+DRAWS_OF_42_AND_WEIGHTS = (0x1E0ACC61C7F80883, 0x3F6886E2314B18C2, 0x3D6267F6163DA5F5, 0x0AC2BFF0272F5CD8)
+
+
+def draws(generator: SplitMix64, count: int = 4) -> tuple[int, ...]:
+    return tuple(generator.next_u64() for _ in range(count))
+
+
+def test_the_stream_weights_of_seed_42() -> None:
+    first_bytes = reversed(bytes.fromhex(hashlib.sha256(b"weights").hexdigest()[:16]))
+    assert int("".join(f"{byte:02x}" for byte in first_bytes), 16) ^ 42 == SEED_OF_42_AND_WEIGHTS
+    assert draws(stream(42, "weights")) == DRAWS_OF_42_AND_WEIGHTS
+    assert draws(SplitMix64(SEED_OF_42_AND_WEIGHTS)) == DRAWS_OF_42_AND_WEIGHTS
+    assert stream.__doc__ is not None
+    assert f"SplitMix64(0x{SEED_OF_42_AND_WEIGHTS:X})" in stream.__doc__, "others foretell our draws by what it says"
+
+
+def test_the_same_name_gives_the_same_stream_and_another_name_another() -> None:
+    assert draws(stream(42, "backoff")) == draws(stream(42, "backoff"))
+    each = {draws(stream(seed, name)) for seed in (0, 42, 2**64 - 1) for name in ("weights", "backoff", "jitter", "")}
+    assert len(each) == 12
+
+
+def test_draws_of_one_purpose_shift_none_of_another() -> None:
+    weights, backoff = stream(42, "weights"), stream(42, "backoff")
+    drawn = []
+    for one in draws(stream(42, "weights")):
+        drawn.append(weights.next_u64())
+        draws(backoff, one % 7)
+    assert tuple(drawn) == DRAWS_OF_42_AND_WEIGHTS
+
+
+def test_a_name_counts_in_utf_8() -> None:
+    seed = int.from_bytes(hashlib.sha256(b"\xc3\xbc").digest()[:8], "little")
+    assert draws(stream(0, "\u00fc")) == draws(SplitMix64(seed))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_stream_of_a_seed_beyond_64_bits_is_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        stream(seed, "weights")

@@ -7,6 +7,7 @@ generator promises no stability of its methods between versions.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
@@ -34,3 +35,15 @@ class SplitMix64:
     def next_unit(self) -> float:
         """The next draw, as a float of 53 bits in [0, 1)."""
         return (self.next_u64() >> 11) * _TO_UNIT
+
+
+def stream(seed: int, name: str) -> SplitMix64:
+    """The generator of one purpose, so that draws for one never shift those for another.
+
+    Its seed is `seed` XOR the first 8 bytes, little endian, of the SHA-256 of the name in UTF-8. So
+    `stream(42, "weights")` is `SplitMix64(0xED0AA0D9389012B0)`.
+
+    Raises:
+        ValueError: the seed is not a whole number of 64 bits.
+    """
+    return SplitMix64(seed ^ int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))

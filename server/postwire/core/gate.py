@@ -1,0 +1,257 @@
+"""One provider's door: its breaker, its limits, its cool-down and its retry budget, asked as one.
+
+No clock and no waiting of its own: every call is told `now`, in seconds on a monotonic clock, and whoever has to wait
+learns from `until` and `on_free` when to look again.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from postwire.core import backoff
+from postwire.core.breaker import Breaker, BreakerState, Permit, Verdict
+from postwire.core.limits import RetryBudget, TokenBucket
+
+
+class Obstacle(enum.Enum):
+    """Why a provider cannot be asked now."""
+
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    """Every probe is out."""
+    DRAINED = "drained"
+    """Forced open, by an operator."""
+    COOLING_DOWN = "cooling_down"
+    RETRY_BUDGET = "retry_budget"
+    CONCURRENCY = "concurrency_limit"
+    RATE = "rate_limit"
+
+
+WAITED_FOR: Final = frozenset({Obstacle.CONCURRENCY, Obstacle.RATE})
+"""The obstacles that are waited for; a provider with any other is passed over (design, section 6)."""
+
+MAX_COOL_DOWN: Final = 3600.0
+"""Seconds. A provider that asks for more is asked again after so long: what it said may have been a mistake."""
+
+# The same, but found faster: it is asked for with every attempt.
+_CLOSED: Final = BreakerState.CLOSED
+
+_SHUT: Final = {
+    BreakerState.OPEN: Obstacle.OPEN,
+    BreakerState.HALF_OPEN: Obstacle.HALF_OPEN,
+    BreakerState.FORCED_OPEN: Obstacle.DRAINED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """Limits of one provider."""
+
+    max_concurrent: int = 64
+    rate: float | None = None
+    """Attempts a second, in the long run. None: without a limit."""
+    burst: int | None = None
+    """Attempts at once after a pause. None: as many as the rate lets through in a second, at least one."""
+    backoff_base: float = 1.0
+    """Seconds, at most, of the first cool-down whose length the provider does not tell. Doubled with each in a row."""
+    backoff_max: float = 300.0
+    """Seconds, at most, of any such cool-down."""
+
+
+class GatePermit:
+    """Leave for one attempt, to be closed or cancelled by every way out. What comes after that does nothing."""
+
+    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared")
+
+    def __init__(self, gate: Gate, permit: Permit, entered_at: float, repeat: bool, shared: bool | None) -> None:
+        self._gate = gate
+        self._permit: Permit | None = permit
+        self._entered_at = entered_at
+        self._repeat = repeat
+        self._shared = shared  # None: no repeat was taken from the budget
+
+    def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
+        """The attempt has ended, after `duration` seconds: give back the slot and tell the breaker."""
+        permit = self._permit
+        if permit is None:
+            return
+        self._permit = None
+        gate = self._gate
+        # First of all, so that nothing that goes wrong below keeps the slot.
+        gate.in_flight -= 1
+        gate._settling = True
+        try:
+            gate.breaker.release(permit, verdict, now, duration)
+        finally:
+            gate._settling = gate._untold = False
+            if gate.on_free is not None:
+                gate.on_free()
+
+    def cancel(self, now: float) -> None:
+        """Nothing was sent, and nothing will be: give back all that was taken."""
+        if self._permit is None:
+            return
+        gate = self._gate
+        if gate._bucket is not None:
+            gate._bucket.give_back(self._entered_at)
+        if not self._repeat:
+            gate._budget.forget(self._entered_at)
+        elif self._shared is not None:
+            gate._budget.give_back(self._entered_at, shared=self._shared)
+        self.close(Verdict.NONE, now)
+
+
+class Gate:
+    """The door of the provider `name`. Whoever passes holds a permit."""
+
+    __slots__ = (
+        "_bucket",
+        "_budget",
+        "_cooling_until",
+        "_jitter",
+        "_max_concurrent",
+        "_settings",
+        "_settling",
+        "_throttlings",
+        "_untold",
+        "breaker",
+        "in_flight",
+        "name",
+        "on_free",
+    )
+
+    def __init__(self, name: str, settings: GateSettings, breaker: Breaker, *, jitter: Callable[[], float]) -> None:
+        """`jitter` gives uniform draws in [0, 1), one for each cool-down whose length the provider did not tell.
+
+        The breaker's listener is to call `changed`.
+
+        Raises:
+            ValueError: the rate or the burst is none.
+        """
+        self.name = name
+        self.breaker = breaker
+        self.in_flight = 0
+        self.on_free: Callable[[], None] | None = None
+        """Called when those who wait should look again. All is settled by then: it may call back. It must not raise."""
+        self._settings = settings
+        self._jitter = jitter
+        self._max_concurrent = settings.max_concurrent
+        self._bucket: TokenBucket | None = None
+        if settings.rate is not None:
+            burst = max(1, math.ceil(settings.rate)) if settings.burst is None else settings.burst
+            self._bucket = TokenBucket(settings.rate, burst)
+        self._budget = RetryBudget()
+        self._cooling_until = -math.inf
+        self._throttlings = 0  # in a row
+        # While the breaker is at work for us, what its listener says is kept until we are done, too.
+        self._settling = False
+        self._untold = False
+
+    def obstacle(self, now: float, *, repeat: bool = False) -> Obstacle | None:
+        """What keeps an attempt from being made now; None: `enter` will succeed. `repeat`: the same message, once more.
+
+        Of several, the first in this order: drained, open, half-open, cooling down, retry budget, concurrency, rate.
+        """
+        breaker = self.breaker
+        state = breaker.state
+        if state is not _CLOSED and not breaker.admits(now):
+            return _SHUT[state]
+        if now < self._cooling_until:
+            return Obstacle.COOLING_DOWN
+        if repeat and not self._budget.allows(now) and breaker.exceeds_failure_ratio(now):
+            return Obstacle.RETRY_BUDGET
+        if self.in_flight >= self._max_concurrent:
+            return Obstacle.CONCURRENCY
+        if self._bucket is not None and not self._bucket.available(now):
+            return Obstacle.RATE
+        return None
+
+    @property
+    def room(self) -> int:
+        """How many more attempts may be under way at once."""
+        return self._max_concurrent - self.in_flight
+
+    def until(self, now: float, *, repeat: bool = False) -> float | None:
+        """When the obstacle will be gone by itself; behind it may be another. None: unknown, or there is none."""
+        obstacle = self.obstacle(now, repeat=repeat)
+        if obstacle is Obstacle.OPEN or obstacle is Obstacle.HALF_OPEN:
+            return self.breaker.next_probe_time(now)
+        if obstacle is Obstacle.COOLING_DOWN:
+            return self._cooling_until
+        if obstacle is Obstacle.RETRY_BUDGET:
+            return self._budget.next_time(now)
+        if obstacle is Obstacle.RATE and self._bucket is not None:
+            return self._bucket.next_time(now)
+        return None
+
+    def enter(self, now: float, *, repeat: bool = False) -> GatePermit:
+        """Take a permit.
+
+        Raises:
+            RuntimeError: there is an obstacle. Nothing was taken.
+        """
+        obstacle = self.obstacle(now, repeat=repeat)
+        if obstacle is not None:
+            raise RuntimeError(f"the gate of {self.name} is shut: {obstacle.value}")
+        breaker = self.breaker
+        limited = repeat and breaker.exceeds_failure_ratio(now)
+        self._settling = True
+        try:
+            permit = breaker.acquire(now)
+        finally:
+            self._settling = False
+        if permit is None:
+            raise RuntimeError(f"the breaker of {self.name} admits, and gives no permit")
+        self.in_flight += 1
+        if self._bucket is not None:
+            self._bucket.take(now)
+        shared: bool | None = None
+        if not repeat:
+            self._budget.first_attempt(now)
+        elif limited:
+            shared = self._budget.take(now)
+        if self._untold:
+            self._untold = False
+            self.changed()
+        return GatePermit(self, permit, now, repeat, shared)
+
+    def cool_down(self, now: float, retry_after: float | None) -> None:
+        """The provider throttles us: leave it alone for `retry_after` seconds.
+
+        If it does not say how long (or says what is no number), with backoff over the throttlings in a row. A cool-down
+        is never shortened. What is throttled during one was sent before it and is no further step of the row: else one
+        burst, answered call by call, would have the longest backoff at once.
+        """
+        cooling = now < self._cooling_until
+        if not cooling:
+            self._throttlings += 1
+        if retry_after is None or not math.isfinite(retry_after):
+            if cooling:
+                return
+            base, most = self._settings.backoff_base, self._settings.backoff_max
+            retry_after = backoff.delay(self._throttlings, base=base, most=most, draw=self._jitter())
+        end = now + min(retry_after, MAX_COOL_DOWN)
+        if end > self._cooling_until:
+            self._cooling_until = end
+            self.changed()
+
+    def end_cool_down(self) -> None:
+        """Somebody knows better: the provider is to be asked again."""
+        self._cooling_until = -math.inf
+        self._throttlings = 0
+        self.changed()
+
+    def note_success(self) -> None:
+        """The provider took a message: the row of throttlings is over. A cool-down that it asked for is not."""
+        self._throttlings = 0
+
+    def changed(self) -> None:
+        """Have whoever waits look again. For the breaker's listener."""
+        if self._settling:
+            self._untold = True
+        elif self.on_free is not None:
+            self.on_free()

@@ -1,0 +1,188 @@
+"""Which providers a message is offered to, in what order, and which of them takes it now.
+
+A channel has routes, and the first whose `Match` holds is the message's. A route has tiers, tried in order; the members
+of one tier share its messages by weight. `choose` then asks their doors: who is closed is passed over, who is only busy
+is waited for (design, 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from postwire.core.gate import WAITED_FOR, Obstacle
+from postwire.core.message import EMPTY, Content, Email, OutboundMessage
+
+Order = tuple[tuple[str, ...], ...]
+"""The names of a route's providers, by tier, each tier in the order in which its members are asked."""
+
+
+def _no_labels() -> Mapping[str, str]:
+    return EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a message must be like for a route to be its route. What is empty asks for nothing.
+
+    `prefixes` are of E.164 numbers ("+44"): the recipient starts with one of them. `domains` are "example.com", which
+    is that domain alone, or "*.example.com", which are all below it, in capitals or not: every recipient of an email
+    is in one of them. `labels` are all on the message, with these values.
+    """
+
+    prefixes: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=_no_labels)
+    is_empty: bool = field(init=False, repr=False, compare=False)
+    _exact: frozenset[str] = field(init=False, repr=False, compare=False)
+    _suffixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        domains = [domain.lower() for domain in self.domains]
+        object.__setattr__(self, "is_empty", not (self.prefixes or self.domains or self.labels))
+        object.__setattr__(self, "_exact", frozenset(domains))
+        object.__setattr__(self, "_suffixes", tuple(domain[1:] for domain in domains if domain.startswith("*.")))
+
+    def holds(self, message: OutboundMessage) -> bool:
+        """Whether the message is as this asks."""
+        if self.is_empty:
+            return True
+        return self._holds_for_labels(message.labels) and self._holds_for_recipients(message.content)
+
+    def _holds_for_labels(self, labels: Mapping[str, str]) -> bool:
+        return all(labels.get(key) == value for key, value in self.labels.items())
+
+    def _holds_for_recipients(self, content: Content) -> bool:
+        # A number has no domain, and an address no prefix: what asks for one it cannot have holds for none of these.
+        if isinstance(content, Email):
+            return not self.prefixes and (not self.domains or all(map(self._in_domains, content.recipients)))
+        return not self.domains and (not self.prefixes or content.to.startswith(self.prefixes))
+
+    def _in_domains(self, address: str) -> bool:
+        domain = address.rpartition("@")[2].lower()
+        return domain in self._exact or domain.endswith(self._suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Providers that share messages: `members` are (name, weight), and a weight is 1 or more."""
+
+    members: tuple[tuple[str, int], ...]
+
+    def order(self, draw: float) -> tuple[tuple[str, ...], float]:
+        """The members' names by weighted sampling without replacement, and a draw to go on with.
+
+        A member is first as often as its weight is of the sum, and so on among those that are left. `draw` is uniform
+        in [0, 1), and where it lies within the interval of the one it picks is uniform again: so one draw decides
+        everything. Each pick uses up some of its 53 bits, which last for 18 members of the same weight.
+        """
+        left = list(self.members)
+        total = sum(weight for _, weight in left)
+        names = []
+        while len(left) > 1:
+            # With draw <= 1 - 2**-53 no step rounds up to the end of an interval: `point` stays below the total, its
+            # distance from the whole number `low` is exact, and the next draw is below 1.
+            point = draw * total
+            low = index = 0
+            while point >= low + left[index][1]:
+                low += left[index][1]
+                index += 1
+            name, weight = left.pop(index)
+            names.append(name)
+            draw = (point - low) / weight
+            total -= weight
+        names += (name for name, _ in left)
+        return tuple(names), draw
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Providers by tier, for the messages that `match`.
+
+    `key` names the queue of those who wait for it: "sms" for a channel's only route, "sms#1", "sms#2", … for rules,
+    "@name" for a provider that callers pin. With `overflow`, messages go on to the next tier while one is at its
+    limits. `names` are all providers, as declared; `weighted` says whether `order` makes use of its draw.
+    """
+
+    key: str
+    tiers: tuple[Tier, ...]
+    match: Match = Match()
+    overflow: bool = False
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    weighted: bool = field(init=False, repr=False, compare=False)
+    _as_declared: Order = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        order = tuple(tuple(name for name, _ in tier.members) for tier in self.tiers)
+        object.__setattr__(self, "names", tuple(name for tier in order for name in tier))
+        object.__setattr__(self, "weighted", any(len(tier) > 1 for tier in order))
+        object.__setattr__(self, "_as_declared", order)
+
+    def order(self, draw: float) -> Order:
+        """The order in which the providers are asked, by tier. One `draw`, uniform in [0, 1), decides all of it."""
+        if not self.weighted:
+            return self._as_declared
+        tiers = []
+        for tier in self.tiers:
+            names, draw = tier.order(draw)
+            tiers.append(names)
+        return tuple(tiers)
+
+
+def matching(routes: Sequence[Route], message: OutboundMessage) -> Route | None:
+    """The message's route: the first that matches. None if there is none."""
+    for route in routes:
+        if route.match.holds(message):
+            return route
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A provider that a message went past, and why."""
+
+    provider_name: str
+    obstacle: Obstacle
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who takes the message now. If nobody is `chosen`, it waits for whoever of `waits_for` is free first.
+
+    If there is nobody to wait for either, every door is closed, and the message is parked. `passed_over` are the closed
+    doors that were come across, in order; who is only busy is not among them.
+    """
+
+    chosen: str | None
+    waits_for: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+def choose(
+    order: Sequence[Sequence[str]],
+    *,
+    overflow: bool,
+    obstacle: Callable[[str], Obstacle | None],
+    tried: Collection[str] = (),
+) -> Choice:
+    """The first provider in order that has no obstacle, unless there is one in an earlier tier to wait for.
+
+    Within a tier, one at its limits is waited for only if no other member can take the message; with `overflow`, only
+    if nobody at all can. Those `tried` before in this pass are left out, and no door is asked twice.
+    """
+    waits_for: list[str] = []
+    passed_over: list[PassedOver] = []
+    for tier in order:
+        for name in tier:
+            if name in tried:
+                continue
+            found = obstacle(name)
+            if found is None:
+                return Choice(name, (), tuple(passed_over))
+            if found in WAITED_FOR:
+                waits_for.append(name)
+            else:
+                passed_over.append(PassedOver(name, found))
+        if waits_for and not overflow:
+            break
+    return Choice(None, tuple(waits_for), tuple(passed_over))

@@ -1,0 +1,361 @@
+"""Routing: which rule is a message's, in what order its providers are asked, and which of them takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.support import build
+
+from postwire.core.gate import WAITED_FOR, Obstacle
+from postwire.core.message import EMPTY, Content, Mms, OutboundMessage, Sms
+from postwire.core.routing import Choice, Match, PassedOver, Route, Tier, choose, matching
+
+LABELS = {"team": "billing", "tier": "gold"}
+NOTHING: Mapping[str, str] = {}
+
+# Matching.
+
+
+def to(*recipients: str) -> Content:
+    return build.email(*recipients) if "@" in recipients[0] else Sms(to=recipients[0], body="Hello")
+
+
+@pytest.mark.parametrize(
+    ("match", "content", "labels", "holds"),
+    [
+        (Match(), to("+15005550006"), NOTHING, True),
+        (Match(), to("ada@example.com"), LABELS, True),
+        (Match(prefixes=("+44",)), to("+447700900001"), NOTHING, True),
+        (Match(prefixes=("+44",)), to("+15005550006"), NOTHING, False),
+        (Match(prefixes=("+44",)), to("+4"), NOTHING, False),
+        (Match(prefixes=("+44",)), to("+14455550006"), NOTHING, False),
+        (Match(prefixes=("+447700900001",)), to("+447700900001"), NOTHING, True),
+        (Match(prefixes=("+44", "+353")), to("+353855550006"), NOTHING, True),
+        (Match(prefixes=("+44",)), Mms(to="+447700900001", body="Look"), NOTHING, True),
+        (Match(prefixes=("+44",)), to("ada@example.com"), NOTHING, False),
+        (Match(prefixes=("+44",)), to("+44@example.com"), NOTHING, False),
+        (Match(domains=("example.com",)), to("ada@example.com"), NOTHING, True),
+        (Match(domains=("example.com",)), to("ada@mail.example.com"), NOTHING, False),
+        (Match(domains=("example.com",)), to("ada@badexample.com"), NOTHING, False),
+        (Match(domains=("example.com",)), to("ada@example.com.evil.test"), NOTHING, False),
+        (Match(domains=("example.com",)), to("ada@EXAMPLE.Com"), NOTHING, True),
+        (Match(domains=("EXAMPLE.Com",)), to("ada@example.com"), NOTHING, True),
+        (Match(domains=("*.Example.com",)), to("ada@MAIL.example.COM"), NOTHING, True),
+        (Match(domains=("*.example.com",)), to("ada@a.b.example.com"), NOTHING, True),
+        (Match(domains=("*.example.com",)), to("ada@example.com"), NOTHING, False),
+        (Match(domains=("*.example.com",)), to("ada@badexample.com"), NOTHING, False),
+        (Match(domains=("*.example.com",)), to("ada.example.com@evil.test"), NOTHING, False),
+        (Match(domains=("a.test", "*.a.test")), to("x@a.test", "x@b.a.test"), NOTHING, True),
+        (Match(domains=("a.test", "b.test")), to("x@a.test", "x@b.test"), NOTHING, True),
+        (Match(domains=("a.test",)), to("x@a.test", "x@b.test"), NOTHING, False),
+        (Match(domains=("a.test",)), build.email("x@a.test", cc=("x@a.test",)), NOTHING, True),
+        (Match(domains=("a.test",)), build.email("x@a.test", cc=("x@b.test",)), NOTHING, False),
+        (Match(domains=("a.test",)), build.email("x@a.test", bcc=("x@b.test",)), NOTHING, False),
+        (Match(domains=("b\u00fccher.test",)), to("x@B\u00dcCHER.test"), NOTHING, True),
+        (Match(domains=("example.com",)), to("+15005550006"), NOTHING, False),
+        (Match(labels={"team": "billing"}), to("+15005550006"), LABELS, True),
+        (Match(labels=LABELS), to("ada@example.com"), LABELS, True),
+        (Match(labels={"team": "Billing"}), to("+15005550006"), LABELS, False),
+        (Match(labels={"team": "billing", "x": "y"}), to("+15005550006"), LABELS, False),
+        (Match(labels={"team": "billing"}), to("+15005550006"), NOTHING, False),
+        (Match(labels={"team": ""}), to("+15005550006"), NOTHING, False),
+        (Match(prefixes=("+44",), labels=LABELS), to("+447700900001"), LABELS, True),
+        (Match(prefixes=("+44",), labels=LABELS), to("+15005550006"), LABELS, False),
+        (Match(prefixes=("+44",), labels=LABELS), to("+447700900001"), NOTHING, False),
+        (Match(domains=("example.com",), labels=LABELS), to("ada@example.com"), LABELS, True),
+        (Match(domains=("example.com",), labels=LABELS), to("ada@example.org"), LABELS, False),
+    ],
+)
+def test_a_match_asks_for_a_recipient_and_for_labels(
+    match: Match, content: Content, labels: Mapping[str, str], holds: bool
+) -> None:
+    assert match.holds(OutboundMessage(content, labels)) is holds
+
+
+def only(name: str, match: Match | None = None) -> Route:
+    return Route(name, (Tier(((name, 1),)),), match or Match())
+
+
+def test_the_first_route_that_matches_is_the_message_s() -> None:
+    british, billing, rest = only("x", Match(("+44",))), only("y", Match(labels={"team": "billing"})), only("z")
+    routes = [british, billing, rest]
+    assert matching(routes, OutboundMessage(to("+447700900001"), LABELS)) is british
+    assert matching(routes, OutboundMessage(to("+15005550006"), LABELS)) is billing
+    assert matching(routes, OutboundMessage(to("+15005550006"))) is rest
+    assert matching(routes[:2], OutboundMessage(to("+15005550006"))) is None
+    assert matching([], OutboundMessage(to("+15005550006"))) is None
+
+
+@pytest.mark.parametrize(
+    ("match", "empty"),
+    [(Match(), True), (Match(("+1",)), False), (Match((), ("a.test",)), False), (Match((), (), LABELS), False)],
+)
+def test_a_match_that_asks_for_nothing_is_empty(match: Match, empty: bool) -> None:
+    assert match.is_empty is empty
+
+
+def test_matches_and_routes_are_values() -> None:
+    assert Match(("+1",)) == Match(("+1",), (), EMPTY) != Match(("+2",))
+    assert Match(domains=("a.test",)) != Match(domains=("b.test",))
+    assert only("a") == only("a") != only("b")
+    assert Route("k", (), overflow=True) != Route("k", ())
+    for value in (Match(), only("a"), Tier(())):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, None)
+    assert repr(only("a", Match(("+1",)))) == (
+        "Route(key='a', tiers=(Tier(members=(('a', 1),)),), "
+        "match=Match(prefixes=('+1',), domains=(), labels=mappingproxy({})), overflow=False)"
+    )
+
+
+# The order in which a tier's members are asked.
+
+DRAWS = 100_000
+
+
+def evenly_spaced() -> Iterator[float]:
+    """The middles of equal parts of [0, 1), so that none is on a border between two members."""
+    return ((2 * i + 1) / (2 * DRAWS) for i in range(DRAWS))
+
+
+def chance(names: tuple[str, ...], weights: Mapping[str, int]) -> Fraction:
+    """How likely an order is: each is drawn by its weight among those that are left."""
+    left, product = sum(weights.values()), Fraction(1)
+    for name in names:
+        product *= Fraction(weights[name], left)
+        left -= weights[name]
+    return product
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"a": 1, "b": 1},
+        {"a": 3, "b": 1},
+        {"a": 1, "b": 999},
+        {"a": 1000, "b": 1000},
+        {"a": 1, "b": 1, "c": 1, "d": 1},
+        {"a": 5, "b": 3, "c": 2},
+        {"a": 7, "b": 1, "c": 10, "d": 2},
+    ],
+    ids=lambda weights: "-".join(map(str, weights.values())),
+)
+def test_shares_are_exactly_those_of_the_weights(weights: dict[str, int]) -> None:
+    tier = Tier(tuple(weights.items()))
+    counts = Counter(tier.order(draw)[0] for draw in evenly_spaced())
+    first: Counter[str] = Counter()
+    for names, count in counts.items():
+        first[names[0]] += count
+    total = sum(weights.values())
+    assert first == {name: DRAWS * weight // total for name, weight in weights.items()}
+    assert DRAWS % total == 0, "or the shares are no whole numbers"
+
+    # Each order has an interval of [0, 1) of its own; where its ends lie between two draws, it has one more or less.
+    for names in itertools.permutations(weights):
+        assert abs(counts[names] - chance(names, weights) * DRAWS) <= 1, names
+    assert sum(counts.values()) == DRAWS
+
+
+def test_the_draw_is_uniform_again_after_an_order_was_drawn() -> None:
+    tier = Tier((("a", 3), ("b", 2), ("c", 5)))
+    left: dict[tuple[str, ...], list[float]] = {}
+    for draw in evenly_spaced():
+        names, rest = tier.order(draw)
+        left.setdefault(names, []).append(rest)
+    for rests in left.values():
+        rests.sort()
+        expected = [(2 * i + 1) / (2 * len(rests)) for i in range(len(rests))]
+        assert rests == pytest.approx(expected, abs=1 / len(rests))
+
+
+def test_tiers_are_drawn_apart_from_each_other() -> None:
+    tiers = (Tier((("a", 1), ("b", 1))), Tier((("c", 1),)), Tier((("d", 1), ("e", 3))))
+    counts = Counter(Route("k", tiers).order(draw) for draw in evenly_spaced())
+    assert counts == {
+        (("a", "b"), ("c",), ("d", "e")): DRAWS // 8,
+        (("a", "b"), ("c",), ("e", "d")): DRAWS * 3 // 8,
+        (("b", "a"), ("c",), ("d", "e")): DRAWS // 8,
+        (("b", "a"), ("c",), ("e", "d")): DRAWS * 3 // 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("draw", "names", "rest"),
+    [
+        (0.0, ("a", "b", "c"), 0.0),
+        (0.25, ("b", "a", "c"), 0.0),  # of 1, 2 and 1: b from 1/4 to 3/4, and then a, as long as the draw is below 1/2
+        (0.5, ("b", "c", "a"), 0.0),
+        (0.4375, ("b", "a", "c"), 0.75),
+        (0.75, ("c", "a", "b"), 0.0),
+        (0.9375, ("c", "b", "a"), 0.625),
+    ],
+)
+def test_an_interval_begins_with_its_first_number_and_ends_before_its_last(
+    draw: float, names: tuple[str, ...], rest: float
+) -> None:
+    assert Tier((("a", 1), ("b", 2), ("c", 1))).order(draw) == (names, rest)
+
+
+def test_a_route_without_weights_has_one_order_and_makes_none() -> None:
+    route = Route("sms", (Tier((("a", 1),)), Tier((("b", 7),))))
+    assert route.order(0.0) == (("a",), ("b",))
+    assert route.order(0.999) is route.order(0.0)
+    assert (route.weighted, route.names) == (False, ("a", "b"))
+    assert Route("sms", ()).order(0.5) == ()
+
+
+def test_a_route_names_its_providers_as_declared() -> None:
+    route = Route("sms#1", (Tier((("b", 1), ("a", 3))), Tier((("c", 1),))))
+    assert (route.weighted, route.names) == (True, ("b", "a", "c"))
+
+
+TIERS = st.lists(st.lists(st.integers(1, 1000), min_size=1, max_size=12), max_size=4).map(
+    lambda weights: tuple(
+        Tier(tuple((f"{row}-{column}", weight) for column, weight in enumerate(tier)))
+        for row, tier in enumerate(weights)
+    )
+)
+LAST = 1 - 2.0**-53
+"""The largest number that a draw can be."""
+
+
+@settings(deadline=None)
+@given(TIERS, st.floats(0, LAST))
+@example((Tier((("a", 513), ("b", 1), ("c", 1000), ("d", 5))),) * 3, LAST)
+@example((Tier(tuple((str(i), 1) for i in range(60))),), LAST)
+def test_an_order_is_a_permutation_of_each_tier_whatever_the_draw(tiers: tuple[Tier, ...], draw: float) -> None:
+    order = Route("k", tiers).order(draw)
+    assert [sorted(names) for names in order] == [sorted(name for name, _ in tier.members) for tier in tiers]
+    for tier in tiers:
+        assert 0 <= tier.order(draw)[1] <= LAST
+
+
+# Who is chosen.
+
+
+@pytest.mark.parametrize(
+    ("order", "obstacles", "overflow", "tried", "chosen", "waits_for", "passed_over"),
+    [
+        # One tier.
+        ("a", {}, False, "", "a", "", ""),
+        ("abc", {}, False, "", "a", "", ""),
+        ("a", {"a": "open"}, False, "", None, "", "a"),
+        ("a", {"a": "concurrency_limit"}, False, "", None, "a", ""),
+        ("abc", {"a": "open"}, False, "", "b", "", "a"),
+        ("abc", {"a": "open", "b": "drained"}, False, "", "c", "", "ab"),
+        ("abc", {"a": "rate_limit"}, False, "", "b", "", ""),
+        ("abc", {"a": "rate_limit", "b": "cooling_down"}, False, "", "c", "", "b"),
+        ("abc", {"a": "rate_limit", "b": "half_open", "c": "concurrency_limit"}, False, "", None, "ac", "b"),
+        # Two tiers.
+        ("a b", {}, False, "", "a", "", ""),
+        ("a b", {"a": "open"}, False, "", "b", "", "a"),
+        ("a b", {"a": "half_open"}, False, "", "b", "", "a"),
+        ("a b", {"a": "drained"}, False, "", "b", "", "a"),
+        ("a b", {"a": "cooling_down"}, False, "", "b", "", "a"),
+        ("a b", {"a": "retry_budget"}, False, "", "b", "", "a"),
+        ("a b", {"a": "concurrency_limit"}, False, "", None, "a", ""),
+        ("a b", {"a": "rate_limit"}, False, "", None, "a", ""),
+        ("a b", {"a": "open", "b": "rate_limit"}, False, "", None, "b", "a"),
+        ("a b", {"a": "open", "b": "open"}, False, "", None, "", "ab"),
+        ("ab c", {"a": "rate_limit", "b": "open"}, False, "", None, "a", "b"),
+        ("ab c", {"a": "rate_limit"}, False, "", "b", "", ""),
+        # With overflow.
+        ("a b", {}, True, "", "a", "", ""),
+        ("a b", {"a": "concurrency_limit"}, True, "", "b", "", ""),
+        ("a b", {"a": "rate_limit"}, True, "", "b", "", ""),
+        ("a b", {"a": "rate_limit", "b": "open"}, True, "", None, "a", "b"),
+        ("a b", {"a": "open", "b": "rate_limit"}, True, "", None, "b", "a"),
+        ("a b", {"a": "rate_limit", "b": "concurrency_limit"}, True, "", None, "ab", ""),
+        ("a b", {"a": "open", "b": "drained"}, True, "", None, "", "ab"),
+        ("ab cd", {"a": "rate_limit", "b": "rate_limit", "c": "open"}, True, "", "d", "", "c"),
+        ("ab cd e", {"a": "open", "b": "rate_limit", "c": "open", "d": "rate_limit"}, True, "", "e", "", "ac"),
+        # Those who were tried.
+        ("a b", {}, False, "a", "b", "", ""),
+        ("a b", {"a": "open"}, False, "a", "b", "", ""),
+        ("a b", {"a": "rate_limit"}, False, "a", "b", "", ""),
+        ("ab c", {"b": "rate_limit"}, False, "a", None, "b", ""),
+        ("ab c", {"b": "rate_limit"}, True, "a", "c", "", ""),
+        ("a b", {"b": "rate_limit"}, False, "a", None, "b", ""),
+        ("a b", {}, False, "ab", None, "", ""),
+        ("a b", {}, True, "ba", None, "", ""),
+        ("", {}, False, "", None, "", ""),
+    ],
+)  # fmt: skip
+def test_the_first_that_can_takes_it_and_only_those_at_a_limit_are_waited_for(
+    order: str,
+    obstacles: dict[str, str],
+    overflow: bool,
+    tried: str,
+    chosen: str | None,
+    waits_for: str,
+    passed_over: str,
+) -> None:
+    doors = {name: Obstacle(obstacle) for name, obstacle in obstacles.items()}
+    choice = choose(tuple(map(tuple, order.split())), overflow=overflow, obstacle=doors.get, tried=set(tried))
+    assert choice == Choice(chosen, tuple(waits_for), tuple(PassedOver(name, doors[name]) for name in passed_over))
+
+
+def test_every_obstacle_is_either_waited_for_or_passed_over() -> None:
+    for obstacle in Obstacle:
+        choice = choose((("a",),), overflow=False, obstacle={"a": obstacle}.get)
+        assert (choice.waits_for == ("a",)) == (obstacle in WAITED_FOR)
+        assert (choice.passed_over == (PassedOver("a", obstacle),)) == (obstacle not in WAITED_FOR)
+    assert {Obstacle.CONCURRENCY, Obstacle.RATE} == WAITED_FOR
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[tuple[tuple[str, ...], ...], dict[str, Obstacle], set[str]]:
+    sizes = draw(st.lists(st.integers(1, 3), max_size=4))
+    names = iter("abcdefghijkl")
+    order = tuple(tuple(itertools.islice(names, size)) for size in sizes)
+    everyone = [name for tier in order for name in tier]
+    obstacles = {name: draw(st.none() | st.sampled_from(Obstacle)) for name in everyone}
+    tried = draw(st.sets(st.sampled_from(everyone))) if everyone else set()
+    return order, {name: found for name, found in obstacles.items() if found}, tried
+
+
+@settings(deadline=None, max_examples=300)
+@given(situations(), st.booleans())
+def test_a_choice_keeps_its_promises(
+    situation: tuple[tuple[tuple[str, ...], ...], dict[str, Obstacle], set[str]], overflow: bool
+) -> None:
+    order, obstacles, tried = situation
+    asked: list[str] = []
+
+    def obstacle(name: str) -> Obstacle | None:
+        asked.append(name)
+        return obstacles.get(name)
+
+    choice = choose(order, overflow=overflow, obstacle=obstacle, tried=tried)
+
+    left = [name for tier in order for name in tier if name not in tried]
+    tier_of = {name: number for number, tier in enumerate(order) for name in tier}
+    at_a_limit = [name for name in left if obstacles.get(name) in WAITED_FOR]
+    assert asked == left[: len(asked)], "every door at most once, in order, and none of those tried"
+    assert choice.passed_over == tuple(
+        PassedOver(name, obstacles[name]) for name in asked if name in obstacles and name not in at_a_limit
+    )
+    if choice.chosen is not None:
+        assert choice.chosen not in obstacles
+        assert choice.waits_for == ()
+        assert asked[-1] == choice.chosen, "no door is asked after the one that is open"
+    else:
+        assert set(asked) <= set(obstacles)
+        assert choice.waits_for == tuple(name for name in asked if name in at_a_limit)
+    if overflow:
+        assert choice.chosen == next((name for name in left if name not in obstacles), None)
+    elif at_a_limit:
+        first = tier_of[at_a_limit[0]]
+        assert all(tier_of[name] <= first for name in asked), "nobody beyond the tier where one is at a limit"
+        if choice.chosen is None:
+            assert {tier_of[name] for name in choice.waits_for} == {first}
+    if not choice.waits_for and choice.chosen is None:
+        assert asked == left
+        assert not at_a_limit
