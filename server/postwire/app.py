@@ -14,11 +14,11 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config import Config, host_port, without_effect
+from postwire.config import Config, host_port
 from postwire.core.errors import StoreUnavailable
-from postwire.core.ids import MessageIds
+from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
-from postwire.delivery import Delivery, Limits
+from postwire.delivery import Control, Delivery, Limits
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.builtin import KINDS
@@ -83,24 +83,38 @@ async def _serve(config: Config) -> int:
         except OutboxError as error:
             raise BootError(str(error)) from None
         closing.push_async_callback(outbox.close)
-        registry = Registry.build(config, KINDS, lambda: secrets.randbits(SEED_BITS))
+        observers = Observers(on_fault=_log.fault)
+        seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
+        registry = Registry.build(
+            config,
+            KINDS,
+            random_seed=lambda: secrets.randbits(SEED_BITS),
+            seed=seed,
+            on_transition=observers.breaker_changed,
+            on_fault=_log.fault,
+        )
         closing.push_async_callback(_close, registry)
         clock = SystemClock()
         try:
-            telemetry = Telemetry(config.telemetry, wanted, lambda: _gauges(outbox, clock))
+            telemetry = Telemetry(
+                config.telemetry, wanted, lambda: _gauges(outbox, clock), lambda: _breaker_states(registry)
+            )
         except Exception as error:  # the SDK reads more variables than `Wanted` knows, and each fails in its own way
             raise BootError(
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
             ) from None
+        observers.add(*telemetry.observers)
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
             clock=clock,
-            ids=MessageIds(secrets.randbits),
-            observer=Observers(telemetry.observers, on_fault=_log.fault),
+            ids=MessageIds(RandomBits(os.urandom)),
+            observer=observers,
             limits=Limits.from_config(config),
+            seed=seed,
         )
-        server = ApiServer(config.server, delivery, registry, telemetry.call_observers)
+        control = Control(registry=registry, outbox=outbox, clock=clock)
+        server = ApiServer(config.server, delivery, control, telemetry.call_observers)
         try:
             address = server.listen(config.server.listen)
             metrics_address = await telemetry.start()
@@ -109,6 +123,11 @@ async def _serve(config: Config) -> int:
         outbox.on_availability(server.set_ready)
         outbox.on_availability(_tell_availability)
         await _tell_boot(config, registry)
+        try:
+            await control.restore()
+            await delivery.start()
+        except StoreUnavailable as error:
+            raise BootError(f"store.path: {config.store.path}: {error}") from None
         await server.start(ready=outbox.available)
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()
@@ -128,6 +147,10 @@ async def _serve(config: Config) -> int:
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
+
+
+def _breaker_states(registry: Registry) -> dict[str, str]:
+    return {slot.provider.name: slot.gate.breaker.state.value for slot in registry}
 
 
 async def _close(registry: Registry) -> None:
@@ -176,15 +199,13 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
         if not health.ok:
             _log.warning(names.EVENT_WARNING, provider_name=provider.name, detail=health.detail)
     for channel in Channel:
-        mocks = [slot.provider.name for slot in registry.route(channel) if isinstance(slot.provider, MockProvider)]
+        mocks = [slot.provider.name for slot in registry.carriers(channel) if isinstance(slot.provider, MockProvider)]
         if mocks:
             _log.warning(
                 names.EVENT_WARNING,
                 channel=channel.value,
                 detail=f"carried by a mock, which sends nothing: {', '.join(mocks)}",
             )
-    for key in without_effect(config):
-        _log.warning(names.EVENT_WARNING, key=key, detail="this setting has no effect yet in this release")
     if _beyond_loopback(config.server.listen):
         _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+
+class Alarm(Protocol):
+    """Something that will happen later."""
+
+    def cancel(self) -> None:
+        """Have it not happen."""
+        ...
 
 
 class Clock(Protocol):
@@ -15,6 +25,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some point in the past; only differences mean something."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        """Have `callback` called on the event loop once so many seconds have passed."""
         ...
 
 
@@ -30,3 +44,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
         return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        """See `Clock.call_later`."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -14,7 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
+from postwire import config_routes
 from postwire.core.message import Channel
+from postwire.core.routing import Route
 from postwire.settings import ConfigError, EnvTree, bind, keys, refuse_unknown, rows
 from postwire.units import (
     HIDDEN,
@@ -34,13 +36,6 @@ from postwire.units import (
     toml_string,
     whole,
 )
-
-_WITHOUT_EFFECT: Final = re.compile(
-    r"delivery\.(max_attempts|backoff_base|backoff_max|seed)"
-    r"|store\.(max_unsettled|retention)"
-    r"|providers\.[^.]+\.(max_concurrent|rate|burst|breaker\..+)"
-)
-"""Keys that are read and checked, and that this release does nothing with yet."""
 
 DEFAULT_FILE: Final = "postwire.toml"
 SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
@@ -74,7 +69,6 @@ _ENDPOINT = "an address such as http://127.0.0.1:4317, without a user or a query
 _KIND = 'a kind of provider such as "mock"'
 _CHANNELS = 'a list of channels such as ["sms", "mms"]'
 _CHANNEL = Choice("one of sms, mms, email", {channel.value: channel for channel in Channel})
-_ROUTE = ListOf('a list of providers such as ["a", "b"]', Unit("a provider's name"))
 
 
 class _Listen(Unit):
@@ -235,15 +229,8 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _RouteTable:
-    sms: Annotated[tuple[str, ...], _ROUTE] | None = None
-    mms: Annotated[tuple[str, ...], _ROUTE] | None = None
-    email: Annotated[tuple[str, ...], _ROUTE] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. `providers` is in order of declaration; `routes` has every channel.
+    """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
 
     `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read.
     """
@@ -253,7 +240,7 @@ class Config:
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
     providers: Mapping[str, ProviderConfig]
-    routes: Mapping[Channel, tuple[str, ...]]
+    routes: Mapping[Channel, tuple[Route, ...]]
     explicit: frozenset[str]
     file: Path | None
 
@@ -278,20 +265,9 @@ def load(
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
     providers = _providers(table.get("providers", {}), env.at("providers"), kinds, delivery, seen)
-    routes = _routes(section(_RouteTable, "routes"), providers, env.at("routes"))
+    carriers = {name: provider.channels for name, provider in providers.items()}
+    routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
     return Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
-
-
-def without_effect(config: Config) -> list[str]:
-    """The keys that are set to something else than their default, and that this release does nothing with."""
-    defaults = dict(rows(DeliveryConfig(), ("delivery",)) + rows(StoreConfig(), ("store",)))
-    for name, provider in config.providers.items():
-        defaults |= rows(_ProviderTable(kind=provider.kind, channels=provider.channels), ("providers", name))
-    return [
-        key
-        for key, shown in effective(config)
-        if key in config.explicit and _WITHOUT_EFFECT.fullmatch(key) and shown != defaults[key]
-    ]
 
 
 def effective(config: Config) -> list[tuple[str, str]]:
@@ -302,8 +278,7 @@ def effective(config: Config) -> list[tuple[str, str]]:
     for provider in config.providers.values():
         found += rows(provider, ("providers", provider.name), _ProviderTable)
         found += rows(provider.options, ("providers", provider.name))
-    found += [(f"routes.{channel.value}", _ROUTE.show(names)) for channel, names in config.routes.items()]
-    return found
+    return found + config_routes.rows(config.routes)
 
 
 def _read(path: Path | None, cwd: Path) -> tuple[Path | None, dict[str, Any]]:
@@ -391,26 +366,3 @@ def _provider(
         breaker=common.breaker,
         options=bind(cls, table, path, env, beside=keys(_ProviderTable), seen=seen),
     )
-
-
-def _routes(
-    table: _RouteTable, providers: Mapping[str, ProviderConfig], env: EnvTree
-) -> Mapping[Channel, tuple[str, ...]]:
-    routes: dict[Channel, tuple[str, ...]] = {}
-    for channel in Channel:
-        able = tuple(name for name, provider in providers.items() if channel in provider.channels)
-        route: tuple[str, ...] | None = getattr(table, channel.value)
-        for name in route or ():
-            if name in able:
-                continue
-            what = f"{toml_string(name)} does not carry {channel.value}"
-            if name not in providers:
-                what = f"there is no provider {toml_string(name)}"
-            node = env.at(channel.value)
-            raise ConfigError(
-                f"routes.{channel.value}",
-                f"{what}, those that carry it: {', '.join(able) or 'none'}",
-                variable=node.variable if node.text is not None else None,
-            )
-        routes[channel] = able if route is None else route
-    return MappingProxyType(routes)

@@ -177,7 +177,7 @@ def bind(
         if slot.table:
             values[slot.name] = bind(slot.table, table.get(slot.name, {}), here, node, seen=seen)
         elif slot.name in table or node.text is not None or node.below:
-            values[slot.name] = _value(slot, table.get(slot.name), key, node)
+            values[slot.name] = _value(slot, table.get(slot.name), here, node)
             if seen is not None:
                 seen.add(key)
         elif slot.required:
@@ -191,10 +191,10 @@ def bind(
     return made
 
 
-def _value(slot: _Slot, raw: object, key: str, node: EnvTree) -> Any:
+def _value(slot: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
     if node.below:
         variable = next(next(iter(node.below.values())).set_variables())
-        raise ConfigError(key, f"has no keys below it, set {node.variable} itself", variable=variable)
+        raise ConfigError(dotted(path), f"has no keys below it, set {node.variable} itself", variable=variable)
     if node.text is not None:
         if slot.optional and node.text == "" and not isinstance(slot.unit, ListOf):
             return None
@@ -205,7 +205,7 @@ def _value(slot: _Slot, raw: object, key: str, node: EnvTree) -> Any:
         hide = slot.secret or wrong.culprit is HIDDEN
         subject = "the value" if hide else quote(wrong.culprit)
         source = None if node.text is None else node.variable
-        raise ConfigError(key, f"{subject} {wrong.problem}", variable=source) from None
+        raise ConfigError(dotted((*path, *wrong.at)), f"{subject} {wrong.problem}", variable=source) from None
 
 
 def _from_check(cls: type[Any], message: str, values: dict[str, Any], path: KeyPath, env: EnvTree) -> ConfigError:

@@ -15,17 +15,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-KeyPath = tuple[str, ...]
+KeyPath = tuple[str | int, ...]
+"""The keys that lead to a value. An integer counts the items of a list."""
 
 HIDDEN: Final = object()
 """As the culprit of a `Refused`: a value that no message may show."""
 
 
 class Refused(ValueError):
-    """Raised by a unit: `culprit` is the value to show (or `HIDDEN`), and `problem` reads on from it."""
+    """Raised by a unit: `culprit` is the value to show (or `HIDDEN`), and `problem` reads on from it.
 
-    def __init__(self, culprit: object, problem: str) -> None:
-        self.culprit, self.problem = culprit, problem
+    `at` leads from the unit's value to what is wrong within it; empty for the value itself.
+    """
+
+    def __init__(self, culprit: object, problem: str, *, at: KeyPath = ()) -> None:
+        self.culprit, self.problem, self.at = culprit, problem, at
         super().__init__(problem)
 
 
@@ -39,8 +43,14 @@ def toml_string(text: str) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """The path as TOML writes a dotted key: `providers.sms-mms.seed`."""
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else toml_string(part) for part in path)
+    """The path as TOML writes a dotted key: `providers.sms-mms.seed`. Items of lists are counted: `routes.sms[0]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else toml_string(part))
+    return text
 
 
 def quote(raw: object) -> str:

@@ -1,6 +1,6 @@
 """What every outbox keeps to when it is asked for lists, and for what is not settled.
 
-The places are those of `test_outbox`; the filters are held to `MessageFilter.admits`, which decides for one record what
+The filters are held to `MessageFilter.admits`, which decides for one record what
 a query decides for all of them.
 """
 
@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from tests.conformance.test_outbox import PLACES
 from tests.support import build
 from tests.support.clock import START
 
+from postwire.core import lifecycle
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import EMPTY, Channel, Content, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
@@ -30,13 +29,6 @@ CONTENT: Mapping[Channel, Content] = {
     Channel.MMS: build.mms(),
     Channel.EMAIL: build.email("a@example.com", "b@example.com"),
 }
-
-
-@pytest.fixture(params=list(PLACES))
-async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
-    opened = await PLACES[request.param](tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def keep(
@@ -54,8 +46,8 @@ async def keep(
     record = build.accepted(of, provider_name=provider_name, now=now)
     assert (await outbox.accept(replace(build.new_message(of, record=record), tenant=tenant))).created
     if outcome:
-        record = build.ended(record, DispatchResult(outcome, error_code="c"))
-        assert await outbox.record(record)
+        before, record = record, build.ended(record, DispatchResult(outcome, error_code="c"))
+        assert await outbox.advance(before, record)
     return record
 
 
@@ -135,7 +127,7 @@ async def test_what_changes_between_pages_is_shown_once_as_it_then_is(outbox: Ou
     kept = [await keep(outbox) for _ in range(6)]
     first = await outbox.list(ALL, 3, None)
     for record in kept:
-        assert await outbox.record(build.ended(record))
+        assert await outbox.advance(record, build.ended(record))
     second = await outbox.list(ALL, 3, first.next_after)
     assert first.records == tuple(kept[:2:-1])
     assert second.records == tuple(build.ended(record) for record in kept[2::-1])
@@ -146,7 +138,7 @@ async def test_what_a_filter_no_longer_admits_does_not_stop_the_pages(outbox: Ou
     sending = MessageFilter(states=frozenset({MessageState.SENDING}))
     first = await outbox.list(sending, 2, None)
     for record in kept[2:5]:
-        assert await outbox.record(build.ended(record))
+        assert await outbox.advance(record, build.ended(record))
     assert first.records == (kept[5], kept[4])
     assert together(await pages_of(outbox, sending, 2, first.next_after)) == [kept[1], kept[0]]
 
@@ -206,6 +198,22 @@ TRICKY: list[Mapping[str, str]] = [
 ]
 
 
+async def test_what_waits_is_listed_and_before_its_first_attempt_has_no_provider(outbox: Outbox) -> None:
+    waits = await keep(outbox, provider_name="")
+    tried = await keep(outbox, outcome=Outcome.ERROR)
+    sending = await keep(outbox)
+    assert [waits.state, tried.state, sending.state] == [MessageState.QUEUED] * 2 + [MessageState.SENDING]
+    for chosen, admitted in (
+        (ALL, [sending, tried, waits]),
+        (MessageFilter(states=frozenset({MessageState.QUEUED})), [tried, waits]),
+        (MessageFilter(provider_names=frozenset({"p-0"})), [sending, tried]),
+        (MessageFilter(provider_names=frozenset({"p-0", ""})), [sending, tried]),
+        (MessageFilter(provider_names=frozenset({""})), []),
+    ):
+        assert [record for record in (sending, tried, waits) if chosen.admits(record)] == admitted
+        assert together(await pages_of(outbox, chosen)) == admitted
+
+
 async def test_labels_are_compared_to_the_letter(outbox: Outbox) -> None:
     kept = [await keep(outbox, labels=labels) for labels in TRICKY]
     await keep(outbox)
@@ -248,7 +256,7 @@ SCAN = 5
 
 @pytest.fixture
 def _short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postwire.outbox.sqlite.SCAN_LIMIT", SCAN)
+    monkeypatch.setattr("postwire.outbox.reads.SCAN_LIMIT", SCAN)
 
 
 @pytest.mark.usefixtures("_short_sight")
@@ -308,8 +316,24 @@ async def test_what_is_not_settled_is_counted_until_it_is(outbox: Outbox) -> Non
         (OutboxStats(2, START + 2), OutboxStats(1, START + 2), OutboxStats(0, None)),
         strict=True,
     ):
-        assert await outbox.record(build.ended(record, DispatchResult(Outcome.REJECTED)))
+        assert await outbox.advance(record, build.ended(record, DispatchResult(Outcome.REJECTED)))
         assert await outbox.stats() == left
+
+
+async def test_what_waits_counts_as_what_is_being_sent_does(outbox: Outbox) -> None:
+    assert await outbox.stats() == OutboxStats(0, None)
+    waits = await keep(outbox, provider_name="", now=START + 5)
+    assert await outbox.stats() == OutboxStats(1, START + 5)
+    sending = await keep(outbox, now=START + 3)
+    assert await outbox.stats() == OutboxStats(2, START + 3)
+    tried = await keep(outbox, now=START + 1, outcome=Outcome.UNCERTAIN)
+    assert await outbox.stats() == OutboxStats(3, START + 1)
+    assert await outbox.advance(tried, lifecycle.expire(tried, now=tried.expire_time))
+    assert await outbox.stats() == OutboxStats(2, START + 3)
+    assert await outbox.advance(sending, build.ended(sending))
+    assert await outbox.stats() == OutboxStats(1, START + 5)
+    assert await outbox.advance(waits, lifecycle.cancel(waits, now=START + 9))
+    assert await outbox.stats() == OutboxStats(0, None)
 
 
 async def test_every_tenants_messages_count(outbox: Outbox) -> None:

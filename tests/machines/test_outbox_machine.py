@@ -1,88 +1,112 @@
-"""The outbox against a plain dictionary: any order of accepts, repeats, results, reads and restarts."""
+"""The outbox against its model: any order of accepts, repeats, changes in time and too late, cancels, expiries, moves,
+lists and crashes, and after each of them it holds what the model holds, which came about as the design's table says.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run
+from tests.support import build, outbox_model
+from tests.support.clock import START
+from tests.support.outbox_model import (
+    CALLS,
+    QUEUES,
+    Change,
+    Draw,
+    Event,
+    Kept,
+    OutboxModel,
+    call,
+    due_time,
+    standings,
 )
-from tests.support import build
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
-from postwire.core.message import MessageRecord
-from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.outbox.base import Accepted, NewMessage
+from postwire.core.message import Channel, MessageRecord, MessageState, Priority
+from postwire.outbox import maintenance
+from postwire.outbox.base import Accepted, NewMessage, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 T = TypeVar("T")
+S = MessageState
+
+TABLE: Final[Mapping[tuple[MessageState, Event], tuple[MessageState, MessageState]]] = {
+    # from, event: to; U: to (an earlier attempt was uncertain). Receipts and late successes are to come.
+    (S.QUEUED, Event.TAKEN): (S.SENDING, S.SENDING),
+    (S.QUEUED, Event.EXPIRED): (S.EXPIRED, S.UNCERTAIN),
+    (S.QUEUED, Event.CANCELLED): (S.CANCELLED, S.UNCERTAIN),
+    (S.SENDING, Event.SUCCESS): (S.SENT, S.SENT),
+    (S.SENDING, Event.REJECTED): (S.FAILED, S.UNCERTAIN),
+    (S.SENDING, Event.NOT_SENT_NEXT): (S.SENDING, S.SENDING),
+    (S.SENDING, Event.NOT_SENT_LATER): (S.QUEUED, S.QUEUED),
+    (S.SENDING, Event.NOT_SENT_SPENT): (S.FAILED, S.UNCERTAIN),
+    (S.SENDING, Event.UNKNOWN_AGAIN): (S.SENDING, S.SENDING),
+    (S.SENDING, Event.UNKNOWN_LATER): (S.QUEUED, S.QUEUED),
+    (S.SENDING, Event.UNKNOWN_END): (S.UNCERTAIN, S.UNCERTAIN),
+    (S.SENDING, Event.DROPPED): (S.QUEUED, S.QUEUED),
+    (S.UNCERTAIN, Event.FOUND_SENT): (S.SENT, S.SENT),
+    (S.UNCERTAIN, Event.FOUND_FAILED): (S.FAILED, S.FAILED),
+}
+"""Section 6 of the design, for a message without recipients of its own, or for one recipient."""
+
+PRECEDENCE: Final = (S.SENDING, S.QUEUED, S.UNCERTAIN, S.EXPIRED, S.CANCELLED, S.FAILED, S.SENT)
+"""A message's state is the first of these that any of its recipients has."""
 
 # Files in memory where the system has them: nothing here cuts the power, and thousands of fsyncs take their time.
 FOLDERS = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-# Few, so that they meet.
-REQUEST_IDS = st.sampled_from(["r-1", "r-2", "r-3", "r-4", "R-1", " "])
-BODIES = st.sampled_from(["one", "two", "\u00fc \U0001f600"])
-RECIPIENTS = st.integers(0, 3)
-"""None of them: an SMS."""
+POSITIONS = st.integers(0, 30)
+SOME = st.lists(POSITIONS, min_size=1, max_size=5)
+LIMITS = st.sampled_from([1, 2, 100])
+WITH_MESSAGES = precondition(lambda machine: bool(machine.model.messages))
 
 
-def call(request_id: str, body: str, recipients: int) -> NewMessage:
-    content = (
-        build.email(*(f"{i}@example.com" for i in range(recipients)), text=body) if recipients else build.sms(body)
-    )
-    return build.new_message(build.command(content, request_id=request_id, labels={"body": body}))
+def drawing(data: st.DataObject) -> Draw:
+    return lambda values: data.draw(st.sampled_from(values))
 
 
-CALLS = st.builds(call, REQUEST_IDS, BODIES, RECIPIENTS)
+def check_change(change: Change) -> None:
+    """It is one of the table, all recipients whom it is not about stand as they stood, and the record is whole."""
+    before, after = standings(change.before), standings(change.after)
+    for index, state in before.items():
+        if index not in change.events:
+            assert after[index] is state
+            continue
+        to, to_if_doubted = TABLE[state, change.events[index]]
+        assert after[index] is (to_if_doubted if index in change.kept.doubted else to)
+    assert change.after.state is min(after.values(), key=PRECEDENCE.index)
+    assert change.after.revision > change.before.revision
+    assert change.after.update_time >= change.before.update_time
+    assert not change.before.settled or change.after.settled
+    check_record(change.after)
 
 
-@st.composite
-def ends(draw: st.DrawFn, record: MessageRecord) -> MessageRecord:
-    """The record once its attempt has ended, one way or another."""
-    each = [draw(st.sampled_from(Outcome)) for _ in record.recipients]
-    result = DispatchResult(
-        draw(st.sampled_from(Outcome)),
-        provider_message_id=draw(st.sampled_from(["", "vendor-\u00fc"])),
-        error_code=draw(st.sampled_from(["", "421"])),
-        recipients=tuple(RecipientResult(one, "code") for one in each) if draw(st.booleans()) else (),
-    )
-    return build.ended(record, result, after=draw(st.integers(0, 10**9)))
-
-
-@dataclass
-class Kept:
-    """What the model knows of a message."""
-
-    new: NewMessage
-    record: MessageRecord
+def check_record(record: MessageRecord) -> None:
+    assert [one.number for one in record.attempts] == list(range(1, len(record.attempts) + 1))
+    still_open = [one.number for one in record.attempts if one.outcome is None]
+    assert still_open == ([len(record.attempts)] if record.state is S.SENDING else [])
+    assert (record.next_attempt_time is not None) == (record.state is S.QUEUED)
 
 
 class OutboxMachine(RuleBasedStateMachine):
     """In memory; `OnFile` adds what only a file can do."""
 
-    messages: Bundle[str] = Bundle("messages")
-
     def __init__(self) -> None:
         super().__init__()
-        self.by_request: dict[str, Kept] = {}
-        self.by_id: dict[str, Kept] = {}
+        self.now = START
+        self.model = OutboxModel()
+        self.watched = 0
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(dir=FOLDERS)
         self.outbox = self.run(self.open())
@@ -96,9 +120,12 @@ class OutboxMachine(RuleBasedStateMachine):
     async def open(self) -> SqliteOutbox:
         return await SqliteOutbox.open(":memory:")
 
+    async def reopen(self) -> None:
+        """What ends one boot and begins the next."""
+
     def teardown(self) -> None:
         try:
-            for message_id, kept in self.by_id.items():
+            for message_id, kept in self.model.messages.items():
                 assert self.run(self.outbox.get(message_id)) == kept.record
                 assert self.run(self.outbox.content(message_id)) == kept.new.content
         finally:
@@ -106,126 +133,256 @@ class OutboxMachine(RuleBasedStateMachine):
             self.runner.close()
             self.folder.cleanup()
 
-    def expected(self, new: NewMessage) -> Accepted | type[RequestIdReused]:
-        """What the model says to a call; it keeps what it says was created."""
-        owner = self.by_request.get(new.record.request_id)
-        if owner is None:
-            kept = Kept(new, new.record)
-            self.by_request[new.record.request_id] = self.by_id[new.record.message_id] = kept
-            return Accepted(new.record, created=True)
-        if owner.new.payload_hash != new.payload_hash:
-            return RequestIdReused
-        return Accepted(owner.record, created=False)
+    # Calls.
 
-    async def accept(self, *calls: NewMessage) -> list[Any]:
+    async def accept(self, calls: Sequence[NewMessage]) -> list[Any]:
         """What the outbox says to calls of one turn, refusals by their class."""
         verdicts = await asyncio.gather(*(self.outbox.accept(new) for new in calls), return_exceptions=True)
         return [type(one) if isinstance(one, BaseException) else one for one in verdicts]
 
-    @initialize(target=messages, new=CALLS)
-    def begin(self, new: NewMessage) -> str:
-        assert self.run(self.accept(new)) == [self.expected(new)]
-        return new.record.message_id
+    @initialize(specs=st.lists(CALLS, min_size=1, max_size=8))
+    def begin(self, specs: list[Mapping[str, Any]]) -> None:
+        self.accept_some(specs)
 
-    @rule(target=messages, new=CALLS)
-    def accept_any(self, new: NewMessage) -> str:
-        expected = self.expected(new)
-        assert self.run(self.accept(new)) == [expected]
-        return self.by_request[new.record.request_id].record.message_id
+    @rule(specs=st.lists(CALLS, min_size=1, max_size=6))
+    def accept_some(self, specs: list[Mapping[str, Any]]) -> None:
+        calls = [call(spec, self.now) for spec in specs]
+        assert self.run(self.accept(calls)) == [self.model.accept(new) for new in calls]
+        for new in calls:
+            check_record(new.record)
 
-    @rule(target=messages, body=BODIES, recipients=RECIPIENTS)
-    def accept_new(self, body: str, recipients: int) -> str:
-        new = call(build.new_request_id(), body, recipients)
-        assert self.run(self.accept(new)) == [self.expected(new)]
-        return new.record.message_id
-
-    @rule(calls=st.lists(CALLS, min_size=2, max_size=8))
-    def accept_in_one_turn(self, calls: list[NewMessage]) -> None:
-        assert self.run(self.accept(*calls)) == [self.expected(new) for new in calls]
-
-    @rule(message_id=messages)
-    def accept_a_repeat(self, message_id: str) -> None:
-        kept = self.by_id[message_id]
+    @WITH_MESSAGES
+    @rule(position=POSITIONS)
+    def accept_a_repeat(self, position: int) -> None:
+        kept = self.model.at(position)
         assert self.run(self.outbox.accept(build.repeated(kept.new))) == Accepted(kept.record, created=False)
+        assert self.run(self.outbox.find(kept.record.request_id, kept.new.payload_hash)) == kept.record
 
-    @rule(message_id=messages)
-    def accept_another_payload(self, message_id: str) -> None:
-        other = call(self.by_id[message_id].record.request_id, "another body", 0)
-        assert self.run(self.accept(other)) == [RequestIdReused]
+    @WITH_MESSAGES
+    @rule(position=POSITIONS, spec=CALLS)
+    def accept_another_payload(self, position: int, spec: Mapping[str, Any]) -> None:
+        kept = self.model.at(position)
+        other = call({**spec, "request_id": kept.record.request_id, "body": "another"}, self.now)
+        assert self.run(self.accept([other])) == [RequestIdReused]
+        with pytest.raises(RequestIdReused):
+            self.run(self.outbox.find(kept.record.request_id, other.payload_hash))
 
-    @rule(message_id=messages, data=st.data())
-    def record(self, message_id: str, data: Any) -> None:
-        kept = self.by_id[message_id]
-        after = data.draw(ends(kept.new.record))
-        applies = not kept.record.settled
-        assert self.run(self.outbox.record(after)) is applies
-        if applies:
-            kept.record = after
+    # Changes.
 
-    @rule(message_ids=st.lists(messages, min_size=2, max_size=6), data=st.data())
-    def record_in_one_turn(self, message_ids: list[str], data: Any) -> None:
-        results = [data.draw(ends(self.by_id[message_id].new.record)) for message_id in message_ids]
-        expected = []
-        for after in results:
-            kept = self.by_id[after.message_id]
-            expected.append(not kept.record.settled)
-            if expected[-1]:
-                kept.record = after
+    async def advance(self, changes: Sequence[Change]) -> list[bool]:
+        """Whether each of the changes, all of one turn, applied."""
+        return list(await asyncio.gather(*(self.outbox.advance(one.before, one.after) for one in changes)))
 
-        async def all_of_them() -> list[bool]:
-            return await asyncio.gather(*(self.outbox.record(after) for after in results))
+    def keep(self, changes: Sequence[Change]) -> None:
+        """Changes that are in time."""
+        for change in changes:
+            check_change(change)
+        assert self.run(self.advance(changes)) == [True] * len(changes)
+        for change in changes:
+            self.model.apply(change)
 
-        assert self.run(all_of_them()) == expected
+    @WITH_MESSAGES
+    @rule(positions=SOME, data=st.data())
+    def change(self, positions: list[int], data: st.DataObject) -> None:
+        some = {id(kept): kept for kept in map(self.model.at, positions)}.values()
+        found = (outbox_model.change_of(kept, kept.record, self.now, drawing(data)) for kept in some)
+        self.keep([change for change in found if change])
 
-    @rule(message_id=consumes(messages), number=st.sampled_from([0, 2, 99]))
-    def record_of_another_attempt(self, message_id: str, number: int) -> None:
-        after = build.ended(self.by_id[message_id].new.record)
-        stale = replace(after, attempts=(replace(after.attempts[0], number=number),))
-        assert self.run(self.outbox.record(stale)) is False
+    @rule(positions=SOME, data=st.data())
+    def end(self, positions: list[int], data: st.DataObject) -> None:
+        if sending := self.model.sending():
+            some = {id(kept): kept for kept in (sending[position % len(sending)] for position in positions)}.values()
+            self.keep([outbox_model.end(kept, kept.record, self.now, drawing(data)) for kept in some])
 
-    @rule()
-    def record_of_an_unknown_message(self) -> None:
-        assert self.run(self.outbox.record(build.ended(build.accepted()))) is False
+    @WITH_MESSAGES
+    @rule(position=POSITIONS, data=st.data())
+    def race(self, position: int, data: st.DataObject) -> None:
+        kept = self.model.at(position)
+        found = [outbox_model.change_of(kept, kept.record, self.now, drawing(data)) for _ in range(2)]
+        both = [change for change in found if change]
+        if not both:
+            return
+        applied = self.run(self.advance(both))
+        assert sorted(applied) == [False, True]
+        self.model.apply(both[applied.index(True)])
 
-    @rule(message_id=messages)
-    def get(self, message_id: str) -> None:
-        assert self.run(self.outbox.get(message_id)) == self.by_id[message_id].record
+    @WITH_MESSAGES
+    @rule(position=POSITIONS, of=SOME, data=st.data())
+    def change_too_late(self, position: int, of: list[int], data: st.DataObject) -> None:
+        """Among others, which are in time."""
+        kept = self.model.at(position)
+        others = {id(one): one for one in map(self.model.at, of) if one is not kept}.values()
+        found = [outbox_model.change_of(one, one.record, self.now, drawing(data)) for one in others]
+        changes = [change for change in found if change]
+        if kept.past:
+            old = kept.past[drawing(data)(range(len(kept.past)))]
+            late = outbox_model.change_of(kept, old, self.now, drawing(data))
+            assert late
+            changes.insert(len(changes) // 2, late)
+        applied = self.run(self.advance(changes))
+        for change, result in zip(changes, applied, strict=True):
+            assert result == (change.kept is not kept)
+            if result:
+                check_change(change)
+                self.model.apply(change)
 
-    @rule(new=CALLS)
-    def find(self, new: NewMessage) -> None:
-        owner = self.by_request.get(new.record.request_id)
-        finding = self.outbox.find(new.record.request_id, new.payload_hash)
-        if owner and owner.new.payload_hash != new.payload_hash:
-            with pytest.raises(RequestIdReused):
-                self.run(finding)
-        else:
-            assert self.run(finding) == (owner.record if owner else None)
+    # What waits.
 
-    @rule(size=st.integers(1, 9))
-    def list_the_newest(self, size: int) -> None:
-        newest = sorted(self.by_id, reverse=True)[:size]
-        page = self.run(self.outbox.list(MessageFilter(), size, None))
-        assert page.records == tuple(self.by_id[message_id].record for message_id in newest)
+    def check_order(
+        self, found: Sequence[StoredMessage], among: Iterable[Kept], key: Callable[[Kept], Any], limit: int
+    ) -> list[Kept]:
+        """The first of those, as they were accepted; the order of equals is not promised."""
+        kept = [self.model.messages[one.record.message_id] for one in found]
+        assert [one.stored for one in kept] == list(found)
+        among = list(among)
+        assert len(set(map(id, kept))) == len(kept)
+        assert set(map(id, kept)) <= set(map(id, among))
+        assert [key(one) for one in kept] == sorted(map(key, among))[:limit]
+        return kept
+
+    @rule(queue=st.sampled_from(QUEUES), limit=LIMITS, data=st.data())
+    def take_what_is_due(self, queue: str, limit: int, data: st.DataObject) -> None:
+        ranks = list(Priority)
+        due = self.check_order(
+            self.run(self.outbox.due(queue, self.now, limit)),
+            self.model.due(queue, self.now),
+            lambda kept: (ranks.index(kept.new.options.priority), due_time(kept)),
+            limit,
+        )
+        some = [kept for kept in due if kept.record.expire_time > self.now]
+        self.keep([outbox_model.take(kept, kept.record, self.now, drawing(data)) for kept in some])
+
+    @rule(limit=LIMITS)
+    def expire_what_is_late(self, limit: int) -> None:
+        records = self.run(self.outbox.expired(self.now, limit))
+        late = self.check_order(
+            [self.model.messages[record.message_id].stored for record in records],
+            [kept for kept in self.model.waiting() if kept.record.expire_time <= self.now],
+            lambda kept: kept.record.expire_time,
+            limit,
+        )
+        assert [kept.record for kept in late] == list(records)
+        self.keep([outbox_model.expire(kept, kept.record, self.now) for kept in late])
+
+    @WITH_MESSAGES
+    @rule(positions=SOME, queue=st.sampled_from(QUEUES))
+    def move(self, positions: list[int], queue: str) -> None:
+        some = {kept.record.message_id: kept for kept in map(self.model.at, positions) if kept in self.model.waiting()}
+        self.run(self.outbox.move(dict.fromkeys(some, queue)))
+        for kept in some.values():
+            self.model.move(kept, queue)
+
+    @rule(limit=LIMITS)
+    def page_through_what_waits(self, limit: int) -> None:
+        found: list[StoredMessage] = []
+        after = 0
+        while True:
+            page, after = self.run(self.outbox.waiting(after, limit))
+            assert len(page) <= limit
+            if not page:
+                break
+            found += page
+            assert len(found) <= len(self.model.messages)
+        assert found == [kept.stored for kept in self.model.waiting()]
+
+    # Time, boots and lists.
+
+    @rule(passing=st.sampled_from([1, 10, 600, build.HOUR]))
+    def wait(self, passing: int) -> None:
+        self.now += passing
+
+    @rule(limit=LIMITS)
+    def remove_what_is_long_settled(self, limit: int) -> None:
+        before, position = self.now - 500, 0
+        while (reached := self.run(self.outbox.remove_settled(position, before, limit))) is not None:
+            assert reached > position
+            position = reached
+        self.model.remove(before)
+
+    @rule(limit=LIMITS)
+    def watch(self, limit: int) -> None:
+        """From where it was: everything that has changed since is told, and each of it at last as it now is."""
+        told: dict[str, MessageRecord] = {}
+        while True:
+            found = self.run(self.outbox.changes(self.watched, limit))
+            numbers = [number for number, _ in found.numbered]
+            assert numbers == sorted({number for number in numbers if self.watched < number <= found.last})
+            told |= {record.message_id: record for _, record in found.numbered}
+            if found.last == self.watched:
+                break
+            self.run(self.outbox.wait_changes(self.watched))  # which is at once
+            self.watched = found.last
+        assert told == {key: kept.record for key in self.model.changed if (kept := self.model.messages.get(key))}
+        assert self.watched == self.run(self.outbox.last_change())
+        self.model.changed.clear()
+
+    @rule(keep=st.sampled_from([0, 3, 10]), limit=LIMITS)
+    def forget_changes(self, keep: int, limit: int) -> None:
+        last = self.run(self.outbox.last_change())
+        if self.watched >= last - max(keep, 1):  # else the watcher would have to begin anew
+            assert self.run(self.outbox.remove_changes(keep, limit)) <= limit
+
+    @rule(limit=LIMITS, data=st.data())
+    def crash_and_recover(self, limit: int, data: st.DataObject) -> None:
+        """What was being sent is an orphan: its attempt ends `uncertain`, and what follows is as after any such end."""
+        self.run(self.reopen())
+        while orphans := self.run(self.outbox.orphans(limit)):
+            kept = self.check_order(orphans, self.model.sending(), lambda one: one.record.create_time, limit)
+            self.keep([outbox_model.let_go(one, one.record, self.now, drawing(data)) for one in kept])
+        assert not self.model.sending()
+
+    @WITH_MESSAGES
+    @rule(
+        channels=st.frozensets(st.sampled_from(Channel), max_size=2),
+        states=st.frozensets(st.sampled_from(MessageState), max_size=3),
+        names=st.frozensets(st.sampled_from(["p-1", "p-2", ""]), max_size=2),
+        size=st.integers(1, 9),
+        position=st.none() | POSITIONS,
+    )
+    def list_some(
+        self,
+        channels: frozenset[Channel],
+        states: frozenset[MessageState],
+        names: frozenset[str],
+        size: int,
+        position: int | None,
+    ) -> None:
+        chosen = MessageFilter(channels, states, names)
+        after = None if position is None else self.model.at(position).record.message_id
+        admitted = [one for one in self.model.records() if chosen.admits(one) and (not after or one.message_id < after)]
+        page = self.run(self.outbox.list(chosen, size, after))
+        assert list(page.records) == admitted[:size]
+
+    # What holds at any time.
 
     @invariant()
-    def what_is_not_settled_is_counted(self) -> None:
-        unsettled = [kept.record for kept in self.by_id.values() if not kept.record.settled]
-        assert self.run(self.outbox.stats()).unsettled == len(unsettled)
+    def it_holds_what_the_model_holds(self) -> None:
+        async def look() -> None:
+            assert list((await self.outbox.list(MessageFilter(), 1_000, None)).records) == self.model.records()
+            assert await self.outbox.stats() == self.model.stats()
+            waiting = [kept.record for kept in self.model.waiting()]
+            assert sorted(await self.outbox.queues()) == sorted({record.queue for record in waiting})
+            assert await self.outbox.next_expiry() == min((record.expire_time for record in waiting), default=None)
+            for queue in QUEUES:
+                assert await self.outbox.next_due(queue) == self.model.next_due(queue)
 
-    @invariant()
-    def nothing_here_is_the_stores_fault(self) -> None:
+        self.run(look())
         assert self.outbox.available
 
 
 class OnFile(OutboxMachine):
     async def open(self) -> SqliteOutbox:
-        return await SqliteOutbox.open(str(Path(self.folder.name) / "postwire.db"))
+        return await SqliteOutbox.open(str(self.path))
 
-    @rule()
-    def close_and_open(self) -> None:
+    @property
+    def path(self) -> Path:
+        return Path(self.folder.name) / "postwire.db"
+
+    async def reopen(self) -> None:
         boot = self.outbox.boot
-        self.run(self.outbox.close())
-        self.outbox = self.run(self.open())
+        await self.outbox.close()
+        assert maintenance.check(self.path).faults == ()
+        self.outbox = await self.open()
         assert self.outbox.boot == boot + 1
 
 
@@ -234,10 +391,10 @@ MACHINES = pytest.mark.parametrize("machine", [OutboxMachine, OnFile], ids=["mem
 
 @MACHINES
 def test_an_outbox_is_a_dictionary_that_lasts(machine: type[OutboxMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+    run(machine, settings=settings(max_examples=15, stateful_step_count=30, deadline=None))
 
 
 @pytest.mark.long
 @MACHINES
 def test_an_outbox_is_a_dictionary_that_lasts_at_length(machine: type[OutboxMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=1_000, stateful_step_count=60, deadline=None))
+    run(machine, settings=settings(max_examples=500, stateful_step_count=60, deadline=None))

@@ -74,12 +74,19 @@ def command(
 
 
 def accepted(
-    of: DispatchCommand | None = None, *, provider_name: str = "sms-mms", now: int = START, trace_id: str = ""
+    of: DispatchCommand | None = None,
+    *,
+    provider_name: str = "sms-mms",
+    queue: str = "",
+    now: int = START,
+    trace_id: str = "",
 ) -> MessageRecord:
-    """The record of a message that was just accepted: attempt 1 is open."""
+    """The record of a message that was just accepted: attempt 1 is open; or it is queued, without a provider."""
+    of = of or command()
     return lifecycle.accept(
-        of or command(),
+        of,
         message_id=new_id(),
+        queue=queue or of.message.channel.value,
         provider_name=provider_name,
         now=now,
         expire_after=4 * HOUR,
@@ -87,9 +94,26 @@ def accepted(
     )
 
 
-def ended(record: MessageRecord, result: DispatchResult = SUCCESS, *, after: int = 20_000) -> MessageRecord:
-    """The record once its open attempt has ended, `after` µs later."""
-    return lifecycle.close_attempt(record, result, now=record.update_time + after, duration=after)
+POLICY = lifecycle.Policy(max_attempts=5)
+
+
+def ended(
+    record: MessageRecord,
+    result: DispatchResult = SUCCESS,
+    *,
+    after: int = 20_000,
+    policy: lifecycle.Policy = POLICY,
+    retry_after: int = 1_000_000,
+) -> MessageRecord:
+    """The record once its open attempt has ended, `after` µs later; where more is to follow it is queued again."""
+    now = record.update_time + after
+    closed, asks = lifecycle.close_attempt(record, result, policy, now=now, duration=after)
+    return closed if asks is lifecycle.Next.NOTHING else lifecycle.requeue(closed, now=now, due=now + retry_after)
+
+
+def retried(record: MessageRecord, provider_name: str = "sms-mms", *, after: int = 20_000) -> MessageRecord:
+    """The record of a queued message once its next attempt is open."""
+    return lifecycle.open_attempt(record, provider_name, now=record.update_time + after)
 
 
 def new_message(of: DispatchCommand | None = None, *, record: MessageRecord | None = None) -> NewMessage:

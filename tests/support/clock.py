@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+from collections.abc import Callable
+
 START = 1_700_000_000_000_000
 """Where manual clocks start, in µs since the epoch."""
 
 
+class _Alarm:
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
 class ManualClock:
-    """See `postwire.clock.Clock`. Both of its clocks stand still until `advance`."""
+    """See `postwire.clock.Clock`. Both of its clocks stand still until `advance`, which also sets off alarms."""
 
     def __init__(self, wall: int = START) -> None:
         self._wall = wall
         self._monotonic = 1000.0
+        self._alarms: list[tuple[float, int, _Alarm]] = []
+        self._order = itertools.count()
 
     def wall(self) -> int:
         return self._wall
@@ -19,9 +33,18 @@ class ManualClock:
     def monotonic(self) -> float:
         return self._monotonic
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> _Alarm:
+        alarm = _Alarm(callback)
+        heapq.heappush(self._alarms, (self._monotonic + seconds, next(self._order), alarm))
+        return alarm
+
     def advance(self, seconds: float) -> None:
         self._wall += round(seconds * 1e6)
         self._monotonic += seconds
+        while self._alarms and self._alarms[0][0] <= self._monotonic:
+            callback = heapq.heappop(self._alarms)[2].callback
+            if callback:
+                callback()
 
     def step_wall(self, seconds: float) -> None:
         """What an administrator or NTP does: the time of day jumps, and no time passes."""

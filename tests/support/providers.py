@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tests.support.build import SUCCESS
+from tests.support.waiting import within
 
+from postwire.core.breaker import Breaker, BreakerSettings, Transition
+from postwire.core.gate import Gate, GateSettings
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
-from postwire.providers.base import ProviderHealth
+from postwire.core.routing import Match, Route, Tier
+from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.registry import Registry, Slot
 
 
 class Puppet:
-    """Ends each call with `answer`, but not before `let_go` while it is held.
+    """Ends each call with `answer`, but not before `let_go` while it is held; `answers` go first, one a call.
 
-    `keys` are the idempotency keys it was given, in order; `calls(n)` waits until there were n.
+    `keys` are the idempotency keys it was given, in order; `calls(n)` waits until there were n. `meanwhile` is awaited
+    in each call, with its key.
     """
 
     kind = "puppet"
@@ -27,12 +32,19 @@ class Puppet:
         channels: Sequence[Channel] = tuple(Channel),
         *,
         answer: DispatchResult | BaseException = SUCCESS,
+        answers: Sequence[DispatchResult | BaseException] = (),
+        meanwhile: Callable[[str], Awaitable[object]] | None = None,
         held: bool = False,
+        deduplicates: bool = False,
     ) -> None:
         self.name = name
         self.channels = tuple(channels)
         self.answer = answer
+        self.answers = list(answers)
+        self.meanwhile = meanwhile
+        self.deduplicates = deduplicates
         self.keys: list[str] = []
+        self.positions: list[tuple[int, ...] | None] = []
         self.messages: list[OutboundMessage] = []
         self.cancelled = 0
         self.closed = 0
@@ -41,19 +53,25 @@ class Puppet:
             self._free.set()
         self._called = asyncio.Condition()
 
-    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+    async def send(
+        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
+    ) -> DispatchResult:
         self.keys.append(idempotency_key)
+        self.positions.append(positions)
         self.messages.append(message)
         async with self._called:
             self._called.notify_all()
         try:
+            if self.meanwhile:
+                await self.meanwhile(idempotency_key)
             await self._free.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        return self.answer
+        answer = self.answers.pop(0) if self.answers else self.answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     async def check(self) -> ProviderHealth:
         return ProviderHealth(ok=True)
@@ -66,10 +84,56 @@ class Puppet:
 
     async def calls(self, count: int = 1) -> None:
         async with self._called:
-            await self._called.wait_for(lambda: len(self.keys) >= count)
+            await within(self._called.wait_for(lambda: len(self.keys) >= count))
 
 
-def registry_of(*providers: Puppet, attempt_timeout: float = 60.0) -> Registry:
-    """A registry in which every provider is on the route of each of its channels."""
-    routes = {channel: [provider.name for provider in providers if channel in provider.channels] for channel in Channel}
-    return Registry([Slot(provider, attempt_timeout=attempt_timeout) for provider in providers], routes)
+def gate_of(
+    name: str,
+    *,
+    breaker: BreakerSettings | None = None,
+    transitions: list[Transition] | None = None,
+    **limits: object,
+) -> Gate:
+    """A gate whose jitter is none at all: cool-downs without a Retry-After end at once."""
+
+    def changed(transition: Transition) -> None:
+        gate.changed()
+        if transitions is not None:
+            transitions.append(transition)
+
+    gate = Gate(
+        name,
+        GateSettings(**limits),  # type: ignore[arg-type]  # the caller's to get right
+        Breaker(breaker or BreakerSettings(), listener=changed),
+        jitter=lambda: 0.0,
+    )
+    return gate
+
+
+def short_routes(*providers: Provider) -> dict[Channel, list[Route]]:
+    """For each channel one route, whose tiers are the providers that carry it, one after the other."""
+    return {
+        channel: [Route(channel.value, tuple(Tier(((name, 1),)) for name in names))]
+        for channel in Channel
+        if (names := [provider.name for provider in providers if channel in provider.channels])
+    }
+
+
+def route(
+    *tiers: str | Mapping[str, int], key: str = "sms", overflow: bool = False, match: Match | None = None
+) -> Route:
+    """A route; a tier is a name, or a weight for each name."""
+    members = [((tier, 1),) if isinstance(tier, str) else tuple(tier.items()) for tier in tiers]
+    return Route(key, tuple(map(Tier, members)), match or Match(), overflow)
+
+
+def registry_of(
+    *providers: Provider,
+    attempt_timeout: float = 60.0,
+    routes: Mapping[Channel, Sequence[Route]] | None = None,
+    gates: Mapping[str, Gate] | None = None,
+) -> Registry:
+    """A registry in which every provider is on the route of each of its channels, with a gate that stands open."""
+    made = {provider.name: gate_of(provider.name, max_concurrent=10_000) for provider in providers} | dict(gates or {})
+    slots = [Slot(provider, made[provider.name], attempt_timeout=attempt_timeout) for provider in providers]
+    return Registry(slots, short_routes(*providers) if routes is None else routes)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.providers import Puppet, registry_of
+from tests.support.waiting import within
 
 from postwire.core import canonical
 from postwire.core.ids import MessageIds
-from postwire.core.message import Channel, DispatchCommand, MessageRecord
+from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState
+from postwire.core.routing import PassedOver
 from postwire.delivery import Delivery, Limits
+from postwire.delivery.carrier import Retries
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer, SilentObserver
@@ -24,17 +27,36 @@ LIMITS: Mapping[str, Any] = {
     "max_in_flight": 1000,
     "max_in_flight_bytes": 1 << 30,
     "expire_after": dict.fromkeys(Channel, 4 * build.HOUR),
+    "retries": Retries(max_attempts=5, backoff_base=1.0, backoff_max=300.0),
+    "max_unsettled": 1_000_000,
+    "retention": 7 * 24 * build.HOUR,
 }
+
+CALM = 40
+"""More turns with the store than anything takes from one thing that it waits for to the next."""
 
 
 class Noted(SilentObserver):
-    """Keeps what it is told, as (event, what)."""
+    """Keeps what it is told, as (event, what); and the last state of each message, which can be waited for."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.states: dict[str, MessageState] = {}
+        self._news = asyncio.Event()
+
+    def delivery_started(self, accept_trace: str) -> None:
+        self.told.append(("delivery", "started"))
+
+    def delivery_ended(self, started: Any, record: MessageRecord) -> None:
+        self.told.append(("delivery", "ended"))
 
     def state_reached(self, record: MessageRecord) -> None:
         self.told.append(("state", record.state.value))
+        self.states[record.message_id] = record.state
+        self._news.set()
+
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        self.told += [("passed over", f"{one.provider_name} {one.obstacle.value}") for one in passed_over]
 
     def attempt_ended(self, record: MessageRecord) -> None:
         outcome = record.attempts[-1].outcome
@@ -43,6 +65,12 @@ class Noted(SilentObserver):
 
     def routing_invalid(self, channel: Channel) -> None:
         self.told.append(("routing", channel.value))
+
+    async def reached(self, message_id: str, *states: MessageState) -> None:
+        """Return once the last that was told of a message is one of `states`."""
+        while self.states.get(message_id) not in states:
+            self._news.clear()
+            await within(self._news.wait())
 
 
 class Rig:
@@ -58,6 +86,7 @@ class Rig:
         observer: Observer | None = None,
         ids: MessageIds | None = None,
         clock: ManualClock | None = None,
+        seed: int = 1,
         **limits: Any,
     ) -> None:
         self.outbox = outbox
@@ -72,11 +101,12 @@ class Rig:
             ids=ids or MessageIds(random.Random(1).getrandbits),
             observer=observer or self.noted,
             limits=Limits(**{**LIMITS, **limits}),
+            seed=seed,
         )
 
     async def send(self, command: DispatchCommand | None = None, **options: Any) -> MessageRecord:
         """One call, waited for."""
-        return await self.delivery.dispatch(command or build.command(), **options)
+        return await within(self.delivery.dispatch(command or build.command(), **options))
 
     def start(self, command: DispatchCommand | None = None, **options: Any) -> asyncio.Task[MessageRecord]:
         """One call, in a task of its own."""
@@ -93,6 +123,24 @@ class Rig:
         content = canonical.encode_message(command.message)
         digest = canonical.payload_hash(content, canonical.encode_options(command.options))
         return await self.outbox.find(command.request_id, digest)
+
+    async def calm(self) -> None:
+        """Return once nothing goes on by itself any more: what is left waits for a provider, a door or a clock."""
+        for _ in range(CALM):
+            await self.outbox.stats()
+
+    def left(self) -> list[object]:
+        """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
+        traffic, intake = self.delivery._traffic, self.delivery._intake
+        queued = [key for key, queue in traffic._queues.items() if queue.flights]
+        gates = [slot.provider.name for slot in self.registry if slot.gate.in_flight]
+        room = [intake._admission.count] if intake._admission.count else []
+        return [*traffic._flights, *traffic._tasks, *queued, *gates, *room]
+
+    @property
+    def waited_for(self) -> int:
+        """How many messages that wait are remembered for those who wait for them."""
+        return sum(not flight.airborne for flight in self.delivery._traffic._flights.values())
 
     async def landed(self) -> None:
         """Return once nothing is in flight, with an end of its own for everything that was."""

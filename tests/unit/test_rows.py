@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support import build
 from tests.support.clock import START
+from tests.support.outboxes import dropped, failed_over
 
-from postwire.core.message import Attempt, DispatchOptions, MessageRecord, MessageState, RecipientStatus
-from postwire.core.outcome import Outcome
+from postwire.core import lifecycle
+from postwire.core.message import (
+    Attempt,
+    DeliveryGuarantee,
+    DispatchOptions,
+    MessageRecord,
+    MessageState,
+    Priority,
+    RecipientStatus,
+)
+from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox import rows
+from postwire.outbox.base import NewMessage, StoredMessage
 from postwire.outbox.queries import QUERIES
 
+ERROR = DispatchResult(Outcome.ERROR)
 ID = "018bcfe5-6800-7123-8abc-0123456789ab"
 
 
@@ -27,7 +40,7 @@ def email_record() -> MessageRecord:
     of = build.command(
         build.email("a@example.com", "b@example.com"), request_id="r-1", labels={"k": "\u00fc \U0001f600"}
     )
-    return replace(build.accepted(of), message_id=ID)
+    return replace(build.accepted(of, queue="email#2"), message_id=ID)
 
 
 def test_ids_are_sixteen_bytes_that_sort_as_their_text_does() -> None:
@@ -37,9 +50,22 @@ def test_ids_are_sixteen_bytes_that_sort_as_their_text_does() -> None:
 
 
 def test_a_message_row_has_each_value_in_its_column() -> None:
-    options = DispatchOptions(send_time=5, expire_time=START + 9, provider_name="pinned", max_attempts=3)
+    options = DispatchOptions(
+        send_time=5,
+        expire_time=START + 9,
+        priority=Priority.HIGH,
+        delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE,
+        provider_name="pinned",
+        max_attempts=3,
+    )
     record = replace(email_record(), next_attempt_time=START + 7)
-    new = replace(build.new_message(record=record), options=options, payload_hash=b"h" * 32, tenant="t-1")
+    new = replace(
+        build.new_message(record=record),
+        options=options,
+        payload_hash=b"h" * 32,
+        tenant="t-1",
+        accept_trace="00-ab-cd-01",
+    )
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 77), strict=True))
     recipients, labels = row.pop("recipients"), row.pop("labels")
     assert row == {
@@ -50,8 +76,8 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "payload_hash": b"h" * 32,
         "channel": "email",
         "state": "sending",
-        "priority": "normal",
-        "delivery_guarantee": "at_least_once",
+        "priority": "high",
+        "delivery_guarantee": "at_most_once",
         "pinned_provider_name": "pinned",
         "max_attempts": 3,
         "send_time": 5,
@@ -62,11 +88,20 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "attempt_number": 1,
         "provider_name": "sms-mms",
         "revision": 1,
+        "queue": "email#2",
+        "accept_trace": "00-ab-cd-01",
     }
     assert isinstance(recipients, str)
     assert isinstance(labels, str)
     assert json.loads(recipients) == [["sending", "", ""], ["sending", "", ""]]
     assert json.loads(labels) == {"k": "\u00fc \U0001f600"}
+
+
+def test_before_the_first_attempt_there_is_none() -> None:
+    record = build.accepted(provider_name="")
+    row = dict(zip(columns("insert_messages"), rows.message_row(build.new_message(record=record), 1), strict=True))
+    assert (row["state"], row["attempt_number"], row["provider_name"]) == ("queued", 0, "")
+    assert row["next_attempt_time"] == START
 
 
 def test_what_is_empty_is_null() -> None:
@@ -83,8 +118,7 @@ def test_what_is_empty_is_null() -> None:
 
 def test_the_rows_of_an_attempt() -> None:
     record = build.accepted(trace_id="ab" * 16)
-    row = rows.attempt_row(build.new_message(record=record), 3)
-    opened = dict(zip(columns("insert_attempts"), row, strict=True))
+    opened = dict(zip(columns("insert_attempts"), rows.attempt_row(record, 3), strict=True))
     assert opened == {
         "message_id": rows.id_bytes(record.message_id),
         "number": 1,
@@ -94,8 +128,9 @@ def test_the_rows_of_an_attempt() -> None:
         "trace_id": "ab" * 16,
     }
     after = build.ended(record, after=40)
-    closed = dict(zip(columns("close_attempts"), rows.ended_row(after), strict=True))
-    assert closed == {
+    row = rows.closed_row(record, after)
+    assert row is not None
+    assert dict(zip(columns("close_attempts"), row, strict=True)) == {
         "message_id": rows.id_bytes(record.message_id),
         "number": 1,
         "outcome": "success",
@@ -104,28 +139,67 @@ def test_the_rows_of_an_attempt() -> None:
         "error_code": "",
         "detail": "",
     }
-    changed = dict(zip(columns("update_messages"), rows.changed_row(after), strict=True))
+
+
+def test_the_row_of_a_change_is_fenced_by_the_revision_before_it() -> None:
+    before = replace(build.accepted(provider_name="p-1"), revision=7)
+    after = failed_over(before, "p-2")
+    changed = dict(zip(columns("update_messages"), rows.changed_row(before, after), strict=True))
     assert changed == {
-        "message_id": rows.id_bytes(record.message_id),
-        "number": 1,
-        "state": "sent",
-        "update_time": START + 40,
+        "message_id": rows.id_bytes(before.message_id),
+        "from_revision": 7,
+        "state": "sending",
+        "update_time": START + 20_000,
         "next_attempt_time": None,
+        "attempt_number": 2,
+        "provider_name": "p-2",
         "recipients": None,
-        "revision": 2,
+        "revision": 9,
     }
+    queued = build.ended(before, ERROR, after=40, retry_after=60)
+    changed = dict(zip(columns("update_messages"), rows.changed_row(before, queued), strict=True))
+    assert (changed["state"], changed["next_attempt_time"], changed["attempt_number"]) == ("queued", START + 100, 1)
 
 
-def test_an_attempt_that_is_open_has_no_end_to_keep() -> None:
-    with pytest.raises(ValueError, match="has not ended"):
-        rows.ended_row(build.accepted())
+OPEN = build.accepted(provider_name="p-1")
+QUEUED = build.accepted(provider_name="")
+SECOND = failed_over(OPEN, "p-2")
+TRIED = build.ended(OPEN, ERROR)
 
 
-def stored(record: MessageRecord) -> MessageRecord:
-    """The record as it comes back when each statement gives what the other took."""
-    row = dict(zip(columns("insert_messages"), rows.message_row(build.new_message(record=record), 1), strict=True))
-    wanted = QUERIES["message_by_id"].partition("SELECT")[2].partition("FROM")[0]
-    attempts = [
+@pytest.mark.parametrize(
+    ("before", "after", "closes", "drops"),
+    [
+        (OPEN, build.ended(OPEN), 1, None),
+        (OPEN, TRIED, 1, None),
+        (OPEN, SECOND, 1, None),
+        (OPEN, dropped(OPEN), None, 1),
+        (SECOND, build.ended(SECOND), 2, None),
+        (SECOND, failed_over(SECOND), 2, None),
+        (SECOND, dropped(SECOND), None, 2),
+        (QUEUED, build.retried(QUEUED), None, None),
+        (QUEUED, lifecycle.cancel(QUEUED, now=START), None, None),
+        (TRIED, build.retried(TRIED), None, None),
+        (TRIED, lifecycle.expire(TRIED, now=START), None, None),
+    ],
+)
+def test_a_change_closes_or_drops_the_attempt_that_was_open_and_no_other(
+    before: MessageRecord, after: MessageRecord, closes: int | None, drops: int | None
+) -> None:
+    closed, gone = rows.closed_row(before, after), rows.dropped_row(before, after)
+    assert (closed[1] if closed else None) == closes
+    assert gone == (None if drops is None else (rows.id_bytes(before.message_id), drops))
+
+
+def row_of(query: str, new: NewMessage) -> list[Any]:
+    """The row that a statement gives when it reads what `insert_messages` took."""
+    row = dict(zip(columns("insert_messages"), rows.message_row(new, 1), strict=True))
+    wanted = QUERIES[query].partition("SELECT")[2].partition("FROM")[0]
+    return [row[name.strip()] for name in wanted.split(",")]
+
+
+def attempts_of(record: MessageRecord) -> list[tuple[Any, ...]]:
+    return [
         (
             one.number,
             one.provider_name,
@@ -139,7 +213,42 @@ def stored(record: MessageRecord) -> MessageRecord:
         )
         for one in record.attempts
     ]
-    return rows.record_from([row[name.strip()] for name in wanted.split(",")], attempts)
+
+
+def stored(record: MessageRecord) -> MessageRecord:
+    """The record as it comes back when each statement gives what the other took."""
+    return rows.record_from(row_of("message_by_id", build.new_message(record=record)), attempts_of(record))
+
+
+@pytest.mark.parametrize("query", ["due", "orphans", "waiting"])
+@pytest.mark.parametrize("priority", Priority)
+@pytest.mark.parametrize("guarantee", DeliveryGuarantee)
+def test_a_message_comes_back_with_its_options(query: str, priority: Priority, guarantee: DeliveryGuarantee) -> None:
+    record = email_record()
+    options = DispatchOptions(
+        send_time=5,
+        expire_time=record.expire_time,
+        priority=priority,
+        delivery_guarantee=guarantee,
+        provider_name="pinned",
+        max_attempts=3,
+    )
+    new = replace(build.new_message(record=record), options=options, accept_trace="00-ab-cd-01")
+    expected = StoredMessage(record, options, b"content", "00-ab-cd-01")
+    assert rows.stored_from(row_of(query, new), attempts_of(record), b"content") == expected
+
+
+@pytest.mark.parametrize("query", ["message_by_request_id", "list_messages", "messages_by_ids", "expired"])
+def test_whatever_gives_records_gives_the_same_columns(query: str) -> None:
+    new = build.new_message(record=email_record())
+    assert row_of(query, new) == row_of("message_by_id", new)
+
+
+def test_what_was_left_out_comes_back_as_left_out_but_for_the_expiry_in_force() -> None:
+    record = build.accepted()
+    row = row_of("due", build.new_message(record=record))
+    options = rows.stored_from(row, attempts_of(record), b"").options
+    assert options == DispatchOptions(expire_time=record.expire_time)
 
 
 @pytest.mark.parametrize("state", MessageState)
@@ -152,6 +261,8 @@ def test_a_record_comes_back_in_every_state(state: MessageState) -> None:
         recipients=(
             RecipientStatus(0, state, Outcome.REJECTED, '5.1.1 "\u00fc"'),
             RecipientStatus(1, MessageState.SENT),
+            RecipientStatus(2, state, Outcome.UNCERTAIN, "", maybe_sent=True),
+            RecipientStatus(3, state, maybe_sent=True),
         ),
     )
     assert stored(record) == record
@@ -165,3 +276,14 @@ def test_a_record_comes_back_with_every_outcome(outcome: Outcome | None) -> None
     )
     record = replace(build.accepted(), attempts=attempts)
     assert stored(record) == record
+
+
+def test_recipients_of_the_first_version_come_back() -> None:
+    """It did not keep whether a recipient may have been sent to."""
+    row = row_of("message_by_id", build.new_message(record=email_record()))
+    (at,) = (index for index, value in enumerate(row) if isinstance(value, str) and value.startswith("[["))
+    row[at] = '[["sent", "success", ""], ["failed", "error", "421"]]'
+    assert rows.record_from(row, ()).recipients == (
+        RecipientStatus(0, MessageState.SENT, Outcome.SUCCESS),
+        RecipientStatus(1, MessageState.FAILED, Outcome.ERROR, "421"),
+    )

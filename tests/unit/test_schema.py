@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.support import build
+from tests.support.outboxes import failed_over
 
 from postwire.outbox import schema
 from postwire.outbox.base import Accepted, OutboxError
@@ -85,7 +86,7 @@ async def test_what_was_kept_is_there_after_reopening_and_the_boot_has_risen(pat
     sent, open_still = (build.new_message(build.command(request_id=str(i))) for i in range(2))
     await asyncio.gather(outbox.accept(sent), outbox.accept(open_still))
     after = build.ended(sent.record)
-    await outbox.record(after)
+    assert await outbox.advance(sent.record, after)
     boots = [outbox.boot]
     for _ in range(2):
         await outbox.close()
@@ -96,7 +97,7 @@ async def test_what_was_kept_is_there_after_reopening_and_the_boot_has_risen(pat
         assert await outbox.content(after.message_id) == sent.content
         assert await outbox.accept(build.repeated(sent)) == Accepted(after, created=False)
     assert boots == [1, 2, 3]
-    assert await outbox.record(build.ended(open_still.record)), "what is open can still be ended"
+    assert await outbox.advance(open_still.record, build.ended(open_still.record)), "what is open can still be ended"
     assert (await outbox.accept(build.new_message())).created
     await outbox.close()
 
@@ -105,10 +106,29 @@ async def test_an_attempt_carries_the_boot_it_was_opened_in(path: Path) -> None:
     first, second = await kept_in(path), build.new_message()
     outbox = await SqliteOutbox.open(str(path))
     await outbox.accept(second)
+    await outbox.advance(second.record, failed_over(second.record))
     await outbox.close()
     with database(path) as connection:
-        attempts = connection.execute("SELECT message_id, boot FROM attempts").fetchall()
-    assert sorted(attempts) == [(id_bytes(first), 1), (id_bytes(second.record.message_id), 2)]
+        attempts = connection.execute("SELECT message_id, number, boot FROM attempts").fetchall()
+    again = id_bytes(second.record.message_id)
+    assert sorted(attempts) == [(id_bytes(first), 1, 1), (again, 1, 2), (again, 2, 2)]
+
+
+async def test_what_is_let_go_of_leaves_nothing_in_any_table(path: Path) -> None:
+    outbox = await SqliteOutbox.open(str(path))
+    settled, left = build.new_message(), build.new_message()
+    await asyncio.gather(outbox.accept(settled), outbox.accept(left))
+    failed = failed_over(settled.record)
+    sent = build.ended(failed)
+    assert await outbox.advance(settled.record, failed)
+    assert await outbox.advance(failed, sent)
+    assert await outbox.remove_settled(0, sent.update_time + 1, 9) is not None
+    assert await outbox.remove_changes(1, 9) == 3
+    await outbox.close()
+    with database(path) as connection:
+        for table in ("messages", "attempts", "contents", "changes"):
+            ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+            assert count == 1, table
 
 
 async def test_closing_leaves_one_file_that_can_be_copied(path: Path, tmp_path: Path) -> None:

@@ -1,26 +1,23 @@
-"""The writing thread: shared commits, and what happens when the store cannot commit.
+"""The writing thread by itself, on a store of one table: shared commits, and what happens when it cannot commit.
 
-The faults are real ones: a disk on which files cannot grow, a store at its page limit, an fsync that fails.
+The faults are real ones: a store at its page limit, an fsync that fails. What becomes of an outbox then is in
+`test_writer_outbox`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from tests.support import build
-from tests.support.disk import Disk
 
 from postwire.core.errors import StoreUnavailable
 from postwire.outbox import writer as writer_module
-from postwire.outbox.base import Accepted, NewMessage
-from postwire.outbox.sqlite import SqliteOutbox
 from postwire.outbox.writer import Operation, Writer
 
 
@@ -29,138 +26,8 @@ def _probe_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "PROBE_INTERVAL", 0.005)
 
 
-# Through the outbox, on a file.
-
-
-@pytest.fixture
-async def outbox(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
-    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def disk(outbox: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
-    made = Disk(tmp_path / "postwire.db")
-    yield made
-    made.free()
-
-
-def new_message() -> NewMessage:
-    return build.new_message(build.command(request_id=build.new_request_id()))
-
-
 async def settle(*writes: Any) -> list[Any]:
     return await asyncio.gather(*writes, return_exceptions=True)
-
-
-async def test_a_commit_that_fails_makes_every_write_of_it_unknown(outbox: SqliteOutbox, disk: Disk) -> None:
-    old = new_message()
-    await outbox.accept(old)
-    heard: list[bool] = []
-    outbox.on_availability(heard.append)
-    disk.fill()
-    new = [new_message() for _ in range(50)]
-    verdicts = await settle(*(outbox.accept(one) for one in new), outbox.record(build.ended(old.record)))
-    assert [type(one) for one in verdicts] == [StoreUnavailable] * 51
-    assert not outbox.available
-    assert heard == [False]
-
-
-async def test_while_the_store_is_away_writes_are_refused_at_once_and_reads_go_on(
-    outbox: SqliteOutbox, disk: Disk
-) -> None:
-    old = new_message()
-    await outbox.accept(old)
-    disk.fill()
-    await settle(outbox.accept(new_message()))
-    refused = asyncio.ensure_future(outbox.accept(new_message()))
-    assert refused.done(), "without waiting for the disk to fail again"
-    assert isinstance(refused.exception(), StoreUnavailable)
-    assert await outbox.get(old.record.message_id) == old.record
-    assert await outbox.find(old.record.request_id, old.payload_hash) == old.record
-
-
-async def test_once_the_store_can_commit_again_it_says_so_and_nothing_is_half_written(
-    outbox: SqliteOutbox, disk: Disk
-) -> None:
-    heard: list[bool] = []
-    outbox.on_availability(heard.append)
-    new = [new_message() for _ in range(20)]
-    disk.fill()
-    await settle(*(outbox.accept(one) for one in new))
-    disk.free()
-    await outbox.wait_available()
-    assert outbox.available
-    assert heard == [False, True]
-    for one in new:
-        assert await outbox.get(one.record.message_id) is None
-        assert await outbox.content(one.record.message_id) is None
-    # The same calls again, as callers are told to do.
-    assert await settle(*(outbox.accept(one) for one in new)) == [Accepted(one.record, created=True) for one in new]
-    assert [await outbox.content(one.record.message_id) for one in new] == [one.content for one in new]
-
-
-async def test_a_result_that_could_not_be_kept_is_kept_afterwards(outbox: SqliteOutbox, disk: Disk) -> None:
-    new = new_message()
-    await outbox.accept(new)
-    after = build.ended(new.record)
-    disk.fill()
-    with pytest.raises(StoreUnavailable):
-        await outbox.record(after)
-    assert await outbox.get(new.record.message_id) == new.record
-    disk.free()
-    await outbox.wait_available()
-    assert await outbox.record(after)
-    assert await outbox.get(new.record.message_id) == after
-
-
-async def test_a_store_that_fails_again_and_again_recovers_each_time(outbox: SqliteOutbox, disk: Disk) -> None:
-    heard: list[bool] = []
-    outbox.on_availability(heard.append)
-    kept = []
-    for _ in range(5):
-        disk.fill()
-        with pytest.raises(StoreUnavailable):
-            await outbox.accept(new_message())
-        disk.free()
-        await outbox.wait_available()
-        kept.append(new_message())
-        assert (await outbox.accept(kept[-1])).created
-    assert heard == [False, True] * 5
-    assert [await outbox.get(one.record.message_id) for one in kept] == [one.record for one in kept]
-
-
-async def test_what_was_refused_is_not_there_after_a_restart_either(tmp_path: Path) -> None:
-    path = tmp_path / "postwire.db"
-    lost, kept = new_message(), new_message()
-    first = await SqliteOutbox.open(str(path))
-    made = Disk(path)
-    made.fill()
-    await settle(first.accept(lost))
-    made.free()
-    await first.wait_available()
-    await first.accept(kept)
-    await first.close()
-    again = await SqliteOutbox.open(str(path))
-    assert await again.get(lost.record.message_id) is None, "the marker's commit has written over it"
-    assert await again.get(kept.record.message_id) == kept.record
-    await again.close()
-
-
-async def test_a_store_can_be_closed_while_it_cannot_commit(tmp_path: Path) -> None:
-    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    made = Disk(tmp_path / "postwire.db")
-    made.fill()
-    try:
-        writes = [asyncio.ensure_future(opened.accept(new_message())) for _ in range(3)]
-        await opened.close()
-    finally:
-        made.free()
-    assert all(isinstance(write.exception(), StoreUnavailable) for write in writes)
-
-
-# The thread by itself, on a store of one table.
 
 
 @dataclass(eq=False)
@@ -300,6 +167,29 @@ async def test_a_store_at_fault_takes_the_whole_batch_with_it_but_is_told_once(
     await made.wait_available()
     assert heard == [False, True]
     assert texts(connection) == []
+    await made.close()
+
+
+async def test_what_was_committed_is_noted_and_what_was_not_is_not(
+    connection: apsw.Connection, batches: Batches
+) -> None:
+    heard: list[str] = []
+    made = Writer(connection, batches, lambda: heard.append("commit"), lambda: heard.append("told"))
+
+    def broken(_: apsw.Connection) -> None:
+        raise apsw.IOError("disk I/O error")
+
+    async def hear(*steps: Callable[[apsw.Connection], object]) -> list[str]:
+        heard.clear()
+        await settle(*(made.submit(Step(step)) for step in steps))
+        return heard
+
+    assert await hear(insert("a"), insert("b")) == ["commit", "told"]
+    assert await hear(insert("a"), fail, insert("b")) == ["commit", "commit", "told"], "each of two by itself"
+    assert await hear(fail) == ["told"]
+    assert await hear(insert("a"), broken) == ["told"], "a store at fault takes all of it back"
+    await made.wait_available()
+    assert heard == ["told"], "a probe is nobody's commit"
     await made.close()
 
 

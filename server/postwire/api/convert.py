@@ -15,6 +15,7 @@ from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
 from postwire.core import validation
+from postwire.core.gate import Obstacle
 from postwire.core.message import (
     EMPTY,
     NO_OPTIONS,
@@ -37,6 +38,7 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import Outcome
 from postwire.core.validation import Violations
+from postwire.delivery import Explanation
 from postwire.v1 import dispatch_service_pb2, message_pb2
 
 E = TypeVar("E", bound=enum.Enum)
@@ -56,6 +58,9 @@ CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyT
 STATES: Final[Mapping[MessageState, message_pb2.MessageState.ValueType]] = {
     one: message_pb2.MessageState.Value(f"MESSAGE_STATE_{one.name}") for one in MessageState
 }
+_OBSTACLES: Final = {
+    one: dispatch_service_pb2.RouteObstacle.Value(f"ROUTE_OBSTACLE_{one.value.upper()}") for one in Obstacle
+}
 _OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.name}") for one in Outcome}
 _WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
 _PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORITY_{one.name}"): one for one in Priority}
@@ -64,7 +69,9 @@ _GUARANTEE: Final[Mapping[int, DeliveryGuarantee]] = {
 }
 
 
-def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) -> DispatchCommand:
+def command_from(
+    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, *, needs_request_id: bool = False
+) -> DispatchCommand:
     """The call of `Dispatch` that `request` is, if it is well formed and not larger than `max_bytes`.
 
     Raises:
@@ -84,7 +91,7 @@ def command_from(request: dispatch_service_pb2.DispatchRequest, max_bytes: int) 
     labels = mapping(request.message.labels)
     validation.check_labels(labels, found)
     validation.check_options(options, found)
-    validation.check_request_id(request.request_id, found)
+    validation.check_request_id(request.request_id, found, needed=needs_request_id)
     if content is None:
         found.malformed("message.content", "must be one of sms, mms and email")
     else:
@@ -197,11 +204,11 @@ def message_to(record: MessageRecord) -> message_pb2.Message:
         state=STATES[record.state],
         revision=record.revision,
     )
-    _set_time(message.create_time, record.create_time)
-    _set_time(message.update_time, record.update_time)
-    _set_time(message.expire_time, record.expire_time)
+    set_time(message.create_time, record.create_time)
+    set_time(message.update_time, record.update_time)
+    set_time(message.expire_time, record.expire_time)
     if record.next_attempt_time is not None:
-        _set_time(message.next_attempt_time, record.next_attempt_time)
+        set_time(message.next_attempt_time, record.next_attempt_time)
     if record.labels:
         message.labels.update(record.labels)
     for attempt in record.attempts:
@@ -227,17 +234,36 @@ def message_to(record: MessageRecord) -> message_pb2.Message:
 def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
     wire.number = attempt.number
     wire.provider_name = attempt.provider_name
-    _set_time(wire.start_time, attempt.start_time)
+    set_time(wire.start_time, attempt.start_time)
     if attempt.outcome:
         wire.outcome = _OUTCOMES[attempt.outcome]
-        wire.duration.seconds, rest = divmod(attempt.duration or 0, _MICROSECONDS)
-        wire.duration.nanos = rest * 1000
+        if attempt.duration is not None:  # nobody knows it where a crash cut the attempt short
+            wire.duration.seconds, rest = divmod(attempt.duration, _MICROSECONDS)
+            wire.duration.nanos = rest * 1000
         wire.provider_message_id = attempt.provider_message_id
         wire.error_code = attempt.error_code
         wire.detail = attempt.detail
     wire.trace_id = attempt.trace_id
 
 
-def _set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
+def set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
+    """Write a time that is in µs since the epoch."""
     wire.seconds, rest = divmod(microseconds, _MICROSECONDS)
     wire.nanos = rest * 1000
+
+
+def explanation_to(explanation: Explanation) -> dispatch_service_pb2.ExplainRouteResponse:
+    """The contract's answer to `ExplainRoute`."""
+    route = explanation.route
+    wire = dispatch_service_pb2.ExplainRouteResponse(route_key=route.key, overflow=route.overflow)
+    for one in explanation.candidates:
+        candidate = wire.candidates.add(
+            provider_name=one.provider_name,
+            tier=one.tier,
+            weight=one.weight,
+            eligible=one.obstacle is None,
+            obstacle=_OBSTACLES[one.obstacle] if one.obstacle else dispatch_service_pb2.ROUTE_OBSTACLE_UNSPECIFIED,
+        )
+        if one.eligible_time is not None:
+            set_time(candidate.eligible_time, one.eligible_time)
+    return wire

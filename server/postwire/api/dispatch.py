@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final, Protocol
 
 from postwire.api import convert, listing
 from postwire.api.guard import Context
+from postwire.api.stream import Stream
 from postwire.core.ids import is_message_id
-from postwire.core.listing import page_token
+from postwire.core.listing import page_token, resume_token
 from postwire.core.validation import Violations
 from postwire.delivery import Delivery
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -18,11 +21,15 @@ MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 
 
 class DispatchServicer(rpc.DispatchServiceServicer):
-    """Converts and calls. `max_message_bytes` is how large a call of `Dispatch` may be."""
+    """Converts and calls.
 
-    def __init__(self, delivery: Delivery, max_message_bytes: int) -> None:
+    `max_message_bytes` is how large a call of `Dispatch` may be, and `max_wait` how long (s) an outcome is waited for.
+    """
+
+    def __init__(self, delivery: Delivery, max_message_bytes: int, max_wait: float) -> None:
         self._delivery = delivery
         self._max_message_bytes = max_message_bytes
+        self._max_wait = max_wait
 
     async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
         """See the contract."""
@@ -30,13 +37,18 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         record = await self._delivery.dispatch(command, time_left=context.time_remaining())
         return pb.DispatchResponse(message=convert.message_to(record))
 
+    async def DispatchStream(
+        self, request_iterator: AsyncIterator[pb.DispatchStreamRequest], context: Context
+    ) -> AsyncIterator[pb.DispatchStreamResponse]:
+        """See the contract."""
+        stream = Stream(self._delivery, max_message_bytes=self._max_message_bytes, max_wait=self._max_wait)
+        async with aclosing(stream.run(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         """See the contract."""
-        if not is_message_id(request.message_id):
-            found = Violations()
-            found.malformed("message_id", "must be the id of a message, as Dispatch gave it")
-            found.raise_any()
-        return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(request.message_id)))
+        return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(_message_id(request))))
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         """See the contract."""
@@ -53,3 +65,48 @@ class DispatchServicer(rpc.DispatchServiceServicer):
                 break
         response.next_page_token = page_token(next_after, chosen) if next_after else ""
         return response
+
+    async def WatchMessages(
+        self, request: pb.WatchMessagesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchMessagesResponse]:
+        """See the contract."""
+        message_ids, chosen, after = listing.watch_from(request)
+        async with aclosing(self._delivery.watchers.watch(message_ids, chosen, after)) as batches:
+            async for batch in batches:
+                for sight in batch:
+                    message = convert.message_to(sight.record) if sight.record else None
+                    yield pb.WatchMessagesResponse(message=message, resume_token=resume_token(sight.point))
+
+    async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
+        """See the contract."""
+        return pb.CancelMessageResponse(message=convert.message_to(await self._delivery.cancel(_message_id(request))))
+
+    async def ResolveMessage(self, request: pb.ResolveMessageRequest, context: Context) -> pb.ResolveMessageResponse:
+        """See the contract."""
+        found = Violations()
+        if request.resolution not in (pb.RESOLUTION_SENT, pb.RESOLUTION_FAILED):
+            found.malformed("resolution", "must be RESOLUTION_SENT or RESOLUTION_FAILED")
+        message_id = _message_id(request, found)
+        record = await self._delivery.resolve(message_id, sent=request.resolution == pb.RESOLUTION_SENT)
+        return pb.ResolveMessageResponse(message=convert.message_to(record))
+
+    async def ExplainRoute(self, request: pb.ExplainRouteRequest, context: Context) -> pb.ExplainRouteResponse:
+        """See the contract."""
+        as_dispatched = pb.DispatchRequest(message=request.message)
+        if request.HasField("options"):
+            as_dispatched.options.CopyFrom(request.options)
+        command = convert.command_from(as_dispatched, self._max_message_bytes)
+        return convert.explanation_to(self._delivery.explain(command))
+
+
+class _OfMessage(Protocol):
+    message_id: str
+
+
+def _message_id(request: _OfMessage, found: Violations | None = None) -> str:
+    """The message that a request is about. Refuses whatever is wrong with the request's shape."""
+    found = found or Violations()
+    if not is_message_id(request.message_id):
+        found.malformed("message_id", "must be the id of a message, as Dispatch gave it")
+    found.raise_any()
+    return request.message_id

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from postwire.core.errors import Refusal, TryAgain
+from postwire.v1 import dispatch_service_pb2, error_reason_pb2
 
 DOMAIN: Final = "postwire"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -27,6 +28,10 @@ STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "MESSAGE_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "PROVIDER_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "PROVIDER_NOT_MOCK": grpc.StatusCode.FAILED_PRECONDITION,
+        "PROVIDER_DRAINED": grpc.StatusCode.FAILED_PRECONDITION,
+        "MESSAGE_NOT_QUEUED": grpc.StatusCode.FAILED_PRECONDITION,
+        "MESSAGE_NOT_UNCERTAIN": grpc.StatusCode.FAILED_PRECONDITION,
+        "RESUME_TOKEN_EXPIRED": grpc.StatusCode.OUT_OF_RANGE,
         "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "STORE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "INVALID_PAGE": grpc.StatusCode.INVALID_ARGUMENT,
@@ -72,3 +77,21 @@ def _details(refusal: Refusal) -> Iterator[Message]:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(refusal.retry_delay * 1000))
         yield error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def rejection_of(refusal: Refusal | None) -> dispatch_service_pb2.DispatchRejection:
+    """The same for one request of a stream. None: the fault is ours."""
+    if refusal is None:
+        return dispatch_service_pb2.DispatchRejection(code=grpc.StatusCode.INTERNAL.value[0], message=INTERNAL_TEXT)
+    rejection = dispatch_service_pb2.DispatchRejection(
+        code=STATUS_OF[refusal.reason].value[0],
+        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{refusal.reason}"),
+        message=str(refusal),
+        field_violations=[
+            dispatch_service_pb2.FieldViolation(field=one.field, description=one.description)
+            for one in refusal.violations
+        ],
+    )
+    if isinstance(refusal, TryAgain):
+        rejection.retry_delay.FromMilliseconds(round(refusal.retry_delay * 1000))
+    return rejection

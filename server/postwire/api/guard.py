@@ -9,7 +9,9 @@ It wraps the servicers' methods, once, instead of being a gRPC interceptor, whic
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 import grpc
@@ -23,6 +25,7 @@ S = TypeVar("S")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler = Callable[[Any, Any], Awaitable[Any]]
+StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
@@ -36,11 +39,13 @@ class Calls:
 
     def __init__(self) -> None:
         self._count = 0
+        self._begun = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __enter__(self) -> None:
         self._count += 1
+        self._begun += 1
         self._idle.clear()
 
     def __exit__(self, *_: object) -> None:
@@ -51,6 +56,14 @@ class Calls:
     async def wait_idle(self) -> None:
         """Return once no call is under way."""
         await self._idle.wait()
+
+    async def wait_quiet(self, seconds: float) -> None:
+        """Return once no call has been under way for so long."""
+        begun = -1
+        while begun != self._begun:
+            await self._idle.wait()
+            begun = self._begun
+            await asyncio.sleep(seconds)
 
 
 class Guard:
@@ -69,28 +82,39 @@ class Guard:
 
         async def guarded(request: Any, context: Context) -> Any:
             with self._calls, _Observed(self._observers, method, context) as observed:
-                refused: Refusal | None = None
                 try:
                     return await inner(request, context)
-                except Refusal as refusal:
-                    observed.status_code = errors.STATUS_OF[refusal.reason].name
-                    refused = refusal.with_traceback(None)
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if task is None or task.cancelling():
-                        observed.status_code = _CANCELLED
-                        raise  # the caller hung up, or the grace is over
-                    observed.failed(error)
-                except Exception as error:
-                    observed.failed(error)
+                except (asyncio.CancelledError, Exception) as error:
+                    refused = observed.judge(error)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
                 # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
                 del request
-                if refused:
-                    await errors.abort(context, refused)
-                return await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)
+                return await _end(context, refused)
 
         return guarded
+
+    def stream_handler(self, method: str, inner: StreamHandler) -> StreamHandler:
+        """The same for a method that answers with a stream."""
+
+        async def guarded(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+            with self._calls, _Observed(self._observers, method, context) as observed:
+                try:
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+                    return
+                except (asyncio.CancelledError, Exception) as error:
+                    refused = observed.judge(error)
+                del request
+                await _end(context, refused)
+
+        return guarded
+
+
+async def _end(context: Context, refused: Refusal | None) -> None:
+    if refused:
+        await errors.abort(context, refused)
+    await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)
 
 
 class _Guarded:
@@ -101,8 +125,11 @@ class _Guarded:
         self._service = service
         self._servicer = servicer
 
-    def __getattr__(self, name: str) -> Handler:
-        return self._guard.handler(f"{self._service}/{name}", getattr(self._servicer, name))
+    def __getattr__(self, name: str) -> Handler | StreamHandler:
+        inner, method = getattr(self._servicer, name), f"{self._service}/{name}"
+        if inspect.isasyncgenfunction(inner):
+            return self._guard.stream_handler(method, inner)
+        return self._guard.handler(method, inner)
 
 
 class _Observed:
@@ -118,10 +145,19 @@ class _Observed:
             metadata = context.invocation_metadata() or ()
             self._started = [observer.call_started(method, metadata) for observer in observers]
 
-    def failed(self, error: BaseException) -> None:
-        """The fault is ours."""
+    def judge(self, error: BaseException) -> Refusal | None:
+        """What the call is to be refused with; None where the fault is ours. A true cancellation is raised again."""
+        if isinstance(error, Refusal):
+            self.status_code = errors.STATUS_OF[error.reason].name
+            return error.with_traceback(None)
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                self.status_code = _CANCELLED
+                raise error  # the caller hung up, or the grace is over
         self.status_code = _INTERNAL
         _log.fault(error)
+        return None
 
     def __enter__(self) -> Self:
         return self

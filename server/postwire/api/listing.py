@@ -7,12 +7,23 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from postwire.api import convert
-from postwire.core.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MessageFilter, parse_page_token
+from postwire.core.ids import is_message_id
+from postwire.core.listing import (
+    DEFAULT_PAGE_SIZE,
+    MAX_PAGE_SIZE,
+    MessageFilter,
+    ResumePoint,
+    parse_page_token,
+    parse_resume_token,
+)
 from postwire.core.message import Channel, MessageState
 from postwire.core.validation import Violations
 from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
+
+MAX_WATCHED: Final = 1_000
+"""How many messages may be watched by their ids."""
 
 MAX_CHOICES: Final = 100
 """How many channels, states, provider names or labels a filter may name."""
@@ -28,20 +39,7 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
         InvalidPage: naming every bad field.
     """
     found = Violations()
-    wire = request.filter
-    for name in ("channels", "states", "provider_names", "labels"):
-        # Before each of them is looked at, here and at every message.
-        if len(getattr(wire, name)) > MAX_CHOICES:
-            found.malformed(f"filter.{name}", f"must have at most {MAX_CHOICES} entries")
-    found.raise_page()
-    chosen = MessageFilter(
-        channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
-        states=_known(wire.states, _STATES, "filter.states", found),
-        provider_names=frozenset(wire.provider_names),
-        labels=convert.mapping(wire.labels),
-        create_time_from=convert.time_from(wire, "create_time_from", "filter.create_time_from", found),
-        create_time_to=convert.time_from(wire, "create_time_to", "filter.create_time_to", found),
-    )
+    chosen = _filter_from(request.filter, found)
     if request.page_size < 0:
         found.malformed("page_size", f"must be from 1 to {MAX_PAGE_SIZE:,}, or left out")
     found.raise_page()
@@ -53,6 +51,53 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
             found.malformed("page_token", str(error))
             found.raise_page()
     return chosen, min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), after
+
+
+def watch_from(request: pb.WatchMessagesRequest) -> tuple[list[str], MessageFilter, ResumePoint | None]:
+    """The ids to watch, the filter, and where to go on.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    if len(request.message_ids) > MAX_WATCHED:
+        found.malformed("message_ids", f"must have at most {MAX_WATCHED:,} entries")
+        found.raise_page()
+    for index, message_id in enumerate(request.message_ids):
+        if not is_message_id(message_id):
+            found.malformed(f"message_ids[{index}]", "must be the id of a message, as Dispatch gave it")
+    if request.message_ids and request.HasField("filter"):
+        found.malformed("filter", "must be left out where there are message_ids")
+    chosen = _filter_from(request.filter, found)
+    after = None
+    if request.resume_token:
+        try:
+            after = parse_resume_token(request.resume_token)
+        except ValueError as error:
+            found.malformed("resume_token", str(error))
+    found.raise_page()
+    return list(request.message_ids), chosen, after
+
+
+def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:
+    """The filter, as far as it is well formed; what is not is noted.
+
+    Raises:
+        InvalidPage: it is too long to be looked at.
+    """
+    for name in ("channels", "states", "provider_names", "labels"):
+        # Before each of them is looked at, here and at every message.
+        if len(getattr(wire, name)) > MAX_CHOICES:
+            found.malformed(f"filter.{name}", f"must have at most {MAX_CHOICES} entries")
+    found.raise_page()
+    return MessageFilter(
+        channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
+        states=_known(wire.states, _STATES, "filter.states", found),
+        provider_names=frozenset(wire.provider_names),
+        labels=convert.mapping(wire.labels),
+        create_time_from=convert.time_from(wire, "create_time_from", "filter.create_time_from", found),
+        create_time_to=convert.time_from(wire, "create_time_to", "filter.create_time_to", found),
+    )
 
 
 def _known(values: Iterable[int], known: Mapping[int, E], path: str, found: Violations) -> frozenset[E]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Protocol
 
 from google.protobuf import duration_pb2
 
 from postwire.api import convert
 from postwire.api.guard import Context
+from postwire.core.breaker import BreakerState
 from postwire.core.errors import ProviderNotMock
 from postwire.core.validation import Violations
+from postwire.delivery import Control, ProviderStatus
 from postwire.providers.mock import MockProvider
-from postwire.providers.registry import Registry, Slot
 from postwire.v1 import provider_service_pb2 as pb
 from postwire.v1 import provider_service_pb2_grpc as rpc
 
+_BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
+    one: pb.BreakerState.Value(f"BREAKER_STATE_{one.name}") for one in BreakerState
+}
 _RATIOS: Final = ("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio")
 _TIMES: Final = ("latency", "retry_after")
 _MAX_SECONDS: Final = 24 * 3600
@@ -23,16 +29,36 @@ _MAX_SECONDS: Final = 24 * 3600
 class ProviderServicer(rpc.ProviderServiceServicer):
     """Converts and calls."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, control: Control) -> None:
+        self._control = control
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
         """See the contract."""
-        return pb.ListProvidersResponse(providers=[_provider_to(slot) for slot in self._registry])
+        return pb.ListProvidersResponse(providers=map(_provider_to, self._control.list()))
 
     async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
         """See the contract."""
-        return pb.GetProviderResponse(provider=_provider_to(self._slot(request.name)))
+        return pb.GetProviderResponse(provider=_provider_to(self._control.get(_name(request))))
+
+    async def WatchProviders(
+        self, request: pb.WatchProvidersRequest, context: Context
+    ) -> AsyncIterator[pb.WatchProvidersResponse]:
+        """See the contract."""
+        async with aclosing(self._control.watch()) as changes:
+            async for changed in changes:
+                yield pb.WatchProvidersResponse(providers=map(_provider_to, changed))
+
+    async def DrainProvider(self, request: pb.DrainProviderRequest, context: Context) -> pb.DrainProviderResponse:
+        """See the contract."""
+        return pb.DrainProviderResponse(provider=_provider_to(await self._control.drain(_name(request))))
+
+    async def ResumeProvider(self, request: pb.ResumeProviderRequest, context: Context) -> pb.ResumeProviderResponse:
+        """See the contract."""
+        return pb.ResumeProviderResponse(provider=_provider_to(await self._control.resume(_name(request))))
+
+    async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
+        """See the contract."""
+        return pb.ResetBreakerResponse(provider=_provider_to(self._control.reset(_name(request))))
 
     async def UpdateMockProvider(
         self, request: pb.UpdateMockProviderRequest, context: Context
@@ -40,8 +66,8 @@ class ProviderServicer(rpc.ProviderServiceServicer):
         """See the contract."""
         found = Violations()
         changes = _changes_from(request, found)
-        slot = self._slot(request.name, found)
-        provider = slot.provider
+        name = _name(request, found)
+        provider = self._control.get(name).provider
         if not isinstance(provider, MockProvider):
             raise ProviderNotMock(provider.kind)
         try:
@@ -50,15 +76,21 @@ class ProviderServicer(rpc.ProviderServiceServicer):
             field, _, description = str(error).partition(": ")
             found.malformed(field, description)
             found.raise_any()
-        return pb.UpdateMockProviderResponse(provider=_provider_to(slot))
+        self._control.touch(name)
+        return pb.UpdateMockProviderResponse(provider=_provider_to(self._control.get(name)))
 
-    def _slot(self, name: str, found: Violations | None = None) -> Slot:
-        """The provider that a request names. Refuses whatever is wrong with the request's shape first."""
-        found = found or Violations()
-        if not name:
-            found.malformed("name", "must name a provider; ListProviders names them all")
-        found.raise_any()
-        return self._registry.slot(name)
+
+class _Named(Protocol):
+    name: str
+
+
+def _name(request: _Named, found: Violations | None = None) -> str:
+    """The provider that a request names. Refuses whatever is wrong with the request's shape."""
+    found = found or Violations()
+    if not request.name:
+        found.malformed("name", "must name a provider; ListProviders names them all")
+    found.raise_any()
+    return request.name
 
 
 def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> dict[str, Any]:
@@ -79,14 +111,23 @@ def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> d
     return changes
 
 
-def _provider_to(slot: Slot) -> pb.Provider:
-    provider = slot.provider
+def _provider_to(status: ProviderStatus) -> pb.Provider:
+    provider, breaker = status.provider, status.breaker
     wire = pb.Provider(
         name=provider.name,
         kind=provider.kind,
         channels=[convert.CHANNELS[channel] for channel in provider.channels],
-        in_flight=slot.in_flight,
+        breaker=pb.Breaker(
+            state=_BREAKER_STATES[breaker.state],
+            calls=breaker.calls,
+            failures=breaker.failures,
+            slow_calls=breaker.slow_calls,
+            failure_ratio=breaker.failure_ratio,
+        ),
+        in_flight=status.in_flight,
     )
+    if status.next_probe_time is not None:
+        convert.set_time(wire.breaker.next_probe_time, status.next_probe_time)
     if isinstance(provider, MockProvider):
         wire.seed = provider.seed
         wire.seeded = provider.seeded

@@ -19,8 +19,7 @@ from postwire.api.guard import Calls, Guard
 from postwire.api.health import Readiness
 from postwire.api.providers import ProviderServicer
 from postwire.config import ServerConfig
-from postwire.delivery import Delivery
-from postwire.providers.registry import Registry
+from postwire.delivery import Control, Delivery
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc
 
@@ -29,6 +28,12 @@ HEADROOM_BYTES: Final = 4 * 1024 * 1024
 
 LAST_WORDS: Final = 0.2
 """Seconds for answers that are ready to reach the wire, once nothing else is under way."""
+
+QUIET: Final = 0.1
+"""Seconds without a call after which all callers count as told that the server is shutting down."""
+
+TELLING: Final = 2.0
+"""Seconds for which callers are told, at the most: there may be some who never stop calling."""
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
@@ -43,9 +48,10 @@ class ApiServer:
     """Serves the contract. Made on the event loop that it serves on."""
 
     def __init__(
-        self, config: ServerConfig, delivery: Delivery, registry: Registry, observers: Sequence[CallObserver] = ()
+        self, config: ServerConfig, delivery: Delivery, control: Control, observers: Sequence[CallObserver] = ()
     ) -> None:
         limit = config.max_message_bytes + HEADROOM_BYTES
+        self._control = control
         self._calls = Calls()
         guard = Guard(self._calls, observers)
         self._readiness = Readiness((DISPATCH_SERVICE, PROVIDER_SERVICE))
@@ -59,10 +65,11 @@ class ApiServer:
             ],
         )
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
-            guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes)), self._server
+            guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait)),
+            self._server,
         )
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-            guard.around(PROVIDER_SERVICE, ProviderServicer(registry)), self._server
+            guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
         self._readiness.add_to(self._server)
         if config.reflection:
@@ -109,10 +116,16 @@ class ApiServer:
         await self._readiness.shut_down()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
+        self._control.end_watches()
         unfinished = await delivery.drain(grace)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(max(end, loop.time() + LAST_WORDS)):
                 await self._calls.wait_idle()
+        # What has come and is not begun when it stops, gRPC ends as CANCELLED, which no caller repeats. So those who go
+        # on calling are answered until all of them have been told.
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(max(min(end, loop.time() + TELLING), loop.time() + LAST_WORDS)):
+                await self._calls.wait_quiet(QUIET)
         # What is left are streams that end when their caller wants, such as a watch of our health: they are cut.
         await self._server.stop(LAST_WORDS)
         return unfinished

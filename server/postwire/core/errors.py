@@ -10,8 +10,12 @@ The tree, with what each adds:
     ├── InvalidRouting             channel         no provider carries it: our own fault
     ├── RequestIdReused
     ├── MessageNotFound
+    ├── MessageNotQueued
+    ├── MessageNotUncertain
+    ├── ResumeTokenExpired
     ├── ProviderNotFound
     ├── ProviderNotMock
+    ├── ProviderDrained
     └── TryAgain                   retry_delay
         ├── Overloaded
         ├── StoreUnavailable       the one that may have accepted something
@@ -27,7 +31,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from postwire.core.message import Channel
+from postwire.core.message import Channel, MessageState
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,33 @@ class MessageNotFound(Refusal):
         super().__init__("message_id: there is no such message")
 
 
+class MessageNotQueued(Refusal):
+    """The message is not queued, so it cannot be taken back."""
+
+    reason = "MESSAGE_NOT_QUEUED"
+
+    def __init__(self, state: MessageState) -> None:
+        super().__init__(f"message_id: this message is {state.value}, and only one that is queued can be cancelled")
+
+
+class MessageNotUncertain(Refusal):
+    """The message is not uncertain, so there is nothing to resolve."""
+
+    reason = "MESSAGE_NOT_UNCERTAIN"
+
+    def __init__(self, state: MessageState) -> None:
+        super().__init__(f"message_id: this message is {state.value}, and only one that is uncertain can be resolved")
+
+
+class ResumeTokenExpired(Refusal):
+    """What has changed since the token was given is not known any more."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("resume_token: it is too old: watch without it, and list what has changed since")
+
+
 class ProviderNotFound(Refusal):
     """There is no provider with this name."""
 
@@ -124,6 +155,15 @@ class ProviderNotMock(Refusal):
         super().__init__(f"name: this provider is of kind {kind}, and only a mock can be changed")
 
 
+class ProviderDrained(Refusal):
+    """The provider is drained, so its breaker cannot be reset."""
+
+    reason = "PROVIDER_DRAINED"
+
+    def __init__(self) -> None:
+        super().__init__("name: this provider is drained: resume it instead")
+
+
 class TryAgain(Refusal):
     """Refused for now. `retry_delay` is in seconds."""
 
@@ -133,12 +173,14 @@ class TryAgain(Refusal):
 
 
 class Overloaded(TryAgain):
-    """Too much is in flight."""
+    """Too much is in flight, or waits."""
 
     reason = "OVERLOADED"
 
-    def __init__(self, retry_delay: float = 1.0) -> None:
-        super().__init__("too much is in flight: slow down and try again", retry_delay)
+    def __init__(
+        self, retry_delay: float = 1.0, *, text: str = "too much is in flight: slow down and try again"
+    ) -> None:
+        super().__init__(text, retry_delay)
 
 
 class StoreUnavailable(TryAgain):

@@ -30,6 +30,28 @@ class MessageIds:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+class RandomBits:
+    """Gives random bits out of larger pieces: asking the system for each id costs more than all the rest of it."""
+
+    __slots__ = ("_at", "_piece", "_random_bytes")
+
+    PIECE = 4096
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        """`random_bytes(n)` gives n random bytes: `os.urandom`."""
+        self._random_bytes = random_bytes
+        self._piece = b""
+        self._at = 0
+
+    def __call__(self, bits: int) -> int:
+        """So many random bits, at most 64."""
+        at = self._at
+        if at >= len(self._piece):
+            self._piece, at = self._random_bytes(self.PIECE), 0
+        self._at = at + 8
+        return int.from_bytes(self._piece[at : at + 8], "little") >> (64 - bits)
+
+
 def is_message_id(text: str) -> bool:
     """Whether `text` is a UUID in the canonical form: 36 characters, lower case."""
     try:

@@ -1,17 +1,26 @@
 """The life of a message: which event leads from which state to which.
 
+    – ──accept──▶ SENDING ──close_attempt──▶ SENT, FAILED, UNCERTAIN
+    │                │ ▲ └──open_attempt──▶ SENDING       failover: the next attempt, in the same commit
+    │         requeue│ │open_attempt
+    └──accept──▶  QUEUED ──expire──▶ EXPIRED    ──cancel──▶ CANCELLED
+                                  (UNCERTAIN where an earlier attempt was: a denial would be a lie)
+    UNCERTAIN ──resolve──▶ SENT, FAILED
+
 Pure: a function takes a record and `now` (µs since the epoch) and returns the record as it then is. Nothing else in the
-program decides a state.
+program decides a state. A message without recipients of its own (SMS, MMS) is treated as having one.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from postwire.core.message import (
     Attempt,
-    Channel,
+    DeliveryGuarantee,
     DispatchCommand,
     Email,
     MessageRecord,
@@ -20,68 +29,247 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import DispatchResult, Outcome
 
-_AFTER: Final = {
-    Outcome.SUCCESS: MessageState.SENT,
-    Outcome.REJECTED: MessageState.FAILED,
-    Outcome.ERROR: MessageState.FAILED,
-    Outcome.RATE_LIMITED: MessageState.FAILED,
-    Outcome.UNCERTAIN: MessageState.UNCERTAIN,
-}
-"""What the last attempt's outcome makes of a message, or of a recipient, for which no attempt is left."""
-
 MAX_TOLD: Final = 512
 """How many characters of an id, a code or a detail of a vendor are kept."""
+
+ORPHANED: Final = DispatchResult(
+    Outcome.UNCERTAIN, error_code="orphaned", detail="the server ended while the attempt was under way"
+)
+"""How an attempt ended that belongs to an earlier boot."""
 
 _PRECEDENCE: Final = (
     MessageState.SENDING,
     MessageState.QUEUED,
     MessageState.UNCERTAIN,
+    MessageState.EXPIRED,
+    MessageState.CANCELLED,
     MessageState.FAILED,
     MessageState.SENT,
 )
 """A message's state is the first of these that any of its recipients has."""
+
+_UNRESOLVED: Final = (MessageState.SENDING, MessageState.QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a message is tried: `max_attempts` counts every attempt but those that ended `rate_limited`."""
+
+    max_attempts: int
+    delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
+
+
+class Next(enum.Enum):
+    """What the end of an attempt asks for."""
+
+    NOTHING = "nothing"
+    """The message is settled."""
+    FAIL_OVER = "fail_over"
+    """It was surely not sent: another provider may try at once. With nobody left it is requeued."""
+    TRY_AGAIN = "try_again"
+    """It may have been sent: only the same provider may try at once, if it deduplicates. Else it is requeued."""
 
 
 def accept(
     command: DispatchCommand,
     *,
     message_id: str,
-    provider_name: str,
+    queue: str,
     now: int,
     expire_after: int,
+    provider_name: str = "",
     trace_id: str = "",
 ) -> MessageRecord:
-    """A message accepted and due, with attempt 1 open at `provider_name`. `expire_after` is in µs."""
-    content = command.message.content
+    """A message accepted: with attempt 1 open at `provider_name`, or else waiting in `queue`. `expire_after` in µs."""
+    content, options = command.message.content, command.options
+    state = MessageState.SENDING if provider_name else MessageState.QUEUED
     return MessageRecord(
         message_id=message_id,
         request_id=command.request_id or message_id,
         channel=command.message.channel,
-        state=MessageState.SENDING,
+        state=state,
         create_time=now,
         update_time=now,
-        expire_time=command.options.expire_time or now + expire_after,
-        attempts=(Attempt(number=1, provider_name=provider_name, start_time=now, trace_id=trace_id),),
+        expire_time=options.expire_time or max(now, options.send_time or 0) + expire_after,
+        attempts=(Attempt(number=1, provider_name=provider_name, start_time=now, trace_id=trace_id),)
+        if provider_name
+        else (),
         recipients=(
-            tuple(RecipientStatus(i, MessageState.SENDING) for i in range(len(content.recipients)))
+            tuple(RecipientStatus(i, state) for i in range(len(content.recipients)))
             if isinstance(content, Email)
             else ()
         ),
         labels=command.message.labels,
+        next_attempt_time=None if provider_name else max(now, options.send_time or 0),
+        queue=queue,
     )
 
 
-def close_attempt(record: MessageRecord, result: DispatchResult, *, now: int, duration: int) -> MessageRecord:
-    """The record after its open attempt, the last one, ended with `result` after `duration` µs.
+def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_id: str = "") -> MessageRecord:
+    """The record with its next attempt open: of a message that is queued, or whose last attempt has just failed.
+
+    Raises:
+        ValueError: it is settled, or an attempt is open.
+    """
+    if record.settled or is_open(record):
+        raise ValueError("no attempt can be opened")
+    attempt = Attempt(len(record.attempts) + 1, provider_name, max(now, record.update_time), trace_id=trace_id)
+    return _changed(
+        record,
+        MessageState.SENDING,
+        now,
+        attempts=(*record.attempts, attempt),
+        recipients=_moved(record.recipients, _UNRESOLVED, MessageState.SENDING),
+        next_attempt_time=None,
+    )
+
+
+def close_attempt(
+    record: MessageRecord, result: DispatchResult, policy: Policy, *, now: int, duration: int | None
+) -> tuple[MessageRecord, Next]:
+    """The record after its open attempt, the last one, ended with `result` after `duration` µs, and what is to follow.
+
+    Where more is to follow the record is only half of a change: `open_attempt` or `requeue` makes it whole. The result
+    speaks of the recipients that were unresolved, in their order.
 
     Raises:
         ValueError: no attempt is open, or the result speaks of another number of recipients.
     """
-    attempt = record.attempts[-1] if record.attempts else None
-    if record.state is not MessageState.SENDING or attempt is None or attempt.outcome is not None:
+    if not is_open(record):
         raise ValueError("no attempt is open")
-    recipients = _recipients_after(record, result) if record.recipients or result.recipients else ()
-    closed = Attempt(
+    attempts = (*record.attempts[:-1], _closed(record.attempts[-1], result, duration))
+    if not record.recipients and result.outcome is Outcome.SUCCESS and not result.recipients:
+        # What nearly every message comes to, without what follows.
+        return _changed(record, MessageState.SENT, now, attempts=attempts), Next.NOTHING
+    is_spent = sum(one.outcome is not Outcome.RATE_LIMITED for one in attempts) >= policy.max_attempts
+    is_late = now >= record.expire_time
+    statuses = record.recipients or (_only_recipient(record),)
+    results = _results(statuses, result)
+    after: list[RecipientStatus] = []
+    for status in statuses:
+        if status.state is not MessageState.SENDING:
+            after.append(status)
+            continue
+        outcome, error_code = next(results)
+        maybe_sent = status.maybe_sent or outcome is Outcome.UNCERTAIN
+        state = _state_after(outcome, policy, maybe_sent=maybe_sent, is_spent=is_spent, is_late=is_late)
+        after.append(RecipientStatus(status.index, state, outcome, _told(error_code), maybe_sent))
+    ended = _changed(
+        record,
+        state_of(after),
+        now,
+        attempts=attempts,
+        recipients=tuple(after) if record.recipients else (),
+    )
+    if ended.settled:
+        return ended, Next.NOTHING
+    pending = (one.outcome for one in after if one.state is MessageState.SENDING)
+    return ended, Next.TRY_AGAIN if Outcome.UNCERTAIN in pending else Next.FAIL_OVER
+
+
+def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
+    """The record of a message whose last attempt is closed, and that waits for its next one until `due`."""
+    if record.settled or is_open(record):
+        raise ValueError("it cannot go back to its queue")
+    return _changed(
+        record,
+        MessageState.QUEUED,
+        now,
+        recipients=_moved(record.recipients, _UNRESOLVED, MessageState.QUEUED),
+        next_attempt_time=due,
+    )
+
+
+def drop_attempt(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
+    """The record of a message whose open attempt was surely never handed over: as if it had not been opened."""
+    if not is_open(record):
+        raise ValueError("no attempt is open")
+    return requeue(replace(record, attempts=record.attempts[:-1]), now=now, due=due)
+
+
+def expire(record: MessageRecord, *, now: int) -> MessageRecord:
+    """The record of a queued message whose time has run out."""
+    return _ended_in_queue(record, MessageState.EXPIRED, now)
+
+
+def cancel(record: MessageRecord, *, now: int) -> MessageRecord:
+    """The record of a queued message that its caller takes back."""
+    return _ended_in_queue(record, MessageState.CANCELLED, now)
+
+
+def resolve(record: MessageRecord, *, sent: bool, now: int) -> MessageRecord:
+    """The record of an uncertain message, once somebody has found out whether it was sent."""
+    if record.state is not MessageState.UNCERTAIN:
+        raise ValueError("it is not uncertain")
+    state = MessageState.SENT if sent else MessageState.FAILED
+    recipients = _moved(record.recipients, (MessageState.UNCERTAIN,), state)
+    return _changed(record, state_of(recipients) if recipients else state, now, recipients=recipients)
+
+
+def is_open(record: MessageRecord) -> bool:
+    """Whether an attempt is under way."""
+    return record.state is MessageState.SENDING and bool(record.attempts) and record.attempts[-1].outcome is None
+
+
+def unresolved(record: MessageRecord) -> tuple[int, ...] | None:
+    """The positions of the recipients that an attempt is for; None where that is all of them."""
+    pending = tuple(one.index for one in record.recipients if one.state in _UNRESOLVED)
+    return None if len(pending) == len(record.recipients) else pending
+
+
+def state_of(recipients: Iterable[RecipientStatus]) -> MessageState:
+    """The state of a message whose recipients, at least one, stand as given."""
+    states = {recipient.state for recipient in recipients}
+    return next(state for state in _PRECEDENCE if state in states)
+
+
+def _state_after(outcome: Outcome, policy: Policy, *, maybe_sent: bool, is_spent: bool, is_late: bool) -> MessageState:
+    """Where a recipient stands after an attempt; `SENDING` where more is to follow."""
+    if outcome is Outcome.SUCCESS:
+        return MessageState.SENT
+    not_sent = MessageState.UNCERTAIN if maybe_sent else MessageState.FAILED
+    if outcome is Outcome.REJECTED or is_spent:
+        return not_sent
+    if outcome is Outcome.UNCERTAIN and (is_late or policy.delivery_guarantee is DeliveryGuarantee.AT_MOST_ONCE):
+        return MessageState.UNCERTAIN
+    return MessageState.SENDING
+
+
+def _only_recipient(record: MessageRecord) -> RecipientStatus:
+    maybe_sent = any(attempt.outcome is Outcome.UNCERTAIN for attempt in record.attempts)
+    return RecipientStatus(0, MessageState.SENDING, maybe_sent=maybe_sent)
+
+
+def _results(statuses: Iterable[RecipientStatus], result: DispatchResult) -> Iterator[tuple[Outcome, str]]:
+    count = sum(status.state is MessageState.SENDING for status in statuses)
+    if not result.recipients:
+        return iter([(result.outcome, result.error_code)] * count)
+    if len(result.recipients) != count:
+        raise ValueError(f"the result speaks of {len(result.recipients)} recipients, the attempt was for {count}")
+    return iter([(one.outcome, one.error_code) for one in result.recipients])
+
+
+def _ended_in_queue(record: MessageRecord, state: MessageState, now: int) -> MessageRecord:
+    if record.state is not MessageState.QUEUED:
+        raise ValueError("it is not queued")
+    statuses = record.recipients or (_only_recipient(record),)
+    after = tuple(
+        replace(one, state=MessageState.UNCERTAIN if one.maybe_sent else state) if one.state in _UNRESOLVED else one
+        for one in statuses
+    )
+    return _changed(record, state_of(after), now, recipients=after if record.recipients else (), next_attempt_time=None)
+
+
+def _moved(
+    recipients: tuple[RecipientStatus, ...], sources: tuple[MessageState, ...], target: MessageState
+) -> tuple[RecipientStatus, ...]:
+    if not recipients:
+        return ()
+    return tuple(replace(one, state=target) if one.state in sources else one for one in recipients)
+
+
+def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> Attempt:
+    return Attempt(
         number=attempt.number,
         provider_name=attempt.provider_name,
         start_time=attempt.start_time,
@@ -92,13 +280,35 @@ def close_attempt(record: MessageRecord, result: DispatchResult, *, now: int, du
         detail=_told(result.detail),
         trace_id=attempt.trace_id,
     )
-    return replace(
-        record,
-        state=state_of(recipients) if recipients else _AFTER[result.outcome],
-        update_time=max(now, record.update_time),
-        attempts=(*record.attempts[:-1], closed),
-        recipients=recipients,
-        revision=record.revision + 1,
+
+
+_KEPT: Final = object()
+
+
+def _changed(
+    record: MessageRecord,
+    state: MessageState,
+    now: int,
+    *,
+    attempts: tuple[Attempt, ...] | None = None,
+    recipients: tuple[RecipientStatus, ...] | None = None,
+    next_attempt_time: int | object | None = _KEPT,
+) -> MessageRecord:
+    # Written out, since `replace` takes three times as long and every message comes by here.
+    return MessageRecord(
+        record.message_id,
+        record.request_id,
+        record.channel,
+        state,
+        record.create_time,
+        max(now, record.update_time),
+        record.expire_time,
+        record.attempts if attempts is None else attempts,
+        record.recipients if recipients is None else recipients,
+        record.labels,
+        record.next_attempt_time if next_attempt_time is _KEPT else next_attempt_time,  # type: ignore[arg-type]
+        record.revision + 1,
+        record.queue,
     )
 
 
@@ -106,26 +316,3 @@ def _told(text: str) -> str:
     """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
     text = text[:MAX_TOLD]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _recipients_after(record: MessageRecord, result: DispatchResult) -> tuple[RecipientStatus, ...]:
-    if not result.recipients:
-        state = _AFTER[result.outcome]
-        return tuple(
-            RecipientStatus(recipient.index, state, result.outcome, _told(result.error_code))
-            for recipient in record.recipients
-        )
-    if record.channel is not Channel.EMAIL or len(result.recipients) != len(record.recipients):
-        raise ValueError(
-            f"the result speaks of {len(result.recipients)} recipients, the message has {len(record.recipients)}"
-        )
-    return tuple(
-        RecipientStatus(index, _AFTER[one.outcome], one.outcome, _told(one.error_code))
-        for index, one in enumerate(result.recipients)
-    )
-
-
-def state_of(recipients: tuple[RecipientStatus, ...]) -> MessageState:
-    """The state of a message whose recipients, at least one, stand as given."""
-    states = {recipient.state for recipient in recipients}
-    return next(state for state in _PRECEDENCE if state in states)

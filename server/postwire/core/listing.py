@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,9 @@ SCAN_LIMIT: Final = 10_000
 """How many messages one page looks at, whatever the filter."""
 
 _DIGEST_SIZE: Final = 8
+
+
+_RESUME: Final = re.compile(r"change ([0-9a-f]{32}) ([0-9]{1,18}|first)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,38 @@ def parse_page_token(token: str, chosen: MessageFilter) -> str:
     if data[:_DIGEST_SIZE] != _digest(chosen):
         raise ValueError("belongs to another filter: keep the filter from page to page")
     return after
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Up to which change a watch has told of; `change` is None before it has shown all that it begins with.
+
+    Changes are numbered in each store, which `store` names: the same number is another change in another one.
+    """
+
+    store: str
+    change: int | None
+
+
+def resume_token(point: ResumePoint) -> str:
+    """The token with which a watch goes on."""
+    change = "first" if point.change is None else point.change
+    return base64.urlsafe_b64encode(f"change {point.store} {change}".encode()).decode()
+
+
+def parse_resume_token(token: str) -> ResumePoint:
+    """Where a watch goes on.
+
+    Raises:
+        ValueError: the token is not one of ours.
+    """
+    try:
+        found = _RESUME.fullmatch(base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode())
+    except (binascii.Error, UnicodeError):
+        found = None
+    if not found:
+        raise ValueError("must be a token that a watch gave, or left out")
+    return ResumePoint(found[1], None if found[2] == "first" else int(found[2]))
 
 
 def _digest(chosen: MessageFilter) -> bytes:

@@ -205,19 +205,24 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RecipientStatus:
-    """Where an email stands with the recipient at position `index`."""
+    """Where an email stands with the recipient at position `index`.
+
+    `maybe_sent`: an attempt was `uncertain` for this recipient, so that an end which denies sending would be a lie.
+    """
 
     index: int
     state: MessageState
     outcome: Outcome | None = None
     error_code: str = ""
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
     """What the service keeps of a message: everything but its content.
 
-    Times are microseconds since the epoch. `revision` rises with every change.
+    Times are microseconds since the epoch. `revision` rises with every change. `queue` is the key of the queue that it
+    waits in while it is `QUEUED`: that of its route.
     """
 
     message_id: str
@@ -232,6 +237,7 @@ class MessageRecord:
     labels: Mapping[str, str] = field(default_factory=_empty, repr=False)
     next_attempt_time: int | None = None
     revision: int = 1
+    queue: str = ""
 
     @property
     def settled(self) -> bool:

@@ -36,7 +36,7 @@ class DispatchResult:
 
     `error_code` is the vendor's own, `detail` ours; both are stored and shown, so neither may hold personal data.
     `retry_after` is in seconds, for `RATE_LIMITED`. `recipients` is empty where all of them fared alike, or else has
-    one entry a recipient, by position; `outcome` is then `worst(...)` of theirs.
+    one entry for each recipient that the attempt was for, by position; `outcome` is then `worst(...)` of theirs.
     """
 
     outcome: Outcome

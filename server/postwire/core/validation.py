@@ -135,9 +135,9 @@ def _told(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[FieldViol
     return text, (*named, FieldViolation("", f"and {more} more"))
 
 
-def check_request_id(request_id: str, found: Violations) -> None:
-    """Note what is wrong with a request id. Left out, it is the server's to assign."""
-    if request_id and not _REQUEST_ID.fullmatch(request_id):
+def check_request_id(request_id: str, found: Violations, *, needed: bool = False) -> None:
+    """Note what is wrong with a request id. Left out, it is the server's to assign, unless it is `needed`."""
+    if (request_id or needed) and not _REQUEST_ID.fullmatch(request_id):
         found.malformed("request_id", f"must be 1 to {MAX_REQUEST_ID} printable ASCII characters")
 
 

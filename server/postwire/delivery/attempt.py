@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from postwire.core.message import DispatchCommand
+from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Provider
 from postwire.telemetry.logs import EventLog
@@ -56,12 +56,20 @@ class _TimeLimit:
 
 
 async def send(
-    provider: Provider, command: DispatchCommand, message_id: str, loop: asyncio.AbstractEventLoop, seconds: float
+    provider: Provider,
+    message: OutboundMessage,
+    message_id: str,
+    positions: tuple[int, ...] | None,
+    loop: asyncio.AbstractEventLoop,
+    seconds: float,
 ) -> DispatchResult:
-    """One call of the provider, in at most `seconds`; every way in which it can end is a result."""
+    """One call of the provider, in at most `seconds`; every way in which it can end is a result.
+
+    `positions` are those of the recipients that it is for; None for all.
+    """
     with _TimeLimit(loop, seconds) as limit:
         try:
-            return await provider.send(command.message, idempotency_key=message_id)
+            return _checked(await provider.send(message, idempotency_key=message_id, positions=positions))
         except asyncio.CancelledError as error:
             if limit.is_cancelled_by_others():
                 raise  # the grace is over
@@ -71,6 +79,15 @@ async def send(
             return TIMED_OUT
         except Exception as error:
             return fault(provider, error)
+
+
+def _checked(result: Any) -> DispatchResult:
+    """What a provider gave, if it is a result as far as is looked at before it is recorded."""
+    if not isinstance(result.outcome, Outcome):
+        raise TypeError("the outcome is none")
+    if result.retry_after is not None and not isinstance(result.retry_after, (float, int)):
+        raise TypeError("the time is no number")
+    return result  # type: ignore[no-any-return]  # what else is wrong with it shows when it is recorded
 
 
 def fault(provider: Provider, error: BaseException) -> DispatchResult:

@@ -1,11 +1,12 @@
-"""The seam to the outbox. Whatever is behind it passes `tests/conformance/test_outbox.py`."""
+"""The seam to the outbox. Whatever is behind it passes `tests/conformance/test_outbox*.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
 
@@ -16,17 +17,29 @@ class OutboxError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NewMessage:
-    """A message about to be accepted: its record, with attempt 1 open, and what the record does not show.
+    """A message about to be accepted: its record (queued, or with attempt 1 open), and what the record does not show.
 
     `content` is the message in canonical form and `payload_hash` what its request id is held to, both as
-    `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown.
+    `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. `accept_trace` is the span
+    that it is accepted under, as a W3C traceparent.
     """
 
     record: MessageRecord
     content: bytes
     payload_hash: bytes
     options: DispatchOptions
+    accept_trace: str = ""
     tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredMessage:
+    """A message out of the store, with all that is needed to go on with it. `expire_time` is the one in force."""
+
+    record: MessageRecord
+    options: DispatchOptions
+    content: bytes
+    accept_trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,14 @@ class OutboxStats:
 
     unsettled: int
     oldest_create_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Messages that have changed, each with the number of its change, in their order; and up to which all are told."""
+
+    numbered: tuple[tuple[int, MessageRecord], ...]
+    last: int
 
 
 class Outbox(Protocol):
@@ -71,10 +92,14 @@ class Outbox(Protocol):
         """
         ...
 
-    def record(self, record: MessageRecord) -> Awaitable[bool]:
-        """Keep the end of the record's last attempt, and the record, in one commit.
+    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+        """Accept several messages in one commit; for each, what `accept` would have given or raised."""
+        ...
 
-        Applies where that attempt is the message's latest and is still open (fencing); tells whether it did.
+    def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
+        """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
+
+        Applies where the message still is at the revision of `before` (fencing); tells whether it did.
         """
         ...
 
@@ -101,6 +126,89 @@ class Outbox(Protocol):
 
         Looks at no more than `SCAN_LIMIT` messages, so it may give fewer, or none, though more follow.
         """
+        ...
+
+    async def due(self, queue: str, now: int, limit: int) -> Sequence[StoredMessage]:
+        """At most `limit` messages that wait in `queue` and are due: by priority, then longest due first.
+
+        Fewer than are there where their contents are large, but never none then.
+        """
+        ...
+
+    async def next_due(self, queue: str) -> int | None:
+        """When the next message of `queue` is due (µs since the epoch; it may be past), if any waits there."""
+        ...
+
+    async def queues(self) -> Sequence[str]:
+        """The keys of the queues that anything waits in."""
+        ...
+
+    async def expired(self, now: int, limit: int) -> Sequence[MessageRecord]:
+        """Queued messages whose time has run out, longest ago first."""
+        ...
+
+    async def next_expiry(self) -> int | None:
+        """When the time of the next queued message runs out."""
+        ...
+
+    async def orphans(self, limit: int) -> Sequence[StoredMessage]:
+        """Messages with an open attempt, oldest first: at boot these are left from a process that is gone."""
+        ...
+
+    async def waiting(self, after: int, limit: int) -> tuple[Sequence[StoredMessage], int]:
+        """Queued messages in the order of acceptance, behind the position `after`; and the position of the last."""
+        ...
+
+    def move(self, moves: Mapping[str, str]) -> Awaitable[None]:
+        """Put queued messages, by their ids, into other queues."""
+        ...
+
+    async def last_change(self) -> int:
+        """The number of the last change of any message."""
+        ...
+
+    async def changes(self, after: int, limit: int) -> Changes:
+        """What became of the next `limit` changes behind one: a message that has changed several times is told once.
+
+        Raises:
+            ResumeTokenExpired: what came behind it is not known any more, or never was.
+        """
+        ...
+
+    async def wait_changes(self, after: int) -> None:
+        """Return once there is a change behind one."""
+        ...
+
+    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+        """The records of those messages that there are, in any order."""
+        ...
+
+    async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
+        """Look at `limit` messages in the order of acceptance, behind the position `after`, and remove those that were
+        settled before a time (µs), with all that belongs to them.
+
+        Returns the position they reach to; None where there is nothing more to be found.
+        """
+        ...
+
+    async def remove_changes(self, keep: int, limit: int) -> int:
+        """Forget old changes, but for the last `keep`, and at most `limit`; returns how many."""
+        ...
+
+    async def drained(self) -> frozenset[str]:
+        """The names of the providers that are drained."""
+        ...
+
+    def set_drained(self, provider_name: str, drained: bool) -> Awaitable[None]:
+        """Keep whether a provider is drained."""
+        ...
+
+    async def fact(self, name: str) -> str | None:
+        """A fact about the store as a whole. `store` is there from the start: its name, which no other store has."""
+        ...
+
+    def keep_fact(self, name: str, value: str) -> Awaitable[None]:
+        """Keep a fact."""
         ...
 
     async def stats(self) -> OutboxStats:

@@ -32,7 +32,7 @@ SELECT coalesce(max(key), 0) FROM messages;
 INSERT INTO messages (
     key, message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
     pinned_provider_name, max_attempts, send_time, create_time, update_time, expire_time, next_attempt_time,
-    attempt_number, provider_name, recipients, labels, revision
+    attempt_number, provider_name, recipients, labels, revision, queue, accept_trace
 ) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (tenant, request_id) DO NOTHING;
 
@@ -43,7 +43,26 @@ INSERT INTO contents (key, content) SELECT * FROM (VALUES {rows}) WHERE column1 
 INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
--- The end of an attempt. It applies only where that attempt is still open.
+-- name: insert_changes
+INSERT INTO changes (change, message_id) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+
+-- A change of a record. It applies only to the revision that it was made from: that is the fence against results that
+-- come too late, and against two who change one message at once.
+-- name: update_messages
+WITH changed (
+    message_id, from_revision, state, update_time, next_attempt_time, attempt_number, provider_name, recipients, revision
+) AS (VALUES {rows})
+UPDATE messages
+SET state = changed.state,
+    update_time = changed.update_time,
+    next_attempt_time = changed.next_attempt_time,
+    attempt_number = changed.attempt_number,
+    provider_name = changed.provider_name,
+    recipients = changed.recipients,
+    revision = changed.revision
+FROM changed
+WHERE messages.message_id = changed.message_id AND messages.revision = changed.from_revision;
+
 -- name: close_attempts
 WITH ended (message_id, number, outcome, duration, provider_message_id, error_code, detail) AS (VALUES {rows})
 UPDATE attempts
@@ -53,32 +72,23 @@ SET outcome = ended.outcome,
     error_code = ended.error_code,
     detail = ended.detail
 FROM ended
-WHERE attempts.message_id = ended.message_id AND attempts.number = ended.number AND attempts.outcome IS NULL;
+WHERE attempts.message_id = ended.message_id AND attempts.number = ended.number;
 
--- The record after an attempt's end. It applies only where that attempt is the latest, and was open until now.
--- name: update_messages
-WITH changed (message_id, number, state, update_time, next_attempt_time, recipients, revision) AS (VALUES {rows})
-UPDATE messages
-SET state = changed.state,
-    update_time = changed.update_time,
-    next_attempt_time = changed.next_attempt_time,
-    recipients = changed.recipients,
-    revision = changed.revision
-FROM changed
-WHERE messages.message_id = changed.message_id
-    AND messages.attempt_number = changed.number
-    AND messages.state = 'sending';
+-- name: drop_attempts
+WITH dropped (message_id, number) AS (VALUES {rows})
+DELETE FROM attempts
+WHERE (message_id, number) IN (SELECT message_id, number FROM dropped WHERE message_id IS NOT NULL);
 
 -- name: message_by_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision
+    next_attempt_time, recipients, labels, revision, queue
 FROM messages WHERE message_id = ?;
 
 -- name: message_by_request_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision
+    next_attempt_time, recipients, labels, revision, queue
 FROM messages WHERE tenant = ? AND request_id = ?;
 
 -- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
@@ -92,14 +102,18 @@ ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
 -- name: list_messages
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision
+    next_attempt_time, recipients, labels, revision, queue
 FROM messages
 WHERE +tenant = :tenant
     AND message_id < :after
     AND message_id >= :end
     AND (:channels IS NULL OR channel IN (SELECT value FROM json_each(:channels)))
     AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
-    AND (:provider_names IS NULL OR provider_name IN (SELECT value FROM json_each(:provider_names)))
+    AND (
+        :provider_names IS NULL
+        -- Before the first attempt there is no provider, and none is called "".
+        OR (attempt_number > 0 AND provider_name IN (SELECT value FROM json_each(:provider_names)))
+    )
     AND (:create_time_from IS NULL OR create_time >= :create_time_from)
     AND (:create_time_to IS NULL OR create_time < :create_time_to)
     AND (:labels IS NULL OR NOT EXISTS (
@@ -121,7 +135,141 @@ SELECT number, provider_name, start_time, outcome, duration, provider_message_id
 FROM attempts WHERE message_id = ? ORDER BY number;
 
 -- name: stats
-SELECT count(*), min(create_time) FROM messages WHERE state IN ('queued', 'sending');
+SELECT
+    (SELECT count(*) FROM messages WHERE state IN ('queued', 'sending')),
+    -- Each of the two is a look at one end of the index.
+    (SELECT min(oldest) FROM (
+        SELECT min(create_time) AS oldest FROM messages WHERE state IN ('queued', 'sending') AND state = 'queued'
+        UNION ALL
+        SELECT min(create_time) FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending'
+    ));
+
+-- What waits in a queue with one priority and is due, longest due first; with it what the path has to know.
+-- name: due
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+FROM messages
+WHERE state = 'queued' AND queue = ? AND priority = ? AND next_attempt_time <= ?
+ORDER BY next_attempt_time LIMIT ?;
+
+-- name: next_due
+SELECT min(next_attempt_time) FROM messages WHERE state = 'queued' AND queue = ? AND priority = ?;
+
+-- The first queue behind a key that anything waits in: asked again and again, it skips from one to the next.
+-- name: next_queue
+SELECT queue FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue LIMIT 1;
+
+-- What an earlier boot left in the middle of an attempt.
+-- name: orphans
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+FROM messages
+WHERE state IN ('queued', 'sending') AND state = 'sending'
+ORDER BY create_time LIMIT ?;
+
+-- name: expired
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue
+FROM messages WHERE state = 'queued' AND expire_time <= ? ORDER BY expire_time LIMIT ?;
+
+-- name: next_expiry
+SELECT min(expire_time) FROM messages WHERE state = 'queued';
+
+-- What waits, in the order of acceptance, behind a key: to find its queue anew when the routes have changed.
+-- name: waiting
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+FROM messages WHERE +state = 'queued' AND key > ? ORDER BY key LIMIT ?;
+
+-- name: move_message
+UPDATE messages SET queue = ? WHERE message_id = ?;
+
+-- name: first_and_last_change
+SELECT (SELECT coalesce(min(change), 0) FROM changes), (SELECT coalesce(max(change), 0) FROM changes);
+
+-- Who has changed, with their last change of this stretch.
+-- name: changes_after
+SELECT max(change) AS last, message_id
+FROM (SELECT change, message_id FROM changes WHERE change > ? ORDER BY change LIMIT ?)
+GROUP BY message_id ORDER BY last;
+
+-- name: messages_by_ids
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue
+FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
+
+-- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how
+-- many of them are to go, and when the first of them was accepted.
+-- name: step
+SELECT max(key), count(*) FILTER (WHERE update_time < :before AND state NOT IN ('queued', 'sending')), min(create_time)
+FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit);
+
+-- name: remove_contents
+DELETE FROM contents WHERE key IN (
+    SELECT key FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
+-- name: remove_attempts
+DELETE FROM attempts WHERE message_id IN (
+    SELECT message_id FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
+-- name: remove_messages
+DELETE FROM messages
+WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending');
+
+-- name: remove_changes
+DELETE FROM changes WHERE change < (SELECT min(change) FROM changes) + ?;
+
+-- name: drained
+SELECT provider_name FROM drained;
+
+-- name: drain
+INSERT INTO drained (provider_name) VALUES (?) ON CONFLICT DO NOTHING;
+
+-- name: resume
+DELETE FROM drained WHERE provider_name = ?;
+
+-- name: fact
+SELECT value FROM facts WHERE name = ?;
+
+-- name: keep_fact
+INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: content_by_key
+SELECT content FROM contents WHERE key = ?;
 
 -- name: content_of
 SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message_id = ?);
+
+-- For `postwire store check`, which reads everything there is.
+-- name: count_states
+SELECT state, count(*) FROM messages GROUP BY state ORDER BY state;
+
+-- name: count_attempts
+SELECT count(*) FROM attempts;
+
+-- name: fault_settled_and_open
+SELECT count(*) FROM messages JOIN attempts USING (message_id)
+WHERE attempts.outcome IS NULL AND messages.state <> 'sending';
+
+-- name: fault_two_open
+SELECT count(*) FROM (
+    SELECT message_id FROM attempts WHERE outcome IS NULL GROUP BY message_id HAVING count(*) > 1
+);
+
+-- name: fault_no_message
+SELECT count(*) FROM attempts WHERE message_id NOT IN (SELECT message_id FROM messages);
+
+-- name: fault_no_content
+SELECT count(*) FROM messages WHERE key NOT IN (SELECT key FROM contents);

@@ -9,14 +9,27 @@ from typing import Any, Final
 from uuid import UUID
 
 from postwire.core.listing import MessageFilter
-from postwire.core.message import EMPTY, Attempt, Channel, MessageRecord, MessageState, RecipientStatus
+from postwire.core.message import (
+    EMPTY,
+    Attempt,
+    Channel,
+    DeliveryGuarantee,
+    DispatchOptions,
+    MessageRecord,
+    MessageState,
+    Priority,
+    RecipientStatus,
+)
 from postwire.core.outcome import Outcome
-from postwire.outbox.base import NewMessage
+from postwire.outbox.base import NewMessage, StoredMessage
 from postwire.outbox.queries import Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
 _STATES: Final = {state.value: state for state in MessageState}
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+_PRIORITIES: Final = {priority.value: priority for priority in Priority}
+_GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
+_RECORD_COLUMNS: Final = 14
 
 
 def id_bytes(message_id: str) -> bytes:
@@ -57,7 +70,7 @@ def _words(words: Iterable[str]) -> str | None:
 
 def message_row(new: NewMessage, key: int) -> Row:
     """The row of `insert_messages`."""
-    record, options, attempt = new.record, new.options, new.record.attempts[-1]
+    record, options = new.record, new.options
     return (
         key,
         id_bytes(record.message_id),
@@ -75,19 +88,20 @@ def message_row(new: NewMessage, key: int) -> Row:
         record.update_time,
         record.expire_time,
         record.next_attempt_time,
-        attempt.number,
-        attempt.provider_name,
+        *_latest(record),
         _recipients_text(record.recipients),
         json.dumps(dict(record.labels)) if record.labels else None,
         record.revision,
+        record.queue,
+        new.accept_trace,
     )
 
 
-def attempt_row(new: NewMessage, boot: int) -> Row:
-    """The row of `insert_attempts`: the message's first."""
-    attempt = new.record.attempts[-1]
+def attempt_row(record: MessageRecord, boot: int) -> Row:
+    """The row of `insert_attempts`: the record's last, which is open."""
+    attempt = record.attempts[-1]
     return (
-        id_bytes(new.record.message_id),
+        id_bytes(record.message_id),
         attempt.number,
         boot,
         attempt.provider_name,
@@ -96,13 +110,30 @@ def attempt_row(new: NewMessage, boot: int) -> Row:
     )
 
 
-def ended_row(record: MessageRecord) -> Row:
-    """The row of `close_attempts`."""
-    attempt = record.attempts[-1]
-    if attempt.outcome is None:
-        raise ValueError("the attempt has not ended")
+def changed_row(before: MessageRecord, after: MessageRecord) -> Row:
+    """The row of `update_messages`."""
     return (
-        id_bytes(record.message_id),
+        id_bytes(after.message_id),
+        before.revision,
+        after.state.value,
+        after.update_time,
+        after.next_attempt_time,
+        *_latest(after),
+        _recipients_text(after.recipients),
+        after.revision,
+    )
+
+
+def closed_row(before: MessageRecord, after: MessageRecord) -> Row | None:
+    """The row of `close_attempts`, where the change closes the attempt that was open."""
+    index = len(before.attempts) - 1
+    if index < 0 or before.attempts[index].outcome is not None or index >= len(after.attempts):
+        return None
+    attempt = after.attempts[index]
+    if attempt.outcome is None:
+        return None
+    return (
+        id_bytes(after.message_id),
         attempt.number,
         attempt.outcome.value,
         attempt.duration,
@@ -112,24 +143,38 @@ def ended_row(record: MessageRecord) -> Row:
     )
 
 
-def changed_row(record: MessageRecord) -> Row:
-    """The row of `update_messages`."""
-    return (
-        id_bytes(record.message_id),
-        record.attempts[-1].number,
-        record.state.value,
-        record.update_time,
-        record.next_attempt_time,
-        _recipients_text(record.recipients),
-        record.revision,
-    )
+def dropped_row(before: MessageRecord, after: MessageRecord) -> Row | None:
+    """The row of `drop_attempts`, where the change takes back the attempt that was open."""
+    if len(after.attempts) >= len(before.attempts):
+        return None
+    return (id_bytes(before.message_id), before.attempts[-1].number)
+
+
+def _latest(record: MessageRecord) -> tuple[int, str]:
+    """The number and the provider of the latest attempt; 0 and nothing before the first."""
+    if not record.attempts:
+        return 0, ""
+    return record.attempts[-1].number, record.attempts[-1].provider_name
 
 
 def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> MessageRecord:
-    """The record of a row of `message_by_id` or `message_by_request_id` and its rows of `attempts_of`."""
-    (_, message_id, request_id, _, channel, state, created, updated, expires, due, recipients, labels, revision) = (
-        message
-    )
+    """The record of a row of `message_by_id` or the like and its rows of `attempts_of`."""
+    (
+        _,
+        message_id,
+        request_id,
+        _,
+        channel,
+        state,
+        created,
+        updated,
+        expires,
+        due,
+        recipients,
+        labels,
+        revision,
+        queue,
+    ) = message[:_RECORD_COLUMNS]
     return MessageRecord(
         message_id=str(UUID(bytes=message_id)),
         request_id=request_id,
@@ -143,7 +188,23 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         labels=MappingProxyType(json.loads(labels)) if labels else EMPTY,
         next_attempt_time=due,
         revision=revision,
+        queue=queue,
     )
+
+
+def stored_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]], content: bytes) -> StoredMessage:
+    """The message of a row of `due` or the like, with its attempts and its content."""
+    record = record_from(message, attempts)
+    priority, guarantee, pinned, max_attempts, send_time, accept_trace = message[_RECORD_COLUMNS:]
+    options = DispatchOptions(
+        send_time=send_time,
+        expire_time=record.expire_time,
+        priority=_PRIORITIES[priority],
+        delivery_guarantee=_GUARANTEES[guarantee],
+        provider_name=pinned,
+        max_attempts=max_attempts,
+    )
+    return StoredMessage(record, options, content, accept_trace)
 
 
 def _attempt_from(row: Sequence[Any]) -> Attempt:
@@ -166,7 +227,15 @@ def _recipients_text(recipients: Sequence[RecipientStatus]) -> str | None:
     if not recipients:
         return None
     return json.dumps(
-        [(one.state.value, one.outcome.value if one.outcome else "", one.error_code) for one in recipients]
+        [
+            (
+                one.state.value,
+                one.outcome.value if one.outcome else "",
+                one.error_code,
+                *([1] if one.maybe_sent else []),
+            )
+            for one in recipients
+        ]
     )
 
 
@@ -174,6 +243,6 @@ def _recipients_from(text: str | None) -> tuple[RecipientStatus, ...]:
     if not text:
         return ()
     return tuple(
-        RecipientStatus(index, _STATES[state], _OUTCOMES[outcome] if outcome else None, error_code)
-        for index, (state, outcome, error_code) in enumerate(json.loads(text))
+        RecipientStatus(index, _STATES[state], _OUTCOMES[outcome] if outcome else None, error_code, bool(maybe_sent))
+        for index, (state, outcome, error_code, *maybe_sent) in enumerate(json.loads(text))
     )

@@ -18,6 +18,10 @@ APPLICATION_ID: Final = 0x706F7374
 
 _BUSY_TIMEOUT_MS: Final = 5_000
 _CACHE_KIB: Final = 64 * 1024
+_LOG_LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""What is left of the log once it begins anew. It grows past that while somebody reads for long, and SQLite alone would
+never give the space back."""
+_LOG_PIECE: Final = 64 * 1024  # SQLite's own writing takes no more than 128 KiB at once
 
 
 class FileLock:
@@ -65,12 +69,34 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         connection.pragma("cache_size", -_CACHE_KIB)
         if not read_only:
-            _check_ours(connection, path)  # before the journal's mode is set, which writes to the file
+            _check_ours(connection, path)  # before anything is written to the file
+            _renew_log(connection)
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", sync)
+            connection.pragma("journal_size_limit", _LOG_LIMIT_BYTES)
     except apsw.Error as error:
         raise OutboxError(f"store.path: cannot open {path}: {plain(error)}") from None
     return connection
+
+
+def _renew_log(connection: apsw.Connection) -> None:
+    """Write the log once more, as it is read.
+
+    Where an fsync has failed, what it was for can still be read, but it is not on the disk, and later fsyncs pass it
+    over (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). A process that was killed
+    then leaves a log whose end a power cut would take, and with it all that was added behind it since.
+    """
+    path = connection.filename_wal
+    if not Path(path).is_file():  # in memory there is none, and it has no name
+        return
+    log = apsw.VFSFile("", path, [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        size = log.xFileSize()
+        for offset in range(0, size, _LOG_PIECE):
+            log.xWrite(log.xRead(min(_LOG_PIECE, size - offset), offset), offset)
+        log.xSync(apsw.SQLITE_SYNC_NORMAL)
+    finally:
+        log.xClose()
 
 
 def _check_ours(connection: apsw.Connection, path: str) -> None:

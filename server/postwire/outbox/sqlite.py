@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
-from uuid import UUID
+from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
-from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
+from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, MessageRecord
-from postwire.outbox import rows
-from postwire.outbox.base import Accepted, NewMessage, OutboxError, OutboxStats
-from postwire.outbox.queries import QUERIES, Bulk, SQLValue
+from postwire.outbox import reads, rows
+from postwire.outbox.base import Accepted, Changes, NewMessage, OutboxError, OutboxStats, StoredMessage
+from postwire.outbox.queries import QUERIES, Bulk, Row, SQLValue
 from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
 from postwire.outbox.writer import Future, Operation, Writer
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
 @dataclass(slots=True, eq=False)
+class _New:
+    message: NewMessage
+    result: Accepted | RequestIdReused | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Accept:
-    new: NewMessage
+    """Some that are handed over together. The result is a list for `several`, or that of the one."""
+
+    news: list[_New]
+    several: bool
     future: Future
     result: object = None
 
 
 @dataclass(slots=True, eq=False)
-class _Record:
-    record: MessageRecord
+class _Change:
+    before: MessageRecord
+    after: MessageRecord
     future: Future
     result: object = None
 
@@ -54,12 +63,14 @@ class _Statements:
     messages: Bulk = field(default_factory=lambda: Bulk("insert_messages"))
     contents: Bulk = field(default_factory=lambda: Bulk("insert_contents"))
     attempts: Bulk = field(default_factory=lambda: Bulk("insert_attempts"))
+    changes: Bulk = field(default_factory=lambda: Bulk("insert_changes"))
     close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))
+    drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
     update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
 
 
 class _Fenced(Exception):
-    """Some results of a batch came too late; they have to be told apart."""
+    """Some changes of a batch came too late, or are of one message; they have to be told apart."""
 
 
 class SqliteOutbox:
@@ -73,9 +84,11 @@ class SqliteOutbox:
         self._closed = False
         self._statements = _Statements()
         self._last_key = _one_int(writing, "last_key")
+        self._last_change = self._seen_change = reads.last_change(writing)
+        self._watching: set[Future] = set()
         self._boot = _one_int(writing, "insert_boot", time.time_ns() // 1000)
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if reading else None
-        self._writer = Writer(writing, self._run_batch)
+        self._writer = Writer(writing, self._run_batch, self._note_commit, self._wake_watchers)
 
     @classmethod
     async def open(cls, path: str, *, sync: str = "full") -> Self:
@@ -124,38 +137,131 @@ class SqliteOutbox:
 
     def accept(self, new: NewMessage) -> Awaitable[Accepted]:
         """See `Outbox.accept`."""
-        return self._writer.submit(_Accept(new, self._loop.create_future()))
+        return self._writer.submit(_Accept([_New(new)], False, self._loop.create_future()))
 
-    def record(self, record: MessageRecord) -> Awaitable[bool]:
-        """See `Outbox.record`."""
-        return self._writer.submit(_Record(record, self._loop.create_future()))
+    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+        """See `Outbox.accept_all`."""
+        results: Sequence[Accepted | RequestIdReused] = await self._writer.submit(
+            _Accept(list(map(_New, news)), True, self._loop.create_future())
+        )
+        return results
+
+    def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
+        """See `Outbox.advance`."""
+        return self._writer.submit(_Change(before, after, self._loop.create_future()))
 
     async def get(self, message_id: str) -> MessageRecord | None:
         """See `Outbox.get`."""
-        key = rows.id_bytes(message_id)
-        return await self._read(lambda connection: _get(connection, key))
+        return await self._read(reads.get, rows.id_bytes(message_id))
 
     async def find(self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
         """See `Outbox.find`."""
-        return await self._read(lambda connection: _find(connection, tenant, request_id, payload_hash))
+        return await self._read(reads.find, tenant, request_id, payload_hash)
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
         """See `Outbox.list`."""
-        return await self._read(lambda connection: _list(connection, tenant, chosen, size, after))
+        return await self._read(reads.page, tenant, chosen, size, after)
+
+    async def due(self, queue: str, now: int, limit: int) -> Sequence[StoredMessage]:
+        """See `Outbox.due`."""
+        return await self._read(reads.due, queue, now, limit)
+
+    async def next_due(self, queue: str) -> int | None:
+        """See `Outbox.next_due`."""
+        return await self._read(reads.next_due, queue)
+
+    async def queues(self) -> Sequence[str]:
+        """See `Outbox.queues`."""
+        return await self._read(reads.queues)
+
+    async def expired(self, now: int, limit: int) -> Sequence[MessageRecord]:
+        """See `Outbox.expired`."""
+        return await self._read(reads.expired, now, limit)
+
+    async def next_expiry(self) -> int | None:
+        """See `Outbox.next_expiry`."""
+        return await self._read(reads.next_expiry)
+
+    async def orphans(self, limit: int) -> Sequence[StoredMessage]:
+        """See `Outbox.orphans`."""
+        return await self._read(reads.orphans, limit)
+
+    async def waiting(self, after: int, limit: int) -> tuple[Sequence[StoredMessage], int]:
+        """See `Outbox.waiting`."""
+        return await self._read(reads.waiting, after, limit)
+
+    def move(self, moves: Mapping[str, str]) -> Awaitable[None]:
+        """See `Outbox.move`."""
+        return self._write("move_message", [(queue, rows.id_bytes(key)) for key, queue in moves.items()])
+
+    async def last_change(self) -> int:
+        """See `Outbox.last_change`."""
+        return await self._read(reads.last_change)
+
+    async def changes(self, after: int, limit: int) -> Changes:
+        """See `Outbox.changes`."""
+        return await self._read(reads.changes, after, limit)
+
+    async def wait_changes(self, after: int) -> None:
+        """See `Outbox.wait_changes`."""
+        while self._seen_change <= after:
+            future = self._loop.create_future()
+            self._watching.add(future)
+            try:
+                await future
+            finally:
+                self._watching.discard(future)
+
+    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+        """See `Outbox.records`."""
+        return await self._read(reads.records, list(map(rows.id_bytes, message_ids)))
+
+    async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
+        """See `Outbox.remove_settled`."""
+        step = await self._read(reads.step, after, before, limit)
+        if step is None:
+            return None
+        end, count = step
+        bindings = {"after": after, "end": end, "before": before}
+
+        def remove(connection: apsw.Connection) -> None:
+            for query in ("remove_contents", "remove_attempts", "remove_messages"):
+                connection.execute(QUERIES[query], bindings)
+
+        if count:
+            await self._call(remove)
+        return end
+
+    async def remove_changes(self, keep: int, limit: int) -> int:
+        """See `Outbox.remove_changes`."""
+        count = min(limit, await self._read(reads.changes_beyond, max(keep, 1)))
+        if count:
+            await self._call(lambda connection: connection.execute(QUERIES["remove_changes"], (count,)))
+        return count
+
+    async def drained(self) -> frozenset[str]:
+        """See `Outbox.drained`."""
+        return await self._read(reads.drained)
+
+    def set_drained(self, provider_name: str, drained: bool) -> Awaitable[None]:
+        """See `Outbox.set_drained`."""
+        return self._write("drain" if drained else "resume", [(provider_name,)])
+
+    async def fact(self, name: str) -> str | None:
+        """See `Outbox.fact`."""
+        return await self._read(reads.fact, name)
+
+    def keep_fact(self, name: str, value: str) -> Awaitable[None]:
+        """See `Outbox.keep_fact`."""
+        return self._write("keep_fact", [(name, value)])
 
     async def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
-        return await self._read(_stats)
+        return await self._read(reads.stats)
 
     async def content(self, message_id: str) -> bytes | None:
         """See `Outbox.content`."""
-        key = rows.id_bytes(message_id)
-
-        def read(connection: apsw.Connection) -> bytes | None:
-            found: list[tuple[Any, ...]] = connection.execute(QUERIES["content_of"], (key,)).fetchall()
-            return found[0][0] if found else None
-
-        return await self._read(read)
+        return await self._read(reads.content, rows.id_bytes(message_id))
 
     async def close(self) -> None:
         """See `Outbox.close`."""
@@ -172,126 +278,124 @@ class SqliteOutbox:
         if self._lock:
             self._lock.release()
 
-    async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+    async def _read(self, function: Callable[[apsw.Connection, Unpack[Ts]], T], *args: *Ts) -> T:
         reading = self._reading
         if self._closed:
             raise StoreUnavailable(UNREADABLE)
         if self._readers is None or reading is None:
-            result: T = await self._writer.submit(_Call(function, self._loop.create_future()))
+            result: T = await self._call(lambda connection: function(connection, *args))
             return result
         try:
-            return await self._loop.run_in_executor(self._readers, function, reading)
+            return await self._loop.run_in_executor(self._readers, lambda: function(reading, *args))
         except apsw.Error:
             raise StoreUnavailable(UNREADABLE) from None
 
+    def _write(self, query: str, bindings: Sequence[Row]) -> Future:
+        """Have one statement done for each of `bindings`."""
+
+        def write(connection: apsw.Connection) -> None:  # not the cursor, which is the writing thread's
+            connection.executemany(QUERIES[query], bindings)
+
+        return self._call(write)
+
+    def _call(self, function: Callable[[apsw.Connection], object]) -> Future:
+        """Have something rare done on the writing thread, in a commit with whatever else there is."""
+        return self._writer.submit(_Call(function, self._loop.create_future()))
+
     def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
-        """One transaction's work, on the writing thread. Results go first, so that repeated requests see them."""
-        self._run_records(connection, [one for one in operations if isinstance(one, _Record)])
-        self._run_accepts(connection, [one for one in operations if isinstance(one, _Accept)])
+        """One transaction's work, on the writing thread. Changes go first, so that repeated requests see them."""
+        self._last_change = self._seen_change  # what a transaction noted that failed has not been
+        self._run_changes(connection, [one for one in operations if isinstance(one, _Change)])
+        accepts = [one for one in operations if isinstance(one, _Accept)]
+        self._run_accepts(connection, [new for one in accepts for new in one.news])
+        for accept in accepts:
+            accept.result = [new.result for new in accept.news] if accept.several else accept.news[0].result
         for one in operations:
             if isinstance(one, _Call):
                 one.result = one.function(connection)
 
-    def _run_records(self, connection: apsw.Connection, operations: Sequence[_Record]) -> None:
+    def _run_changes(self, connection: apsw.Connection, operations: Sequence[_Change]) -> None:
         if not operations:
             return
-        records = [one.record for one in operations]
-        self._statements.close.run(connection, [rows.ended_row(record) for record in records])
-        changed = self._statements.update.run(connection, [rows.changed_row(record) for record in records])
+        if len({one.before.message_id for one in operations}) != len(operations):
+            raise _Fenced  # what is done below for all of them at once would mix up the changes of one
+        changed = self._statements.update.run(
+            connection, [rows.changed_row(one.before, one.after) for one in operations]
+        )
         if changed != len(operations) > 1:
             raise _Fenced  # the writer then does them one by one, and each learns its own result
         for one in operations:
             one.result = changed == len(operations)
+        if not changed:
+            return
+        pairs = [(one.before, one.after) for one in operations]
+        self._note_changes(connection, [after for _, after in pairs])
+        self._statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
+        self._statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
+        self._statements.attempts.run(
+            connection,
+            [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
+        )
 
-    def _run_accepts(self, connection: apsw.Connection, operations: Sequence[_Accept]) -> None:
-        if not operations:
+    def _run_accepts(self, connection: apsw.Connection, news: Sequence[_New]) -> None:
+        if not news:
             return
         first = self._last_key + 1
         inserted = self._statements.messages.run(
-            connection, [rows.message_row(one.new, key) for key, one in enumerate(operations, first)]
+            connection, [rows.message_row(new.message, key) for key, new in enumerate(news, first)]
         )
-        fresh: list[tuple[int, _Accept]] = []
-        repeats: list[_Accept] = []
-        for key, one in enumerate(operations, first):
-            if inserted == len(operations) or self._owner(connection, one)[0] == key:
-                fresh.append((key, one))
-                one.result = Accepted(one.new.record, created=True)
+        fresh: list[tuple[int, NewMessage]] = []
+        repeats: list[_New] = []
+        for key, new in enumerate(news, first):
+            if inserted == len(news) or self._owner(connection, new.message)[0] == key:
+                fresh.append((key, new.message))
+                new.result = Accepted(new.message.record, created=True)
             else:
-                repeats.append(one)
-        self._statements.contents.run(connection, [(key, one.new.content) for key, one in fresh])
-        self._statements.attempts.run(connection, [rows.attempt_row(one.new, self._boot) for _, one in fresh])
-        for one in repeats:  # last, since the message that they repeat may be of this batch
-            found = self._owner(connection, one)
-            one.result = (
-                Accepted(_with_attempts(connection, found), created=False)
-                if found[3] == one.new.payload_hash
+                repeats.append(new)
+        self._statements.contents.run(connection, [(key, message.content) for key, message in fresh])
+        self._statements.attempts.run(
+            connection,
+            [rows.attempt_row(message.record, self._boot) for _, message in fresh if message.record.attempts],
+        )
+        self._note_changes(connection, [message.record for _, message in fresh])
+        for new in repeats:  # last, since the message that they repeat may be of this batch
+            found = self._owner(connection, new.message)
+            new.result = (
+                Accepted(reads.with_attempts(connection, found), created=False)
+                if found[3] == new.message.payload_hash
                 else RequestIdReused()
             )
         # Not taken back if the commit fails: keys only have to rise.
-        self._last_key += len(operations)
+        self._last_key += len(news)
 
-    def _owner(self, connection: apsw.Connection, one: _Accept) -> Sequence[Any]:
-        """The row of the message that has the operation's request id: its own, or an earlier one's."""
-        (found,) = connection.execute(
-            QUERIES["message_by_request_id"], (one.new.tenant, one.new.record.request_id)
-        ).fetchall()
+    def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
+        first = self._last_change + 1
+        self._statements.changes.run(
+            connection, [(change, rows.id_bytes(record.message_id)) for change, record in enumerate(records, first)]
+        )
+        self._last_change += len(records)
+
+    def _note_commit(self) -> None:
+        self._seen_change = self._last_change
+
+    def _wake_watchers(self) -> None:
+        if self._watching:
+            watching, self._watching = self._watching, set()
+            for future in watching:
+                if not future.done():
+                    future.set_result(None)
+
+    def _owner(self, connection: apsw.Connection, new: NewMessage) -> Sequence[Any]:
+        """The row of the message that has the request id: its own, or an earlier one's."""
+        (found,) = connection.execute(QUERIES["message_by_request_id"], (new.tenant, new.record.request_id)).fetchall()
         return found
+
+
+def _opens(before: MessageRecord, after: MessageRecord) -> bool:
+    return len(after.attempts) > len(before.attempts)
 
 
 def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> int:
     ((value,),) = connection.execute(QUERIES[query], bindings).fetchall()
     assert isinstance(value, int)
     return value
-
-
-def _list(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None) -> Page:
-    start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
-    with _one_moment(connection):
-        scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
-        ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
-        end: bytes | None = ends[0][0] if ends else None
-        oldest = rows.first_id_at(chosen.create_time_from)
-        is_last = end is None or end < oldest
-        narrowed = {"tenant": tenant, "after": start, "end": oldest if is_last else end, "size": size}
-        bindings = rows.filter_bindings(chosen) | narrowed
-        found = connection.execute(QUERIES["list_messages"], bindings).fetchall()
-        attempts: dict[Any, list[Any]] = {}
-        for message_id, *attempt in connection.execute(QUERIES["attempts_of_all"], (rows.ids_text(found),)).fetchall():
-            attempts.setdefault(message_id, []).append(attempt)
-    records = tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
-    if len(records) == size:
-        return Page(records, records[-1].message_id)
-    return Page(records, None if is_last else str(UUID(bytes=end)))
-
-
-def _stats(connection: apsw.Connection) -> OutboxStats:
-    found: list[tuple[Any, ...]] = connection.execute(QUERIES["stats"]).fetchall()
-    return OutboxStats(*found[0])
-
-
-def _with_attempts(connection: apsw.Connection, found: Sequence[Any]) -> MessageRecord:
-    return rows.record_from(found, connection.execute(QUERIES["attempts_of"], (found[1],)).fetchall())
-
-
-@contextmanager
-def _one_moment(connection: apsw.Connection) -> Iterator[None]:
-    """Around reads that belong together: all of them see the same state of the store."""
-    connection.execute(QUERIES["savepoint"])
-    try:
-        yield
-    finally:
-        connection.execute(QUERIES["release"])
-
-
-def _get(connection: apsw.Connection, message_id: bytes) -> MessageRecord | None:
-    with _one_moment(connection):
-        found = connection.execute(QUERIES["message_by_id"], (message_id,)).fetchall()
-        return _with_attempts(connection, found[0]) if found else None
-
-
-def _find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes) -> MessageRecord | None:
-    with _one_moment(connection):
-        found = connection.execute(QUERIES["message_by_request_id"], (tenant, request_id)).fetchall()
-        if found and found[0][3] != payload_hash:
-            raise RequestIdReused
-        return _with_attempts(connection, found[0]) if found else None

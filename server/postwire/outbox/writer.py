@@ -66,9 +66,20 @@ _STORE_FAULTS: Final = (
 class Writer:
     """The writing thread. All of its methods are for the event loop's thread."""
 
-    def __init__(self, connection: apsw.Connection, batch: Batch) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        batch: Batch,
+        on_commit: Callable[[], object] = lambda: None,
+        on_told: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`on_commit` is called on the writing thread after each commit of a batch, or of an operation done by itself;
+        `on_told` on the loop, once those who waited for a batch have been told.
+        """
         self._connection = connection
         self._batch = batch
+        self._on_commit = on_commit
+        self._on_told = on_told
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
         self._under_way = False  # a batch is on the thread, or about to be
@@ -109,6 +120,7 @@ class Writer:
     async def close(self) -> None:
         """Commit what was submitted, and end the thread. The connection stays open."""
         self._closing = True
+        self._available.clear()  # for good: nobody is to try again and again until it can commit
         self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -137,6 +149,7 @@ class Writer:
                 operation.future.set_exception(operation.result)
             else:
                 operation.future.set_result(operation.result)
+        self._on_told()
         self._loop.call_soon(self._gather)
 
     def _run(self) -> None:
@@ -161,6 +174,7 @@ class Writer:
         """Do the operations in one transaction; False where the store is at fault."""
         try:
             self._transact(lambda: self._batch(self._connection, operations))
+            self._on_commit()
         except _STORE_FAULTS:
             self._tell(self._set_available, False)
             _refuse(operations)

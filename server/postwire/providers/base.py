@@ -40,10 +40,19 @@ class Provider(Protocol):
         """What it carries, in the order of declaration."""
         ...
 
-    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+    @property
+    def deduplicates(self) -> bool:
+        """Whether the vendor sends a message once only, however often it is handed over with one idempotency key."""
+        ...
+
+    async def send(
+        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
+    ) -> DispatchResult:
         """Hand `message` to the vendor, once.
 
-        `idempotency_key` is the same for every attempt of one message, for vendors that take one. A fault of the vendor
+        `positions` says which recipients of an email are still to get it; None is all of them. Where the result tells
+        recipients apart, it has one entry for each of these. `idempotency_key` is the same for every attempt of one
+        message, for vendors that take one. A fault of the vendor
         or of the network is a result, not an exception: `ERROR` where the message was surely not sent, `UNCERTAIN`
         where it may have been. An exception that escapes is taken as `UNCERTAIN`. A cancelled call leaves nothing
         behind.

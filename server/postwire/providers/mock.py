@@ -99,6 +99,7 @@ class MockProvider:
     """See the module. Its `seed` is the one in use; `seeded` tells whether somebody chose it."""
 
     kind: Final = "mock"
+    deduplicates: Final = False
 
     def __init__(self, context: Context, settings: MockSettings) -> None:
         self.name = context.name
@@ -108,10 +109,12 @@ class MockProvider:
         self.seed = context.random_seed() if settings.seed is None else settings.seed
         self._draws = OutcomeDraws(self.seed)
 
-    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+    async def send(
+        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
+    ) -> DispatchResult:
         """See `Provider.send`."""
         settings = self.settings
-        result = self._decide(message, settings, f"mock-{idempotency_key}")
+        result = self._decide(message, settings, f"mock-{idempotency_key}", positions)
         if settings.latency:
             await asyncio.sleep(settings.latency)
         return result
@@ -137,10 +140,18 @@ class MockProvider:
             self.seeded = True
             self._draws = OutcomeDraws(self.seed)
 
-    def _decide(self, message: OutboundMessage, settings: MockSettings, provider_message_id: str) -> DispatchResult:
+    def _decide(
+        self,
+        message: OutboundMessage,
+        settings: MockSettings,
+        provider_message_id: str,
+        positions: tuple[int, ...] | None,
+    ) -> DispatchResult:
         content = message.content
         if isinstance(content, Email):
             addresses = content.recipients
+            if positions is not None:
+                addresses = tuple(addresses[position] for position in positions)
             forced = [SIMULATORS.get(address.lower()) for address in addresses]
             if any(forced) and len(addresses) > 1:
                 # Those that force nothing fare alike, by one draw.

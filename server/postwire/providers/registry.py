@@ -3,38 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
 
-from postwire.config import Config
+from postwire.config import Config, ProviderConfig
+from postwire.core.breaker import Breaker, BreakerSettings, Transition
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
-from postwire.core.message import Channel
+from postwire.core.gate import Gate, GateSettings
+from postwire.core.message import Channel, OutboundMessage
+from postwire.core.routing import Route, Tier, matching
+from postwire.core.splitmix import stream
 from postwire.providers.base import Context, Kind, Provider
+
+LEASE_FACTOR: Final = 2
+"""How many times its time limit a probe of a breaker may take before it counts as failed without having ended."""
+
+OnTransition = Callable[[str, Transition], None]
 
 
 class Slot:
     """A provider, with what the server keeps about it. `attempt_timeout` is in seconds."""
 
-    __slots__ = ("attempt_timeout", "in_flight", "provider")
+    __slots__ = ("attempt_timeout", "gate", "provider")
 
-    def __init__(self, provider: Provider, *, attempt_timeout: float) -> None:
+    def __init__(self, provider: Provider, gate: Gate, *, attempt_timeout: float) -> None:
         self.provider = provider
+        self.gate = gate
         self.attempt_timeout = attempt_timeout
-        self.in_flight = 0
 
 
 class Registry:
-    """Every provider that is declared, in the order of declaration, and which of them carry a channel."""
+    """Every provider that is declared, in the order of declaration, and the routes that lead to them."""
 
-    def __init__(self, slots: Sequence[Slot], routes: Mapping[Channel, Sequence[str]]) -> None:
-        """`routes` names providers in the order in which they are tried; the configuration has checked the names."""
+    def __init__(self, slots: Sequence[Slot], routes: Mapping[Channel, Sequence[Route]]) -> None:
+        """The first route of a channel whose rule matches is taken; the configuration has checked the names."""
         self._slots = {slot.provider.name: slot for slot in slots}
-        self._routes = {channel: tuple(self._slots[name] for name in routes.get(channel, ())) for channel in Channel}
+        self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
+        self._pinned = {name: Route(key=f"@{name}", tiers=(Tier(((name, 1),)),)) for name in self._slots}
+        self._by_key = {route.key: route for routes in self._routes.values() for route in routes}
+        self._by_key |= {route.key: route for route in self._pinned.values()}
 
     @classmethod
-    def build(cls, config: Config, kinds: Mapping[str, Kind], random_seed: Callable[[], int]) -> Registry:
-        """Make every provider that the configuration declares. `random_seed` gives 64 random bits."""
+    def build(
+        cls,
+        config: Config,
+        kinds: Mapping[str, Kind],
+        *,
+        random_seed: Callable[[], int],
+        seed: int,
+        on_transition: OnTransition | None = None,
+        on_fault: Callable[[Exception], None] | None = None,
+    ) -> Registry:
+        """Make every provider that the configuration declares.
+
+        `random_seed` gives 64 random bits; `seed` decides all jitter. Transitions of the breakers go to
+        `on_transition`, and what it raises to `on_fault`.
+        """
         slots = [
             Slot(
                 kinds[declared.kind].make(Context(declared.name, declared.channels, random_seed), declared.options),
+                _gate(config, declared, seed, on_transition, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
             for declared in config.providers.values()
@@ -55,27 +83,37 @@ class Registry:
         except KeyError:
             raise ProviderNotFound from None
 
-    def route(self, channel: Channel) -> tuple[Slot, ...]:
-        """The providers that carry `channel`, first choice first; empty where there are none."""
+    def routes(self, channel: Channel) -> tuple[Route, ...]:
+        """The routes of `channel`, first choice first; empty where nobody carries it."""
         return self._routes[channel]
 
-    def candidates(self, channel: Channel, pinned: str | None) -> tuple[Slot, ...]:
-        """The providers that may send a message: those of the route, or the one that the caller has pinned.
+    def carriers(self, channel: Channel) -> tuple[Slot, ...]:
+        """The providers that some route of `channel` leads to, each once."""
+        names = dict.fromkeys(name for route in self._routes[channel] for name in route.names)
+        return tuple(self._slots[name] for name in names)
+
+    def route_by_key(self, key: str) -> Route | None:
+        """The route with that queue key, if the configuration still has it."""
+        return self._by_key.get(key)
+
+    def route(self, message: OutboundMessage, pinned: str | None) -> Route:
+        """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned.
 
         Raises:
             InvalidProvider: the pinned one does not exist, or does not carry the channel.
-            InvalidRouting: no provider carries the channel.
+            InvalidRouting: no provider carries the channel, or no rule matches.
         """
+        channel = message.channel
         if pinned is None:
-            if not (slots := self._routes[channel]):
+            if (route := matching(self._routes[channel], message)) is None:
                 raise InvalidRouting(channel)
-            return slots
+            return route
         slot = self._slots.get(pinned)
         if slot is None:
             raise InvalidProvider("must name a provider that exists; ListProviders names them all")
         if channel not in slot.provider.channels:
             raise InvalidProvider(f"must name a provider that carries {channel.value}")
-        return (slot,)
+        return self._pinned[pinned]
 
     async def close(self) -> None:
         """Close every provider, last made first.
@@ -91,3 +129,36 @@ class Registry:
                 failed.append(error)
         if failed:
             raise ExceptionGroup("providers failed to close", failed)
+
+
+def _gate(
+    config: Config,
+    declared: ProviderConfig,
+    seed: int,
+    on_transition: OnTransition | None,
+    on_fault: Callable[[Exception], None] | None,
+) -> Gate:
+    def changed(transition: Transition) -> None:
+        gate.changed()
+        if on_transition:
+            on_transition(declared.name, transition)
+
+    breaker = Breaker(
+        BreakerSettings(**asdict(declared.breaker), lease=LEASE_FACTOR * declared.attempt_timeout),
+        jitter=stream(seed, f"breaker {declared.name}").next_unit,
+        listener=changed,
+        on_fault=on_fault,
+    )
+    gate = Gate(
+        declared.name,
+        GateSettings(
+            max_concurrent=declared.max_concurrent,
+            rate=declared.rate,
+            burst=declared.burst,
+            backoff_base=config.delivery.backoff_base,
+            backoff_max=config.delivery.backoff_max,
+        ),
+        breaker,
+        jitter=stream(seed, f"cool-down {declared.name}").next_unit,
+    )
+    return gate

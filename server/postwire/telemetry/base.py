@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from postwire.core.breaker import Transition
 from postwire.core.message import Channel, MessageRecord
+from postwire.core.routing import PassedOver
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -13,16 +15,35 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class Observer(Protocol):
     """Is told what has happened to messages. Called on the event loop, so it must not block."""
 
-    def trace_id(self) -> str:
-        """The trace that an attempt begun by this task will be shown in: 32 hexadecimal digits, or nothing."""
+    def traceparent(self) -> str:
+        """The span that the current task works under, in the form of W3C's `traceparent` header; or nothing."""
+        ...
+
+    def delivery_started(self, accept_trace: str) -> Any:
+        """The current task begins a later pass of a message, which was accepted under the span `accept_trace`.
+
+        What is returned is handed to `delivery_ended`.
+        """
+        ...
+
+    def delivery_ended(self, started: Any, record: MessageRecord) -> None:
+        """The pass is over; the record may be older."""
         ...
 
     def state_reached(self, record: MessageRecord) -> None:
         """The message has reached its state, and that is durable."""
         ...
 
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        """The message went past these providers, whose doors are closed."""
+        ...
+
     def attempt_ended(self, record: MessageRecord) -> None:
         """The last attempt of `record` has ended; the record shows how."""
+        ...
+
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """A provider's breaker has gone from one state to another. The current task has made it so."""
         ...
 
     def routing_invalid(self, channel: Channel) -> None:
@@ -48,15 +69,27 @@ class CallObserver(Protocol):
 class SilentObserver:
     """An `Observer` that does nothing: what others leave out, they take from here."""
 
-    def trace_id(self) -> str:
-        """See `Observer.trace_id`."""
+    def traceparent(self) -> str:
+        """See `Observer.traceparent`."""
         return ""
+
+    def delivery_started(self, accept_trace: str) -> Any:
+        """See `Observer.delivery_started`."""
+
+    def delivery_ended(self, started: Any, record: MessageRecord) -> None:
+        """See `Observer.delivery_ended`."""
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
 
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        """See `Observer.passed_over`."""
+
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
+
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """See `Observer.breaker_changed`."""
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""
@@ -65,37 +98,62 @@ class SilentObserver:
 class Observers:
     """Several observers as one. One that raises harms neither the others nor the message: `on_fault` hears of it."""
 
-    def __init__(self, observers: Sequence[Observer], on_fault: Callable[[Exception], None]) -> None:
-        self._observers = tuple(observers)
+    def __init__(self, *observers: Observer, on_fault: Callable[[Exception], None]) -> None:
+        self._observers = observers
         self._on_fault = on_fault
 
-    def trace_id(self) -> str:
-        """See `Observer.trace_id`: the first that there is."""
+    def add(self, *observers: Observer) -> None:
+        """Have these told, too."""
+        self._observers += observers
+
+    def traceparent(self) -> str:
+        """See `Observer.traceparent`: the first that there is."""
         for observer in self._observers:
             try:
-                if trace_id := observer.trace_id():
-                    return trace_id
+                if traceparent := observer.traceparent():
+                    return traceparent
             except Exception as error:
                 self._on_fault(error)
         return ""
+
+    def delivery_started(self, accept_trace: str) -> list[Any]:
+        """See `Observer.delivery_started`."""
+        return [self._tell(observer.delivery_started, accept_trace) for observer in self._observers]
+
+    def delivery_ended(self, started: list[Any], record: MessageRecord) -> None:
+        """See `Observer.delivery_ended`."""
+        for observer, one in zip(self._observers, started, strict=True):
+            self._tell(observer.delivery_ended, one, record)
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
         for observer in self._observers:
             self._tell(observer.state_reached, record)
 
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        """See `Observer.passed_over`. Nothing is told where nobody was."""
+        if passed_over:
+            for observer in self._observers:
+                self._tell(observer.passed_over, record, passed_over)
+
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
         for observer in self._observers:
             self._tell(observer.attempt_ended, record)
+
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """See `Observer.breaker_changed`."""
+        for observer in self._observers:
+            self._tell(observer.breaker_changed, provider_name, transition)
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""
         for observer in self._observers:
             self._tell(observer.routing_invalid, channel)
 
-    def _tell(self, hook: Callable[..., None], subject: object) -> None:
+    def _tell(self, hook: Callable[..., Any], *subjects: object) -> Any:
         try:
-            hook(subject)
+            return hook(*subjects)
         except Exception as error:
             self._on_fault(error)
+            return None

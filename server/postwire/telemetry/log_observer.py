@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from postwire.clock import Clock, SystemClock
+from postwire.core.breaker import BreakerState, Transition
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.outcome import Outcome
 from postwire.core.throttle import Throttle
@@ -16,11 +17,14 @@ FAILURE_BURST: Final = 5
 FAILURE_INTERVAL: Final = 2.0
 """Seconds. With the burst: at most ten lines in any ten seconds, of one provider with one outcome."""
 
+_SHUT: Final = (BreakerState.OPEN, BreakerState.FORCED_OPEN)
+
 _log = EventLog()
 
 
 class LogObserver(SilentObserver):
-    """See `Observer`. One line an attempt; one line a channel that cannot be routed, however often it is asked for.
+    """See `Observer`. One line an attempt, and one a change of a breaker, whose own doubling limits them; one line a
+    channel that cannot be routed, however often it is asked for.
 
     Of a provider that fails in the same way again and again, some lines are left out; the next one says how many
     (`suppressed`). The metrics count every attempt.
@@ -57,6 +61,18 @@ class LogObserver(SilentObserver):
             _log.info(names.EVENT_ATTEMPT, **fields)
         else:
             _log.warning(names.EVENT_ATTEMPT, **fields, error_code=attempt.error_code, detail=attempt.detail)
+
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """See `Observer.breaker_changed`."""
+        fields = {
+            names.LOG_PROVIDER_NAME: provider_name,
+            names.LOG_FROM: transition.source.value,
+            names.LOG_TO: transition.target.value,
+        }
+        if transition.target in _SHUT:
+            _log.warning(names.EVENT_BREAKER, **fields)
+        else:
+            _log.info(names.EVENT_BREAKER, **fields)
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""

@@ -6,24 +6,42 @@ An SDK counter costs as much a call as the work it counts, an observable one not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from postwire import __version__
+from postwire.core.breaker import BreakerState, Transition
+from postwire.core.gate import Obstacle
 from postwire.core.message import Channel, MessageRecord
+from postwire.core.routing import PassedOver
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
 from postwire.telemetry.durations import Durations, Key
 
 Gauges = Callable[[], Mapping[str, float]]
+BreakerStates = Callable[[], Mapping[str, str]]
+"""Gives every provider's name with its breaker's state, on any thread."""
 
 _ATTEMPT_KEYS: Final = (names.PROVIDER_NAME, names.CHANNEL, names.OUTCOME)
 _CALL_KEYS: Final = (names.RPC_SYSTEM_NAME, names.RPC_METHOD, names.RPC_STATUS_CODE, names.ERROR_TYPE)
 _MESSAGE_KEYS: Final = (names.CHANNEL, names.MESSAGE_STATE)
 _ROUTING_KEYS: Final = (names.CHANNEL,)
+_TRANSITION_KEYS: Final = (names.PROVIDER_NAME, names.BREAKER_FROM, names.BREAKER_TO)
+_REJECTION_KEYS: Final = (names.PROVIDER_NAME,)
+
+_USUAL_TRANSITIONS: Final = (
+    (BreakerState.CLOSED.value, BreakerState.OPEN.value),
+    (BreakerState.OPEN.value, BreakerState.HALF_OPEN.value),
+    (BreakerState.HALF_OPEN.value, BreakerState.CLOSED.value),
+    (BreakerState.HALF_OPEN.value, BreakerState.OPEN.value),
+)
+"""Those that no operator has made."""
+
+_REJECTING: Final = (Obstacle.OPEN, Obstacle.HALF_OPEN, Obstacle.DRAINED)
+"""The obstacles that are a breaker's."""
 
 
 class Metrics(SilentObserver):
@@ -32,12 +50,14 @@ class Metrics(SilentObserver):
     `durations` are for the readers.
     """
 
-    def __init__(self, meter: Meter, outbox_gauges: Gauges) -> None:
+    def __init__(self, meter: Meter, outbox_gauges: Gauges, breaker_states: BreakerStates) -> None:
         """`outbox_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE` when they are read."""
+        self._breaker_states = breaker_states
         self._attempts: Counter[Key] = Counter()
         self._messages: Counter[Key] = Counter()
-        # Shown before the first one: an alert on a rate needs the series to be there.
-        self._routing: Counter[Key] = Counter({(channel.value,): 0 for channel in Channel})
+        self._routing: Counter[Key] = Counter()
+        self._transitions: Counter[Key] = Counter()
+        self._rejections: Counter[Key] = Counter()
         _counter(meter, names.ATTEMPTS, "{attempt}", "Attempts that have ended.", _ATTEMPT_KEYS, self._attempts)
         _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", _MESSAGE_KEYS, self._messages)
         _counter(
@@ -47,6 +67,28 @@ class Metrics(SilentObserver):
             "Messages for a channel that no provider carries.",
             _ROUTING_KEYS,
             self._routing,
+            lambda: [(channel.value,) for channel in Channel],
+        )
+        _counter(
+            meter,
+            names.BREAKER_TRANSITIONS,
+            "{transition}",
+            "Changes of state of a provider's breaker.",
+            _TRANSITION_KEYS,
+            self._transitions,
+            lambda: [(name, *pair) for name in breaker_states() for pair in _USUAL_TRANSITIONS],
+        )
+        _counter(
+            meter,
+            names.BREAKER_REJECTIONS,
+            "{message}",
+            "How often a message went past a provider because of its breaker.",
+            _REJECTION_KEYS,
+            self._rejections,
+            lambda: [(name,) for name in breaker_states()],
+        )
+        meter.create_observable_gauge(
+            names.BREAKER_STATE_GAUGE, [self._observe_states], "", "1 for the state that a provider's breaker is in."
         )
         _gauge(meter, names.OUTBOX_DEPTH, "{message}", "Messages that are not settled.", outbox_gauges)
         _gauge(meter, names.OUTBOX_OLDEST_AGE, "s", "Age of the oldest message that is not settled.", outbox_gauges)
@@ -84,11 +126,39 @@ class Metrics(SilentObserver):
         """See `Observer.routing_invalid`."""
         self._routing[(channel.value,)] += 1
 
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        """See `Observer.passed_over`."""
+        for one in passed_over:
+            if one.obstacle in _REJECTING:
+                self._rejections[(one.provider_name,)] += 1
 
-def _counter(meter: Meter, name: str, unit: str, description: str, keys: Key, counts: Counter[Key]) -> None:
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """See `Observer.breaker_changed`."""
+        self._transitions[provider_name, transition.source.value, transition.target.value] += 1
+
+    def _observe_states(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(int(state.value == current), {names.PROVIDER_NAME: name, names.BREAKER_STATE: state.value})
+            for name, current in self._breaker_states().items()
+            for state in BreakerState
+        ]
+
+
+def _counter(
+    meter: Meter,
+    name: str,
+    unit: str,
+    description: str,
+    keys: Key,
+    counts: Counter[Key],
+    shown: Callable[[], Iterable[Key]] = tuple,
+) -> None:
+    """`shown` are there before the first count: an alert on a rate needs the series to be there."""
+
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         # Read on another thread: `list` takes all of it in one step.
-        return [Observation(count, dict(zip(keys, key, strict=True))) for key, count in list(counts.items())]
+        told = dict.fromkeys(shown(), 0) | dict(list(counts.items()))
+        return [Observation(count, dict(zip(keys, key, strict=True))) for key, count in told.items()]
 
     meter.create_observable_counter(name, [observe], unit, description)
 

@@ -14,6 +14,10 @@ OUTCOME: Final = "postwire.outcome"
 CHANNEL: Final = "postwire.channel"
 MESSAGE_STATE: Final = "postwire.message.state"
 MESSAGE_ID: Final = "postwire.message.id"  # spans only: as a metric's attribute it would have no bounds
+BREAKER_STATE: Final = "postwire.breaker.state"
+BREAKER_FROM: Final = "postwire.breaker.from"
+BREAKER_TO: Final = "postwire.breaker.to"
+OBSTACLE: Final = "postwire.route.obstacle"
 
 # Attributes of OpenTelemetry's semantic conventions.
 RPC_SYSTEM_NAME: Final = "rpc.system.name"
@@ -24,10 +28,18 @@ VERSION: Final = "version"
 
 # Spans.
 SPAN_ATTEMPT: Final = "attempt {provider}"
+SPAN_DELIVERY: Final = "deliver"
+
+# What happens in the course of a span.
+SPAN_EVENT_BREAKER: Final = "breaker changed"
+SPAN_EVENT_PASSED_OVER: Final = "provider passed over"
 
 # Metrics, with their units.
 ATTEMPTS: Final = "postwire.attempts"
 ATTEMPT_DURATION: Final = "postwire.attempt.duration"
+BREAKER_TRANSITIONS: Final = "postwire.breaker.transitions"
+BREAKER_STATE_GAUGE: Final = "postwire.breaker.state"
+BREAKER_REJECTIONS: Final = "postwire.breaker.rejections"
 ROUTING_INVALID: Final = "postwire.routing.invalid"
 MESSAGES: Final = "postwire.messages"
 OUTBOX_DEPTH: Final = "postwire.outbox.depth"
@@ -48,6 +60,7 @@ EVENT_SERVING: Final = "serving"
 EVENT_DRAINING: Final = "draining"
 EVENT_STOPPED: Final = "stopped"
 EVENT_ATTEMPT: Final = "attempt"
+EVENT_BREAKER: Final = "breaker"
 EVENT_INVALID_ROUTING: Final = "invalid_routing"
 EVENT_STORE_UNAVAILABLE: Final = "store_unavailable"
 EVENT_STORE_AVAILABLE: Final = "store_available"
@@ -60,3 +73,5 @@ LOG_OUTCOME: Final = "outcome"
 LOG_MESSAGE_ID: Final = "message_id"
 LOG_TRACE_ID: Final = "trace_id"
 LOG_CHANNEL: Final = "channel"
+LOG_FROM: Final = "from"
+LOG_TO: Final = "to"

@@ -26,7 +26,11 @@ from postwire.telemetry import names
 from postwire.telemetry.durations import PushedReader
 from postwire.telemetry.tracing import EndedSpan
 
-_KINDS: Final = {SpanKind.SERVER: Span.SPAN_KIND_SERVER, SpanKind.CLIENT: Span.SPAN_KIND_CLIENT}
+_KINDS: Final = {
+    SpanKind.SERVER: Span.SPAN_KIND_SERVER,
+    SpanKind.CLIENT: Span.SPAN_KIND_CLIENT,
+    SpanKind.CONSUMER: Span.SPAN_KIND_CONSUMER,
+}
 _SAMPLED_FLAG: Final = 0x01
 _KNOWN_REMOTE_FLAG: Final = 0x100
 _REMOTE_FLAG: Final = 0x200
@@ -70,6 +74,20 @@ def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
     if span.error:
         wire.status.code = Status.STATUS_CODE_ERROR
         wire.status.message = span.error
+    for event in span.events:
+        wire.events.add(
+            name=event.name,
+            time_unix_nano=event.time,
+            attributes=[_attribute(key, value) for key, value in event.attributes],
+        )
+    wire.dropped_events_count = span.dropped_events
+    for link in span.links:
+        wire.links.add(
+            trace_id=link.trace_id.to_bytes(16, "big"),
+            span_id=link.span_id.to_bytes(8, "big"),
+            # Remote, as all that is read back from where it was kept: an earlier process may have made it.
+            flags=_SAMPLED_FLAG | _KNOWN_REMOTE_FLAG | _REMOTE_FLAG,
+        )
 
 
 @functools.lru_cache(_CACHED_ATTRIBUTES)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from postwire.telemetry.exposition import MetricsServer
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
+ReadBreakers = Callable[[], Mapping[str, str]]
 Shutdown = Callable[[float], object]
 """Sends what is left, in at most so many seconds. Blocks."""
 
@@ -57,8 +58,14 @@ class _Gauges:
 class Telemetry:
     """All that observes this server: attach `observers` to the delivery and `call_observers` to the API."""
 
-    def __init__(self, config: TelemetryConfig, wanted: Wanted, read_gauges: ReadGauges) -> None:
-        """`read_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE`; it must not raise."""
+    def __init__(
+        self, config: TelemetryConfig, wanted: Wanted, read_gauges: ReadGauges, providers: ReadBreakers
+    ) -> None:
+        """What they read must not raise.
+
+        `read_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE`; `providers`, on any thread, the name
+        of every provider with its breaker's state.
+        """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
         self._listen = config.metrics_listen
@@ -83,7 +90,8 @@ class Telemetry:
             from postwire.telemetry.metrics import Metrics
 
             meters = MeterProvider(readers, service_resource(), shutdown_on_exit=False)
-            metrics = Metrics(meters.get_meter(names.SCOPE, __version__), lambda: self._gauges.values)
+            meter = meters.get_meter(names.SCOPE, __version__)
+            metrics = Metrics(meter, lambda: self._gauges.values, providers)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)
@@ -93,7 +101,7 @@ class Telemetry:
             self._trace(config.otlp_endpoint, continues=wanted.continues_traces)
 
     def _trace(self, endpoint: str | None, *, continues: bool) -> None:
-        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
         from postwire.telemetry.otlp import SpanExport
         from postwire.telemetry.tracing import Tracer
@@ -102,7 +110,13 @@ class Telemetry:
         resource = service_resource()
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         export = SpanExport(resource, endpoint)
-        tracer = Tracer(sampler=provider.sampler, ids=provider.id_generator, sink=export, continues=continues)
+        tracer = Tracer(
+            sampler=provider.sampler,
+            ids=provider.id_generator,
+            sink=export,
+            continues=continues,
+            max_events=SpanLimits().max_events,
+        )
         # First, so that a log line of an attempt can name its trace.
         self.observers.insert(0, tracer)
         self.call_observers.insert(0, tracer)

@@ -1,15 +1,17 @@
-"""Spans: one a call, and one an attempt under it.
+"""Spans: one a call, one a later pass of a message, and one an attempt under either.
 
 The SDK's span objects cost more than the rest of a call does (locks, copied attributes, a span context a span), so the
-path of a message makes none. It keeps four numbers for the span that is open, and one tuple for a span that has ended.
+path of a message makes none. It keeps a few values for the span that is open, and one tuple for a span that has ended.
 What turns tuples into OTLP, in batches and on another thread, is in `otlp`. Sampling, ids and the wire format are the
 SDK's. See docs/adr/0003.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Final, NamedTuple, Protocol
 
@@ -19,31 +21,94 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from postwire.core.breaker import Transition
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import Outcome
+from postwire.core.routing import PassedOver
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
 
 _TRACEPARENT: Final = "traceparent"
 _TRACESTATE: Final = "tracestate"
 _OK: Final = "OK"
+_KEPT_TRACEPARENT: Final = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-01")
+"""What `Tracer.traceparent` makes."""
+
+MAX_EVENTS: Final = 128
+"""How many events a span has: the default of the SDK, and of OpenTelemetry's specification."""
 
 Attributes = tuple[tuple[str, str], ...]
 
 
-class OpenSpan(NamedTuple):
-    """The span of a call that is sampled and under way. Times are in ns since the epoch; a root has `parent_id` 0."""
+class Event(NamedTuple):
+    """Something that happened in the course of a span, at `time` (ns since the epoch)."""
+
+    name: str
+    time: int
+    attributes: Attributes
+
+
+class Link(NamedTuple):
+    """Another span that has to do with this one."""
 
     trace_id: int
     span_id: int
-    parent_id: int
-    trace_state: str
-    start_time: int
+
+
+class OpenSpan:
+    """The span of a call, or of a later pass of a message, that is sampled and under way. Times are in ns since the
+    epoch; a root has `parent_id` 0.
+
+    `noted` are the latest events that no span has told yet, each with what it is about: a provider's name, or a
+    message's id. Most spans have none, so it is made for the first. `dropped` counts what was one too many.
+    """
+
+    __slots__ = ("dropped", "links", "noted", "parent_id", "span_id", "start_time", "trace_id", "trace_state")
+
+    def __init__(
+        self,
+        trace_id: int,
+        span_id: int,
+        parent_id: int,
+        trace_state: str,
+        start_time: int,
+        links: tuple[Link, ...] = (),
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.trace_state = trace_state
+        self.start_time = start_time
+        self.links = links
+        self.noted: deque[tuple[str, Event]] | None = None
+        self.dropped = 0
+
+    def note(self, about: str, event: Event, most: int | None) -> None:
+        """Keep an event until somebody takes it; of more than `most`, the oldest is dropped."""
+        if self.noted is None:
+            self.noted = deque(maxlen=most)
+        if len(self.noted) == most:
+            self.dropped += 1
+        self.noted.append((about, event))
+
+    def take(self, *about: str) -> tuple[Event, ...]:
+        """Hand out the events about any of these, in order."""
+        if self.noted is None:
+            return ()
+        left = [one for one in self.noted if one[0] not in about]
+        taken = tuple(event for subject, event in self.noted if subject in about)
+        self.noted = deque(left, self.noted.maxlen) if left else None
+        return taken
+
+    def take_all(self) -> tuple[Event, ...]:
+        """Hand out the events that are left."""
+        noted, self.noted = self.noted or (), None
+        return tuple(event for _, event in noted)
 
 
 class EndedSpan(NamedTuple):
     """A span, as it is exported. `attributes` have few different values, `message_id` has many; `error` is empty where
-    all went well, or says what did not."""
+    all went well, or says what did not. `dropped_events` counts those that are not among `events`."""
 
     kind: SpanKind
     name: str
@@ -56,6 +121,9 @@ class EndedSpan(NamedTuple):
     attributes: Attributes
     message_id: str
     error: str
+    events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    dropped_events: int = 0
 
 
 class SpanSink(Protocol):
@@ -67,7 +135,7 @@ class SpanSink(Protocol):
 
 
 _current: ContextVar[OpenSpan | None] = ContextVar("postwire_span", default=None)
-"""The span of the call that the current task, or the task that started it, works for."""
+"""The span of the call or the pass that the current task, or the task that started it, works for."""
 
 
 class Tracer(SilentObserver):
@@ -81,14 +149,16 @@ class Tracer(SilentObserver):
         sink: SpanSink,
         now: Callable[[], int] = time.time_ns,
         continues: bool = True,
+        max_events: int | None = MAX_EVENTS,
     ) -> None:
-        """`continues`: whether a caller's trace is continued; else every call begins one."""
+        """`continues`: whether a caller's trace is continued; else every call begins one. `max_events`: of one span."""
 
         self._sampler = sampler
         self._ids = ids
         self._sink = sink
         self._now = now
         self._continues = continues
+        self._max_events = max_events
         self._propagator = TraceContextTextMapPropagator()
 
     def call_started(self, method: str, metadata: Metadata) -> OpenSpan | None:
@@ -140,13 +210,78 @@ class Tracer(SilentObserver):
                 attributes,
                 "",
                 error,
+                started.take_all() if started.noted else (),
+                (),
+                started.dropped,
             )
         )
 
-    def trace_id(self) -> str:
-        """See `Observer.trace_id`."""
+    def traceparent(self) -> str:
+        """See `Observer.traceparent`."""
         span = _current.get()
-        return f"{span.trace_id:032x}" if span else ""
+        return f"00-{span.trace_id:032x}-{span.span_id:016x}-01" if span else ""
+
+    def delivery_started(self, accept_trace: str) -> OpenSpan | None:
+        """See `Observer.delivery_started`: begins a trace, with a link to where the message was accepted.
+
+        Of kind CONSUMER, which is for work that was put off and that nobody waits for; INTERNAL is for what goes on
+        below a span of the same process, and this one is a root (OpenTelemetry specification, Tracing API, SpanKind).
+        It is sampled where the call that brought the message was, so that a message is traced from end to end or not at
+        all: `accept_trace` is empty where it was not.
+        """
+        accepted = _KEPT_TRACEPARENT.fullmatch(accept_trace)
+        span = None
+        if accepted:
+            link = Link(int(accepted[1], 16), int(accepted[2], 16))
+            span = OpenSpan(self._ids.generate_trace_id(), self._ids.generate_span_id(), 0, "", self._now(), (link,))
+        _current.set(span)
+        return span
+
+    def delivery_ended(self, started: OpenSpan | None, record: MessageRecord) -> None:
+        """See `Observer.delivery_ended`. It does not tell the state, of which the record may know only an older one."""
+        if started is None:
+            return
+        _current.set(None)
+        self._sink(
+            EndedSpan(
+                SpanKind.CONSUMER,
+                names.SPAN_DELIVERY,
+                started.trace_id,
+                started.span_id,
+                started.parent_id,
+                started.trace_state,
+                started.start_time,
+                self._now(),
+                ((names.CHANNEL, record.channel.value),),
+                record.message_id,
+                "",
+                started.take_all(),
+                started.links,
+                started.dropped,
+            )
+        )
+
+    def breaker_changed(self, provider_name: str, transition: Transition) -> None:
+        """See `Observer.breaker_changed`: an event of the provider's next attempt, or else of what is open."""
+        span = _current.get()
+        if span is None:
+            return
+        attributes: Attributes = (
+            (names.PROVIDER_NAME, provider_name),
+            (names.BREAKER_FROM, transition.source.value),
+            (names.BREAKER_TO, transition.target.value),
+        )
+        span.note(provider_name, Event(names.SPAN_EVENT_BREAKER, self._now(), attributes), self._max_events)
+
+    def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
+        """See `Observer.passed_over`: events of the message's next attempt, or else of what is open."""
+        span = _current.get()
+        if span is None:
+            return
+        now = self._now()
+        for one in passed_over:
+            attributes: Attributes = ((names.PROVIDER_NAME, one.provider_name), (names.OBSTACLE, one.obstacle.value))
+            span.note(record.message_id, Event(names.SPAN_EVENT_PASSED_OVER, now, attributes), self._max_events)
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
@@ -179,6 +314,8 @@ class Tracer(SilentObserver):
                 attributes,
                 record.message_id,
                 error,
+                # Others may work under the same span at this time: what is theirs stays for them.
+                parent.take(attempt.provider_name, record.message_id) if parent.noted else (),
             )
         )
 

@@ -22,11 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from postwire.v1 import error_reason_pb2 as postwire_dot_v1_dot_error__reason__pb2
 from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\xcb\x02\n\rMessageFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12)\n\x06states\x18\x02 \x03(\x0e\x32\x19.postwire.v1.MessageState\x12\x16\n\x0eprovider_names\x18\x03 \x03(\t\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.postwire.v1.MessageFilter.LabelsEntry\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13ListMessagesRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.postwire.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfe\x01\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponse\x12S\n\x0cListMessages\x12 .postwire.v1.ListMessagesRequest\x1a!.postwire.v1.ListMessagesResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epostwire/v1/error_reason.proto\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\xcb\x02\n\rMessageFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12)\n\x06states\x18\x02 \x03(\x0e\x32\x19.postwire.v1.MessageState\x12\x16\n\x0eprovider_names\x18\x03 \x03(\t\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.postwire.v1.MessageFilter.LabelsEntry\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13ListMessagesRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.postwire.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x13\x45xplainRouteRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"l\n\x14\x45xplainRouteResponse\x12\x11\n\troute_key\x18\x01 \x01(\t\x12/\n\ncandidates\x18\x02 \x03(\x0b\x32\x1b.postwire.v1.RouteCandidate\x12\x10\n\x08overflow\x18\x03 \x01(\x08\"\xb8\x01\n\x0eRouteCandidate\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\x05\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x10\n\x08\x65ligible\x18\x04 \x01(\x08\x12,\n\x08obstacle\x18\x05 \x01(\x0e\x32\x1a.postwire.v1.RouteObstacle\x12\x31\n\religible_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x15\x44ispatchStreamRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.postwire.v1.DispatchRequest\"L\n\x16\x44ispatchStreamResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.postwire.v1.DispatchStreamResult\"\x90\x01\n\x14\x44ispatchStreamResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x14.postwire.v1.MessageH\x00\x12\x33\n\trejection\x18\x03 \x01(\x0b\x32\x1e.postwire.v1.DispatchRejectionH\x00\x42\x08\n\x06result\"\xc3\x01\n\x11\x44ispatchRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.postwire.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x35\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1b.postwire.v1.FieldViolation\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"m\n\x14WatchMessagesRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"T\n\x15WatchMessagesResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"*\n\x14\x43\x61ncelMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\">\n\x15\x43\x61ncelMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"X\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12+\n\nresolution\x18\x02 \x01(\x0e\x32\x17.postwire.v1.Resolution\"?\n\x16ResolveMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message*\x89\x02\n\rRouteObstacle\x12\x1e\n\x1aROUTE_OBSTACLE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUTE_OBSTACLE_OPEN\x10\x01\x12\x1c\n\x18ROUTE_OBSTACLE_HALF_OPEN\x10\x02\x12\x1a\n\x16ROUTE_OBSTACLE_DRAINED\x10\x03\x12\x1f\n\x1bROUTE_OBSTACLE_COOLING_DOWN\x10\x04\x12\x1f\n\x1bROUTE_OBSTACLE_RETRY_BUDGET\x10\x05\x12$\n ROUTE_OBSTACLE_CONCURRENCY_LIMIT\x10\x06\x12\x1d\n\x19ROUTE_OBSTACLE_RATE_LIMIT\x10\x07*T\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x15\n\x11RESOLUTION_FAILED\x10\x02\x32\xbf\x05\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12]\n\x0e\x44ispatchStream\x12\".postwire.v1.DispatchStreamRequest\x1a#.postwire.v1.DispatchStreamResponse(\x01\x30\x01\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponse\x12S\n\x0cListMessages\x12 .postwire.v1.ListMessagesRequest\x1a!.postwire.v1.ListMessagesResponse\x12X\n\rWatchMessages\x12!.postwire.v1.WatchMessagesRequest\x1a\".postwire.v1.WatchMessagesResponse0\x01\x12V\n\rCancelMessage\x12!.postwire.v1.CancelMessageRequest\x1a\".postwire.v1.CancelMessageResponse\x12Y\n\x0eResolveMessage\x12\".postwire.v1.ResolveMessageRequest\x1a#.postwire.v1.ResolveMessageResponse\x12S\n\x0c\x45xplainRoute\x12 .postwire.v1.ExplainRouteRequest\x1a!.postwire.v1.ExplainRouteResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +38,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
   _globals['_MESSAGEFILTER_LABELSENTRY']._loaded_options = None
   _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DISPATCHREQUEST']._serialized_start=112
-  _globals['_DISPATCHREQUEST']._serialized_end=243
-  _globals['_DISPATCHRESPONSE']._serialized_start=245
-  _globals['_DISPATCHRESPONSE']._serialized_end=302
-  _globals['_GETMESSAGEREQUEST']._serialized_start=304
-  _globals['_GETMESSAGEREQUEST']._serialized_end=343
-  _globals['_GETMESSAGERESPONSE']._serialized_start=345
-  _globals['_GETMESSAGERESPONSE']._serialized_end=404
-  _globals['_MESSAGEFILTER']._serialized_start=407
-  _globals['_MESSAGEFILTER']._serialized_end=738
-  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_start=693
-  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_end=738
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=740
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=844
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=846
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=933
-  _globals['_DISPATCHSERVICE']._serialized_start=936
-  _globals['_DISPATCHSERVICE']._serialized_end=1190
+  _globals['_ROUTEOBSTACLE']._serialized_start=2424
+  _globals['_ROUTEOBSTACLE']._serialized_end=2689
+  _globals['_RESOLUTION']._serialized_start=2691
+  _globals['_RESOLUTION']._serialized_end=2775
+  _globals['_DISPATCHREQUEST']._serialized_start=176
+  _globals['_DISPATCHREQUEST']._serialized_end=307
+  _globals['_DISPATCHRESPONSE']._serialized_start=309
+  _globals['_DISPATCHRESPONSE']._serialized_end=366
+  _globals['_GETMESSAGEREQUEST']._serialized_start=368
+  _globals['_GETMESSAGEREQUEST']._serialized_end=407
+  _globals['_GETMESSAGERESPONSE']._serialized_start=409
+  _globals['_GETMESSAGERESPONSE']._serialized_end=468
+  _globals['_MESSAGEFILTER']._serialized_start=471
+  _globals['_MESSAGEFILTER']._serialized_end=802
+  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_start=757
+  _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_end=802
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=804
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=908
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=910
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=997
+  _globals['_EXPLAINROUTEREQUEST']._serialized_start=999
+  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1114
+  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1116
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1224
+  _globals['_ROUTECANDIDATE']._serialized_start=1227
+  _globals['_ROUTECANDIDATE']._serialized_end=1411
+  _globals['_DISPATCHSTREAMREQUEST']._serialized_start=1413
+  _globals['_DISPATCHSTREAMREQUEST']._serialized_end=1484
+  _globals['_DISPATCHSTREAMRESPONSE']._serialized_start=1486
+  _globals['_DISPATCHSTREAMRESPONSE']._serialized_end=1562
+  _globals['_DISPATCHSTREAMRESULT']._serialized_start=1565
+  _globals['_DISPATCHSTREAMRESULT']._serialized_end=1709
+  _globals['_DISPATCHREJECTION']._serialized_start=1712
+  _globals['_DISPATCHREJECTION']._serialized_end=1907
+  _globals['_FIELDVIOLATION']._serialized_start=1909
+  _globals['_FIELDVIOLATION']._serialized_end=1961
+  _globals['_WATCHMESSAGESREQUEST']._serialized_start=1963
+  _globals['_WATCHMESSAGESREQUEST']._serialized_end=2072
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_start=2074
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_end=2158
+  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2160
+  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2202
+  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2204
+  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2266
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=2268
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=2356
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=2358
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=2421
+  _globals['_DISPATCHSERVICE']._serialized_start=2778
+  _globals['_DISPATCHSERVICE']._serialized_end=3481
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,12 @@ Sending messages, and reading what became of them."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from postwire.v1 import error_reason_pb2 as _error_reason_pb2
 from postwire.v1 import message_pb2 as _message_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +22,74 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RouteObstacle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RouteObstacleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteObstacle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTE_OBSTACLE_UNSPECIFIED: _RouteObstacle.ValueType  # 0
+    """Nothing: it takes messages."""
+    ROUTE_OBSTACLE_OPEN: _RouteObstacle.ValueType  # 1
+    """Its breaker is open: it is passed over."""
+    ROUTE_OBSTACLE_HALF_OPEN: _RouteObstacle.ValueType  # 2
+    """Its breaker is half-open, and every probe is out: it is passed over."""
+    ROUTE_OBSTACLE_DRAINED: _RouteObstacle.ValueType  # 3
+    """It is drained: it is passed over."""
+    ROUTE_OBSTACLE_COOLING_DOWN: _RouteObstacle.ValueType  # 4
+    """It has throttled us and is left alone for a while: it is passed over."""
+    ROUTE_OBSTACLE_RETRY_BUDGET: _RouteObstacle.ValueType  # 5
+    """It is in trouble, and messages that it has had before are kept from it: it is passed over by these."""
+    ROUTE_OBSTACLE_CONCURRENCY_LIMIT: _RouteObstacle.ValueType  # 6
+    """As many attempts are under way at it as are allowed: it is waited for."""
+    ROUTE_OBSTACLE_RATE_LIMIT: _RouteObstacle.ValueType  # 7
+    """It has had as many messages a second as are allowed: it is waited for."""
+
+class RouteObstacle(_RouteObstacle, metaclass=_RouteObstacleEnumTypeWrapper):
+    """Why a provider takes no message now."""
+
+ROUTE_OBSTACLE_UNSPECIFIED: RouteObstacle.ValueType  # 0
+"""Nothing: it takes messages."""
+ROUTE_OBSTACLE_OPEN: RouteObstacle.ValueType  # 1
+"""Its breaker is open: it is passed over."""
+ROUTE_OBSTACLE_HALF_OPEN: RouteObstacle.ValueType  # 2
+"""Its breaker is half-open, and every probe is out: it is passed over."""
+ROUTE_OBSTACLE_DRAINED: RouteObstacle.ValueType  # 3
+"""It is drained: it is passed over."""
+ROUTE_OBSTACLE_COOLING_DOWN: RouteObstacle.ValueType  # 4
+"""It has throttled us and is left alone for a while: it is passed over."""
+ROUTE_OBSTACLE_RETRY_BUDGET: RouteObstacle.ValueType  # 5
+"""It is in trouble, and messages that it has had before are kept from it: it is passed over by these."""
+ROUTE_OBSTACLE_CONCURRENCY_LIMIT: RouteObstacle.ValueType  # 6
+"""As many attempts are under way at it as are allowed: it is waited for."""
+ROUTE_OBSTACLE_RATE_LIMIT: RouteObstacle.ValueType  # 7
+"""It has had as many messages a second as are allowed: it is waited for."""
+Global___RouteObstacle: _TypeAlias = RouteObstacle  # noqa: Y015
+
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """Never sent."""
+    RESOLUTION_SENT: _Resolution.ValueType  # 1
+    """It was sent."""
+    RESOLUTION_FAILED: _Resolution.ValueType  # 2
+    """It was not."""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """What a message that was `UNCERTAIN` has turned out to be."""
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""Never sent."""
+RESOLUTION_SENT: Resolution.ValueType  # 1
+"""It was sent."""
+RESOLUTION_FAILED: Resolution.ValueType  # 2
+"""It was not."""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
 class DispatchRequest(_message.Message):
@@ -261,3 +332,423 @@ class ListMessagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMessagesResponse: _TypeAlias = ListMessagesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRouteRequest(_message.Message):
+    """What `ExplainRoute` takes: what `Dispatch` would."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> _message_pb2.OutboundMessage:
+        """The message. Required."""
+
+    @_builtins.property
+    def options(self) -> _message_pb2.DispatchOptions:
+        """How it would be sent."""
+
+    def __init__(
+        self,
+        *,
+        message: _message_pb2.OutboundMessage | None = ...,
+        options: _message_pb2.DispatchOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "options", b"options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteRequest: _TypeAlias = ExplainRouteRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRouteResponse(_message.Message):
+    """What `ExplainRoute` gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_KEY_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    OVERFLOW_FIELD_NUMBER: _builtins.int
+    route_key: _builtins.str
+    """The key of the route, and of the queue in which its messages wait: `sms` for a channel's only route, `sms#1`, `sms#2`,
+    … for its rules, `@name` for a pinned provider.
+    """
+    overflow: _builtins.bool
+    """Whether messages go on to the next tier while one is at its limits."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteCandidate]:
+        """The providers of the route: tier by tier, and within a tier in the order of declaration (messages are spread over
+        them by weight).
+        """
+
+    def __init__(
+        self,
+        *,
+        route_key: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___RouteCandidate] | None = ...,
+        overflow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "overflow", b"overflow", "route_key", b"route_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteResponse: _TypeAlias = ExplainRouteResponse  # noqa: Y015
+
+@_typing.final
+class RouteCandidate(_message.Message):
+    """A provider that a message would be offered to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_NAME_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    ELIGIBLE_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
+    ELIGIBLE_TIME_FIELD_NUMBER: _builtins.int
+    provider_name: _builtins.str
+    """The provider's name."""
+    tier: _builtins.int
+    """Its tier, from 1. A tier is tried when nobody in those before it can take the message."""
+    weight: _builtins.int
+    """Its share of the tier's messages, in proportion to the weights of the others."""
+    eligible: _builtins.bool
+    """Whether it would take the message now."""
+    obstacle: Global___RouteObstacle.ValueType
+    """Why not, if it would not."""
+    @_builtins.property
+    def eligible_time(self) -> _timestamp_pb2.Timestamp:
+        """When the obstacle will be gone by itself, as far as that is known."""
+
+    def __init__(
+        self,
+        *,
+        provider_name: _builtins.str = ...,
+        tier: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        eligible: _builtins.bool = ...,
+        obstacle: Global___RouteObstacle.ValueType = ...,
+        eligible_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eligible_time", b"eligible_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eligible", b"eligible", "eligible_time", b"eligible_time", "obstacle", b"obstacle", "provider_name", b"provider_name", "tier", b"tier", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteCandidate: _TypeAlias = RouteCandidate  # noqa: Y015
+
+@_typing.final
+class DispatchStreamRequest(_message.Message):
+    """Some requests of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DispatchRequest]:
+        """At most 1,000. Each needs a `request_id`, so that a stream that breaks can be sent again."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___DispatchRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchStreamRequest: _TypeAlias = DispatchStreamRequest  # noqa: Y015
+
+@_typing.final
+class DispatchStreamResponse(_message.Message):
+    """Some results of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___DispatchStreamResult]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___DispatchStreamResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchStreamResponse: _TypeAlias = DispatchStreamResponse  # noqa: Y015
+
+@_typing.final
+class DispatchStreamResult(_message.Message):
+    """What became of one request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The position of its request in the stream: 0, 1, …"""
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """Yes: the record, as it stands when the result is sent."""
+
+    @_builtins.property
+    def rejection(self) -> Global___DispatchRejection:
+        """No, and why: nothing was accepted, unless the reason says so."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        message: _message_pb2.Message | None = ...,
+        rejection: Global___DispatchRejection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "rejection", b"rejection", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "rejection", b"rejection", "result", b"result", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["message", "rejection"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___DispatchStreamResult: _TypeAlias = DispatchStreamResult  # noqa: Y015
+
+@_typing.final
+class DispatchRejection(_message.Message):
+    """Why a request of a stream was refused: what the error of `Dispatch` would have said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_VIOLATIONS_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The gRPC status code, such as 3 for INVALID_ARGUMENT."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """The reason; unspecified where the server itself failed."""
+    message: _builtins.str
+    """For people."""
+    @_builtins.property
+    def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
+        """Every bad field, by its path from the request down."""
+
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """After what time to try again, where that makes sense."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        message: _builtins.str = ...,
+        field_violations: _abc.Iterable[Global___FieldViolation] | None = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field_violations", b"field_violations", "message", b"message", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchRejection: _TypeAlias = DispatchRejection  # noqa: Y015
+
+@_typing.final
+class FieldViolation(_message.Message):
+    """One bad field of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its path, such as `message.email.to[0]`."""
+    description: _builtins.str
+    """What would be right."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
+
+@_typing.final
+class WatchMessagesRequest(_message.Message):
+    """What `WatchMessages` takes: `message_ids`, or a `filter`, or neither for all messages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Where to go on: the last `resume_token` of an earlier call with the same messages or filter. Left out: from now on."""
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The messages to watch: at most 1,000."""
+
+    @_builtins.property
+    def filter(self) -> Global___MessageFilter:
+        """Which messages to watch."""
+
+    def __init__(
+        self,
+        *,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+        filter: Global___MessageFilter | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "message_ids", b"message_ids", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMessagesRequest: _TypeAlias = WatchMessagesRequest  # noqa: Y015
+
+@_typing.final
+class WatchMessagesResponse(_message.Message):
+    """What `WatchMessages` gives, again and again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """What to go on with."""
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """A message that has changed; absent in a sign of life."""
+
+    def __init__(
+        self,
+        *,
+        message: _message_pb2.Message | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMessagesResponse: _TypeAlias = WatchMessagesResponse  # noqa: Y015
+
+@_typing.final
+class CancelMessageRequest(_message.Message):
+    """What `CancelMessage` takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """The id that `Dispatch` gave. Required."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelMessageRequest: _TypeAlias = CancelMessageRequest  # noqa: Y015
+
+@_typing.final
+class CancelMessageResponse(_message.Message):
+    """What `CancelMessage` gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """The record as it now is."""
+
+    def __init__(
+        self,
+        *,
+        message: _message_pb2.Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelMessageResponse: _TypeAlias = CancelMessageResponse  # noqa: Y015
+
+@_typing.final
+class ResolveMessageRequest(_message.Message):
+    """What `ResolveMessage` takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """The id that `Dispatch` gave. Required."""
+    resolution: Global___Resolution.ValueType
+    """What it has turned out to be. Required."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        resolution: Global___Resolution.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMessageRequest: _TypeAlias = ResolveMessageRequest  # noqa: Y015
+
+@_typing.final
+class ResolveMessageResponse(_message.Message):
+    """What `ResolveMessage` gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """The record as it now is."""
+
+    def __init__(
+        self,
+        *,
+        message: _message_pb2.Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMessageResponse: _TypeAlias = ResolveMessageResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class DispatchServiceStub:
                 request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchResponse.FromString,
                 _registered_method=True)
+        self.DispatchStream = channel.stream_stream(
+                '/postwire.v1.DispatchService/DispatchStream',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamResponse.FromString,
+                _registered_method=True)
         self.GetMessage = channel.unary_unary(
                 '/postwire.v1.DispatchService/GetMessage',
                 request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.GetMessageRequest.SerializeToString,
@@ -49,6 +54,26 @@ class DispatchServiceStub:
                 '/postwire.v1.DispatchService/ListMessages',
                 request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.FromString,
+                _registered_method=True)
+        self.WatchMessages = channel.unary_stream(
+                '/postwire.v1.DispatchService/WatchMessages',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesResponse.FromString,
+                _registered_method=True)
+        self.CancelMessage = channel.unary_unary(
+                '/postwire.v1.DispatchService/CancelMessage',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageResponse.FromString,
+                _registered_method=True)
+        self.ResolveMessage = channel.unary_unary(
+                '/postwire.v1.DispatchService/ResolveMessage',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageResponse.FromString,
+                _registered_method=True)
+        self.ExplainRoute = channel.unary_unary(
+                '/postwire.v1.DispatchService/ExplainRoute',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.FromString,
                 _registered_method=True)
 
 
@@ -62,6 +87,18 @@ class DispatchServiceServicer:
         OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
         that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
         same request id and payload gives the same message and sends nothing twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DispatchStream(self, request_iterator, context):
+        """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
+
+        A request that is refused gets a `rejection` and ends nothing. Results come in the order of their requests where
+        these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
+        faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
+        its side, the rest of the results come, and the call ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,6 +118,41 @@ class DispatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchMessages(self, request, context):
+        """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
+        between may be left out where changes follow each other closely, and `revision` rises.
+
+        With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
+        response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
+        response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelMessage(self, request, context):
+        """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
+        it. Again is OK. Once sending has begun it is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveMessage(self, request, context):
+        """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRoute(self, request, context):
+        """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
+        nothing, and takes no draw.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -88,6 +160,11 @@ def add_DispatchServiceServicer_to_server(servicer, server):
                     servicer.Dispatch,
                     request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchResponse.SerializeToString,
+            ),
+            'DispatchStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.DispatchStream,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamResponse.SerializeToString,
             ),
             'GetMessage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMessage,
@@ -98,6 +175,26 @@ def add_DispatchServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'WatchMessages': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMessages,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesResponse.SerializeToString,
+            ),
+            'CancelMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelMessage,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageResponse.SerializeToString,
+            ),
+            'ResolveMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveMessage,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageResponse.SerializeToString,
+            ),
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -128,6 +225,33 @@ class DispatchService:
             '/postwire.v1.DispatchService/Dispatch',
             postwire_dot_v1_dot_dispatch__service__pb2.DispatchRequest.SerializeToString,
             postwire_dot_v1_dot_dispatch__service__pb2.DispatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DispatchStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/postwire.v1.DispatchService/DispatchStream',
+            postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.DispatchStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -182,6 +306,114 @@ class DispatchService:
             '/postwire.v1.DispatchService/ListMessages',
             postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesRequest.SerializeToString,
             postwire_dot_v1_dot_dispatch__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/postwire.v1.DispatchService/WatchMessages',
+            postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.WatchMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.DispatchService/CancelMessage',
+            postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.CancelMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.DispatchService/ResolveMessage',
+            postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.ResolveMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.DispatchService/ExplainRoute',
+            postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

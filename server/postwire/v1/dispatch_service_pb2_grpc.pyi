@@ -40,10 +40,36 @@ class DispatchServiceStub:
     that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
     same request id and payload gives the same message and sends nothing twice.
     """
+    DispatchStream: _grpc.StreamStreamMultiCallable[_dispatch_service_pb2.DispatchStreamRequest, _dispatch_service_pb2.DispatchStreamResponse]
+    """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
+
+    A request that is refused gets a `rejection` and ends nothing. Results come in the order of their requests where
+    these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
+    faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
+    its side, the rest of the results come, and the call ends.
+    """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]
     """Reads the record of one message."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]
     """Lists the records of messages, newest first, a page at a time."""
+    WatchMessages: _grpc.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]
+    """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
+    between may be left out where changes follow each other closely, and `revision` rises.
+
+    With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
+    response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
+    response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+    """
+    CancelMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.CancelMessageRequest, _dispatch_service_pb2.CancelMessageResponse]
+    """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
+    it. Again is OK. Once sending has begun it is refused.
+    """
+    ResolveMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ResolveMessageRequest, _dispatch_service_pb2.ResolveMessageResponse]
+    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ExplainRouteRequest, _dispatch_service_pb2.ExplainRouteResponse]
+    """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
+    nothing, and takes no draw.
+    """
 
 @_typing.type_check_only
 class DispatchServiceAsyncStub(DispatchServiceStub):
@@ -57,10 +83,36 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
     same request id and payload gives the same message and sends nothing twice.
     """
+    DispatchStream: _aio.StreamStreamMultiCallable[_dispatch_service_pb2.DispatchStreamRequest, _dispatch_service_pb2.DispatchStreamResponse]  # type: ignore[assignment]
+    """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
+
+    A request that is refused gets a `rejection` and ends nothing. Results come in the order of their requests where
+    these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
+    faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
+    its side, the rest of the results come, and the call ends.
+    """
     GetMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]  # type: ignore[assignment]
     """Reads the record of one message."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists the records of messages, newest first, a page at a time."""
+    WatchMessages: _aio.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]  # type: ignore[assignment]
+    """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
+    between may be left out where changes follow each other closely, and `revision` rises.
+
+    With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
+    response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
+    response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+    """
+    CancelMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.CancelMessageRequest, _dispatch_service_pb2.CancelMessageResponse]  # type: ignore[assignment]
+    """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
+    it. Again is OK. Once sending has begun it is refused.
+    """
+    ResolveMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ResolveMessageRequest, _dispatch_service_pb2.ResolveMessageResponse]  # type: ignore[assignment]
+    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ExplainRouteRequest, _dispatch_service_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
+    nothing, and takes no draw.
+    """
 
 class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends messages, and tells what became of them. Refused calls carry the details that `ErrorReason` describes."""
@@ -79,6 +131,20 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DispatchStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_dispatch_service_pb2.DispatchStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dispatch_service_pb2.DispatchStreamResponse], _abc.AsyncIterator[_dispatch_service_pb2.DispatchStreamResponse]]:
+        """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
+
+        A request that is refused gets a `rejection` and ends nothing. Results come in the order of their requests where
+        these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
+        faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
+        its side, the rest of the results come, and the call ends.
+        """
+
+    @_abc_1.abstractmethod
     def GetMessage(
         self,
         request: _dispatch_service_pb2.GetMessageRequest,
@@ -93,5 +159,47 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatch_service_pb2.ListMessagesResponse, _abc.Awaitable[_dispatch_service_pb2.ListMessagesResponse]]:
         """Lists the records of messages, newest first, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def WatchMessages(
+        self,
+        request: _dispatch_service_pb2.WatchMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dispatch_service_pb2.WatchMessagesResponse], _abc.AsyncIterator[_dispatch_service_pb2.WatchMessagesResponse]]:
+        """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
+        between may be left out where changes follow each other closely, and `revision` rises.
+
+        With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
+        response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
+        response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelMessage(
+        self,
+        request: _dispatch_service_pb2.CancelMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatch_service_pb2.CancelMessageResponse, _abc.Awaitable[_dispatch_service_pb2.CancelMessageResponse]]:
+        """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
+        it. Again is OK. Once sending has begun it is refused.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveMessage(
+        self,
+        request: _dispatch_service_pb2.ResolveMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatch_service_pb2.ResolveMessageResponse, _abc.Awaitable[_dispatch_service_pb2.ResolveMessageResponse]]:
+        """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _dispatch_service_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatch_service_pb2.ExplainRouteResponse, _abc.Awaitable[_dispatch_service_pb2.ExplainRouteResponse]]:
+        """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
+        nothing, and takes no draw.
+        """
 
 def add_DispatchServiceServicer_to_server(servicer: DispatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -52,6 +52,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, with a `google.rpc.RetryInfo`: the server is shutting down and takes nothing new."""
     ERROR_REASON_INVALID_PAGE: _ErrorReason.ValueType  # 12
     """INVALID_ARGUMENT, with a `google.rpc.BadRequest`: a bad filter, page size or page token."""
+    ERROR_REASON_PROVIDER_DRAINED: _ErrorReason.ValueType  # 13
+    """FAILED_PRECONDITION: the provider is drained, and its breaker cannot be reset: resume it."""
+    ERROR_REASON_MESSAGE_NOT_QUEUED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: the message is not `QUEUED` (any more), and cannot be taken back."""
+    ERROR_REASON_MESSAGE_NOT_UNCERTAIN: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the message is not `UNCERTAIN`: there is nothing to resolve."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 16
+    """OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the `google.rpc.ErrorInfo` (domain "postwire") that every error of ours
@@ -92,4 +100,12 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 11
 """UNAVAILABLE, with a `google.rpc.RetryInfo`: the server is shutting down and takes nothing new."""
 ERROR_REASON_INVALID_PAGE: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT, with a `google.rpc.BadRequest`: a bad filter, page size or page token."""
+ERROR_REASON_PROVIDER_DRAINED: ErrorReason.ValueType  # 13
+"""FAILED_PRECONDITION: the provider is drained, and its breaker cannot be reset: resume it."""
+ERROR_REASON_MESSAGE_NOT_QUEUED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: the message is not `QUEUED` (any more), and cannot be taken back."""
+ERROR_REASON_MESSAGE_NOT_UNCERTAIN: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the message is not `UNCERTAIN`: there is nothing to resolve."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 16
+"""OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -534,9 +534,7 @@ class DispatchOptions(_message.Message):
     """
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
-        """Not before this time. Left out: now. A time still to come is refused by this release, which cannot keep a message
-        for later.
-        """
+        """Not before this time: until then the message waits. Left out: now."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:

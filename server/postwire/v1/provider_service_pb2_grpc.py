@@ -45,6 +45,26 @@ class ProviderServiceStub:
                 request_serializer=postwire_dot_v1_dot_provider__service__pb2.GetProviderRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_provider__service__pb2.GetProviderResponse.FromString,
                 _registered_method=True)
+        self.WatchProviders = channel.unary_stream(
+                '/postwire.v1.ProviderService/WatchProviders',
+                request_serializer=postwire_dot_v1_dot_provider__service__pb2.WatchProvidersRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_provider__service__pb2.WatchProvidersResponse.FromString,
+                _registered_method=True)
+        self.DrainProvider = channel.unary_unary(
+                '/postwire.v1.ProviderService/DrainProvider',
+                request_serializer=postwire_dot_v1_dot_provider__service__pb2.DrainProviderRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_provider__service__pb2.DrainProviderResponse.FromString,
+                _registered_method=True)
+        self.ResumeProvider = channel.unary_unary(
+                '/postwire.v1.ProviderService/ResumeProvider',
+                request_serializer=postwire_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.FromString,
+                _registered_method=True)
+        self.ResetBreaker = channel.unary_unary(
+                '/postwire.v1.ProviderService/ResetBreaker',
+                request_serializer=postwire_dot_v1_dot_provider__service__pb2.ResetBreakerRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_provider__service__pb2.ResetBreakerResponse.FromString,
+                _registered_method=True)
         self.UpdateMockProvider = channel.unary_unary(
                 '/postwire.v1.ProviderService/UpdateMockProvider',
                 request_serializer=postwire_dot_v1_dot_provider__service__pb2.UpdateMockProviderRequest.SerializeToString,
@@ -70,6 +90,36 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchProviders(self, request, context):
+        """Shows every provider, and then each one that changes, for as long as the caller stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainProvider(self, request, context):
+        """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
+        way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeProvider(self, request, context):
+        """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
+        is in service it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreaker(self, request, context):
+        """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateMockProvider(self, request, context):
         """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
         """
@@ -89,6 +139,26 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.GetProvider,
                     request_deserializer=postwire_dot_v1_dot_provider__service__pb2.GetProviderRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_provider__service__pb2.GetProviderResponse.SerializeToString,
+            ),
+            'WatchProviders': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProviders,
+                    request_deserializer=postwire_dot_v1_dot_provider__service__pb2.WatchProvidersRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_provider__service__pb2.WatchProvidersResponse.SerializeToString,
+            ),
+            'DrainProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainProvider,
+                    request_deserializer=postwire_dot_v1_dot_provider__service__pb2.DrainProviderRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_provider__service__pb2.DrainProviderResponse.SerializeToString,
+            ),
+            'ResumeProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeProvider,
+                    request_deserializer=postwire_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.SerializeToString,
+            ),
+            'ResetBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreaker,
+                    request_deserializer=postwire_dot_v1_dot_provider__service__pb2.ResetBreakerRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_provider__service__pb2.ResetBreakerResponse.SerializeToString,
             ),
             'UpdateMockProvider': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateMockProvider,
@@ -151,6 +221,114 @@ class ProviderService:
             '/postwire.v1.ProviderService/GetProvider',
             postwire_dot_v1_dot_provider__service__pb2.GetProviderRequest.SerializeToString,
             postwire_dot_v1_dot_provider__service__pb2.GetProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/postwire.v1.ProviderService/WatchProviders',
+            postwire_dot_v1_dot_provider__service__pb2.WatchProvidersRequest.SerializeToString,
+            postwire_dot_v1_dot_provider__service__pb2.WatchProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.ProviderService/DrainProvider',
+            postwire_dot_v1_dot_provider__service__pb2.DrainProviderRequest.SerializeToString,
+            postwire_dot_v1_dot_provider__service__pb2.DrainProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.ProviderService/ResumeProvider',
+            postwire_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.SerializeToString,
+            postwire_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.ProviderService/ResetBreaker',
+            postwire_dot_v1_dot_provider__service__pb2.ResetBreakerRequest.SerializeToString,
+            postwire_dot_v1_dot_provider__service__pb2.ResetBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,18 @@ class ProviderServiceStub:
     """Lists every provider, in the order of their declaration."""
     GetProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]
     """Reads one provider."""
+    WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]
+    """Shows every provider, and then each one that changes, for as long as the caller stays."""
+    DrainProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]
+    """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
+    way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+    """
+    ResumeProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeProviderRequest, _provider_service_pb2.ResumeProviderResponse]
+    """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
+    is in service it changes nothing.
+    """
+    ResetBreaker: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]
+    """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
     UpdateMockProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]
     """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
 
@@ -49,6 +61,18 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Lists every provider, in the order of their declaration."""
     GetProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]  # type: ignore[assignment]
     """Reads one provider."""
+    WatchProviders: _aio.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]  # type: ignore[assignment]
+    """Shows every provider, and then each one that changes, for as long as the caller stays."""
+    DrainProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]  # type: ignore[assignment]
+    """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
+    way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+    """
+    ResumeProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeProviderRequest, _provider_service_pb2.ResumeProviderResponse]  # type: ignore[assignment]
+    """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
+    is in service it changes nothing.
+    """
+    ResetBreaker: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
+    """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
     UpdateMockProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]  # type: ignore[assignment]
     """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
 
@@ -70,6 +94,42 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.GetProviderResponse, _abc.Awaitable[_provider_service_pb2.GetProviderResponse]]:
         """Reads one provider."""
+
+    @_abc_1.abstractmethod
+    def WatchProviders(
+        self,
+        request: _provider_service_pb2.WatchProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.WatchProvidersResponse], _abc.AsyncIterator[_provider_service_pb2.WatchProvidersResponse]]:
+        """Shows every provider, and then each one that changes, for as long as the caller stays."""
+
+    @_abc_1.abstractmethod
+    def DrainProvider(
+        self,
+        request: _provider_service_pb2.DrainProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.DrainProviderResponse, _abc.Awaitable[_provider_service_pb2.DrainProviderResponse]]:
+        """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
+        way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeProvider(
+        self,
+        request: _provider_service_pb2.ResumeProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ResumeProviderResponse, _abc.Awaitable[_provider_service_pb2.ResumeProviderResponse]]:
+        """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
+        is in service it changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetBreaker(
+        self,
+        request: _provider_service_pb2.ResetBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ResetBreakerResponse, _abc.Awaitable[_provider_service_pb2.ResetBreakerResponse]]:
+        """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
 
     @_abc_1.abstractmethod
     def UpdateMockProvider(

@@ -1,0 +1,157 @@
+"""`DispatchStream`: frames in, results out, and no more under way than the caller reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from typing import Final
+
+from postwire.api import convert, errors
+from postwire.core.errors import FieldViolation, InvalidMessage, Refusal, ShuttingDown
+from postwire.core.message import DispatchCommand, MessageRecord
+from postwire.delivery import Delivery, Frame
+from postwire.v1 import dispatch_service_pb2 as pb
+
+MAX_FRAME: Final = 1_000
+"""How many requests a frame may have, and how many results one has."""
+
+WINDOW: Final = 4_000
+"""How many requests of a stream may be without an answer that was read, before the next frame is not taken."""
+
+MAX_RESPONSE_BYTES: Final = 2 * 1024 * 1024
+"""From how many bytes on a response takes no more results: gRPC's clients take 4 MiB unless they are told otherwise."""
+
+
+class Stream:
+    """One call. `max_message_bytes` is how large a request may be, `max_wait` how long (s) an outcome is waited for."""
+
+    def __init__(self, delivery: Delivery, *, max_message_bytes: int, max_wait: float) -> None:
+        self._delivery = delivery
+        self._max_message_bytes = max_message_bytes
+        self._max_wait = max_wait
+        self._results: deque[pb.DispatchStreamResult] = deque()
+        self._unanswered = 0
+        self._sequence = 0
+        self._frames: set[Frame] = set()
+        self._changed = asyncio.Event()  # there are results, or there will be none
+        self._read_on = asyncio.Event()  # results have been read
+
+    async def run(
+        self, frames: AsyncIterator[pb.DispatchStreamRequest]
+    ) -> AsyncGenerator[pb.DispatchStreamResponse, None]:
+        """The results.
+
+        Raises:
+            ShuttingDown: no more is taken; what has no result is to be sent again.
+        """
+        reader = asyncio.ensure_future(self._read(frames))
+        reader.add_done_callback(lambda _: self._changed.set())
+        try:
+            while True:
+                self._changed.clear()
+                if self._results:
+                    response = self._next_response()
+                    yield response
+                    self._unanswered -= len(response.results)
+                    self._read_on.set()
+                    continue
+                if reader.done() and (reader.exception() or not self._unanswered):
+                    break
+                await self._changed.wait()
+            if error := reader.exception():
+                raise error
+        finally:
+            reader.cancel()
+            for frame in self._frames:
+                frame.close()
+
+    def _next_response(self) -> pb.DispatchStreamResponse:
+        response, filled = pb.DispatchStreamResponse(), 0
+        while self._results and len(response.results) < MAX_FRAME and filled < MAX_RESPONSE_BYTES:
+            result = self._results.popleft()
+            response.results.append(result)
+            filled += result.ByteSize()
+        return response
+
+    async def _read(self, frames: AsyncIterator[pb.DispatchStreamRequest]) -> None:
+        draining = asyncio.ensure_future(self._delivery.until_draining())
+        try:
+            while True:
+                next_frame = asyncio.ensure_future(anext(frames, None))
+                try:
+                    await asyncio.wait((next_frame, draining), return_when=asyncio.FIRST_COMPLETED)
+                    if not next_frame.done():
+                        break
+                finally:
+                    next_frame.cancel()
+                wire = next_frame.result()
+                if wire is None:
+                    return
+                await self._take(wire)
+                await self._until_unanswered_below(WINDOW)
+            await self._until_unanswered_below(1)
+            raise ShuttingDown
+        finally:
+            draining.cancel()
+
+    async def _until_unanswered_below(self, count: int) -> None:
+        while self._unanswered >= count:
+            self._read_on.clear()
+            await self._read_on.wait()
+
+    async def _take(self, wire: pb.DispatchStreamRequest) -> None:
+        """Accept one frame."""
+        if len(wire.requests) > MAX_FRAME:
+            await self._refuse(len(wire.requests))
+            return
+        first = self._sequence
+        self._sequence += len(wire.requests)
+        self._unanswered += len(wire.requests)
+        sequences: list[int] = []
+        commands: list[DispatchCommand] = []
+        malformed: deque[tuple[int, Refusal]] = deque()
+        for sequence, request in enumerate(wire.requests, first):
+            try:
+                commands.append(convert.command_from(request, self._max_message_bytes, needs_request_id=True))
+                sequences.append(sequence)
+            except Refusal as refusal:
+                malformed.append((sequence, refusal.with_traceback(None)))
+
+        def answer(index: int, result: MessageRecord | Refusal | None) -> None:
+            while malformed and malformed[0][0] < sequences[index]:  # each in its place
+                self._answer(*malformed.popleft())
+            self._answer(sequences[index], result)
+
+        frame = Frame(self._delivery, commands, answer)
+        self._frames.add(frame)
+        await frame.accept()
+        while malformed:
+            self._answer(*malformed.popleft())
+        if frame.done:
+            self._frames.discard(frame)
+        else:
+            asyncio.get_running_loop().call_later(self._max_wait, partial(self._give_up, frame))
+
+    async def _refuse(self, count: int) -> None:
+        """Refuse a frame that is too large: no faster than its caller reads, since its requests may be millions."""
+        too_many = FieldViolation("requests", f"must have at most {MAX_FRAME:,} entries in one frame")
+        refusal = InvalidMessage(f"{too_many.field}: {too_many.description}", [too_many])
+        for _ in range(count):
+            await self._until_unanswered_below(WINDOW)
+            self._unanswered += 1
+            self._answer(self._sequence, refusal)
+            self._sequence += 1
+
+    def _give_up(self, frame: Frame) -> None:
+        frame.give_up()
+        self._frames.discard(frame)
+
+    def _answer(self, sequence: int, result: MessageRecord | Refusal | None) -> None:
+        if isinstance(result, MessageRecord):
+            answer = pb.DispatchStreamResult(sequence=sequence, message=convert.message_to(result))
+        else:
+            answer = pb.DispatchStreamResult(sequence=sequence, rejection=errors.rejection_of(result))
+        self._results.append(answer)
+        self._changed.set()

@@ -1,0 +1,204 @@
+"""One pass of a message: attempt, record, and on to the next provider, until it is settled or back in its queue.
+
+Calls and queues both end here; there is no second path to a provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.core import backoff, lifecycle
+from postwire.core.breaker import Verdict
+from postwire.core.errors import StoreUnavailable
+from postwire.core.lifecycle import Next, Policy
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.splitmix import SplitMix64
+from postwire.delivery import attempt
+from postwire.delivery.flight import Flight
+from postwire.delivery.router import Pass, Router, Ticket
+from postwire.outbox.base import Outbox
+from postwire.telemetry.base import Observer
+
+_VERDICTS: Final = {
+    Outcome.SUCCESS: Verdict.SUCCESS,
+    Outcome.REJECTED: Verdict.SUCCESS,  # it answered
+    Outcome.ERROR: Verdict.FAILURE,
+    Outcome.UNCERTAIN: Verdict.FAILURE,
+    Outcome.RATE_LIMITED: Verdict.NONE,  # it is healthy, and has no time
+}
+"""What an outcome says of its provider's health."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How a message is tried again. Times in seconds."""
+
+    max_attempts: int
+    backoff_base: float
+    backoff_max: float
+
+
+class Carrier:
+    """Sees messages through their passes."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        router: Router,
+        clock: Clock,
+        observer: Observer,
+        retries: Retries,
+        jitter: SplitMix64,
+    ) -> None:
+        self._outbox = outbox
+        self._router = router
+        self._clock = clock
+        self._observer = observer
+        self._retries = retries
+        self._jitter = jitter
+        self._loop = asyncio.get_running_loop()
+
+    def policy(self, options: DispatchOptions) -> Policy:
+        """How long a message with these options is tried."""
+        return Policy(options.max_attempts or self._retries.max_attempts, options.delivery_guarantee)
+
+    def retry_time(self, attempts: int, now: int) -> int:
+        """When (µs) a message that has had so many attempts is tried again. Takes one draw."""
+        seconds = backoff.delay(
+            max(attempts, 1),
+            base=self._retries.backoff_base,
+            most=self._retries.backoff_max,
+            draw=self._jitter.next_unit(),
+        )
+        return now + int(seconds * 1e6)
+
+    async def carry(
+        self,
+        record: MessageRecord,
+        message: OutboundMessage,
+        options: DispatchOptions,
+        on: Pass,
+        ticket: Ticket,
+        flight: Flight,
+    ) -> MessageRecord:
+        """Make the attempt that is open in `record`, and whatever follows in this pass.
+
+        Returns the record as it is kept at the end: settled, or queued again. The ticket is used up.
+        """
+        policy = self.policy(options)
+        clear = True  # no attempt of this pass was uncertain and followed by another
+        next_ticket: Ticket | None = ticket
+        while next_ticket is not None:
+            ticket = next_ticket
+            result, duration = await self._attempt(record, message, ticket)
+            before, now = record, self._clock.wall()
+            if result is attempt.TOO_LATE:
+                next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=now)
+            else:
+                record, asks = self._close(before, result, policy, ticket, now, duration)
+                self._observer.attempt_ended(record)
+                next_ticket = None
+                if asks is Next.FAIL_OVER and clear and now < record.expire_time:
+                    next_ticket = self._router.pick(on)
+                    if on.choice.passed_over:
+                        self._observer.passed_over(record, on.choice.passed_over)
+                elif asks is Next.TRY_AGAIN and clear and ticket.slot.provider.deduplicates:
+                    # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
+                    clear, next_ticket = False, self._router.again(on, ticket.slot)
+                if next_ticket:
+                    record = self._opened(record, next_ticket, now)
+                elif asks is not Next.NOTHING:
+                    record = self._requeued(record, now)
+            record, next_ticket = await self._keep(before, record, next_ticket, flight)
+        return record
+
+    async def _attempt(
+        self, record: MessageRecord, message: OutboundMessage, ticket: Ticket
+    ) -> tuple[DispatchResult, int]:
+        """Make the attempt that is open in `record`: its result, and how long it took (µs). Gives the permit back."""
+        slot, permit = ticket.slot, ticket.permit
+        left = (record.expire_time - self._clock.wall()) / 1e6
+        started = self._clock.monotonic()
+        result: DispatchResult | None = None
+        verdict = Verdict.NONE
+        try:
+            if left <= 0:
+                result = attempt.TOO_LATE
+            else:
+                result = await attempt.send(
+                    slot.provider,
+                    message,
+                    record.message_id,
+                    lifecycle.unresolved(record) if record.recipients else None,
+                    self._loop,
+                    min(slot.attempt_timeout, left),
+                )
+                # Where the message's own time ran out, the provider may not have had all of its own.
+                if result is not attempt.TIMED_OUT or left >= slot.attempt_timeout:
+                    verdict = _VERDICTS[result.outcome]
+                # Told before the permit is back: who gets in next is to find the door as this attempt leaves it.
+                if result.outcome is Outcome.RATE_LIMITED:
+                    slot.gate.cool_down(self._clock.monotonic(), result.retry_after)
+                elif result.outcome is Outcome.SUCCESS:
+                    slot.gate.note_success()
+        finally:
+            now = self._clock.monotonic()
+            if result is attempt.TOO_LATE:
+                permit.cancel(now)
+            else:
+                permit.close(verdict, now, now - started)
+        return result, int((now - started) * 1e6)
+
+    def _close(
+        self, record: MessageRecord, result: DispatchResult, policy: Policy, ticket: Ticket, now: int, duration: int
+    ) -> tuple[MessageRecord, Next]:
+        try:
+            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration)
+        except Exception as error:  # the provider's code gave something that is no result of this message
+            result = attempt.fault(ticket.slot.provider, error)
+            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration)
+
+    def _opened(self, record: MessageRecord, ticket: Ticket, now: int) -> MessageRecord:
+        return lifecycle.open_attempt(record, ticket.slot.provider.name, now=now, trace_id=record.attempts[-1].trace_id)
+
+    def _requeued(self, record: MessageRecord, now: int) -> MessageRecord:
+        return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), now))
+
+    async def _keep(
+        self, before: MessageRecord, after: MessageRecord, ticket: Ticket | None, flight: Flight
+    ) -> tuple[MessageRecord, Ticket | None]:
+        """Keep a change, however long the store takes; those who wait get the last durable state meanwhile."""
+        try:
+            while True:
+                try:
+                    if await self._outbox.advance(before, after):
+                        break
+                    if ticket:
+                        ticket.permit.cancel(self._clock.monotonic())
+                    return before, None  # somebody else has changed it: it is theirs
+                except StoreUnavailable:
+                    flight.land()
+                    if ticket:  # not held for so long: whoever waits for the provider is served first
+                        ticket.permit.cancel(self._clock.monotonic())
+                        ticket, now = None, self._clock.wall()
+                        after = self._requeued(_without_open(after), now)
+                    await self._outbox.wait_available()
+        except BaseException:
+            if ticket:
+                ticket.permit.cancel(self._clock.monotonic())
+            raise
+        flight.record = after
+        self._observer.state_reached(after)
+        return after, ticket
+
+
+def _without_open(record: MessageRecord) -> MessageRecord:
+    """The record before its open attempt was opened, in the change that both closes one and opens another."""
+    closed = lifecycle.drop_attempt(record, now=record.update_time, due=record.update_time)
+    assert closed.state is MessageState.QUEUED
+    return closed

@@ -1,0 +1,115 @@
+"""Frames of messages: accepted together, and each answered in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from postwire.core.errors import InvalidRouting, Refusal
+from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
+from postwire.delivery.flight import Flight
+from postwire.delivery.path import Delivery
+from postwire.telemetry.logs import EventLog
+
+OnResult = Callable[[int, MessageRecord | Refusal | None], None]
+
+_log = EventLog()
+
+
+class Frame:
+    """Sees the messages of one frame accepted. `on_result` is called once for each, by its position in the frame.
+
+    It is given the record, or why the message was refused, or None for a fault of ours. Those that wait for acceptance
+    are told in their order, the others as they complete.
+    """
+
+    def __init__(self, delivery: Delivery, commands: Sequence[DispatchCommand], on_result: OnResult) -> None:
+        self._delivery = delivery
+        self._commands = commands
+        self._on_result = on_result
+        self._flights: dict[int, Flight] = {}
+        self._following: set[asyncio.Task[None]] = set()
+
+    async def accept(self) -> None:
+        """Return once all are accepted or refused: in one commit, but for those that there is no room for at first."""
+        waiting = deque(range(len(self._commands)))
+        while waiting:
+            taken = await self._delivery.admit_all([self._commands[index] for index in waiting])
+            for verdict in taken:
+                index = waiting.popleft()
+                if isinstance(verdict, Flight):
+                    self._told(index, verdict)
+                else:
+                    await self._refused(index, verdict)
+        self._commands = ()  # which may be large, and the frame stays until its last message has an outcome
+
+    def give_up(self) -> None:
+        """Answer all that have not ended with how they stand."""
+        for index, flight in list(self._flights.items()):
+            self._delivery.let_go(flight)
+            self._landed(index, flight)
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        for flight in self._flights.values():
+            self._delivery.let_go(flight)
+        self._flights.clear()
+        for task in self._following:
+            task.cancel()
+
+    @property
+    def done(self) -> bool:
+        """Whether all have been told."""
+        return not self._flights and not self._following
+
+    def _told(self, index: int, flight: Flight) -> None:
+        verdict = flight.verdict
+        assert verdict is not None
+        if isinstance(verdict, Refusal):
+            self._on_result(index, verdict)
+        elif not verdict.created:
+            self._follow(index, verdict.record)
+        elif self._commands[index].wait_for is WaitFor.ACCEPTANCE:
+            self._on_result(index, self._delivery.shown(verdict.record))
+        else:
+            self._flights[index] = flight
+            flight.on_landing(partial(self._landed, index, flight))
+
+    async def _refused(self, index: int, refusal: Refusal) -> None:
+        command = self._commands[index]
+        try:
+            known = await self._delivery.find(command)
+        except Refusal as other:
+            self._on_result(index, other)
+            return
+        if known:
+            self._follow(index, known)
+            return
+        if isinstance(refusal, InvalidRouting):
+            self._delivery.note_invalid_routing(refusal)
+        self._on_result(index, refusal)
+
+    def _landed(self, index: int, flight: Flight) -> None:
+        if self._flights.pop(index, None) and flight.record:
+            self._on_result(index, self._delivery.shown(flight.record))
+
+    def _follow(self, index: int, known: MessageRecord) -> None:
+        wait_for = self._commands[index].wait_for
+        if wait_for is WaitFor.ACCEPTANCE or known.settled:
+            self._on_result(index, self._delivery.shown(known))
+            return
+
+        async def follow() -> None:
+            try:
+                self._on_result(index, await self._delivery.follow(known, wait_for))
+            except Refusal as refusal:
+                self._on_result(index, refusal)
+            except Exception as error:
+                _log.fault(error)
+                self._on_result(index, None)
+
+        task = asyncio.get_running_loop().create_task(follow())
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)

@@ -1,0 +1,217 @@
+"""Taking messages in: routed, admitted, and accepted in one commit with whatever comes at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from postwire.clock import Clock
+from postwire.core import lifecycle
+from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
+from postwire.core.ids import MessageIds
+from postwire.core.limits import Admission
+from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
+from postwire.core.routing import Route
+from postwire.core.validation import Violations
+from postwire.delivery.flight import Flight
+from postwire.delivery.limits import Limits
+from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.sealing import seal
+from postwire.delivery.traffic import Traffic
+from postwire.outbox.base import Accepted, NewMessage, Outbox
+from postwire.telemetry.base import Observer
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message that is admitted, on its way to its acceptance."""
+
+    command: DispatchCommand
+    record: MessageRecord
+    route: Route
+    on: Pass | None
+    ticket: Ticket | None
+    trace: str
+    flight: Flight = field(default_factory=Flight)
+    handed_over: bool = False
+
+
+class Intake:
+    """Admits messages, one or a frame at a time, and has each of them carried on."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        router: Router,
+        traffic: Traffic,
+        clock: Clock,
+        ids: MessageIds,
+        observer: Observer,
+        limits: Limits,
+    ) -> None:
+        self._outbox = outbox
+        self._router = router
+        self._traffic = traffic
+        self._clock = clock
+        self._ids = ids
+        self._observer = observer
+        self._limits = limits
+        self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
+        self._room = asyncio.Event()
+        self._arriving = 0  # admitted, and neither accepted nor refused yet
+        self.closed = False
+
+    def take(self, command: DispatchCommand) -> Flight:
+        """Admit a message, and start its task.
+
+        Raises:
+            Refusal: nothing is done.
+        """
+        entry = self.admit(command)
+        self._traffic.launch(self._carry(entry), entry.ticket, partial(self._done, entry))
+        return entry.flight
+
+    def take_all(self, entries: Sequence[Entry]) -> None:
+        """Start the task of messages that were admitted together."""
+        self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
+
+    def admit(self, command: DispatchCommand) -> Entry:
+        """Route a message and make room for it. What is returned is to be taken, which gives the room back.
+
+        Raises:
+            Refusal: nothing is done.
+        """
+        if self.closed:
+            raise ShuttingDown
+        now = self._clock.wall()
+        self.check_times(command, now)
+        options = command.options
+        route = self._router.route(command.message, options.provider_name)
+        if not self._outbox.available:
+            raise StoreUnavailable
+        if self._traffic.unsettled + self._arriving >= self._limits.max_unsettled:
+            raise Overloaded(text="too many messages wait to be sent: try again later")
+        if not self._admission.enter(command.size):
+            raise Overloaded
+        on = ticket = None
+        is_due = options.send_time is None or options.send_time <= now
+        if is_due and not self._traffic.is_behind(route):  # else it waits for its turn
+            on = self._router.begin(route)
+            ticket = self._router.pick(on)
+        trace = self._observer.traceparent()
+        record = lifecycle.accept(
+            command,
+            message_id=self._ids.next(now),
+            queue=route.key,
+            provider_name=ticket.slot.provider.name if ticket else "",
+            now=now,
+            expire_after=self._limits.expire_after[command.message.channel],
+            trace_id=trace[3:35],
+        )
+        self._arriving += 1
+        return Entry(command, record, route, on, ticket, trace)
+
+    def has_room(self, command: DispatchCommand) -> bool:
+        """Whether a message would be let in as far as what is in flight goes."""
+        return self._admission.has_room(command.size)
+
+    async def until_room(self) -> None:
+        """Return once something that is in flight has ended."""
+        self._room.clear()
+        await self._room.wait()
+
+    def check_times(self, command: DispatchCommand, now: int) -> None:
+        """Refuse times that do not go together with each other or with `now` (µs).
+
+        Raises:
+            InvalidMessage: naming every bad field.
+        """
+        options, found = command.options, Violations()
+        if options.expire_time is not None:
+            if options.expire_time <= now:
+                found.malformed("options.expire_time", "must be in the future")
+            elif options.send_time is not None and options.send_time >= options.expire_time:
+                found.malformed("options.send_time", "must be before options.expire_time")
+        found.raise_any()
+
+    async def _carry(self, entry: Entry) -> None:
+        """The life of a message from its acceptance to the end of its first pass."""
+        try:
+            accepted = await self._outbox.accept(await _new(entry))
+        except Refusal as refusal:
+            self._refuse(entry, refusal)
+            return
+        if flying := self._accepted(entry, accepted):
+            await flying
+
+    async def _carry_all(self, entries: Sequence[Entry]) -> None:
+        """The same for a frame: one commit for all, then a task for each that has something to do."""
+        try:
+            verdicts = await self._outbox.accept_all([await _new(entry) for entry in entries])
+        except Refusal as refusal:
+            for entry in entries:
+                self._refuse(entry, refusal)
+            return
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            if isinstance(verdict, Refusal):
+                self._refuse(entry, verdict)
+            elif flying := self._accepted(entry, verdict):
+                entry.handed_over = True
+                self._traffic.launch(flying, entry.ticket, partial(self._done, entry))
+
+    def _accepted(self, entry: Entry, accepted: Accepted) -> Coroutine[None, None, None] | None:
+        """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
+        flight, record = entry.flight, entry.record
+        self._arriving -= 1
+        if not accepted.created:
+            flight.take_off(accepted)
+            flight.land()
+            return None
+        self._traffic.unsettled += 1
+        self._observer.state_reached(record)
+        flight.take_off(accepted)
+        if entry.on and entry.ticket:
+            if entry.on.choice.passed_over:
+                self._observer.passed_over(record, entry.on.choice.passed_over)
+            return self._traffic.fly(
+                record, entry.command.message, entry.command.options, entry.on, entry.ticket, flight
+            )
+        if record.next_attempt_time != record.create_time:
+            flight.land()  # it is for later
+        else:
+            choice = entry.on.choice if entry.on else self._router.look(entry.route)
+            if choice.passed_over:
+                self._observer.passed_over(record, choice.passed_over)
+            # The doors as they are now: they may have closed during the commit.
+            if entry.command.wait_for is WaitFor.OUTCOME and self._router.is_open(entry.route):
+                self._traffic.ground(record, flight)  # its turn comes soon
+            else:
+                flight.land()
+        self._traffic.wait(record)
+        return None
+
+    def _refuse(self, entry: Entry, refusal: Refusal) -> None:
+        self._arriving -= 1
+        entry.flight.take_off(refusal)
+        entry.flight.land()
+
+    def _done_with(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if not entry.handed_over:
+                self._done(entry)
+                if entry.ticket:
+                    entry.ticket.permit.cancel(self._clock.monotonic())
+
+    def _done(self, entry: Entry) -> None:
+        self._admission.leave(entry.command.size)
+        self._room.set()
+        if entry.flight.verdict is None:  # cut short: whether the message was accepted may be unknown
+            self._refuse(entry, StoreUnavailable())
+
+
+async def _new(entry: Entry) -> NewMessage:
+    content, digest = await seal(entry.command)
+    return NewMessage(entry.record, content, digest, entry.command.options, entry.trace)

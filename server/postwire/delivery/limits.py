@@ -1,0 +1,41 @@
+"""What the path allows, as the configuration has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from postwire.config import Config
+from postwire.core.message import Channel
+from postwire.delivery.carrier import Retries
+
+IN_FLIGHT_BYTES_FACTOR: Final = 8
+"""How many messages of the largest size may be in flight at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds; `expire_after` and `retention` in µs; sizes in bytes."""
+
+    max_wait: float
+    max_in_flight: int
+    max_in_flight_bytes: int
+    expire_after: Mapping[Channel, int]
+    retries: Retries
+    max_unsettled: int
+    retention: int
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """What the configuration allows."""
+        delivery = config.delivery
+        return cls(
+            max_wait=config.server.max_wait,
+            max_in_flight=config.server.max_in_flight,
+            max_in_flight_bytes=IN_FLIGHT_BYTES_FACTOR * config.server.max_message_bytes,
+            expire_after={channel: int(getattr(delivery.expire_after, channel.value) * 1e6) for channel in Channel},
+            max_unsettled=config.store.max_unsettled,
+            retention=int(config.store.retention * 1e6),
+            retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
+        )

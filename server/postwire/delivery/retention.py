@@ -1,0 +1,50 @@
+"""Lets go of what is long settled, in small steps, so that nobody who writes waits for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.delivery.rounds import Rounds
+from postwire.outbox.base import Outbox
+
+STEP: Final = 200
+"""How many messages are looked at in one commit."""
+
+BETWEEN_STEPS: Final = 0.05
+"""Seconds."""
+
+BETWEEN_WALKS: Final = 600.0
+"""Seconds from one walk through the store to the next."""
+
+KEPT_REQUEST_IDS: Final = 24 * 3600 * 1_000_000
+"""For how long (µs) a message is kept at least once it is settled: its request id is known for so long."""
+
+KEPT_CHANGES: Final = 1_000_000
+"""How many changes those who watch may be behind."""
+
+
+class Retention:
+    """Removes messages that were settled longer than `keep_for` (µs) ago, and old changes."""
+
+    def __init__(self, *, outbox: Outbox, clock: Clock, keep_for: int) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._keep_for = max(keep_for, KEPT_REQUEST_IDS)
+        self._rounds = Rounds(self._step, outbox=outbox, clock=clock)
+        self._position = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._rounds.start()
+
+    async def stop(self) -> None:
+        """Remove nothing more."""
+        await self._rounds.stop()
+
+    async def _step(self) -> float:
+        before = self._clock.wall() - self._keep_for
+        position = await self._outbox.remove_settled(self._position, before, STEP)
+        removed = await self._outbox.remove_changes(KEPT_CHANGES, STEP)
+        self._position = position or 0
+        return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

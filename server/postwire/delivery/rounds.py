@@ -1,0 +1,73 @@
+"""Work that is done in rounds, with rests between that can be cut short."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.core.errors import StoreUnavailable
+from postwire.outbox.base import Outbox
+from postwire.telemetry.logs import EventLog
+
+LONGEST_REST: Final = 60.0
+"""Seconds. Times in the store are the wall clock's, which may be set forward during a rest."""
+
+AFTER_A_FAULT: Final = 1.0
+"""Seconds of rest after a fault of ours. A task that ended there would strand what it is for."""
+
+_log = EventLog()
+
+
+class Rounds:
+    """Runs `work` again and again. It returns for how many seconds there is nothing more to do, or less if woken."""
+
+    def __init__(self, work: Callable[[], Awaitable[float]], *, outbox: Outbox, clock: Clock) -> None:
+        self._work = work
+        self._outbox = outbox
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` has been called."""
+        return self._task is not None
+
+    def start(self) -> None:
+        """Begin with the first round."""
+        # In a context of its own: whoever happens to start it is not whom it works for.
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    def wake(self) -> None:
+        """Have another round now; after the one under way, if there is one."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Break off."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                pause = await self._work()
+            except StoreUnavailable:
+                await self._outbox.wait_available()
+                pause = AFTER_A_FAULT  # a store that cannot be read may still say that it can commit
+            except Exception as error:
+                _log.fault(error)
+                pause = AFTER_A_FAULT
+            if pause > 0:
+                await self._sleep(min(pause, LONGEST_REST))
+
+    async def _sleep(self, seconds: float) -> None:
+        alarm = self._clock.call_later(seconds, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            alarm.cancel()

@@ -1,0 +1,160 @@
+"""Routing, with the doors of this server's providers: which of them takes a message now, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.core.gate import GatePermit, Obstacle
+from postwire.core.message import Attempt, OutboundMessage
+from postwire.core.routing import Choice, Order, Route, choose
+from postwire.core.splitmix import SplitMix64, stream
+from postwire.providers.registry import Registry, Slot
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a message needs for one attempt: a provider, and leave to ask it."""
+
+    slot: Slot
+    permit: GatePermit
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider of a route. Tiers count from 1; `eligible_time` is in µs since the epoch."""
+
+    provider_name: str
+    tier: int
+    weight: int
+    obstacle: Obstacle | None
+    eligible_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A route, and how each of its providers stands."""
+
+    route: Route
+    candidates: tuple[Candidate, ...]
+
+
+class Pass:
+    """One pass of a message along its route: nobody is tried twice in it."""
+
+    __slots__ = ("choice", "order", "repeats", "route", "tried")
+
+    def __init__(self, route: Route, order: Order, attempts: Collection[Attempt] = ()) -> None:
+        self.route = route
+        self.order = order
+        self.repeats = frozenset(attempt.provider_name for attempt in attempts) if attempts else _NOBODY
+        self.tried: list[str] = []
+        self.choice = Choice(None)
+
+
+class Router:
+    """Picks providers. Draws for weights come from generators of their own, one a route."""
+
+    def __init__(self, registry: Registry, clock: Clock, seed: int) -> None:
+        self._registry = registry
+        self._slots = {slot.provider.name: slot for slot in registry}
+        self._clock = clock
+        self._seed = seed
+        self._weights: dict[str, SplitMix64] = {}
+        self._waiting: dict[str, set[Callable[[], None]]] = {}
+        for name, slot in self._slots.items():
+            slot.gate.on_free = partial(_wake_all, self._waiting.setdefault(name, set()))
+
+    def route(self, message: OutboundMessage, pinned: str | None) -> Route:
+        """See `Registry.route`."""
+        return self._registry.route(message, pinned)
+
+    def route_by_key(self, key: str) -> Route | None:
+        """See `Registry.route_by_key`."""
+        return self._registry.route_by_key(key)
+
+    def begin(self, route: Route, attempts: Collection[Attempt] = ()) -> Pass:
+        """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
+        if not route.weighted:
+            return Pass(route, route.order(0.0), attempts)
+        if (weights := self._weights.get(route.key)) is None:
+            weights = self._weights[route.key] = stream(self._seed, f"weights {route.key}")
+        return Pass(route, route.order(weights.next_unit()), attempts)
+
+    def pick(self, on: Pass) -> Ticket | None:
+        """Leave to ask the next provider of a pass, if there is one; `on.choice` says why, or why not."""
+        now = self._clock.monotonic()
+        slots, repeats = self._slots, on.repeats
+        choice = on.choice = choose(
+            on.order,
+            overflow=on.route.overflow,
+            obstacle=lambda name: slots[name].gate.obstacle(now, repeat=name in repeats),
+            tried=on.tried,
+        )
+        if choice.chosen is None:
+            return None
+        on.tried.append(choice.chosen)
+        slot = slots[choice.chosen]
+        return Ticket(slot, slot.gate.enter(now, repeat=choice.chosen in repeats))
+
+    def again(self, on: Pass, slot: Slot) -> Ticket | None:
+        """Leave to ask the same provider once more."""
+        now = self._clock.monotonic()
+        if slot.gate.obstacle(now, repeat=True) is not None:
+            return None
+        return Ticket(slot, slot.gate.enter(now, repeat=True))
+
+    def look(self, route: Route, now: float | None = None) -> Choice:
+        """Who would take a message that has had no attempt; takes nothing. `now` as for `opens_at`."""
+        now = self._clock.monotonic() if now is None else now
+        return choose(
+            route.order(0.0), overflow=route.overflow, obstacle=lambda name: self._slots[name].gate.obstacle(now)
+        )
+
+    def is_open(self, route: Route) -> bool:
+        """Whether anybody would take a message now, or would if he were less busy."""
+        choice = self.look(route)
+        return bool(choice.chosen or choice.waits_for)
+
+    def room(self, route: Route) -> int:
+        """How many messages of a route could be on their way at once, beyond those that are."""
+        now = self._clock.monotonic()
+        return sum(slot.gate.room for name in route.names if not (slot := self._slots[name]).gate.obstacle(now))
+
+    def opens_at(self, route: Route, now: float) -> float | None:
+        """When (monotonic) the first obstacle of a route will be gone by itself; None where none is known to be.
+
+        `now` is when the route was looked at: an obstacle may be gone since, and then there would be none to tell of.
+        """
+        times = [self._slots[name].gate.until(now) for name in route.names]
+        return min((time for time in times if time is not None), default=None)
+
+    def explain(self, route: Route) -> Explanation:
+        """How every provider of a route stands."""
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        candidates = []
+        for number, tier in enumerate(route.tiers, 1):
+            for name, weight in tier.members:
+                gate = self._slots[name].gate
+                until = gate.until(now)
+                eligible_time = None if until is None else wall + int((until - now) * 1e6)
+                candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
+        return Explanation(route, tuple(candidates))
+
+    def watch(self, route: Route, wake: Callable[[], None]) -> None:
+        """Have `wake` called, once, when something changes at a door of the route."""
+        for name in route.names:
+            self._waiting[name].add(wake)
+
+
+def _wake_all(waiting: set[Callable[[], None]]) -> None:
+    if waiting:  # nearly always there is nobody
+        wakes = list(waiting)
+        waiting.clear()
+        for wake in wakes:
+            wake()

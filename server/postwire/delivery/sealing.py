@@ -1,0 +1,30 @@
+"""Between messages and the bytes that are kept of them. What is large is not for the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from postwire.core import canonical
+from postwire.core.message import DispatchCommand, OutboundMessage
+
+LARGE: Final = 256 * 1024
+"""From how many bytes on a message is encoded, hashed or decoded on another thread."""
+
+
+async def seal(command: DispatchCommand) -> tuple[bytes, bytes]:
+    """The command's content in canonical form, and its payload's hash."""
+    if command.size < LARGE:
+        return canonical.seal(command.message, command.options)
+    return await asyncio.to_thread(canonical.seal, command.message, command.options)
+
+
+async def unseal(content: bytes) -> OutboundMessage:
+    """The message whose content that is.
+
+    Raises:
+        ValueError: it is in an encoding that this version does not read.
+    """
+    if len(content) < LARGE:
+        return canonical.decode_message(content)
+    return await asyncio.to_thread(canonical.decode_message, content)

@@ -1,0 +1,59 @@
+"""Ends the wait of messages whose time has run out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.core import lifecycle
+from postwire.core.message import MessageRecord
+from postwire.delivery.rounds import Rounds
+from postwire.outbox.base import Outbox
+
+BATCH: Final = 256
+"""How many messages are expired in one commit."""
+
+
+class Sweeper:
+    """Expires what waits for too long. `settled` is told of each, once that is durable."""
+
+    def __init__(self, *, outbox: Outbox, clock: Clock, settled: Callable[[MessageRecord], None]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._settled = settled
+        self._rounds = Rounds(self._round, outbox=outbox, clock=clock)
+        self._next = math.inf  # µs
+
+    def start(self) -> None:
+        """Begin, with what is in the store."""
+        self._rounds.start()
+
+    def expect(self, expire_time: int) -> None:
+        """A message waits that may not wait for longer than until `expire_time` (µs)."""
+        if expire_time < self._next:
+            self._rounds.wake()
+
+    async def expire(self, record: MessageRecord) -> None:
+        """End the wait of one message, unless somebody has changed it meanwhile."""
+        after = lifecycle.expire(record, now=self._clock.wall())
+        if await self._outbox.advance(record, after):
+            self._settled(after)
+
+    async def stop(self) -> None:
+        """Expire nothing more."""
+        await self._rounds.stop()
+
+    async def _round(self) -> float:
+        self._next = math.inf
+        expired = await self._outbox.expired(self._clock.wall(), BATCH)
+        if expired:
+            await asyncio.gather(*map(self.expire, expired))
+            return 0.0
+        next_expiry = await self._outbox.next_expiry()
+        if next_expiry is None:
+            return math.inf
+        self._next = next_expiry
+        return (next_expiry - self._clock.wall()) / 1e6

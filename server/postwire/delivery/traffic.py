@@ -1,0 +1,247 @@
+"""Every message that is on its way or waits for its turn: the tasks, the queues, and those who wait to hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.core import lifecycle
+from postwire.core.errors import StoreUnavailable
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
+from postwire.core.routing import Route
+from postwire.delivery.carrier import Carrier
+from postwire.delivery.flight import Flight
+from postwire.delivery.queues import Queue
+from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.sealing import unseal
+from postwire.delivery.sweeper import Sweeper
+from postwire.outbox.base import Outbox, StoredMessage
+from postwire.telemetry.base import Observer
+from postwire.telemetry.logs import EventLog
+
+LETTING_GO: Final = 0.5
+"""Seconds that attempts have to end once they are cancelled."""
+
+_log = EventLog()
+
+
+class Traffic:
+    """See the module. A message is in the hands of one task, or of one queue, and never of two.
+
+    `unsettled` counts the messages that are not settled, as far as commits have been heard of.
+    """
+
+    def __init__(self, *, outbox: Outbox, router: Router, carrier: Carrier, clock: Clock, observer: Observer) -> None:
+        self._outbox = outbox
+        self._router = router
+        self._carrier = carrier
+        self._clock = clock
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = Sweeper(outbox=outbox, clock=clock, settled=self.ended_in_queue)
+        self._queues: dict[str, Queue] = {}
+        self._flights: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self.unsettled = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def count(self) -> int:
+        """How many messages are in the hands of a task."""
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Begin with what waits in the store."""
+        self.unsettled = (await self._outbox.stats()).unsettled
+        for key in await self._outbox.queues():
+            if route := self._router.route_by_key(key):
+                self._queue(route).put(0)
+        self._sweeper.start()
+
+    def is_behind(self, route: Route) -> bool:
+        """Whether more is due on a route than can be taken, so that whoever comes now goes to the end of its queue."""
+        queue = self._queues.get(route.key)
+        return queue is not None and queue.behind
+
+    def flight(self, message_id: str) -> Flight | None:
+        """What is known of a message that is on its way, or that somebody waits for."""
+        return self._flights.get(message_id)
+
+    def launch(self, work: Coroutine[None, None, None], ticket: Ticket | None, done: Callable[[], None]) -> None:
+        """Do work that holds a ticket in a task of its own. `done` is called at its end, however that comes about."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        self._idle.clear()
+
+        def landed(task: asyncio.Task[None]) -> None:
+            done()
+            self._tasks.discard(task)
+            if ticket:  # where it came to no attempt
+                ticket.permit.cancel(self._clock.monotonic())
+            if not task.cancelled() and (error := task.exception()):
+                _log.fault(error)
+            if not self._tasks:
+                self._idle.set()
+
+        task.add_done_callback(landed)
+
+    async def fly(
+        self,
+        record: MessageRecord,
+        message: OutboundMessage,
+        options: DispatchOptions,
+        on: Pass,
+        ticket: Ticket,
+        flight: Flight,
+    ) -> None:
+        """One pass of a message, whose first attempt is open in `record`, and that is on disk."""
+        self._flights[record.message_id] = flight
+        flight.airborne = True
+        try:
+            kept = await self._carrier.carry(record, message, options, on, ticket, flight)
+            if kept.state is MessageState.QUEUED:
+                self.wait(kept)
+            elif kept.settled:
+                self.unsettled -= 1
+        finally:
+            flight.airborne = False
+            del self._flights[record.message_id]
+            flight.land()
+
+    def wait(self, record: MessageRecord) -> None:
+        """Have a message that is queued come out of its queue again."""
+        self._sweeper.expect(record.expire_time)
+        if not self._draining and (route := self._router.route_by_key(record.queue)):
+            self._queue(route).put(record.next_attempt_time or 0)
+
+    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[None]:
+        """See `Hands.take`."""
+        taken: asyncio.Future[None] = self._loop.create_future()
+        self.launch(self._resume(stored, on, ticket, taken), ticket, lambda: _set_done(taken))
+        return taken
+
+    async def postpone(self, stored: StoredMessage) -> None:
+        """See `Hands.postpone`."""
+        record, now = stored.record, self._clock.wall()
+        due = self._carrier.retry_time(len(record.attempts), now)
+        await self._outbox.advance(record, lifecycle.requeue(record, now=now, due=due))
+
+    def land(self, message_id: str) -> None:
+        """See `Hands.land`."""
+        if flight := self._flights.pop(message_id, None):
+            flight.land()
+
+    def expire(self, stored: StoredMessage) -> Awaitable[None]:
+        """See `Hands.expire`."""
+        return self._sweeper.expire(stored.record)
+
+    async def _resume(self, stored: StoredMessage, on: Pass, ticket: Ticket, taken: asyncio.Future[None]) -> None:
+        """A later pass of a message, in a task of its own."""
+        before = stored.record
+        span = self._observer.delivery_started(stored.accept_trace)
+        try:
+            try:
+                message = await unseal(stored.content)
+            except ValueError as error:  # nothing that can be sent, today: it must not keep its queue busy
+                _log.fault(error)
+                await self.postpone(stored)
+                return
+            trace_id = self._observer.traceparent()[3:35]
+            name = ticket.slot.provider.name
+            record = lifecycle.open_attempt(before, name, now=self._clock.wall(), trace_id=trace_id)
+            try:
+                if not await self._outbox.advance(before, record):
+                    return  # it was cancelled, or has expired
+            except StoreUnavailable:
+                return
+            flight = self.forget(record) or Flight()
+            flight.record = record
+            self._observer.state_reached(record)
+            if on.choice.passed_over:
+                self._observer.passed_over(record, on.choice.passed_over)
+            _set_done(taken)
+            await self.fly(record, message, stored.options, on, ticket, flight)
+        finally:
+            self._observer.delivery_ended(span, before)
+
+    async def until_landed(self, flight: Flight, deadline: float) -> None:
+        """Return when a flight has landed, or at the `deadline` (monotonic)."""
+        try:
+            await flight.until_landed(self._loop, deadline - self._clock.monotonic())
+        finally:
+            self.let_go(flight)
+
+    def let_go(self, flight: Flight) -> None:
+        """Somebody waits for a flight no more: without others there is nothing to keep for a message that is queued."""
+        record = flight.record
+        is_idle = not flight.airborne and not flight.awaited
+        if record and is_idle and self._flights.get(record.message_id) is flight:
+            self.forget(record)
+
+    def ground(self, record: MessageRecord, flight: Flight) -> Flight:
+        """Have a flight wait for a message that is queued."""
+        flight.record = record
+        if (route := self._router.route_by_key(record.queue)) and not self._draining:
+            self._flights[record.message_id] = self._queue(route).flights[record.message_id] = flight
+        else:
+            flight.land()
+        return flight
+
+    def forget(self, record: MessageRecord) -> Flight | None:
+        """Nobody need be told of a message that is queued."""
+        if queue := self._queues.get(record.queue):
+            queue.flights.pop(record.message_id, None)
+        return self._flights.pop(record.message_id, None)
+
+    def ended_in_queue(self, record: MessageRecord) -> None:
+        """A message was settled without an attempt, and that is durable."""
+        self.unsettled -= 1
+        self._observer.state_reached(record)
+        if flight := self.forget(record):
+            flight.record = record
+            flight.land()
+
+    def resolved(self, record: MessageRecord) -> None:
+        """A message that was uncertain is so no more, and that is durable."""
+        self._observer.state_reached(record)
+
+    async def drain(self, grace: float) -> int:
+        """Wait up to `grace` seconds for what is in flight, then let go of it; returns how many were let go.
+
+        What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
+        """
+        self._draining = True
+        await self._sweeper.stop()
+        for queue in self._queues.values():
+            await queue.stop()
+        for flight in [flight for flight in self._flights.values() if not flight.airborne]:
+            flight.land()
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        cut_short = list(self._tasks)
+        for task in cut_short:
+            task.cancel()
+        if cut_short:  # a provider may be slow to let go, and is not waited for
+            await asyncio.wait(cut_short, timeout=LETTING_GO)
+        return len(cut_short)
+
+    def _queue(self, route: Route) -> Queue:
+        """The queue of a route. There is one from the first message on that waits in it."""
+        queue = self._queues.get(route.key)
+        if queue is None:
+            queue = self._queues[route.key] = Queue(
+                route, outbox=self._outbox, router=self._router, clock=self._clock, hands=self
+            )
+        return queue
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,111 @@
+"""Watching messages: what has changed, out of the store, so that a restart makes no gap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from postwire.clock import Clock
+from postwire.core.errors import MessageNotFound, ResumeTokenExpired, ShuttingDown
+from postwire.core.listing import MessageFilter, ResumePoint
+from postwire.core.message import MessageRecord
+from postwire.outbox.base import Outbox
+
+BATCH: Final = 500
+"""How many changes are read at once."""
+
+BEAT: Final = 15.0
+"""Seconds in which nothing was shown after which there is a sign of life."""
+
+STORE: Final = "store"
+"""The fact that names the store: no other has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A record that has changed, or none as a sign of life; and where to go on behind it."""
+
+    record: MessageRecord | None
+    point: ResumePoint
+
+
+class Watchers:
+    """Those who watch messages."""
+
+    def __init__(self, outbox: Outbox, clock: Clock, shown: Callable[[MessageRecord], MessageRecord]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._shown = shown
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Let go of all of them: they go on at another server, or when this one is back."""
+        self._ending.set()
+
+    async def watch(
+        self, message_ids: Sequence[str], chosen: MessageFilter, resume: ResumePoint | None
+    ) -> AsyncGenerator[Sequence[Sight], None]:
+        """What becomes of messages: those of `message_ids`, or all that `chosen` admits if there are none.
+
+        It goes on at `resume`; without that, ids begin with these messages as they are, a filter with a sign of life.
+
+        Raises:
+            MessageNotFound: one of the ids is of no message.
+            ResumeTokenExpired: what came after that is not known any more, or is another store's.
+            ShuttingDown: watch again, at another server or later.
+            StoreUnavailable: the store cannot be read.
+        """
+        if self._ending.is_set():
+            raise ShuttingDown
+        ids = frozenset(message_ids)
+        store = await self._outbox.fact(STORE) or ""
+        if resume and resume.store != store:
+            raise ResumeTokenExpired
+        after = resume.change if resume else None
+        if after is None:
+            after = await self._outbox.last_change()
+            if ids:
+                records = await self._outbox.records(list(message_ids))
+                if len(records) < len(ids):
+                    raise MessageNotFound
+                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in records]
+                sights[-1] = Sight(sights[-1].record, ResumePoint(store, after))
+                yield sights
+            else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it
+                yield [Sight(None, ResumePoint(store, after))]
+        is_silent = asyncio.Event()
+        alarm = self._clock.call_later(BEAT, is_silent.set)
+        try:
+            while not self._ending.is_set():
+                changes = await self._outbox.changes(after, BATCH)
+                sights = [
+                    Sight(self._shown(record), ResumePoint(store, change))
+                    for change, record in changes.numbered
+                    if (record.message_id in ids if ids else chosen.admits(record))
+                ]
+                is_behind = changes.last > after
+                after = changes.last
+                if not sights and is_silent.is_set():  # though others may have changed all the while
+                    sights = [Sight(None, ResumePoint(store, after))]
+                if sights:
+                    yield sights
+                    alarm.cancel()
+                    is_silent.clear()
+                    alarm = self._clock.call_later(BEAT, is_silent.set)
+                elif not is_behind:
+                    await _first_of(self._outbox.wait_changes(after), self._ending.wait(), is_silent.wait())
+        finally:
+            alarm.cancel()
+        raise ShuttingDown
+
+
+async def _first_of(*happenings: Coroutine[Any, Any, object]) -> None:
+    """Return once one of them has happened."""
+    tasks = [asyncio.ensure_future(one) for one in happenings]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

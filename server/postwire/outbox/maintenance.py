@@ -1,0 +1,152 @@
+"""What operators do with a store file: look whether it is sound, and copy it while it is served.
+
+Both read through a connection of their own. SQLite lets any number of processes read beside the one that writes, so
+neither asks for the lock of the server, and neither holds it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from postwire.outbox.base import OutboxError
+from postwire.outbox.queries import QUERIES
+from postwire.outbox.schema import APPLICATION_ID, migrations, plain
+
+PAGES_AT_ONCE: Final = 1_000
+"""How many pages are copied between two reports of progress."""
+
+MAX_FAULTS: Final = 100
+"""How many faults are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a store file holds. `faults` is empty where it is sound; `messages` counts by state.
+
+    `oldest_unsettled` is in µs since the epoch.
+    """
+
+    version: int
+    size: int
+    faults: tuple[str, ...]
+    messages: dict[str, int]
+    attempts: int
+    oldest_unsettled: int | None
+    drained: tuple[str, ...]
+
+
+def check(path: Path) -> Report:
+    """Look at a store file, all of it. Of 10 GB this takes minutes.
+
+    Raises:
+        OutboxError: it is not there, cannot be read, or is not ours.
+    """
+    try:
+        with closing(_open(path)) as connection:
+
+            def rows(query: str) -> list[tuple[Any, ...]]:
+                return connection.execute(QUERIES[query]).fetchall()
+
+            found = connection.execute(f"PRAGMA integrity_check({MAX_FAULTS})").fetchall()
+            faults = [str(row[0]) for row in found if row[0] != "ok"]
+            size, page_size = path.stat().st_size, connection.pragma("page_size")
+            if size % page_size:  # which SQLite reads as if it were there, in zeros
+                faults.append("the file ends in the middle of a page")
+            faults += [f"{count} {text}" for query, text in _RULES.items() for (count,) in rows(query) if count]
+            return Report(
+                version=_version(connection),
+                size=size,
+                faults=tuple(faults),
+                messages=dict(rows("count_states")),
+                attempts=rows("count_attempts")[0][0],
+                oldest_unsettled=rows("stats")[0][1],
+                drained=tuple(name for (name,) in rows("drained")),
+            )
+    except apsw.Error as error:
+        raise _unreadable(path, error) from None
+
+
+def backup(path: Path, target: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+    """Copy a store, as it is at one moment, to a file that is not there yet; returns the copy's size in bytes.
+
+    `progress` is told how many pages of how many are done. A copy that was broken off leaves nothing behind.
+
+    Raises:
+        OutboxError: the store is not there or not ours, or the copy cannot be written.
+    """
+    if target.exists():
+        raise OutboxError(f"{target}: is there already, give the path of a new file")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        with closing(_open(path)) as source, closing(_new(partial)) as copy:
+            # One moment for all of it: else each commit of the server would have the copy begin anew.
+            source.execute("BEGIN")
+            source.execute(QUERIES["count_states"]).fetchall()
+            with copy.backup("main", source, "main") as steps:
+                while not steps.done:
+                    steps.step(PAGES_AT_ONCE)
+                    progress(steps.page_count - steps.remaining, steps.page_count)
+            source.execute("COMMIT")
+            copy.pragma("journal_mode", "delete")  # one file, and nothing beside it
+        partial.replace(target)
+        return target.stat().st_size
+    except apsw.Error as error:
+        raise OutboxError(f"{target}: cannot be written: {plain(error)}") from None
+    except OSError as error:
+        raise OutboxError(f"{target}: cannot be written: {error.strerror}") from None
+    finally:
+        for leftover in (partial, partial.with_name(f"{partial.name}-journal")):
+            with suppress(OSError):  # where there can be none
+                leftover.unlink()
+
+
+_RULES: Final = {
+    "fault_settled_and_open": "settled messages have attempts that are open",
+    "fault_two_open": "messages have more than one attempt that is open",
+    "fault_no_message": "attempts belong to no message",
+    "fault_no_content": "messages have no content",
+}
+"""What holds in every sound store, beyond what SQLite knows: each query counts what breaks it."""
+
+
+def _open(path: Path) -> apsw.Connection:
+    if not path.is_file():
+        raise OutboxError(f"{path}: there is no such file")
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    except apsw.Error as error:
+        raise _unreadable(path, error) from None
+    try:
+        if connection.pragma("application_id") != APPLICATION_ID:
+            raise OutboxError(f"{path}: is not a store of postwire")
+        if (version := _version(connection)) != len(migrations()):
+            raise OutboxError(f"{path}: has schema version {version}, and this postwire reads {len(migrations())}")
+    except apsw.Error as error:
+        connection.close()
+        raise _unreadable(path, error) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _unreadable(path: Path, error: apsw.Error) -> OutboxError:
+    return OutboxError(f"{path}: cannot be read: {plain(error)}")
+
+
+def _new(path: Path) -> apsw.Connection:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)  # it holds what the store holds
+    return apsw.Connection(str(path))
+
+
+def _version(connection: apsw.Connection) -> int:
+    version = connection.pragma("user_version")
+    assert isinstance(version, int)
+    return version

@@ -1,0 +1,223 @@
+"""What is read from a store: each function is one question, asked on a connection that nobody else uses meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import apsw
+
+from postwire.core.errors import RequestIdReused, ResumeTokenExpired
+from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
+from postwire.core.message import MessageRecord, Priority
+from postwire.outbox import rows
+from postwire.outbox.base import Changes, OutboxStats, StoredMessage
+from postwire.outbox.queries import QUERIES
+
+MAX_CONTENTS: Final = 8 * 1024 * 1024
+"""How many bytes of contents are read at once, but for a single one that is larger."""
+
+Row = Sequence[Any]
+
+
+def get(connection: apsw.Connection, message_id: bytes) -> MessageRecord | None:
+    """See `Outbox.get`."""
+    with _one_moment(connection):
+        found = _all(connection, "message_by_id", message_id)
+        return with_attempts(connection, found[0]) if found else None
+
+
+def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes) -> MessageRecord | None:
+    """See `Outbox.find`."""
+    with _one_moment(connection):
+        found = _all(connection, "message_by_request_id", tenant, request_id)
+        if found and found[0][3] != payload_hash:
+            raise RequestIdReused
+        return with_attempts(connection, found[0]) if found else None
+
+
+def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None) -> Page:
+    """See `Outbox.list`."""
+    start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
+    with _one_moment(connection):
+        scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
+        ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
+        end: bytes | None = ends[0][0] if ends else None
+        oldest = rows.first_id_at(chosen.create_time_from)
+        is_last = end is None or end < oldest
+        narrowed = {"tenant": tenant, "after": start, "end": oldest if is_last else end, "size": size}
+        bindings = rows.filter_bindings(chosen) | narrowed
+        found = connection.execute(QUERIES["list_messages"], bindings).fetchall()
+        records = _records(connection, found)
+    if len(records) == size:
+        return Page(records, records[-1].message_id)
+    return Page(records, None if is_last else str(UUID(bytes=end)))
+
+
+def due(connection: apsw.Connection, queue: str, now: int, limit: int) -> list[StoredMessage]:
+    """See `Outbox.due`."""
+    with _one_moment(connection):
+        found: list[Row] = []
+        for priority in Priority:
+            if len(found) < limit:
+                found += _all(connection, "due", queue, priority.value, now, limit - len(found))
+        return _stored(connection, found)
+
+
+def next_due(connection: apsw.Connection, queue: str) -> int | None:
+    """See `Outbox.next_due`."""
+    with _one_moment(connection):
+        times = [_all(connection, "next_due", queue, priority.value)[0][0] for priority in Priority]
+    return min((time for time in times if time is not None), default=None)
+
+
+def queues(connection: apsw.Connection) -> list[str]:
+    """See `Outbox.queues`."""
+    found: list[str] = []
+    with _one_moment(connection):
+        while row := _all(connection, "next_queue", found[-1] if found else ""):
+            found.append(row[0][0])
+    return found
+
+
+def expired(connection: apsw.Connection, now: int, limit: int) -> list[MessageRecord]:
+    """See `Outbox.expired`."""
+    with _one_moment(connection):
+        return list(_records(connection, _all(connection, "expired", now, limit)))
+
+
+def next_expiry(connection: apsw.Connection) -> int | None:
+    """See `Outbox.next_expiry`."""
+    found: int | None = _all(connection, "next_expiry")[0][0]
+    return found
+
+
+def orphans(connection: apsw.Connection, limit: int) -> list[StoredMessage]:
+    """See `Outbox.orphans`."""
+    with _one_moment(connection):
+        return _stored(connection, _all(connection, "orphans", limit))
+
+
+def waiting(connection: apsw.Connection, after: int, limit: int) -> tuple[list[StoredMessage], int]:
+    """See `Outbox.waiting`."""
+    with _one_moment(connection):
+        found = _all(connection, "waiting", after, limit)
+        stored = _stored(connection, found)
+    return stored, found[len(stored) - 1][0] if stored else after
+
+
+def last_change(connection: apsw.Connection) -> int:
+    """See `Outbox.last_change`."""
+    found: int = _all(connection, "first_and_last_change")[0][1]
+    return found
+
+
+def changes(connection: apsw.Connection, after: int, limit: int) -> Changes:
+    """See `Outbox.changes`."""
+    with _one_moment(connection):
+        ((first, last),) = _all(connection, "first_and_last_change")
+        if not first - 1 <= after <= last:
+            raise ResumeTokenExpired
+        found = _all(connection, "changes_after", after, limit)
+        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id in found])}
+        pairs = [(change, by_id[message_id]) for change, message_id in found if message_id in by_id]
+        records = _records(connection, [row for _, row in pairs])
+    numbered = tuple((change, record) for (change, _), record in zip(pairs, records, strict=True))
+    return Changes(numbered, found[-1][0] if found else after)
+
+
+def records(connection: apsw.Connection, message_ids: Sequence[bytes]) -> Sequence[MessageRecord]:
+    """See `Outbox.records`."""
+    with _one_moment(connection):
+        return _records(connection, _messages(connection, message_ids))
+
+
+def step(connection: apsw.Connection, after: int, before: int, limit: int) -> tuple[int, int] | None:
+    """How far the next `limit` messages behind the key `after` reach, and how many of them were settled before a time.
+
+    None where none of them can have been, nor any that comes later: they were accepted after that time.
+    """
+    bindings = {"after": after, "before": before, "limit": limit}
+    ((end, count, oldest),) = connection.execute(QUERIES["step"], bindings).fetchall()
+    if not isinstance(end, int) or not isinstance(count, int) or not isinstance(oldest, int) or oldest >= before:
+        return None
+    return end, count
+
+
+def changes_beyond(connection: apsw.Connection, keep: int) -> int:
+    """How many changes there are beyond the last `keep`."""
+    ((first, last),) = _all(connection, "first_and_last_change")
+    return max(0, int(last) - int(first) + 1 - keep)
+
+
+def drained(connection: apsw.Connection) -> frozenset[str]:
+    """See `Outbox.drained`."""
+    return frozenset(name for (name,) in _all(connection, "drained"))
+
+
+def fact(connection: apsw.Connection, name: str) -> str | None:
+    """See `Outbox.fact`."""
+    found = _all(connection, "fact", name)
+    return found[0][0] if found else None
+
+
+def stats(connection: apsw.Connection) -> OutboxStats:
+    """See `Outbox.stats`."""
+    return OutboxStats(*_all(connection, "stats")[0])
+
+
+def content(connection: apsw.Connection, message_id: bytes) -> bytes | None:
+    """See `Outbox.content`."""
+    found = _all(connection, "content_of", message_id)
+    return found[0][0] if found else None
+
+
+def with_attempts(connection: apsw.Connection, found: Row) -> MessageRecord:
+    """The record of one row."""
+    return rows.record_from(found, _all(connection, "attempts_of", found[1]))
+
+
+def _all(connection: apsw.Connection, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
+    return connection.execute(QUERIES[query], bindings).fetchall()
+
+
+def _messages(connection: apsw.Connection, message_ids: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    return _all(connection, "messages_by_ids", json.dumps([one.hex() for one in message_ids]))
+
+
+def _records(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:
+    attempts = _attempts(connection, found)
+    return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
+
+
+def _stored(connection: apsw.Connection, found: Sequence[Row]) -> list[StoredMessage]:
+    attempts = _attempts(connection, found)
+    stored: list[StoredMessage] = []
+    size = 0
+    for row in found:
+        ((body,),) = _all(connection, "content_by_key", row[0])
+        size += len(body)
+        if stored and size > MAX_CONTENTS:
+            break
+        stored.append(rows.stored_from(row, attempts.get(row[1], ()), body))
+    return stored
+
+
+def _attempts(connection: apsw.Connection, found: Iterable[Row]) -> dict[bytes, list[Row]]:
+    attempts: dict[bytes, list[Row]] = {}
+    for message_id, *attempt in _all(connection, "attempts_of_all", rows.ids_text(list(found))):
+        attempts.setdefault(message_id, []).append(attempt)
+    return attempts
+
+
+@contextmanager
+def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+    """Around reads that belong together: all of them see the same state of the store."""
+    connection.execute(QUERIES["savepoint"])
+    try:
+        yield
+    finally:
+        connection.execute(QUERIES["release"])

@@ -1,0 +1,179 @@
+"""What every outbox keeps to about what a boot asks of it: what a crash left, all that waits, and the little that it
+keeps beside messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.outboxes import EVER, TRACE, Reopen, change, dropped, ids, keep, queue_up, stored, take
+
+from postwire.core import lifecycle
+from postwire.core.message import Priority
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import Outbox, StoredMessage
+
+
+async def due(outbox: Outbox, queue: str) -> list[str]:
+    return ids(await outbox.due(queue, EVER, 1_000))
+
+
+async def everything_waiting(outbox: Outbox, limit: int) -> list[StoredMessage]:
+    found: list[StoredMessage] = []
+    after = 0
+    while True:
+        page, after = await outbox.waiting(after, limit)
+        assert len(page) <= limit
+        if not page:
+            return found
+        found += page
+        assert len(found) < 100, "or it has no end"
+
+
+# What a crash left.
+
+
+async def test_what_was_being_sent_when_the_outbox_closed_is_found_when_it_opens(reopen: Reopen) -> None:
+    outbox = await reopen()
+    late = await keep(outbox, now=START + 9, accept_trace=TRACE)
+    retried = await queue_up(outbox, now=START + 3, priority=Priority.HIGH)
+    early = await keep(outbox, now=START, at="p-2")
+    waits, tried, sent = await queue_up(outbox), await keep(outbox), await keep(outbox)
+    again = await take(outbox, retried.record)
+    tried_after = await change(outbox, tried.record, build.ended(tried.record, DispatchResult(Outcome.ERROR)))
+    await change(outbox, sent.record, build.ended(sent.record))
+    expected = [stored(early), stored(retried, again), stored(late)]
+    for _ in range(2):
+        outbox = await reopen()
+        assert await outbox.orphans(9) == expected
+        assert await outbox.orphans(2) == expected[:2]
+    for number, orphan in enumerate(expected):
+        record, asks = lifecycle.close_attempt(
+            orphan.record, lifecycle.ORPHANED, build.POLICY, now=START + 10, duration=None
+        )
+        assert asks is lifecycle.Next.TRY_AGAIN
+        after = await change(outbox, orphan.record, lifecycle.requeue(record, now=START + 10, due=START + 20))
+        assert await outbox.get(after.message_id) == after
+        assert await outbox.orphans(9) == expected[number + 1 :]
+    outbox = await reopen()
+    assert await outbox.orphans(9) == []
+    assert await outbox.get(waits.record.message_id) == waits.record
+    assert await outbox.get(tried_after.message_id) == tried_after
+
+
+async def test_what_waits_still_waits_when_the_outbox_opens_again(reopen: Reopen) -> None:
+    outbox = await reopen()
+    news = [await queue_up(outbox, send_time=START + later, accept_trace=TRACE) for later in range(5)]
+    outbox = await reopen()
+    assert await outbox.due("q", EVER, 9) == [stored(new) for new in news]
+    assert (await outbox.queues(), await outbox.next_due("q")) == (["q"], START)
+    assert await outbox.next_expiry() == news[0].record.expire_time
+    taken = await take(outbox, news[0].record)
+    assert await outbox.get(taken.message_id) == taken
+
+
+# All that waits.
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 11, 12, 50])
+async def test_what_waits_is_paged_through_once_each_in_the_order_of_acceptance(outbox: Outbox, limit: int) -> None:
+    expected = []
+    for number in range(30):
+        if number % 3 == 0:
+            await keep(outbox)
+        else:
+            new = await queue_up(outbox, queue=f"q-{number % 4}", send_time=START + 50 - number)
+            expected.append(new)
+            if number % 5 == 0:
+                await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
+                expected.pop()
+    assert await everything_waiting(outbox, limit) == [stored(new) for new in expected]
+
+
+async def test_what_changes_between_pages_makes_no_gap_and_no_repeat(outbox: Outbox) -> None:
+    news = [await queue_up(outbox) for _ in range(12)]
+    found: list[str] = []
+    after, rounds = 0, 0
+    while True:
+        page, after = await outbox.waiting(after, 4)
+        if not page:
+            break
+        found += ids(page)
+        rounds += 1
+        assert rounds < 20
+        for one in page[:2]:
+            await take(outbox, one.record)
+        await outbox.move({one.record.message_id: "other" for one in page[2:]})
+        if rounds < 3:
+            news.append(await queue_up(outbox))
+    assert found == ids(news)
+
+
+async def test_what_is_moved_waits_in_its_new_queue_and_is_otherwise_as_it_was(outbox: Outbox) -> None:
+    news = [await queue_up(outbox, send_time=START + later) for later in range(4)]
+    moves = {new.record.message_id: queue for new, queue in zip(news, ("a", "b", "b"), strict=False)}
+    await outbox.move(moves | {build.new_id(): "of nobody"})
+    moved = [replace(new.record, queue=moves.get(new.record.message_id, "q")) for new in news]
+    assert await outbox.due("q", EVER, 9) == [stored(news[3])]
+    assert await outbox.due("a", EVER, 9) == [stored(news[0], moved[0])]
+    assert await outbox.due("b", EVER, 9) == [stored(news[1], moved[1]), stored(news[2], moved[2])]
+    assert sorted(await outbox.queues()) == ["a", "b", "q"]
+    assert await outbox.next_due("b") == START + 1
+    taken = await take(outbox, moved[1])
+    back = await change(outbox, taken, dropped(taken))
+    assert await outbox.due("b", EVER, 9) == [stored(news[2], moved[2]), stored(news[1], back)]
+    await outbox.move({})
+
+
+async def test_many_are_moved_at_once_while_others_are_taken(outbox: Outbox) -> None:
+    news = [await queue_up(outbox) for _ in range(100)]
+    takes = [outbox.advance(new.record, build.retried(new.record)) for new in news[::2]]
+    moving = outbox.move({new.record.message_id: "b" for new in news[1::2]})
+    assert all(await asyncio.gather(*takes))
+    await moving
+    assert await due(outbox, "q") == []
+    assert sorted(await due(outbox, "b")) == sorted(ids(news[1::2]))
+
+
+# What is kept beside messages.
+
+
+async def test_who_is_drained_is_kept_until_it_is_resumed(reopen: Reopen) -> None:
+    outbox = await reopen()
+    assert await outbox.drained() == frozenset()
+    for name, drained, after in (
+        ("sms-eu", True, {"sms-eu"}),
+        ("sms-eu", True, {"sms-eu"}),
+        ("email", True, {"sms-eu", "email"}),
+        ("nobody", False, {"sms-eu", "email"}),
+        ("sms-eu", False, {"email"}),
+    ):
+        await outbox.set_drained(name, drained)
+        assert await outbox.drained() == after
+        outbox = await reopen()
+        assert await outbox.drained() == after
+
+
+async def test_a_fact_is_kept_until_it_is_another(reopen: Reopen) -> None:
+    outbox = await reopen()
+    assert await outbox.fact("routes") is None
+    for value in ("one", "one", "\u00fc \0", ""):
+        await outbox.keep_fact("routes", value)
+        assert await outbox.fact("routes") == value
+        outbox = await reopen()
+        assert await outbox.fact("routes") == value
+    await outbox.keep_fact("Routes", "other")
+    assert [await outbox.fact(name) for name in ("routes", "Routes", "route")] == ["", "other", None]
+
+
+async def test_what_is_kept_beside_messages_is_seen_at_once(outbox: Outbox) -> None:
+    writes: list[Any] = [outbox.set_drained(f"p-{i}", True) for i in range(20)]
+    writes += [outbox.keep_fact(f"f-{i}", str(i)) for i in range(20)]
+    assert await asyncio.gather(*writes) == [None] * 40
+    assert await outbox.drained() == {f"p-{i}" for i in range(20)}
+    assert [await outbox.fact(f"f-{i}") for i in range(20)] == [str(i) for i in range(20)]

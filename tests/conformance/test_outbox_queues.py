@@ -1,0 +1,244 @@
+"""What every outbox keeps to about what waits: what is due and in what order, and what has run out of time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.outboxes import EVER, TRACE, change, dropped, failed_over, ids, keep, queue_up, stored, take
+
+from postwire.core import lifecycle
+from postwire.core.message import DeliveryGuarantee, MessageState, Priority
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import NewMessage, Outbox
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "all": {
+        "priority": Priority.LOW,
+        "delivery_guarantee": DeliveryGuarantee.AT_MOST_ONCE,
+        "provider_name": "sms-eu",
+        "max_attempts": 100,
+        "send_time": START - 1,
+        "expire_time": START + build.HOUR,
+    },
+    "high": {"priority": Priority.HIGH, "max_attempts": 1, "send_time": START + 1},
+}
+
+
+async def due(outbox: Outbox, queue: str = "q", now: int = EVER, limit: int = 1_000) -> list[str]:
+    return ids(await outbox.due(queue, now, limit))
+
+
+# What is due.
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("content", [build.sms("\u00fc \0"), build.email("a@example.com", "b@example.com")])
+async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, options: str, content: Any) -> None:
+    new = await queue_up(
+        outbox, content=content, labels={"k": "\u00fc"}, request_id="r", accept_trace=TRACE, **OPTIONS[options]
+    )
+    assert await outbox.due("q", EVER, 9) == [stored(new)]
+    assert (await outbox.waiting(0, 9))[0] == [stored(new)]
+    assert new.options.expire_time in (None, new.record.expire_time)
+    taken = await take(outbox, new.record)
+    assert await outbox.orphans(9) == [stored(new, taken)]
+
+
+async def test_it_comes_with_the_attempts_that_were_made(outbox: Outbox) -> None:
+    news = [await keep(outbox, queue="q") for _ in range(5)]
+    records = []
+    for number, new in enumerate(news):
+        record = new.record
+        for _ in range(number):
+            record = await change(outbox, record, failed_over(record))
+        records.append(await change(outbox, record, build.ended(record, DispatchResult(Outcome.UNCERTAIN), after=1)))
+    assert [len(record.attempts) for record in records] == [1, 2, 3, 4, 5]
+    settled = records.pop()
+    assert settled.settled, "its attempts are spent"
+    expected = [stored(new, record) for new, record in zip(news, records, strict=False)]
+    assert await outbox.due("q", EVER, 9) == expected
+
+
+async def test_what_is_due_comes_by_priority_and_then_the_longest_due_first(outbox: Outbox) -> None:
+    order = random.Random(3)
+    times = order.sample(range(1_000), 60)
+    news = [
+        await queue_up(outbox, priority=order.choice(list(Priority)), send_time=START + time, now=START)
+        for time in times
+    ]
+    ranks = list(Priority)
+    expected = sorted(news, key=lambda new: (ranks.index(new.options.priority), new.record.next_attempt_time))
+    assert [one.value for one in ranks] == ["high", "normal", "low"]
+    for limit in (1, 7, 20, 45, 60, 61):
+        assert await due(outbox, limit=limit) == ids(expected)[:limit]
+
+
+async def test_only_what_is_due_by_then_comes(outbox: Outbox) -> None:
+    news = [await queue_up(outbox, send_time=START + later) for later in (30, 10, 20)]
+    by_time = ids([news[1], news[2], news[0]])
+    for later, count in ((0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (29, 2), (30, 3)):
+        assert await due(outbox, now=START + later) == by_time[:count]
+
+
+async def test_only_its_own_queue_comes(outbox: Outbox) -> None:
+    queues = ["sms", "sms#1", "sms#10", "SMS", "@sms", "s", "\u00fc %_"]
+    by_queue = {queue: await queue_up(outbox, queue=queue) for queue in queues}
+    for queue, new in by_queue.items():
+        assert await due(outbox, queue) == ids([new])
+        assert await outbox.next_due(queue) == START
+    for nobodys in ("", "sms#2", "sm", "%"):
+        assert await due(outbox, nobodys) == []
+        assert await outbox.next_due(nobodys) is None
+    assert sorted(await outbox.queues()) == sorted(queues)
+
+
+async def test_what_does_not_wait_is_not_due(outbox: Outbox) -> None:
+    waits = await queue_up(outbox)
+    sending = await keep(outbox, queue="q")
+    assert await due(outbox) == ids([waits])
+    sent = await change(outbox, sending.record, build.ended(sending.record))
+    cancelled = (await queue_up(outbox)).record
+    await change(outbox, cancelled, lifecycle.cancel(cancelled, now=START))
+    assert sent.settled
+    assert await due(outbox) == ids([waits])
+    taken = await take(outbox, waits.record)
+    assert await due(outbox) == []
+    assert await outbox.next_due("q") is None
+    assert await outbox.queues() == []
+    again = await change(outbox, taken, dropped(taken))
+    assert await outbox.due("q", EVER, 9) == [stored(waits, again)]
+
+
+async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox) -> None:
+    new = await keep(outbox, queue="q")
+    record = await change(outbox, new.record, build.ended(new.record, DispatchResult(Outcome.ERROR), retry_after=500))
+    time = record.next_attempt_time
+    assert time is not None
+    assert await outbox.next_due("q") == time
+    assert await due(outbox, now=time - 1) == []
+    assert await due(outbox, now=time) == ids([new])
+
+
+async def test_all_tenants_wait_together(outbox: Outbox) -> None:
+    news = [await queue_up(outbox, tenant=tenant, send_time=START + i) for i, tenant in enumerate(("a", "default"))]
+    assert await due(outbox) == ids(news)
+    assert (await outbox.waiting(0, 9))[0] == [stored(new) for new in news]
+
+
+async def with_contents(outbox: Outbox, *sizes: int, provider_name: str = "") -> list[NewMessage]:
+    news = []
+    for number, size in enumerate(sizes):
+        of = build.command(send_time=START + number)
+        record = build.accepted(of, provider_name=provider_name, queue="q", now=START + number)
+        news.append(replace(build.new_message(of, record=record), content=bytes([number]) * size))
+        await outbox.accept(news[-1])
+    return news
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ((1_000, 1, 1), [1, 2]),
+        ((999, 1, 1), [2, 1]),
+        ((5_000, 5_000), [1, 1]),
+        ((1, 5_000, 1), [1, 1, 1]),
+        ((400, 400, 400, 400, 400), [2, 2, 1]),
+    ],
+)
+async def test_large_contents_come_a_few_at_a_time_but_never_none(
+    outbox: Outbox, sizes: tuple[int, ...], counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postwire.outbox.reads.MAX_CONTENTS", 1_000)
+    news = await with_contents(outbox, *sizes)
+    after = 0
+    left = list(news)
+    for count in counts:
+        page, after = await outbox.waiting(after, 50)
+        assert page == [stored(new) for new in left[:count]]
+        assert await outbox.due("q", EVER, 50) == page
+        for new in left[:count]:
+            await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
+        left = left[count:]
+    assert await outbox.waiting(after, 50) == ([], after)
+    sending = await with_contents(outbox, *sizes, provider_name="p")
+    for count in counts:
+        assert await outbox.orphans(50) == [stored(new) for new in sending[:count]]
+        for new in sending[:count]:
+            await change(outbox, new.record, build.ended(new.record))
+        sending = sending[count:]
+
+
+async def test_contents_of_over_eight_megabytes_do_not_come_at_once(outbox: Outbox) -> None:
+    news = await with_contents(outbox, *[3_000_000] * 4)
+    assert await outbox.due("q", EVER, 50) == [stored(new) for new in news[:2]]
+
+
+# When something is next due.
+
+
+async def test_the_next_due_is_the_earliest_of_all_priorities(outbox: Outbox) -> None:
+    assert await outbox.next_due("q") is None
+    for priority, later in ((Priority.LOW, 50), (Priority.HIGH, 70), (Priority.NORMAL, 60), (Priority.HIGH, 40)):
+        await queue_up(outbox, priority=priority, send_time=START + later)
+    await queue_up(outbox, queue="other", send_time=START + 1)
+    times = []
+    while (time := await outbox.next_due("q")) is not None:
+        (first,) = (one for one in await outbox.due("q", time, 9) if one.record.next_attempt_time == time)
+        times.append(time - START)
+        await take(outbox, first.record)
+    assert times == [40, 50, 60, 70]
+
+
+async def test_a_queue_is_one_while_anything_waits_in_it(outbox: Outbox) -> None:
+    assert await outbox.queues() == []
+    one, other = await queue_up(outbox, queue="a"), await queue_up(outbox, queue="a", send_time=EVER)
+    third = await queue_up(outbox, queue="b", priority=Priority.LOW)
+    await keep(outbox, queue="nobody waits")
+    for new, left in ((one, ["a", "b"]), (other, ["b"]), (third, [])):
+        assert new.record.state is MessageState.QUEUED
+        await take(outbox, new.record)
+        assert sorted(await outbox.queues()) == left
+
+
+# What has run out of time.
+
+
+async def test_what_has_run_out_of_time_comes_longest_ago_first(outbox: Outbox) -> None:
+    order = random.Random(4)
+    times = order.sample(range(1, 1_000), 30)
+    news = [
+        await queue_up(outbox, queue=order.choice("abc"), priority=order.choice(list(Priority)), expire_time=START + t)
+        for t in times
+    ]
+    await keep(outbox, expire_time=START + 1)  # what is on its way is not held up
+    expected = [new.record for new in sorted(news, key=lambda new: new.record.expire_time)]
+    first = expected[0].expire_time
+    assert await outbox.next_expiry() == first
+    assert await outbox.expired(first - 1, 50) == []
+    assert await outbox.expired(first, 50) == expected[:1]
+    assert await outbox.expired(EVER, 50) == expected
+    assert await outbox.expired(EVER, 7) == expected[:7]
+    for record in expected[:29]:
+        await change(outbox, record, lifecycle.expire(record, now=record.expire_time))
+    assert await outbox.expired(EVER, 50) == expected[29:]
+    assert await outbox.next_expiry() == expected[29].expire_time
+    await take(outbox, expected[29])
+    assert await outbox.expired(EVER, 50) == []
+    assert await outbox.next_expiry() is None
+
+
+async def test_what_expires_comes_with_its_attempts(outbox: Outbox) -> None:
+    new = await keep(outbox, queue="q", content=build.email("a@example.com", "b@example.com"))
+    record = await change(outbox, new.record, build.ended(new.record, DispatchResult(Outcome.UNCERTAIN)))
+    (expired,) = await outbox.expired(EVER, 9)
+    assert expired == record
+    after = await change(outbox, expired, lifecycle.expire(expired, now=expired.expire_time))
+    assert after.state is MessageState.UNCERTAIN
+    assert await outbox.get(after.message_id) == after

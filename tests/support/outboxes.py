@@ -1,0 +1,97 @@
+"""The outboxes that the conformance suite is held against, and what its files do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support import build
+from tests.support.clock import START
+
+from postwire.core import lifecycle
+from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import NewMessage, Outbox, StoredMessage
+from postwire.outbox.sqlite import SqliteOutbox
+
+Opening = Callable[[Path], Coroutine[Any, Any, Outbox]]
+Reopen = Callable[[], Coroutine[Any, Any, Outbox]]
+
+PLACES: Final[Mapping[str, Opening]] = {
+    "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db")),
+    "file, sync normal": lambda folder: SqliteOutbox.open(str(folder / "postwire.db"), sync="normal"),
+    "memory": lambda _: SqliteOutbox.open(":memory:"),
+}
+"""By name: how to open one whose files are in a folder."""
+
+LASTING: Final = ("file", "file, sync normal")
+"""Those that keep what they have when they are closed."""
+
+EVER: Final = 2**62
+"""A time behind all others."""
+
+TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+PATIENT: Final = lifecycle.Policy(max_attempts=1_000)
+
+
+async def keep(
+    outbox: Outbox,
+    *,
+    at: str = "p",
+    queue: str = "",
+    now: int = START,
+    tenant: str = DEFAULT_TENANT,
+    accept_trace: str = "",
+    trace_id: str = "",
+    **command: Any,
+) -> NewMessage:
+    """Have a message accepted, with attempt 1 open `at` a provider; the rest is for `build.command`."""
+    of = build.command(**command)
+    record = build.accepted(of, provider_name=at, queue=queue, now=now, trace_id=trace_id)
+    new = replace(build.new_message(of, record=record), tenant=tenant, accept_trace=accept_trace)
+    assert (await outbox.accept(new)).created
+    return new
+
+
+async def queue_up(outbox: Outbox, **fields: Any) -> NewMessage:
+    """Have a message accepted that waits, in `q` if nothing else is said."""
+    return await keep(outbox, at="", **({"queue": "q"} | fields))
+
+
+async def change(outbox: Outbox, before: MessageRecord, after: MessageRecord) -> MessageRecord:
+    """Have a change kept that is in time."""
+    assert await outbox.advance(before, after)
+    return after
+
+
+async def take(outbox: Outbox, record: MessageRecord, provider_name: str = "p") -> MessageRecord:
+    """Have the next attempt of a queued message opened."""
+    return await change(outbox, record, build.retried(record, provider_name))
+
+
+def failed_over(record: MessageRecord, provider_name: str = "p-2", **result: Any) -> MessageRecord:
+    """The record once its open attempt has failed, and the next one is open: one change."""
+    now = record.update_time + 20_000
+    failure = DispatchResult(Outcome.ERROR, **result)
+    closed, asks = lifecycle.close_attempt(record, failure, PATIENT, now=now, duration=20_000)
+    assert asks is lifecycle.Next.FAIL_OVER
+    return lifecycle.open_attempt(closed, provider_name, now=now)
+
+
+def dropped(record: MessageRecord) -> MessageRecord:
+    """The record once its open attempt was taken back."""
+    now = record.update_time + 20_000
+    return lifecycle.drop_attempt(record, now=now, due=now)
+
+
+def ids(messages: Iterable[NewMessage | StoredMessage]) -> list[str]:
+    return [one.record.message_id for one in messages]
+
+
+def stored(new: NewMessage, record: MessageRecord | None = None) -> StoredMessage:
+    """A message as it comes out of the store."""
+    record = record or new.record
+    return StoredMessage(record, replace(new.options, expire_time=record.expire_time), new.content, new.accept_trace)

@@ -1,0 +1,18 @@
+"""Waits that end: for what tells of itself once it has happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE: Final = 20.0
+"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run."""
+
+
+async def within(happening: Awaitable[T], patience: float = PATIENCE) -> T:
+    """Wait for it, and fail where it does not come."""
+    async with asyncio.timeout(patience):
+        return await happening

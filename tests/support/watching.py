@@ -1,0 +1,72 @@
+"""Those who watch messages, and messages to be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.support import build
+from tests.support.clock import START
+from tests.support.rig import Rig
+from tests.support.waiting import within
+
+from postwire.core.listing import MessageFilter, ResumePoint
+from postwire.core.message import MessageRecord, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.delivery import Sight
+from postwire.delivery.watch import STORE
+
+LATER = START + build.HOUR
+
+
+class Watching:
+    """A watch that goes on when it is asked to. `resume` is what it has come to."""
+
+    def __init__(self, rig: Rig, *message_ids: str, after: ResumePoint | None = None, **chosen: Any) -> None:
+        self._batches = rig.delivery.watchers.watch(message_ids, MessageFilter(**chosen), after)
+        self.resume = after
+
+    async def begin(self) -> Watching:
+        """Come to where only what is new follows."""
+        await self.next()
+        return self
+
+    async def next(self) -> Sequence[Sight]:
+        batch = await within(anext(self._batches))
+        assert batch
+        changes = [one.point.change or 0 for one in batch]
+        assert changes == sorted(changes)
+        self.resume = batch[-1].point
+        return batch
+
+    async def until(self, record: MessageRecord) -> list[MessageRecord]:
+        """All that is shown, until a record is; its message comes to no later one."""
+        shown: list[MessageRecord] = []
+        while record not in shown:
+            shown += [one.record for one in await self.next() if one.record]
+        assert shown[-1] == record
+        return shown
+
+    async def hang_up(self) -> None:
+        await self._batches.aclose()
+
+
+async def waiting(rig: Rig, **options: Any) -> MessageRecord:
+    """A message that is sent in an hour."""
+    return await rig.send(build.command(send_time=LATER, wait_for=WaitFor.ACCEPTANCE, **options))
+
+
+async def now(rig: Rig, *, ago: int = 0) -> ResumePoint:
+    """Behind the last change, or behind one some changes before it."""
+    store = await rig.outbox.fact(STORE)
+    assert store
+    return ResumePoint(store, await rig.outbox.last_change() - ago)
+
+
+async def touch(rig: Rig, record: MessageRecord) -> MessageRecord:
+    """Two changes that leave it queued."""
+    taken = build.retried(record)
+    assert await rig.outbox.advance(record, taken)
+    after = build.ended(taken, DispatchResult(Outcome.RATE_LIMITED), retry_after=build.HOUR)
+    assert await rig.outbox.advance(taken, after)
+    return after
