@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -41,22 +43,35 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_help_names_every_command_and_exit_code() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "config", "send", "messages", "providers", "health", "demo"):
+    for command in ("serve", "config", "send", "messages", "providers", "route", "health", "demo"):
         assert f"\n  {command} " in result.stdout
     for code in ExitCode:
         assert f"\n    {code:<4} " in result.stdout
 
 
-@pytest.mark.parametrize("args", [("serve",), ("demo",), ("config", "check"), ("send", "email"), ("health",)])
-def test_every_command_has_help(args: tuple[str, ...]) -> None:
-    assert run(*args, "--help").exit_code == 0
+def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
+    """Every command below a group, by its words."""
+    for name, command in group.commands.items():
+        yield (*before, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *before, name)
+
+
+@pytest.mark.parametrize("args", [*commands(root)], ids=" ".join)
+def test_every_command_has_help_that_says_what_it_does(args: tuple[str, ...]) -> None:
+    result = run(*args, "--help")
+    assert result.exit_code == 0
+    said = result.stdout.splitlines()[2].strip()
+    assert re.match("[A-Z].*[a-z]", said), said
 
 
 def test_version() -> None:
     assert __version__ in run("--version").stdout
 
 
-@pytest.mark.parametrize("args", [(), ("nonsense",), ("send",), ("--nonsense",)])
+@pytest.mark.parametrize(
+    "args", [(), ("nonsense",), ("send",), ("--nonsense",), ("demo", "nonsense"), ("providers", "drain")]
+)
 def test_wrong_usage(args: tuple[str, ...]) -> None:
     result = run(*args)
     assert result.exit_code == 2
@@ -89,8 +104,8 @@ def test_without_the_servers_libraries_it_says_what_to_install(monkeypatch: pyte
 
 def test_an_interrupt_is_quiet() -> None:
     code = (
-        "import signal, sys; from postwire.cli import serve; from postwire.cli.root import root\n"
-        "serve._load = lambda path: signal.raise_signal(signal.SIGINT)\n"
+        "import signal; from postwire import config; from postwire.cli.root import root\n"
+        "config.load = lambda **_: signal.raise_signal(signal.SIGINT)\n"
         "root(['serve'])"
     )
     done = in_a_process(code)

@@ -6,23 +6,19 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from tests.support.told import Told, serving
 
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import DispatchResponse, GetMessageResponse
-from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.message_pb2 import (
     DELIVERY_GUARANTEE_AT_MOST_ONCE,
     PRIORITY_HIGH,
@@ -40,8 +36,6 @@ from postwire.v1.message_pb2 import (
     Outcome,
     Sms,
 )
-from postwire.v1.provider_service_pb2 import ListProvidersResponse, Provider
-from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 SENT = Message(
     message_id="01890a5d-ac96-774b-bcce-b302099a8057",
@@ -57,35 +51,6 @@ SENT = Message(
 )
 
 
-class Told:
-    """Answers every method of every service: with what it was told to, or by a status."""
-
-    def __init__(self) -> None:
-        self.answer: Any = None
-        self.asked: list[Any] = []
-
-    def __getattr__(self, method: str) -> Callable[[Any, Any], Any]:
-        if not method[0].isupper():
-            raise AttributeError(method)
-        return self._answer
-
-    def refuse(self, code: grpc.StatusCode, text: str, *details: Any) -> None:
-        """End the calls that follow with this status."""
-        packed = []
-        for detail in details:
-            packed.append(AnyMessage())
-            packed[-1].Pack(detail)
-        self.answer = Status(code=code.value[0], message=text, details=packed)
-
-    def _answer(self, request: Any, context: Any) -> Any:
-        self.asked.append(request)
-        if isinstance(self.answer, Status):
-            context.set_trailing_metadata((("grpc-status-details-bin", self.answer.SerializeToString()),))
-            code = next(code for code in grpc.StatusCode if code.value[0] == self.answer.code)
-            context.abort(code, self.answer.message)
-        return self.answer
-
-
 @pytest.fixture
 def told() -> Told:
     return Told()
@@ -95,22 +60,15 @@ Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-        add_DispatchServiceServicer_to_server(told, server)
-        add_ProviderServiceServicer_to_server(told, server)
-        add_HealthServicer_to_server(told, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        monkeypatch.setenv("POSTWIRE_TARGET", f"127.0.0.1:{port}")
 
-        def run(*args: str, stdin: str | bytes = "") -> Result:
-            return CliRunner().invoke(root, args, input=stdin)
+    def run(*args: str, stdin: str | bytes = "") -> Result:
+        return CliRunner().invoke(root, args, input=stdin)
 
+    with serving(told) as target:
+        monkeypatch.setenv("POSTWIRE_TARGET", target)
         yield run
-        server.stop(None).wait()
 
 
 def closed_port() -> str:
@@ -129,7 +87,7 @@ def test_sms(call: Call, told: Told) -> None:
         *("send", "sms", "--to", "+15005550006", "--body", "Hello", "--sender", "Shop", "--label", "order=1"),
         *("--label", "note=a=b", "--request-id", "order-1", "--wait-for", "acceptance", "--provider", "sms-mms"),
         *("--priority", "high", "--delivery-guarantee", "at-most-once", "--max-attempts", "3"),
-        *("--expire-at", "2030-01-31T12:00:00Z"),
+        *("--send-at", "2030-01-31T09:00:00Z", "--expire-at", "2030-01-31T12:00:00Z"),
     )
     assert result.exit_code == 0
     (request,) = told.asked
@@ -144,6 +102,7 @@ def test_sms(call: Call, told: Told) -> None:
         provider_name="sms-mms",
         max_attempts=3,
     )
+    options.send_time.FromJsonString("2030-01-31T09:00:00Z")
     options.expire_time.FromJsonString("2030-01-31T12:00:00Z")
     assert request.options == options
 
@@ -205,7 +164,10 @@ def test_email(call: Call, told: Told, tmp_path: Path) -> None:
         (("--expire-in", "10"), "is not a duration such as"),
         (("--expire-in", "0s"), "is not more than 0s and at most"),
         (("--expire-in", "400d"), "is not more than 0s and at most"),
-        (("--expire-in", "1h", "--expire-at", "2030-01-31T12:00:00Z"), "not both"),
+        (("--expire-in", "1h", "--expire-at", "2030-01-31T12:00:00Z"), "--expire-in or --expire-at, not both"),
+        (("--send-in", "1h", "--send-at", "2030-01-31T12:00:00Z"), "--send-in or --send-at, not both"),
+        (("--send-in", "-1h"), "is not a duration such as"),
+        (("--send-at", "noon"), "does not match the formats"),
         (("--expire-at", "tomorrow"), "does not match the formats"),
         (("--timeout", "soon"), "is not a duration such as"),
         (("--server", "http://localhost:50051"), "is not an address such as"),
@@ -269,26 +231,6 @@ def test_a_record_for_programs(call: Call, told: Told) -> None:
     assert record["state"] == "MESSAGE_STATE_SENT"
     assert record["labels"] == {"order": "1", "shop": "eu"}
     assert record["recipients"] == []  # what is empty is there all the same
-
-
-def test_providers(call: Call, told: Told) -> None:
-    told.answer = ListProvidersResponse(
-        providers=[
-            Provider(
-                name="sms-mms", kind="mock", channels=[Channel.CHANNEL_SMS, Channel.CHANNEL_MMS], seed=7, seeded=True
-            ),
-            Provider(name="email", kind="mock", channels=[Channel.CHANNEL_EMAIL], seed=8, in_flight=2),
-            Provider(name="relay", kind="smtp", channels=[Channel.CHANNEL_EMAIL]),
-        ]
-    )
-    assert call("providers", "list").stdout == (
-        "PROVIDER  KIND  CHANNELS  IN_FLIGHT  SEED\n"
-        "sms-mms   mock  sms,mms   0          7\n"
-        "email     mock  email     2          8 (random)\n"
-        "relay     smtp  email     0          -\n"
-    )
-    programs = json.loads(call("providers", "list", "--json").stdout)
-    assert [one["name"] for one in programs["providers"]] == ["sms-mms", "email", "relay"]
 
 
 @pytest.mark.parametrize(
@@ -370,13 +312,16 @@ def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Cal
         ErrorInfo(reason="OVERLOADED", domain="postwire"),
         RetryInfo(retry_delay=Duration(seconds=1)),
     )
-    result = call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--expire-in", "10m")
+    result = call(*("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-in", "5m", "--expire-in", "10m"))
     assert result.exit_code == 3
     first, second = result.stderr.splitlines()
     assert first == "postwire: RESOURCE_EXHAUSTED OVERLOADED: too much is in flight"
-    assert f"--request-id {told.asked[0].request_id}" in second
-    assert f"--expire-at {told.asked[0].options.expire_time.ToJsonString()}" in second
-    assert len(told.asked) == 1
+    (asked,) = told.asked
+    options = asked.options
+    assert f"--request-id {asked.request_id}" in second
+    assert f"--send-at {options.send_time.ToJsonString()}" in second
+    assert f"--expire-at {options.expire_time.ToJsonString()}" in second
+    assert options.expire_time.ToDatetime() - options.send_time.ToDatetime() == timedelta(minutes=5)
     programs = call("providers", "list", "--json")
     assert json.loads(programs.stderr)["error"]["retry_delay"] == 1.0
 

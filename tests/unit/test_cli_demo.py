@@ -7,17 +7,32 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from postwire.cli import demo_server
-from postwire.cli.demo import CONFIG, LABEL, SAMPLES, _environ, _program, read_samples
-from postwire.cli.demo_server import Interrupts, Server, ServerFailed, running
+from postwire.cli.demo import CONFIG, LABEL, SAMPLES, _program, read_samples
+from postwire.cli.demo_server import Interrupts, Server, ServerFailed, environ, running
 from postwire.config import load
 from postwire.core.message import Channel
 from postwire.providers.builtin import KINDS
+
+ENDS = {
+    1: ("sms-mms", "success", "sent"),
+    2: ("email", "success", "sent"),
+    7: ("sms-mms", "rejected", "failed"),
+    9: ("email", "uncertain, success", "sent"),
+    10: ("sms-mms", "rate_limited, error, success", "sent"),
+    13: ("sms-mms", "uncertain", "uncertain"),
+    14: ("email", "error, error, error", "failed"),
+    17: ("-", "-", "queued"),
+    21: ("sms-mms", "rate_limited, success", "sent"),
+    22: ("email", "rate_limited", "queued"),
+}
+"""What the seeds and the simulators make of some samples: provider, outcomes and state. The same in every run."""
 
 SERVING = 'print("some line", file=sys.stderr); print(\'{"event":"serving","listen":"127.0.0.1:1"}\', file=sys.stderr)'
 
@@ -64,8 +79,15 @@ def test_it_shows_what_it_promises() -> None:
     samples = read_samples()
     rows = [line for line in done.stdout.splitlines() if re.match(r"\d+ ", line)]
     assert len(rows) == len(samples)
+    ends: Counter[str] = Counter()
     for row, sample in zip(rows, samples, strict=True):
-        assert sample.message.labels[LABEL] in row
+        head, label, tail = row.partition(sample.message.labels[LABEL])
+        assert label
+        provider, outcomes, state, *_ = re.split(" {2,}", tail.strip())
+        told = (provider, outcomes, state)
+        assert told == ENDS.get(int(head.split()[0]), told), row
+        ends[state] += 1
+    assert ends == {"refused": 6, "sent": 10, "failed": 3, "uncertain": 1, "queued": 2}
     for shown in (
         "sent",
         "success",
@@ -76,6 +98,9 @@ def test_it_shows_what_it_promises() -> None:
         "INVALID_MESSAGE: message.sms.to",
     ):
         assert shown in done.stdout
+    table = [line.split() for line in done.stdout.splitlines()]
+    assert ["sms-mms", "sms,mms", "29", "6", "2", "1", "1", "1"] in table
+    assert ["email", "email", "93", "4", "1", "3", "1", "1"] in table
     assert "the same message came back, sent once" in done.stdout
     assert "with exit code 0" in done.stdout
 
@@ -100,10 +125,10 @@ def test_its_configuration_is_seeded_and_carries_every_channel(tmp_path: Path) -
 def test_settings_for_servers_do_not_reach_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTWIRE_SERVER__LISTEN", "0.0.0.0:1")
     monkeypatch.setenv("POSTWIRE_TARGET", "kept")
-    environ = _environ(Path("store"))
-    assert "POSTWIRE_SERVER__LISTEN" not in environ
-    assert environ["POSTWIRE_TARGET"] == "kept"
-    assert environ["POSTWIRE_STORE__PATH"] == "store"
+    theirs = environ(Path("store"))
+    assert "POSTWIRE_SERVER__LISTEN" not in theirs
+    assert theirs["POSTWIRE_TARGET"] == "kept"
+    assert theirs["POSTWIRE_STORE__PATH"] == "store"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,16 +16,30 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from postwire.v1.dispatch_service_pb2 import DispatchRequest, DispatchResponse, GetMessageRequest, GetMessageResponse
+from postwire.v1.dispatch_service_pb2 import (
+    DispatchRequest,
+    DispatchResponse,
+    ExplainRouteRequest,
+    GetMessageRequest,
+    GetMessageResponse,
+)
 from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.provider_service_pb2 import (
+    DrainProviderRequest,
+    DrainProviderResponse,
     GetProviderRequest,
     GetProviderResponse,
     ListProvidersRequest,
     ListProvidersResponse,
     Provider,
+    ResetBreakerRequest,
+    ResetBreakerResponse,
+    ResumeProviderRequest,
+    ResumeProviderResponse,
     UpdateMockProviderRequest,
     UpdateMockProviderResponse,
+    WatchProvidersRequest,
+    WatchProvidersResponse,
 )
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from postwire_client import (
@@ -33,6 +48,7 @@ from postwire_client import (
     Conflict,
     DispatchOptions,
     Email,
+    ExplainRouteResponse,
     FieldViolation,
     InvalidRequest,
     Message,
@@ -40,6 +56,7 @@ from postwire_client import (
     NotFound,
     OutboundMessage,
     PostwireError,
+    RouteCandidate,
     Sms,
     TryAgain,
     WaitFor,
@@ -71,7 +88,8 @@ class Refuse:
 
 
 class Told:
-    """Answers every method of every service: with what it was told to, the last answer again and again."""
+    """Answers every method of every service: with what it was told to, or with what a function makes of the context;
+    the last answer again and again."""
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
@@ -89,7 +107,7 @@ class Told:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Refuse):
             answer.end(context)
-        return answer
+        return answer(context) if callable(answer) else answer
 
 
 @pytest.fixture
@@ -162,6 +180,32 @@ def test_reading(target: str, told: Told) -> None:
     assert told.asked == [GetMessageRequest(message_id="m"), GetProviderRequest(name="email"), ListProvidersRequest()]
 
 
+def test_explaining_a_route(target: str, told: Told) -> None:
+    explained = ExplainRouteResponse(route_key="sms", candidates=[RouteCandidate(provider_name="sms-mms", tier=1)])
+    options = DispatchOptions(provider_name="sms-mms")
+    told.answers = [explained]
+    with Client(target) as client:
+        assert client.explain_route(HELLO, options) == explained
+        assert client.explain_route(HELLO) == explained
+    assert told.asked == [ExplainRouteRequest(message=HELLO, options=options), ExplainRouteRequest(message=HELLO)]
+
+
+def test_steering_a_provider(target: str, told: Told) -> None:
+    email = Provider(name="email")
+    with Client(target) as client:
+        told.answers = [DrainProviderResponse(provider=email)]
+        assert client.drain_provider("email") == email
+        told.answers = [ResumeProviderResponse(provider=email)]
+        assert client.resume_provider("email") == email
+        told.answers = [ResetBreakerResponse(provider=email)]
+        assert client.reset_breaker("email") == email
+    assert told.asked == [
+        DrainProviderRequest(name="email"),
+        ResumeProviderRequest(name="email"),
+        ResetBreakerRequest(name="email"),
+    ]
+
+
 def test_changing_a_mock_sends_only_what_is_given(target: str, told: Told) -> None:
     told.answers = [UpdateMockProviderResponse(provider=Provider(name="email", seed=0, seeded=True))]
     with Client(target) as client:
@@ -172,6 +216,67 @@ def test_changing_a_mock_sends_only_what_is_given(target: str, told: Told) -> No
     )
     assert not request.HasField("rejected_ratio")
     assert not request.HasField("retry_after")
+
+
+def watch_of(*changes: list[Provider], over: threading.Event) -> Callable[[Any], Iterator[WatchProvidersResponse]]:
+    """A watch that tells of these changes, and of no more until its caller ends it, which sets `over`."""
+
+    def stream(context: Any) -> Iterator[WatchProvidersResponse]:
+        context.add_callback(over.set)
+        for changed in changes:
+            yield WatchProvidersResponse(providers=changed)
+        over.wait(30)
+
+    return stream
+
+
+def test_watching_gives_every_change_and_has_no_deadline(target: str, told: Told) -> None:
+    every, later, over = [Provider(name="sms-mms"), Provider(name="email")], [Provider(name="email")], threading.Event()
+    told.answers = [watch_of(every, later, over=over)]
+    with Client(target, timeout=20.0) as client:
+        watched = client.watch_providers()
+        assert told.asked == [], "nothing before the first is wanted"
+        assert [next(watched), next(watched)] == [every, later]
+        assert told.asked == [WatchProvidersRequest()]
+        assert told.time_left[0] > 1e9, "no deadline"
+        watched.close()  # as the end of a loop over it does
+        assert over.wait(20), "who breaks off ends the call"
+        told.answers = [ListProvidersResponse()]
+        assert client.list_providers() == [], "and the client goes on"
+
+
+def test_a_watch_that_the_server_ends_is_over(target: str, told: Told) -> None:
+    told.answers = [lambda context: iter([WatchProvidersResponse(providers=[Provider(name="email")])])]
+    with Client(target) as client:
+        assert list(client.watch_providers()) == [[Provider(name="email")]]
+
+
+def test_a_watch_whose_first_answer_does_not_come_is_given_up(target: str, told: Told) -> None:
+    over = threading.Event()
+    told.answers = [watch_of(over=over)]
+    with Client(target, timeout=0.05, retry=False) as client, pytest.raises(TryAgain) as caught:
+        next(client.watch_providers())
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert over.wait(20)
+
+
+def test_a_watch_that_breaks_off_raises_and_so_does_one_whose_client_is_closed(target: str, told: Told) -> None:
+    def broken(context: Any) -> Iterator[WatchProvidersResponse]:
+        yield WatchProvidersResponse()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    told.answers = [broken]
+    with Client(target, retry=False) as client:
+        watched = client.watch_providers()
+        assert next(watched) == []
+        with pytest.raises(TryAgain, match="gone"):
+            next(watched)
+        told.answers = [watch_of([], over=threading.Event())]
+        watched = client.watch_providers()
+        next(watched)
+        client.close()
+        with pytest.raises(PostwireError, match="CANCELLED"):
+            next(watched)
 
 
 def test_messages_over_grpcs_own_limit_of_4_mib_pass(target: str, told: Told) -> None:

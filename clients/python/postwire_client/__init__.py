@@ -8,7 +8,13 @@
 What is sent and what comes back are the messages of the contract, `postwire.v1`; those that callers need are here too.
 """
 
-from postwire.v1.dispatch_service_pb2 import MessageFilter
+from postwire.v1.dispatch_service_pb2 import (
+    DispatchRequest,
+    ExplainRouteResponse,
+    MessageFilter,
+    RouteCandidate,
+    RouteObstacle,
+)
 from postwire.v1.message_pb2 import (
     Attachment,
     Attempt,
@@ -27,19 +33,25 @@ from postwire.v1.message_pb2 import (
     Sms,
     WaitFor,
 )
-from postwire.v1.provider_service_pb2 import Provider
+from postwire.v1.provider_service_pb2 import Breaker, BreakerState, Provider
+from postwire_client.bulk import DispatchResult
 from postwire_client.client import Client
 from postwire_client.errors import Conflict, FieldViolation, InvalidRequest, NotFound, PostwireError, TryAgain
 
 __all__ = [
     "Attachment",
     "Attempt",
+    "Breaker",
+    "BreakerState",
     "Channel",
     "Client",
     "Conflict",
     "DeliveryGuarantee",
     "DispatchOptions",
+    "DispatchRequest",
+    "DispatchResult",
     "Email",
+    "ExplainRouteResponse",
     "FieldViolation",
     "InvalidRequest",
     "Media",
@@ -54,6 +66,8 @@ __all__ = [
     "Priority",
     "Provider",
     "RecipientStatus",
+    "RouteCandidate",
+    "RouteObstacle",
     "Sms",
     "TryAgain",
     "WaitFor",

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from postwire.v1.dispatch_service_pb2 import DispatchRequest, GetMessageRequest, ListMessagesRequest, MessageFilter
+from postwire.v1.dispatch_service_pb2 import (
+    CancelMessageRequest,
+    DispatchRequest,
+    ExplainRouteRequest,
+    ExplainRouteResponse,
+    GetMessageRequest,
+    ListMessagesRequest,
+    MessageFilter,
+    Resolution,
+    ResolveMessageRequest,
+)
 from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
 from postwire.v1.message_pb2 import DispatchOptions, Message, OutboundMessage
 from postwire.v1.provider_service_pb2 import (
+    DrainProviderRequest,
     GetProviderRequest,
     ListProvidersRequest,
     Provider,
+    ResetBreakerRequest,
+    ResumeProviderRequest,
     UpdateMockProviderRequest,
+    WatchProvidersRequest,
 )
 from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
+from postwire_client.bulk import MAX_FRAME, DispatchResult, dispatch_many
 from postwire_client.channel import open_channel
-from postwire_client.errors import from_rpc_error
+from postwire_client.errors import TryAgain, from_rpc_error
+from postwire_client.watch import watch_messages
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 30.0
@@ -42,6 +59,7 @@ class Client:
         is not there is known at once.
         """
         self._timeout = timeout
+        self._retry = retry
         self._channel = open_channel(target, retry=retry)
         self._messages = DispatchServiceStub(self._channel)
         self._providers = ProviderServiceStub(self._channel)
@@ -69,6 +87,43 @@ class Client:
         request = DispatchRequest(message=message, request_id=request_id or str(uuid.uuid4()), options=options)
         return self._call(self._messages.Dispatch, request).message
 
+    def dispatch_many(
+        self, requests: Iterable[DispatchRequest], *, frame_size: int = 100, window: int = 1_000
+    ) -> Iterator[DispatchResult]:
+        """Send many messages over one stream, and give what became of each, as the answers come.
+
+        Each request needs a `request_id`. They are taken from `requests` as the server takes them: at most `window` are
+        without an answer at any time. With the client's `retry`, a stream that breaks is opened again, and what was not
+        answered, or could not be taken just then, is sent again. One that is refused for good ends nothing: see
+        `DispatchResult.error`. What `requests` itself raises is raised here. To stop early, close the iterator.
+        """
+        if not 1 <= frame_size <= MAX_FRAME:
+            raise ValueError(f"frame_size must be from 1 to {MAX_FRAME}")
+        return dispatch_many(
+            self._messages.DispatchStream, requests, frame_size=frame_size, window=window, retry=self._retry
+        )
+
+    def watch_messages(
+        self, message_ids: Sequence[str] = (), chosen: MessageFilter | None = None, *, resume_token: str = ""
+    ) -> Generator[tuple[Message, str], None, None]:
+        """Messages that change, each with the token to go on after it: those of `message_ids`, which come first as they
+        are, or all that `chosen` admits, or simply all.
+
+        It has no deadline. With the client's `retry` it goes on by itself after an interruption; to go on after one of
+        your own, give the last token that you have dealt with.
+        """
+        return watch_messages(self._messages.WatchMessages, message_ids, chosen, resume_token, retry=self._retry)
+
+    def cancel_message(self, message_id: str) -> Message:
+        """Take a message back that is queued. Again is fine."""
+        return self._call(self._messages.CancelMessage, CancelMessageRequest(message_id=message_id)).message
+
+    def resolve_message(self, message_id: str, *, sent: bool) -> Message:
+        """Settle a message that is uncertain, once you have found out whether it was sent."""
+        resolution = Resolution.RESOLUTION_SENT if sent else Resolution.RESOLUTION_FAILED
+        request = ResolveMessageRequest(message_id=message_id, resolution=resolution)
+        return self._call(self._messages.ResolveMessage, request).message
+
     def get_message(self, message_id: str) -> Message:
         """The record of a message."""
         return self._call(self._messages.GetMessage, GetMessageRequest(message_id=message_id)).message
@@ -86,6 +141,10 @@ class Client:
                 return
             request.page_token = page.next_page_token
 
+    def explain_route(self, message: OutboundMessage, options: DispatchOptions | None = None) -> ExplainRouteResponse:
+        """Which providers the message would be offered to, in which order, and who could take it now. Sends nothing."""
+        return self._call(self._messages.ExplainRoute, ExplainRouteRequest(message=message, options=options))
+
     def list_providers(self) -> list[Provider]:
         """Every provider, in the order of declaration."""
         return list(self._call(self._providers.ListProviders, ListProvidersRequest()).providers)
@@ -93,6 +152,46 @@ class Client:
     def get_provider(self, name: str) -> Provider:
         """One provider."""
         return self._call(self._providers.GetProvider, GetProviderRequest(name=name)).provider
+
+    def watch_providers(self) -> Generator[list[Provider], None, None]:
+        """Every provider, then again and again those that have changed, until the server stops.
+
+        The client's timeout is for the first answer; after that, it waits for as long as nothing changes. To close the
+        iterator, or the client, ends the call.
+        """
+        call = self._providers.WatchProviders(WatchProvidersRequest())
+        is_silent = threading.Event()
+
+        def give_up() -> None:
+            is_silent.set()
+            call.cancel()
+
+        alarm = threading.Timer(self._timeout, give_up)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            for response in call:
+                alarm.cancel()
+                yield list(response.providers)
+        except grpc.RpcError as error:
+            if is_silent.is_set():
+                raise TryAgain(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from error
+            raise from_rpc_error(error) from error
+        finally:
+            alarm.cancel()
+            call.cancel()
+
+    def drain_provider(self, name: str) -> Provider:
+        """Take a provider out of service, until `resume_provider`. Attempts that are under way are left to end."""
+        return self._call(self._providers.DrainProvider, DrainProviderRequest(name=name)).provider
+
+    def resume_provider(self, name: str) -> Provider:
+        """Put a drained provider into service again."""
+        return self._call(self._providers.ResumeProvider, ResumeProviderRequest(name=name)).provider
+
+    def reset_breaker(self, name: str) -> Provider:
+        """Close a provider's breaker, whatever it has seen."""
+        return self._call(self._providers.ResetBreaker, ResetBreakerRequest(name=name)).provider
 
     def update_mock_provider(
         self,

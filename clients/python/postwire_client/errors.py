@@ -96,17 +96,27 @@ def from_rpc_error(error: grpc.RpcError) -> PostwireError:
         for known in (info, bad_request, retry_info):
             if detail.Is(known.DESCRIPTOR):
                 _unpack(detail, known)
-    reason = info.reason if info.domain == DOMAIN else None
-    cls = _CLASS_OF.get(code, PostwireError)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason is None:
-        cls = PostwireError  # the transport's: a message over its limit, which a repeat does not make smaller
-    return cls(
+    return error_of(
         code,
         error.details() or "",
-        reason,
+        info.reason if info.domain == DOMAIN else None,
         tuple(FieldViolation(one.field, one.description) for one in bad_request.field_violations),
         retry_info.retry_delay.ToTimedelta().total_seconds() if retry_info.HasField("retry_delay") else None,
     )
+
+
+def error_of(
+    code: grpc.StatusCode,
+    message: str,
+    reason: str | None,
+    violations: tuple[FieldViolation, ...],
+    retry_delay: float | None,
+) -> PostwireError:
+    """The error of the class that stands for `code`."""
+    cls = _CLASS_OF.get(code, PostwireError)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason is None:
+        cls = PostwireError  # the transport's: a message over its limit, which a repeat does not make smaller
+    return cls(code, message, reason, violations, retry_delay)
 
 
 def _details(call: grpc.Call) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The commands that ask a server: `messages get`, `messages list`, `providers list`, `health`."""
+"""The commands that ask a server: `messages get`, `messages list`, `health`."""
 
 from __future__ import annotations
 
@@ -123,26 +123,6 @@ def list_messages(
     print_messages(found[:limit])
     if more:
         click.echo(f"There are more: these are the newest {limit} (--limit).", err=True)
-
-
-@click.group()
-def providers() -> None:
-    """Look at providers."""
-
-
-@providers.command("list")
-@connection_options()
-def list_providers(connection: Connection) -> None:
-    """Show every provider, and what it carries."""
-    from postwire.cli.show import print_protobuf, print_providers
-    from postwire.v1.provider_service_pb2 import ListProvidersResponse
-
-    with connection.client() as client:
-        found = client.list_providers()
-    if connection.as_json:
-        print_protobuf(ListProvidersResponse(providers=found))
-    else:
-        print_providers(found)
 
 
 @click.command()

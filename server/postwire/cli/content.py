@@ -52,10 +52,12 @@ def options(
     priority: str | None,
     delivery_guarantee: str | None,
     max_attempts: int | None,
+    send_in: float | None,
+    send_at: datetime | None,
     expire_in: float | None,
     expire_at: datetime | None,
 ) -> DispatchOptions:
-    """How to send; `expire_in` is in seconds."""
+    """How to send; `send_in` and `expire_in` are in seconds."""
     from postwire_client import DeliveryGuarantee, DispatchOptions, Priority, WaitFor
 
     made = DispatchOptions(provider_name=provider)
@@ -68,11 +70,18 @@ def options(
     if delivery_guarantee:
         spelled = delivery_guarantee.upper().replace("-", "_")
         made.delivery_guarantee = DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{spelled}")
-    if expire_in is not None:
-        made.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=expire_in))
-    elif expire_at is not None:
-        made.expire_time.FromDatetime(expire_at.replace(tzinfo=UTC))
+    now = datetime.now(UTC)
+    if send_time := _moment(send_in, send_at, now):
+        made.send_time.FromDatetime(send_time)
+    if expire_time := _moment(expire_in, expire_at, now):
+        made.expire_time.FromDatetime(expire_time)
     return made
+
+
+def _moment(seconds: float | None, at: datetime | None, now: datetime) -> datetime | None:
+    if seconds is not None:
+        return now + timedelta(seconds=seconds)
+    return at.replace(tzinfo=UTC) if at else None
 
 
 def _bytes(path: Path) -> bytes:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import sys
-import tempfile
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import UTC, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from postwire.cli.demo_breaker import breaker
 from postwire.cli.failure import ExitCode, Failed, from_client_error
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ listen = "127.0.0.1:0"
 
 [delivery]
 seed = 1
+max_attempts = 3
+backoff_base = "20ms"
+backoff_max = "100ms"
 
 [telemetry]
 metrics_listen = "127.0.0.1:0"
@@ -38,48 +41,56 @@ channels = ["sms", "mms"]
 seed = 29
 error_ratio = 0.25
 rate_limited_ratio = 0.1
+retry_after = "50ms"
 
 [providers.email]
 kind = "mock"
 channels = ["email"]
-seed = 87
+seed = 93
 error_ratio = 0.2
 uncertain_ratio = 0.1
+retry_after = "30s"
 """
-"""Two mocks that fail now and then; their seeds make them fail in the same way each time."""
+"""Two mocks that fail now and then; their seeds make them fail in the same way each time. Retries come quickly, and the
+one vendor that throttles for long is the last that is asked."""
 
 SAMPLES: Final = "samples.jsonl"
 """What is sent: one `DispatchRequest` a line, as protobuf's JSON. The label `sample` says what it shows."""
 
 LABEL: Final = "sample"
 _TIMEOUT: Final = 10.0
+_SOON: Final = timedelta(seconds=2)
+"""What is due later than that is not waited for."""
+
 _OUTCOMES: Final = ("success", "rate_limited", "error", "rejected", "uncertain")
 
 
-@click.command()
-def demo() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def demo(ctx: click.Context) -> None:
     """Show what Postwire does: a server with two mock providers, and messages of every channel.
 
     The server is a process of its own, with a store of its own, on a free port; both are gone at the end. The mocks
     send nothing, and fail the same way each time.
     """
-    from postwire.cli.demo_server import ServerFailed, running
+    if ctx.invoked_subcommand:
+        return
+    from postwire.cli.demo_server import ServerFailed, serving
 
-    with tempfile.TemporaryDirectory(prefix="postwire-demo-") as folder:
-        config = Path(folder) / "demo.toml"
-        config.write_text(CONFIG, encoding="utf-8")
-        command = [sys.executable, "-m", "postwire", "serve", "--config", str(config)]
-        try:
-            with running(command, _environ(Path(folder) / "demo.db")) as server:
-                samples = read_samples()  # loads gRPC, while the server boots
-                address = server.wait_until_serving()
-                click.echo(f"A server on {address}, with two mock providers that fail now and then.\n")
-                _show(address, samples)
-                server.stop()
-        except ServerFailed as failed:
-            raise Failed(str(failed), ExitCode.BAD_CONFIG) from None
+    try:
+        with serving(CONFIG) as server:
+            samples = read_samples()  # loads gRPC, while the server boots
+            address = server.wait_until_serving()
+            click.echo(f"A server on {address}, with two mock providers that fail now and then.\n")
+            _show(address, samples)
+            server.stop()
+    except ServerFailed as failed:
+        raise Failed(str(failed), ExitCode.BAD_CONFIG) from None
     click.echo("The server stopped by SIGTERM, with exit code 0.\n")
     click.echo(_next_steps(_program()))
+
+
+demo.add_command(breaker)
 
 
 def read_samples() -> list[DispatchRequest]:
@@ -95,7 +106,8 @@ def read_samples() -> list[DispatchRequest]:
 def _show(address: str, samples: Sequence[DispatchRequest]) -> None:
     from postwire_client import Client, PostwireError
 
-    # One at a time and without retries: the draws of the mocks, and so what is shown, depend on the order.
+    # One at a time, to its end, and without retries of ours: the draws of the mocks, and so what is shown, depend on
+    # the order.
     with Client(address, timeout=_TIMEOUT, retry=False) as client:
         try:
             messages = _send_all(client, samples)
@@ -121,10 +133,31 @@ def _send_all(client: Client, samples: Sequence[DispatchRequest]) -> list[Messag
         except PostwireError as error:
             rows.append((*head, "", "", "refused", _refusal(error)))
         else:
+            message = _ended(client, message)
             accepted.append(message)
             rows.append((*head, *_result(message)))
-    print_table(("no", "channel", "sample", "provider", "outcome", "state", "why"), rows)
+    print_table(("no", "channel", "sample", "provider", "outcomes", "state", "why"), rows)
     return accepted
+
+
+def _ended(client: Client, message: Message) -> Message:
+    """The message as it stands once no attempt follows, or none for a while."""
+    from postwire_client import MessageState
+
+    end = time.monotonic() + _TIMEOUT
+    while time.monotonic() < end:
+        if message.state not in (MessageState.MESSAGE_STATE_QUEUED, MessageState.MESSAGE_STATE_SENDING):
+            break
+        if message.HasField("next_attempt_time") and _pause(message) > _SOON:
+            break
+        time.sleep(0.01)
+        message = client.get_message(message.message_id)
+    return message
+
+
+def _pause(message: Message) -> timedelta:
+    """How long after its last attempt the next one is due."""
+    return message.next_attempt_time.ToDatetime(UTC) - message.update_time.ToDatetime(UTC)
 
 
 def _refusal(error: PostwireError) -> str:
@@ -134,14 +167,19 @@ def _refusal(error: PostwireError) -> str:
 
 
 def _result(message: Message) -> tuple[str, ...]:
-    from postwire.cli.show import word
+    from postwire.cli.show import time_of, word
     from postwire_client import MessageState, Outcome
 
+    outcomes = ", ".join(word(Outcome, attempt.outcome) for attempt in message.attempts)
     why = message.attempts[-1].detail if message.attempts else ""
     ends = Counter(word(Outcome, one.outcome) for one in message.recipients)
     if len(ends) > 1:
         why = ", ".join(f"{count} {outcome}" for outcome, count in ends.items())
-    return message.provider_name, word(Outcome, message.outcome), word(MessageState, message.state), why
+    if message.state == MessageState.MESSAGE_STATE_QUEUED and not message.attempts:
+        why = f"not before {time_of(message, 'next_attempt_time')}"
+    elif message.state == MessageState.MESSAGE_STATE_QUEUED:
+        why += f": again in {_pause(message).total_seconds():.0f}s"
+    return message.provider_name, outcomes, word(MessageState, message.state), why
 
 
 def _summarise(client: Client, messages: Sequence[Message]) -> None:
@@ -176,12 +214,6 @@ def _repeat(client: Client, sample: DispatchRequest, first: Message) -> None:
     click.echo(f"GetMessage of {first.message_id}: the same record.")
 
 
-def _environ(store: Path) -> Mapping[str, str]:
-    """This process's environment, without settings for servers: they would win over the demo's."""
-    kept = {name: value for name, value in os.environ.items() if not re.match("POSTWIRE_[A-Z0-9_]+__", name)}
-    return {**kept, "POSTWIRE_STORE__PATH": str(store)}
-
-
 def _program() -> str:
     """How this command was called, as one would call it again."""
     called = Path(sys.argv[0])
@@ -198,4 +230,5 @@ Next:
   {program} send sms --to +15005550006 --body Hello
   {program} providers list
   {program} messages get ID
+  {program} demo breaker
   grpcurl -plaintext 127.0.0.1:50051 list"""

@@ -1,15 +1,20 @@
-"""A server in a process of its own, for as long as the demo runs. Whatever happens, it does not outlive the demo."""
+"""A server in a process of its own, for as long as a demo runs. Whatever happens, it does not outlive the demo."""
 
 from __future__ import annotations
 
 import json
+import os
 import queue
+import re
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Final, Self
 
@@ -21,14 +26,27 @@ _KEPT_LINES: Final = 20
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+Event = Mapping[str, Any]
+"""A line of the server's log."""
+
+
 class ServerFailed(Exception):
     """The server did not start, or did not stop as it should. One line."""
 
 
 class Server:
-    """`postwire serve`, or any command that logs as it does: JSON lines on stderr."""
+    """`postwire serve`, or any command that logs as it does: JSON lines on stderr.
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    `on_event` gets every line, on another thread.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self._on_event = on_event
         self._process = subprocess.Popen(
             command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -95,8 +113,10 @@ class Server:
                 line = raw.decode(errors="replace").strip()
                 if line:
                     self._said.append(line)
-                if (address := _serving_at(line)) is not None:
-                    self._address.put(address)
+                if event := _event(line):
+                    if event.get("event") == "serving":
+                        self._address.put(str(event.get("listen")))
+                    self._on_event(event)
         self._address.put(None)
 
 
@@ -148,10 +168,29 @@ class Interrupts:
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Server]:
+def serving(config: str, on_event: Callable[[Event], None] = lambda event: None) -> Iterator[Server]:
+    """A server with this configuration and a store of its own, both gone afterwards: see `running`."""
+    with tempfile.TemporaryDirectory(prefix="postwire-demo-") as folder:
+        file = Path(folder) / "demo.toml"
+        file.write_text(config, encoding="utf-8")
+        command = [sys.executable, "-m", "postwire", "serve", "--config", str(file)]
+        with running(command, environ(Path(folder) / "demo.db"), on_event) as server:
+            yield server
+
+
+def environ(store: Path) -> Mapping[str, str]:
+    """This process's environment, without settings for servers: they would win over the demo's."""
+    kept = {name: value for name, value in os.environ.items() if not re.match("POSTWIRE_[A-Z0-9_]+__", name)}
+    return {**kept, "POSTWIRE_STORE__PATH": str(store)}
+
+
+@contextmanager
+def running(
+    command: Sequence[str], environ: Mapping[str, str], on_event: Callable[[Event], None] = lambda event: None
+) -> Iterator[Server]:
     """A server. On the way out, by whatever way, it is stopped; a second interrupt kills it."""
     with Interrupts() as interrupts:
-        server = Server(command, environ)
+        server = Server(command, environ, on_event)
         interrupts.otherwise = server.kill
         try:
             try:
@@ -167,11 +206,9 @@ def _interruption(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
-def _serving_at(line: str) -> str | None:
+def _event(line: str) -> Event | None:
     try:
         fields = json.loads(line)
     except ValueError:
         return None
-    if isinstance(fields, dict) and fields.get("event") == "serving":
-        return str(fields.get("listen"))
-    return None
+    return fields if isinstance(fields, dict) else None

@@ -23,8 +23,10 @@ _LONGEST: Final = 86_400.0
 _LONGEST_AGO: Final = 10 * 365 * 86_400.0
 
 
-def duration(most: float) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """A callback that makes seconds, more than 0 and at most `most`, of `500ms`, `30s` or `10m`."""
+def duration(
+    most: float, *, or_none: bool = False
+) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """A callback that makes seconds, at most `most` and more than 0 (`or_none`: or 0), of `500ms`, `30s` or `10m`."""
 
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
         from postwire.units import format_duration, parse_duration
@@ -35,8 +37,8 @@ def duration(most: float) -> Callable[[click.Context, click.Parameter, str | Non
             seconds = parse_duration(value)
         except ValueError:
             raise click.BadParameter(f"{value!r} is not a duration such as 500ms, 30s, 10m or 4h", ctx, param) from None
-        if not 0 < seconds <= most:
-            limits = f"more than 0s and at most {format_duration(most)}"
+        if not (0 < seconds <= most or (or_none and not seconds)):
+            limits = f"{'' if or_none else 'more than 0s and '}at most {format_duration(most)}"
             raise click.BadParameter(f"{value!r} is not {limits}", ctx, param)
         return seconds
 

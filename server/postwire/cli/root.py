@@ -11,11 +11,15 @@ from typing import Any, NoReturn
 import click
 
 from postwire import __version__
-from postwire.cli.calls import health, messages, providers
+from postwire.cli.calls import health
 from postwire.cli.demo import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed
+from postwire.cli.providers import providers
+from postwire.cli.route import route
 from postwire.cli.send import send
 from postwire.cli.serve import config, serve
+from postwire.cli.steer import messages
+from postwire.cli.store import store
 
 
 class _Root(click.Group):
@@ -57,5 +61,5 @@ def root() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
-for command in (serve, config, send, messages, providers, health, demo):
+for command in (serve, config, send, messages, providers, route, store, health, demo):
     root.add_command(command)

@@ -32,7 +32,7 @@ def serve(path: Path | None) -> int:
     Settings come from a TOML file, then from the environment, which wins: server.listen is POSTWIRE_SERVER__LISTEN.
     With no settings at all, two mocks carry everything, and send nothing.
     """
-    config = _load(path)
+    config = load_config(path)
     from postwire.app import BootError, run
 
     try:
@@ -51,7 +51,7 @@ def config() -> None:
 @JSON
 def check(path: Path | None, as_json: bool) -> None:
     """Check the configuration, and show every setting as the server would take it."""
-    loaded = _load(path, as_json=as_json)
+    loaded = load_config(path, as_json=as_json)
     from postwire.cli.show import print_json, print_table
     from postwire.config import effective
 
@@ -73,7 +73,8 @@ def check(path: Path | None, as_json: bool) -> None:
     click.echo(f"\nRead {loaded.file or 'no file'}, then the environment: all is well.")
 
 
-def _load(path: Path | None, *, as_json: bool = False) -> Config:
+def load_config(path: Path | None, *, as_json: bool = False) -> Config:
+    """The configuration, as the server would take it; what is wrong with it ends the command."""
     from postwire.config import load
     from postwire.providers.builtin import KINDS
     from postwire.settings import ConfigError

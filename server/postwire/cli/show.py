@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -21,7 +21,9 @@ from postwire.cli.failure import printable
 if TYPE_CHECKING:
     from google.protobuf.message import Message as ProtobufMessage
     from google.protobuf.timestamp_pb2 import Timestamp
+    from rich.table import Table
 
+    from postwire.v1.dispatch_service_pb2 import ExplainRouteResponse, RouteCandidate
     from postwire.v1.message_pb2 import Attempt, Message, RecipientStatus
     from postwire.v1.provider_service_pb2 import Provider
 
@@ -42,20 +44,51 @@ _STYLES: Final = {
     "undelivered": "red",
     "expired": "red",
     "cancelled": "red",
+    "closed": "green",
+    "half_open": "yellow",
+    "open": "red",
+    "forced_open": "magenta",
+    "drained": "magenta",
+    "cooling_down": "yellow",
+    "retry_budget": "yellow",
+    "concurrency_limit": "yellow",
+    "rate_limit": "yellow",
+    "yes": "green",
 }
 """How a cell with just this word looks on a terminal."""
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table of text, one row a line where stdout is no terminal."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    if _at_terminal():
-        _draw(headings, cells)
+    cells = [list(row) for row in rows]
+    if at_terminal():
+        from rich.console import Console
+
+        Console().print(drawn_table(headings, cells))
         return
-    lines = [[heading.upper() for heading in headings], *([cell or "-" for cell in row] for row in cells)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = [[heading.upper() for heading in headings], *cells]
+    widths = [max(map(len, map(_plain, column))) for column in zip(*lines, strict=True)]
     for line in lines:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        click.echo(plain_row(line, widths))
+
+
+def plain_row(cells: Iterable[str], widths: Iterable[int]) -> str:
+    """A row of a table, as a line of plain text."""
+    return "  ".join(f"{_plain(cell):{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def drawn_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # As `Text`, because rich would take [brackets] in a string for markup.
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+    return table
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
@@ -69,7 +102,7 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 def print_json(text: str) -> None:
     """One object: in one line, or indented on a terminal."""
-    click.echo(json.dumps(json.loads(text), indent=2, ensure_ascii=False) if _at_terminal() else text)
+    click.echo(json.dumps(json.loads(text), indent=2, ensure_ascii=False) if at_terminal() else text)
 
 
 def print_protobuf(message: ProtobufMessage) -> None:
@@ -100,10 +133,10 @@ def print_message(message: Message) -> None:
             ("outcome", word(Outcome, message.outcome)),
             ("provider", message.provider_name),
             ("provider_message_id", message.provider_message_id),
-            ("create_time", _time(message, "create_time")),
-            ("update_time", _time(message, "update_time")),
-            ("next_attempt_time", _time(message, "next_attempt_time")),
-            ("expire_time", _time(message, "expire_time")),
+            ("create_time", time_of(message, "create_time")),
+            ("update_time", time_of(message, "update_time")),
+            ("next_attempt_time", time_of(message, "next_attempt_time")),
+            ("expire_time", time_of(message, "expire_time")),
             ("labels", " ".join(f"{key}={value}" for key, value in sorted(message.labels.items()))),
         ]
     )
@@ -126,7 +159,7 @@ def print_messages(messages: Iterable[Message]) -> None:
         [
             (
                 message.message_id,
-                _time(message, "create_time"),
+                time_of(message, "create_time"),
                 word(Channel, message.channel),
                 word(MessageState, message.state),
                 word(Outcome, message.outcome),
@@ -139,24 +172,59 @@ def print_messages(messages: Iterable[Message]) -> None:
 
 
 def print_providers(providers: Iterable[Provider]) -> None:
-    """The providers, one a row."""
-    from postwire.v1.message_pb2 import Channel
+    """The providers, one a row. Short enough for most terminals: `print_provider` tells more."""
+    names = ("provider", "kind", "channels", "breaker", "failure_ratio", "next_probe", "in_flight", "seed")
+    now, rows = datetime.now(UTC), []
+    for provider in providers:
+        told = dict(provider_pairs(provider)) | {"next_probe": next_probe(provider, now)}
+        if provider.kind == "mock" and not provider.seeded:
+            told["seed"] = "random"
+        rows.append([told[name] for name in names])
+    print_table(names, rows)
 
-    print_table(
-        ("provider", "kind", "channels", "in_flight", "seed"),
-        [
-            (
-                provider.name,
-                provider.kind,
-                ",".join(word(Channel, channel) for channel in provider.channels),
-                str(provider.in_flight),
-                (f"{provider.seed}" if provider.seeded else f"{provider.seed} (random)")
-                if provider.kind == "mock"
-                else "",
-            )
-            for provider in providers
-        ],
-    )
+
+def next_probe(provider: Provider, now: datetime) -> str:
+    """How long it is until the provider's breaker lets somebody through; empty where it lets everybody through."""
+    if not provider.breaker.HasField("next_probe_time"):
+        return ""
+    left = (provider.breaker.next_probe_time.ToDatetime(UTC) - now).total_seconds()
+    return f"in {left:.0f}s" if left >= 1 else "due"
+
+
+def print_provider(provider: Provider) -> None:
+    """One provider."""
+    print_pairs(provider_pairs(provider))
+
+
+def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
+    """What there is to tell of a provider, by name."""
+    from postwire.v1.message_pb2 import Channel
+    from postwire.v1.provider_service_pb2 import BreakerState
+
+    breaker = provider.breaker
+    seed = ""
+    if provider.kind == "mock":
+        seed = f"{provider.seed}" if provider.seeded else f"{provider.seed} (random)"
+    return [
+        ("provider", provider.name),
+        ("kind", provider.kind),
+        ("channels", ",".join(word(Channel, channel) for channel in provider.channels)),
+        ("breaker", word(BreakerState, breaker.state)),
+        ("calls", str(breaker.calls)),
+        ("failures", str(breaker.failures)),
+        ("slow_calls", str(breaker.slow_calls) if breaker.slow_calls else ""),
+        ("failure_ratio", f"{breaker.failure_ratio:.2f}"),
+        ("next_probe_time", time_of(breaker, "next_probe_time")),
+        ("in_flight", str(provider.in_flight)),
+        ("seed", seed),
+    ]
+
+
+def print_route(explained: ExplainRouteResponse) -> None:
+    """A route, and how each of its providers stands."""
+    print_pairs([("route", explained.route_key), ("overflow", "on" if explained.overflow else "")])
+    click.echo()
+    print_table(("tier", "provider", "weight", "eligible", "obstacle", "until"), map(_candidate, explained.candidates))
 
 
 def word(enum: Any, value: int) -> str:
@@ -181,10 +249,23 @@ def _attempt(attempt: Attempt) -> tuple[str, ...]:
         str(attempt.number),
         attempt.provider_name,
         word(Outcome, attempt.outcome),
-        _time(attempt, "start_time"),
+        time_of(attempt, "start_time"),
         took,
         attempt.error_code,
         attempt.detail,
+    )
+
+
+def _candidate(candidate: RouteCandidate) -> tuple[str, ...]:
+    from postwire.v1.dispatch_service_pb2 import RouteObstacle
+
+    return (
+        str(candidate.tier),
+        candidate.provider_name,
+        str(candidate.weight),
+        "yes" if candidate.eligible else "no",
+        word(RouteObstacle, candidate.obstacle),
+        time_of(candidate, "eligible_time"),
     )
 
 
@@ -199,30 +280,32 @@ def _recipient(recipient: RecipientStatus) -> tuple[str, ...]:
     )
 
 
-def _time(message: Any, field: str) -> str:
+def time_of(message: Any, field: str) -> str:
+    """The time in that field, as ISO 8601 has it; empty where there is none."""
     if not message.HasField(field):
         return ""
     stamp: Timestamp = getattr(message, field)
-    return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_time(stamp.ToDatetime(tzinfo=UTC))
 
 
-def _at_terminal() -> bool:
+def iso_time(moment: datetime) -> str:
+    """A time of UTC, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def at_terminal() -> bool:
+    """Whether somebody sees what is printed, as it is printed."""
     return sys.stdout is not None and sys.stdout.isatty()  # it is None where the caller has closed it
 
 
+def can_redraw() -> bool:
+    """Whether what was printed can be written over."""
+    return at_terminal() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
 def _in_colour() -> bool:
-    return _at_terminal() and not os.environ.get("NO_COLOR")
+    return at_terminal() and not os.environ.get("NO_COLOR")
 
 
-def _draw(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        # As `Text`, because rich would take [brackets] in a string for markup.
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+def _plain(cell: str) -> str:
+    return printable(cell) or "-"

@@ -1,0 +1,96 @@
+"""`postwire store check|backup`: what operators do with a store file, whether a server is running or not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from postwire.cli.failure import ExitCode, Failed
+from postwire.cli.options import JSON
+from postwire.cli.serve import CONFIG, load_config
+
+_STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE]", required=False)
+
+
+@click.group()
+def store() -> None:
+    """Look after the store, the file that holds every message. Both may be done while the server runs."""
+
+
+@store.command()
+@_STORE
+@CONFIG
+@JSON
+def check(store: Path | None, path: Path | None, as_json: bool) -> None:
+    """Verify a store, and say what is in it. FILE is the configuration's store.path if it is left out.
+
+    Reads all of the file. Exits with 1 where something is wrong with it.
+    """
+    from postwire.cli.show import print_json, print_table
+    from postwire.outbox.base import OutboxError
+    from postwire.outbox.maintenance import check
+
+    file = store or load_config(path, as_json=as_json).store.path
+    try:
+        report = check(file)
+    except OutboxError as error:
+        raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
+    if as_json:
+        print_json(json.dumps({"file": str(file), "sound": not report.faults, **asdict(report)}))
+    else:
+        rows = [("file", str(file)), ("size", f"{report.size:,} bytes"), ("schema version", str(report.version))]
+        rows += [(f"messages {state}", f"{count:,}") for state, count in report.messages.items()]
+        rows.append(("attempts", f"{report.attempts:,}"))
+        if report.oldest_unsettled is not None:
+            oldest = datetime.fromtimestamp(report.oldest_unsettled / 1e6, UTC)
+            rows.append(("oldest not settled", f"{oldest:%Y-%m-%dT%H:%M:%SZ}"))
+        if report.drained:
+            rows.append(("drained providers", ", ".join(report.drained)))
+        print_table(("what", "value"), rows)
+        if not report.faults:
+            click.echo("\nThe store is sound.")
+    if report.faults:
+        raise Failed(f"{file}: is damaged", ExitCode.REFUSED, more=report.faults, as_json=as_json)
+
+
+@store.command()
+@click.argument("target", type=click.Path(path_type=Path), metavar="TARGET")
+@click.option(
+    "--from", "store", type=click.Path(path_type=Path), metavar="FILE", help="The store.  [default: store.path]"
+)
+@CONFIG
+def backup(target: Path, store: Path | None, path: Path | None) -> None:
+    """Copy the store to TARGET, a new file, as it is at this moment.
+
+    It takes nothing from a server that is running. The copy is a store: serve it with store.path.
+    """
+    from postwire.outbox.base import OutboxError
+    from postwire.outbox.maintenance import backup
+
+    file = store or load_config(path).store.path
+    try:
+        with _progress() as progress:
+            size = backup(file, target, progress)
+    except OutboxError as error:
+        raise Failed(str(error), ExitCode.REFUSED) from None
+    click.echo(f"{target}: {size:,} bytes")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("copying")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
