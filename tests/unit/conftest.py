@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from tests.support.configs import KINDS
 
 from postwire.config import Config, load
+from postwire.outbox.sqlite import SqliteOutbox
 
 
 @pytest.fixture
@@ -17,3 +19,10 @@ def read(tmp_path: Path) -> Any:
         return load(path=None, environ=ours, kinds=KINDS, cwd=tmp_path)
 
     return read
+
+
+@pytest.fixture
+async def outbox() -> AsyncIterator[SqliteOutbox]:
+    opened = await SqliteOutbox.open(":memory:")
+    yield opened
+    await opened.close()

@@ -18,17 +18,23 @@ from postwire.core.errors import (
     InvalidProvider,
     InvalidRouting,
     MessageNotFound,
+    MessageNotQueued,
+    MessageNotUncertain,
     MessageTooLarge,
     Overloaded,
+    ProviderDrained,
     ProviderNotFound,
     ProviderNotMock,
     Refusal,
     RequestIdReused,
+    ResumeTokenExpired,
     ShuttingDown,
     StoreUnavailable,
+    TryAgain,
 )
-from postwire.core.message import Attachment, Channel, Email
+from postwire.core.message import Attachment, Channel, Email, MessageState
 from postwire.core.validation import Violations, check_content, check_labels, check_request_id
+from postwire.v1 import error_reason_pb2
 
 MAX_METADATA = 8 * 1024
 """What gRPC takes as metadata by default. More reaches the caller as RESOURCE_EXHAUSTED, and the error is lost."""
@@ -45,8 +51,12 @@ TABLE: list[tuple[Refusal, grpc.StatusCode, str, bool, int | None]] = [
     (InvalidProvider("must exist"), CODE.INVALID_ARGUMENT, "INVALID_PROVIDER", True, None),
     (RequestIdReused(), CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED", False, None),
     (MessageNotFound(), CODE.NOT_FOUND, "MESSAGE_NOT_FOUND", False, None),
+    (MessageNotQueued(MessageState.SENT), CODE.FAILED_PRECONDITION, "MESSAGE_NOT_QUEUED", False, None),
+    (MessageNotUncertain(MessageState.SENT), CODE.FAILED_PRECONDITION, "MESSAGE_NOT_UNCERTAIN", False, None),
+    (ResumeTokenExpired(), CODE.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", False, None),
     (ProviderNotFound(), CODE.NOT_FOUND, "PROVIDER_NOT_FOUND", False, None),
     (ProviderNotMock("smtp"), CODE.FAILED_PRECONDITION, "PROVIDER_NOT_MOCK", False, None),
+    (ProviderDrained(), CODE.FAILED_PRECONDITION, "PROVIDER_DRAINED", False, None),
     (Overloaded(0.25), CODE.RESOURCE_EXHAUSTED, "OVERLOADED", False, 250),
     (StoreUnavailable(), CODE.UNAVAILABLE, "STORE_UNAVAILABLE", False, 1000),
     (ShuttingDown(2.5), CODE.UNAVAILABLE, "SHUTTING_DOWN", False, 2500),
@@ -165,3 +175,22 @@ async def test_twenty_five_of_the_longest_violations_fit_as_well() -> None:
     refusal = InvalidMessage(f"{path}: {description}", [FieldViolation(path, description)] * 26)
     packed = (await aborted(refusal)).trailers["grpc-status-details-bin"]
     assert len(packed) * 4 / 3 + 700 < MAX_METADATA
+
+
+@pytest.mark.parametrize("refusal", [one for one, *_ in TABLE], ids=IDS)
+def test_a_rejection_in_a_stream_says_what_the_error_of_a_call_says(refusal: Refusal) -> None:
+    status, rejection = errors.status_of(refusal), errors.rejection_of(refusal)
+    assert (rejection.code, rejection.message) == (status.code, status.message)
+    assert error_reason_pb2.ErrorReason.Name(rejection.reason) == f"ERROR_REASON_{refusal.reason}"
+    assert [(one.field, one.description) for one in rejection.field_violations] == [
+        (one.field, one.description) for one in refusal.violations
+    ]
+    delay = refusal.retry_delay if isinstance(refusal, TryAgain) else None
+    assert rejection.HasField("retry_delay") == (delay is not None)
+    assert rejection.retry_delay.ToMilliseconds() == round((delay or 0) * 1000)
+
+
+def test_a_fault_of_ours_in_a_stream_says_no_more_than_in_a_call() -> None:
+    rejection = errors.rejection_of(None)
+    assert (rejection.code, rejection.message) == (grpc.StatusCode.INTERNAL.value[0], errors.INTERNAL_TEXT)
+    assert rejection.reason == error_reason_pb2.ERROR_REASON_UNSPECIFIED

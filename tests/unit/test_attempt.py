@@ -22,7 +22,9 @@ class Stubborn(Puppet):
         super().__init__()
         self._end = end
 
-    async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
+    async def send(
+        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
+    ) -> DispatchResult:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -32,8 +34,9 @@ class Stubborn(Puppet):
         raise AssertionError("nobody sets that event")
 
 
-async def make(provider: Puppet, seconds: float) -> DispatchResult:
-    return await attempt.send(provider, build.command(), "key", asyncio.get_running_loop(), seconds)
+async def make(provider: Puppet, seconds: float, positions: tuple[int, ...] | None = None) -> DispatchResult:
+    message = build.command().message
+    return await attempt.send(provider, message, "key", positions, asyncio.get_running_loop(), seconds)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,30 @@ async def test_who_cancels_the_attempt_cancels_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert provider.cancelled == 1
+
+
+@pytest.mark.parametrize("positions", [None, (0, 2)])
+async def test_the_provider_is_told_whom_it_is_for_and_by_what_key(positions: tuple[int, ...] | None) -> None:
+    provider = Puppet()
+    assert await make(provider, FOREVER, positions) is build.SUCCESS
+    assert (provider.keys, provider.positions) == (["key"], [positions])
+
+
+NO_RESULTS: list[object] = [
+    None,
+    "success",
+    DispatchResult("success"),  # type: ignore[arg-type]  # on purpose
+    DispatchResult(Outcome.RATE_LIMITED, retry_after="1"),  # type: ignore[arg-type]  # on purpose
+]
+
+
+@pytest.mark.parametrize("answer", NO_RESULTS, ids=repr)
+async def test_what_is_no_result_is_a_fault_of_the_providers_code(answer: object) -> None:
+    result = await make(Puppet(answer=answer), FOREVER)  # type: ignore[arg-type]  # on purpose
+    assert (result.outcome, result.error_code) == (Outcome.UNCERTAIN, "internal")
+
+
+@pytest.mark.parametrize("retry_after", [None, 0, 1, 2.5])
+async def test_a_result_is_handed_on_as_it_is(retry_after: float | None) -> None:
+    answer = DispatchResult(Outcome.RATE_LIMITED, retry_after=retry_after)
+    assert await make(Puppet(answer=answer), FOREVER) is answer

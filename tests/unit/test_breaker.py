@@ -160,6 +160,14 @@ def test_a_slow_probe_has_failed(duration: float, state: BreakerState) -> None:
     assert it.state is state
 
 
+def test_a_call_whose_time_is_not_told_is_not_slow() -> None:
+    it = Breaker(BreakerSettings(slow_call_ratio=0.5, slow_call_duration=0.5))
+    permit = it.acquire(NOW)
+    assert permit is not None
+    it.release(permit, Verdict.SUCCESS, NOW)
+    assert it.snapshot(NOW).slow_calls == 0
+
+
 def test_a_slow_call_without_a_verdict_says_nothing() -> None:
     it, probe = half_opened(**SLOW)
     it.release(probe, NONE, NOW + 3, 3.0)

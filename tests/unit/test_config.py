@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.configs import KINDS, ONE, TWO, MockSettings, RelaySettings
 
-from postwire.config import Config, effective, load, without_effect
+from postwire.config import Config, effective, load
 from postwire.core.message import Channel
+from postwire.core.routing import Route, Tier
 from postwire.providers import mock
 from postwire.settings import rows
 
@@ -100,6 +101,11 @@ routes.email = ["email"]
 
 def nothing(tmp_path: Path) -> Config:
     return load(path=None, environ={}, kinds=KINDS, cwd=tmp_path)
+
+
+def chain(channel: Channel, *names: str) -> tuple[Route, ...]:
+    """The routes of a channel that has a plain list of providers."""
+    return (Route(channel.value, tuple(Tier(((name, 1),)) for name in names)),) if names else ()
 
 
 def same(one: Config, other: Config) -> bool:
@@ -215,7 +221,7 @@ def test_the_environment_sets_keys_of_the_built_in_mocks(read: Any) -> None:
     )
     assert config.providers["sms-mms"].options == MockSettings(seed=7)
     assert config.providers["sms-mms"].breaker.failure_ratio == 0.25
-    assert config.routes[Channel.SMS] == ("sms-mms", "email")
+    assert config.routes[Channel.SMS] == chain(Channel.SMS, "sms-mms", "email")
     assert config.explicit == {
         "providers.sms-mms.seed",
         "providers.sms-mms.breaker.failure_ratio",
@@ -249,7 +255,7 @@ def test_mocks_exist_only_while_no_provider_is_declared(read: Any) -> None:
     assert list(read("[providers]\n").providers) == ["sms-mms", "email"]
     config = read(ONE)
     assert list(config.providers) == ["a"]
-    assert config.routes == {Channel.SMS: ("a",), Channel.MMS: (), Channel.EMAIL: ()}
+    assert config.routes == {Channel.SMS: chain(Channel.SMS, "a"), Channel.MMS: (), Channel.EMAIL: ()}
 
 
 def test_an_attempt_timeout_is_always_concrete(read: Any) -> None:
@@ -257,19 +263,24 @@ def test_an_attempt_timeout_is_always_concrete(read: Any) -> None:
     assert [provider.attempt_timeout for provider in config.providers.values()] == [7.0, 3.0]
 
 
-def test_routes_are_in_the_order_of_declaration_unless_they_are_given(read: Any) -> None:
-    config = read(TWO)
-    assert config.routes == {Channel.SMS: ("a", "b-2"), Channel.MMS: ("a",), Channel.EMAIL: ("b-2",)}
-    assert list(config.routes) == list(Channel)
-    assert read(TWO + '[routes]\nsms = ["b-2"]\nmms = []\n').routes == {
-        Channel.SMS: ("b-2",),
-        Channel.MMS: (),
-        Channel.EMAIL: ("b-2",),
-    }
-    assert read(TWO, ROUTES__SMS="b-2, a", ROUTES__MMS="").routes == {
-        Channel.SMS: ("b-2", "a"),
-        Channel.MMS: (),
-        Channel.EMAIL: ("b-2",),
+@pytest.mark.parametrize(
+    ("toml", "environ", "sms", "mms"),
+    [
+        ("", {}, ["a", "b-2"], ["a"]),
+        ('[routes]\nsms = ["b-2"]\nmms = []\n', {}, ["b-2"], []),
+        ("", {"ROUTES__SMS": "b-2, a", "ROUTES__MMS": ""}, ["b-2", "a"], []),
+    ],
+    ids=["by default", "file", "environment"],
+)
+def test_routes_are_in_the_order_of_declaration_unless_they_are_given(
+    read: Any, toml: str, environ: dict[str, str], sms: list[str], mms: list[str]
+) -> None:
+    routes = read(TWO + toml, **environ).routes
+    assert list(routes) == list(Channel)
+    assert routes == {
+        Channel.SMS: chain(Channel.SMS, *sms),
+        Channel.MMS: chain(Channel.MMS, *mms),
+        Channel.EMAIL: chain(Channel.EMAIL, "b-2"),
     }
 
 
@@ -290,9 +301,3 @@ def test_a_variable_is_of_one_provider_whatever_their_names(
     assert [provider.options for provider in config.providers.values()] == [
         MockSettings(seed=n) for n in range(len(names))
     ]
-
-
-def test_a_setting_that_does_nothing_yet_is_named_once_it_is_changed(read: Any) -> None:
-    assert without_effect(read(TWO, STORE__RETENTION="7d", PROVIDERS__A__MAX_CONCURRENT="64")) == []
-    changed = read(TWO, STORE__RETENTION="3d", PROVIDERS__A__RATE="5", PROVIDERS__A__BREAKER__FAILURE_RATIO="0.2")
-    assert without_effect(changed) == ["store.retention", "providers.a.rate", "providers.a.breaker.failure_ratio"]

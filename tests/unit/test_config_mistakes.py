@@ -66,7 +66,6 @@ from postwire.settings import ConfigError
         ("[routes]\nsms = ['email']", 'routes.sms: "email" does not carry sms, those that carry it: sms-mms'),
         (ONE + "[routes]\nmms = ['a']", 'routes.mms: "a" does not carry mms, those that carry it: none'),
         ("[routes]\nsms = ['sms-mms', 'sms-mms']", 'routes.sms: "sms-mms" is there twice, write it once'),
-        ("[[routes.sms]]\nprovider = 'x'", 'routes.sms: a table is not supported in this list, write a list of providers such as ["a", "b"]'),
         ("[routes]\nsms = 'x'", 'routes.sms: "x" is not a list of providers such as ["a", "b"]'),
         ("[routes]\nfax = ['x']", "routes.fax: is not known, known here: sms, mms, email"),
     ],

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from google.protobuf import timestamp_pb2
-from tests.support import build
 
 from postwire.api import convert
 from postwire.core.errors import InvalidMessage, MessageTooLarge, Refusal
 from postwire.core.message import (
     Attachment,
-    Attempt,
-    Channel,
     Content,
     DeliveryGuarantee,
     DispatchCommand,
     DispatchOptions,
     Email,
     Media,
-    MessageRecord,
-    MessageState,
     Mms,
     OutboundMessage,
     Priority,
-    RecipientStatus,
     Sms,
     WaitFor,
 )
-from postwire.core.outcome import Outcome
 from postwire.v1 import dispatch_service_pb2 as dispatch_pb
 from postwire.v1 import message_pb2 as pb
 
@@ -287,108 +279,6 @@ def test_maps_are_copied_so_that_the_command_stays_as_it_is() -> None:
     assert command.message.labels == {"a": "1"}
     assert isinstance(command.message.content, Email)
     assert command.message.content.headers == {"X-A": "", "X-B": "2"}
-
-
-def test_every_word_of_the_core_has_its_name_in_the_contract() -> None:
-    assert {convert.CHANNELS[one] for one in Channel} == set(pb.Channel.values()) - {0}
-    for state in MessageState:
-        message = convert.message_to(replace(build.accepted(), state=state))
-        assert pb.MessageState.Name(message.state) == f"MESSAGE_STATE_{state.name}"
-    for channel in Channel:
-        message = convert.message_to(replace(build.accepted(), channel=channel))
-        assert pb.Channel.Name(message.channel) == f"CHANNEL_{channel.name}"
-    for outcome in Outcome:
-        attempt = Attempt(1, "p", 1, outcome, 1)
-        message = convert.message_to(replace(build.accepted(), attempts=(attempt,)))
-        assert pb.Outcome.Name(message.outcome) == f"OUTCOME_{outcome.name}"
-        assert message.attempts[0].outcome == message.outcome
-
-
-def test_a_record_is_shown_in_full() -> None:
-    record = MessageRecord(
-        message_id="m-1",
-        request_id="r-1",
-        channel=Channel.EMAIL,
-        state=MessageState.SENDING,
-        create_time=1_700_000_000_000_001,
-        update_time=1_700_000_001_500_000,
-        expire_time=1_700_000_100_000_000,
-        attempts=(
-            Attempt(1, "a", 1_700_000_000_000_001, Outcome.ERROR, 1_500_000, "v-1", "c-1", "d-1", "ab" * 16),
-            Attempt(2, "b", 1_700_000_001_500_000, trace_id="cd" * 16),
-        ),
-        recipients=(
-            RecipientStatus(0, MessageState.SENT, Outcome.SUCCESS),
-            RecipientStatus(1, MessageState.SENDING, None, "c-2"),
-        ),
-        labels={"team": "auth"},
-        next_attempt_time=1_700_000_002_000_000,
-        revision=9,
-    )
-
-    def time(seconds: int, microseconds: int = 0) -> timestamp_pb2.Timestamp:
-        return timestamp_pb2.Timestamp(seconds=1_700_000_000 + seconds, nanos=microseconds * 1000)
-
-    expected = pb.Message(
-        message_id="m-1",
-        request_id="r-1",
-        channel=pb.CHANNEL_EMAIL,
-        state=pb.MESSAGE_STATE_SENDING,
-        provider_name="b",
-        provider_message_id="",
-        outcome=pb.OUTCOME_ERROR,
-        attempts=[
-            pb.Attempt(
-                number=1,
-                provider_name="a",
-                outcome=pb.OUTCOME_ERROR,
-                start_time=time(0, 1),
-                provider_message_id="v-1",
-                error_code="c-1",
-                detail="d-1",
-                trace_id="ab" * 16,
-            ),
-            pb.Attempt(number=2, provider_name="b", start_time=time(1, 500_000), trace_id="cd" * 16),
-        ],
-        recipients=[
-            pb.RecipientStatus(index=0, state=pb.MESSAGE_STATE_SENT, outcome=pb.OUTCOME_SUCCESS),
-            pb.RecipientStatus(index=1, state=pb.MESSAGE_STATE_SENDING, error_code="c-2"),
-        ],
-        create_time=time(0, 1),
-        update_time=time(1, 500_000),
-        next_attempt_time=time(2),
-        expire_time=time(100),
-        labels={"team": "auth"},
-        revision=9,
-    )
-    expected.attempts[0].duration.seconds = 1
-    expected.attempts[0].duration.nanos = 500_000_000
-    assert convert.message_to(record) == expected
-
-
-def test_what_has_not_happened_yet_is_absent() -> None:
-    message = convert.message_to(build.accepted())
-    assert message.outcome == pb.OUTCOME_UNSPECIFIED
-    assert message.provider_name == "sms-mms"
-    assert not message.HasField("next_attempt_time")
-    assert not message.attempts[0].HasField("duration")
-    assert not message.recipients
-
-
-def test_an_attempt_that_took_no_time_has_ended_all_the_same() -> None:
-    message = convert.message_to(build.ended(build.accepted(), after=0))
-    assert message.attempts[0].HasField("duration")
-    assert message.provider_message_id == "vendor-1"
-
-
-def test_no_content_reaches_the_record() -> None:
-    canary = "Zq9canary7"
-    command = build.command(
-        Email(to=(f"{canary}@a.test",), subject=canary, text=canary, headers={"X-A": canary}), request_id="r"
-    )
-    record = build.ended(build.accepted(command))
-    assert canary not in str(convert.message_to(record))
-    assert canary not in repr(command) + repr(record) + repr(build.new_message(command))
 
 
 @pytest.mark.parametrize(

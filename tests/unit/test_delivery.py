@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
 from tests.support.providers import Puppet, registry_of
-from tests.support.rig import Rig
+from tests.support.rig import Noted, Rig
 
 from postwire.config import load
 from postwire.core import canonical
 from postwire.core.errors import InvalidProvider, InvalidRouting, MessageNotFound, RequestIdReused
-from postwire.core.message import Channel, DispatchCommand, MessageState, OutboundMessage, WaitFor
+from postwire.core.gate import Gate
+from postwire.core.message import (
+    Channel,
+    DeliveryGuarantee,
+    DispatchCommand,
+    MessageRecord,
+    MessageState,
+    WaitFor,
+)
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.delivery import Limits
+from postwire.delivery.carrier import Retries
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.builtin import KINDS
 from postwire.telemetry.base import SilentObserver
 
 SECRET = "Zq9canary7"
-
-
-@pytest.fixture
-async def outbox() -> AsyncIterator[SqliteOutbox]:
-    opened = await SqliteOutbox.open(":memory:")
-    yield opened
-    await opened.close()
+STATE_AFTER = {
+    Outcome.SUCCESS: MessageState.SENT,
+    Outcome.REJECTED: MessageState.FAILED,
+    Outcome.ERROR: MessageState.QUEUED,
+    Outcome.RATE_LIMITED: MessageState.QUEUED,
+    Outcome.UNCERTAIN: MessageState.QUEUED,
+}
+ONCE = DeliveryGuarantee.AT_MOST_ONCE
+"""So that what is uncertain settles."""
 
 
 @pytest.fixture
 async def held(outbox: SqliteOutbox) -> Rig:
     """A rig whose provider answers when it is let go."""
     return Rig(outbox, provider=Puppet(held=True))
+
+
+def gate_in(rig: Rig) -> Gate:
+    (slot,) = rig.registry
+    return slot.gate
 
 
 # What an answer waits for.
@@ -67,12 +83,10 @@ async def test_a_call_that_waits_for_acceptance_gets_it_before_the_provider_is_d
 async def test_the_provider_sees_a_message_only_once_its_attempt_is_on_disk(outbox: SqliteOutbox) -> None:
     kept: list[object] = []
 
-    class Looking(Puppet):
-        async def send(self, message: OutboundMessage, *, idempotency_key: str) -> DispatchResult:
-            kept.append(await outbox.get(idempotency_key))
-            return await super().send(message, idempotency_key=idempotency_key)
+    async def look(key: str) -> None:
+        kept.append(await outbox.get(key))
 
-    rig = Rig(outbox, provider=Looking("looking"))
+    rig = Rig(outbox, provider=Puppet("looking", meanwhile=look))
     command = build.command(build.sms("a body"), request_id="r-1", labels={"team": "auth"})
     record = await rig.send(command)
     opened = build.accepted(command)
@@ -141,7 +155,7 @@ async def test_the_providers_result_is_the_attempts(outbox: SqliteOutbox, outcom
     (attempt,) = record.attempts
     assert (attempt.provider_name, attempt.outcome) == ("p-1", outcome)
     assert (attempt.provider_message_id, attempt.error_code, attempt.detail) == ("v-1", "c-1", "d-1")
-    assert record.settled
+    assert record.state is STATE_AFTER[outcome]
     assert await rig.kept(record.message_id) == record
     assert rig.provider.keys == [record.message_id], "the idempotency key is the message's id"
 
@@ -157,7 +171,7 @@ async def test_recipients_of_an_email_have_their_own_ends(outbox: SqliteOutbox) 
 @pytest.mark.parametrize("error", [ValueError(SECRET), TimeoutError(SECRET), OSError(SECRET)], ids=repr)
 async def test_a_provider_whose_code_fails_leaves_the_end_uncertain(outbox: SqliteOutbox, error: Exception) -> None:
     rig = Rig(outbox, provider=Puppet(answer=error))
-    record = await rig.send()
+    record = await rig.send(build.command(delivery_guarantee=ONCE))
     assert record.state is MessageState.UNCERTAIN
     assert record.attempts[0].outcome is Outcome.UNCERTAIN
     assert record.attempts[0].error_code == ("timeout" if isinstance(error, TimeoutError) else "internal")
@@ -168,13 +182,14 @@ async def test_a_provider_whose_code_fails_leaves_the_end_uncertain(outbox: Sqli
 async def test_a_provider_that_cancels_itself_leaves_the_end_uncertain(outbox: SqliteOutbox) -> None:
     """As code does that awaits something of its own which was cancelled: nobody has cancelled the attempt."""
     rig = Rig(outbox, provider=Puppet(answer=asyncio.CancelledError()))
-    record = await rig.send()
+    record = await rig.send(build.command(delivery_guarantee=ONCE))
     assert record.state is MessageState.UNCERTAIN
     assert await rig.kept(record.message_id) == record
 
 
 NO_RESULTS = {
-    "recipients of an SMS": DispatchResult(Outcome.SUCCESS, recipients=(RecipientResult(Outcome.SUCCESS),)),
+    "recipients of an SMS": DispatchResult(Outcome.SUCCESS, recipients=(RecipientResult(Outcome.SUCCESS),) * 2),
+    "a time that is none": DispatchResult(Outcome.RATE_LIMITED, retry_after="soon"),  # type: ignore[arg-type]  # on purpose
     "an id that is no text": DispatchResult(Outcome.SUCCESS, provider_message_id=7),  # type: ignore[arg-type]  # on purpose
     "an outcome that is none": DispatchResult("success"),  # type: ignore[arg-type]  # on purpose
     "nothing": None,
@@ -185,9 +200,11 @@ NO_RESULTS = {
 async def test_what_is_no_result_leaves_the_end_uncertain(outbox: SqliteOutbox, answer: str) -> None:
     """Else the attempt would stay open until the next boot, with nobody working on it."""
     rig = Rig(outbox, provider=Puppet(answer=NO_RESULTS[answer]))  # type: ignore[arg-type]  # on purpose
-    record = await rig.send()
+    record = await rig.send(build.command(delivery_guarantee=ONCE))
     assert record.state is MessageState.UNCERTAIN
+    assert record.attempts[0].error_code == "internal"
     assert await rig.kept(record.message_id) == record
+    assert rig.left() == []
 
 
 async def test_what_a_vendor_says_in_broken_text_is_kept_as_far_as_it_goes(outbox: SqliteOutbox) -> None:
@@ -203,30 +220,46 @@ async def test_what_a_vendor_says_in_broken_text_is_kept_as_far_as_it_goes(outbo
 async def test_a_provider_that_does_not_answer_in_time_is_given_up(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, provider=Puppet(held=True), attempt_timeout=0.01)
     record = await rig.send()
+    assert record.state is MessageState.QUEUED
+    assert (record.attempts[0].outcome, record.attempts[0].error_code) == (Outcome.UNCERTAIN, "timeout")
+    assert rig.provider.cancelled == 1
+    assert gate_in(rig).breaker.snapshot(rig.clock.monotonic()).failures == 1
+
+
+async def test_an_attempt_is_given_up_when_the_message_expires(outbox: SqliteOutbox) -> None:
+    """Which says nothing of the provider: it may not have had all of its own time."""
+    clock = ManualClock()
+
+    async def slow(_: str) -> None:
+        clock.advance(0.01)
+
+    rig = Rig(outbox, provider=Puppet(held=True, meanwhile=slow), clock=clock)
+    record = await rig.send(build.command(expire_time=START + 10_000))
     assert record.state is MessageState.UNCERTAIN
     assert record.attempts[0].error_code == "timeout"
     assert rig.provider.cancelled == 1
-
-
-async def test_an_attempt_is_given_up_when_the_message_expires(held: Rig) -> None:
-    record = await held.send(build.command(expire_time=START + 10_000))
-    assert record.state is MessageState.UNCERTAIN
-    assert record.attempts[0].error_code == "timeout"
-    assert held.provider.cancelled == 1
+    assert gate_in(rig).breaker.snapshot(clock.monotonic()).calls == 0
 
 
 async def test_a_message_that_expired_before_it_could_be_sent_reaches_no_provider(outbox: SqliteOutbox) -> None:
     """The accept commit took longer than the message had: no attempt starts after `expire_time`."""
-    clock = ManualClock()
 
-    class Slow(SilentObserver):
-        def state_reached(self, record: object) -> None:
-            clock.advance(60.0)
+    class Slow(Noted):
+        def state_reached(self, record: MessageRecord) -> None:
+            super().state_reached(record)
+            if record.state is MessageState.SENDING:
+                clock.advance(60.0)
 
-    rig = Rig(outbox, observer=Slow(), clock=clock)
+    clock, noted = ManualClock(), Slow()
+    rig = Rig(outbox, observer=noted, clock=clock)
+    await rig.delivery.start()
     record = await rig.send(build.command(expire_time=START + 1_000_000))
+    await noted.reached(record.message_id, MessageState.EXPIRED)
+    kept = await rig.kept(record.message_id)
+    assert (kept.state, kept.attempts) == (MessageState.EXPIRED, ()), "its attempt was never made"
     assert rig.provider.keys == []
-    assert record.settled
+    assert noted.told == [("state", "sending"), ("state", "queued"), ("state", "expired")]
+    assert rig.left() == []
 
 
 async def test_times_are_of_the_right_clock(held: Rig) -> None:
@@ -243,14 +276,13 @@ async def test_times_are_of_the_right_clock(held: Rig) -> None:
 async def test_calls_under_way_are_counted_for_their_provider(outbox: SqliteOutbox) -> None:
     provider = Puppet(held=True)
     rig = Rig(outbox, provider=provider)
-    (slot,) = rig.registry
     calls = [rig.start() for _ in range(3)]
     await provider.calls(3)
-    assert slot.in_flight == 3
+    assert gate_in(rig).in_flight == 3
     provider.answer = ValueError("at the end of them all")
     provider.let_go()
     await asyncio.gather(*calls)
-    assert slot.in_flight == 0
+    assert gate_in(rig).in_flight == 0
 
 
 # Where it goes.
@@ -304,8 +336,8 @@ async def test_a_repeat_is_told_to_nobody(outbox: SqliteOutbox) -> None:
 
 async def test_the_attempt_keeps_the_trace_it_is_shown_in(outbox: SqliteOutbox) -> None:
     class Tracing(SilentObserver):
-        def trace_id(self) -> str:
-            return "ab" * 16
+        def traceparent(self) -> str:
+            return f"00-{'ab' * 16}-{'cd' * 8}-01"
 
     rig = Rig(outbox, observer=Tracing())
     record = await rig.send()
@@ -342,6 +374,8 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "postwire.toml"
     file.write_text(
         '[server]\nmax_wait = "7s"\nmax_in_flight = 3\nmax_message_bytes = 1000\n'
+        '[store]\nmax_unsettled = 9\nretention = "2d"\n'
+        '[delivery]\nmax_attempts = 3\nbackoff_base = "2s"\nbackoff_max = "1m"\n'
         '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
     )
     config = load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
@@ -350,6 +384,9 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         max_in_flight=3,
         max_in_flight_bytes=8000,
         expire_after={Channel.SMS: build.HOUR, Channel.MMS: 2 * build.HOUR, Channel.EMAIL: 1_500_000},
+        retries=Retries(max_attempts=3, backoff_base=2.0, backoff_max=60.0),
+        max_unsettled=9,
+        retention=48 * build.HOUR,
     )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.disk import Disk
-from tests.support.providers import Puppet
+from tests.support.providers import Puppet, registry_of
 from tests.support.rig import Rig
+from tests.support.waiting import within
 
 from postwire.core.errors import (
     InvalidMessage,
@@ -23,21 +22,12 @@ from postwire.core.errors import (
 )
 from postwire.core.ids import MessageIds
 from postwire.core.message import MessageRecord, MessageState, WaitFor
-from postwire.core.outcome import Outcome
-from postwire.outbox import writer
+from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
-from postwire.providers.registry import Registry, Slot
 from postwire.telemetry.base import Observers
 
 SENT, SENDING = MessageState.SENT, MessageState.SENDING
-
-
-@pytest.fixture
-async def outbox() -> AsyncIterator[SqliteOutbox]:
-    opened = await SqliteOutbox.open(":memory:")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
@@ -119,7 +109,7 @@ async def test_a_repeat_whose_original_settles_meanwhile_gets_the_settled_record
     first = rig.start(build.command(request_id="r"))
     await rig.provider.calls()
     second = rig.start(build.command(request_id="r"))
-    await late.answered.wait()
+    await within(late.answered.wait())
     rig.provider.let_go()
     settled = await first
     late.go_on.set()
@@ -138,13 +128,23 @@ async def test_calls_without_a_request_id_are_messages_of_their_own(outbox: Sqli
 # Times.
 
 
-async def test_what_is_too_late_or_too_early_is_refused_by_field(outbox: SqliteOutbox) -> None:
+@pytest.mark.parametrize(
+    ("times", "field"),
+    [
+        ({"expire_time": START}, "options.expire_time"),
+        ({"expire_time": START - 1, "send_time": START - 2}, "options.expire_time"),
+        ({"expire_time": START + 5, "send_time": START + 5}, "options.send_time"),
+        ({"expire_time": START + 5, "send_time": START + 6}, "options.send_time"),
+    ],
+)
+async def test_what_is_too_late_is_refused_by_field(outbox: SqliteOutbox, times: dict[str, Any], field: str) -> None:
     rig = Rig(outbox)
     with pytest.raises(InvalidMessage) as caught:
-        await rig.send(build.command(request_id="r", expire_time=START, send_time=START + 1))
-    assert [one.field for one in caught.value.violations] == ["options.expire_time", "options.send_time"]
-    assert await rig.kept_of(build.command(request_id="r", expire_time=START, send_time=START + 1)) is None
+        await rig.send(build.command(request_id="r", **times))
+    assert [one.field for one in caught.value.violations] == [field]
+    assert await rig.kept_of(build.command(request_id="r", **times)) is None
     assert rig.provider.keys == []
+    assert rig.left() == []
 
 
 async def test_times_that_have_just_come_and_not_yet_gone_are_fine(outbox: SqliteOutbox) -> None:
@@ -165,7 +165,7 @@ async def test_a_repeat_is_fine_however_late_it_comes(outbox: SqliteOutbox) -> N
 async def test_a_repeat_is_fine_though_its_route_is_gone(outbox: SqliteOutbox) -> None:
     command = build.command(request_id="r")
     first = await Rig(outbox).send(command)
-    without = Rig(outbox, registry=Registry([Slot(Puppet(), attempt_timeout=1.0)], {}))
+    without = Rig(outbox, registry=registry_of(Puppet(), routes={}))
     assert await without.send(command) == first
     with pytest.raises(RequestIdReused):
         await without.send(build.command(build.sms("another"), request_id="r"))
@@ -190,7 +190,8 @@ async def test_over_the_count_new_ones_are_refused_and_repeats_are_not(outbox: S
     records = await asyncio.gather(*calls)
     assert await repeat == records[0]
     assert (await rig.send(build.command(request_id="new"))).state is SENT, "there is room again"
-    assert rig.delivery.in_flight == 0
+    await rig.calm()
+    assert rig.left() == []
 
 
 async def test_over_the_bytes_new_ones_are_refused(outbox: SqliteOutbox) -> None:
@@ -209,16 +210,24 @@ async def test_over_the_bytes_new_ones_are_refused(outbox: SqliteOutbox) -> None
 async def test_every_end_gives_the_room_back(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, max_in_flight=1)
     await rig.send(build.command(request_id="r"))
+    await rig.calm()
     await rig.send(build.command(request_id="r"))
+    await rig.calm()
     with pytest.raises(RequestIdReused):
         await rig.send(build.command(build.sms("another"), request_id="r"))
-    rig.provider.answer = ValueError("its code fails")
-    await rig.send()
+    await rig.calm()
+    for answer in (ValueError("its code fails"), DispatchResult(Outcome.ERROR), DispatchResult(Outcome.RATE_LIMITED)):
+        rig.provider.answer = answer
+        assert (await rig.send()).state is MessageState.QUEUED
+        await rig.calm()
     with pytest.raises(InvalidMessage):
         await rig.send(build.command(expire_time=1))
-    assert (await rig.send()).settled
-    await rig.landed()
-    assert rig.delivery.in_flight == 0
+    await rig.send(build.command(send_time=START + build.HOUR))
+    await rig.calm()
+    rig.provider.answer = build.SUCCESS
+    assert (await rig.send(build.command(build.email()))).state is SENT
+    await rig.calm()
+    assert rig.left() == []
 
 
 async def test_a_message_that_cannot_be_kept_is_refused_as_unknown_and_gives_its_room_back(
@@ -229,7 +238,8 @@ async def test_a_message_that_cannot_be_kept_is_refused_as_unknown_and_gives_its
     await rig.send(build.command(request_id="first"))
     with pytest.raises(StoreUnavailable):
         await rig.send(build.command(request_id="second"))
-    assert rig.delivery.in_flight == 0
+    await rig.calm()
+    assert rig.left() == []
 
 
 class _Stuck(MessageIds):
@@ -238,62 +248,6 @@ class _Stuck(MessageIds):
 
     def next(self, now: int) -> str:
         return "018bcfe5-6800-7000-8000-000000000000"
-
-
-# The store is away.
-
-
-@pytest.fixture
-async def on_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteOutbox]:
-    monkeypatch.setattr(writer, "PROBE_INTERVAL", 0.005)
-    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def disk(on_file: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
-    made = Disk(tmp_path / "postwire.db")
-    yield made
-    made.free()
-
-
-async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_what_is_durable(
-    on_file: SqliteOutbox, disk: Disk
-) -> None:
-    rig = Rig(on_file, provider=Puppet(held=True))
-    command = build.command(request_id="r")
-    call = rig.start(command)
-    await rig.provider.calls()
-    disk.fill()
-    rig.provider.let_go()
-    answered = await call
-    assert answered.state is SENDING
-    assert await rig.kept(answered.message_id) == answered
-    assert await rig.send(command) == answered, "a repeat is told the same, without waiting"
-    assert rig.delivery.in_flight == 1
-    disk.free()
-    await rig.landed()
-    kept = await rig.kept(answered.message_id)
-    assert (kept.state, kept.attempts[0].outcome) == (SENT, Outcome.SUCCESS)
-    assert len(rig.provider.keys) == 1
-    assert rig.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
-
-
-async def test_while_the_store_is_away_new_ones_are_refused_and_repeats_are_not(
-    on_file: SqliteOutbox, disk: Disk
-) -> None:
-    rig = Rig(on_file)
-    first = await rig.send(build.command(request_id="r"))
-    disk.fill()
-    for _ in range(2):  # the first finds out, the second knows
-        with pytest.raises(StoreUnavailable):
-            await rig.send(build.command(request_id="new"))
-    assert await rig.send(build.command(request_id="r")) == first
-    assert len(rig.provider.keys) == 1, "what is not kept is not sent"
-    disk.free()
-    await on_file.wait_available()
-    assert (await rig.send(build.command(request_id="new"))).state is SENT
 
 
 # Shutting down.
@@ -356,7 +310,7 @@ async def test_a_call_cut_short_before_its_commit_is_told_that_it_is_not_known(o
     stuck = Stuck(outbox)
     rig = Rig(stuck)  # type: ignore[arg-type]  # the rest is the real one's
     call = rig.start()
-    await stuck.answered.wait()
+    await within(stuck.answered.wait())
     assert await rig.delivery.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
@@ -368,8 +322,20 @@ async def test_a_call_cut_short_before_its_commit_is_told_that_it_is_not_known(o
 class Failing:
     """An observer that cannot do anything right."""
 
-    def trace_id(self) -> str:
+    def traceparent(self) -> str:
         raise ValueError("no trace")
+
+    def delivery_started(self, accept_trace: str) -> object:
+        raise ValueError("no delivery")
+
+    def delivery_ended(self, started: object, record: MessageRecord) -> None:
+        raise ValueError("no end of a delivery")
+
+    def passed_over(self, record: MessageRecord, passed_over: object) -> None:
+        raise ValueError("nobody passed over")
+
+    def breaker_changed(self, provider_name: str, transition: object) -> None:
+        raise ValueError("no breaker")
 
     def state_reached(self, record: MessageRecord) -> None:
         raise ValueError("no state")
@@ -383,18 +349,21 @@ class Failing:
 
 async def test_an_observer_that_fails_harms_no_message(outbox: SqliteOutbox) -> None:
     faults: list[Exception] = []
-    rig = Rig(outbox, observer=Observers([Failing()], on_fault=faults.append), max_in_flight=1)
-    for _ in range(2):
-        record = await rig.send()
-        assert record.state is SENT
-        assert await rig.kept(record.message_id) == record
-    await rig.landed()
-    assert rig.delivery.in_flight == 0
+    first, second = Puppet("first", answer=DispatchResult(Outcome.ERROR)), Puppet("second")
+    rig = Rig(outbox, registry=registry_of(first, second), observer=Observers(Failing(), on_fault=faults.append))
+    record = await rig.send()
+    assert record.state is SENT
+    assert await rig.kept(record.message_id) == record
+    second.answers = [DispatchResult(Outcome.RATE_LIMITED, retry_after=0.0)]
+    assert (await rig.send()).state is MessageState.QUEUED
+    rig.clock.advance(60.0)
+    await second.calls(3)
+    await rig.calm()
+    assert rig.left() == []
     assert faults
 
 
 async def test_an_observer_that_fails_changes_no_refusal(outbox: SqliteOutbox) -> None:
-    registry = Registry([Slot(Puppet(), attempt_timeout=1.0)], {})
-    rig = Rig(outbox, registry=registry, observer=Observers([Failing()], on_fault=lambda _: None))
+    rig = Rig(outbox, registry=registry_of(routes={}), observer=Observers(Failing(), on_fault=lambda _: None))
     with pytest.raises(InvalidRouting):
         await rig.send()

@@ -338,3 +338,40 @@ def test_in_any_order_it_keeps_its_word_and_nothing_is_lost(
     gate.breaker.resume(now)
     assert gate.in_flight == 0
     assert gate.obstacle(now + 1000) is None
+
+
+def test_an_attempt_whose_time_is_not_told_is_not_slow() -> None:
+    breaker = Breaker(BreakerSettings(slow_call_ratio=0.5, slow_call_duration=0.5))
+    gate = Gate("a", GateSettings(), breaker, jitter=lambda: 0.0)
+    gate.enter(NOW).close(Verdict.SUCCESS, NOW)
+    assert breaker.snapshot(NOW).slow_calls == 0
+
+
+def test_a_cool_down_ends_when_somebody_knows_better_and_the_row_of_throttlings_with_it() -> None:
+    breaker = Breaker(BreakerSettings())
+    gate = Gate("a", GateSettings(backoff_base=1.0, backoff_max=64.0), breaker, jitter=lambda: 0.5)
+    told: list[Obstacle | None] = []
+    gate.cool_down(NOW, 0.5)
+    gate.cool_down(NOW + 1, None)
+    gate.on_free = lambda: told.append(gate.obstacle(NOW + 1))
+    assert gate.obstacle(NOW + 1) is Obstacle.COOLING_DOWN
+    gate.end_cool_down()
+    assert gate.obstacle(NOW + 1) is None
+    assert told == [None], "whoever waits is told, once it is over"
+    gate.cool_down(NOW + 2, None)
+    assert gate.until(NOW + 2) == NOW + 2.5, "the first of a new row"
+
+
+@pytest.mark.parametrize("retry_after", [3600.5, 1e12])
+def test_a_provider_that_asks_for_far_too_long_is_asked_again_within_the_hour(retry_after: float) -> None:
+    gate = Gate("a", GateSettings(), Breaker(BreakerSettings()), jitter=lambda: 0.0)
+    gate.cool_down(NOW, retry_after)
+    assert gate.until(NOW) == NOW + 3600
+
+
+def test_the_room_is_what_is_left_of_the_slots() -> None:
+    gate = Gate("a", GateSettings(max_concurrent=3), Breaker(BreakerSettings()), jitter=lambda: 0.0)
+    permits = [gate.enter(NOW) for _ in range(2)]
+    assert gate.room == 1
+    permits[0].close(Verdict.SUCCESS, NOW)
+    assert gate.room == 2

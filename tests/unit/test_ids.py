@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.clock import START
 
-from postwire.core.ids import MessageIds, is_message_id
+from postwire.core.ids import MessageIds, RandomBits, is_message_id
 
 
 def ids() -> MessageIds:
@@ -86,3 +86,19 @@ def test_after_a_step_back_the_last_millisecond_is_kept() -> None:
 )
 def test_only_the_canonical_form_is_a_message_id(text: str, is_one: bool) -> None:
     assert is_message_id(text) is is_one
+
+
+def test_random_bits_are_taken_from_larger_pieces_each_used_once() -> None:
+    asked: list[int] = []
+
+    def random_bytes(count: int) -> bytes:
+        asked.append(count)
+        return random.Random(len(asked)).randbytes(count)
+
+    bits = RandomBits(random_bytes)
+    pieces = [random.Random(n).randbytes(RandomBits.PIECE) for n in (1, 2)]
+    expected = [piece[at : at + 8] for piece in pieces for at in range(0, RandomBits.PIECE, 8)]
+    assert [bits(64).to_bytes(8, "little") for _ in range(RandomBits.PIECE // 4)] == expected
+    assert asked == [RandomBits.PIECE] * 2
+    assert all(bits(62) < 1 << 62 for _ in range(1000))
+    assert max(bits(3) for _ in range(200)) == 7

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from tests.support import build
 
+from postwire.core.breaker import BreakerState, Transition
 from postwire.core.message import Channel
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import logs
-from postwire.telemetry.base import Observers, SilentObserver
 from postwire.telemetry.log_observer import LogObserver
 from postwire.telemetry.logs import EventLog
 
@@ -350,43 +350,28 @@ def test_a_channel_without_a_route_is_told_once_a_channel() -> None:
     ]
 
 
-def test_an_observer_that_fails_harms_no_other() -> None:
-    class Failing:
-        def trace_id(self) -> str:
-            return ""
-
-        def state_reached(self, record: object) -> None:
-            fail()
-
-        def attempt_ended(self, record: object) -> None:
-            fail()
-
-        def routing_invalid(self, channel: object) -> None:
-            fail()
-
+@pytest.mark.parametrize("target", BreakerState)
+def test_a_breaker_that_changes_is_a_line_and_a_warning_where_it_opens(target: BreakerState) -> None:
     stream = start()
-    faults: list[Exception] = []
-    observers = Observers([Failing(), LogObserver(), Failing()], on_fault=faults.append)
-    record = build.ended(build.accepted())
-    observers.attempt_ended(record)
-    observers.state_reached(record)
-    observers.routing_invalid(Channel.SMS)
-    assert [line["event"] for line in lines(stream)] == ["attempt", "invalid_routing"]
-    assert [type(fault) for fault in faults] == [ValueError] * 6
+    source = BreakerState.HALF_OPEN if target is not BreakerState.HALF_OPEN else BreakerState.OPEN
+    LogObserver().breaker_changed("sms-mms", Transition(source, target))
+    (line,) = lines(stream)
+    assert {name: value for name, value in line.items() if name != "time"} == {
+        "level": "warning" if target in (BreakerState.OPEN, BreakerState.FORCED_OPEN) else "info",
+        "event": "breaker",
+        "provider_name": "sms-mms",
+        "from": source.value,
+        "to": target.value,
+    }
 
 
-def test_an_observer_that_cannot_tell_the_trace_harms_no_other() -> None:
-    class Failing(SilentObserver):
-        def trace_id(self) -> str:
-            raise ValueError(SECRET)
-
-    class Tracing(SilentObserver):
-        def trace_id(self) -> str:
-            return "ab" * 16
-
-    faults: list[Exception] = []
-    assert Observers([Failing(), Tracing()], on_fault=faults.append).trace_id() == "ab" * 16
-    assert [type(fault) for fault in faults] == [ValueError]
+def test_every_change_of_a_breaker_is_told() -> None:
+    stream = start()
+    observer = LogObserver()
+    for _ in range(100):
+        observer.breaker_changed("sms-mms", Transition(BreakerState.OPEN, BreakerState.HALF_OPEN))
+        observer.breaker_changed("sms-mms", Transition(BreakerState.HALF_OPEN, BreakerState.OPEN))
+    assert len(lines(stream)) == 200
 
 
 def test_a_library_that_says_the_same_again_and_again_is_cut_short() -> None:

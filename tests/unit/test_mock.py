@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
-from tests.support.providers import Puppet
+from tests.support.clock import ManualClock
+from tests.support.providers import Puppet, registry_of
 
 from postwire.api.providers import ProviderServicer
 from postwire.core.errors import InvalidMessage, ProviderNotFound, ProviderNotMock
 from postwire.core.message import Channel, Content, Mms, OutboundMessage, Sms
 from postwire.core.outcome import Outcome, RecipientResult
+from postwire.delivery import Control
+from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.base import Context
 from postwire.providers.mock import MockProvider, MockSettings
-from postwire.providers.registry import Registry, Slot
 from postwire.v1 import provider_service_pb2 as pb
 
 SUCCESS, RATE_LIMITED, ERROR = Outcome.SUCCESS, Outcome.RATE_LIMITED, Outcome.ERROR
@@ -219,11 +221,15 @@ async def test_a_refused_change_leaves_all_as_it_was() -> None:
 # Through the contract.
 
 
-async def update(provider: MockProvider, **fields: Any) -> pb.Provider:
-    servicer = ProviderServicer(Registry([Slot(provider, attempt_timeout=1.0)], {}))
-    request = pb.UpdateMockProviderRequest(**{"name": "mock", **fields})
-    response = await servicer.UpdateMockProvider(request, None)  # type: ignore[arg-type]  # no handler uses it
-    return response.provider
+async def update(provider: MockProvider | Puppet, **fields: Any) -> pb.Provider:
+    outbox = await SqliteOutbox.open(":memory:")
+    try:
+        control = Control(registry=registry_of(provider), outbox=outbox, clock=ManualClock())
+        request = pb.UpdateMockProviderRequest(**{"name": "mock", **fields})
+        no_context: Any = None  # the handler uses none
+        return (await ProviderServicer(control).UpdateMockProvider(request, no_context)).provider
+    finally:
+        await outbox.close()
 
 
 async def test_a_ratio_of_zero_is_a_change_and_an_absent_one_is_none() -> None:
@@ -258,9 +264,5 @@ async def test_only_a_mock_that_exists_can_be_changed() -> None:
         await update(provider, name="")
     with pytest.raises(ProviderNotFound):
         await update(provider, name="other")
-    servicer = ProviderServicer(Registry([Slot(Puppet("real"), attempt_timeout=1.0)], {}))
     with pytest.raises(ProviderNotMock):
-        await servicer.UpdateMockProvider(
-            pb.UpdateMockProviderRequest(name="real"),
-            None,  # type: ignore[arg-type]  # no handler uses it
-        )
+        await update(Puppet("real"), name="real")

@@ -12,8 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event as SdkEvent
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link as SdkLink
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from tests.support.otlp import Collector
 
@@ -21,7 +24,7 @@ from postwire import __version__
 from postwire.telemetry import names
 from postwire.telemetry.durations import Durations
 from postwire.telemetry.otlp import SpanExport, encode, export_timeout, metric_reader
-from postwire.telemetry.tracing import EndedSpan
+from postwire.telemetry.tracing import EndedSpan, Event, Link
 
 RESOURCE = Resource({"service.name": "postwire", "host.id": 7, "ok": True}, "https://example.com/schema")
 SAMPLED = 0x01
@@ -35,6 +38,10 @@ def as_sdk(span: EndedSpan, resource: Resource = RESOURCE) -> ReadableSpan:
     attributes = dict(span.attributes)
     if span.message_id:
         attributes[names.MESSAGE_ID] = span.message_id
+    events: BoundedList[SdkEvent] = BoundedList(max(len(span.events), 1))
+    events.extend([SdkEvent(one.name, dict(one.attributes), one.time) for one in span.events])
+    events.dropped = span.dropped_events
+    links = [SdkLink(SpanContext(one.trace_id, one.span_id, True, sampled), {}) for one in span.links]
     parent = SpanContext(span.trace_id, span.parent_id, span.kind is SpanKind.SERVER, sampled, state)
     return ReadableSpan(
         name=span.name,
@@ -42,6 +49,8 @@ def as_sdk(span: EndedSpan, resource: Resource = RESOURCE) -> ReadableSpan:
         parent=parent if span.parent_id else None,
         resource=resource,
         attributes=attributes,
+        events=events,
+        links=links,
         kind=span.kind,
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
         start_time=span.start_time,
@@ -60,6 +69,9 @@ def same(ours: ExportTraceServiceRequest, theirs: ExportTraceServiceRequest) -> 
         assert span.flags & 0xFF == SAMPLED
         span.flags &= ~0xFF
         span.status.SetInParent()  # left out is unset
+        for link in span.links:
+            assert link.flags & 0xFF == SAMPLED
+            link.flags &= ~0xFF
     assert ours == theirs
 
 
@@ -79,12 +91,20 @@ CALL = EndedSpan(
 ATTEMPT = CALL._replace(
     kind=SpanKind.CLIENT, name="attempt sms-mms", span_id=7, parent_id=CALL.span_id, message_id="m-1"
 )
+OPENED = Event("breaker changed", CALL.end_time, (("postwire.breaker.from", "closed"), ("postwire.breaker.to", "open")))
+DELIVERY = CALL._replace(
+    kind=SpanKind.CONSUMER, name="deliver", message_id="m-1", links=(Link(2**128 - 1, 2**64 - 1),), trace_id=1
+)
 SPANS = {
     "root": CALL,
     "under a caller": CALL._replace(parent_id=2**64 - 1, trace_state="a=1,b=2"),
     "attempt": ATTEMPT,
     "failed attempt": ATTEMPT._replace(error="the mock failed"),
     "refused call": CALL._replace(error="INVALID_ARGUMENT"),
+    "delivery": DELIVERY,
+    "delivery without a link": DELIVERY._replace(links=()),
+    "attempt that opened a breaker": ATTEMPT._replace(events=(OPENED, OPENED._replace(time=1, attributes=()))),
+    "call with events left out": CALL._replace(events=(OPENED,), dropped_events=7),
 }
 
 
@@ -100,34 +120,47 @@ def test_many_spans_are_one_scope_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("span", "remote"),
-    [(CALL, False), (SPANS["under a caller"], True), (ATTEMPT, False)],
-    ids=["root", "under a caller", "attempt"],
+    [(CALL, False), (SPANS["under a caller"], True), (ATTEMPT, False), (DELIVERY, False)],
+    ids=["root", "under a caller", "attempt", "delivery"],
 )
 def test_the_flags_say_whether_the_parent_is_another_process(span: EndedSpan, remote: bool) -> None:
     (wire,) = spans_in(encode(RESOURCE, [span]))
     assert wire.flags == (0x301 if remote else 0x101)
 
 
+def test_a_link_leads_to_a_span_that_may_be_another_process_s() -> None:
+    (wire,) = spans_in(encode(RESOURCE, [DELIVERY]))
+    (link,) = wire.links
+    assert (link.trace_id, link.span_id, link.flags) == (b"\xff" * 16, b"\xff" * 8, 0x301)
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = st.integers(1, 2**64 - 1)
+TRACE_IDS = st.integers(1, 2**128 - 1)
 TIMES = st.integers(0, 2**63 - 1)
+ATTRIBUTES = st.dictionaries(TEXT.filter(bool), TEXT, max_size=4).map(lambda found: tuple(found.items()))
+EVENTS = st.lists(st.builds(Event, name=TEXT, time=TIMES, attributes=ATTRIBUTES), max_size=3).map(tuple)
+LINKS = st.lists(st.builds(Link, trace_id=TRACE_IDS, span_id=IDS), max_size=2).map(tuple)
 
 
 @given(
     st.lists(
         st.builds(
             EndedSpan,
-            kind=st.sampled_from([SpanKind.SERVER, SpanKind.CLIENT]),
+            kind=st.sampled_from([SpanKind.SERVER, SpanKind.CLIENT, SpanKind.CONSUMER]),
             name=TEXT,
-            trace_id=st.integers(1, 2**128 - 1),
+            trace_id=TRACE_IDS,
             span_id=IDS,
             parent_id=st.one_of(st.just(0), IDS),
             trace_state=st.sampled_from(["", "a=1", "a=1,b=2", "t@v=x"]),
             start_time=TIMES,
             end_time=TIMES,
-            attributes=st.dictionaries(TEXT.filter(bool), TEXT, max_size=4).map(lambda found: tuple(found.items())),
+            attributes=ATTRIBUTES,
             message_id=TEXT,
             error=TEXT,
+            events=EVENTS,
+            links=LINKS,
+            dropped_events=st.integers(0, 2**32 - 1),
         ),
         min_size=1,
         max_size=4,

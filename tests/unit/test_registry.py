@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 from tests.support.providers import Puppet, registry_of
 
 from postwire.config import Config, load
+from postwire.core.breaker import BreakerState, Transition, Verdict
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
-from postwire.core.message import Channel
+from postwire.core.gate import Obstacle
+from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms
+from postwire.core.routing import Route
 from postwire.providers.builtin import KINDS
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry, Slot
@@ -43,12 +47,21 @@ def config_of(folder: Path, text: str) -> Config:
     return load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
 
 
-def build(folder: Path, text: str) -> Registry:
-    return Registry.build(config_of(folder, text), KINDS, itertools.count(100).__next__)
+def build(folder: Path, text: str, seed: int = 7) -> Registry:
+    return Registry.build(config_of(folder, text), KINDS, random_seed=itertools.count(100).__next__, seed=seed)
+
+
+def route(registry: Registry, content: Content, pinned: str | None = None, **labels: str) -> Route:
+    return registry.route(OutboundMessage(content, labels), pinned)
 
 
 def names(slots: tuple[Slot, ...]) -> list[str]:
     return [slot.provider.name for slot in slots]
+
+
+SMS = Sms("+4420", "Hi")
+MMS = Mms("+4420", "Look")
+EMAIL = Email(("a@a.test",), text="Hi")
 
 
 def mock_of(registry: Registry, name: str) -> MockProvider:
@@ -64,7 +77,8 @@ def test_every_declared_provider_is_made_in_order(tmp_path: Path) -> None:
         ("spare", (Channel.SMS,), 3.0),
         ("post", (Channel.EMAIL,), 7.0),
     ]
-    assert [slot.in_flight for slot in registry] == [0, 0, 0]
+    assert [slot.gate.name for slot in registry] == ["phone", "spare", "post"]
+    assert [slot.gate.in_flight for slot in registry] == [0, 0, 0]
 
 
 def test_a_provider_gets_its_own_settings(tmp_path: Path) -> None:
@@ -84,40 +98,72 @@ def test_a_seed_is_drawn_only_for_providers_that_have_none(tmp_path: Path) -> No
 
 def test_without_routes_those_that_carry_a_channel_are_tried_in_order_of_declaration(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE)
-    assert names(registry.route(Channel.SMS)) == ["phone", "spare"]
-    assert names(registry.candidates(Channel.SMS, None)) == ["phone", "spare"]
-    assert names(registry.candidates(Channel.EMAIL, None)) == ["post"]
+    assert route(registry, SMS).names == ("phone", "spare")
+    assert names(registry.carriers(Channel.SMS)) == ["phone", "spare"]
+    assert route(registry, EMAIL).names == ("post",)
 
 
 def test_a_route_decides_who_is_tried_and_in_what_order(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE + '[routes]\nsms = ["spare", "phone"]\nmms = []')
-    assert names(registry.candidates(Channel.SMS, None)) == ["spare", "phone"]
-    assert registry.route(Channel.MMS) == ()
+    assert route(registry, SMS).names == ("spare", "phone")
+    assert registry.routes(Channel.MMS) == ()
+    assert registry.carriers(Channel.MMS) == ()
     with pytest.raises(InvalidRouting, match=r"routes\.mms") as caught:
-        registry.candidates(Channel.MMS, None)
+        route(registry, MMS)
     assert caught.value.channel is Channel.MMS
+
+
+RULES = """
+[[routes.sms]]
+match = { prefixes = ["+44"], labels = { team = "auth" } }
+tiers = ["spare"]
+
+[[routes.sms]]
+match = { prefixes = ["+44"] }
+tiers = [{ phone = 3, spare = 1 }]
+"""
+
+
+def test_the_first_rule_that_matches_is_taken_and_without_one_there_is_no_route(tmp_path: Path) -> None:
+    registry = build(tmp_path, THREE + RULES)
+    assert route(registry, SMS, team="auth").key == "sms#1"
+    assert route(registry, SMS).key == "sms#2"
+    with pytest.raises(InvalidRouting):
+        route(registry, Sms("+1500", "Hi"))
+    assert names(registry.carriers(Channel.SMS)) == ["spare", "phone"], "each once"
+
+
+def test_every_route_is_found_by_its_key(tmp_path: Path) -> None:
+    registry = build(tmp_path, THREE + RULES)
+    for key in ("sms#1", "sms#2", "mms", "email", "@phone", "@spare", "@post"):
+        found = registry.route_by_key(key)
+        assert found is not None
+        assert found.key == key
+    assert registry.route_by_key("sms") is None
+    assert registry.route_by_key("@nobody") is None
 
 
 def test_a_pinned_provider_is_the_only_candidate_even_beside_the_route(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE + '[routes]\nsms = ["phone"]\nmms = []')
-    assert names(registry.candidates(Channel.SMS, "spare")) == ["spare"]
-    assert names(registry.candidates(Channel.MMS, "phone")) == ["phone"]
+    pinned = route(registry, SMS, "spare")
+    assert (pinned.key, pinned.names) == ("@spare", ("spare",))
+    assert route(registry, MMS, "phone").names == ("phone",)
 
 
 @pytest.mark.parametrize(
-    ("channel", "pinned", "description"),
+    ("content", "pinned", "description"),
     [
-        (Channel.SMS, "nobody", "must name a provider that exists; ListProviders names them all"),
-        (Channel.SMS, "Phone", "must name a provider that exists; ListProviders names them all"),
-        (Channel.SMS, "", "must name a provider that exists; ListProviders names them all"),
-        (Channel.EMAIL, "phone", "must name a provider that carries email"),
+        (SMS, "nobody", "must name a provider that exists; ListProviders names them all"),
+        (SMS, "Phone", "must name a provider that exists; ListProviders names them all"),
+        (SMS, "", "must name a provider that exists; ListProviders names them all"),
+        (EMAIL, "phone", "must name a provider that carries email"),
     ],
 )
 def test_a_pin_that_cannot_be_kept_is_the_callers_fault(
-    channel: Channel, pinned: str, description: str, tmp_path: Path
+    content: Content, pinned: str, description: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidProvider) as caught:
-        build(tmp_path, THREE).candidates(channel, pinned)
+        route(build(tmp_path, THREE), content, pinned)
     assert [(one.field, one.description) for one in caught.value.violations] == [("options.provider_name", description)]
 
 
@@ -126,6 +172,98 @@ def test_slots_are_found_by_name(tmp_path: Path) -> None:
     assert registry.slot("post").provider.name == "post"
     with pytest.raises(ProviderNotFound):
         registry.slot("nobody")
+
+
+LIMITED = """
+[delivery]
+attempt_timeout = "2s"
+backoff_base = "4s"
+
+[providers.phone]
+kind = "mock"
+channels = ["sms"]
+max_concurrent = 2
+rate = 10.0
+burst = 4
+
+[providers.phone.breaker]
+minimum_calls = 1
+open_for = "8s"
+"""
+
+
+def test_a_provider_gets_its_own_limits(tmp_path: Path) -> None:
+    gate = build(tmp_path, LIMITED).slot("phone").gate
+    permits = [gate.enter(0.0) for _ in range(2)]
+    assert gate.obstacle(0.0) is Obstacle.CONCURRENCY
+    for permit in permits:
+        permit.close(Verdict.SUCCESS, 0.0)
+    for _ in range(2):
+        gate.enter(0.0).close(Verdict.SUCCESS, 0.0)
+    assert gate.obstacle(0.0) is Obstacle.RATE
+    assert gate.obstacle(0.1) is None
+
+
+def test_a_probe_that_never_reports_counts_as_failed_after_twice_its_time_limit(tmp_path: Path) -> None:
+    gate = build(tmp_path, LIMITED).slot("phone").gate
+    gate.enter(0.0).close(Verdict.FAILURE, 0.0)
+    gate.enter(10.0)
+    assert gate.breaker.state is BreakerState.HALF_OPEN
+    assert gate.breaker.next_probe_time(10.0) == 14.0
+
+
+def opening(registry: Registry, name: str) -> float:
+    """For how long the breaker of a provider opens."""
+    gate = registry.slot(name).gate
+    for permit in [gate.enter(0.0) for _ in range(10)]:
+        permit.close(Verdict.FAILURE, 0.0)
+    until = gate.until(0.0)
+    assert until is not None
+    return until
+
+
+def cool_down(registry: Registry, name: str) -> float:
+    """For how long a provider is left alone that throttles without saying how long."""
+    gate = registry.slot(name).gate
+    gate.cool_down(0.0, None)
+    until = gate.until(0.0)
+    assert until is not None
+    return until
+
+
+@pytest.mark.parametrize("jittered", [opening, cool_down])
+def test_the_seed_decides_all_jitter_for_each_provider_apart(
+    jittered: Callable[[Registry, str], float], tmp_path: Path
+) -> None:
+    once = [jittered(build(tmp_path, THREE), name) for name in ("phone", "spare")]
+    again = build(tmp_path, THREE)
+    assert [jittered(again, name) for name in ("phone", "spare")] == once, "what one draws shifts no other's"
+    assert once[0] != once[1]
+    assert jittered(build(tmp_path, THREE, seed=8), "phone") != once[0]
+
+
+def test_transitions_are_told_and_wake_those_who_wait_whatever_the_listener_does(tmp_path: Path) -> None:
+    told: list[tuple[str, Transition]] = []
+    faults: list[Exception] = []
+
+    def listener(name: str, transition: Transition) -> None:
+        told.append((name, transition))
+        raise ValueError("telemetry is down")
+
+    registry = Registry.build(
+        config_of(tmp_path, LIMITED),
+        KINDS,
+        random_seed=lambda: 1,
+        seed=1,
+        on_transition=listener,
+        on_fault=faults.append,
+    )
+    gate, woken = registry.slot("phone").gate, []
+    gate.on_free = lambda: woken.append(gate.breaker.state)
+    gate.breaker.force_open(0.0)
+    assert told == [("phone", Transition(BreakerState.CLOSED, BreakerState.FORCED_OPEN))]
+    assert woken == [BreakerState.FORCED_OPEN]
+    assert [str(fault) for fault in faults] == ["telemetry is down"]
 
 
 async def test_providers_are_closed_last_made_first() -> None:

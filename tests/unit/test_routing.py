@@ -115,6 +115,19 @@ def test_matches_and_routes_are_values() -> None:
     )
 
 
+def test_a_match_that_is_made_while_the_server_runs_holds_as_well() -> None:
+    # The table above is made when the tests are collected, before a mutant is looked at.
+    assert Match().is_empty
+    assert not Match(domains=("Example.COM",)).is_empty
+    exact, below = Match(domains=("Example.COM",)), Match(domains=("*.Example.com",))
+    assert exact.holds(OutboundMessage(to("ada@example.com")))
+    assert not exact.holds(OutboundMessage(to("ada@mail.example.com")))
+    assert below.holds(OutboundMessage(to("ada@mail.EXAMPLE.com")))
+    assert not below.holds(OutboundMessage(to("ada@example.com")))
+    assert not below.holds(OutboundMessage(to("ada@anexample.com")))
+    assert not Match(domains=("other.com",)).holds(OutboundMessage(to("ada@example.com")))
+
+
 # The order in which a tier's members are asked.
 
 DRAWS = 100_000

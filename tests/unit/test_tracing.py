@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, get_current_span
 from tests.support import build
+from tests.support.tracing import METHOD, PARENT, TRACE, Rig, traceparent
 
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import tracing
 from postwire.telemetry.base import Metadata
-from postwire.telemetry.tracing import EndedSpan, Tracer
-
-METHOD = "postwire.v1.DispatchService/Dispatch"
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-PARENT = "b7ad6b7169203331"
-
-
-def traceparent(flags: str = "01", version: str = "00", rest: str = "") -> tuple[str, str]:
-    return "traceparent", f"{version}-{TRACE}-{PARENT}-{flags}{rest}"
-
-
-class Ids(IdGenerator):
-    """1, 2, 3, … for spans, and the same from 1001 on for traces."""
-
-    def __init__(self) -> None:
-        self._spans = itertools.count(1)
-        self._traces = itertools.count(1001)
-
-    def generate_span_id(self) -> int:
-        return next(self._spans)
-
-    def generate_trace_id(self) -> int:
-        return next(self._traces)
-
-
-class Rig:
-    """A tracer whose spans are in `ended`; `clock` is in ns, and stands still."""
-
-    def __init__(self, sampler: Sampler = DEFAULT_ON) -> None:
-        self.ended: list[EndedSpan] = []
-        self.clock = 1_000_000_000
-        self.tracer = Tracer(sampler=sampler, ids=Ids(), sink=self._take, now=lambda: self.clock)
-
-    def call(self, *metadata: tuple[str, str | bytes], code: str = "OK", method: str = METHOD) -> None:
-        started = self.tracer.call_started(method, metadata)
-        self.tracer.call_ended(started, method, code)
-
-    def _take(self, span: EndedSpan) -> None:
-        self.ended.append(span)
+from postwire.telemetry.tracing import EndedSpan
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +40,7 @@ def rig() -> Rig:
 
 def test_a_call_without_a_trace_begins_one(rig: Rig) -> None:
     started = rig.tracer.call_started(METHOD, ())
-    assert rig.tracer.trace_id() == f"{1001:032x}"
+    assert rig.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01"
     rig.clock += 500
     rig.tracer.call_ended(started, METHOD, "OK")
     assert rig.ended == [
@@ -105,7 +66,7 @@ def test_a_call_without_a_trace_begins_one(rig: Rig) -> None:
 
 def test_a_call_continues_the_callers_trace(rig: Rig) -> None:
     started = rig.tracer.call_started(METHOD, [("user-agent", "x"), traceparent(), ("tracestate", "a=1,b=2")])
-    assert rig.tracer.trace_id() == TRACE
+    assert rig.tracer.traceparent() == f"00-{TRACE}-{1:016x}-01", "its own span, and not the caller's"
     rig.tracer.attempt_ended(attempted())
     rig.tracer.call_ended(started, METHOD, "OK")
     attempt, call = rig.ended
@@ -157,7 +118,7 @@ def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known(rig: Rig) -
 
 def test_a_caller_that_does_not_sample_has_no_spans(rig: Rig) -> None:
     started = rig.tracer.call_started(METHOD, [traceparent(flags="00")])
-    assert rig.tracer.trace_id() == ""
+    assert rig.tracer.traceparent() == ""
     rig.tracer.attempt_ended(attempted(Outcome.ERROR))
     rig.tracer.call_ended(started, METHOD, "INTERNAL")
     assert rig.ended == []
@@ -168,7 +129,7 @@ def test_what_was_current_before_is_not_taken_for_an_unsampled_call(rig: Rig) ->
     rig.ended.clear()
     rig.tracer.call_started(METHOD, [traceparent(flags="00")])
     rig.tracer.attempt_ended(attempted())
-    assert (rig.tracer.trace_id(), rig.ended) == ("", [])
+    assert (rig.tracer.traceparent(), rig.ended) == ("", [])
 
 
 @pytest.mark.parametrize(("sampler", "spans"), [(ALWAYS_ON, 1), (ALWAYS_OFF, 0)])
@@ -273,7 +234,7 @@ def test_the_last_attempt_of_several_is_the_one_that_ended(rig: Rig) -> None:
 
 def test_an_attempt_that_no_call_has_begun_has_no_span(rig: Rig) -> None:
     rig.tracer.attempt_ended(attempted())
-    assert (rig.tracer.trace_id(), rig.ended) == ("", [])
+    assert (rig.tracer.traceparent(), rig.ended) == ("", [])
 
 
 # Between tasks.
@@ -294,7 +255,7 @@ async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(rig: Rig) 
 
     # As in the server: each call has a task of its own, and the message another.
     carrying = await asyncio.create_task(call())
-    assert rig.tracer.trace_id() == "", "nothing of it is left where it was started from"
+    assert rig.tracer.traceparent() == "", "nothing of it is left where it was started from"
     let_go.set()
     await carrying
     ended_call, ended_attempt = rig.ended

@@ -1,0 +1,249 @@
+"""Steering providers: out of service and back, over restarts, and what those who watch see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from tests.support import build
+from tests.support.clock import START, ManualClock
+from tests.support.gates import fail
+from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.rig import Rig
+
+from postwire.core.breaker import BreakerSettings, BreakerState
+from postwire.core.errors import ProviderDrained, ProviderNotFound, StoreUnavailable
+from postwire.core.gate import Gate
+from postwire.core.message import MessageState
+from postwire.delivery import Control
+from postwire.delivery.control import WATCH_INTERVAL
+from postwire.outbox.sqlite import SqliteOutbox
+
+CLOSED, OPEN = BreakerState.CLOSED, BreakerState.OPEN
+HALF_OPEN, FORCED_OPEN = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
+
+
+class Steered:
+    """A rig with the providers `a` and `b`, whose breakers open with one failure, and its control."""
+
+    def __init__(self, outbox: SqliteOutbox) -> None:
+        self.clock = ManualClock()
+        self.providers = {name: Puppet(name) for name in ("a", "b")}
+        settings = BreakerSettings(minimum_calls=1, open_for=5.0)
+        self.gates: dict[str, Gate] = {name: gate_of(name, breaker=settings) for name in self.providers}
+        registry = registry_of(*self.providers.values(), gates=self.gates)
+        self.rig = Rig(outbox, registry=registry, clock=self.clock)
+        self.control = Control(registry=registry, outbox=outbox, clock=self.clock)
+
+    def state(self, name: str) -> BreakerState:
+        return self.control.get(name).breaker.state
+
+
+@pytest.fixture
+async def steered(outbox: SqliteOutbox) -> Steered:
+    return Steered(outbox)
+
+
+async def test_a_drained_provider_gets_nothing_more_until_it_is_resumed(steered: Steered) -> None:
+    status = await steered.control.drain("a")
+    assert (status.provider.name, status.breaker.state, status.next_probe_time) == ("a", FORCED_OPEN, None)
+    assert (await steered.rig.send()).attempts[0].provider_name == "b"
+    steered.clock.advance(3600.0)
+    assert (await steered.rig.send()).attempts[0].provider_name == "b"
+    assert (await steered.control.resume("a")).breaker.state is CLOSED
+    assert (await steered.rig.send()).attempts[0].provider_name == "a"
+
+
+async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothing(outbox: SqliteOutbox) -> None:
+    provider = Puppet("a", held=True)
+    rig = Rig(outbox, registry=registry_of(provider))
+    control = Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
+    call = rig.start()
+    await provider.calls()
+    assert (await control.drain("a")).in_flight == 1
+    provider.let_go()
+    assert (await call).state is MessageState.SENT
+    status = control.get("a")
+    assert (status.breaker.state, status.in_flight) == (FORCED_OPEN, 0)
+
+
+async def test_draining_and_resuming_again_changes_nothing(steered: Steered, outbox: SqliteOutbox) -> None:
+    for _ in range(2):
+        await steered.control.drain("a")
+        assert await outbox.drained() == {"a"}
+    for _ in range(2):
+        await steered.control.resume("a")
+        assert await outbox.drained() == frozenset()
+        assert steered.state("a") is CLOSED
+
+
+async def test_resuming_one_that_is_not_drained_leaves_its_breaker_alone(steered: Steered) -> None:
+    fail(steered.gates["a"], 1, steered.clock.monotonic())
+    status = await steered.control.resume("a")
+    assert (status.breaker.state, status.breaker.failures) == (OPEN, 1)
+
+
+async def test_a_breaker_is_reset_with_an_empty_window(steered: Steered) -> None:
+    fail(steered.gates["a"], 1, steered.clock.monotonic())
+    status = steered.control.get("a")
+    assert (status.breaker.state, status.next_probe_time) == (OPEN, START + 5_000_000)
+    status = steered.control.reset("a")
+    assert (status.breaker.state, status.breaker.calls, status.next_probe_time) == (CLOSED, 0, None)
+
+
+async def test_a_drained_provider_is_not_reset(steered: Steered) -> None:
+    await steered.control.drain("a")
+    with pytest.raises(ProviderDrained):
+        steered.control.reset("a")
+    assert steered.state("a") is FORCED_OPEN
+
+
+async def test_a_provider_that_does_not_exist_is_not_found(steered: Steered) -> None:
+    for ask in (steered.control.get, steered.control.reset):
+        with pytest.raises(ProviderNotFound):
+            ask("nobody")
+    for act in (steered.control.drain, steered.control.resume):
+        with pytest.raises(ProviderNotFound):
+            await act("nobody")
+
+
+async def test_every_provider_is_listed_in_the_order_of_declaration(steered: Steered) -> None:
+    assert [(one.provider.name, one.breaker.state) for one in steered.control.list()] == [("a", CLOSED), ("b", CLOSED)]
+
+
+async def test_drained_ones_are_so_again_after_a_restart_and_unknown_ones_do_no_harm(outbox: SqliteOutbox) -> None:
+    before = Steered(outbox)
+    await before.control.drain("b")
+    await outbox.set_drained("gone", True)
+    after = Steered(outbox)
+    assert after.state("b") is CLOSED
+    await after.control.restore()
+    assert (after.state("a"), after.state("b")) == (CLOSED, FORCED_OPEN)
+    await after.control.resume("b")
+    last = Steered(outbox)
+    await last.control.restore()
+    assert last.state("b") is CLOSED
+
+
+@pytest.mark.parametrize("drained", [False, True])
+async def test_what_cannot_be_kept_is_not_done(steered: Steered, outbox: SqliteOutbox, drained: bool) -> None:
+    if drained:
+        await steered.control.drain("a")
+    await outbox.close()
+    with pytest.raises(StoreUnavailable):
+        await (steered.control.resume if drained else steered.control.drain)("a")
+    assert steered.state("a") is (FORCED_OPEN if drained else CLOSED)
+
+
+# Watching.
+
+
+async def test_who_watches_sees_everything_and_then_what_changes(steered: Steered) -> None:
+    watch = steered.control.watch()
+    assert [one.provider.name for one in await anext(watch)] == ["a", "b"]
+    upcoming = asyncio.ensure_future(anext(watch))
+    await looked(steered)
+    assert not upcoming.done(), "nothing has changed"
+    await steered.control.drain("b")
+    await looked(steered)
+    assert [(one.provider.name, one.breaker.state) for one in await upcoming] == [("b", FORCED_OPEN)]
+    await watch.aclose()
+
+
+async def looked(steered: Steered) -> None:
+    """Let those who watch have a look."""
+    await steered.rig.calm()
+    steered.clock.advance(WATCH_INTERVAL)
+    await steered.rig.calm()
+
+
+def touched(steered: Steered) -> None:
+    steered.control.touch("a")
+
+
+def failed(steered: Steered) -> None:
+    fail(steered.gates["a"], 1, steered.clock.monotonic())
+
+
+def entered(steered: Steered) -> None:
+    steered.gates["a"].enter(steered.clock.monotonic())
+
+
+@pytest.mark.parametrize("change", [touched, failed, entered])
+async def test_every_change_of_a_provider_is_seen(steered: Steered, change: Callable[[Steered], None]) -> None:
+    watch = steered.control.watch()
+    await anext(watch)
+    upcoming = asyncio.ensure_future(anext(watch))
+    await steered.rig.calm()
+    change(steered)
+    await looked(steered)
+    assert [one.provider.name for one in await upcoming] == ["a"]
+    await watch.aclose()
+
+
+async def test_time_alone_is_no_change(steered: Steered) -> None:
+    """Though the time of the next probe is told by another clock, which may be slewed meanwhile."""
+    fail(steered.gates["a"], 1, steered.clock.monotonic())
+    watch = steered.control.watch()
+    await anext(watch)
+    upcoming = asyncio.ensure_future(anext(watch))
+    steered.clock.step_wall(0.001)
+    for _ in range(3):
+        await looked(steered)
+    assert not upcoming.done()
+    steered.control.end_watches()
+    with pytest.raises(StopAsyncIteration):
+        await upcoming
+
+
+async def test_changes_in_between_arrive_as_one(steered: Steered) -> None:
+    watch = steered.control.watch()
+    await anext(watch)
+    for _ in range(3):
+        steered.control.touch("a")
+    await steered.rig.send()
+    upcoming = asyncio.ensure_future(anext(watch))
+    await looked(steered)
+    (status,) = await upcoming
+    assert (status.touched, status.breaker.calls) == (3, 1)
+    await watch.aclose()
+
+
+async def test_at_the_end_of_the_server_all_who_watch_are_let_go(steered: Steered) -> None:
+    watches = [steered.control.watch() for _ in range(3)]
+    for watch in watches:
+        await anext(watch)
+    upcoming = [asyncio.ensure_future(anext(watch)) for watch in watches]
+    await steered.rig.calm()
+    steered.control.end_watches()
+    for one in upcoming:
+        with pytest.raises(StopAsyncIteration):
+            await one
+    late = steered.control.watch()
+    with pytest.raises(StopAsyncIteration):
+        await anext(late)
+
+
+async def test_who_stops_watching_leaves_nothing_behind(steered: Steered) -> None:
+    watch = steered.control.watch()
+    await anext(watch)
+    upcoming = asyncio.ensure_future(anext(watch))
+    await steered.rig.calm()
+    upcoming.cancel()
+    await asyncio.wait([upcoming])
+    await watch.aclose()
+    assert steered.control._watching == set()
+    assert all(alarm.callback is None for _, _, alarm in steered.clock._alarms)
+
+
+async def test_a_provider_shows_what_is_under_way_at_it(steered: Steered) -> None:
+    held = steered.providers["a"] = Puppet("a", held=True)
+    steered.rig.registry.slot("a").provider = held
+    call = steered.rig.start(build.command())
+    await held.calls()
+    assert steered.control.get("a").in_flight == 1
+    held.let_go()
+    await call
+    assert steered.control.get("a").in_flight == 0
+    assert steered.control.get("a").breaker.calls == 1

@@ -1,0 +1,193 @@
+"""The delivery path while the store cannot commit: nothing is sent that is not on disk, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.disk import Disk
+from tests.support.paused import Paused
+from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.rig import Rig
+from tests.support.waiting import within
+
+from postwire.core.errors import StoreUnavailable
+from postwire.core.message import MessageState, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.delivery import traffic
+from postwire.delivery.rounds import AFTER_A_FAULT
+from postwire.outbox import writer
+from postwire.outbox.sqlite import SqliteOutbox
+
+SENT, SENDING, QUEUED = MessageState.SENT, MessageState.SENDING, MessageState.QUEUED
+ERROR = DispatchResult(Outcome.ERROR)
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteOutbox]:
+    monkeypatch.setattr(writer, "PROBE_INTERVAL", 0.005)
+    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def disk(on_file: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path / "postwire.db")
+    yield made
+    made.free()
+
+
+async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_what_is_durable(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    rig = Rig(on_file, provider=Puppet(held=True))
+    command = build.command(request_id="r")
+    call = rig.start(command)
+    await rig.provider.calls()
+    disk.fill()
+    rig.provider.let_go()
+    answered = await call
+    assert answered.state is SENDING
+    assert await rig.kept(answered.message_id) == answered
+    assert await rig.send(command) == answered, "a repeat is told the same, without waiting"
+    assert rig.delivery.in_flight == 1
+    disk.free()
+    await rig.landed()
+    kept = await rig.kept(answered.message_id)
+    assert (kept.state, kept.attempts[0].outcome) == (SENT, Outcome.SUCCESS)
+    assert len(rig.provider.keys) == 1
+    assert rig.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+
+
+async def test_while_the_store_is_away_new_ones_are_refused_and_repeats_are_not(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    rig = Rig(on_file)
+    first = await rig.send(build.command(request_id="r"))
+    disk.fill()
+    for _ in range(2):  # the first finds out, the second knows
+        with pytest.raises(StoreUnavailable):
+            await rig.send(build.command(request_id="new"))
+    assert await rig.send(build.command(request_id="r")) == first
+    assert len(rig.provider.keys) == 1, "what is not kept is not sent"
+    disk.free()
+    await on_file.wait_available()
+    assert (await rig.send(build.command(request_id="new"))).state is SENT
+
+
+async def test_while_a_failover_cannot_be_kept_nobody_else_is_asked_and_nothing_is_lost(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    first, second = Puppet("first", held=True, answer=ERROR), Puppet("second")
+    gate = gate_of("second", max_concurrent=1)
+    rig = Rig(on_file, registry=registry_of(first, second, gates={"second": gate}))
+    call = rig.start(build.command(request_id="r"))
+    await first.calls()
+    disk.fill()
+    first.let_go()
+    answered = await call
+    assert (answered.state, [one.outcome for one in answered.attempts]) == (SENDING, [None]), "what is durable"
+    await rig.calm()
+    assert second.keys == []
+    assert gate.in_flight == 0, "it is not held for so long"
+    assert rig.delivery.in_flight == 1
+    disk.free()
+    await rig.noted.reached(answered.message_id, QUEUED)
+    kept = await rig.kept(answered.message_id)
+    assert [(one.provider_name, one.outcome) for one in kept.attempts] == [("first", Outcome.ERROR)]
+    assert rig.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "queued")]
+    rig.clock.advance(1.0)
+    await rig.noted.reached(answered.message_id, SENT)
+    kept = await rig.kept(answered.message_id)
+    assert [one.provider_name for one in kept.attempts] == ["first", "first", "second"]
+    assert second.keys == [answered.message_id]
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_disk(
+    on_file: SqliteOutbox, disk: Disk
+) -> None:
+    counted = Paused(on_file, "due")
+    gate = gate_of("puppet", max_concurrent=1, rate=1e-6, burst=1)
+    provider = Puppet()
+    rig = Rig(counted, registry=registry_of(provider, gates={"puppet": gate}))
+    record = await rig.send(build.command(send_time=START + 1_000_000))
+    await rig.calm()
+    away = asyncio.Event()
+    on_file.on_availability(lambda available: None if available else away.set())
+    disk.fill()
+    counted.counts["due"] = 0
+    rig.clock.advance(1.0)
+    await within(away.wait())
+    await rig.calm()
+    assert counted.counts["due"] <= 2, "it does not look again and again"
+    assert provider.keys == []
+    assert await rig.kept(record.message_id) == record
+    assert rig.left() == []
+    assert gate.obstacle(rig.clock.monotonic()) is None, "its token is back as well"
+    disk.free()
+    await rig.noted.reached(record.message_id, SENT)
+    assert provider.keys == [record.message_id]
+
+
+async def test_what_expires_while_the_store_is_away_expires_when_it_is_back(on_file: SqliteOutbox, disk: Disk) -> None:
+    gate = gate_of("puppet")
+    gate.breaker.force_open(0.0)
+    rig = Rig(on_file, registry=registry_of(Puppet(), gates={"puppet": gate}))
+    await rig.delivery.start()
+    record = await rig.send(build.command(expire_time=START + 1_000_000))
+    away = asyncio.Event()
+    on_file.on_availability(lambda available: None if available else away.set())
+    disk.fill()
+    rig.clock.advance(1.0)
+    await within(away.wait())
+    await rig.calm()
+    assert (await rig.kept(record.message_id)).state is QUEUED
+    disk.free()
+    await on_file.wait_available()
+    await rig.calm()
+    rig.clock.advance(AFTER_A_FAULT)
+    await rig.noted.reached(record.message_id, MessageState.EXPIRED)
+
+
+async def test_a_boot_on_a_store_that_cannot_commit_is_refused(on_file: SqliteOutbox, disk: Disk) -> None:
+    await on_file.accept(build.new_message())
+    rig = Rig(on_file, provider=Puppet("sms-mms"))
+    disk.fill()
+    with pytest.raises(StoreUnavailable):
+        await rig.delivery.start()
+    assert rig.provider.keys == []
+
+
+async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_stop_the_server_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcome cannot be kept any more: the attempt is still open for the next boot to find."""
+    monkeypatch.setattr(traffic, "LETTING_GO", 0.01)
+    closed = asyncio.Event()
+
+    async def stubborn(_: str) -> None:
+        while not closed.is_set():
+            with suppress(asyncio.CancelledError):
+                await closed.wait()
+
+    outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    rig = Rig(outbox, provider=Puppet("puppet", meanwhile=stubborn))
+    call = rig.start(build.command(wait_for=WaitFor.ACCEPTANCE))
+    record = await call
+    await rig.provider.calls()
+    assert await rig.delivery.drain(0.0) == 1
+    await outbox.close()
+    closed.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    again = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    assert await again.get(record.message_id) == record
+    await again.close()

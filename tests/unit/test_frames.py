@@ -1,0 +1,424 @@
+"""Frames of messages: accepted in one commit, and each message told of once, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.rig import Rig
+from tests.support.streams import Choosy, Commits, Told, commands, tell
+from tests.support.waiting import within
+
+from postwire.core.errors import (
+    InvalidMessage,
+    InvalidProvider,
+    InvalidRouting,
+    Overloaded,
+    RequestIdReused,
+    ShuttingDown,
+    StoreUnavailable,
+)
+from postwire.core.ids import MessageIds
+from postwire.core.message import Channel, MessageState, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+LATER = START + build.HOUR
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
+    opened = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def held(outbox: SqliteOutbox) -> Rig:
+    """A rig whose provider answers when it is let go."""
+    return Rig(outbox, provider=Puppet(held=True))
+
+
+# One commit.
+
+
+@pytest.mark.parametrize("count", [1, 2, 100, 256, 257, 1_000])
+async def test_a_frame_is_one_commit(on_file: SqliteOutbox, count: int) -> None:
+    rig, commits = Rig(on_file), Commits(on_file)
+    told = await tell(rig, commands(count, send_time=LATER))
+    assert commits.count == 1
+    assert told.order == list(range(count))
+    assert {record.state for record in told.records} == {QUEUED}
+    assert len({record.message_id for record in told.records}) == count
+
+
+async def test_a_frame_whose_messages_are_sent_at_once_is_accepted_in_one_commit(on_file: SqliteOutbox) -> None:
+    rig, commits = Rig(on_file, provider=Puppet(held=True)), Commits(on_file)
+    told = await tell(rig, commands(100))
+    await within(rig.provider.calls(100))
+    assert commits.count == 1
+    assert {record.state for record in told.records} == {SENDING}
+    rig.provider.let_go()
+    await rig.landed()
+    assert commits.count < 20, "and their ends share commits"
+
+
+async def test_refused_ones_and_repeats_cost_no_commit_of_their_own(on_file: SqliteOutbox) -> None:
+    rig, commits = Rig(on_file), Commits(on_file)
+    frame = commands(20, send_time=LATER)
+    frame[3] = replace(frame[3], options=replace(frame[3].options, provider_name="nobody"))
+    frame[5] = frame[4]
+    frame[7] = build.command(build.sms("another"), request_id=frame[6].request_id, send_time=LATER)
+    told = await tell(rig, frame)
+    assert commits.count == 1
+    assert told.refusals == {3: InvalidProvider, 7: RequestIdReused}
+    assert len({record.message_id for record in told.records}) == 17
+
+
+async def test_frames_of_many_callers_are_all_accepted(on_file: SqliteOutbox) -> None:
+    rig, commits = Rig(on_file), Commits(on_file)
+    frames = await asyncio.gather(*(tell(rig, commands(50, send_time=LATER)) for _ in range(10)))
+    assert len({record.message_id for told in frames for record in told.records}) == 500
+    assert commits.count <= 10
+    assert (await on_file.stats()).unsettled == 500
+
+
+# In which order what is told.
+
+
+async def test_what_waits_for_acceptance_is_told_in_order_and_is_durable(held: Rig) -> None:
+    told = await tell(held, commands(50))
+    assert told.order == list(range(50))
+    for record in told.records:
+        assert record.state is SENDING
+        assert await held.kept(record.message_id) == record
+    assert [message.content.body for message in held.provider.messages] == [str(number) for number in range(50)]  # type: ignore[union-attr]  # they are SMS
+    held.provider.let_go()
+    await held.landed()
+
+
+async def test_what_waits_for_the_outcome_is_told_as_it_completes(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider)
+    told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+    await within(provider.calls(5))
+    assert told.results == []
+    for count, number in enumerate((3, 0, 4, 2, 1), 1):
+        provider.free(str(number)).set()
+        await told.until(count)
+    assert told.order == [3, 0, 4, 2, 1]
+    assert {record.state for record in told.records} == {SENT}
+    assert told.frame.done
+    for record in told.records:
+        assert await rig.kept(record.message_id) == record
+
+
+async def test_each_waits_for_what_it_asked_for(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider)
+    frame = commands(6)
+    for number in (1, 3, 4):
+        frame[number] = replace(frame[number], wait_for=WaitFor.OUTCOME)
+    told = await tell(rig, frame)
+    assert told.order == [0, 2, 5]
+    assert not told.frame.done
+    await within(provider.calls(6))
+    for number in (4, 1, 3):
+        provider.free(str(number)).set()
+        await told.until(len(told.results) + 1)
+    assert told.order == [0, 2, 5, 4, 1, 3]
+    for number in (0, 2, 5):
+        provider.free(str(number)).set()
+    await rig.landed()
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (build.SUCCESS, SENT),
+        (DispatchResult(Outcome.REJECTED), MessageState.FAILED),
+        (DispatchResult(Outcome.ERROR), QUEUED),
+        (DispatchResult(Outcome.RATE_LIMITED, retry_after=60.0), QUEUED),
+        (DispatchResult(Outcome.UNCERTAIN), QUEUED),
+        (ValueError("its code fails"), QUEUED),
+    ],
+    ids=str,
+)
+async def test_the_outcome_is_told_whatever_it_is(
+    outbox: SqliteOutbox, answer: DispatchResult | BaseException, state: MessageState
+) -> None:
+    rig = Rig(outbox, provider=Puppet(answer=answer))
+    told = await tell(rig, commands(3, wait_for=WaitFor.OUTCOME))
+    await told.until(3)
+    assert [record.state for record in told.records] == [state] * 3
+
+
+async def test_what_is_not_due_yet_is_told_at_once_whatever_it_waits_for(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    told = await tell(rig, commands(3, wait_for=WaitFor.OUTCOME, send_time=LATER))
+    assert [record.state for record in told.records] == [QUEUED] * 3
+    assert told.frame.done
+    await rig.calm()
+    assert rig.left() == []
+
+
+# Repeats.
+
+
+@pytest.mark.parametrize("wait_for", WaitFor)
+async def test_repeats_in_one_frame_are_one_message(outbox: SqliteOutbox, wait_for: WaitFor) -> None:
+    rig = Rig(outbox)
+    (one,) = commands(1, wait_for=wait_for)
+    told = await tell(rig, [one, *commands(1, wait_for=wait_for), one, one])
+    await told.until(4)
+    ids = [record.message_id for record in told.records]
+    assert ids[0] == ids[2] == ids[3] != ids[1]
+    await rig.calm()
+    assert len(rig.provider.keys) == 2
+    if wait_for is WaitFor.OUTCOME:
+        assert {record.state for record in told.records} == {SENT}
+
+
+async def test_repeats_over_frames_are_one_message(held: Rig) -> None:
+    (one,) = commands(1)
+    first = await tell(held, [one])
+    await within(held.provider.calls())
+    waiting = await tell(held, [replace(one, wait_for=WaitFor.OUTCOME)])
+    again = await tell(held, [one])
+    assert again.results == first.results
+    assert waiting.results == []
+    held.provider.let_go()
+    await waiting.until(1)
+    settled = await tell(held, [one, replace(one, wait_for=WaitFor.OUTCOME)])
+    assert settled.records == waiting.records * 2
+    assert settled.records[0].message_id == first.records[0].message_id
+    assert settled.records[0].state is SENT
+    assert len(held.provider.keys) == 1
+
+
+async def test_a_repeat_of_a_call_is_its_message(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    (one,) = commands(1)
+    record = await rig.send(replace(one, wait_for=WaitFor.OUTCOME))
+    assert (await tell(rig, [one])).records == [record]
+    (other,) = commands(1, wait_for=WaitFor.OUTCOME)
+    told = await tell(rig, [other])
+    await told.until(1)
+    assert [await rig.send(other)] == told.records
+    assert len(rig.provider.keys) == 2
+
+
+async def test_of_many_frames_that_race_on_one_request_id_one_message_comes(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox)
+    (one,) = commands(1, wait_for=WaitFor.OUTCOME)
+    frames = await asyncio.gather(*(tell(rig, [one]) for _ in range(20)))
+    for told in frames:
+        await told.until(1)
+    assert len({record for told in frames for record in [told.records[0].message_id]}) == 1
+    assert len(rig.provider.keys) == 1
+
+
+# Refusals.
+
+
+async def test_each_refusal_is_told_in_its_place_and_keeps_none_of_the_others(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(channels=[Channel.SMS]))
+    frame = commands(7)
+    frame[1] = build.command(build.email(), request_id="nobody carries it")
+    frame[2] = replace(frame[2], options=replace(frame[2].options, provider_name="nobody"))
+    frame[4] = build.command(request_id=frame[3].request_id)
+    frame[5] = replace(frame[5], options=replace(frame[5].options, expire_time=START))
+    told = await tell(rig, frame)
+    assert told.refusals == {1: InvalidRouting, 2: InvalidProvider, 4: RequestIdReused, 5: InvalidMessage}
+    assert told.order == list(range(7))
+    assert len(told.records) == 3
+    await rig.calm()
+    assert len(rig.provider.keys) == 3
+    assert rig.noted.told.count(("routing", "email")) == 1
+    assert rig.left() == []
+
+
+async def test_a_repeat_is_told_of_whatever_has_changed_since(outbox: SqliteOutbox) -> None:
+    frame = commands(3, expire_time=LATER)
+    first = await tell(Rig(outbox), frame)
+    rig = Rig(outbox, registry=registry_of(routes={}))
+    rig.clock.advance(7200)
+    again = await tell(rig, frame)
+    assert [record.message_id for record in again.records] == [record.message_id for record in first.records]
+    assert rig.noted.told == []
+    frame[1] = build.command(build.sms("another"), request_id=frame[1].request_id)
+    assert (await tell(rig, frame)).refusals == {1: RequestIdReused}
+
+
+async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: Rig) -> None:
+    frame = commands(2)
+    first = await tell(held, frame)
+    held.delivery.start_draining()
+    told = await tell(held, [frame[1], *commands(1), frame[0]])
+    assert told.refusals == {1: ShuttingDown}
+    assert told.records == first.records[::-1]
+    held.provider.let_go()
+    await held.landed()
+
+
+async def test_while_the_store_is_away_all_of_a_frame_are_unknown(outbox: SqliteOutbox) -> None:
+    class Away(_Wrapped):
+        async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+            raise StoreUnavailable
+
+    rig = Rig(Away(outbox))  # type: ignore[arg-type]  # the rest is the real one's
+    told = await tell(rig, commands(3))
+    assert told.refusals == dict.fromkeys(range(3), StoreUnavailable)
+    await rig.calm()
+    assert rig.left() == []
+
+
+class _Wrapped:
+    def __init__(self, inner: SqliteOutbox) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+async def test_a_fault_of_ours_on_the_way_to_the_store_leaves_nobody_without_an_answer(outbox: SqliteOutbox) -> None:
+    class Stuck(MessageIds):
+        def next(self, now: int) -> str:
+            return "018bcfe5-6800-7000-8000-000000000000"
+
+    rig = Rig(outbox, ids=Stuck(lambda _: 0))
+    told = await tell(rig, commands(3))
+    assert told.refusals == dict.fromkeys(range(3), StoreUnavailable), "not that nothing was accepted"
+    await rig.calm()
+    assert rig.left() == []
+
+
+# Room.
+
+
+async def test_what_there_is_no_room_for_waits_instead_of_being_refused(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider, max_in_flight=3)
+    told = Told(rig, commands(8))
+    accepting = asyncio.create_task(told.frame.accept())
+    for done in range(8):
+        await within(provider.calls(min(done + 3, 8)))
+        await rig.calm()
+        assert len(provider.keys) == min(done + 3, 8), "no more than three at once"
+        assert told.order == list(range(min(done + 3, 8)))
+        if done <= 5:
+            with pytest.raises(Overloaded):
+                await rig.send()  # it has no frame to wait in
+        provider.free(str(done)).set()
+    await within(accepting)
+    assert told.refusals == {}
+    await rig.landed()
+    assert (await outbox.stats()).unsettled == 0
+
+
+async def test_a_message_larger_than_all_the_room_waits_until_it_is_alone(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), max_in_flight_bytes=1_000)
+    small, large = build.command(request_id="small"), build.command(request_id="large", size=5_000)
+    small, large = (replace(one, wait_for=WaitFor.ACCEPTANCE) for one in (small, large))
+    told = Told(rig, [small, large])
+    accepting = asyncio.create_task(told.frame.accept())
+    await told.until(1)
+    await rig.calm()
+    assert told.order == [0]
+    rig.provider.let_go()
+    await told.until(2)
+    await within(accepting)
+    assert told.refusals == {}
+
+
+async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no_room(outbox: SqliteOutbox) -> None:
+    provider = Puppet("p", held=True)
+    registry = registry_of(provider, gates={"p": gate_of("p", max_concurrent=2)})
+    rig = Rig(outbox, provider=provider, registry=registry, max_in_flight=10)
+    told = await tell(rig, commands(10))
+    assert [record.state for record in told.records] == [SENDING] * 2 + [QUEUED] * 8
+    assert (await tell(rig, commands(8))).refusals == {}
+    provider.let_go()
+    await within(provider.calls(18))
+    await rig.calm()
+    assert rig.left() == []
+
+
+# Nobody waits for long, and nobody has to stay.
+
+
+async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider)
+    told = await tell(rig, commands(4, wait_for=WaitFor.OUTCOME))
+    await within(provider.calls(4))
+    provider.free("2").set()
+    await told.until(1)
+    told.frame.give_up()
+    assert told.order == [2, 0, 1, 3]
+    assert [record.state for record in told.records] == [SENDING, SENDING, SENT, SENDING]
+    assert told.frame.done
+    for number in "013":
+        provider.free(number).set()
+    await rig.landed()
+    assert len(told.results) == 4, "each once"
+    assert (await outbox.stats()).unsettled == 0
+
+
+@pytest.mark.parametrize("leave", ["give_up", "close"])
+async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox, leave: str) -> None:
+    """There may be a million of them, and they may wait for hours."""
+    provider = Puppet("p", held=True)
+    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
+    told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+    await within(provider.calls())
+    assert told.results == []
+    getattr(told.frame, leave)()
+    traffic = rig.delivery._traffic
+    assert list(traffic._flights) == provider.keys, "the one that is on its way"
+    assert not any(queue.flights for queue in traffic._queues.values())
+    provider.let_go()
+    await within(provider.calls(5))
+    await rig.calm()
+    assert rig.left() == []
+    assert len(told.results) == (5 if leave == "give_up" else 0)
+
+
+async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True))
+    frame = commands(20, wait_for=WaitFor.OUTCOME)
+    told = Told(rig, frame)
+    accepting = asyncio.create_task(told.frame.accept())
+    await asyncio.sleep(0)  # it has begun, and waits for the commit
+    accepting.cancel()
+    told.frame.close()
+    await within(rig.provider.calls(20))
+    rig.provider.let_go()
+    await rig.landed()
+    for command in frame:
+        record = await rig.kept_of(command)
+        assert record is not None
+        assert record.state is SENT
+    assert told.results == []
+    assert rig.left() == []
+
+
+async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Rig) -> None:
+    (one,) = commands(1)
+    await tell(held, [one])
+    told = await tell(held, [replace(one, wait_for=WaitFor.OUTCOME)])
+    assert not told.frame.done
+    told.frame.close()
+    await held.calm()
+    assert told.frame.done
+    held.provider.let_go()
+    await held.landed()
+    assert (told.results, held.left()) == ([], [])

@@ -1,0 +1,340 @@
+"""What a boot makes of what the one before has left: open attempts, and messages in queues of other rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START, ManualClock
+from tests.support.providers import Puppet, gate_of, registry_of, route
+from tests.support.rig import Rig
+
+from postwire.core import backoff
+from postwire.core.breaker import BreakerState
+from postwire.core.errors import ProviderNotFound
+from postwire.core.message import (
+    Channel,
+    DeliveryGuarantee,
+    DispatchCommand,
+    Email,
+    MessageState,
+    RecipientStatus,
+    Sms,
+    WaitFor,
+)
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.routing import Match, Route
+from postwire.core.splitmix import stream
+from postwire.delivery import Control, recovery
+from postwire.outbox.base import NewMessage
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+UNCERTAIN, EXPIRED = MessageState.UNCERTAIN, MessageState.EXPIRED
+ONCE = DeliveryGuarantee.AT_MOST_ONCE
+
+
+async def leave(outbox: SqliteOutbox, command: DispatchCommand | None = None, provider_name: str = "sms-mms") -> str:
+    """Have a message in the store that no task of this process carries, with an attempt open or waiting; its id."""
+    command = command or build.command()
+    new = build.new_message(command, record=build.accepted(command, provider_name=provider_name))
+    await outbox.accept(new)
+    return new.record.message_id
+
+
+async def boot(rig: Rig) -> None:
+    await rig.delivery.start()
+
+
+# Attempts that were open.
+
+
+async def test_an_attempt_that_was_open_is_uncertain_and_its_message_waits(outbox: SqliteOutbox) -> None:
+    left = await leave(outbox)
+    rig = Rig(outbox, provider=Puppet("sms-mms"), seed=9)
+    await boot(rig)
+    kept = await rig.kept(left)
+    assert (kept.state, len(kept.attempts)) == (QUEUED, 1)
+    attempt = kept.attempts[0]
+    assert (attempt.outcome, attempt.error_code, attempt.duration) == (Outcome.UNCERTAIN, "orphaned", None)
+    draw = stream(9, "backoff").next_unit()
+    assert kept.next_attempt_time == START + int(backoff.delay(1, base=1.0, most=300.0, draw=draw) * 1e6)
+    (slot,) = rig.registry
+    assert slot.gate.breaker.snapshot(rig.clock.monotonic()).calls == 0, "it says nothing of the provider"
+    rig.clock.advance(1.0)
+    await rig.noted.reached(left, SENT)
+    assert rig.provider.keys == [left]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"delivery_guarantee": ONCE}, {"max_attempts": 1}, {"expire_time": START + 1}],
+    ids=["at most once", "no attempt left", "no time left"],
+)
+async def test_an_attempt_that_was_open_leaves_the_message_uncertain_where_none_may_follow(
+    outbox: SqliteOutbox, options: Mapping[str, object]
+) -> None:
+    left = await leave(outbox, build.command(**options))  # type: ignore[arg-type]  # they fit
+    rig = Rig(outbox, provider=Puppet("sms-mms"))
+    rig.clock.advance(1.0)
+    await boot(rig)
+    assert (await rig.kept(left)).state is UNCERTAIN
+    rig.clock.advance(1000.0)
+    await rig.calm()
+    assert rig.provider.keys == []
+
+
+async def test_recipients_keep_what_they_had(outbox: SqliteOutbox) -> None:
+    command = build.command(build.email("a@a.test", "b@a.test"))
+    record = build.accepted(command)
+    recipients = (RecipientStatus(0, SENT, Outcome.SUCCESS), RecipientStatus(1, SENDING))
+    new = build.new_message(command, record=record)
+    await outbox.accept(new)
+    after = build.retried(build.ended(record, DispatchResult(Outcome.ERROR)))
+    assert await outbox.advance(record, replace(after, recipients=recipients))
+    rig = Rig(outbox, provider=Puppet("sms-mms"))
+    await boot(rig)
+    kept = await rig.kept(record.message_id)
+    assert kept.recipients == (
+        RecipientStatus(0, SENT, Outcome.SUCCESS),
+        RecipientStatus(1, QUEUED, Outcome.UNCERTAIN, "orphaned", maybe_sent=True),
+    )
+    rig.clock.advance(2.0)
+    await rig.noted.reached(record.message_id, SENT)
+    assert rig.provider.positions == [(1,)]
+
+
+@pytest.mark.parametrize("wall", [START - 3600_000_000, START, START + 3600_000_000])
+async def test_no_clock_is_needed_to_tell_whose_boot_is_over(outbox: SqliteOutbox, wall: int) -> None:
+    left = await leave(outbox)
+    rig = Rig(outbox, provider=Puppet("sms-mms"), clock=ManualClock(wall))
+    await boot(rig)
+    assert (await rig.kept(left)).attempts[0].outcome is Outcome.UNCERTAIN
+
+
+async def test_all_of_them_are_let_go_before_the_first_comes_out(outbox: SqliteOutbox) -> None:
+    count = 2 * recovery.STEP + 1
+    left = [await leave(outbox) for _ in range(count)]
+    rig = Rig(outbox, provider=Puppet("sms-mms"))
+    await boot(rig)
+    assert await outbox.orphans(1) == []
+    kept = [await rig.kept(one) for one in left]
+    assert {record.state for record in kept} == {QUEUED}
+    assert len({record.next_attempt_time for record in kept}) > count / 2, "they do not all come back at once"
+    assert rig.provider.keys == []
+
+
+async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(tmp_path: Path) -> None:
+    path = str(tmp_path / "postwire.db")
+    command = build.command(request_id="r")
+    first = await SqliteOutbox.open(path)
+    before = Rig(first, provider=Puppet("sms-mms", held=True))
+    await boot(before)
+    call = before.start(command)
+    await before.provider.calls()
+    assert await before.delivery.drain(0.0) == 1, "its grace is over"
+    assert (await call).state is SENDING
+    await first.close()
+
+    second = await SqliteOutbox.open(path)
+    after = Rig(second, provider=Puppet("sms-mms"))
+    await boot(after)
+    record = await after.send(build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE))
+    assert record.state is QUEUED
+    after.clock.advance(1.0)
+    await after.noted.reached(record.message_id, SENT)
+    kept = await after.kept(record.message_id)
+    assert [(one.number, one.outcome) for one in kept.attempts] == [(1, Outcome.UNCERTAIN), (2, Outcome.SUCCESS)]
+    assert after.provider.keys == before.provider.keys == [record.message_id], "the vendor can tell that it is the same"
+    await after.delivery.drain(60.0)
+    await second.close()
+
+
+async def test_what_waits_in_the_store_comes_out_after_a_boot(outbox: SqliteOutbox) -> None:
+    command = build.command(send_time=START + 5_000_000)
+    waiting = [await leave(outbox, one, provider_name="") for one in (None, command)]
+    rig = Rig(outbox)
+    await boot(rig)
+    await rig.noted.reached(waiting[0], SENT)
+    await rig.calm()
+    assert rig.provider.keys == waiting[:1]
+    rig.clock.advance(5.0)
+    await rig.noted.reached(waiting[1], SENT)
+
+
+async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> None:
+    waiting = [await leave(outbox, provider_name="") for _ in range(300)]
+    rig = Rig(outbox, clock=ManualClock(START + 5 * build.HOUR))
+    await boot(rig)
+    for one in waiting:
+        await rig.noted.reached(one, EXPIRED)
+    assert rig.provider.keys == []
+    assert rig.noted.told == [("state", "expired")] * 300, "no attempt was begun"
+    assert rig.delivery._traffic.unsettled == 0
+
+
+# Queues of other rules.
+
+
+def rig_of(outbox: SqliteOutbox, routes: Sequence[Route], *names: str) -> Rig:
+    providers = [Puppet(name) for name in names]
+    gates = {name: gate_of(name) for name in names}
+    for gate in gates.values():
+        gate.breaker.force_open(0.0)  # so that all of them stay where they are
+    return Rig(outbox, registry=registry_of(*providers, routes={Channel.SMS: routes}, gates=gates))
+
+
+SHORT = [route("a")]
+RULES = [route("b", key="sms#1", match=Match(prefixes=("+44",))), route("a", key="sms#2")]
+
+
+async def queues(rig: Rig, ids: Sequence[str]) -> list[str]:
+    return [(await rig.kept(one)).queue for one in ids]
+
+
+async def test_when_the_rules_have_changed_what_waits_is_found_its_queue_anew(outbox: SqliteOutbox) -> None:
+    before = rig_of(outbox, SHORT, "a", "b")
+    await boot(before)
+    commands = [build.command(Sms("+4420", "Hi")), build.command(), build.command(provider_name="b")]
+    ids = [(await before.send(command)).message_id for command in commands]
+    assert await queues(before, ids) == ["sms", "sms", "@b"]
+    kept = await before.kept(ids[0])
+    await before.delivery.drain(0.0)
+
+    after = rig_of(outbox, RULES, "a", "b")
+    await boot(after)
+    assert await queues(after, ids) == ["sms#1", "sms#2", "@b"]
+    assert (await after.kept(ids[0])).revision == kept.revision, "it is nothing that callers could see"
+    after.registry.slot("b").gate.breaker.resume(0.0)
+    await after.noted.reached(ids[0], SENT)
+    await after.noted.reached(ids[2], SENT)
+    await after.calm()
+    assert after.noted.states.get(ids[1]) is None
+
+
+async def test_many_are_found_their_queues_and_not_only_the_first(outbox: SqliteOutbox) -> None:
+    before = rig_of(outbox, SHORT, "a", "b")
+    await boot(before)
+    wanted = {}
+    for index in range(2 * recovery.STEP + 1):
+        content = Sms("+4420" if index % 3 else "+1500", "Hi")
+        record = await before.send(build.command(content, wait_for=WaitFor.ACCEPTANCE))
+        wanted[record.message_id] = "sms#1" if index % 3 else "sms#2"
+    await before.delivery.drain(0.0)
+    after = rig_of(outbox, RULES, "a", "b")
+    await boot(after)
+    assert await queues(after, list(wanted)) == list(wanted.values())
+
+
+class Looked:
+    """An outbox that counts how often what waits is gone through."""
+
+    def __init__(self, inner: SqliteOutbox) -> None:
+        self._inner = inner
+        self.count = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def waiting(self, after: int, limit: int) -> object:
+        self.count += 1
+        return await self._inner.waiting(after, limit)
+
+
+SAME = {
+    "the same": ([route("a")], ("a", "b")),
+    "who carries them": ([route("b", overflow=True)], ("a", "b")),
+}
+OTHER = {
+    "another match": ([route("a", match=Match(labels={"x": "y"}))], ("a", "b")),
+    "another key": ([route("a", key="sms#1")], ("a", "b")),
+    "one more": ([route("a"), route("b", key="sms#2")], ("a", "b")),
+    "none": ([], ("a", "b")),
+    "a provider less": ([route("a")], ("a",)),
+}
+
+
+@pytest.mark.parametrize("case", [*SAME, *OTHER])
+async def test_what_waits_is_gone_through_only_where_the_rules_have_changed(outbox: SqliteOutbox, case: str) -> None:
+    await boot(rig_of(outbox, SHORT, "a", "b"))
+    looked = Looked(outbox)
+    routes, names = (SAME | OTHER)[case]
+    for expected in (int(case in OTHER), 0):
+        looked.count = 0
+        await boot(rig_of(looked, routes, *names))  # type: ignore[arg-type]  # the rest is the real one's
+        assert looked.count == expected
+
+
+@pytest.mark.parametrize(("pinned", "queue"), [(None, "sms"), ("a", "@a")])
+async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_message_expires(
+    outbox: SqliteOutbox, pinned: str | None, queue: str
+) -> None:
+    before = rig_of(outbox, SHORT, "a")
+    await boot(before)
+    lasting = await before.send(build.command(provider_name=pinned))
+    short = await before.send(build.command(provider_name=pinned, expire_time=START + 60_000_000))
+    await before.delivery.drain(0.0)
+
+    without = rig_of(outbox, [], "b")
+    await boot(without)
+    kept = await without.kept(lasting.message_id)
+    assert (kept.state, kept.queue, kept.attempts, kept.revision) == (QUEUED, queue, (), 1)
+    assert (await without.delivery.get(lasting.message_id)).next_attempt_time is None
+    without.clock.advance(60.0)
+    await without.noted.reached(short.message_id, EXPIRED)
+    assert (await without.kept(lasting.message_id)) == kept, "nothing is written meanwhile"
+    with pytest.raises(ProviderNotFound):
+        without.registry.slot("a")
+    await without.delivery.drain(0.0)
+
+    back = Rig(outbox, registry=registry_of(Puppet("a"), routes={Channel.SMS: SHORT}))
+    await boot(back)
+    await back.noted.reached(lasting.message_id, SENT)
+
+
+async def test_a_message_that_this_version_cannot_read_keeps_nobody_from_booting(outbox: SqliteOutbox) -> None:
+    record = build.accepted(provider_name="", queue="sms#7")
+    await outbox.accept(NewMessage(record, b"\xff", b"", build.command().options))
+    rig = rig_of(outbox, SHORT, "a")
+    await boot(rig)
+    assert (await rig.kept(record.message_id)).queue == "sms"
+
+
+# Providers that were drained.
+
+
+async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteOutbox) -> None:
+    def made() -> tuple[Rig, Control]:
+        rig = Rig(outbox, registry=registry_of(Puppet("a"), Puppet("b")))
+        return rig, Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
+
+    before, control = made()
+    await control.drain("a")
+    await before.delivery.drain(0.0)
+
+    after, control = made()
+    await control.restore()
+    await boot(after)
+    assert control.get("a").breaker.state is BreakerState.FORCED_OPEN
+    assert (await after.send()).attempts[0].provider_name == "b"
+    await control.resume("a")
+    assert (await after.send()).attempts[0].provider_name == "a"
+
+    last, control = made()
+    await control.restore()
+    assert control.get("a").breaker.state is BreakerState.CLOSED
+    await last.delivery.drain(0.0)
+
+
+def test_an_email_is_found_its_queue_by_all_its_recipients() -> None:
+    rules = [route("a", key="email#1", match=Match(domains=("a.test",))), route("a", key="email#2")]
+    registry = registry_of(
+        Puppet("a"),
+        routes={Channel.EMAIL: rules},
+    )
+    for to, key in ((("x@a.test",), "email#1"), (("x@a.test", "y@b.test"), "email#2")):
+        message = build.command(Email(to, text="Hi")).message
+        assert registry.route(message, None).key == key

@@ -1,0 +1,275 @@
+"""Who takes a message now, by weight and by door; when to look again; and what is told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.clock import START, ManualClock
+from tests.support.gates import fail
+from tests.support.providers import Puppet, gate_of, registry_of, route
+from tests.support.rig import Rig
+
+from postwire.core.breaker import BreakerSettings, Verdict
+from postwire.core.errors import InvalidMessage, InvalidProvider, InvalidRouting
+from postwire.core.gate import Gate, Obstacle
+from postwire.core.message import Attempt, Channel
+from postwire.core.outcome import Outcome
+from postwire.core.routing import Match, PassedOver, Route
+from postwire.core.splitmix import stream
+from postwire.delivery.router import Candidate, Router
+from postwire.outbox.sqlite import SqliteOutbox
+
+NAMES = ("a", "b", "c")
+SECOND = 1_000_000
+WEIGHTED = route({"a": 5, "b": 3, "c": 2})
+
+
+class Doors:
+    """A router for the providers `a`, `b` and `c`, whose breakers open with one failure, for 5 s."""
+
+    def __init__(self, *routes: Route, seed: int = 1, **limits: dict[str, Any]) -> None:
+        self.clock = ManualClock()
+        settings = BreakerSettings(minimum_calls=1, open_for=5.0)
+        self.gates: dict[str, Gate] = {name: gate_of(name, breaker=settings, **limits.get(name, {})) for name in NAMES}
+        providers = [Puppet(name) for name in NAMES]
+        self.registry = registry_of(*providers, gates=self.gates, routes={Channel.SMS: routes})
+        self.router = Router(self.registry, self.clock, seed)
+
+    @property
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def picked(self, on: Route, count: int = 1, attempts: tuple[Attempt, ...] = ()) -> list[str | None]:
+        """Who takes so many messages, each given back at once."""
+        found: list[str | None] = []
+        for _ in range(count):
+            ticket = self.router.pick(self.router.begin(on, attempts))
+            found.append(ticket.slot.provider.name if ticket else None)
+            if ticket:
+                ticket.permit.close(Verdict.SUCCESS, self.now)
+        return found
+
+
+# Weights.
+
+
+def test_members_of_a_tier_share_its_messages_by_weight() -> None:
+    counts = Counter(Doors().picked(WEIGHTED, 10_000))
+    assert {name: round(count / 1000) for name, count in counts.items()} == {"a": 5, "b": 3, "c": 2}
+
+
+def test_the_same_seed_makes_the_same_choices_and_another_one_others() -> None:
+    assert Doors(seed=7).picked(WEIGHTED, 100) == Doors(seed=7).picked(WEIGHTED, 100)
+    assert Doors(seed=7).picked(WEIGHTED, 100) != Doors(seed=8).picked(WEIGHTED, 100)
+
+
+def test_each_route_draws_from_a_generator_of_its_own() -> None:
+    other = route({"a": 1, "b": 1}, key="sms#2")
+    alone, together = Doors(), Doors()
+    expected = alone.picked(WEIGHTED, 50)
+    mixed = []
+    for index in range(50):
+        together.picked(other, index % 3)
+        mixed += together.picked(WEIGHTED)
+    assert mixed == expected
+    draws = stream(1, "weights sms")
+    assert expected == [WEIGHTED.order(draws.next_unit())[0][0] for _ in range(50)]
+
+
+def test_a_route_without_weights_takes_no_draw() -> None:
+    doors = Doors()
+    assert doors.picked(route("b", "a"), 5) == ["b"] * 5
+    assert doors.picked(WEIGHTED, 20) == Doors().picked(WEIGHTED, 20)
+
+
+def test_looking_and_telling_take_no_draw() -> None:
+    doors = Doors()
+    doors.router.look(WEIGHTED)
+    doors.router.explain(WEIGHTED)
+    doors.router.is_open(WEIGHTED)
+    assert doors.picked(WEIGHTED, 20) == Doors().picked(WEIGHTED, 20)
+
+
+async def test_what_is_sent_replays_with_the_seed() -> None:
+    async def sent(seed: int) -> list[str]:
+        outbox = await SqliteOutbox.open(":memory:")
+        registry = registry_of(*map(Puppet, NAMES), routes={Channel.SMS: [WEIGHTED]})
+        rig = Rig(outbox, registry=registry, seed=seed)
+        names = [(await rig.send()).attempts[0].provider_name for _ in range(30)]
+        await rig.landed()
+        await outbox.close()
+        return names
+
+    assert await sent(3) == await sent(3)
+    assert await sent(3) != await sent(4)
+
+
+def test_a_member_that_is_down_leaves_its_share_to_the_others() -> None:
+    doors = Doors()
+    fail(doors.gates["a"], 1, doors.now)
+    counts = Counter(doors.picked(WEIGHTED, 5_000))
+    assert counts["a"] == 0
+    assert round(counts["b"] / 1000) == 3
+
+
+# Passes.
+
+
+def test_nobody_is_picked_twice_in_a_pass() -> None:
+    doors = Doors()
+    on = doors.router.begin(route("a", {"b": 1, "c": 1}))
+    tickets = [doors.router.pick(on) for _ in range(4)]
+    names = [ticket.slot.provider.name if ticket else None for ticket in tickets]
+    assert names[0] == "a"
+    assert sorted(names[1:3], key=str) == ["b", "c"]
+    assert names[3] is None
+    assert on.choice.passed_over == ()
+
+
+def test_a_provider_that_had_the_message_before_is_asked_within_its_retry_budget() -> None:
+    doors = Doors()
+    settings = BreakerSettings(minimum_calls=100)
+    doors.gates["a"] = gate_of("a", breaker=settings)
+    registry = registry_of(*map(Puppet, NAMES), gates=doors.gates, routes={Channel.SMS: [route("a", "b")]})
+    router = Router(registry, doors.clock, 1)
+    fail(doors.gates["a"], 3, doors.now)
+    before = (Attempt(1, "a", START, Outcome.ERROR, 1),)
+    names = []
+    for attempts in ((), before, before, ()):
+        ticket = router.pick(router.begin(route("a", "b"), attempts))
+        names.append(ticket.slot.provider.name if ticket else None)
+    assert names == ["a", "a", "b", "a"], "one repeat a second"
+
+
+def test_the_same_provider_once_more_needs_leave_like_any_other() -> None:
+    doors = Doors(a={"max_concurrent": 1})
+    on = doors.router.begin(route("a"))
+    ticket = doors.router.pick(on)
+    assert ticket
+    assert doors.router.again(on, ticket.slot) is None, "its one slot is taken"
+    ticket.permit.close(Verdict.NONE, doors.now)
+    again = doors.router.again(on, ticket.slot)
+    assert again
+    assert doors.gates["a"].in_flight == 1
+
+
+def test_looking_takes_nothing() -> None:
+    doors = Doors(a={"max_concurrent": 1, "rate": 1.0, "burst": 1})
+    for _ in range(3):
+        assert doors.router.look(route("a", "b")).chosen == "a"
+    assert doors.gates["a"].in_flight == 0
+    assert doors.picked(route("a", "b"), 2) == ["a", None]
+
+
+def test_room_is_that_of_the_doors_that_stand_open() -> None:
+    doors = Doors(a={"max_concurrent": 3}, b={"max_concurrent": 2}, c={"max_concurrent": 10})
+    on = route("a", "b", "c")
+    doors.gates["a"].enter(doors.now)
+    fail(doors.gates["c"], 1, doors.now)
+    assert doors.router.room(on) == 2 + 2
+
+
+# When to look again.
+
+
+def test_a_route_opens_when_the_first_of_its_doors_does() -> None:
+    doors = Doors(c={"rate": 0.1, "burst": 1})
+    on = route("a", "b", "c")
+    fail(doors.gates["a"], 1, doors.now)
+    doors.gates["b"].cool_down(doors.now, 3.0)
+    doors.gates["c"].enter(doors.now)
+    assert doors.router.opens_at(on, doors.now) == doors.now + 3.0
+    assert not doors.router.look(on).chosen
+    assert doors.router.look(on).waits_for == ("c",)
+    assert doors.router.is_open(on)
+    doors.clock.advance(3.0)
+    assert doors.router.look(on).chosen == "b"
+
+
+def test_of_a_route_that_only_an_operator_can_open_it_is_not_known_when() -> None:
+    doors = Doors()
+    doors.gates["a"].breaker.force_open(doors.now)
+    assert doors.router.opens_at(route("a"), doors.now) is None
+    assert not doors.router.is_open(route("a"))
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_who_watches_a_route_is_woken_once_when_any_of_its_doors_changes(name: str) -> None:
+    doors = Doors()
+    woken: list[str] = []
+    on = route("a", "b")
+
+    def wake() -> None:
+        woken.append(name)
+
+    for _ in range(2):
+        doors.router.watch(on, wake)
+    doors.gates["c"].changed()
+    assert woken == []
+    doors.gates[name].changed()
+    doors.gates[name].changed()
+    assert woken == [name]
+    doors.router.watch(on, wake)
+    doors.gates[name].changed()
+    assert woken == [name] * 2
+
+
+def test_who_is_woken_may_watch_again_at_once() -> None:
+    doors = Doors()
+    woken: list[int] = []
+
+    def wake() -> None:
+        woken.append(len(woken))
+        doors.router.watch(route("a"), wake)
+
+    doors.router.watch(route("a"), wake)
+    for _ in range(3):
+        doors.gates["a"].changed()
+    assert woken == [0, 1, 2]
+
+
+# What is told.
+
+
+def test_a_route_is_explained_door_by_door() -> None:
+    doors = Doors(b={"max_concurrent": 1})
+    on = route("a", {"b": 3, "c": 1})
+    fail(doors.gates["a"], 1, doors.now)
+    doors.gates["b"].enter(doors.now)
+    doors.gates["c"].cool_down(doors.now, 2.5)
+    assert doors.router.explain(on).candidates == (
+        Candidate("a", 1, 1, Obstacle.OPEN, START + 5 * SECOND),
+        Candidate("b", 2, 3, Obstacle.CONCURRENCY, None),
+        Candidate("c", 2, 1, Obstacle.COOLING_DOWN, START + 5 * SECOND // 2),
+    )
+    assert doors.router.look(on).passed_over == (
+        PassedOver("a", Obstacle.OPEN),
+        PassedOver("c", Obstacle.COOLING_DOWN),
+    )
+
+
+async def test_a_message_is_told_who_would_get_it_and_nothing_is_sent(outbox: SqliteOutbox) -> None:
+    rules = [route("a", key="sms#1", match=Match(labels={"x": "y"})), route("b", "a", key="sms#2")]
+    providers = [Puppet("a", [Channel.SMS]), Puppet("b", [Channel.SMS])]
+    rig = Rig(outbox, registry=registry_of(*providers, routes={Channel.SMS: rules}))
+    for command, key, names in (
+        (build.command(labels={"x": "y"}), "sms#1", ["a"]),
+        (build.command(), "sms#2", ["b", "a"]),
+        (build.command(provider_name="a"), "@a", ["a"]),
+    ):
+        explanation = rig.delivery.explain(command)
+        assert explanation.route.key == key
+        assert [(one.provider_name, one.obstacle) for one in explanation.candidates] == [(name, None) for name in names]
+    with pytest.raises(InvalidRouting):
+        rig.delivery.explain(build.command(build.email()))
+    with pytest.raises(InvalidProvider):
+        rig.delivery.explain(build.command(provider_name="nobody"))
+    with pytest.raises(InvalidMessage):
+        rig.delivery.explain(build.command(expire_time=START))
+    await rig.calm()
+    assert [one.keys for one in providers] == [[], []]
+    assert rig.left() == []
+    assert rig.noted.told == []

@@ -1,0 +1,292 @@
+"""Messages that wait for a provider that is busy: whose turn it is, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.clock import START, ManualClock
+from tests.support.gates import fail
+from tests.support.paused import Paused
+from tests.support.providers import Puppet, gate_of, registry_of, route
+from tests.support.rig import Rig
+from tests.support.waiting import within
+
+from postwire.core.breaker import BreakerSettings
+from postwire.core.message import Channel, MessageRecord, MessageState, Priority, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.routing import Match, Route
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+SECOND = 1_000_000
+
+
+def sms_rig(outbox: SqliteOutbox, *providers: Puppet, to: Route | None = None, **limits: dict[str, Any]) -> Rig:
+    """A rig with one route for SMS; `limits` are those of gates, by provider."""
+    gates = {name: gate_of(name, **fields) for name, fields in limits.items()}
+    routes = {Channel.SMS: [to or route(*(one.name for one in providers))]}
+    return Rig(outbox, registry=registry_of(*providers, routes=routes, gates=gates))
+
+
+async def queue_up(rig: Rig, **options: Any) -> MessageRecord:
+    """Have a message accepted that has to wait."""
+    record = await rig.send(build.command(wait_for=WaitFor.ACCEPTANCE, **options))
+    assert record.state is QUEUED
+    return record
+
+
+async def sent(rig: Rig, *records: MessageRecord) -> None:
+    for record in records:
+        await rig.noted.reached(record.message_id, SENT)
+
+
+# At a limit.
+
+
+async def test_at_a_concurrency_limit_a_message_waits_for_its_turn_and_its_caller_for_the_outcome(
+    outbox: SqliteOutbox,
+) -> None:
+    provider = Puppet("first", held=True)
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 2})
+    calls = [rig.start() for _ in range(5)]
+    await provider.calls(2)
+    await rig.calm()
+    assert len(provider.keys) == 2
+    assert rig.delivery.in_flight == 2, "those that wait hold no room"
+    assert not any(call.done() for call in calls)
+    provider.let_go()
+    records = await asyncio.gather(*calls)
+    assert {(record.state, len(record.attempts)) for record in records} == {(SENT, 1)}
+    assert provider.keys == [record.message_id for record in records], "in the order in which they came"
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_at_a_rate_limit_a_message_waits_for_the_next_token(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first")
+    rig = sms_rig(outbox, provider, first={"rate": 2.0, "burst": 3})
+    calls = [rig.start() for _ in range(6)]
+    await provider.calls(3)
+    for count in (3, 4, 5):
+        await rig.calm()
+        assert len(provider.keys) == count
+        assert sum(call.done() for call in calls) == count
+        rig.clock.advance(0.5)
+    records = await asyncio.gather(*calls)
+    assert [record.attempts[0].start_time for record in records] == [
+        START + half * SECOND // 2 for half in (0, 0, 0, 1, 2, 3)
+    ]
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_a_message_that_waits_for_its_turn_says_what_it_knows(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first", held=True)
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 1})
+    rig.start()
+    await provider.calls()
+    record = await queue_up(rig)
+    assert (record.next_attempt_time, record.attempts, record.revision) == (START, (), 1)
+    provider.let_go()
+    await sent(rig, record)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "overflow", "then"),
+    [
+        (("first", "second"), False, "first"),
+        (("first", "second"), True, "second"),
+        (({"first": 1, "second": 1}, "third"), False, "second"),
+    ],
+    ids=["tiers", "overflow", "one tier"],
+)
+async def test_one_that_is_busy_is_waited_for_unless_another_of_its_tier_is_free_or_the_route_overflows(
+    outbox: SqliteOutbox, tiers: tuple[Any, ...], overflow: bool, then: str
+) -> None:
+    first, second, third = Puppet("first", held=True), Puppet("second"), Puppet("third")
+    to = route(*tiers, overflow=overflow)
+    rig = sms_rig(outbox, first, second, third, to=to, first={"max_concurrent": 1})
+    busy = rig.start(build.command(provider_name="first"))
+    await first.calls()
+    call = rig.start()
+    await rig.calm()
+    assert call.done() == (then != "first")
+    first.let_go()
+    assert (await call).attempts[0].provider_name == then
+    assert (await busy).state is SENT
+    assert third.keys == []
+
+
+async def test_what_overflows_waits_for_whoever_is_free_first(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", held=True), Puppet("second", held=True)
+    to = route("first", "second", overflow=True)
+    rig = sms_rig(outbox, first, second, to=to, first={"max_concurrent": 1}, second={"max_concurrent": 1})
+    calls = [rig.start() for _ in range(3)]
+    await first.calls()
+    await second.calls()
+    second.let_go()
+    assert (await calls[2]).attempts[0].provider_name == "second"
+    first.let_go()
+    assert [one.attempts[0].provider_name for one in await asyncio.gather(*calls)] == ["first", "second", "second"]
+
+
+# Whose turn it is.
+
+
+async def test_priority_decides_and_then_who_has_been_due_for_longest(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first", held=True)
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 1})
+    busy = rig.start()
+    await provider.calls()
+    order = [
+        ("low", Priority.LOW, 0),
+        ("later", Priority.NORMAL, 2),
+        ("sooner", Priority.NORMAL, 1),
+        ("now", Priority.NORMAL, 0),
+        ("also now", Priority.NORMAL, 0),
+        ("high, later", Priority.HIGH, 2),
+        ("high", Priority.HIGH, 0),
+    ]
+    names = {
+        (await queue_up(rig, priority=priority, send_time=START + after * SECOND if after else None)).message_id: name
+        for name, priority, after in order
+    }
+    rig.clock.advance(2.0)
+    provider.let_go()
+    await busy
+    await provider.calls(1 + len(order))
+    assert [names[key] for key in provider.keys[1:]] == [
+        "high",
+        "high, later",
+        "now",
+        "also now",
+        "sooner",
+        "later",
+        "low",
+    ]
+
+
+async def test_a_long_queue_keeps_its_order(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first")
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 10_000})
+    (slot,) = rig.registry
+    slot.gate.breaker.force_open(0.0)
+    records = [await queue_up(rig) for _ in range(200)]
+    slot.gate.breaker.resume(0.0)
+    await sent(rig, *records)
+    assert provider.keys == [record.message_id for record in records]
+
+
+async def test_who_comes_the_moment_that_a_slot_is_free_goes_to_the_end(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first", held=True)
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 1})
+    first = rig.start()
+    await provider.calls()
+    second = await queue_up(rig)
+    await rig.calm()
+    provider.let_go()
+    third = rig.start()  # its step comes after the first's, in which the slot is given back, and before the queue's
+    await first
+    await sent(rig, second, await third)
+    assert provider.keys[1:] == [second.message_id, (await third).message_id]
+
+
+async def test_who_comes_while_the_queue_is_at_work_goes_to_the_end(outbox: SqliteOutbox) -> None:
+    """More is due than the rate lets through, and the one that it did is on its way to the disk."""
+    paused = Paused(outbox, "advance")
+    provider = Puppet("first")
+    rig = sms_rig(paused, provider, first={"rate": 1.0, "burst": 1})  # type: ignore[arg-type]  # the rest is the real one's
+    await rig.send()
+    second, third = await queue_up(rig), await queue_up(rig)
+    await rig.calm()
+    paused.hold()
+    rig.clock.advance(1.0)
+    await within(paused.reached.wait())
+    rig.clock.advance(1.0)
+    fourth = await queue_up(rig)
+    paused.let_go()
+    await sent(rig, second, third)
+    rig.clock.advance(1.0)
+    await sent(rig, fourth)
+    assert provider.keys[1:] == [second.message_id, third.message_id, fourth.message_id]
+
+
+async def test_when_the_queue_is_through_messages_are_sent_at_once_again(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first", held=True)
+    rig = sms_rig(outbox, provider, first={"max_concurrent": 1})
+    calls = [rig.start() for _ in range(3)]
+    await provider.calls()
+    provider.let_go()
+    await asyncio.gather(*calls)
+    await rig.calm()
+    rig.noted.told.clear()
+    await rig.send()
+    assert rig.noted.told[0] == ("state", "sending")
+
+
+# Who waits for whom.
+
+
+async def test_a_provider_that_hangs_holds_its_own_slots_and_nothing_else(outbox: SqliteOutbox) -> None:
+    phone, post = Puppet("phone", held=True), Puppet("post")
+    gates = {"phone": gate_of("phone", max_concurrent=3), "post": gate_of("post", max_concurrent=3)}
+    routes = {Channel.SMS: [route("phone")], Channel.EMAIL: [route("post", key="email")]}
+    rig = Rig(outbox, registry=registry_of(phone, post, routes=routes, gates=gates), max_in_flight=5)
+    texts = [rig.start() for _ in range(4)]
+    await phone.calls(3)
+    await rig.calm()
+    texts += [await queue_up(rig) for _ in range(20)]  # type: ignore[misc]  # what is left of them does not matter
+    emails = [await rig.send(build.command(build.email())) for _ in range(20)]
+    assert {record.state for record in emails} == {SENT}
+    assert (gates["phone"].in_flight, gates["post"].in_flight) == (3, 0)
+    assert len(phone.keys) == 3
+    assert post.keys == [record.message_id for record in emails]
+
+
+async def test_a_blocked_rule_does_not_delay_another_of_its_channel(outbox: SqliteOutbox) -> None:
+    clock = ManualClock()
+    down, up = Puppet("down"), Puppet("up")
+    gates = {"down": gate_of("down", breaker=BreakerSettings(minimum_calls=1))}
+    rules = [route("down", key="sms#1", match=Match(labels={"to": "down"})), route("up", key="sms#2")]
+    rig = Rig(outbox, registry=registry_of(down, up, routes={Channel.SMS: rules}, gates=gates), clock=clock)
+    fail(gates["down"], 1, clock.monotonic())
+    parked = [await queue_up(rig, labels={"to": "down"}) for _ in range(100)]
+    assert {record.queue for record in parked} == {"sms#1"}
+    passing = [await rig.send() for _ in range(10)]
+    assert {record.state for record in passing} == {SENT}
+    # And what waits in the other's queue comes out of it.
+    up.answer = DispatchResult(Outcome.ERROR)
+    retried = await rig.send()
+    up.answer = build.SUCCESS
+    clock.advance(1.0)
+    await sent(rig, retried)
+    assert down.keys == []
+
+
+async def test_a_pinned_provider_that_is_blocked_does_not_delay_its_channel(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", held=True), Puppet("second")
+    rig = sms_rig(outbox, second, first, to=route("second"), first={"max_concurrent": 1})
+    rig.start(build.command(provider_name="first"))
+    await first.calls()
+    waiting = [await queue_up(rig, provider_name="first") for _ in range(3)]
+    assert {record.queue for record in waiting} == {"@first"}
+    assert (await rig.send()).state is SENT
+    first.let_go()
+    await sent(rig, *waiting)
+
+
+async def test_two_routes_share_the_slots_of_a_provider_that_is_on_both(outbox: SqliteOutbox) -> None:
+    provider = Puppet("first", held=True)
+    gates = {"first": gate_of("first", max_concurrent=1)}
+    rig = Rig(outbox, registry=registry_of(provider, gates=gates))
+    calls = [rig.start(build.command(content)) for content in (build.sms(), build.mms(), build.email()) * 5]
+    await provider.calls()
+    await rig.calm()
+    assert len(provider.keys) == 1
+    provider.let_go()
+    assert {record.state for record in await asyncio.gather(*calls)} == {SENT}
+    await rig.calm()
+    assert rig.left() == []

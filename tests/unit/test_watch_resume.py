@@ -1,0 +1,191 @@
+"""Going on with a watch: without a gap wherever it was left, over restarts too, and told where that cannot be."""
+
+from __future__ import annotations
+
+import base64
+import random
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.outboxes import LASTING, PLACES
+from tests.support.rig import Rig
+from tests.support.streams import commands, tell
+from tests.support.watching import LATER, Watching, now, touch, waiting
+
+from postwire.core.errors import ResumeTokenExpired, ShuttingDown
+from postwire.core.ids import MessageIds
+from postwire.core.listing import MessageFilter, ResumePoint, page_token, parse_resume_token, resume_token
+from postwire.core.message import MessageRecord, MessageState
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED = MessageState.QUEUED
+
+
+@pytest.fixture
+async def rig(outbox: SqliteOutbox) -> Rig:
+    return Rig(outbox)
+
+
+async def test_whoever_is_cut_off_amid_the_beginning_is_given_all_of_it_again(rig: Rig) -> None:
+    """Else the rest of the messages would never be shown unless they change."""
+    records = [await waiting(rig) for _ in range(3)]
+    ids = [record.message_id for record in records]
+    first = await Watching(rig, *ids).next()
+    for sight in first[:-1]:
+        again = await Watching(rig, *ids, after=sight.point).next()
+        assert [one.record for one in again] == [one.record for one in first]
+    cancelled = await rig.delivery.cancel(ids[0])
+    assert [one.record for one in await Watching(rig, *ids, after=first[-1].point).next()] == [cancelled]
+
+
+async def test_going_on_with_ids_needs_no_message_to_be_there_still(rig: Rig) -> None:
+    """One that was settled may be removed while nobody watched."""
+    record = await rig.send()
+    after = await now(rig)
+    assert await rig.outbox.remove_settled(0, 2 * START, 9)
+    other = await waiting(rig)
+    watching = Watching(rig, record.message_id, other.message_id, after=after)
+    assert [one.record for one in await watching.next()] == [other]
+
+
+async def test_a_watch_goes_on_without_a_gap_wherever_it_was_left(rig: Rig) -> None:
+    watching = Watching(rig, after=await now(rig))
+    records = (await tell(rig, commands(10, send_time=LATER))).records
+    sights = list(await watching.next())
+    assert [one.record for one in sights] == records
+    for number, sight in enumerate(sights):
+        rest = records[number + 1 :]
+        if rest:
+            assert [one.record for one in await Watching(rig, after=sight.point).next()] == rest
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(rig: Rig, seed: int) -> None:
+    order = random.Random(seed)
+    kept: dict[str, MessageRecord] = {}
+    seen: dict[str, MessageRecord] = {}
+    resume = await now(rig)
+    watching = Watching(rig, after=resume)
+    for _ in range(40):
+        for _ in range(order.randrange(6)):
+            if kept and order.random() < 0.5:
+                record = order.choice(list(kept.values()))
+                record = await (touch(rig, record) if record.state is QUEUED else rig.delivery.get(record.message_id))
+                if order.random() < 0.2 and record.state is QUEUED:
+                    record = await rig.delivery.cancel(record.message_id)
+            else:
+                record = await waiting(rig)
+            kept[record.message_id] = record
+        if resume != await now(rig):
+            batch = await watching.next()
+            for record in (one.record for one in batch if one.record):
+                before = seen.get(record.message_id)
+                assert before is None or before.revision < record.revision
+                seen[record.message_id] = record
+            resume = batch[-1].point
+        if order.random() < 0.3:
+            await watching.hang_up()
+            watching = Watching(rig, after=resume)
+    while resume != await now(rig):
+        batch = await watching.next()
+        seen |= {one.record.message_id: one.record for one in batch if one.record}
+        resume = batch[-1].point
+    assert seen == kept
+
+
+@pytest.mark.parametrize("place", LASTING)
+async def test_a_watch_goes_on_over_a_restart(tmp_path: Path, place: str) -> None:
+    outbox = await PLACES[place](tmp_path)
+    rig = Rig(outbox)
+    watching = Watching(rig, after=await now(rig))
+    first = await waiting(rig)
+    await watching.until(first)
+    missed = [await waiting(rig) for _ in range(2)]
+    await rig.delivery.drain(0.0)
+    with pytest.raises(ShuttingDown):
+        await watching.next()
+    resume = watching.resume
+    await outbox.close()
+
+    outbox = await PLACES[place](tmp_path)
+    rig = Rig(outbox, ids=MessageIds(random.Random(2).getrandbits))
+    late = await waiting(rig)
+    by_id = Watching(rig, first.message_id, late.message_id, after=resume)
+    everything = Watching(rig, after=resume)
+    seen = [one.record for one in await everything.next()]
+    assert seen[-1] == late
+    assert [record for record in seen if record in missed] in (missed, []), "they may have been shown before the end"
+    assert [one.record for one in await by_id.next()] == [late]
+    await outbox.close()
+
+
+async def test_what_is_not_known_any_more_is_told_and_what_still_is_goes_on(rig: Rig) -> None:
+    records = [await waiting(rig) for _ in range(10)]
+    assert await rig.outbox.remove_changes(3, 100) == 7
+    for ago in (10, 4):
+        with pytest.raises(ResumeTokenExpired):
+            await Watching(rig, after=await now(rig, ago=ago)).next()
+    assert [one.record for one in await Watching(rig, after=await now(rig, ago=3)).next()] == records[7:]
+
+
+async def test_the_token_of_another_store_is_told_whoever_has_more_changes(tmp_path: Path) -> None:
+    outboxes = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        outboxes.append(await SqliteOutbox.open(str(tmp_path / name / "postwire.db")))
+    one, other = map(Rig, outboxes)
+    for count, rig in ((30, one), (5, other)):
+        for _ in range(count):
+            await waiting(rig)
+    for rig, stranger in ((one, other), (other, one)):
+        with pytest.raises(ResumeTokenExpired):
+            await Watching(rig, after=await now(stranger)).next()
+    for outbox in outboxes:
+        await outbox.close()
+
+
+async def test_a_change_that_has_not_been_is_told(rig: Rig) -> None:
+    """As after a store was put back to a copy of it."""
+    await waiting(rig)
+    for ahead in (1, 10**15):
+        with pytest.raises(ResumeTokenExpired):
+            await Watching(rig, after=await now(rig, ago=-ahead)).next()
+
+
+@pytest.mark.parametrize("change", [None, 0, 1, 10**18 - 1])
+def test_a_token_leads_back_to_where_it_was_given(change: int | None) -> None:
+    point = ResumePoint("0123456789abcdef" * 2, change)
+    token = resume_token(point)
+    assert token.isascii()
+    assert parse_resume_token(token) == point
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "\u00fc",
+        "\udcff",
+        "====",
+        resume_token(ResumePoint("0" * 32, 5)) + " ",
+        resume_token(ResumePoint("0" * 32, 5))[4:],
+        resume_token(ResumePoint("0" * 32, 10**18)),
+        resume_token(ResumePoint("0" * 31, 5)),
+        page_token(build.new_id(), MessageFilter()),
+        encoded(f"change {'0' * 32} -1"),
+        encoded(f"change {'0' * 32} \u0663"),
+        encoded(f"change {'0' * 32} 5\n"),
+        encoded("change 5"),
+        base64.urlsafe_b64encode(b"\xff").decode(),
+    ],
+    ids=ascii,
+)
+def test_what_no_watch_gave_is_no_token(token: str) -> None:
+    with pytest.raises(ValueError, match="must be a token that a watch gave"):
+        parse_resume_token(token)
