@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.e2e.server import Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
-from postwire.v1.message_pb2 import DispatchOptions, Email, Mms, OutboundMessage, Sms
+from postwire.v1.message_pb2 import DispatchOptions, Email, Message, Mms, OutboundMessage, Sms
+from postwire.v1.provider_service_pb2 import (
+    GetProviderRequest,
+    ListProvidersRequest,
+    Provider,
+    UpdateMockProviderRequest,
+)
 
-SENT: Final = message_pb2.MESSAGE_STATE_SENT
+QUEUED: Final = message_pb2.MESSAGE_STATE_QUEUED
 SENDING: Final = message_pb2.MESSAGE_STATE_SENDING
+SENT: Final = message_pb2.MESSAGE_STATE_SENT
+FAILED: Final = message_pb2.MESSAGE_STATE_FAILED
+UNCERTAIN: Final = message_pb2.MESSAGE_STATE_UNCERTAIN
 SUCCESS: Final = message_pb2.OUTCOME_SUCCESS
 ACCEPTANCE: Final = message_pb2.WAIT_FOR_ACCEPTANCE
 OUTCOME: Final = message_pb2.WAIT_FOR_OUTCOME
+AT_MOST_ONCE: Final = message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
 
 TIMEOUT: Final = 20.0
 """Of every call that has no other. The server answers long before, or something is wrong."""
+
+NO_RETRY: Final = {"delivery__backoff_base": "1h", "delivery__backoff_max": "1h", "delivery__seed": "1"}
+"""Settings under which what is queued after an attempt is not due again while a test runs."""
 
 _numbers = itertools.count(1)
 
@@ -55,6 +70,72 @@ def request(message: OutboundMessage | None = None, request_id: str = "", **opti
         request_id=request_id or new_request_id(),
         options=DispatchOptions(**options) if options else None,
     )
+
+
+def dispatch(server: Server, message: OutboundMessage | None = None, **options: Any) -> Message:
+    """Send a message, and return its record as the call has it. Options as `DispatchOptions` has them."""
+    return server.dispatch.Dispatch(request(message, **options), timeout=TIMEOUT).message
+
+
+def dispatch_all(server: Server, messages: Iterable[OutboundMessage], **options: Any) -> list[Message]:
+    """The same for many, all at once."""
+    calls = [server.dispatch.Dispatch.future(request(one, **options), timeout=TIMEOUT) for one in messages]
+    return [call.result().message for call in calls]
+
+
+def get(server: Server, message: Message | str) -> Message:
+    """The record of a message as it now is."""
+    message_id = message if isinstance(message, str) else message.message_id
+    return server.dispatch.GetMessage(pb.GetMessageRequest(message_id=message_id), timeout=TIMEOUT).message
+
+
+def until(server: Server, message: Message, state: message_pb2.MessageState.ValueType) -> Message:
+    """Return the record once the message has reached a state."""
+    eventually(lambda: get(server, message).state == state)
+    return get(server, message)
+
+
+def explain(server: Server, message: OutboundMessage | None = None, **options: Any) -> pb.ExplainRouteResponse:
+    """Who a message would be offered to."""
+    asked = pb.ExplainRouteRequest(message=message or sms(), options=DispatchOptions(**options) if options else None)
+    return server.dispatch.ExplainRoute(asked, timeout=TIMEOUT)
+
+
+def until_eligible(server: Server, message: OutboundMessage | None = None) -> None:
+    """Return once a provider takes messages like this one: a cool-down, or another obstacle, is over."""
+    eventually(lambda: any(one.eligible for one in explain(server, message).candidates))
+
+
+def providers(server: Server) -> dict[str, Provider]:
+    """Every provider, by its name."""
+    listed = server.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
+    return {one.name: one for one in listed.providers}
+
+
+def provider(server: Server, name: str) -> Provider:
+    """One provider."""
+    return server.providers.GetProvider(GetProviderRequest(name=name), timeout=TIMEOUT).provider
+
+
+def in_flight(server: Server) -> int:
+    """How many attempts are under way."""
+    return sum(one.in_flight for one in providers(server).values())
+
+
+def update(server: Server, name: str, *, latency: float | None = None, **changes: Any) -> Provider:
+    """Change how a mock behaves. `latency` in seconds."""
+    asked = UpdateMockProviderRequest(name=name, **changes)
+    if latency is not None:
+        asked.latency.CopyFrom(Duration(nanos=int(latency * 1e9)))
+    return server.providers.UpdateMockProvider(asked, timeout=TIMEOUT).provider
+
+
+def tried(message: Message) -> list[tuple[str, str]]:
+    """A message's attempts: who was asked, and what came of it."""
+    return [
+        (one.provider_name, message_pb2.Outcome.Name(one.outcome).removeprefix("OUTCOME_").lower())
+        for one in message.attempts
+    ]
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`."""
+    """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`; `toml` is its file."""
     with ExitStack() as stack:
 
-        def start(**settings: str) -> Server:
+        def start(*, toml: str = "", **settings: str) -> Server:
+            if toml:
+                (tmp_path / "postwire.toml").write_text(toml, encoding="utf-8")
             return stack.enter_context(Server(tmp_path, **settings))
 
         yield start

@@ -184,6 +184,15 @@ class Server:
         finally:
             connection.close()
 
+    def write(self, statement: str) -> None:
+        """Change the store of a server that was stopped."""
+        assert self._process is None, "it is running"
+        connection = apsw.Connection(str(self.store), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute(statement)
+        finally:
+            connection.close()
+
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 

@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import re
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,14 +13,22 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from tests.e2e.calls import SENT, TIMEOUT, refusal_of
+from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, QUEUED, SENDING, SENT, TIMEOUT, in_flight, refusal_of, update
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server
-from tests.support.otlp import Collector
+from tests.e2e.metrics import METRICS, fetch, transitions
+from tests.e2e.server import Server, eventually
+from tests.e2e.toml import case, mock, of, rule
+from tests.support.otlp import Collector, Seen
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import CHANNEL_SMS, Attachment, DispatchOptions, Email, Media, Mms, OutboundMessage, Sms
-from postwire.v1.provider_service_pb2 import GetProviderRequest, UpdateMockProviderRequest
+from postwire.v1.provider_service_pb2 import (
+    DrainProviderRequest,
+    GetProviderRequest,
+    ResetBreakerRequest,
+    ResumeProviderRequest,
+    UpdateMockProviderRequest,
+)
 
 MARK = "zq9canary"
 NUMBER_MARK = "19876"
@@ -229,7 +236,15 @@ def other_calls(server: Server, told: Told) -> None:
     other = pb.ListMessagesRequest(page_token=page.next_page_token, filter=pb.MessageFilter(labels={mark(): mark()}))
     told.call(dispatch.ListMessages, other)
     told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark()))
+    for message in (sms(), sms(to=mark()), mms()):
+        told.call(dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message))
+    told.call(
+        dispatch.ExplainRoute, pb.ExplainRouteRequest(message=sms(), options=DispatchOptions(provider_name=mark()))
+    )
     told.call(providers.GetProvider, GetProviderRequest(name=mark()))
+    told.call(providers.DrainProvider, DrainProviderRequest(name=mark()))
+    told.call(providers.ResumeProvider, ResumeProviderRequest(name=mark()))
+    told.call(providers.ResetBreaker, ResetBreakerRequest(name=mark()))
     told.call(providers.UpdateMockProvider, UpdateMockProviderRequest(name=mark(), error_ratio=3))
     told.call(server.health.Check, health_pb2.HealthCheckRequest(service=mark()))
     nowhere: Any = server.channel().unary_unary(f"/postwire.v1.DispatchService/{mark()}")
@@ -242,9 +257,12 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     server = serve(
         telemetry__log_level="debug",
         telemetry__log_format="json",
-        telemetry__metrics_listen="127.0.0.1:0",
         telemetry__otlp_endpoint=collector.endpoint,
+        **METRICS,
         OTEL_EXPORTER_OTLP_HEADERS=f"api-key={mark()}",
+        # Those that are throttled on purpose hold up the others no longer than that.
+        providers__sms_mms__retry_after="1ms",
+        providers__email__retry_after="1ms",
         routes__mms="",
     )
     told = Told()
@@ -267,10 +285,7 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
         None,  # the transport's own
     }
 
-    listen = server.wait_for_event("serving")["metrics_listen"]
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{listen}/metrics", timeout=TIMEOUT) as answer:
-        metrics = answer.read().decode()
+    metrics = fetch(server)
     assert server.terminate() == 0
 
     assert found_in("\n".join(told.errors)) == []
@@ -294,3 +309,75 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     assert len(contents) >= len(accepted)
     assert all(found_in(content.decode("utf-8", "replace")) for (content,) in contents)
     assert LABEL in json.dumps(server.rows("SELECT labels FROM messages"))
+
+
+def names_of(seen: Seen) -> list[str]:
+    return [seen.name, *(event.name for event in seen.span.events)]
+
+
+def unsettled(server: Server) -> list[Any]:
+    asked = pb.ListMessagesRequest(filter=pb.MessageFilter(states=[QUEUED, SENDING]))
+    return list(server.dispatch.ListMessages(asked, timeout=TIMEOUT).messages)
+
+
+def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, collector: Collector) -> None:
+    brittle = 'breaker = { window_calls = 4, minimum_calls = 2, open_for = "20ms", open_for_max = "20ms" }'
+    soon = 'retry_after = "1ms"'
+    ratios = ("error_ratio = 0.2", "rate_limited_ratio = 0.2", "uncertain_ratio = 0.2", "rejected_ratio = 0.2")
+    server = serve(
+        toml=mock("first", "error_ratio = 0.8", "seed = 1", brittle, soon)
+        + mock("second", *ratios, "seed = 2", brittle, soon)
+        + mock("slow", 'latency = "1m"')
+        + case("slow", '["slow"]')
+        + "".join(rule(channel, '["first", "second"]') for channel in ("sms", "mms", "email")),
+        telemetry__log_level="debug",
+        telemetry__otlp_endpoint=collector.endpoint,
+        delivery__backoff_base="1ms",
+        delivery__backoff_max="1ms",
+        OTEL_BSP_SCHEDULE_DELAY="10",
+        **METRICS,
+    )
+    told = Told()
+    for number in range(3 * len(GOOD)):
+        options = DispatchOptions(max_attempts=3)
+        if number % 2:
+            options.delivery_guarantee = AT_MOST_ONCE
+        message = GOOD[number % len(GOOD)]()
+        if message.sms.to == "+15005550003":
+            continue  # it would be tried again and again, as long as the test runs
+        message.labels.update({f"{LABEL}{number}": f"{LABEL}{number}"})
+        assert told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=message, options=options))
+        told.call(server.dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message, options=options))
+    update(server, "first", error_ratio=0)
+    eventually(lambda: not unsettled(server))
+    # Some are killed in mid-send, and some are parked.
+    for number in range(4):
+        options = DispatchOptions(wait_for=ACCEPTANCE, max_attempts=1 + number % 2)
+        told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms()), options=options))
+    eventually(lambda: in_flight(server) >= 4)
+    told.call(server.providers.DrainProvider, DrainProviderRequest(name="slow"))
+    told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms())))
+    eventually(lambda: len(transitions(server)) >= 4)
+    seen = {"deliver", "attempt first", "attempt second", "breaker changed", "provider passed over"}
+    eventually(lambda: seen <= {name for one in collector.spans() for name in names_of(one)})
+    texts = [fetch(server)]
+    server.kill()
+    texts.append(server.log_text())
+    passes = server.log("attempt")
+    server.start(server__grace="0s")
+    page = told.call(server.dispatch.ListMessages, pb.ListMessagesRequest(page_size=1000))
+    texts.append(fetch(server))
+    assert server.terminate() == 0
+    texts += [server.log_text(), collector.everything()]
+
+    assert [found_in(text) for text in texts] == [[]] * len(texts)
+    assert found_in("\n".join(told.errors)) == []
+    assert found_in("\n".join(map(str, told.answers)).replace(LABEL, "")) == []
+    # And all of it was there to be found.
+    assert server.log("internal_error") == []
+    assert max(line["attempt"] for line in passes) >= 3
+    assert any(len(message.attempts) > 2 for message in page.messages)
+    assert {attempt.error_code for message in page.messages for attempt in message.attempts} >= {"orphaned"}
+    assert all(
+        found_in(content.decode("utf-8", "replace")) for (content,) in server.rows("SELECT content FROM contents")
+    )

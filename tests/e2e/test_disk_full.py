@@ -16,13 +16,26 @@ from typing import Any, Protocol
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from tests.e2e.calls import ACCEPTANCE, OUTCOME, SENDING, SENT, TIMEOUT, Refused, email, refusal_of, refused, request
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    OUTCOME,
+    SENDING,
+    SENT,
+    TIMEOUT,
+    Refused,
+    email,
+    get,
+    in_flight,
+    refusal_of,
+    refused,
+    request,
+    until,
+)
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import Message
-from postwire.v1.provider_service_pb2 import ListProvidersRequest
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -166,18 +179,9 @@ def load() -> Iterator[list[Load]]:
         one.stop()
 
 
-def get(server: Server, message_id: str) -> Message:
-    return server.dispatch.GetMessage(pb.GetMessageRequest(message_id=message_id), timeout=TIMEOUT).message
-
-
 def says(server: Server, service: str) -> int:
     status: int = server.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT).status
     return status
-
-
-def in_flight(server: Server) -> int:
-    listed = server.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
-    return sum(one.in_flight for one in listed.providers)
 
 
 def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
@@ -225,11 +229,10 @@ def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
     assert changes == ["store_unavailable", "store_available"] * 2, "once each per change"
     assert [line["level"] for line in server.log("store_unavailable")] == ["error"] * 2
     assert server.log("internal_error") == []
-    server.start()
+    server.start(delivery__backoff_base="1ms", delivery__backoff_max="1ms")
     for asked, answer in running.answers:
-        found = get(server, answer.message_id)
+        found = until(server, answer, SENT)
         assert (found.request_id, found.create_time) == (asked.request_id, answer.create_time)
-        assert found.state in (SENDING, SENT)
         if answer.state == SENT:
             assert found == answer, "what was told is what is kept"
     # What was refused is unknown: whoever repeats it gets one message, and that is his.

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from tests.e2e.calls import (
     ACCEPTANCE,
+    AT_MOST_ONCE,
+    FAILED,
+    NO_RETRY,
     OUTCOME,
+    QUEUED,
     SENDING,
     SENT,
     SUCCESS,
     TIMEOUT,
+    UNCERTAIN,
+    dispatch,
     email,
+    get,
+    in_flight,
     mms,
     new_request_id,
     request,
     sms,
+    until_eligible,
 )
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
@@ -27,8 +36,7 @@ from postwire.core import canonical
 from postwire.core.message import Email, Mms, Sms
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
-from postwire.v1 import provider_service_pb2 as providers_pb
-from postwire.v1.message_pb2 import Attachment, Media, Message, OutboundMessage
+from postwire.v1.message_pb2 import Attachment, Media, OutboundMessage
 
 MIB = 1 << 20
 CHANNELS = [
@@ -36,19 +44,6 @@ CHANNELS = [
     pytest.param(mms(), message_pb2.CHANNEL_MMS, "sms-mms", id="mms"),
     pytest.param(email(), message_pb2.CHANNEL_EMAIL, "email", id="email"),
 ]
-
-
-def dispatch(server: Server, message: OutboundMessage, **options: Any) -> Message:
-    return server.dispatch.Dispatch(request(message, **options), timeout=TIMEOUT).message
-
-
-def get(server: Server, message_id: str) -> Message:
-    return server.dispatch.GetMessage(pb.GetMessageRequest(message_id=message_id), timeout=TIMEOUT).message
-
-
-def in_flight(server: Server) -> int:
-    listed = server.providers.ListProviders(providers_pb.ListProvidersRequest(), timeout=TIMEOUT)
-    return sum(one.in_flight for one in listed.providers)
 
 
 @pytest.mark.parametrize(("message", "channel", "provider"), CHANNELS)
@@ -73,7 +68,7 @@ def test_a_message_is_sent_by_the_provider_of_its_channel(
     assert [(one.index, one.state, one.outcome) for one in sent.recipients] == (
         [(0, SENT, SUCCESS)] if channel == message_pb2.CHANNEL_EMAIL else []
     )
-    assert get(server, sent.message_id) == sent
+    assert get(server, sent) == sent
 
 
 def test_a_request_id_that_is_left_out_is_assigned(server: Server) -> None:
@@ -85,37 +80,73 @@ def test_a_request_id_that_is_left_out_is_assigned(server: Server) -> None:
     assert first.message_id < second.message_id, "ids sort by the time of acceptance"
 
 
+@pytest.fixture(scope="module")
+def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for what goes wrong: it does not try again, its breakers stay closed, and throttling is soon over."""
+    settings = {
+        f"providers__{name}__{key}": value
+        for name in ("sms_mms", "email")
+        for key, value in {
+            "breaker__window_calls": "1000",
+            "breaker__minimum_calls": "1000",
+            "retry_after": "1ms",
+        }.items()
+    }
+    with Server(tmp_path_factory.mktemp("drilled"), **NO_RETRY, **settings) as running:
+        yield running
+
+
 SIMULATORS = [
-    ("success", "+15005550006", "success", message_pb2.MESSAGE_STATE_SENT),
-    ("rejected", "+15005550001", "rejected", message_pb2.MESSAGE_STATE_FAILED),
-    ("error", "+15005550002", "error", message_pb2.MESSAGE_STATE_FAILED),
-    ("rate_limited", "+15005550003", "rate-limited", message_pb2.MESSAGE_STATE_FAILED),
-    ("uncertain", "+15005550004", "uncertain", message_pb2.MESSAGE_STATE_UNCERTAIN),
+    ("success", "+15005550006", "success", SENT, SENT),
+    ("rejected", "+15005550001", "rejected", FAILED, FAILED),
+    ("error", "+15005550002", "error", FAILED, QUEUED),
+    # Does not count as an attempt, so the last one is still to come.
+    ("rate_limited", "+15005550003", "rate-limited", QUEUED, QUEUED),
+    ("uncertain", "+15005550004", "uncertain", UNCERTAIN, UNCERTAIN),
 ]
 
 
-@pytest.mark.parametrize(("outcome", "number", "mailbox", "state"), SIMULATORS)
+@pytest.mark.parametrize(("outcome", "number", "mailbox", "state_of_last", "state"), SIMULATORS)
 def test_a_simulator_recipient_forces_its_outcome_and_the_call_is_ok(
-    server: Server, outcome: str, number: str, mailbox: str, state: message_pb2.MessageState.ValueType
+    drilled: Server,
+    outcome: str,
+    number: str,
+    mailbox: str,
+    state_of_last: message_pb2.MessageState.ValueType,
+    state: message_pb2.MessageState.ValueType,
 ) -> None:
     wanted = message_pb2.Outcome.Value(f"OUTCOME_{outcome.upper()}")
     for message in (sms(number), mms(number), email(f"{mailbox}@simulator.postwire.test")):
-        # One attempt, so that no retry comes in between.
-        done = dispatch(server, message, max_attempts=1, delivery_guarantee=message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE)
-        assert done.outcome == done.attempts[0].outcome == wanted
-        if outcome != "rate_limited":  # does not count as an attempt, so what follows is another matter
-            assert done.state == state
-        if outcome != "success":
-            assert done.attempts[0].error_code == f"mock_{outcome}"
-            assert done.attempts[0].detail
+        for max_attempts, state_after in ((1, state_of_last), (5, state)):
+            until_eligible(drilled, message)
+            done = dispatch(drilled, message, max_attempts=max_attempts, delivery_guarantee=AT_MOST_ONCE)
+            assert done.outcome == wanted
+            (attempt,) = done.attempts
+            assert (attempt.outcome, attempt.error_code) == (
+                wanted,
+                "" if outcome == "success" else f"mock_{outcome}",
+            )
+            assert bool(attempt.detail) is (outcome != "success")
+            assert done.state == state_after
+            # What is not settled says when it goes on.
+            assert done.HasField("next_attempt_time") is (state_after == QUEUED)
+            if state_after == QUEUED:
+                assert done.next_attempt_time.ToNanoseconds() > done.update_time.ToNanoseconds()
+            assert get(drilled, done) == done
+
+
+def test_what_may_have_been_sent_is_tried_again_unless_its_caller_wants_it_at_most_once(drilled: Server) -> None:
+    uncertain = dispatch(drilled, sms("+15005550004"))
+    assert (uncertain.state, uncertain.outcome) == (QUEUED, message_pb2.OUTCOME_UNCERTAIN)
+    assert dispatch(drilled, sms("+15005550004"), max_attempts=1).state == UNCERTAIN
 
 
 def test_each_recipient_of_an_email_has_a_status_of_its_own(server: Server) -> None:
     to = ("success@simulator.postwire.test", "rejected@simulator.postwire.test")
     done = dispatch(server, email(*to, bcc=["ada@example.com"]))
     assert [one.index for one in done.recipients] == [0, 1, 2]
-    assert [one.state for one in done.recipients] == [SENT, message_pb2.MESSAGE_STATE_FAILED, SENT]
-    assert done.state == message_pb2.MESSAGE_STATE_FAILED
+    assert [one.state for one in done.recipients] == [SENT, FAILED, SENT]
+    assert done.state == FAILED
     assert done.recipients[1].error_code == "mock_rejected"
     assert "@" not in str(done)
 
@@ -172,8 +203,8 @@ def test_acceptance_is_answered_before_the_provider_is(serve: Serve) -> None:
     (attempt,) = accepted.attempts
     assert attempt.provider_name == "sms-mms"
     assert not attempt.HasField("duration")
-    eventually(lambda: get(server, accepted.message_id).state == SENT)
-    assert get(server, accepted.message_id).revision > accepted.revision
+    eventually(lambda: get(server, accepted).state == SENT)
+    assert get(server, accepted).revision > accepted.revision
 
 
 def test_a_repeat_that_waits_joins_the_message_under_way(serve: Serve) -> None:
@@ -222,8 +253,16 @@ def test_a_caller_short_of_time_is_answered_before_its_deadline(serve: Serve) ->
     answer = server.dispatch.Dispatch(request(), timeout=1.0).message
     assert answer.state == SENDING
     assert answer.outcome == message_pb2.OUTCOME_UNSPECIFIED
-    assert get(server, answer.message_id) == answer
+    assert get(server, answer) == answer
     server.kill()  # or its shutdown would wait for the provider
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("timeout", [10.01, 20.01])
+def test_a_deadline_that_was_rounded_up_on_its_way_is_met_too(serve: Serve, timeout: float) -> None:
+    server = serve(providers__sms_mms__latency="1m", providers__sms_mms__attempt_timeout="1m")
+    assert server.dispatch.Dispatch(request(), timeout=timeout).message.state == SENDING
+    server.kill()
 
 
 def test_a_caller_waits_no_longer_than_the_server_allows(serve: Serve) -> None:
@@ -234,8 +273,8 @@ def test_a_caller_waits_no_longer_than_the_server_allows(serve: Serve) -> None:
 
 def test_a_provider_that_hangs_is_given_up(serve: Serve) -> None:
     server = serve(providers__sms_mms__latency="1m", providers__sms_mms__attempt_timeout="100ms")
-    done = dispatch(server, sms(), max_attempts=1, delivery_guarantee=message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE)
-    assert done.state == message_pb2.MESSAGE_STATE_UNCERTAIN
+    done = dispatch(server, sms(), max_attempts=1, delivery_guarantee=AT_MOST_ONCE)
+    assert done.state == UNCERTAIN
     assert done.attempts[0].outcome == message_pb2.OUTCOME_UNCERTAIN
     assert done.attempts[0].error_code == "timeout"
     assert timedelta(milliseconds=90) < done.attempts[0].duration.ToTimedelta() < timedelta(seconds=10)

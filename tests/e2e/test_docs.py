@@ -16,8 +16,11 @@ import pytest
 from tests.e2e.server import PATIENCE, eventually
 from tests.support.docs import Step, pattern, steps
 
+from postwire.config import load
+from postwire.providers.builtin import KINDS
+
 ROOT = Path(__file__).parents[2]
-PAGES = {"README.md": 4, "docs/quickstart.md": 20, "docs/operations.md": 6}
+PAGES = {"README.md": 4, "docs/quickstart.md": 40, "docs/operations.md": 15}
 """The pages, and how many steps each has at the least: a page whose blocks are not found would pass without a word."""
 
 
@@ -107,6 +110,17 @@ def test_a_page_can_be_followed(page: str, tmp_path: Path) -> None:
                 assert pattern(step.shown).fullmatch(printed), f"line {step.line}: {step.text}\n{printed}"
             done += 1
     assert done >= PAGES[page]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_configurations_are_such_as_the_server_takes(page: str, tmp_path: Path) -> None:
+    kinds = {name: kind.settings for name, kind in KINDS.items()}
+    for block in re.findall(
+        r"^```toml\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        file = tmp_path / "postwire.toml"
+        file.write_text(block, encoding="utf-8")
+        assert load(path=file, environ={}, kinds=kinds).explicit
 
 
 def test_links_lead_somewhere() -> None:

@@ -7,19 +7,36 @@ import sys
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from tests.e2e.calls import ACCEPTANCE, OUTCOME, SENDING, SENT, SUCCESS, TIMEOUT, email, refusal_of, refused, request
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    AT_MOST_ONCE,
+    NO_RETRY,
+    OUTCOME,
+    QUEUED,
+    SENDING,
+    SENT,
+    SUCCESS,
+    TIMEOUT,
+    UNCERTAIN,
+    dispatch_all,
+    email,
+    get,
+    provider,
+    refusal_of,
+    refused,
+    request,
+    sms,
+    tried,
+    until,
+)
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server, eventually
+from tests.e2e.server import eventually
 
-from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
-from postwire.v1.message_pb2 import Message
 
 MESSAGES = 30
-
-
-def get(server: Server, message_id: str) -> Message:
-    return server.dispatch.GetMessage(pb.GetMessageRequest(message_id=message_id), timeout=TIMEOUT).message
+SOON = {"delivery__backoff_base": "1ms", "delivery__backoff_max": "1ms"}
+ORPHANED = ("sms-mms", "uncertain")
 
 
 @pytest.mark.parametrize("wait_for", [ACCEPTANCE, OUTCOME], ids=["acceptance", "outcome"])
@@ -30,36 +47,73 @@ def test_what_was_answered_with_ok_survives_a_kill(serve: Serve, wait_for: messa
     answers = [call.result().message for call in calls]
     server.kill()
 
-    server.start()
+    server.start(**SOON)
     for asked, answer in zip(requests, answers, strict=True):
-        found = get(server, answer.message_id)
+        found = get(server, answer)
         if wait_for == OUTCOME:
             assert found == answer
             assert (found.state, found.outcome) == (SENT, SUCCESS)
         else:
-            assert found.state in (SENDING, SENT)
+            found = until(server, answer, SENT)
             assert found.create_time == answer.create_time
+            assert tried(found) in ([("sms-mms", "success")], [ORPHANED, ("sms-mms", "success")])
         assert found.request_id == asked.request_id
         assert server.dispatch.Dispatch(asked, timeout=TIMEOUT).message.message_id == answer.message_id
     assert server.terminate() == 0
     assert server.rows("SELECT count(*) FROM messages JOIN contents USING (key)") == [(MESSAGES,)]
 
 
-def test_what_a_kill_leaves_in_mid_send_is_not_sent_again(serve: Serve) -> None:
+def test_what_a_kill_leaves_in_mid_send_goes_on_as_its_guarantee_says(serve: Serve) -> None:
     server = serve(providers__sms_mms__latency="1m")
-    asked = request(wait_for=ACCEPTANCE)
-    left = server.dispatch.Dispatch(asked, timeout=TIMEOUT).message
+    at_least = request(wait_for=ACCEPTANCE)
+    at_most = request(wait_for=ACCEPTANCE, delivery_guarantee=AT_MOST_ONCE)
+    only_once = request(wait_for=ACCEPTANCE, max_attempts=1)
+    left = [server.dispatch.Dispatch(one, timeout=TIMEOUT).message for one in (at_least, at_most, only_once)]
+    assert [(one.state, len(one.attempts)) for one in left] == [(SENDING, 1)] * 3
     server.kill()
 
-    server.start(providers__sms_mms__latency="0s")
-    assert get(server, left.message_id) == left
-    assert (left.state, len(left.attempts)) == (SENDING, 1)
-    asked.options.wait_for = OUTCOME
-    assert server.dispatch.Dispatch(asked, timeout=TIMEOUT).message == left
+    server.start(providers__sms_mms__latency="0s", **NO_RETRY)
+    # Its end is unknown, and the record says so. That is no verdict on the provider.
+    found = [get(server, one) for one in left]
+    assert [one.state for one in found] == [QUEUED, UNCERTAIN, UNCERTAIN]
+    for before, after in zip(left, found, strict=True):
+        assert tried(after) == [ORPHANED]
+        (attempt,) = after.attempts
+        assert (attempt.error_code, attempt.start_time) == ("orphaned", before.attempts[0].start_time)
+        assert attempt.detail
+        assert (after.create_time, after.expire_time) == (before.create_time, before.expire_time)
+        assert after.revision > before.revision
+    breaker = provider(server, "sms-mms").breaker
+    assert (breaker.calls, breaker.failures) == (0, 0)
+    # Whoever repeats the call is told the same.
+    for asked, one in zip((at_least, at_most, only_once), found, strict=True):
+        assert server.dispatch.Dispatch(asked, timeout=TIMEOUT).message == one
     assert server.dispatch.Dispatch(request(), timeout=TIMEOUT).message.state == SENT
-    server.restart()
-    assert get(server, left.message_id) == left
-    assert [line["message_id"] for line in server.log("attempt")] == []
+
+    # Killed again before the next attempt: nothing is forgotten, and nothing is counted twice.
+    server.kill()
+    server.start()
+    assert [get(server, one) for one in left] == found
+    assert server.log("attempt") == []
+    assert server.terminate() == 0
+    assert server.rows("SELECT count(*), count(outcome) FROM attempts") == [(4, 4)]
+
+
+def test_what_a_kill_leaves_in_mid_send_is_sent_by_the_next_boot(serve: Serve) -> None:
+    server = serve(providers__sms_mms__latency="1m")
+    left = dispatch_all(server, [sms()] * MESSAGES, wait_for=ACCEPTANCE)
+    assert {one.state for one in left} == {SENDING}
+    for _ in range(2):
+        server.kill()
+        # It is killed in mid-send once more.
+        server.start(**SOON)
+        for one in left:
+            until(server, one, SENDING)
+    server.kill()
+    server.start(providers__sms_mms__latency="0s")
+    for one in left:
+        assert tried(until(server, one, SENT)) == [ORPHANED] * 3 + [("sms-mms", "success")]
+    assert sorted(line["message_id"] for line in server.log("attempt")) == sorted(one.message_id for one in left)
 
 
 def test_killed_again_and_again_in_the_midst_of_a_stream_of_calls(serve: Serve) -> None:
@@ -103,7 +157,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_by_it(serve: Serve) -> None:
 
     eventually(lambda: health() == health_pb2.HealthCheckResponse.NOT_SERVING)
     assert refused(lambda: server.dispatch.Dispatch(request(), timeout=TIMEOUT)).reason == "STORE_UNAVAILABLE"
-    assert get(server, before.message_id) == before
+    assert get(server, before) == before
 
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (most, most))
     eventually(lambda: health() == health_pb2.HealthCheckResponse.SERVING)
@@ -111,6 +165,6 @@ def test_a_full_disk_is_told_and_nothing_is_lost_by_it(serve: Serve) -> None:
     assert after.state == SENT
     server.kill()
     server.start()
-    assert [get(server, one.message_id) for one in (before, after)] == [before, after]
+    assert [get(server, one) for one in (before, after)] == [before, after]
     assert server.terminate() == 0
     assert server.rows("SELECT count(*) FROM messages") == [(2,)]

@@ -13,11 +13,9 @@ import apsw
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, refused, request
+from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, in_flight, refused, request
 from tests.e2e.conftest import Serve
 from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
-
-from postwire.v1.provider_service_pb2 import ListProvidersRequest
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -88,11 +86,6 @@ def test_a_shutdown_finishes_what_is_under_way_and_takes_nothing_new(serve: Serv
 def over_a_new_connection(server: Server) -> object:
     call: Any = server.channel().unary_unary("/postwire.v1.DispatchService/Dispatch")
     return call(request().SerializeToString(), timeout=TIMEOUT)
-
-
-def in_flight(server: Server) -> int:
-    listed = server.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
-    return sum(one.in_flight for one in listed.providers)
 
 
 def test_an_idle_server_stops_at_once_though_somebody_watches_its_health(serve: Serve) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.calls import SENT, TIMEOUT, email, mms, refused, request, sms
+from tests.e2e.calls import NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms, until_eligible
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
+from tests.e2e.server import COMMAND, PATIENCE, environment, eventually
 
 from postwire.telemetry.log_observer import FAILURE_BURST
 from postwire.v1 import dispatch_service_pb2_grpc, message_pb2
+from postwire.v1.provider_service_pb2 import DrainProviderRequest, ResumeProviderRequest
 
 
 def test_an_attempt_is_a_line_that_says_all_of_it(serve: Serve) -> None:
@@ -38,23 +39,55 @@ def test_an_attempt_is_a_line_that_says_all_of_it(serve: Serve) -> None:
     assert lines[0]["duration_ms"] >= 20
 
 
-@pytest.mark.parametrize(
-    ("outcome", "number"),
-    [
-        ("rejected", "+15005550001"),
-        ("error", "+15005550002"),
-        ("rate_limited", "+15005550003"),
-        ("uncertain", "+15005550004"),
-    ],
-)
-def test_an_attempt_that_failed_is_a_warning_with_the_vendors_code_and_our_words(
-    server: Server, outcome: str, number: str
-) -> None:
-    failed = server.dispatch.Dispatch(request(sms(number), max_attempts=1), timeout=TIMEOUT).message
-    eventually(lambda: failed.message_id in server.log_text())
-    (line,) = [line for line in server.log("attempt") if line["message_id"] == failed.message_id]
-    assert (line["level"], line["outcome"], line["provider_name"]) == ("warning", outcome, "sms-mms")
-    assert (line["error_code"], line["detail"]) == (failed.attempts[0].error_code, failed.attempts[0].detail)
+def test_an_attempt_that_failed_is_a_warning_with_the_vendors_code_and_our_words(serve: Serve) -> None:
+    server = serve(providers__sms_mms__retry_after="1ms", **NO_RETRY)
+    failed = {
+        outcome: dispatch(server, sms(number))
+        for outcome, number in (
+            ("rejected", "+15005550001"),
+            ("error", "+15005550002"),
+            ("uncertain", "+15005550004"),
+            ("rate_limited", "+15005550003"),  # last, since the provider is left alone for a while
+        )
+    }
+    assert server.terminate() == 0
+    lines = server.log("attempt")
+    assert [line["message_id"] for line in lines] == [message.message_id for message in failed.values()]
+    for line, (outcome, message) in zip(lines, failed.items(), strict=True):
+        (attempt,) = message.attempts
+        assert (line["level"], line["outcome"], line["provider_name"]) == ("warning", outcome, "sms-mms")
+        assert (line["error_code"], line["detail"]) == (attempt.error_code, attempt.detail)
+
+
+def test_each_attempt_of_a_message_is_a_line_of_its_own(serve: Serve) -> None:
+    server = serve(delivery__backoff_base="1ms", delivery__backoff_max="1ms")
+    asked = sms("+15005550002")
+    message = dispatch(server, asked, max_attempts=3)
+    eventually(lambda: len(server.log("attempt")) == 3)
+    assert [(line["message_id"], line["attempt"], line["outcome"]) for line in server.log("attempt")] == [
+        (message.message_id, number, "error") for number in (1, 2, 3)
+    ]
+
+
+def test_a_breaker_that_changes_is_a_line(serve: Serve) -> None:
+    settings = {"minimum_calls": "2", "open_for": "10ms", "open_for_max": "10ms"}
+    server = serve(**{f"providers__email__breaker__{key}": value for key, value in settings.items()})
+    for _ in range(2):
+        dispatch(server, email("error@simulator.postwire.test"), max_attempts=1)
+    until_eligible(server, email())
+    assert dispatch(server, email()).state == SENT
+    server.providers.DrainProvider(DrainProviderRequest(name="email"), timeout=TIMEOUT)
+    server.providers.ResumeProvider(ResumeProviderRequest(name="email"), timeout=TIMEOUT)
+    assert server.terminate() == 0
+    lines = server.log("breaker")
+    assert {line["provider_name"] for line in lines} == {"email"}
+    assert [(line["from"], line["to"], line["level"]) for line in lines] == [
+        ("closed", "open", "warning"),
+        ("open", "half_open", "info"),
+        ("half_open", "closed", "info"),
+        ("closed", "forced_open", "warning"),
+        ("forced_open", "closed", "info"),
+    ]
 
 
 def test_failures_that_repeat_are_told_at_a_limited_rate_and_each_success_in_full(serve: Serve) -> None:

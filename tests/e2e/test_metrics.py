@@ -5,65 +5,36 @@ from __future__ import annotations
 import socket
 import subprocess
 import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, email, mms, refused, request, sms
+from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
+from tests.e2e.metrics import METRICS, attempts, fetch, values
 from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
 
 from postwire import __version__
 from postwire.core.message import Channel
 from postwire.telemetry import names
-from postwire.v1.message_pb2 import OutboundMessage
 
-METRICS = {"telemetry__metrics_listen": "127.0.0.1:0"}
-NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 DISPATCH = "postwire.v1.DispatchService/Dispatch"
-
-
-def fetch(server: Server, path: str = "/metrics", **options: Any) -> str:
-    address = server.wait_for_event("serving")["metrics_listen"]
-    asked = urllib.request.Request(f"http://{address}{path}", **options)
-    with NO_PROXY.open(asked, timeout=TIMEOUT) as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        text: str = answer.read().decode()
-    return text
-
-
-def values(server: Server, name: str) -> dict[tuple[str, ...], float]:
-    """The samples of one name, by the values of their labels in the order of the labels' names.
-
-    One that is empty is none, as Prometheus has it.
-    """
-    return {
-        tuple(value for label, value in sorted(sample.labels.items()) if value and label[:10] != "otel_scope"): (
-            sample.value
-        )
-        for family in text_string_to_metric_families(fetch(server))
-        for sample in family.samples
-        if sample.name == name
-    }
-
-
-def attempts(server: Server) -> dict[tuple[str, ...], float]:
-    """By channel, outcome and provider."""
-    return values(server, "postwire_attempts_total")
-
-
-def dispatch(server: Server, message: OutboundMessage, **options: Any) -> None:
-    server.dispatch.Dispatch(request(message, **options), timeout=TIMEOUT)
 
 
 @pytest.fixture
 def server(serve: Serve) -> Server:
-    """One of the test's own: what it counts, nobody else adds to."""
-    return serve(**METRICS)
+    """One of the test's own: what it counts, nobody else adds to, and nothing is tried again."""
+    return serve(providers__sms_mms__retry_after="1ms", **NO_RETRY, **METRICS)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for those who do not count."""
+    with Server(tmp_path_factory.mktemp("shared"), **METRICS) as running:
+        yield running
 
 
 def test_each_attempt_raises_its_counter_by_one(server: Server) -> None:
@@ -82,9 +53,12 @@ def test_each_attempt_raises_its_counter_by_one(server: Server) -> None:
         before = attempts(server).get(("sms", outcome, "sms-mms"), 0)
         dispatch(server, sms(number), max_attempts=1, wait_for=ACCEPTANCE)
         eventually(lambda: attempts(server).get(("sms", outcome, "sms-mms"), 0) > before)  # noqa: B023  # called at once
-    told = attempts(server)
-    assert told["sms", "success", "sms-mms"] == 3
-    assert told["mms", "success", "sms-mms"] == told["email", "success", "email"] == 1
+    assert attempts(server) == {
+        ("sms", "success", "sms-mms"): 3,
+        ("mms", "success", "sms-mms"): 1,
+        ("email", "success", "email"): 1,
+        **{("sms", outcome, "sms-mms"): 1 for outcome in ("rejected", "error", "rate_limited", "uncertain")},
+    }
 
 
 def test_the_line_is_the_one_that_people_look_for(server: Server) -> None:
@@ -118,6 +92,13 @@ def test_messages_are_counted_by_the_states_they_reach(server: Server) -> None:
     for _ in range(3):
         server.dispatch.Dispatch(asked, timeout=TIMEOUT)
     assert values(server, name)["sms", "sent"] == 2, "a repeat is no message"
+    dispatch(server, sms("+15005550002"))
+    assert values(server, name) == {
+        ("sms", "sending"): 4,
+        ("sms", "sent"): 2,
+        ("sms", "failed"): 1,
+        ("sms", "queued"): 1,
+    }
 
 
 def test_what_is_not_settled_shows_in_the_outboxs_depth_and_age(serve: Serve) -> None:
@@ -134,13 +115,15 @@ def test_what_is_not_settled_shows_in_the_outboxs_depth_and_age(serve: Serve) ->
     assert values(server, depth) == {(): 2}
     # What a crash leaves behind is still there for the next one to see to.
     server.kill()
-    server.start(providers__sms_mms__latency="0s")
+    server.start(providers__sms_mms__latency="0s", **NO_RETRY)
     assert values(server, depth)[()] == 2
+    server.restart(delivery__backoff_base="1ms", delivery__backoff_max="1ms")
+    assert values(server, depth)[()] == 2, "when a message is due is kept"
 
 
-def test_what_runs_is_told(server: Server) -> None:
-    assert values(server, "postwire_build_info") == {(__version__,): 1}
-    ((labels, one),) = values(server, "target_info").items()
+def test_what_runs_is_told(shared: Server) -> None:
+    assert values(shared, "postwire_build_info") == {(__version__,): 1}
+    ((labels, one),) = values(shared, "target_info").items()
     assert one == 1
     assert "postwire" in labels
 
@@ -188,7 +171,9 @@ def test_durations_are_in_buckets_of_seconds(serve: Serve) -> None:
     assert 5 * 0.03 <= total < 5 * PATIENCE
 
 
-def test_a_metric_does_not_grow_with_the_messages(server: Server) -> None:
+def test_a_metric_does_not_grow_with_the_messages(serve: Serve) -> None:
+    server = serve(providers__sms_mms__max_concurrent="100", **METRICS)  # or some wait first, and are counted as queued
+
     def send(count: int) -> int:
         calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(count)]
         assert {call.result().message.state for call in calls} == {SENT}
@@ -200,12 +185,16 @@ def test_a_metric_does_not_grow_with_the_messages(server: Server) -> None:
 def test_every_metric_of_ours_says_what_it_is(server: Server) -> None:
     dispatch(server, sms())
     refused(lambda: dispatch(server, sms(to="nobody")))
+    dispatch(server, sms("+15005550003"))
     families = {
         family.name: family for family in text_string_to_metric_families(fetch(server)) if family.name != "target_info"
     }
     assert {name: family.type for name, family in families.items()} == {
         "postwire_attempts": "counter",
         "postwire_attempt_duration_seconds": "histogram",
+        "postwire_breaker_rejections": "counter",
+        "postwire_breaker_state": "gauge",
+        "postwire_breaker_transitions": "counter",
         "postwire_build_info": "gauge",
         "postwire_messages": "counter",
         "postwire_outbox_depth": "gauge",
@@ -228,12 +217,12 @@ def test_many_may_fetch_while_messages_are_sent(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "options", "code"), [("/", {}, 404), ("/metrics", {"method": "POST", "data": b""}, 405)]
 )
-def test_there_is_nothing_else_to_fetch(server: Server, path: str, options: dict[str, Any], code: int) -> None:
+def test_there_is_nothing_else_to_fetch(shared: Server, path: str, options: dict[str, Any], code: int) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        fetch(server, path, **options)
+        fetch(shared, path, **options)
     assert refused.value.code == code
     refused.value.close()
-    assert server.log("internal_error") == server.log("library") == []
+    assert shared.log("internal_error") == shared.log("library") == []
 
 
 @pytest.mark.parametrize(
@@ -259,7 +248,7 @@ def test_an_address_that_is_taken_stops_the_boot_with_a_line_that_names_it(tmp_p
     assert address in line
 
 
-def test_every_channel_is_one_of_the_words(server: Server) -> None:
+def test_every_channel_is_one_of_the_words(shared: Server) -> None:
     for message in (sms(), mms(), email()):
-        dispatch(server, message)
-    assert {labels[0] for labels in attempts(server)} == {channel.value for channel in Channel}
+        dispatch(shared, message)
+    assert {labels[0] for labels in attempts(shared)} == {channel.value for channel in Channel}

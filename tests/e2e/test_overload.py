@@ -10,14 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.calls import ACCEPTANCE, SENT, SUCCESS, TIMEOUT, Refused, email, refusal_of, request, sms
+from tests.e2e.calls import ACCEPTANCE, SENT, SUCCESS, TIMEOUT, Refused, email, in_flight, refusal_of, request, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.server import PATIENCE, Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc
 from postwire.v1.message_pb2 import Attachment, Message
-from postwire.v1.provider_service_pb2 import ListProvidersRequest
 from postwire_client import Client
 
 ROOM = 20
@@ -44,11 +43,6 @@ def told_to_come_back(refusals: Sequence[Refused]) -> None:
         assert one.retry_delay
         assert one.retry_delay > 0
         assert one.trailers["grpc-retry-pushback-ms"] == str(round(one.retry_delay * 1000))
-
-
-def in_flight(server: Server) -> int:
-    listed = server.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
-    return sum(one.in_flight for one in listed.providers)
 
 
 def sends_as_ever(server: Server) -> None:

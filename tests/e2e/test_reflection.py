@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tests.e2e.calls import TIMEOUT
+from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
 
 BUF = Path(sys.executable).with_name("buf")
@@ -71,6 +72,50 @@ def test_buf_curl_dispatches(server: Server, message: dict[str, Any], channel: s
     check(json.loads(done.stdout), channel, provider)
 
 
+METHODS = {
+    "DispatchService": {"Dispatch", "GetMessage", "ListMessages", "ExplainRoute"},
+    "ProviderService": {
+        "ListProviders",
+        "GetProvider",
+        "WatchProviders",
+        "DrainProvider",
+        "ResumeProvider",
+        "ResetBreaker",
+        "UpdateMockProvider",
+    },
+}
+
+
+@pytest.mark.parametrize("service", METHODS)
+def test_every_method_is_described(reflected: ProtoReflectionDescriptorDatabase, service: str) -> None:
+    found = DescriptorPool(reflected).FindServiceByName(f"postwire.v1.{service}")
+    assert {method.name for method in found.methods} >= METHODS[service]
+    streams = {method.name for method in found.methods if method.server_streaming}
+    assert streams >= {name for name in METHODS[service] if name.startswith("Watch")}
+
+
+def test_buf_curl_steers_a_provider_and_sees_where_messages_would_go(serve: Serve) -> None:
+    server = serve()
+
+    def steer(method: str) -> dict[str, Any]:
+        done = buf_curl(server, {"name": "email"}, f"ProviderService/{method}")
+        assert done.returncode == 0, done.stderr
+        shown: dict[str, Any] = json.loads(done.stdout)["provider"]
+        return shown
+
+    assert steer("DrainProvider")["breaker"] == {"state": "BREAKER_STATE_FORCED_OPEN"}
+    done = buf_curl(
+        server, {"message": {"email": {"to": ["ada@example.com"], "text": "hi"}}}, "DispatchService/ExplainRoute"
+    )
+    assert json.loads(done.stdout) == {
+        "routeKey": "email",
+        "candidates": [{"providerName": "email", "tier": 1, "weight": 1, "obstacle": "ROUTE_OBSTACLE_DRAINED"}],
+    }
+    refused = buf_curl(server, {"name": "email"}, "ProviderService/ResetBreaker")
+    assert json.loads(refused.stderr)["code"] == "failed_precondition"
+    assert steer("ResumeProvider")["breaker"] == {"state": "BREAKER_STATE_CLOSED"}
+
+
 def test_buf_curl_shows_what_is_wrong(server: Server) -> None:
     done = buf_curl(server, {"message": {}})
     assert done.returncode != 0
@@ -79,8 +124,10 @@ def test_buf_curl_shows_what_is_wrong(server: Server) -> None:
     assert [detail["type"] for detail in error["details"]] == ["google.rpc.ErrorInfo", "google.rpc.BadRequest"]
 
 
-def buf_curl(server: Server, request: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    url = f"http://{server.address}/postwire.v1.DispatchService/Dispatch"
+def buf_curl(
+    server: Server, request: dict[str, Any], method: str = "DispatchService/Dispatch"
+) -> subprocess.CompletedProcess[str]:
+    url = f"http://{server.address}/postwire.v1.{method}"
     command = [
         str(BUF),
         "curl",

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import pytest
-from tests.e2e.calls import TIMEOUT, email, request, sms
+from tests.e2e.calls import (
+    AT_MOST_ONCE,
+    NO_RETRY,
+    dispatch,
+    dispatch_all,
+    email,
+    get,
+    provider,
+    sms,
+    until_eligible,
+    update,
+)
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server
+from tests.e2e.server import Server, eventually
 
 from postwire.v1 import message_pb2
-from postwire.v1.message_pb2 import DELIVERY_GUARANTEE_AT_MOST_ONCE, OutboundMessage
-from postwire.v1.provider_service_pb2 import GetProviderRequest, Provider, UpdateMockProviderRequest
+from postwire.v1.message_pb2 import OutboundMessage
 
 DRAWS = 40
 RATIOS = {"error_ratio": 0.2, "rate_limited_ratio": 0.2, "uncertain_ratio": 0.2, "rejected_ratio": 0.2}
@@ -35,29 +44,30 @@ def first(seed: int, count: int = DRAWS) -> list[int]:
 
 
 def outcome_of(server: Server, message: OutboundMessage) -> int:
-    """The outcome of a message's only attempt."""
-    asked = request(message, max_attempts=1, delivery_guarantee=DELIVERY_GUARANTEE_AT_MOST_ONCE)
-    return server.dispatch.Dispatch(asked, timeout=TIMEOUT).message.attempts[0].outcome
+    """The outcome of a message's only attempt: what was throttled is not tried again while a test runs."""
+    until_eligible(server, message)  # it may have throttled the one before
+    (attempt,) = dispatch(server, message, max_attempts=1, delivery_guarantee=AT_MOST_ONCE).attempts
+    return attempt.outcome
 
 
 def draw(server: Server, message: OutboundMessage, count: int = DRAWS) -> list[int]:
     return [outcome_of(server, message) for _ in range(count)]
 
 
-def update(server: Server, **changes: Any) -> Provider:
-    asked = UpdateMockProviderRequest(name="sms-mms", **changes)
-    return server.providers.UpdateMockProvider(asked, timeout=TIMEOUT).provider
-
-
-def settings(provider: str, seed: int) -> dict[str, str]:
-    # The breaker is kept out of it: with a seventh of successes it would open.
-    closed = {"breaker__minimum_calls": "100000", "breaker__window_calls": "100000"}
-    values = {**{name: str(ratio) for name, ratio in RATIOS.items()}, "seed": str(seed), **closed}
-    return {f"providers__{provider}__{name}": value for name, value in values.items()}
+def settings(provider: str, seed: int | None, ratios: Mapping[str, float] = RATIOS) -> dict[str, str]:
+    # The breaker is kept out of it: with a fifth of successes it would open. And so is throttling, as far as can be.
+    values = {
+        "breaker__minimum_calls": "100000",
+        "breaker__window_calls": "100000",
+        "retry_after": "1ms",
+        **{name: str(ratio) for name, ratio in ratios.items()},
+        **({} if seed is None else {"seed": str(seed)}),
+    }
+    return NO_RETRY | {f"providers__{provider}__{name}": value for name, value in values.items()}
 
 
 def test_the_same_seed_draws_the_same_outcomes_whatever_else_happens(serve: Serve) -> None:
-    server = serve(**settings("sms_mms", 42), **settings("email", 42))
+    server = serve(**settings("sms_mms", 42) | settings("email", 42))
     assert draw(server, sms()) == first(42)
     assert len(set(first(42))) == 5, "or this proves little"
 
@@ -77,20 +87,22 @@ def test_the_same_seed_draws_the_same_outcomes_whatever_else_happens(serve: Serv
 
 def test_callers_side_by_side_share_out_the_same_draws(serve: Serve) -> None:
     server = serve(**settings("sms_mms", 2**64 - 1))
-    asked = [request(max_attempts=1, delivery_guarantee=DELIVERY_GUARANTEE_AT_MOST_ONCE) for _ in range(DRAWS)]
-    calls = [server.dispatch.Dispatch.future(one, timeout=TIMEOUT) for one in asked]
-    outcomes = [call.result().message.attempts[0].outcome for call in calls]
-    assert sorted(outcomes) == sorted(first(2**64 - 1))
+    sent = dispatch_all(server, [sms()] * DRAWS, max_attempts=1, delivery_guarantee=AT_MOST_ONCE)
+    # Some come while the provider has throttled another: they wait, and have their attempt and their draw then.
+    for one in sent:
+        eventually(lambda: get(server, one).outcome)  # noqa: B023  # called at once
+    assert sorted(get(server, one).outcome for one in sent) == sorted(first(2**64 - 1))
+    assert {len(get(server, one).attempts) for one in sent} == {1}
 
 
 def test_an_update_seeds_anew_and_lasts_until_the_server_stops(serve: Serve) -> None:
     server = serve(**settings("sms_mms", 1))
     draw(server, sms(), 5)
     for seed in (7, 0, 7):
-        updated = update(server, seed=seed)
+        updated = update(server, "sms-mms", seed=seed)
         assert (updated.seed, updated.seeded) == (seed, True)
         assert draw(server, sms(), 20) == first(seed, 20)
-    update(server, error_ratio=1, rate_limited_ratio=0, uncertain_ratio=0, rejected_ratio=0)
+    update(server, "sms-mms", error_ratio=1, rate_limited_ratio=0, uncertain_ratio=0, rejected_ratio=0)
     assert set(draw(server, sms(), 5)) == {message_pb2.OUTCOME_ERROR}
     assert draw(server, email(), 5) == [message_pb2.OUTCOME_SUCCESS] * 5
 
@@ -99,19 +111,17 @@ def test_an_update_seeds_anew_and_lasts_until_the_server_stops(serve: Serve) -> 
 
 
 def test_a_provider_without_a_seed_says_which_one_it_took(serve: Serve) -> None:
-    server = serve(providers__email__seed="42")
+    server = serve(**settings("sms_mms", None, {}), providers__email__seed="42")
     seeds = {}
     for line in server.log("provider"):
-        provider = server.providers.GetProvider(
-            GetProviderRequest(name=line["provider_name"]), timeout=TIMEOUT
-        ).provider
-        assert (provider.seed, provider.seeded) == (line["seed"], line["seeded"])
-        seeds[provider.name] = (provider.seed, provider.seeded)
+        shown = provider(server, line["provider_name"])
+        assert (shown.seed, shown.seeded) == (line["seed"], line["seeded"])
+        seeds[shown.name] = (shown.seed, shown.seeded)
     assert seeds["email"] == (42, True)
     assert seeds["sms-mms"][1] is False
 
     # The logged seed makes the run repeatable.
-    update(server, **RATIOS)
+    update(server, "sms-mms", **RATIOS)
     assert draw(server, sms(), 20) == first(seeds["sms-mms"][0], 20)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, email, mms, refused, request, sms
+from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, email, mms, refused, request, sms, until_eligible
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.support.otlp import Collector, Seen
@@ -33,7 +33,8 @@ def shared() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def traced(shared: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that the tests of this module share; each has traces of its own."""
-    with Server(tmp_path_factory.mktemp("traced"), telemetry__otlp_endpoint=shared.endpoint, **QUICK) as server:
+    settings = {"telemetry__otlp_endpoint": shared.endpoint, "providers__sms_mms__retry_after": "1ms"}
+    with Server(tmp_path_factory.mktemp("traced"), **settings, **NO_RETRY, **QUICK) as server:
         yield server
 
 
@@ -136,6 +137,7 @@ def test_a_failed_attempt_reads_as_an_error_and_its_call_does_not(
 ) -> None:
     failed = dispatch(traced, sms(number), traceparent(trace), max_attempts=1)
     call, attempt = call_and_attempt(shared.wait_for_spans(2, trace))
+    until_eligible(traced)  # one that throttles is left alone for a while, and the others share it
     assert attempt.failed
     assert attempt.span.status.message == failed.attempts[0].detail
     assert attempt.attributes["postwire.outcome"] == attempt.attributes["error.type"] == outcome
@@ -267,7 +269,8 @@ def test_what_asks_for_no_traces_gets_none(
 
 def test_a_share_is_taken_of_the_traces_and_all_of_each(serve: Serve, collector: Collector, trace: str) -> None:
     share = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
-    server = serve(telemetry__otlp_endpoint=collector.endpoint, **share)
+    # So many at once that they would have to wait for the provider, and what waits is traced apart.
+    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__max_concurrent="200", **share)
     calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(200)]
     told = [call.result().message.attempts[0].trace_id for call in calls]
     caller = dispatch(server, sms(), traceparent(trace)).attempts[0].trace_id
@@ -331,13 +334,19 @@ def test_metrics_arrive_as_well(serve: Serve, collector: Collector) -> None:
     assert metrics["postwire.attempt.duration"].unit == "s"
     assert metrics["postwire.outbox.depth"].gauge.data_points
     assert metrics["postwire.build.info"].gauge.data_points[0].as_int == 1
-    assert "rpc.server.call.duration" in metrics
-    assert "postwire.messages" in metrics
+    assert {"rpc.server.call.duration", "postwire.messages", "postwire.breaker.rejections"} <= metrics.keys()
+    states = {
+        tuple(sorted(attribute.value.string_value for attribute in point.attributes)): point.as_int
+        for point in metrics["postwire.breaker.state"].gauge.data_points
+    }
+    assert {labels for labels, value in states.items() if value} == {("closed", "email"), ("closed", "sms-mms")}
+    assert len(states) == 8
+    assert {point.as_int for point in metrics["postwire.breaker.transitions"].sum.data_points} == {0}
 
 
 def test_what_is_left_goes_out_at_the_end(serve: Serve, collector: Collector) -> None:
     slow = {"OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
-    server = serve(telemetry__otlp_endpoint=collector.endpoint, **slow)
+    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__max_concurrent="100", **slow)
     calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(100)]
     for call in calls:
         assert call.result().message.state == MessageState.MESSAGE_STATE_SENT

@@ -57,6 +57,8 @@ async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_wh
     assert await rig.kept(answered.message_id) == answered
     assert await rig.send(command) == answered, "a repeat is told the same, without waiting"
     assert rig.delivery.in_flight == 1
+    (slot,) = rig.registry
+    assert slot.gate.in_flight == 0, "the provider is done with it"
     disk.free()
     await rig.landed()
     kept = await rig.kept(answered.message_id)

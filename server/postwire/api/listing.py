@@ -85,11 +85,12 @@ def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:
     Raises:
         InvalidPage: it is too long to be looked at.
     """
-    for name in ("channels", "states", "provider_names", "labels"):
-        # Before each of them is looked at, here and at every message.
-        if len(getattr(wire, name)) > MAX_CHOICES:
+    # Before each of them is looked at, here and at every message.
+    names = ("channels", "states", "provider_names", "labels")
+    if too_long := [name for name in names if len(getattr(wire, name)) > MAX_CHOICES]:
+        for name in too_long:
             found.malformed(f"filter.{name}", f"must have at most {MAX_CHOICES} entries")
-    found.raise_page()
+        found.raise_page()
     return MessageFilter(
         channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
         states=_known(wire.states, _STATES, "filter.states", found),
