@@ -1,6 +1,12 @@
-"""`make bench`: what the service costs beside a bare gRPC server. Figures for people, never a test that fails on time.
+"""`make bench`: the figures that the design asks for, measured. For people, never a test that fails on time.
+
+    make bench                                   all of them; about five minutes on a machine that does nothing else
+    make bench ARGS="--only stream,outbox"       some of them
+    make bench ARGS=--full                       with a million dispatches for the figure on memory
+    make bench ARGS=--quick                      shows that it works, not how well
 
 Throughput is counted per second of the server's CPU (user and system, all threads), and given as a ratio to that of
 `echo`, a bare grpc.aio server on the same machine, in the same run, with the same payload and event loop. So the figure
-says the same on a slow machine and a fast one, and the load generator, a process of its own, is not in it.
+says the same on a slow machine and a fast one, and the load generator, a process of its own, is not in it. Every group
+of figures makes sure in the store that the work was done.
 """

@@ -9,24 +9,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-import apsw
-from tests.bench.load import Job, Round
+from tests.bench.jobs import Job, Round, write_job
 
 BOOT_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 15.0
-_POLL: Final = 0.01
+_POLL: Final = 0.005
 _CPUCLOCK_SCHED: Final = 2
-_LEFT_BEHIND: Final = {
-    "messages": "messages",
-    "of them SENT": "messages WHERE state = 'sent'",
-    "contents": "contents",
-    "attempts": "attempts",
-    "of them successes": "attempts WHERE number = 1 AND outcome = 'success'",
-}
+_KIB: Final = 1024
 
 
 class BenchError(Exception):
@@ -35,16 +28,25 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server process under measurement."""
+    """A server process under measurement. `boot` is how long (s) it took from its start until it served."""
 
     name: str
     pid: int
     address: str
+    boot: float = 0.0
 
     def cpu(self) -> float:
         """Seconds of CPU that it has used so far, user and system, in all its threads."""
         # What clock_getcpuclockid(3) gives on Linux; in nanoseconds, where /proc/PID/stat counts in hundredths.
         return time.clock_gettime_ns((~self.pid << 3) | _CPUCLOCK_SCHED) / 1e9
+
+    def rss(self) -> int:
+        """Bytes of memory that it has in RAM now."""
+        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
+            key, _, value = line.partition(":")
+            if key == "VmRSS":
+                return int(value.split()[0]) * _KIB
+        raise BenchError(f"{self.name} has ended")
 
 
 @contextmanager
@@ -59,20 +61,32 @@ def echo_server(log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def postwire_server(name: str, folder: Path, environ: Mapping[str, str]) -> Iterator[Server]:
-    """The service as users run it, with its defaults: a store on disk, two mocks. Its log goes to a file."""
+def postwire_server(
+    name: str, folder: Path, environ: Mapping[str, str] | None = None, *, config: str | None = None
+) -> Iterator[Server]:
+    """The service as users run it, with its defaults: a store on disk, two mocks. Its log goes to a file.
+
+    The one difference: there are no metrics to be fetched, unless `environ` says where. `config` is TOML.
+    """
     log = folder / f"{name}.log"
     environ = {
         "POSTWIRE_SERVER__LISTEN": "127.0.0.1:0",
         "POSTWIRE_STORE__PATH": str(store_of(name, folder)),
         "POSTWIRE_TELEMETRY__METRICS_LISTEN": "",
-        **environ,
+        **(environ or {}),
     }
+    arguments = ["serve"]
+    if config is not None:
+        file = folder / f"{name}.toml"
+        file.write_text(config, encoding="utf-8")
+        arguments += ["--config", str(file)]
+    started = time.monotonic()
     with (
         log.open("wb") as stderr,
-        _process("postwire", "serve", stdout=stderr, stderr=stderr, cwd=folder, environ=environ) as process,
+        _process("postwire", *arguments, stdout=stderr, stderr=stderr, cwd=folder, environ=environ) as process,
     ):
-        yield Server(name, process.pid, _serving_address(process, log))
+        address = _serving_address(process, log)
+        yield Server(name, process.pid, address, time.monotonic() - started)
         process.terminate()
         if code := process.wait(STOP_TIMEOUT):
             raise BenchError(f"the service ended with exit code {code}: {_last_line(log)}")
@@ -113,10 +127,18 @@ class LoadGenerator:
 
     def run(self, job: Job) -> Round:
         """Do a job."""
+        self.begin(job)
+        return self.end()
+
+    def begin(self, job: Job) -> None:
+        """Set about a job, whose end is not waited for."""
         assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+        self._process.stdin.write(write_job(job))
         self._process.stdin.flush()
+
+    def end(self) -> Round:
+        """Wait for the job under way."""
+        assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise BenchError("the load generator ended")
@@ -128,21 +150,6 @@ def load_generator() -> Iterator[LoadGenerator]:
     """A load generator, for as many jobs as there are."""
     with _process("tests.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield LoadGenerator(process)
-
-
-def stored(store: Path) -> dict[str, int]:
-    """How many rows a store holds, by what they are: each message that was sent leaves one of each."""
-    connection = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return {name: _count(connection, source) for name, source in _LEFT_BEHIND.items()}
-    finally:
-        connection.close()
-
-
-def _count(connection: apsw.Connection, source: str) -> int:
-    ((count,),) = connection.execute(f"SELECT count(*) FROM {source}").fetchall()
-    assert isinstance(count, int)
-    return count
 
 
 @contextmanager

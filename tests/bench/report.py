@@ -1,118 +1,148 @@
-"""What the rounds come to."""
+"""What the rounds come to, in tables and in JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
-from tests.bench.load import Round
+from tests.bench.figures import TARGETS, Case, Figure, Measurement, costs, ratios
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One row of the table. `must` and `reach` are the ratios to the yardstick that the design asks for.
+class Table:
+    """The rounds of several cases. They are compared by throughput, or by cost; `remarks` go below."""
 
-    `sampled` is the share of calls whose spans are recorded and exported to a collector.
-    """
-
-    name: str
     title: str
-    sampled: float = 0.0
-    must: float | None = None
-    reach: float | None = None
+    cases: Sequence[Case]
+    measurements: Sequence[Measurement]
+    by_cost: bool = False
+    remarks: Sequence[str] = ()
 
-
-YARDSTICK: Final = "echo"
-SERVICES: Final = (
-    Case("plain", "Dispatch, telemetry off"),
-    Case("traced", "Dispatch, every span exported", sampled=1.0, must=0.5, reach=0.8),
-    Case("sampled", "Dispatch, spans sampled at 1 %", sampled=0.01, must=0.6, reach=0.9),
-)
-CASES: Final = (Case(YARDSTICK, "echo"), *SERVICES)
-SPANS_A_MESSAGE: Final = 2
-"""The call's, and the attempt's."""
+    def compared(self, case: Case) -> list[float]:
+        """Round by round, how a case compares with the one it is against."""
+        return (costs if self.by_cost else ratios)(self.measurements, case)
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """One round of one case. `cpu` is the server's, in seconds."""
+class Result:
+    """What a group has measured."""
 
-    case: str
-    number: int
-    messages: int
-    cpu: float
-    round: Round
-
-    @property
-    def per_cpu_second(self) -> float:
-        """Messages a second of server CPU."""
-        return self.messages / self.cpu
+    figures: Sequence[Figure]
+    table: Table | None = None
 
 
-def ratios(measurements: Sequence[Measurement], case: str) -> list[float]:
-    """Round by round, how a case's throughput a second of server CPU compares with the yardstick's."""
-    echo = {one.number: one.per_cpu_second for one in measurements if one.case == YARDSTICK}
-    return [one.per_cpu_second / echo[one.number] for one in measurements if one.case == case]
-
-
-def as_json(measurements: Sequence[Measurement], setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything: the setting, what the cases come to, and every round."""
-    cases = []
-    for case in CASES:
-        of_case = [one for one in measurements if one.case == case.name]
-        cases.append(
+def as_json(results: Sequence[Result], setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything: the setting, the figures, what the cases come to, and every round."""
+    tables = [result.table for result in results if result.table]
+    return {
+        "setting": dict(setting),
+        "figures": [
+            {**asdict(figure.target), **asdict(figure), "target": figure.target.name, "verdict": figure.verdict}
+            for figure in _in_order(results)
+        ],
+        "tables": [
             {
-                "case": case.name,
-                "title": case.title,
-                "must": case.must,
-                "reach": case.reach,
-                "cpu_us_per_message": median(one.cpu / one.messages for one in of_case) * 1e6,
-                "messages_per_cpu_second": median(one.per_cpu_second for one in of_case),
-                "ratio": median(ratios(measurements, case.name)),
-                "ratios": ratios(measurements, case.name),
+                "title": table.title,
+                "by_cost": table.by_cost,
+                "remarks": list(table.remarks),
+                "cases": [_case_as_json(table, case) for case in table.cases],
+                "rounds": [asdict(one) for one in table.measurements],
             }
-        )
-    return {"setting": dict(setting), "cases": cases, "rounds": [asdict(one) for one in measurements]}
+            for table in tables
+        ],
+    }
 
 
-def show(measurements: Sequence[Measurement], setting: Mapping[str, Any]) -> None:
-    """Print the table."""
-    print(
-        f"{setting['rounds']} rounds of {setting['messages']:,} messages each, {setting['concurrency']} at once over "
-        f"{setting['channels']} connections, {setting['request_ids']} request ids.\n"
-        f"Python {setting['python']}, {setting['loop']}. Medians, with the lowest and the highest round.\n"
+def _case_as_json(table: Table, case: Case) -> dict[str, Any]:
+    of_case = [one for one in table.measurements if one.case == case.name]
+    compared = table.compared(case) if case.against else []
+    return {
+        "case": case.name,
+        "title": case.title,
+        "against": case.against,
+        "cpu_us_per_message": median(one.cpu / one.messages for one in of_case) * 1e6,
+        "messages_per_cpu_second": median(one.per_cpu_second for one in of_case),
+        "ratio": median(compared) if compared else None,
+        "ratios": compared,
+    }
+
+
+def lines_of(table: Table) -> list[str]:
+    """The table of a group: medians, with the lowest and the highest round."""
+    head = (
+        "",
+        "CPU µs a message",
+        "a second of CPU",
+        "a second",
+        "p50 ms",
+        "p99 ms",
+        "cost" if table.by_cost else "ratio",
     )
-    head = ("", "CPU µs a message", "a second of CPU", "a second", "p50 ms", "p99 ms", "ratio", "must", "reach")
-    rows = [head]
-    for case in CASES:
-        of_case = [one for one in measurements if one.case == case.name]
+    rows: list[Sequence[str]] = [head]
+    for case in table.cases:
+        of_case = [one for one in table.measurements if one.case == case.name]
         rows.append(
             (
                 case.title,
                 _spread([one.cpu / one.messages * 1e6 for one in of_case], _whole),
                 _spread([one.per_cpu_second for one in of_case], _whole),
                 _spread([one.messages / one.round.wall for one in of_case], _whole),
-                f"{median(one.round.p50 for one in of_case) * 1e3:.1f}",
-                f"{median(one.round.p99 for one in of_case) * 1e3:.1f}",
-                "1" if case.name == YARDSTICK else _spread(ratios(measurements, case.name), "{:.3f}".format),
-                "" if case.must is None else f"{case.must:g}",
-                "" if case.reach is None else f"{case.reach:g}",
+                _milliseconds(one.round.p50 for one in of_case),
+                _milliseconds(one.round.p99 for one in of_case),
+                _spread(table.compared(case), "{:.3f}".format) if case.against else "1",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if not n else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    return [table.title, *_aligned(rows), *table.remarks]
+
+
+def lines_of_figures(results: Sequence[Result]) -> list[str]:
+    """The table of all figures, beside what is asked for, in the order of the design."""
+    rows: list[Sequence[str]] = [("", "must", "reach", "measured", "", "verdict", "")]
+    for figure in _in_order(results):
+        target = figure.target
+        sign = "≤ " if target.at_most else "≥ "
+        rows.append(
+            (
+                target.title,
+                f"{sign}{target.must:g}",
+                "" if target.reach is None else f"{sign}{target.reach:g}",
+                _spread([figure.value, figure.low, figure.high], f"{{:.{target.digits}f}}".format, figure.value),
+                target.unit,
+                figure.verdict,
+                figure.note,
+            )
+        )
+    return _aligned(rows, left=(0, 4, 5, 6))
+
+
+def _in_order(results: Iterable[Result]) -> list[Figure]:
+    figures = [figure for result in results for figure in result.figures]
+    return sorted(figures, key=lambda figure: TARGETS.index(figure.target))
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _spread(values: Sequence[float], form: Callable[[float], str]) -> str:
-    return f"{form(median(values))} ({form(min(values))}–{form(max(values))})"
+def _spread(values: Sequence[float], form: Callable[[float], str], middle: float | None = None) -> str:
+    middle = median(values) if middle is None else middle
+    shown, low, high = form(middle), form(min(values)), form(max(values))
+    return shown if low == high else f"{shown} ({low}–{high})"
+
+
+def _milliseconds(seconds: Iterable[float | None]) -> str:
+    known = [one for one in seconds if one is not None]
+    return f"{median(known) * 1e3:.1f}" if known else ""

@@ -1,0 +1,140 @@
+"""The figures to reach, and the arithmetic that leads to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+from typing import Final
+
+from tests.bench.jobs import Round
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the design asks for (section 12): `must`, and what to `reach` for.
+
+    More is better, unless `at_most`. A figure is judged as it is shown: with so many `digits` after the point.
+    """
+
+    name: str
+    title: str
+    unit: str
+    must: float
+    reach: float | None = None
+    at_most: bool = False
+    digits: int = 2
+
+
+TARGETS: Final = (
+    Target("traced", "Dispatch, every span exported", "× echo", must=0.5, reach=0.8, digits=3),
+    Target("sampled", "Dispatch, spans sampled at 1 %", "× echo", must=0.6, reach=0.9, digits=3),
+    Target("accept", "DispatchStream, acceptance", "× echo", must=6, reach=10),
+    Target("outcome", "DispatchStream, through to outcome", "× echo", must=3, reach=5),
+    Target("outbox", "a Dispatch, 1,000,000 in the outbox against none", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("outbox-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("providers", "a Dispatch, 1,000 providers against 2", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("providers-shared", "the same, with all of them in one tier", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("breaker-permit", "breaker: permit", "µs", must=2, reach=1, at_most=True),
+    Target("breaker-result", "breaker: result", "µs", must=2, reach=1, at_most=True),
+    Target("gate-permit", "the same with all limits: permit", "µs", must=2, reach=1, at_most=True),
+    Target("gate-result", "the same with all limits: result", "µs", must=2, reach=1, at_most=True),
+    Target("memory", "RSS over 1,000,000 dispatches", "MiB", must=1, reach=0, at_most=True, digits=1),
+    Target("boot", "boot to serving", "s", must=1.5, reach=1, at_most=True),
+    Target("isolation", "p99 beside a provider that hangs", "× p99", must=1.5, at_most=True),
+)
+"""In the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured for a target: the median of several rounds, with the lowest and the highest of them.
+
+    Where it is `estimated`, `low` and `high` are those between which it lies with a confidence of 95 %.
+    """
+
+    target: Target
+    value: float
+    low: float
+    high: float
+    note: str = ""
+    estimated: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """How it compares with what is asked for: reached, met, MISSED, or unclear."""
+        if self.estimated and len({self._judge(one) == "MISSED" for one in (self.low, self.high)}) == 2:
+            return "unclear"
+        return self._judge(self.value)
+
+    def _judge(self, value: float) -> str:
+        shown = round(value, self.target.digits)
+        if self.target.reach is not None and _holds(shown, self.target.reach, self.target.at_most):
+            return "reached"
+        return "met" if _holds(shown, self.target.must, self.target.at_most) else "MISSED"
+
+
+def target(name: str) -> Target:
+    """The target of that name."""
+    (found,) = (one for one in TARGETS if one.name == name)
+    return found
+
+
+def figure(name: str, values: Sequence[float], note: str = "") -> Figure:
+    """The figure for the target of that name: what the rounds come to."""
+    return Figure(target(name), median(values), min(values), max(values), note)
+
+
+def _holds(value: float, limit: float, at_most: bool) -> bool:
+    return value <= limit if at_most else value >= limit
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is done again and again, a round at a time, and compared with another case: the one it is `against`."""
+
+    name: str
+    title: str
+    against: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One round of one case. `cpu` is the server's, in seconds."""
+
+    case: str
+    number: int
+    messages: int
+    cpu: float
+    round: Round
+
+    @property
+    def per_cpu_second(self) -> float:
+        """Messages a second of server CPU."""
+        return self.messages / self.cpu
+
+
+def ratios(measurements: Sequence[Measurement], case: Case) -> list[float]:
+    """Round by round, how a case's throughput a second of server CPU compares with that of the case it is against."""
+    yardstick = {one.number: one.per_cpu_second for one in measurements if one.case == case.against}
+    return [one.per_cpu_second / yardstick[one.number] for one in measurements if one.case == case.name]
+
+
+def costs(measurements: Sequence[Measurement], case: Case) -> list[float]:
+    """The same the other way round: how the CPU that a message takes compares."""
+    return [1 / ratio for ratio in ratios(measurements, case)]
+
+
+def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """By how much y rises with x, and between which values that lies with a confidence of 95 %.
+
+    The median over all pairs of points (Theil), which a few jumps do not move, and Sen's interval around it (P. K. Sen,
+    "Estimates of the Regression Coefficient Based on Kendall's Tau", 1968), for points whose x differ.
+    """
+    rises = sorted((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2))
+    n = len(points)
+    half = 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    low, high = int((len(rises) - half) / 2), math.ceil((len(rises) + half) / 2)
+    return median(rises), rises[max(low, 0)], rises[min(high, len(rises) - 1)]
