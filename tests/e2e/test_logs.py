@@ -36,7 +36,7 @@ def test_an_attempt_is_a_line_that_says_all_of_it(serve: Serve) -> None:
         assert "trace_id" not in line, "there is no collector, so there is no trace"
         told = datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
         assert abs((told - message.update_time.ToDatetime(UTC)).total_seconds()) < TIMEOUT
-    assert lines[0]["duration_ms"] >= 20
+    assert lines[0]["duration_ms"] >= 19, "a timer may be a ms early"
 
 
 def test_an_attempt_that_failed_is_a_warning_with_the_vendors_code_and_our_words(serve: Serve) -> None:

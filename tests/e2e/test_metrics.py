@@ -168,7 +168,7 @@ def test_durations_are_in_buckets_of_seconds(serve: Serve) -> None:
     assert calls[float("inf")] == 6
     assert calls[0.025] <= 1, "the email"
     total = values(server, "postwire_attempt_duration_seconds_sum")["sms", "success", "sms-mms"]
-    assert 5 * 0.03 <= total < 5 * PATIENCE
+    assert 5 * 0.029 <= total < 5 * PATIENCE, "a timer may be a ms early"
 
 
 def test_a_metric_does_not_grow_with_the_messages(serve: Serve) -> None:

@@ -1,0 +1,102 @@
+"""Copying a store while a real server writes to it: the copy is whole, and has all that callers had been told of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.e2e.calls import SENT, TIMEOUT, get, request
+from tests.e2e.conftest import Serve
+from tests.e2e.server import Server, eventually
+from tests.e2e.streams import later, sent_through
+
+from postwire.outbox import maintenance
+from postwire.outbox.maintenance import backup, check
+from postwire.v1.message_pb2 import Message
+
+
+class Load:
+    """Messages that are sent without a pause: `told` are those that their callers were answered about."""
+
+    def __init__(self, server: Server) -> None:
+        self.told: list[Message] = []
+        self._server = server
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_over.is_set():
+            calls = [self._server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(8)]
+            self.told += [call.result().message for call in calls]
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self.run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            for thread in threads:
+                thread.join()
+
+    def goes_on(self) -> None:
+        """Return once more has been told."""
+        before = len(self.told)
+        eventually(lambda: len(self.told) > before)
+
+
+def test_a_copy_made_while_a_server_writes_is_whole_and_can_be_served(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "PAGES_AT_ONCE", 20)
+    server = serve()
+    waiting = [one.message for one in sent_through(server, later(300))]
+    load = Load(server)
+    steps: list[int] = []
+    target = tmp_path / "copy.db"
+
+    def progress(done: int, total: int) -> None:
+        load.goes_on()
+        steps.append(len(load.told))
+
+    with load.going_on():
+        eventually(lambda: len(load.told) > 50)
+        before = list(load.told)
+        backup(server.store, target, progress)
+        load.goes_on()
+    assert len(steps) > 2
+    assert steps == sorted(set(steps)), "messages were answered between any two steps"
+    live = check(server.store)
+    assert live.faults == ()
+    assert live.messages == {"queued": 300, "sent": len(load.told)}
+    assert server.terminate() == 0
+
+    copied = check(target)
+    assert copied.faults == ()
+    assert copied.messages["queued"] == 300
+    assert len(before) <= copied.messages["sent"] < len(load.told)
+    with Server(tmp_path, store__path=str(target)) as other:
+        for message in (*before, *waiting[::30]):
+            assert get(other, message) == message
+        assert other.dispatch.Dispatch(request(request_id=before[0].request_id), timeout=TIMEOUT).message == before[0]
+        assert other.dispatch.Dispatch(request(), timeout=TIMEOUT).message.state == SENT
+
+
+def test_a_server_that_was_killed_leaves_a_store_that_can_be_checked_and_copied(serve: Serve, tmp_path: Path) -> None:
+    server = serve(providers__sms_mms__latency="50ms")
+    load = Load(server)
+    with load.going_on():
+        eventually(lambda: len(load.told) > 50)
+        told = list(load.told)
+        server.send_signal(9)  # type: ignore[arg-type]  # SIGKILL
+        load._is_over.set()
+    target = tmp_path / "copy.db"
+    report = check(server.store)
+    assert report.faults == ()
+    backup(server.store, target)
+    assert check(target).messages == report.messages
+    assert report.messages["sent"] >= len(told)
