@@ -37,8 +37,8 @@ class Scale:
     dispatched: int = 40_000
     """Dispatched while it is watched."""
     boots: int = 5
-    pairs: int = 2
-    """With a provider that hangs, and without."""
+    pairs: int = 3
+    """Of a service with a provider that hangs, and one without."""
     paced_for: float = 10.0
     """Seconds, each time."""
 

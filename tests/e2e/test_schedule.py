@@ -169,9 +169,7 @@ def test_what_expired_while_nobody_served_is_expired_at_boot(serve: Serve) -> No
 )
 def test_times_that_do_not_go_together_are_refused(server: Server, times: dict[str, int], field: str) -> None:
     base = in_time()
-    stamps: dict[str, Any] = {
-        name: Timestamp(seconds=base.seconds + seconds, nanos=base.nanos) for name, seconds in times.items()
-    }
+    stamps: dict[str, Any] = {name: Timestamp(seconds=base.seconds + seconds) for name, seconds in times.items()}
     error = refused(lambda: dispatch(server, **stamps))
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MESSAGE")
     assert error.fields == [field]

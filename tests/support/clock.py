@@ -38,6 +38,11 @@ class ManualClock:
         heapq.heappush(self._alarms, (self._monotonic + seconds, next(self._order), alarm))
         return alarm
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for it."""
+        return any(alarm.callback for _, _, alarm in self._alarms)
+
     def advance(self, seconds: float) -> None:
         self._wall += round(seconds * 1e6)
         self._monotonic += seconds

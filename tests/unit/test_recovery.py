@@ -60,6 +60,7 @@ async def test_an_attempt_that_was_open_is_uncertain_and_its_message_waits(outbo
     assert (kept.state, len(kept.attempts)) == (QUEUED, 1)
     attempt = kept.attempts[0]
     assert (attempt.outcome, attempt.error_code, attempt.duration) == (Outcome.UNCERTAIN, "orphaned", None)
+    assert rig.noted.told[0] == ("state", "queued"), "and who counts states is told"
     draw = stream(9, "backoff").next_unit()
     assert kept.next_attempt_time == START + int(backoff.delay(1, base=1.0, most=300.0, draw=draw) * 1e6)
     (slot,) = rig.registry

@@ -46,13 +46,17 @@ from postwire.delivery.traffic import Traffic
 from postwire.delivery.watch import Watchers
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
+from postwire.telemetry import names
 from postwire.telemetry.base import Observer
+from postwire.telemetry.logs import EventLog
 
 ANSWER_MARGIN: Final = 0.1
 """Seconds before the caller's deadline at which it gets its answer, so that the answer can still arrive."""
 
 ROUNDED_UP: Final = 0.01
 """By what part of itself the time that is left may be told too long: gRPC's C core rounds it up to a few digits."""
+
+_log = EventLog()
 
 
 class Delivery:
@@ -112,7 +116,9 @@ class Delivery:
         Raises:
             StoreUnavailable: the store cannot be read, or cannot commit.
         """
-        await recover(self._outbox, self._registry, self._carrier, self._clock)
+        orphans = await recover(self._outbox, self._registry, self._carrier, self._clock, self._observer)
+        if orphans:
+            _log.warning(names.EVENT_ORPHANED, messages=orphans)
         await self._traffic.start()
         self._retention.start()
 

@@ -14,6 +14,7 @@ from postwire.core.message import Channel
 from postwire.delivery.carrier import Carrier
 from postwire.outbox.base import Outbox, StoredMessage
 from postwire.providers.registry import Registry
+from postwire.telemetry.base import Observer
 
 STEP: Final = 256
 """How many messages are looked at in one commit."""
@@ -22,7 +23,7 @@ ROUTES: Final = "routes"
 """The fact that says by which rules what waits was put into queues."""
 
 
-async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: Clock) -> int:
+async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: Clock, observer: Observer) -> int:
     """Let go of attempts that a crash left open, and find the queues of what waits; returns how many were left open.
 
     An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to tell one:
@@ -31,7 +32,7 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)
-        await asyncio.gather(*(_let_go(outbox, stored, carrier, clock.wall()) for stored in orphans))
+        await asyncio.gather(*(_let_go(outbox, stored, carrier, clock.wall(), observer) for stored in orphans))
     rules = _fingerprint(registry)
     if await outbox.fact(ROUTES) != rules:
         await _find_queues(outbox, registry)
@@ -39,12 +40,13 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     return count
 
 
-async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, now: int) -> None:
+async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, now: int, observer: Observer) -> None:
     policy = carrier.policy(stored.options)
     record, asks = lifecycle.close_attempt(stored.record, lifecycle.ORPHANED, policy, now=now, duration=None)
     if asks is not Next.NOTHING:
         record = lifecycle.requeue(record, now=now, due=carrier.retry_time(len(record.attempts), now))
-    await outbox.advance(stored.record, record)
+    if await outbox.advance(stored.record, record):
+        observer.state_reached(record)
 
 
 async def _find_queues(outbox: Outbox, registry: Registry) -> None:
