@@ -12,7 +12,7 @@ import apsw
 import pytest
 from tests.support import first_version
 
-from postwire.outbox.queries import QUERIES
+from postwire.outbox.queries import MAX_PIECE, QUERIES
 from postwire.outbox.schema import IN_MEMORY, connect, migrate
 
 TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts)\b")
@@ -63,7 +63,7 @@ def plan_of(connection: apsw.Connection, name: str, count: int = 1) -> list[str]
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES.keys() - NO_PLAN - CHECKS))
-@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("count", [1, 64, MAX_PIECE])
 def test_no_statement_scans_a_table(connection: apsw.Connection, name: str, count: int) -> None:
     plan = plan_of(connection, name, count)
     assert not any(TABLES.search(step) for step in plan), plan

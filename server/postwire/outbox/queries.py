@@ -11,7 +11,13 @@ import apsw
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"
-_MAX_PIECE: Final = 256
+MAX_PIECE: Final = 128
+"""Of how many rows a piece is made at the most.
+
+Of more, a statement is too long for apsw to keep it compiled, and the planner begins to read tables from end to end:
+`tests/unit/test_queries.py` holds each size to an index.
+"""
+
 
 SQLValue = int | str | bytes | None
 Row = tuple[SQLValue, ...]
@@ -44,8 +50,8 @@ class Bulk:
     def run(self, connection: apsw.Connection, rows: Sequence[Row]) -> int:
         """Run it over all `rows`; returns how many rows of the store were changed."""
         changed = 0
-        for at in range(0, len(rows), _MAX_PIECE):
-            piece = rows[at : at + _MAX_PIECE]
+        for at in range(0, len(rows), MAX_PIECE):
+            piece = rows[at : at + MAX_PIECE]
             width = len(piece[0])
             size = 1 << (len(piece) - 1).bit_length()
             values = [value for row in piece for value in row]

@@ -68,6 +68,8 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
         connection = apsw.Connection(path, flags=flags)
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         connection.pragma("cache_size", -_CACHE_KIB)
+        connection.pragma("temp_store", "memory")  # what a statement sets aside is small, and no file is made for it
+        connection.pragma("automatic_index", False)  # else the planner may index the values, and read all of a table
         if not read_only:
             _check_ours(connection, path)  # before anything is written to the file
             _renew_log(connection)

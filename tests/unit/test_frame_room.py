@@ -1,0 +1,148 @@
+"""Frames where there is no room, where outcomes take long, and where nobody stays to hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.support import build
+from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.rig import Rig
+from tests.support.streams import Choosy, Told, commands, tell
+from tests.support.waiting import within
+
+from postwire.core.errors import Overloaded
+from postwire.core.message import MessageState, WaitFor
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+
+
+@pytest.fixture
+async def held(outbox: SqliteOutbox) -> Rig:
+    """A rig whose provider answers when it is let go."""
+    return Rig(outbox, provider=Puppet(held=True))
+
+
+# Room.
+
+
+async def test_what_there_is_no_room_for_waits_instead_of_being_refused(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider, max_in_flight=3)
+    told = Told(rig, commands(8))
+    accepting = asyncio.create_task(told.frame.accept())
+    for done in range(8):
+        await within(provider.calls(min(done + 3, 8)))
+        await rig.calm()
+        assert len(provider.keys) == min(done + 3, 8), "no more than three at once"
+        assert told.order == list(range(min(done + 3, 8)))
+        if done <= 5:
+            with pytest.raises(Overloaded):
+                await rig.send()  # it has no frame to wait in
+        provider.free(str(done)).set()
+    await within(accepting)
+    assert told.refusals == {}
+    await rig.landed()
+    assert (await outbox.stats()).unsettled == 0
+
+
+async def test_a_message_larger_than_all_the_room_waits_until_it_is_alone(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True), max_in_flight_bytes=1_000)
+    small, large = build.command(request_id="small"), build.command(request_id="large", size=5_000)
+    small, large = (replace(one, wait_for=WaitFor.ACCEPTANCE) for one in (small, large))
+    told = Told(rig, [small, large])
+    accepting = asyncio.create_task(told.frame.accept())
+    await told.until(1)
+    await rig.calm()
+    assert told.order == [0]
+    rig.provider.let_go()
+    await told.until(2)
+    await within(accepting)
+    assert told.refusals == {}
+
+
+async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no_room(outbox: SqliteOutbox) -> None:
+    provider = Puppet("p", held=True)
+    registry = registry_of(provider, gates={"p": gate_of("p", max_concurrent=2)})
+    rig = Rig(outbox, provider=provider, registry=registry, max_in_flight=10)
+    told = await tell(rig, commands(10))
+    assert [record.state for record in told.records] == [SENDING] * 2 + [QUEUED] * 8
+    assert (await tell(rig, commands(8))).refusals == {}
+    provider.let_go()
+    await within(provider.calls(18))
+    await rig.calm()
+    assert rig.left() == []
+
+
+# Nobody waits for long, and nobody has to stay.
+
+
+async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider)
+    told = await tell(rig, commands(4, wait_for=WaitFor.OUTCOME))
+    await within(provider.calls(4))
+    provider.free("2").set()
+    await told.until(1)
+    told.frame.give_up()
+    assert told.order == [2, 0, 1, 3]
+    assert [record.state for record in told.records] == [SENDING, SENDING, SENT, SENDING]
+    assert told.frame.done
+    for number in "013":
+        provider.free(number).set()
+    await rig.landed()
+    assert len(told.results) == 4, "each once"
+    assert (await outbox.stats()).unsettled == 0
+
+
+@pytest.mark.parametrize("leave", ["give_up", "close"])
+async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox, leave: str) -> None:
+    """There may be a million of them, and they may wait for hours."""
+    provider = Puppet("p", held=True)
+    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
+    told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+    await within(provider.calls())
+    assert told.results == []
+    getattr(told.frame, leave)()
+    traffic = rig.delivery._traffic
+    assert list(traffic._flights) == provider.keys, "the one that is on its way"
+    assert not any(queue.flights for queue in traffic._queues.values())
+    provider.let_go()
+    await within(provider.calls(5))
+    await rig.calm()
+    assert rig.left() == []
+    assert len(told.results) == (5 if leave == "give_up" else 0)
+
+
+async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True))
+    frame = commands(20, wait_for=WaitFor.OUTCOME)
+    told = Told(rig, frame)
+    accepting = asyncio.create_task(told.frame.accept())
+    await asyncio.sleep(0)  # it has begun, and waits for the commit
+    accepting.cancel()
+    told.frame.close()
+    await within(rig.provider.calls(20))
+    rig.provider.let_go()
+    await rig.landed()
+    for command in frame:
+        record = await rig.kept_of(command)
+        assert record is not None
+        assert record.state is SENT
+    assert told.results == []
+    assert rig.left() == []
+
+
+async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Rig) -> None:
+    (one,) = commands(1)
+    await tell(held, [one])
+    told = await tell(held, [replace(one, wait_for=WaitFor.OUTCOME)])
+    assert not told.frame.done
+    told.frame.close()
+    await held.calm()
+    assert told.frame.done
+    held.provider.let_go()
+    await held.landed()
+    assert (told.results, held.left()) == ([], [])
