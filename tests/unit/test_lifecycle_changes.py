@@ -286,3 +286,13 @@ def test_whatever_happens_to_a_message_its_record_stays_true(
         assert last.recipients or last.state not in (FAILED, EXPIRED, CANCELLED)
         if policy.delivery_guarantee is DeliveryGuarantee.AT_MOST_ONCE:
             assert last.recipients or last.attempts[-1].outcome is MAYBE, "nothing came after it"
+
+
+@pytest.mark.parametrize("end", [lifecycle.expire, lifecycle.cancel])
+def test_a_message_without_recipients_of_its_own_has_none_after_its_wait(end: Callable[..., MessageRecord]) -> None:
+    assert end(build.accepted(provider_name=""), now=START + 1).recipients == ()
+
+
+def test_all_of_the_recipients_are_meant_where_none_is_resolved() -> None:
+    of = build.command(build.email("a@example.com", "b@example.com"))
+    assert lifecycle.unresolved(build.accepted(of)) is None

@@ -338,6 +338,21 @@ async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Rig) -> None:
     assert held.left() == []
 
 
+async def test_whoever_hangs_up_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox) -> None:
+    provider = Puppet("p", held=True)
+    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
+    caller = Caller(rig)
+    caller.send(wire(), *(wire(wait_for=OUTCOME) for _ in range(4)))
+    await caller.results(1)
+    assert rig.waited_for == 4
+    await caller.hang_up()
+    assert rig.waited_for == 0
+    provider.let_go()
+    await within(provider.calls(5))
+    await rig.calm()
+    assert rig.left() == []
+
+
 async def test_hanging_up_while_a_frame_is_on_its_way_to_the_store_loses_nothing(outbox: SqliteOutbox) -> None:
     on_its_way = asyncio.Event()
 
