@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 from importlib import resources
 from pathlib import Path
@@ -45,6 +46,7 @@ class FileLock:
         os.close(self._fd)
 
 
+@functools.cache
 def migrations() -> list[str]:
     """The scripts that lead from an empty file to the newest version, in order; number n leads from version n - 1 to
     n.
