@@ -44,11 +44,11 @@ check: $(DEV) ## Check format, lint, types, imports and the contract
 	step lint $(BIN)/ruff check .; \
 	step types $(BIN)/mypy; \
 	step imports $(BIN)/lint-imports --no-logo; \
-	step contract $(BIN)/python tools/generate.py --check; \
+	step contract $(BIN)/python -m tools.generate --check; \
 	exit $$failed
 
-generate: $(DEV) ## Renew the stubs from protos/; refuses a breaking change
-	@$(BIN)/python tools/generate.py $(ARGS)
+generate: $(DEV) ## Renew the stubs and docs/contract.md from protos/; refuses a breaking change
+	@$(BIN)/python -m tools.generate $(ARGS)
 
 bench: $(DEV) ## Measure against a bare gRPC server on this machine
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -1,4 +1,5 @@
-"""Renew what is made from protos/: the Python stubs, and the image that the next change is compared with.
+"""Renew what is made from protos/: the Python stubs, the page for readers, and the image that the next change is
+compared with.
 
 Without arguments: lint, refuse a breaking change, then write. With --check: lint, look for a breaking change,
 then say what is stale; nothing is written. Works offline; every tool comes with the environment.
@@ -11,12 +12,14 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from tools import contract_page
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PACKAGE = Path("postwire/v1")
 STUBS = Path("server") / PACKAGE
 BASELINE = Path("protos/baseline.binpb")
+PAGE = Path("docs/contract.md")
 
 INIT = '"""Generated from protos/. Do not edit."""\n'
 
@@ -48,6 +51,16 @@ def build_image(scratch: Path) -> bytes:
     image = scratch / BASELINE.name
     run(BIN / "buf", "build", "--exclude-source-info", "--output", image, refusal="buf build failed.")
     return image.read_bytes()
+
+
+def build_page(scratch: Path) -> bytes:
+    """Write the contract as a page, from an image that has kept its comments."""
+    image = scratch / "commented.binpb"
+    run(BIN / "buf", "build", "--output", image, refusal="buf build failed.")
+    try:
+        return contract_page.render(FileDescriptorSet.FromString(image.read_bytes())).encode()
+    except contract_page.Undocumented as error:
+        raise Refused(str(error)) from error
 
 
 def build_stubs(scratch: Path, image: bytes) -> dict[Path, bytes]:
@@ -103,7 +116,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             scratch = Path(directory)
             image = build_image(scratch)
-            fresh = build_stubs(scratch, image) | {BASELINE: image}
+            fresh = build_stubs(scratch, image) | {BASELINE: image, PAGE: build_page(scratch)}
     except Refused as refused:
         sys.exit(str(refused))
 
