@@ -10,7 +10,7 @@ from typing import Any
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.providers import Puppet, registry_of
-from tests.support.waiting import within
+from tests.support.waiting import PATIENCE, within
 
 from postwire.core import canonical
 from postwire.core.ids import MessageIds
@@ -19,6 +19,7 @@ from postwire.core.routing import PassedOver
 from postwire.delivery import Delivery, Limits
 from postwire.delivery.carrier import Retries
 from postwire.outbox.base import Outbox
+from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer, SilentObserver
 
@@ -128,6 +129,14 @@ class Rig:
         """Return once nothing goes on by itself any more: what is left waits for a provider, a door or a clock."""
         for _ in range(CALM):
             await self.outbox.stats()
+            await self._written()
+
+    async def _written(self) -> None:
+        """Return once no commit is under way. A store in a file is read beside its commits, however long these take."""
+        if isinstance(self.outbox, SqliteOutbox):
+            async with asyncio.timeout(PATIENCE):
+                while self.outbox._writer._under_way:  # noqa: ASYNC110  # nothing tells of it
+                    await asyncio.sleep(0)
 
     def left(self) -> list[object]:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
