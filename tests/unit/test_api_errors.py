@@ -35,6 +35,7 @@ from postwire.core.errors import (
 from postwire.core.message import Attachment, Channel, Email, MessageState
 from postwire.core.validation import Violations, check_content, check_labels, check_request_id
 from postwire.v1 import error_reason_pb2
+from postwire.v1.dispatch_service_pb2 import DispatchRejection
 
 MAX_METADATA = 8 * 1024
 """What gRPC takes as metadata by default. More reaches the caller as RESOURCE_EXHAUSTED, and the error is lost."""
@@ -179,7 +180,8 @@ async def test_twenty_five_of_the_longest_violations_fit_as_well() -> None:
 
 @pytest.mark.parametrize("refusal", [one for one, *_ in TABLE], ids=IDS)
 def test_a_rejection_in_a_stream_says_what_the_error_of_a_call_says(refusal: Refusal) -> None:
-    status, rejection = errors.status_of(refusal), errors.rejection_of(refusal)
+    status, rejection = errors.status_of(refusal), DispatchRejection()
+    errors.fill_rejection(rejection, refusal)
     assert (rejection.code, rejection.message) == (status.code, status.message)
     assert error_reason_pb2.ErrorReason.Name(rejection.reason) == f"ERROR_REASON_{refusal.reason}"
     assert [(one.field, one.description) for one in rejection.field_violations] == [
@@ -191,6 +193,7 @@ def test_a_rejection_in_a_stream_says_what_the_error_of_a_call_says(refusal: Ref
 
 
 def test_a_fault_of_ours_in_a_stream_says_no_more_than_in_a_call() -> None:
-    rejection = errors.rejection_of(None)
+    rejection = DispatchRejection()
+    errors.fill_rejection(rejection, None)
     assert (rejection.code, rejection.message) == (grpc.StatusCode.INTERNAL.value[0], errors.INTERNAL_TEXT)
     assert rejection.reason == error_reason_pb2.ERROR_REASON_UNSPECIFIED

@@ -298,3 +298,23 @@ def test_a_list_that_is_far_too_long_is_not_looked_into(content: pb.OutboundMess
     assert [(one.field, one.description) for one in refused.value.violations] == [
         (path, f"must have at most {most} entries")
     ]
+
+
+def test_options_that_were_seen_before_are_read_as_they_were_then() -> None:
+    bad = options(max_attempts=-1, priority=99, wait_for=99)
+    told = [violation.field for violation in refusal_of(bad).violations]
+    assert told == ["options.priority", "options.wait_for", "options.max_attempts"]
+    for _ in range(3):
+        again = options(max_attempts=-1, priority=99, wait_for=99)
+        again.message.sms.body = ""
+        assert [violation.field for violation in refusal_of(again).violations] == [*told, "message.sms.body"]
+    assert [violation.field for violation in refusal_of(bad).violations] == told
+    assert convert.command_from(options(max_attempts=3), MAX) == convert.command_from(options(max_attempts=3), MAX)
+
+
+def test_only_options_of_the_usual_size_are_kept() -> None:
+    before = convert._read_options.cache_info().currsize
+    for number in range(20):
+        command = convert.command_from(options(provider_name=f"{number}" + "x" * 300), MAX)
+        assert command.options.provider_name == f"{number}" + "x" * 300
+    assert convert._read_options.cache_info().currsize == before

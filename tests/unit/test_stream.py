@@ -13,7 +13,7 @@ from tests.support.streams import Caller, Choosy, wire
 from tests.support.waiting import PATIENCE, within
 
 from postwire.api import stream
-from postwire.api.errors import INTERNAL_TEXT, rejection_of, status_of
+from postwire.api.errors import INTERNAL_TEXT, fill_rejection, status_of
 from postwire.core import errors
 from postwire.core.errors import FieldViolation, Refusal, ShuttingDown
 from postwire.core.message import Channel, MessageState
@@ -149,7 +149,8 @@ REFUSALS: list[Refusal] = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.reason)
 def test_a_rejection_says_what_the_error_of_a_call_would_have_said(refusal: Refusal) -> None:
-    rejection, status = rejection_of(refusal), status_of(refusal)
+    rejection, status = pb.DispatchRejection(), status_of(refusal)
+    fill_rejection(rejection, refusal)
     assert (rejection.code, rejection.message) == (status.code, status.message)
     assert reasons.ErrorReason.Name(rejection.reason) == f"ERROR_REASON_{refusal.reason}"
     assert [(one.field, one.description) for one in rejection.field_violations] == [
@@ -162,7 +163,9 @@ def test_a_rejection_says_what_the_error_of_a_call_would_have_said(refusal: Refu
 
 
 def test_a_fault_of_ours_is_a_rejection_without_a_reason() -> None:
-    assert rejection_of(None) == pb.DispatchRejection(code=13, message=INTERNAL_TEXT)
+    rejection = pb.DispatchRejection()
+    fill_rejection(rejection, None)
+    assert rejection == pb.DispatchRejection(code=13, message=INTERNAL_TEXT)
 
 
 async def test_a_request_is_as_large_as_a_call_may_be_and_its_frame_larger(outbox: SqliteOutbox) -> None:

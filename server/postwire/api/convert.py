@@ -7,7 +7,8 @@ is noted as a violation here; everything else is judged by `core.validation`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, TypeVar
 
@@ -50,6 +51,9 @@ _MAX_SECONDS: Final = 253_402_300_799
 FAR_TOO_MANY: Final = 4
 """From how many times too many on a list is not looked at any further."""
 
+_KEPT_OPTIONS: Final = 256
+"""Up to how many bytes of options are kept as they were read: most callers send the same ones again and again."""
+
 UNKNOWN_ENUM: Final = "must be a value that this server knows"
 
 CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyType(
@@ -90,7 +94,6 @@ def command_from(
     )
     labels = mapping(request.message.labels)
     validation.check_labels(labels, found)
-    validation.check_options(options, found)
     validation.check_request_id(request.request_id, found, needed=needs_request_id)
     if content is None:
         found.malformed("message.content", "must be one of sms, mms and email")
@@ -104,22 +107,24 @@ def command_from(
 def _check_counts(message: message_pb2.OutboundMessage, found: Violations) -> None:
     """Refuse lists that are too long before each of their millions is looked at: what is empty costs next to nothing on
     the wire, and all of it costs here."""
-    counts: dict[str, tuple[Sized, int]] = {"message.labels": (message.labels, validation.MAX_LABELS)}
-    if message.HasField("mms"):
-        counts["message.mms.media"] = (message.mms.media, validation.MAX_MEDIA)
-    elif message.HasField("email"):
-        email = message.email
-        counts |= {
-            "message.email.to": (email.to, validation.MAX_RECIPIENTS),
-            "message.email.cc": (email.cc, validation.MAX_RECIPIENTS),
-            "message.email.bcc": (email.bcc, validation.MAX_RECIPIENTS),
-            "message.email.headers": (email.headers, validation.MAX_HEADERS),
-            "message.email.attachments": (email.attachments, validation.MAX_ATTACHMENTS),
-        }
-    for path, (entries, most) in counts.items():
+    for path, entries, most in _lists(message):
         if len(entries) > FAR_TOO_MANY * most:
             validation.check_count(path, len(entries), most, found)
     found.raise_any()
+
+
+def _lists(message: message_pb2.OutboundMessage) -> Iterator[tuple[str, Sized, int]]:
+    """The lists in a message, each with its path and how many entries it may have."""
+    yield "message.labels", message.labels, validation.MAX_LABELS
+    if message.HasField("mms"):
+        yield "message.mms.media", message.mms.media, validation.MAX_MEDIA
+    elif message.HasField("email"):
+        email = message.email
+        yield "message.email.to", email.to, validation.MAX_RECIPIENTS
+        yield "message.email.cc", email.cc, validation.MAX_RECIPIENTS
+        yield "message.email.bcc", email.bcc, validation.MAX_RECIPIENTS
+        yield "message.email.headers", email.headers, validation.MAX_HEADERS
+        yield "message.email.attachments", email.attachments, validation.MAX_ATTACHMENTS
 
 
 def _content_from(message: message_pb2.OutboundMessage) -> Content | None:
@@ -154,7 +159,18 @@ def _email_from(email: message_pb2.Email) -> Email:
     )
 
 
-def _options_from(options: message_pb2.DispatchOptions, found: Violations) -> tuple[DispatchOptions, WaitFor]:
+def _options_from(wire: message_pb2.DispatchOptions, found: Violations) -> tuple[DispatchOptions, WaitFor]:
+    data = wire.SerializeToString()
+    read = _read_options if len(data) <= _KEPT_OPTIONS else _read_options.__wrapped__
+    options, wait_for, wrong = read(data)
+    found.note(wrong)
+    return options, wait_for
+
+
+@lru_cache(maxsize=256)
+def _read_options(data: bytes) -> tuple[DispatchOptions, WaitFor, Violations]:
+    """Options, and all that is wrong with them whatever the time is."""
+    options, found = message_pb2.DispatchOptions.FromString(data), Violations()
     core = DispatchOptions(
         send_time=time_from(options, "send_time", "options.send_time", found),
         expire_time=time_from(options, "expire_time", "options.expire_time", found),
@@ -170,7 +186,9 @@ def _options_from(options: message_pb2.DispatchOptions, found: Violations) -> tu
         # 0 is what a caller who leaves it out sends.
         max_attempts=options.max_attempts or None,
     )
-    return core, _enum_from(options.wait_for, _WAIT_FOR, WaitFor.OUTCOME, "options.wait_for", found)
+    wait_for = _enum_from(options.wait_for, _WAIT_FOR, WaitFor.OUTCOME, "options.wait_for", found)
+    validation.check_options(core, found)
+    return core, wait_for, found
 
 
 def _enum_from(value: int, known: Mapping[int, E], default: E, path: str, found: Violations) -> E:
@@ -197,13 +215,18 @@ def mapping(pairs: Mapping[str, str]) -> Mapping[str, str]:
 
 def message_to(record: MessageRecord) -> message_pb2.Message:
     """The contract's `Message`."""
-    message = message_pb2.Message(
-        message_id=record.message_id,
-        request_id=record.request_id,
-        channel=CHANNELS[record.channel],
-        state=STATES[record.state],
-        revision=record.revision,
-    )
+    message = message_pb2.Message()
+    fill_message(message, record)
+    return message
+
+
+def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
+    """The same, into a message that is empty and may be part of another: protobuf copies what is handed over whole."""
+    message.message_id = record.message_id
+    message.request_id = record.request_id
+    message.channel = CHANNELS[record.channel]
+    message.state = STATES[record.state]
+    message.revision = record.revision
     set_time(message.create_time, record.create_time)
     set_time(message.update_time, record.update_time)
     set_time(message.expire_time, record.expire_time)
@@ -228,7 +251,6 @@ def message_to(record: MessageRecord) -> message_pb2.Message:
             outcome=_OUTCOMES[one.outcome] if one.outcome else message_pb2.OUTCOME_UNSPECIFIED,
             error_code=one.error_code,
         )
-    return message
 
 
 def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:

@@ -79,19 +79,16 @@ def _details(refusal: Refusal) -> Iterator[Message]:
         yield error_details_pb2.RetryInfo(retry_delay=delay)
 
 
-def rejection_of(refusal: Refusal | None) -> dispatch_service_pb2.DispatchRejection:
-    """The same for one request of a stream. None: the fault is ours."""
+def fill_rejection(rejection: dispatch_service_pb2.DispatchRejection, refusal: Refusal | None) -> None:
+    """Say the same of one request of a stream. None: the fault is ours."""
     if refusal is None:
-        return dispatch_service_pb2.DispatchRejection(code=grpc.StatusCode.INTERNAL.value[0], message=INTERNAL_TEXT)
-    rejection = dispatch_service_pb2.DispatchRejection(
-        code=STATUS_OF[refusal.reason].value[0],
-        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{refusal.reason}"),
-        message=str(refusal),
-        field_violations=[
-            dispatch_service_pb2.FieldViolation(field=one.field, description=one.description)
-            for one in refusal.violations
-        ],
-    )
+        rejection.code = grpc.StatusCode.INTERNAL.value[0]
+        rejection.message = INTERNAL_TEXT
+        return
+    rejection.code = STATUS_OF[refusal.reason].value[0]
+    rejection.reason = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{refusal.reason}")
+    rejection.message = str(refusal)
+    for one in refusal.violations:
+        rejection.field_violations.add(field=one.field, description=one.description)
     if isinstance(refusal, TryAgain):
         rejection.retry_delay.FromMilliseconds(round(refusal.retry_delay * 1000))
-    return rejection

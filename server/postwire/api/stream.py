@@ -31,7 +31,7 @@ class Stream:
         self._delivery = delivery
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
-        self._results: deque[pb.DispatchStreamResult] = deque()
+        self._results: deque[tuple[int, MessageRecord | Refusal | None]] = deque()
         self._unanswered = 0
         self._sequence = 0
         self._frames: set[Frame] = set()
@@ -70,9 +70,13 @@ class Stream:
     def _next_response(self) -> pb.DispatchStreamResponse:
         response, filled = pb.DispatchStreamResponse(), 0
         while self._results and len(response.results) < MAX_FRAME and filled < MAX_RESPONSE_BYTES:
-            result = self._results.popleft()
-            response.results.append(result)
-            filled += result.ByteSize()
+            sequence, result = self._results.popleft()
+            wire = response.results.add(sequence=sequence)
+            if isinstance(result, MessageRecord):
+                convert.fill_message(wire.message, result)
+            else:
+                errors.fill_rejection(wire.rejection, result)
+            filled += wire.ByteSize()
         return response
 
     async def _read(self, frames: AsyncIterator[pb.DispatchStreamRequest]) -> None:
@@ -149,9 +153,5 @@ class Stream:
         self._frames.discard(frame)
 
     def _answer(self, sequence: int, result: MessageRecord | Refusal | None) -> None:
-        if isinstance(result, MessageRecord):
-            answer = pb.DispatchStreamResult(sequence=sequence, message=convert.message_to(result))
-        else:
-            answer = pb.DispatchStreamResult(sequence=sequence, rejection=errors.rejection_of(result))
-        self._results.append(answer)
+        self._results.append((sequence, result))
         self._changed.set()

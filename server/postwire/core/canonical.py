@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -84,7 +85,11 @@ def payload_hash(encoded_message: bytes, encoded_options: bytes) -> bytes:
 def seal(message: OutboundMessage, options: DispatchOptions) -> tuple[bytes, bytes]:
     """The message's canonical bytes, and the hash of the payload that it makes with its options."""
     encoded = encode_message(message)
-    return encoded, payload_hash(encoded, encode_options(options))
+    return encoded, payload_hash(encoded, _known_options(options))
+
+
+_known_options = lru_cache(maxsize=256)(encode_options)
+"""Most callers send the same options again and again."""
 
 
 def decode_message(data: bytes) -> OutboundMessage:

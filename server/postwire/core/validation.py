@@ -99,6 +99,12 @@ class Violations:
         """Note a field that is larger than allowed."""
         self._too_large.append(FieldViolation(field, description))
 
+    def note(self, others: Violations) -> None:
+        """Note what others have gathered."""
+        if others._malformed or others._too_large:
+            self._malformed += others._malformed
+            self._too_large += others._too_large
+
     def raise_page(self) -> None:
         """Refuse a list if anything was noted.
 
