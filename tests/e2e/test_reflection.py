@@ -46,6 +46,29 @@ def test_the_services_are_listed(reflected: ProtoReflectionDescriptorDatabase) -
     )
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "postwire.v1.DispatchService",
+        "postwire.v1.DispatchService.Dispatch",
+        "postwire.v1.Message",
+        "postwire.v1.Message.state",
+        "postwire.v1.CHANNEL_SMS",
+        "grpc.health.v1.Health.Check",
+    ],
+)
+def test_every_kind_of_name_is_found(server: Server, symbol: str) -> None:
+    reflected = ProtoReflectionDescriptorDatabase(server.channel())  # a new one: it guesses from what it has seen
+    assert reflected.FindFileContainingSymbol(symbol).package == symbol[: symbol.index("v1") + 2]
+
+
+@pytest.mark.parametrize("symbol", ["postwire.v1.Nothing", "postwire.v1.DispatchService.Nothing", "nothing", ""])
+def test_a_name_that_there_is_not_is_said_to_be_unknown(server: Server, symbol: str) -> None:
+    reflected = ProtoReflectionDescriptorDatabase(server.channel())
+    with pytest.raises(KeyError):
+        reflected.FindFileContainingSymbol(symbol)
+
+
 @pytest.mark.parametrize(("message", "channel", "provider"), MESSAGES)
 def test_a_client_made_from_reflection_dispatches(
     server: Server,

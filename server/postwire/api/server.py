@@ -12,8 +12,8 @@ from typing import Final
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
+from postwire.api import reflect
 from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
 from postwire.api.health import Readiness
@@ -73,9 +73,7 @@ class ApiServer:
         )
         self._readiness.add_to(self._server)
         if config.reflection:
-            reflection.enable_server_reflection(
-                (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
-            )
+            reflect.enable(self._server, (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE))
 
     def listen(self, address: str) -> str:
         """Take the address; returns it with the port that was picked where it asks for port 0.
