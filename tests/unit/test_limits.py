@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postwire.core.limits import Admission, RetryBudget, TokenBucket
+from postwire.core.limits import Admission, RetryBudget, Spread, TokenBucket
 
 NOW = 1234.567
 """Any time will do; this one is no round number in binary."""
@@ -69,6 +70,16 @@ def taken(bucket: TokenBucket, now: float, most: int = 100) -> int:
             return count
         bucket.take(now)
     return most
+
+
+def test_delays_are_spread_evenly_around_their_middle_however_many_there_are() -> None:
+    for count in (1, 2, 3, 5, 8, 40, 1000):
+        spread = Spread(2.0)
+        delays = sorted(spread.next() for _ in range(count))
+        assert 1.0 <= delays[0] <= delays[-1] < 3.0
+        gaps = [later - earlier for earlier, later in pairwise([1.0, *delays, 3.0])]
+        assert max(gaps) < 2 * 2.7 / (count + 1)
+    assert [Spread(2.0).next() for _ in range(3)] == [Spread(2.0).next()] * 3, "the same in every run"
 
 
 def test_a_burst_goes_through_at_once_and_then_one_an_interval() -> None:

@@ -43,6 +43,25 @@ class Admission:
         self._bytes -= size
 
 
+class Spread:
+    """Delays from a half of `middle` to one and a half of it, so that those who are sent away together do not come back
+    together. They are evenly spread however many there are of them (a Weyl sequence), and the same in every run."""
+
+    __slots__ = ("_at", "_middle")
+
+    _STEP: Final = (math.sqrt(5) - 1) / 2
+    """The golden ratio's: of all steps, the one that leaves the most even gaps."""
+
+    def __init__(self, middle: float) -> None:
+        self._middle = middle
+        self._at = 0.0
+
+    def next(self) -> float:
+        """The next delay, in seconds."""
+        self._at = (self._at + self._STEP) % 1.0
+        return self._middle * (0.5 + self._at)
+
+
 class TokenBucket:
     """Lets `burst` through at once, and `rate` a second in the long run.
 

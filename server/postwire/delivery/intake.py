@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
-from postwire.core.limits import Admission
+from postwire.core.limits import Admission, Spread
 from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
@@ -22,6 +23,9 @@ from postwire.delivery.sealing import seal
 from postwire.delivery.traffic import Traffic
 from postwire.outbox.base import Accepted, NewMessage, Outbox
 from postwire.telemetry.base import Observer
+
+COME_BACK: Final = 1.0
+"""Seconds, on average, after which who was told that too much is in flight is to try again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +64,7 @@ class Intake:
         self._observer = observer
         self._limits = limits
         self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
+        self._come_back = Spread(COME_BACK)
         self._room = asyncio.Event()
         self._arriving = 0  # admitted, and neither accepted nor refused yet
         self.closed = False
@@ -95,7 +100,7 @@ class Intake:
         if self._traffic.unsettled + self._arriving >= self._limits.max_unsettled:
             raise Overloaded(text="too many messages wait to be sent: try again later")
         if not self._admission.enter(command.size):
-            raise Overloaded
+            raise Overloaded(self._come_back.next())
         on = ticket = None
         is_due = options.send_time is None or options.send_time <= now
         if is_due and not self._traffic.is_behind(route):  # else it waits for its turn
