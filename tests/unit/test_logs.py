@@ -374,6 +374,20 @@ def test_every_change_of_a_breaker_is_told() -> None:
     assert len(lines(stream)) == 200
 
 
+def test_a_caller_that_went_away_in_mid_answer_is_no_line() -> None:
+    """gRPC logs it as an error of the method that was answering."""
+    stream = start("json")
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("grpc._cython.cygrpc").exception(
+            "ExecuteBatchError raised in core by servicer method [%s]", "/a.B/C"
+        )
+        logging.getLogger("grpc._cython.cygrpc").exception("Unexpected [%s] raised by servicer method [%s]", "e", "m")
+    (line,) = lines(stream)
+    assert line["message"].startswith("Unexpected")
+
+
 def test_a_library_that_says_the_same_again_and_again_is_cut_short() -> None:
     """Some lines anybody can provoke, by a header or by bytes that are no message."""
     stream = start()

@@ -35,6 +35,9 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 _LEVEL_NAMES: Final = {number: name for name, number in _LEVELS.items()}
 _MAX_FRAMES: Final = 12
 
+_QUIET: Final = {("grpc._cython.cygrpc", "ExecuteBatchError raised in core by servicer method [%s]")}
+"""What libraries take for an error and is none, by logger and template: a caller that went away in mid-answer."""
+
 _DIM, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 Fields = Mapping[str, object]
@@ -125,6 +128,8 @@ class _LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
+        if (record.name, record.msg) in _QUIET:
+            return
         suppressed = self._throttle.admit((record.name, record.levelno), time.monotonic())
         if suppressed is None:
             return
