@@ -68,6 +68,21 @@ def told(span: EndedSpan) -> list[str]:
 # Which span tells it.
 
 
+def test_no_event_is_before_its_span(rig: Rig) -> None:
+    """Whom a message went past is known before the attempt, and an attempt's start is counted back from its end."""
+    started = rig.tracer.call_started(METHOD, ())
+    record = attempted()
+    rig.tracer.passed_over(record, [PassedOver("other", Obstacle.OPEN)])
+    rig.clock += 3_600_000_000_000
+    rig.tracer.breaker_changed("sms-mms", OPENS)
+    rig.tracer.attempt_ended(record)
+    rig.tracer.call_ended(started, METHOD, "OK")
+    span = rig.ended[0]
+    assert NOW < span.start_time < span.end_time
+    assert [event.time for event in span.events] == [span.start_time, span.end_time]
+    assert told(span) == ["other", "open"]
+
+
 def test_an_attempt_tells_of_the_breaker_that_it_has_opened(rig: Rig) -> None:
     started = rig.tracer.call_started(METHOD, ())
     rig.tracer.breaker_changed("sms-mms", OPENS)

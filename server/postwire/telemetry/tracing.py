@@ -301,6 +301,9 @@ class Tracer(SilentObserver):
             attributes = (*attributes, (names.ERROR_TYPE, outcome))
             error = attempt.detail or outcome
         end_time = self._now()
+        start_time = end_time - (attempt.duration or 0) * 1000
+        # Others may work under the same span at this time: what is theirs stays for them.
+        events = parent.take(attempt.provider_name, record.message_id) if parent.noted else ()
         self._sink(
             EndedSpan(
                 SpanKind.CLIENT,
@@ -309,13 +312,13 @@ class Tracer(SilentObserver):
                 self._ids.generate_span_id(),
                 parent.span_id,
                 parent.trace_state,
-                end_time - (attempt.duration or 0) * 1000,
+                start_time,
                 end_time,
                 attributes,
                 record.message_id,
                 error,
-                # Others may work under the same span at this time: what is theirs stays for them.
-                parent.take(attempt.provider_name, record.message_id) if parent.noted else (),
+                # A provider was passed over before the attempt, and a breaker changes before its end is told of here.
+                tuple(event._replace(time=max(event.time, start_time)) for event in events),
             )
         )
 
