@@ -94,7 +94,7 @@ def test_an_idle_server_stops_at_once_though_somebody_watches_its_health(serve: 
     assert next(status).status == SERVING
     server.send_signal(signal.SIGTERM)
     assert next(status).status == NOT_SERVING
-    assert server.wait(patience=5) == 0
+    assert server.wait() == 0
 
 
 def test_what_does_not_end_within_the_grace_is_let_go_as_it_is(serve: Serve) -> None:

@@ -308,7 +308,7 @@ def test_a_shutdown_ends_every_watch_at_once(serve: Serve) -> None:
             end = watch.end()
             assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
             assert end.retry_delay
-    assert server.wait(patience=5) == 0
+    assert server.wait() == 0
     assert server.log("internal_error") == []
 
 
@@ -321,7 +321,7 @@ def test_who_goes_away_leaves_nothing_that_would_hold_up_the_end(serve: Serve) -
         dispatch_all(server, [sms()] * 50)
         unread.call.cancel()
     server.send_signal(signal.SIGTERM)
-    assert server.wait(patience=5) == 0
+    assert server.wait() == 0
     assert server.log("internal_error") == []
 
 
