@@ -704,11 +704,11 @@ class Attempt(_message.Message):
     """The trace that shows this attempt, as 32 hexadecimal digits; empty when it was not traced."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it started."""
+        """When it was put on record, just before its provider was asked."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long it took; absent while it is under way."""
+        """How long its provider took; absent while it is under way."""
 
     def __init__(
         self,
