@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve test test-long check generate bench mutate lock clean
+.PHONY: help demo serve test test-long interop check generate bench mutate lock clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -31,7 +31,10 @@ test: $(DEV) ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(DEV) ## Run the tests, and those that take long
-	@$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+	@$(BIN)/python -m pytest -m "not interop" $(ARGS)
+
+interop: $(DEV) ## Run clients in Go, Node, Java, Rust and grpcurl; skips what the machine lacks
+	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
 
 check: $(DEV) ## Check format, lint, types, imports and the contract
 	@failed=0; \
@@ -67,6 +70,7 @@ lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest 
 	    --output-file requirements/dev.txt $(ARGS)
 
 clean: ## Remove .venv, caches and build output
+	@rm -rf clients/node/node_modules clients/node/dist clients/node/src/gen clients/java/target clients/rust/target
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find server clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

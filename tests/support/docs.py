@@ -40,7 +40,7 @@ def steps(page: Path) -> Iterator[Step]:
 
 
 def pattern(shown: str) -> re.Pattern[str]:
-    """What output must match in full to be as shown. Runs of blanks count as one."""
+    """What output must match in full to be as shown. Runs of blanks count as one; its last line may lack its end."""
     parts = []
     for line in shown.splitlines():
         if line.strip() == _ANY:
@@ -49,5 +49,5 @@ def pattern(shown: str) -> re.Pattern[str]:
             pieces = (
                 r"[ \t]+".join(re.escape(word) for word in re.split(r"[ \t]+", piece)) for piece in line.split(_ANY)
             )
-            parts.append(".*".join(pieces) + r"[ \t]*\n")
+            parts.append(".*".join(pieces) + r"[ \t]*(?:\n|\Z)")
     return re.compile("".join(parts))

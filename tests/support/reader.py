@@ -1,0 +1,122 @@
+"""Somebody who follows a page of the docs: runs what it shows, and compares what it prints with what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from tests.e2e.server import PATIENCE, eventually
+from tests.support.docs import Step, pattern, steps
+
+ROOT: Final = Path(__file__).parents[2]
+GRPC: Final = "127.0.0.1:50051"
+METRICS: Final = "127.0.0.1:9464"
+"""Where pages say that a server listens. Here it has free ports, and what a page says is replaced by these."""
+
+
+def checkout(folder: Path) -> Path:
+    """Make a folder look like the root of a checkout in which everything is set up."""
+    (folder / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    return folder
+
+
+class Reader:
+    """Works in `folder`, with one server at a time, and `variables` in the environment of all that is run.
+
+    `patience`: the seconds that one command may take.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None, *, patience: float = 60.0) -> None:
+        self.folder = folder
+        self.addresses = {GRPC: "", METRICS: ""}
+        self._patience = patience
+        self._variables = dict(variables or {})
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def follow(self, page: Path, leave_out: Callable[[Step], bool] = lambda _: False) -> Iterator[tuple[Step, str]]:
+        """Do what a page shows, step by step; gives each with what it printed, once that is as shown."""
+        for step in steps(page):
+            if leave_out(step):
+                continue
+            printed = self.run(step)
+            if step.shown:
+                assert pattern(step.shown).fullmatch(printed), f"line {step.line}: {step.text}\n{printed}"
+            yield step, printed
+
+    def run(self, step: Step) -> str:
+        """Do what a step shows; returns what it printed."""
+        if step.kind == "server":
+            self.stop()
+            self.start(step.text)
+            return ""
+        done = self.attempt(step)
+        assert done.returncode == 0, f"line {step.line}: {step.text}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(self, step: Step) -> subprocess.CompletedProcess[str]:
+        """Run a command or a program, whatever comes of it."""
+        text = step.text
+        for shown, real in self.addresses.items():
+            text = text.replace(shown, real)
+        command = [sys.executable, "-W", "error", "-c", text] if step.kind == "python" else ["bash", "-ec", text]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=self._patience,
+            check=False,
+        )
+
+    def start(self, command: str) -> None:
+        """Start a server the way the page does, and learn where it listens."""
+        path = self.folder / "postwire.log"
+        with path.open("wb") as log:
+            self._server = subprocess.Popen(
+                ["bash", "-c", command], cwd=self.folder, env=self.environment(), stderr=log, start_new_session=True
+            )
+        serving: dict[str, str] = {}
+
+        def is_serving() -> bool:
+            assert self._server is not None
+            assert self._server.poll() is None, path.read_text()
+            for line in path.read_text().splitlines():
+                if '"event":"serving"' in line:
+                    serving.update(json.loads(line))
+            return bool(serving)
+
+        eventually(is_serving)
+        self.addresses = {GRPC: serving["listen"], METRICS: serving["metrics_listen"]}
+
+    def stop(self) -> None:
+        """Stop the server, as Ctrl-C would."""
+        if self._server:
+            os.killpg(self._server.pid, signal.SIGINT)
+            assert self._server.wait(PATIENCE) == 0
+            self._server = None
+
+    def environment(self) -> dict[str, str]:
+        """What is run, it is run with: free ports for servers, and for clients the address of the one that runs."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("POSTWIRE_", "OTEL_"))}
+        return {
+            **kept,
+            "POSTWIRE_SERVER__LISTEN": "127.0.0.1:0",
+            "POSTWIRE_TELEMETRY__METRICS_LISTEN": "127.0.0.1:0",
+            "POSTWIRE_TARGET": self.addresses[GRPC],
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
+            **self._variables,
+        }
