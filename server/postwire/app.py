@@ -162,12 +162,13 @@ async def _close(registry: Registry) -> None:
 
 
 async def _gauges(outbox: Outbox, clock: Clock) -> dict[str, float]:
+    store = {names.STORE_AVAILABLE: float(outbox.available)}
     try:
         stats = await outbox.stats()
     except StoreUnavailable:
-        return {}
+        return store
     age = 0.0 if stats.oldest_create_time is None else (clock.wall() - stats.oldest_create_time) / 1e6
-    return {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
+    return store | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
 
 
 def _stop_signal() -> asyncio.Future[str]:

@@ -32,6 +32,7 @@ from tests.e2e.calls import (
     until,
 )
 from tests.e2e.conftest import Serve
+from tests.e2e.metrics import METRICS, values
 from tests.e2e.server import Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -187,7 +188,7 @@ def says(server: Server, service: str) -> int:
 def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
     disk: Disk, serve: Serve, load: list[Load]
 ) -> None:
-    server = serve()
+    server = serve(**METRICS)
     statuses = {
         service: server.health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT * 3)
         for service in SERVICES
@@ -207,11 +208,13 @@ def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
         assert get(server, known.message_id).request_id == known.request_id
         assert refused(lambda: server.dispatch.Dispatch(request(), timeout=TIMEOUT)).reason == "STORE_UNAVAILABLE"
         assert [says(server, service) for service in SERVICES] == [NOT_SERVING] * 3
+        assert values(server, "postwire_store_available") == {(): 0}
 
         disk.free(server)
         assert {service: next(status).status for service, status in statuses.items()} == dict.fromkeys(
             SERVICES, SERVING
         )
+        assert values(server, "postwire_store_available") == {(): 1}
         running.more_answers()
     running.stop()
     for status in statuses.values():

@@ -200,6 +200,7 @@ def test_every_metric_of_ours_says_what_it_is(server: Server) -> None:
         "postwire_outbox_depth": "gauge",
         "postwire_outbox_oldest_age_seconds": "gauge",
         "postwire_routing_invalid": "counter",
+        "postwire_store_available": "gauge",
         "rpc_server_call_duration_seconds": "histogram",
     }
     assert all(family.documentation for family in families.values())

@@ -51,7 +51,7 @@ class Metrics(SilentObserver):
     """
 
     def __init__(self, meter: Meter, outbox_gauges: Gauges, breaker_states: BreakerStates) -> None:
-        """`outbox_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE` when they are read."""
+        """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read."""
         self._breaker_states = breaker_states
         self._attempts: Counter[Key] = Counter()
         self._messages: Counter[Key] = Counter()
@@ -92,6 +92,7 @@ class Metrics(SilentObserver):
         )
         _gauge(meter, names.OUTBOX_DEPTH, "{message}", "Messages that are not settled.", outbox_gauges)
         _gauge(meter, names.OUTBOX_OLDEST_AGE, "s", "Age of the oldest message that is not settled.", outbox_gauges)
+        _gauge(meter, names.STORE_AVAILABLE, "", "1 while the store can commit, and 0 while it cannot.", outbox_gauges)
         meter.create_observable_gauge(
             names.BUILD_INFO, [lambda _: [Observation(1, {names.VERSION: __version__})]], "", "What is running."
         )

@@ -44,6 +44,7 @@ ROUTING_INVALID: Final = "postwire.routing.invalid"
 MESSAGES: Final = "postwire.messages"
 OUTBOX_DEPTH: Final = "postwire.outbox.depth"
 OUTBOX_OLDEST_AGE: Final = "postwire.outbox.oldest.age"
+STORE_AVAILABLE: Final = "postwire.store.available"
 RPC_DURATION: Final = "rpc.server.call.duration"
 BUILD_INFO: Final = "postwire.build.info"
 

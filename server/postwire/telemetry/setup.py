@@ -42,7 +42,7 @@ class _Gauges:
     """The values that have to be asked for, as of the last time."""
 
     read: ReadGauges
-    values: Mapping[str, float] = field(default_factory=lambda: {names.OUTBOX_DEPTH: 0, names.OUTBOX_OLDEST_AGE: 0})
+    values: Mapping[str, float] = field(default_factory=dict)
 
     async def refresh(self) -> None:
         """Ask."""
@@ -63,7 +63,7 @@ class Telemetry:
     ) -> None:
         """What they read must not raise.
 
-        `read_gauges` gives the values of `OUTBOX_DEPTH` and `OUTBOX_OLDEST_AGE`; `providers`, on any thread, the name
+        `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
         of every provider with its breaker's state.
         """
         self.observers: list[Observer] = [LogObserver()]
