@@ -112,7 +112,7 @@ def test_no_more_is_taken_from_the_caller_than_the_window_while_nobody_reads(ser
             assert taken - read <= 200
             if read == 1_000:
                 break
-        results.close()  # type: ignore[attr-defined]  # it is a generator
+        results.close()
     assert taken <= 1_200
 
 

@@ -1,9 +1,7 @@
-"""The Python client, against a gRPC server in this process that answers as it is told."""
+"""Both Python clients, call by call, against a gRPC server in this process that answers as it is told."""
 
 from __future__ import annotations
 
-import pickle
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,19 +9,25 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
+from tests.support.faces import FACES, connect
+from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
+from tests.support.waiting import PATIENCE
 
 from postwire.v1.dispatch_service_pb2 import (
+    CancelMessageRequest,
+    CancelMessageResponse,
     DispatchRequest,
     DispatchResponse,
     ExplainRouteRequest,
     GetMessageRequest,
     GetMessageResponse,
+    ListMessagesRequest,
+    ListMessagesResponse,
+    Resolution,
+    ResolveMessageRequest,
+    ResolveMessageResponse,
 )
-from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.provider_service_pb2 import (
     DrainProviderRequest,
     DrainProviderResponse,
@@ -38,76 +42,33 @@ from postwire.v1.provider_service_pb2 import (
     ResumeProviderResponse,
     UpdateMockProviderRequest,
     UpdateMockProviderResponse,
-    WatchProvidersRequest,
-    WatchProvidersResponse,
 )
-from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from postwire_client import (
     Attachment,
     Client,
-    Conflict,
+    ClientClosed,
     DispatchOptions,
     Email,
     ExplainRouteResponse,
-    FieldViolation,
     InvalidRequest,
     Message,
+    MessageFilter,
     MessageState,
-    NotFound,
     OutboundMessage,
-    PostwireError,
     RouteCandidate,
     Sms,
     TryAgain,
     WaitFor,
 )
 
-DETAILS = "grpc-status-details-bin"
 HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 
-
-class Refuse:
-    """An answer that ends a call: a status, its details, and what else goes into the trailers."""
-
-    def __init__(self, code: grpc.StatusCode, *details: Any, text: str = "no", **trailers: str) -> None:
-        status = Status(code=code.value[0], message=text)
-        for detail in details:
-            packed = AnyMessage()
-            packed.Pack(detail)
-            status.details.append(packed)
-        self.code, self.text = code, text
-        self.trailers: tuple[tuple[str, Any], ...] = tuple(
-            (name.replace("_", "-"), value) for name, value in trailers.items()
-        )
-        if details:
-            self.trailers += ((DETAILS, status.SerializeToString()),)
-
-    def end(self, context: Any) -> None:
-        context.set_trailing_metadata(self.trailers)
-        context.abort(self.code, self.text)
+Connect = Callable[..., Client]
 
 
-class Told:
-    """Answers every method of every service: with what it was told to, or with what a function makes of the context;
-    the last answer again and again."""
-
-    def __init__(self) -> None:
-        self.answers: list[Any] = []
-        self.asked: list[Any] = []
-        self.time_left: list[float] = []
-
-    def __getattr__(self, method: str) -> Callable[[Any, Any], Any]:
-        if not method[0].isupper():
-            raise AttributeError(method)
-        return self._answer
-
-    def _answer(self, request: Any, context: Any) -> Any:
-        self.asked.append(request)
-        self.time_left.append(context.time_remaining())
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Refuse):
-            answer.end(context)
-        return answer(context) if callable(answer) else answer
+@pytest.fixture(params=FACES)
+def client_of(request: pytest.FixtureRequest) -> Connect:
+    return lambda *args, **settings: connect(request.param, *args, **settings)
 
 
 @pytest.fixture
@@ -116,44 +77,23 @@ def told() -> Told:
 
 
 @pytest.fixture
-def target(told: Any) -> Iterator[str]:
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 36 << 20)])
-        add_DispatchServiceServicer_to_server(told, server)
-        add_ProviderServiceServicer_to_server(told, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
+def target(told: Told) -> Iterator[str]:
+    with serving(told) as address:
+        yield address
 
 
-def closed_port() -> str:
-    """An address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def refusal_of(target: str, told: Told, answer: Refuse) -> PostwireError:
-    """What the client raises for this answer."""
-    told.answers = [answer]
-    with Client(target, retry=False) as client, pytest.raises(PostwireError) as caught:
-        client.dispatch(HELLO)
-    return caught.value
-
-
-def test_dispatch_sends_what_it_is_given_and_returns_the_record(target: str, told: Told) -> None:
+def test_dispatch_sends_what_it_is_given_and_returns_the_record(client_of: Connect, target: str, told: Told) -> None:
     record = Message(message_id="m", state=MessageState.MESSAGE_STATE_SENT)
     told.answers = [DispatchResponse(message=record)]
     options = DispatchOptions(wait_for=WaitFor.WAIT_FOR_ACCEPTANCE)
-    with Client(target) as client:
+    with client_of(target) as client:
         assert client.dispatch(HELLO, request_id="order-1", options=options) == record
     assert told.asked == [DispatchRequest(message=HELLO, request_id="order-1", options=options)]
 
 
-def test_a_request_id_is_made_where_none_is_given(target: str, told: Told) -> None:
+def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: Told) -> None:
     told.answers = [DispatchResponse()]
-    with Client(target) as client:
+    with client_of(target) as client:
         client.dispatch(HELLO)
         client.dispatch(HELLO)
     first, second = (request.request_id for request in told.asked)
@@ -161,16 +101,19 @@ def test_a_request_id_is_made_where_none_is_given(target: str, told: Told) -> No
     assert first != second
 
 
-def test_the_timeout_reaches_the_server(target: str, told: Told) -> None:
+def test_the_timeout_reaches_the_server_and_a_calls_own_comes_first(
+    client_of: Connect, target: str, told: Told
+) -> None:
     told.answers = [DispatchResponse()]
-    with Client(target, timeout=7.0) as client:
+    with client_of(target, timeout=7.0) as client:
         client.dispatch(HELLO)
-    assert told.time_left[0] == pytest.approx(7.0, abs=2.0)
+        client.dispatch(HELLO, timeout=60.0)
+    assert told.time_left == [pytest.approx(7.0, abs=2.0), pytest.approx(60.0, abs=2.0)]
 
 
-def test_reading(target: str, told: Told) -> None:
+def test_reading(client_of: Connect, target: str, told: Told) -> None:
     email, both = Provider(name="email"), [Provider(name="sms-mms"), Provider(name="email")]
-    with Client(target) as client:
+    with client_of(target) as client:
         told.answers = [GetMessageResponse(message=Message(message_id="m"))]
         assert client.get_message("m").message_id == "m"
         told.answers = [GetProviderResponse(provider=email)]
@@ -180,19 +123,54 @@ def test_reading(target: str, told: Told) -> None:
     assert told.asked == [GetMessageRequest(message_id="m"), GetProviderRequest(name="email"), ListProvidersRequest()]
 
 
-def test_explaining_a_route(target: str, told: Told) -> None:
+def test_cancelling_and_resolving(client_of: Connect, target: str, told: Told) -> None:
+    message = Message(message_id="m", state=MessageState.MESSAGE_STATE_CANCELLED)
+    with client_of(target) as client:
+        told.answers = [CancelMessageResponse(message=message)]
+        assert client.cancel_message("m") == message
+        told.answers = [ResolveMessageResponse(message=message)]
+        assert client.resolve_message("m", sent=True) == client.resolve_message("m", sent=False) == message
+    assert told.asked == [
+        CancelMessageRequest(message_id="m"),
+        ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_SENT),
+        ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_FAILED),
+    ]
+
+
+def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
+    client_of: Connect, target: str, told: Told
+) -> None:
+    pages = [
+        ListMessagesResponse(messages=[Message(message_id="1"), Message(message_id="2")], next_page_token="b"),
+        ListMessagesResponse(next_page_token="c"),
+        ListMessagesResponse(messages=[Message(message_id="3")]),
+    ]
+    chosen = MessageFilter(labels={"team": "auth"})
+    with client_of(target, timeout=20.0) as client:
+        told.answers = list(pages)
+        listed = client.list_messages(chosen, page_size=2, timeout=7.0)
+        assert told.asked == []
+        assert [next(listed).message_id for _ in range(2)] == ["1", "2"]
+        assert len(told.asked) == 1
+        assert [one.message_id for one in listed] == ["3"]
+    asked = [ListMessagesRequest(filter=chosen, page_size=2, page_token=token) for token in ("", "b", "c")]
+    assert told.asked == asked
+    assert all(left < 8.0 for left in told.time_left)
+
+
+def test_explaining_a_route(client_of: Connect, target: str, told: Told) -> None:
     explained = ExplainRouteResponse(route_key="sms", candidates=[RouteCandidate(provider_name="sms-mms", tier=1)])
     options = DispatchOptions(provider_name="sms-mms")
     told.answers = [explained]
-    with Client(target) as client:
+    with client_of(target) as client:
         assert client.explain_route(HELLO, options) == explained
         assert client.explain_route(HELLO) == explained
     assert told.asked == [ExplainRouteRequest(message=HELLO, options=options), ExplainRouteRequest(message=HELLO)]
 
 
-def test_steering_a_provider(target: str, told: Told) -> None:
+def test_steering_a_provider(client_of: Connect, target: str, told: Told) -> None:
     email = Provider(name="email")
-    with Client(target) as client:
+    with client_of(target) as client:
         told.answers = [DrainProviderResponse(provider=email)]
         assert client.drain_provider("email") == email
         told.answers = [ResumeProviderResponse(provider=email)]
@@ -206,9 +184,9 @@ def test_steering_a_provider(target: str, told: Told) -> None:
     ]
 
 
-def test_changing_a_mock_sends_only_what_is_given(target: str, told: Told) -> None:
+def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: str, told: Told) -> None:
     told.answers = [UpdateMockProviderResponse(provider=Provider(name="email", seed=0, seeded=True))]
-    with Client(target) as client:
+    with client_of(target) as client:
         assert client.update_mock_provider("email", error_ratio=0.0, latency=0.02, seed=0).seeded
     (request,) = told.asked
     assert request == UpdateMockProviderRequest(
@@ -218,218 +196,122 @@ def test_changing_a_mock_sends_only_what_is_given(target: str, told: Told) -> No
     assert not request.HasField("retry_after")
 
 
-def watch_of(*changes: list[Provider], over: threading.Event) -> Callable[[Any], Iterator[WatchProvidersResponse]]:
-    """A watch that tells of these changes, and of no more until its caller ends it, which sets `over`."""
-
-    def stream(context: Any) -> Iterator[WatchProvidersResponse]:
-        context.add_callback(over.set)
-        for changed in changes:
-            yield WatchProvidersResponse(providers=changed)
-        over.wait(30)
-
-    return stream
-
-
-def test_watching_gives_every_change_and_has_no_deadline(target: str, told: Told) -> None:
-    every, later, over = [Provider(name="sms-mms"), Provider(name="email")], [Provider(name="email")], threading.Event()
-    told.answers = [watch_of(every, later, over=over)]
-    with Client(target, timeout=20.0) as client:
-        watched = client.watch_providers()
-        assert told.asked == [], "nothing before the first is wanted"
-        assert [next(watched), next(watched)] == [every, later]
-        assert told.asked == [WatchProvidersRequest()]
-        assert told.time_left[0] > 1e9, "no deadline"
-        watched.close()  # as the end of a loop over it does
-        assert over.wait(20), "who breaks off ends the call"
-        told.answers = [ListProvidersResponse()]
-        assert client.list_providers() == [], "and the client goes on"
-
-
-def test_a_watch_that_the_server_ends_is_over(target: str, told: Told) -> None:
-    told.answers = [lambda context: iter([WatchProvidersResponse(providers=[Provider(name="email")])])]
-    with Client(target) as client:
-        assert list(client.watch_providers()) == [[Provider(name="email")]]
-
-
-def test_a_watch_whose_first_answer_does_not_come_is_given_up(target: str, told: Told) -> None:
-    over = threading.Event()
-    told.answers = [watch_of(over=over)]
-    with Client(target, timeout=0.05, retry=False) as client, pytest.raises(TryAgain) as caught:
-        next(client.watch_providers())
-    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert over.wait(20)
-
-
-def test_a_watch_that_breaks_off_raises_and_so_does_one_whose_client_is_closed(target: str, told: Told) -> None:
-    def broken(context: Any) -> Iterator[WatchProvidersResponse]:
-        yield WatchProvidersResponse()
-        context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
-
-    told.answers = [broken]
-    with Client(target, retry=False) as client:
-        watched = client.watch_providers()
-        assert next(watched) == []
-        with pytest.raises(TryAgain, match="gone"):
-            next(watched)
-        told.answers = [watch_of([], over=threading.Event())]
-        watched = client.watch_providers()
-        next(watched)
-        client.close()
-        with pytest.raises(PostwireError, match="CANCELLED"):
-            next(watched)
-
-
-def test_messages_over_grpcs_own_limit_of_4_mib_pass(target: str, told: Told) -> None:
+def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target: str, told: Told) -> None:
     told.answers = [DispatchResponse()]
     data = bytes(20 << 20)
     message = OutboundMessage(email=Email(to=["a@example.com"], attachments=[Attachment(file_name="a", data=data)]))
-    with Client(target) as client:
+    with client_of(target) as client:
         client.dispatch(message)
     assert told.asked[0].message.ByteSize() > 20 << 20
 
 
-def test_a_refusal_carries_reason_and_violations(target: str, told: Told) -> None:
-    error = refusal_of(
-        target,
-        told,
-        Refuse(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            ErrorInfo(reason="INVALID_MESSAGE", domain="postwire"),
-            BadRequest(
-                field_violations=[
-                    BadRequest.FieldViolation(field="message.sms.to", description="must be a number"),
-                    BadRequest.FieldViolation(field="message.sms.body", description="must not be empty"),
-                ]
-            ),
-            text="message.sms.to: must be a number",
-        ),
-    )
-    assert isinstance(error, InvalidRequest)
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert error.reason == "INVALID_MESSAGE"
-    assert error.violations == (
-        FieldViolation("message.sms.to", "must be a number"),
-        FieldViolation("message.sms.body", "must not be empty"),
-    )
-    assert error.retry_delay is None
-    assert str(error) == "INVALID_MESSAGE: message.sms.to: must be a number"
-
-
-def test_a_refusal_carries_the_delay(target: str, told: Told) -> None:
-    error = refusal_of(
-        target,
-        told,
-        Refuse(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000)),
-            ErrorInfo(reason="OVERLOADED", domain="postwire"),
-        ),
-    )
-    assert isinstance(error, TryAgain)
-    assert (error.reason, error.retry_delay) == ("OVERLOADED", 1.5)
-
-
-@pytest.mark.parametrize(
-    ("code", "cls"),
-    [
-        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
-        (grpc.StatusCode.NOT_FOUND, NotFound),
-        (grpc.StatusCode.ALREADY_EXISTS, Conflict),
-        (grpc.StatusCode.FAILED_PRECONDITION, Conflict),
-        (grpc.StatusCode.UNAVAILABLE, TryAgain),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, TryAgain),
-        (grpc.StatusCode.INTERNAL, PostwireError),
-        # Without a reason of ours it is the transport's word for "too large".
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, PostwireError),
-    ],
-)
-def test_each_code_has_its_class(target: str, told: Told, code: grpc.StatusCode, cls: type[PostwireError]) -> None:
-    error = refusal_of(target, told, Refuse(code, text="said"))
-    assert type(error) is cls
-    assert (error.code, error.message, error.reason, error.violations) == (code, "said", None, ())
-
-
-def test_a_reason_of_another_domain_is_not_ours(target: str, told: Told) -> None:
-    info = ErrorInfo(reason="RATE_LIMIT_EXCEEDED", domain="googleapis.com")
-    assert refusal_of(target, told, Refuse(grpc.StatusCode.UNAVAILABLE, info)).reason is None
-
-
-@pytest.mark.parametrize(
-    "details",
-    [
-        b"\xff\xff\xff",  # no Status at all
-        Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="another").SerializeToString(),
-        Status(
-            code=grpc.StatusCode.INVALID_ARGUMENT.value[0],
-            message="no",
-            details=[AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")],
-        ).SerializeToString(),
-    ],
-)
-def test_details_that_were_garbled_on_the_way_are_left_out(target: str, told: Told, details: bytes) -> None:
-    answer = Refuse(grpc.StatusCode.INVALID_ARGUMENT)
-    answer.trailers = ((DETAILS, details),)
-    error = refusal_of(target, told, answer)
-    assert isinstance(error, InvalidRequest)
-    assert (error.message, error.reason) == ("no", None)
-
-
-def test_an_overloaded_server_is_asked_again_with_the_same_request_id(target: str, told: Told) -> None:
+def test_a_server_that_cannot_take_it_now_is_asked_again_with_the_same_request_id(
+    client_of: Connect, target: str, told: Told
+) -> None:
     told.answers = [
-        Refuse(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            ErrorInfo(reason="OVERLOADED", domain="postwire"),
-            grpc_retry_pushback_ms="1",
-        ),
+        overloaded(),
         Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1"),
+        Refuse(grpc.StatusCode.CANCELLED, grpc_retry_pushback_ms="1"),
         DispatchResponse(message=Message(message_id="m")),
     ]
-    with Client(target) as client:
+    with client_of(target) as client:
         assert client.dispatch(HELLO).message_id == "m"
-    assert len(told.asked) == 3
+    assert len(told.asked) == 4
     assert len({request.request_id for request in told.asked}) == 1
 
 
-def test_without_retry_it_is_asked_once(target: str, told: Told) -> None:
-    refusal_of(target, told, Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1"))
-    assert len(told.asked) == 1
-
-
-def test_a_refusal_that_stays_is_not_repeated(target: str, told: Told) -> None:
-    told.answers = [Refuse(grpc.StatusCode.INVALID_ARGUMENT)]
-    with Client(target) as client, pytest.raises(InvalidRequest):
+def test_without_retry_it_is_asked_once(client_of: Connect, target: str, told: Told) -> None:
+    told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1")]
+    with client_of(target, retry=False) as client, pytest.raises(TryAgain):
         client.dispatch(HELLO)
     assert len(told.asked) == 1
 
 
-def test_a_server_that_is_not_there() -> None:
-    with Client(closed_port(), retry=False) as client, pytest.raises(TryAgain) as caught:
+def test_a_refusal_that_stays_is_not_repeated(client_of: Connect, target: str, told: Told) -> None:
+    told.answers = [Refuse(grpc.StatusCode.INVALID_ARGUMENT)]
+    with client_of(target) as client, pytest.raises(InvalidRequest):
+        client.dispatch(HELLO)
+    assert len(told.asked) == 1
+
+
+def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str, told: Told) -> None:
+    told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="-1")]
+    with client_of(target) as client, pytest.raises(TryAgain):
+        client.dispatch(HELLO)
+    assert len(told.asked) == 1, "not at all"
+
+
+@pytest.mark.parametrize("nowhere", [closed_port(), "unix:/there/is/none", "127.0.0.1:1"])
+def test_a_server_that_is_not_there(client_of: Connect, nowhere: str) -> None:
+    with client_of(nowhere, retry=False) as client, pytest.raises(TryAgain) as caught:
         client.list_providers()
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert caught.value.reason is None
 
 
+def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, told: Told) -> None:
+    over = threading.Event()
+
+    def hang(context: Any) -> DispatchResponse:
+        context.add_callback(over.set)
+        over.wait(PATIENCE)
+        return DispatchResponse()
+
+    told.answers = [hang]
+    with client_of(target) as client, pytest.raises(TryAgain) as caught:
+        client.dispatch(HELLO, timeout=0.05)
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(told.asked) == 1
+
+
 def test_a_server_on_this_machine_is_not_reached_through_a_proxy(
-    target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://{closed_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
     told.answers = [ListProvidersResponse()]
-    with Client(target, retry=False) as client:
+    with client_of(target, retry=False) as client:
         assert client.list_providers() == []
 
 
-def test_errors_cross_process_boundaries() -> None:
-    error = InvalidRequest(
-        grpc.StatusCode.INVALID_ARGUMENT, "no", "INVALID_MESSAGE", (FieldViolation("message", "must be given"),), 1.0
-    )
-    copied = pickle.loads(pickle.dumps(error))
-    assert type(copied) is InvalidRequest
-    assert vars(copied) == vars(error)
+CALLS: dict[str, Callable[[Client], object]] = {
+    "a call": lambda client: client.list_providers(),
+    "a list": lambda client: next(client.list_messages()),
+    "a stream": lambda client: next(client.dispatch_many([DispatchRequest(message=HELLO)])),
+    "a watch": lambda client: next(client.watch_messages()),
+    "another watch": lambda client: next(client.watch_providers()),
+}
 
 
-def test_use_after_close_says_so(target: str) -> None:
-    client = Client(target)
-    client.close()
-    with pytest.raises(ValueError, match="closed"):
-        client.list_providers()
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("was_used", [True, False])
+def test_use_after_close_says_so(client_of: Connect, target: str, told: Told, call: str, was_used: bool) -> None:
+    told.answers = [ListProvidersResponse()]
+    with client_of(target) as client:
+        if was_used:
+            client.list_providers()
+        client.close()
+        client.close()  # again is fine
+        with pytest.raises(ClientClosed, match="closed"):
+            CALLS[call](client)
+
+
+def test_a_call_that_is_under_way_when_the_client_is_closed_says_so(
+    client_of: Connect, target: str, told: Told
+) -> None:
+    over = threading.Event()
+
+    def hang(context: Any) -> DispatchResponse:
+        context.add_callback(over.set)
+        over.wait(PATIENCE)
+        return DispatchResponse()
+
+    told.answers = [hang]
+    with ThreadPoolExecutor(1) as pool, client_of(target) as client:
+        calling = pool.submit(client.dispatch, HELLO)
+        told.until(lambda: told.asked)
+        client.close()
+        assert over.wait(PATIENCE), "the server hears of it"
+        with pytest.raises(ClientClosed) as caught:
+            calling.result(PATIENCE)
+    assert caught.value.code is grpc.StatusCode.CANCELLED

@@ -5,7 +5,8 @@
     with Client("127.0.0.1:50051") as client:
         message = client.dispatch(OutboundMessage(sms=Sms(to="+15005550006", body="Hello")))
 
-What is sent and what comes back are the messages of the contract, `postwire.v1`; those that callers need are here too.
+`AsyncClient` has the same methods, to be awaited. What is sent and what comes back are the messages of the contract,
+`postwire.v1`; those that callers need are here too.
 """
 
 from postwire.v1.dispatch_service_pb2 import (
@@ -34,17 +35,29 @@ from postwire.v1.message_pb2 import (
     WaitFor,
 )
 from postwire.v1.provider_service_pb2 import Breaker, BreakerState, Provider
+from postwire_client.async_client import AsyncClient
 from postwire_client.bulk import DispatchResult
 from postwire_client.client import Client
-from postwire_client.errors import Conflict, FieldViolation, InvalidRequest, NotFound, PostwireError, TryAgain
+from postwire_client.errors import (
+    ClientClosed,
+    Conflict,
+    FieldViolation,
+    InvalidRequest,
+    NotFound,
+    PostwireError,
+    TryAgain,
+)
+from postwire_client.watching import MessageChange
 
 __all__ = [
+    "AsyncClient",
     "Attachment",
     "Attempt",
     "Breaker",
     "BreakerState",
     "Channel",
     "Client",
+    "ClientClosed",
     "Conflict",
     "DeliveryGuarantee",
     "DispatchOptions",
@@ -56,6 +69,7 @@ __all__ = [
     "InvalidRequest",
     "Media",
     "Message",
+    "MessageChange",
     "MessageFilter",
     "MessageState",
     "Mms",

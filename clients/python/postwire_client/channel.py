@@ -7,25 +7,31 @@ import re
 from typing import Any, Final
 
 import grpc
+import grpc.aio
 
 MAX_MESSAGE_BYTES: Final = 36 << 20
 """The largest message either way: what the server takes by default (32 MiB), and room for what gRPC puts around it."""
 
-_SERVICES: Final = ("postwire.v1.DispatchService", "postwire.v1.ProviderService")
+_DISPATCH: Final = "postwire.v1.DispatchService"
+_PROVIDERS: Final = "postwire.v1.ProviderService"
+_STREAMS: Final = ((_DISPATCH, "DispatchStream"), (_DISPATCH, "WatchMessages"), (_PROVIDERS, "WatchProviders"))
 
-_RETRIES: Final = json.dumps(
+_SERVICE_CONFIG: Final = json.dumps(
     {
         "methodConfig": [
+            # A stream is opened again by ourselves: see `reopening`. What names a method comes before what names all.
+            {"name": [{"service": service, "method": method} for service, method in _STREAMS]},
             {
-                "name": [{"service": service} for service in _SERVICES],
+                "name": [{"service": _DISPATCH}, {"service": _PROVIDERS}],
                 "retryPolicy": {
                     "maxAttempts": 4,
                     "initialBackoff": "0.2s",
                     "maxBackoff": "5s",
                     "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    # CANCELLED by the server, that is: what a caller cancels is not repeated.
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
-            }
+            },
         ]
     }
 )
@@ -37,20 +43,32 @@ _LOOPBACK: Final = re.compile(r"(dns:(///)?|ipv[46]:)?(localhost|127\.[0-9.]+|\[
 def open_channel(target: str, *, retry: bool) -> grpc.Channel:
     """A channel to `target` (`host:port`, `unix:/path`, …), without TLS. It connects at the first call.
 
-    With `retry`, calls that end UNAVAILABLE or RESOURCE_EXHAUSTED are repeated, within the caller's deadline.
+    With `retry`, calls that the server cannot take just now are repeated, within the caller's deadline.
     """
+    return grpc.insecure_channel(target, options=_options(target, retry))
+
+
+def open_async_channel(target: str, *, retry: bool) -> grpc.aio.Channel:
+    """The same for the event loop that runs."""
+    return grpc.aio.insecure_channel(target, options=_options(target, retry))
+
+
+def _options(target: str, retry: bool) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.enable_retries", int(retry)),
+        # By default up to 2 min pass before a server that was away is looked for again.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
     if retry:
         options += [
-            ("grpc.service_config", _RETRIES),
+            ("grpc.service_config", _SERVICE_CONFIG),
             # A call is repeated only while all of it is still in memory, by default its first 256 KiB.
             ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
         ]
     if _LOOPBACK.match(target):
         # gRPC would take a server on this machine through the proxy that `http_proxy` names.
         options.append(("grpc.enable_http_proxy", 0))
-    return grpc.insecure_channel(target, options=options)
+    return options

@@ -6,9 +6,12 @@ The tree, with the status codes that each stands for:
     ├── InvalidRequest       INVALID_ARGUMENT: see `violations`
     ├── NotFound             NOT_FOUND
     ├── Conflict             ALREADY_EXISTS, FAILED_PRECONDITION
-    └── TryAgain             UNAVAILABLE, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED where the server says so
+    ├── TryAgain             UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED where the server says so, and CANCELLED,
+    │                        which is how a call ends that a server no longer begins because it stops
+    └── ClientClosed         CANCELLED: by `close`, here
 
-`reason` says which of the contract's reasons it is. A repeat with the same request id is safe after any of them.
+`reason` says which of the contract's reasons it is. A repeat with the same request id is safe after any of them. A task
+that is cancelled sees `asyncio.CancelledError`, as ever, and none of these.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc.aio import AioRpcError
 from grpc_status import rpc_status
 
 DOMAIN: Final = "postwire"
@@ -75,6 +79,20 @@ class TryAgain(PostwireError):
     """No answer, or not now. It may be that a message was accepted: repeat with the same request id."""
 
 
+class ClientClosed(PostwireError):
+    """The client was closed: before the call, or while it was under way. It may be that a message was accepted."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode = grpc.StatusCode.CANCELLED,
+        message: str = "the client is closed",
+        reason: str | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(code, message, reason, violations, retry_delay)
+
+
 _CLASS_OF: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -83,14 +101,15 @@ _CLASS_OF: Final = {
     grpc.StatusCode.UNAVAILABLE: TryAgain,
     grpc.StatusCode.DEADLINE_EXCEEDED: TryAgain,
     grpc.StatusCode.RESOURCE_EXHAUSTED: TryAgain,
+    grpc.StatusCode.CANCELLED: TryAgain,
 }
 
 
 def from_rpc_error(error: grpc.RpcError) -> PostwireError:
-    """What a failed call of gRPC says, with the details that the contract promises."""
-    if not isinstance(error, grpc.Call):
+    """What a failed call of gRPC says, of `grpc` or of `grpc.aio`, with the details that the contract promises."""
+    if not isinstance(error, grpc.Call | AioRpcError):
         return PostwireError(grpc.StatusCode.UNKNOWN, str(error))
-    code = error.code() or grpc.StatusCode.UNKNOWN
+    code = error.code()
     info, bad_request, retry_info = ErrorInfo(), BadRequest(), RetryInfo()
     for detail in _details(error):
         for known in (info, bad_request, retry_info):
@@ -119,9 +138,9 @@ def error_of(
     return cls(code, message, reason, violations, retry_delay)
 
 
-def _details(call: grpc.Call) -> list[Any]:
+def _details(call: Any) -> list[Any]:
     try:
-        status = rpc_status.from_call(call)
+        status = rpc_status.from_call(call)  # which is typed for one of them only, and takes both
     except (ValueError, DecodeError):  # something between us and the server has rewritten the status
         return []
     return list(status.details) if status else []

@@ -1,0 +1,208 @@
+"""Every call that is one request and one answer: what to ask, and what to take from the answer; not how to call.
+
+`Client` makes of each a method that blocks and returns what is taken, and `AsyncClient` one that is awaited for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from postwire.v1.dispatch_service_pb2 import (
+    CancelMessageRequest,
+    DispatchRequest,
+    ExplainRouteRequest,
+    ExplainRouteResponse,
+    GetMessageRequest,
+    ListMessagesRequest,
+    ListMessagesResponse,
+    Resolution,
+    ResolveMessageRequest,
+)
+from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
+from postwire.v1.message_pb2 import DispatchOptions, Message, OutboundMessage
+from postwire.v1.provider_service_pb2 import (
+    DrainProviderRequest,
+    GetProviderRequest,
+    ListProvidersRequest,
+    Provider,
+    ResetBreakerRequest,
+    ResumeProviderRequest,
+    UpdateMockProviderRequest,
+)
+from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
+from postwire_client.bulk import new_request_id
+
+R = TypeVar("R")
+Method = TypeVar("Method", bound=Callable[..., Any])
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """A call to be made. `timeout` (s) is its own; None: the client's."""
+
+    method: Callable[..., Any]
+    request: object
+    take: Callable[[Any], R]
+    timeout: float | None
+
+
+class Calls:
+    """The calls over one channel, and the stubs for the others, which are streams."""
+
+    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
+        plain: Any = channel  # the stubs are typed for the one, and work for either
+        self.messages = DispatchServiceStub(plain)
+        self.providers = ProviderServiceStub(plain)
+
+    # Messages.
+
+    def dispatch(
+        self,
+        message: OutboundMessage,
+        *,
+        request_id: str = "",
+        options: DispatchOptions | None = None,
+        timeout: float | None = None,
+    ) -> Call[Message]:
+        """Send a message, and return its record. A provider that failed is no error: see `state` and `outcome`.
+
+        Without a `request_id` a new one is made, so that retries send nothing twice. Give one of your own if you may
+        have to repeat this call: after a crash, say.
+
+        Raises InvalidRequest where the message is not as it should be, Conflict where the request id belongs to another
+        one, and TryAgain where nobody knows whether it was accepted: repeat it then with the same request id.
+        """
+        request = DispatchRequest(message=message, request_id=request_id or new_request_id(), options=options)
+        return _call(self.messages.Dispatch, request, lambda answer: answer.message, timeout)
+
+    def get_message(self, message_id: str, *, timeout: float | None = None) -> Call[Message]:
+        """The record of a message. Raises NotFound."""
+        request = GetMessageRequest(message_id=message_id)
+        return _call(self.messages.GetMessage, request, lambda answer: answer.message, timeout)
+
+    def cancel_message(self, message_id: str, *, timeout: float | None = None) -> Call[Message]:
+        """Take a message back that is queued; again is fine. Raises NotFound, and Conflict once sending has begun."""
+        request = CancelMessageRequest(message_id=message_id)
+        return _call(self.messages.CancelMessage, request, lambda answer: answer.message, timeout)
+
+    def resolve_message(self, message_id: str, *, sent: bool, timeout: float | None = None) -> Call[Message]:
+        """Settle a message that is uncertain, once you have found out whether it was sent.
+
+        Raises NotFound, and Conflict where the message is not uncertain.
+        """
+        resolution = Resolution.RESOLUTION_SENT if sent else Resolution.RESOLUTION_FAILED
+        request = ResolveMessageRequest(message_id=message_id, resolution=resolution)
+        return _call(self.messages.ResolveMessage, request, lambda answer: answer.message, timeout)
+
+    def explain_route(
+        self, message: OutboundMessage, options: DispatchOptions | None = None, *, timeout: float | None = None
+    ) -> Call[ExplainRouteResponse]:
+        """Which providers the message would be offered to, in which order, and who could take it now. Sends nothing.
+
+        Raises InvalidRequest.
+        """
+        request = ExplainRouteRequest(message=message, options=options)
+        return _call(self.messages.ExplainRoute, request, lambda answer: answer, timeout)
+
+    def list_page(self, request: ListMessagesRequest, timeout: float | None) -> Call[ListMessagesResponse]:
+        """One page of messages."""
+        return _call(self.messages.ListMessages, request, lambda answer: answer, timeout)
+
+    # Providers.
+
+    def list_providers(self, *, timeout: float | None = None) -> Call[list[Provider]]:
+        """Every provider, in the order of declaration."""
+        return _call(
+            self.providers.ListProviders, ListProvidersRequest(), lambda answer: list(answer.providers), timeout
+        )
+
+    def get_provider(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+        """One provider. Raises NotFound."""
+        request = GetProviderRequest(name=name)
+        return _call(self.providers.GetProvider, request, lambda answer: answer.provider, timeout)
+
+    def drain_provider(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+        """Take a provider out of service, until `resume_provider`. Attempts that are under way are left to end.
+
+        Raises NotFound.
+        """
+        request = DrainProviderRequest(name=name)
+        return _call(self.providers.DrainProvider, request, lambda answer: answer.provider, timeout)
+
+    def resume_provider(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+        """Put a drained provider into service again. Raises NotFound."""
+        request = ResumeProviderRequest(name=name)
+        return _call(self.providers.ResumeProvider, request, lambda answer: answer.provider, timeout)
+
+    def reset_breaker(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+        """Close a provider's breaker, whatever it has seen. Raises NotFound, and Conflict for one that is drained."""
+        request = ResetBreakerRequest(name=name)
+        return _call(self.providers.ResetBreaker, request, lambda answer: answer.provider, timeout)
+
+    def update_mock_provider(
+        self,
+        name: str,
+        *,
+        error_ratio: float | None = None,
+        rate_limited_ratio: float | None = None,
+        uncertain_ratio: float | None = None,
+        rejected_ratio: float | None = None,
+        latency: float | None = None,
+        retry_after: float | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Call[Provider]:
+        """Change how a mock behaves, until the server stops; what is None stays. Times are in seconds.
+
+        Raises NotFound, InvalidRequest, and Conflict where the provider is no mock.
+        """
+        request = UpdateMockProviderRequest(
+            name=name,
+            error_ratio=error_ratio,
+            rate_limited_ratio=rate_limited_ratio,
+            uncertain_ratio=uncertain_ratio,
+            rejected_ratio=rejected_ratio,
+            latency=_duration(latency),
+            retry_after=_duration(retry_after),
+            seed=seed,
+        )
+        return _call(self.providers.UpdateMockProvider, request, lambda answer: answer.provider, timeout)
+
+
+def as_method(make: Callable[..., Call[Any]], method: Method, owner: str) -> Method:
+    """`method` with the name, the documentation and the signature of what makes its call."""
+    described: Any = method
+    functools.update_wrapper(described, make)
+    signature = inspect.signature(make)
+    returned = str(signature.return_annotation).removeprefix("Call[").removesuffix("]")
+    described.__signature__ = signature.replace(return_annotation=returned)
+    described.__qualname__ = f"{owner}.{make.__name__}"
+    return method
+
+
+def _call(
+    method: grpc.UnaryUnaryMultiCallable[Asked, Answer],
+    request: Asked,
+    take: Callable[[Answer], R],
+    timeout: float | None,
+) -> Call[R]:
+    """A `Call` whose parts go together."""
+    return Call(method, request, take, timeout)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration

@@ -1,0 +1,110 @@
+"""What the watches ask for, what they tell of an answer, and how they go on after an interruption. No I/O, no clock."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from postwire.v1.dispatch_service_pb2 import MessageFilter, WatchMessagesRequest, WatchMessagesResponse
+from postwire.v1.message_pb2 import Message
+from postwire.v1.provider_service_pb2 import Provider, WatchProvidersRequest, WatchProvidersResponse
+from postwire_client.errors import PostwireError
+from postwire_client.reopening import Reopening
+
+BEAT: Final = 15.0
+"""After how long (s) without a change a watch of messages shows a sign of life."""
+
+SILENCE: Final = 3 * BEAT
+"""After how long (s) without either it counts as broken."""
+
+Told = TypeVar("Told")
+
+
+class MessageChange(NamedTuple):
+    """A message that has changed, and the token with which another watch goes on behind it."""
+
+    message: Message
+    resume_token: str
+
+
+class Watch(ABC, Generic[Told]):
+    """One watch, over as many streams as it takes. `timeout` (s) is how long the first answer of each may take."""
+
+    def __init__(self, *, timeout: float, reopening: Reopening) -> None:
+        self._timeout = timeout
+        self._reopening = reopening
+        self._has_begun = False
+
+    def opened(self) -> Any:
+        """A stream is opened. What to ask for."""
+        self._has_begun = False
+        self._reopening.opened()
+        return self._request()
+
+    @property
+    def silence(self) -> float | None:
+        """How long (s) to wait for the next answer; None: for as long as it takes."""
+        return self._longest_silence if self._has_begun else self._timeout
+
+    def heard(self, response: Any) -> Told | None:
+        """An answer has come. What to tell of it, if anything."""
+        self._has_begun = True
+        self._reopening.got_further()
+        return self._told(response)
+
+    def ended(self, error: PostwireError | None) -> float | None:
+        """The stream has ended, in good order or with an error, which is raised if the watch ends with it.
+
+        Returns how long (s) to wait before the next stream; None: the watch is over.
+        """
+        if self._reopening.allows(error):
+            return self._reopening.pause(error)
+        if error is not None:
+            raise error
+        return None
+
+    _longest_silence: float | None
+
+    @abstractmethod
+    def _request(self) -> Any: ...
+
+    @abstractmethod
+    def _told(self, response: Any) -> Told | None: ...
+
+
+class MessageWatch(Watch[MessageChange]):
+    """`WatchMessages`."""
+
+    _longest_silence = SILENCE
+
+    def __init__(
+        self,
+        message_ids: Iterable[str],
+        chosen: MessageFilter | None,
+        resume_token: str,
+        *,
+        timeout: float,
+        reopening: Reopening,
+    ) -> None:
+        super().__init__(timeout=timeout, reopening=reopening)
+        self._asked = WatchMessagesRequest(message_ids=message_ids, filter=chosen, resume_token=resume_token)
+
+    def _request(self) -> WatchMessagesRequest:
+        return self._asked
+
+    def _told(self, response: WatchMessagesResponse) -> MessageChange | None:
+        self._asked.resume_token = response.resume_token
+        return MessageChange(response.message, response.resume_token) if response.HasField("message") else None
+
+
+class ProviderWatch(Watch[list[Provider]]):
+    """`WatchProviders`: each stream begins with every provider."""
+
+    _longest_silence = None
+
+    def _request(self) -> WatchProvidersRequest:
+        return WatchProvidersRequest()
+
+    def _told(self, response: WatchProvidersResponse) -> list[Provider]:
+        return list(response.providers)
