@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.docs import Step
+from tests.support.docs import Step, steps
 from tests.support.reader import ROOT, Reader, checkout
 
 from postwire.config import load
@@ -28,6 +28,16 @@ def test_a_page_can_be_followed(page: str, tmp_path: Path) -> None:
     with Reader(checkout(tmp_path)) as reader:
         done = list(reader.follow(ROOT / page, is_for_another_place))
     assert len(done) >= PAGES[page]
+
+
+def test_the_programs_of_the_python_clients_page_run(tmp_path: Path) -> None:
+    """Its commands are those of its own folder, which `make interop` follows."""
+    programs = [step for step in steps(ROOT / "clients/python/README.md") if step.kind == "python"]
+    with Reader(checkout(tmp_path)) as reader:
+        reader.start(".venv/bin/postwire serve")
+        for program in programs:
+            reader.run(program)
+    assert len(programs) >= 4
 
 
 @pytest.mark.parametrize("page", PAGES)
