@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.fields import ADDRESS, MALFORMED, TOO_LARGE, WELL_FORMED, attachment, email, media, sms
 
 from postwire.core import validation
-from postwire.core.errors import FieldViolation, InvalidMessage, MessageTooLarge, Refusal
+from postwire.core.errors import FieldViolation, InvalidMessage, InvalidPage, MessageTooLarge, Refusal
 from postwire.core.message import Attachment, Content, DispatchOptions, Email, Media, Mms, Sms
 from postwire.core.validation import Violations
 
@@ -102,6 +102,13 @@ def test_request_ids(request_id: str, good: bool) -> None:
         assert pairs(refusal.violations) == [("request_id", "must be 1 to 128 printable ASCII characters")]
 
 
+def test_a_request_id_that_is_needed_cannot_be_left_out() -> None:
+    refusal = refusal_of(lambda found: validation.check_request_id("", found, needed=True))
+    assert refusal is not None
+    assert pairs(refusal.violations) == [("request_id", "must be 1 to 128 printable ASCII characters")]
+    assert refusal_of(lambda found: validation.check_request_id("x", found, needed=True)) is None
+
+
 @pytest.mark.parametrize(
     ("value", "good"), [(None, True), (1, True), (100, True), (0, False), (-1, False), (101, False)]
 )
@@ -145,6 +152,31 @@ def test_over_twenty_five_the_rest_is_counted(count: int, more: int) -> None:
     assert [one.field for one in refusal.violations[:25]] == [f"message.email.to[{i}]" for i in range(25)]
     assert pairs(refusal.violations[25:]) == [("", f"and {more} more")]
     assert f"and {count - 1} more" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("count", "others"),
+    [
+        (1, ""),
+        (2, " (and 1 more bad field)"),
+        (3, " (and 2 more bad fields)"),
+        (25, " (and 24 more bad fields)"),
+        (1000, " (and 999 more bad fields)"),
+    ],
+)
+def test_the_text_tells_of_the_first_and_counts_the_others(count: int, others: str) -> None:
+    assert str(refused_email(to=("bad",) * count)) == f"message.email.to[0]: {ADDRESS}{others}"
+
+
+def test_a_page_is_refused_for_what_is_malformed() -> None:
+    found = Violations()
+    found.raise_page()
+    found.malformed("page_size", "must be right")
+    found.malformed("filter.states[0]", "must be known")
+    with pytest.raises(InvalidPage) as refused:
+        found.raise_page()
+    assert pairs(refused.value.violations) == [("page_size", "must be right"), ("filter.states[0]", "must be known")]
+    assert str(refused.value) == "page_size: must be right (and 1 more bad field)"
 
 
 CANARY = "Zq9canary7"

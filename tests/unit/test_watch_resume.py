@@ -154,16 +154,22 @@ async def test_a_change_that_has_not_been_is_told(rig: Rig) -> None:
             await Watching(rig, after=await now(rig, ago=-ahead)).next()
 
 
-@pytest.mark.parametrize("change", [None, 0, 1, 10**18 - 1])
-def test_a_token_leads_back_to_where_it_was_given(change: int | None) -> None:
-    point = ResumePoint("0123456789abcdef" * 2, change)
-    token = resume_token(point)
-    assert token.isascii()
-    assert parse_resume_token(token) == point
+STORE = "0123456789abcdef" * 2
 
 
 def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [(None, "first"), (0, "0"), (1, "1"), (10**18 - 1, "9" * 18)],
+)
+def test_a_token_leads_back_to_where_it_was_given(change: int | None, text: str) -> None:
+    """Before an upgrade, too: so its text is held to."""
+    point = ResumePoint(STORE, change)
+    assert resume_token(point) == encoded(f"change {STORE} {text}")
+    assert parse_resume_token(resume_token(point)) == point
 
 
 @pytest.mark.parametrize(
@@ -173,19 +179,26 @@ def encoded(text: str) -> str:
         "\u00fc",
         "\udcff",
         "====",
-        resume_token(ResumePoint("0" * 32, 5)) + " ",
-        resume_token(ResumePoint("0" * 32, 5))[4:],
-        resume_token(ResumePoint("0" * 32, 10**18)),
-        resume_token(ResumePoint("0" * 31, 5)),
-        page_token(build.new_id(), MessageFilter()),
-        encoded(f"change {'0' * 32} -1"),
-        encoded(f"change {'0' * 32} \u0663"),
-        encoded(f"change {'0' * 32} 5\n"),
+        encoded(f"change {STORE} 5") + " ",
+        encoded(f"change {STORE} 5")[4:],
+        encoded(f"change {STORE} {10**18}"),
+        encoded(f"change {STORE[1:]} 5"),
+        encoded(f"change {STORE}0 5"),
+        encoded(f"change {STORE[1:]}g 5"),
+        encoded(f"change {STORE.upper()} 5"),
+        encoded(f"change {STORE} "),
+        encoded(f"change {STORE} -1"),
+        encoded(f"change {STORE} \u0663"),
+        encoded(f"change {STORE} 5\n"),
         encoded("change 5"),
         base64.urlsafe_b64encode(b"\xff").decode(),
     ],
-    ids=ascii,
 )
 def test_what_no_watch_gave_is_no_token(token: str) -> None:
-    with pytest.raises(ValueError, match="must be a token that a watch gave"):
+    with pytest.raises(ValueError, match=r"^must be a token that a watch gave, or left out$"):
         parse_resume_token(token)
+
+
+def test_the_token_of_a_page_is_none_of_a_watch() -> None:
+    with pytest.raises(ValueError, match="must be a token that a watch gave"):
+        parse_resume_token(page_token(build.new_id(), MessageFilter()))
