@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
 from collections import deque
@@ -24,7 +25,9 @@ class LoopThread:
     """An event loop that runs on a thread of its own, within the context."""
 
     def __enter__(self) -> Self:
+        self.errors: list[dict[str, Any]] = []
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda _, error: self.errors.append(error))
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         return self
@@ -36,6 +39,8 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(PATIENCE)
             self.loop.close()
+        gc.collect()  # what nobody has awaited is told when it goes
+        assert self.errors == []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What it returns, or raises."""

@@ -148,10 +148,15 @@ def deaf(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamRes
 
 
 def ending(count: int, end: Refuse | None) -> Script:
-    """Answers so many requests, then ends the stream; None: in good order."""
+    """Answers so many requests, then ends the stream; None: in good order.
+
+    It takes a frame in any case: where a stream is ended while its caller writes, grpc.aio hides the status.
+    """
 
     def script(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         left = count
+        if not left:
+            next(frames, None)
         for response in accept(told, frames, context) if left else ():
             del response.results[left:]
             left -= len(response.results)

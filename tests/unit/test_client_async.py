@@ -143,6 +143,7 @@ async def test_who_stops_early_leaves_nothing(target: str, told: Told, way: str)
         if way == "closed":
             async with aclosing(results):
                 await anext(results)
+            assert source.ended_with is not None, "at once"
         else:
             async for _ in results:
                 break
@@ -186,6 +187,17 @@ async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told
     assert await within(calling) == 0
 
 
+async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(target: str, told: Told) -> None:
+    told.answers = [Hanging().unary]
+    client = AsyncClient(target)
+    calling = asyncio.ensure_future(client.dispatch(HELLO))
+    await until(told, lambda: told.asked)
+    calling.cancel()
+    await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+
 # Asynchronous iterables.
 
 
@@ -221,24 +233,27 @@ async def test_what_the_iterable_raises_is_raised_after_what_came_before(target:
             await within(anext(results))
 
 
-async def test_an_iterable_that_never_waits_leaves_the_loop_to_others(target: str, told: Told) -> None:
+async def test_an_iterable_that_never_waits_leaves_the_loop_to_others(target: str) -> None:
     turns = 0
-    is_over = False
+    taken_at: list[int] = []
 
     async def other() -> None:
         nonlocal turns
-        while not is_over:
+        while True:
             turns += 1
             await asyncio.sleep(0)
 
+    def requests() -> Iterator[DispatchRequest]:
+        for _ in range(3_000):
+            taken_at.append(turns)
+            yield DispatchRequest(message=HELLO)
+
     async with AsyncClient(target) as client:
         beside = asyncio.create_task(other())
-        asked = [DispatchRequest(message=HELLO, request_id=str(n)) for n in range(3_000)]
-        async for _ in client.dispatch_many(asked, frame_size=100, window=3_000):
-            break
-        assert turns >= 30, "once a frame at the least"
-        is_over = True
-        await beside
+        results = [one async for one in client.dispatch_many(requests(), frame_size=100, window=3_000)]
+        beside.cancel()
+    assert len(results) == 3_000
+    assert len(set(taken_at)) >= 30, "once a frame at the least"
 
 
 # Event loops.

@@ -236,6 +236,8 @@ def test_time_that_the_caller_takes_does_not_count(
         with pytest.raises(TryAgain):  # twice as long
             next(client.watch_messages(timeout=0.1))
         assert next(watched).resume_token == "t-2"
+        with pytest.raises(TryAgain):  # and now it does
+            next(watched)
     assert len(told.asked) == 2
 
 

@@ -179,6 +179,21 @@ def test_a_page_is_refused_for_what_is_malformed() -> None:
     assert str(refused.value) == "page_size: must be right (and 1 more bad field)"
 
 
+def test_what_others_have_gathered_comes_behind_what_was_noted_and_stays_theirs() -> None:
+    found, others, large = Violations(), Violations(), Violations()
+    found.malformed("a", "must be right")
+    found.too_large("c", "must be smaller")
+    others.malformed("b", "must be right")
+    large.too_large("d", "must be smaller")
+    for more in (others, large, Violations()):
+        found.note(more)
+    found.malformed("e", "must be right")
+    for gathered, fields in ((found, ["a", "b", "e", "c", "d"]), (others, ["b"]), (large, ["d"])):
+        with pytest.raises(Refusal) as refused:
+            gathered.raise_any()
+        assert [one.field for one in refused.value.violations] == fields
+
+
 CANARY = "Zq9canary7"
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=6).flatmap(
     lambda noise: st.sampled_from([noise + CANARY, CANARY + noise, CANARY + "\r\n" + noise, f"{CANARY}@{noise}"])

@@ -17,7 +17,8 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 10.0
 
 _CUT: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
-"""How a stream may end as well that lost its server in the middle of a write, or that a proxy reset."""
+"""How a stream may end as well that lost its server in the middle of a write, or that a proxy reset. To grpc.aio, every
+stream that its server ends in the middle of a write is INTERNAL, and only the next one tells why."""
 
 
 class Reopening:

@@ -85,7 +85,7 @@ class Sending:
         """Returns with what it ended, if not in good order."""
         with self._changed:
             self._bulk.opened()
-        with _Stream(self._lifetime, self._notify) as stream:
+        with _Stream(self._lifetime) as stream:
             stream.call = self._method(self._frames(stream))
             while True:
                 with self._changed:
@@ -162,11 +162,10 @@ class _Stream:
 
     call: Any = None
 
-    def __init__(self, lifetime: Lifetime, on_end: Callable[[], object] | None = None) -> None:
+    def __init__(self, lifetime: Lifetime) -> None:
         lifetime.check()
         self.is_over = False
         self._lifetime = lifetime
-        self._on_end = on_end
         self._watchdog = _Watchdog(lambda: self.call.cancel())
 
     def __enter__(self) -> Self:
@@ -177,8 +176,6 @@ class _Stream:
         self._watchdog.close()
         if self.call is not None:
             self.call.cancel()
-        if self._on_end is not None:
-            self._on_end()
 
     def expect(self, deadline: float | None) -> None:
         """The next answer has to be there by then; None: some time. From any thread, and during a `read`."""
