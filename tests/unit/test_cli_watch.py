@@ -20,6 +20,7 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.told import Told, serving
+from tests.support.waiting import PATIENCE
 
 from postwire.cli import show, watch
 from postwire.cli.failure import Failed
@@ -147,8 +148,27 @@ def endless(then: Callable[[], None]) -> Callable[[Any, grpc.ServicerContext], I
     return stream
 
 
-def test_ctrl_c_is_the_usual_end(call: Call, told: Told) -> None:
-    told.answer = endless(lambda: os.kill(os.getpid(), signal.SIGINT))
+def test_ctrl_c_is_the_usual_end(call: Call, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once something was shown: gRPC hangs if it is interrupted while it makes a call."""
+    shown, view_of = threading.Event(), watch._view
+
+    def noting(connection: Any) -> Any:
+        view: Any = view_of(connection)
+        show_changed = view.show
+
+        def show(changed: Any) -> None:
+            show_changed(changed)
+            shown.set()
+
+        view.show = show
+        return view
+
+    def interrupt() -> None:
+        assert shown.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(watch, "_view", noting)
+    told.answer = endless(interrupt)
     result = call()
     assert (result.exit_code, result.stderr) == (0, "")
 
