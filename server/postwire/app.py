@@ -21,7 +21,9 @@ from postwire.core.message import Channel
 from postwire.delivery import Control, Delivery, Limits
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.builtin import KINDS
+from postwire.providers.checks import ProviderChecks
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry
 from postwire.telemetry import logs, names
@@ -94,6 +96,8 @@ async def _serve(config: Config) -> int:
             on_fault=_log.fault,
         )
         closing.push_async_callback(_close, registry)
+        checks = ProviderChecks((slot.provider for slot in registry), _log_check, on_fault=_log.fault)
+        closing.push_async_callback(checks.stop)
         clock = SystemClock()
         try:
             telemetry = Telemetry(
@@ -122,7 +126,7 @@ async def _serve(config: Config) -> int:
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
         outbox.on_availability(_tell_availability)
-        await _tell_boot(config, registry)
+        _tell_boot(config, registry)
         try:
             await control.restore()
             await delivery.start()
@@ -140,6 +144,7 @@ async def _serve(config: Config) -> int:
             store=str(config.store.path),
             version=__version__,
         )
+        checks.start()
         received = await stop
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
@@ -185,7 +190,7 @@ def _stop_signal() -> asyncio.Future[str]:
     return future
 
 
-async def _tell_boot(config: Config, registry: Registry) -> None:
+def _tell_boot(config: Config, registry: Registry) -> None:
     for slot in registry:
         provider = slot.provider
         fields: dict[str, Any] = {
@@ -196,9 +201,6 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
         if isinstance(provider, MockProvider):
             fields |= {"seeded": provider.seeded, "seed": provider.seed}
         _log.info(names.EVENT_PROVIDER, **fields)
-        health = await provider.check()
-        if not health.ok:
-            _log.warning(names.EVENT_WARNING, provider_name=provider.name, detail=health.detail)
     for channel in Channel:
         mocks = [slot.provider.name for slot in registry.carriers(channel) if isinstance(slot.provider, MockProvider)]
         if mocks:
@@ -209,6 +211,14 @@ async def _tell_boot(config: Config, registry: Registry) -> None:
             )
     if _beyond_loopback(config.server.listen):
         _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
+
+
+def _log_check(provider: Provider, health: ProviderHealth) -> None:
+    fields = {names.LOG_PROVIDER_NAME: provider.name, "ok": health.ok}
+    if health.ok:
+        _log.info(names.EVENT_PROVIDER_CHECK, **fields)
+    else:
+        _log.warning(names.EVENT_PROVIDER_CHECK, **fields, detail=health.detail)
 
 
 def _beyond_loopback(address: str) -> bool:

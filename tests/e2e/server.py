@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -53,6 +53,8 @@ def eventually(question: Callable[[], object], patience: float = PATIENCE) -> No
 class Server:
     """`postwire serve` in a process of its own, with its store in `folder`. Started by `start`, or as a context."""
 
+    command: Sequence[str] = COMMAND
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.settings: Mapping[str, str] = settings
@@ -77,7 +79,7 @@ class Server:
         self.settings = {**self.settings, **settings}
         self._lines = []
         self._process = subprocess.Popen(
-            COMMAND,
+            self.command,
             cwd=self.folder,
             env=environment(self.folder, **self.settings),
             stdin=subprocess.DEVNULL,

@@ -60,7 +60,7 @@ class Provider(Protocol):
         ...
 
     async def check(self) -> ProviderHealth:
-        """Whether the vendor can be reached, without sending anything."""
+        """Whether the vendor can be reached, without sending anything. It is cancelled after `checks.CHECK_TIMEOUT`."""
         ...
 
     async def close(self) -> None:
