@@ -101,7 +101,11 @@ async def _serve(config: Config) -> int:
         clock = SystemClock()
         try:
             telemetry = Telemetry(
-                config.telemetry, wanted, lambda: _gauges(outbox, clock), lambda: _breaker_states(registry)
+                config.telemetry,
+                wanted,
+                lambda: _gauges(outbox, clock),
+                lambda: _breaker_states(registry),
+                lambda: server.unready_reason,
             )
         except Exception as error:  # the SDK reads more variables than `Wanted` knows, and each fails in its own way
             raise BootError(

@@ -158,7 +158,7 @@ class DeliveryConfig:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryConfig:
-    """`[telemetry]`: metrics, traces and logs. `metrics_listen` may be "": no metrics over HTTP."""
+    """`[telemetry]`: metrics, traces and logs. `metrics_listen` may be "": neither metrics nor probes over HTTP."""
 
     metrics_listen: Annotated[str, _ListenOrOff(_METRICS_LISTEN)] = "127.0.0.1:9464"
     otlp_endpoint: Annotated[str, _Endpoint(_ENDPOINT)] | None = None

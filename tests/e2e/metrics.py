@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 from typing import Any, Final
 
@@ -23,6 +24,18 @@ def fetch(server: Server, path: str = "/metrics", **options: Any) -> str:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text: str = answer.read().decode()
     return text
+
+
+def probe(server: Server, path: str) -> tuple[int, str]:
+    """What is answered to a probe over HTTP: the status, and the text."""
+    address = server.wait_for_event("serving")["metrics_listen"]
+    try:
+        answer = _NO_PROXY.open(f"http://{address}{path}", timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        return answer.status, answer.read().decode()
 
 
 def values(server: Server, name: str) -> dict[tuple[str, ...], float]:

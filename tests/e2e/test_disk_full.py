@@ -32,7 +32,7 @@ from tests.e2e.calls import (
     until,
 )
 from tests.e2e.conftest import Serve
-from tests.e2e.metrics import METRICS, values
+from tests.e2e.metrics import METRICS, probe, values
 from tests.e2e.server import Server, eventually
 
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -208,6 +208,10 @@ def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
         assert get(server, known.message_id).request_id == known.request_id
         assert refused(lambda: server.dispatch.Dispatch(request(), timeout=TIMEOUT)).reason == "STORE_UNAVAILABLE"
         assert [says(server, service) for service in SERVICES] == [NOT_SERVING] * 3
+        assert probe(server, "/readyz") == (503, "the store cannot commit\n")
+        # Who restarts what is not alive would make no room.
+        assert says(server, "liveness") == SERVING
+        assert probe(server, "/livez") == (200, "ok\n")
         assert values(server, "postwire_store_available") == {(): 0}
 
         disk.free(server)
@@ -215,6 +219,7 @@ def test_a_disk_that_runs_full_in_mid_load_is_told_of_and_loses_nothing(
             SERVICES, SERVING
         )
         assert values(server, "postwire_store_available") == {(): 1}
+        assert probe(server, "/readyz") == (200, "ok\n")
         running.more_answers()
     running.stop()
     for status in statuses.values():

@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, in_flight, refused, request
 from tests.e2e.conftest import Serve
+from tests.e2e.metrics import METRICS, probe
 from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
@@ -27,7 +28,7 @@ def watch(server: Server, service: str) -> Any:
     return server.health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, "liveness"])
 def test_every_service_is_healthy(server: Server, service: str) -> None:
     assert server.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT).status == SERVING
     status = watch(server, service)
@@ -54,7 +55,7 @@ def test_the_log_tells_what_was_booted(server: Server) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_shutdown_finishes_what_is_under_way_and_takes_nothing_new(serve: Serve, number: signal.Signals) -> None:
-    server = serve(providers__sms_mms__latency="800ms")
+    server = serve(providers__sms_mms__latency="800ms", **METRICS)
     statuses = {service: watch(server, service) for service in SERVICES}
     assert {service: next(status).status for service, status in statuses.items()} == dict.fromkeys(SERVICES, SERVING)
     asked = request()
@@ -65,6 +66,11 @@ def test_a_shutdown_finishes_what_is_under_way_and_takes_nothing_new(serve: Serv
     assert {service: next(status).status for service, status in statuses.items()} == dict.fromkeys(
         SERVICES, NOT_SERVING
     )
+    assert probe(server, "/readyz") == (503, "shutting down\n")
+    # What restarts a server that is not alive would cut the call short.
+    liveness = health_pb2.HealthCheckRequest(service="liveness")
+    assert server.health.Check(liveness, timeout=TIMEOUT).status == SERVING
+    assert probe(server, "/livez") == (200, "ok\n")
     assert not call.done()
     error = refused(lambda: server.dispatch.Dispatch(request(), timeout=TIMEOUT))
     assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
-from tests.e2e.metrics import METRICS, attempts, fetch, values
+from tests.e2e.metrics import METRICS, attempts, fetch, probe, values
 from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
 
 from postwire import __version__
@@ -226,15 +226,19 @@ def test_there_is_nothing_else_to_fetch(shared: Server, path: str, options: dict
     assert shared.log("internal_error") == shared.log("library") == []
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"telemetry__metrics_listen": ""}, METRICS | {"OTEL_METRICS_EXPORTER": "none"}],
-    ids=["no address", "no exporter"],
-)
-def test_without_metrics_nothing_listens(serve: Serve, settings: dict[str, str]) -> None:
-    server = serve(**settings)
+def test_without_an_address_nothing_listens(serve: Serve) -> None:
+    server = serve(telemetry__metrics_listen="")
     assert server.wait_for_event("serving")["metrics_listen"] == ""
     dispatch(server, sms())
+
+
+def test_without_metrics_there_are_the_probes_alone(serve: Serve) -> None:
+    server = serve(**METRICS, OTEL_METRICS_EXPORTER="none")
+    assert probe(server, "/livez") == probe(server, "/readyz") == (200, "ok\n")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        fetch(server)
+    assert refused.value.code == 404
+    refused.value.close()
 
 
 def test_an_address_that_is_taken_stops_the_boot_with_a_line_that_names_it(tmp_path: Path) -> None:

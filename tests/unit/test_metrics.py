@@ -199,7 +199,7 @@ async def no_gauges() -> dict[str, float]:
 
 def telemetry(door: Door, wanted: Wanted, endpoint: str | None = None) -> Telemetry:
     config = TelemetryConfig(metrics_listen="127.0.0.1:0", otlp_endpoint=endpoint)
-    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": door.breaker.state.value})
+    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": door.breaker.state.value}, lambda: "")
     door.told = Observers(*made.observers, on_fault=_raise)
     return made
 

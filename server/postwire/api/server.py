@@ -16,7 +16,7 @@ import grpc
 from postwire.api import reflect
 from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
-from postwire.api.health import Readiness
+from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
 from postwire.config import ServerConfig
 from postwire.delivery import Control, Delivery
@@ -54,7 +54,7 @@ class ApiServer:
         self._control = control
         self._calls = Calls()
         guard = Guard(self._calls, observers)
-        self._readiness = Readiness((DISPATCH_SERVICE, PROVIDER_SERVICE))
+        self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
         self._changes: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             options=[
@@ -71,7 +71,7 @@ class ApiServer:
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
             guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
-        self._readiness.add_to(self._server)
+        self._health.add_to(self._server)
         if config.reflection:
             reflect.enable(self._server, (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE))
 
@@ -91,8 +91,13 @@ class ApiServer:
 
     async def start(self, *, ready: bool) -> None:
         """Serve, and tell whether dispatches are welcome."""
-        await self._readiness.set(ready)
+        await self._health.start(ready=ready)
         await self._server.start()
+
+    @property
+    def unready_reason(self) -> str:
+        """Why the server is not ready, as its health says; empty while it is."""
+        return self._health.unready_reason
 
     def set_ready(self, ready: bool) -> None:
         """Change what health says. For listeners: it does not wait."""
@@ -101,7 +106,7 @@ class ApiServer:
         async def change() -> None:
             if before:
                 await before
-            await self._readiness.set(ready)
+            await self._health.set_ready(ready)
 
         self._changes = asyncio.get_running_loop().create_task(change())
 
@@ -111,7 +116,7 @@ class ApiServer:
         The listener stays until then, so that a new call is told why it is refused and what is a repeat is answered.
         Returns how many messages were let go unfinished.
         """
-        await self._readiness.shut_down()
+        await self._health.shut_down()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         self._control.end_watches()

@@ -129,7 +129,10 @@ def list_messages(
 @click.option("--service", default="", metavar="NAME", help="Ask for this service instead of the server as a whole.")
 @connection_options(timeout="2s")
 def health(connection: Connection, service: str) -> int:
-    """Say in one word whether the server takes calls. Exits with 0 only if it does."""
+    """Say in one word whether the server takes messages (readiness). Exits with 0 only if it does.
+
+    With --service liveness: whether it answers at all, for those who restart what does not.
+    """
     import grpc
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
     from grpc_health.v1.health_pb2_grpc import HealthStub

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from postwire.telemetry.durations import FetchedReader, PushedReader
-    from postwire.telemetry.exposition import MetricsServer
+    from postwire.telemetry.exposition import MetricsPage
+    from postwire.telemetry.http import HttpServer
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
@@ -34,7 +35,7 @@ REFRESH_INTERVAL: Final = 15.0
 
 
 class MetricsListenError(Exception):
-    """The address for metrics cannot be listened on. One line for people."""
+    """The address for metrics and probes cannot be listened on. One line for people."""
 
 
 @dataclass(slots=True)
@@ -59,12 +60,17 @@ class Telemetry:
     """All that observes this server: attach `observers` to the delivery and `call_observers` to the API."""
 
     def __init__(
-        self, config: TelemetryConfig, wanted: Wanted, read_gauges: ReadGauges, providers: ReadBreakers
+        self,
+        config: TelemetryConfig,
+        wanted: Wanted,
+        read_gauges: ReadGauges,
+        providers: ReadBreakers,
+        unready_reason: Callable[[], str],
     ) -> None:
         """What they read must not raise.
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
-        of every provider with its breaker's state.
+        of every provider with its breaker's state; `unready_reason` why the server is not ready, or nothing.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -73,13 +79,18 @@ class Telemetry:
         self._refreshing: asyncio.Task[None] | None = None
         self._shutdowns: list[Shutdown] = []
         self._pushes_metrics = wanted.metrics
-        self._server: MetricsServer | None = None
+        self._server: HttpServer | None = None
         readers: list[FetchedReader | PushedReader] = []
-        if wanted.prometheus and config.metrics_listen:
-            from postwire.telemetry.exposition import MetricsServer
+        if config.metrics_listen:
+            from postwire.telemetry.http import HttpServer
 
-            self._server = MetricsServer(self._gauges.refresh)
-            readers.append(self._server.reader)
+            page: MetricsPage | None = None
+            if wanted.prometheus:
+                from postwire.telemetry.exposition import MetricsPage
+
+                page = MetricsPage(self._gauges.refresh)
+                readers.append(page.reader)
+            self._server = HttpServer(unready_reason, page.answer if page else None)
         if wanted.metrics:
             from postwire.telemetry.otlp import metric_reader
 
@@ -123,7 +134,7 @@ class Telemetry:
         self._shutdowns.append(export.shutdown)
 
     async def start(self) -> str:
-        """Listen for those who fetch metrics, and return the address; empty where nothing is to be fetched.
+        """Listen for probes and those who fetch metrics, and return the address; empty where there is none.
 
         Raises:
             MetricsListenError: the address is taken, or not this machine's.
