@@ -7,6 +7,7 @@ import gc
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -29,9 +30,11 @@ from postwire.providers.registry import Registry
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers
 from postwire.telemetry.environment import TelemetryError, Wanted
+from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
 from postwire.telemetry.setup import MetricsListenError, Telemetry
 
+STDERR: Final = 2
 SEED_BITS: Final = 64
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
@@ -55,12 +58,17 @@ def run(config: Config) -> int:
     Raises:
         BootError: it cannot start.
     """
-    logs.setup(log_format=config.telemetry.log_format, log_level=config.telemetry.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        try:
+    logs.setup(
+        log_format=config.telemetry.log_format,
+        log_level=config.telemetry.log_level,
+        sink=LineWriter(STDERR, logs.dropped_line, encoding=sys.stderr.encoding),
+        is_terminal=os.isatty(STDERR),
+    )
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(config))
-        finally:
-            logs.flush()
+    finally:
+        logs.close()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -74,7 +82,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(config: Config) -> int:
     stop = _stop_signal()
-    logs.gather()
     try:
         wanted = Wanted.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:

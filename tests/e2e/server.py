@@ -63,6 +63,7 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._told = threading.Condition()
+        self._log_is_read = threading.Event()
         self._reader: threading.Thread | None = None
         self._channels: list[grpc.Channel] = []
 
@@ -88,6 +89,7 @@ class Server:
             text=True,
             encoding="utf-8",
         )
+        self.read_log()
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         self.address = str(self.wait_for_event("serving")["listen"])
@@ -100,6 +102,14 @@ class Server:
         """Stop it in good order, and start it on the same store."""
         assert self.terminate() == 0
         self.start(**settings)
+
+    def leave_log(self) -> None:
+        """Read its stderr no further: what it writes fills the pipe."""
+        self._log_is_read.clear()
+
+    def read_log(self) -> None:
+        """Read its stderr, and what was not read before."""
+        self._log_is_read.set()
 
     def channel(self) -> grpc.Channel:
         """Another channel, with a connection of its own; closed when the server is stopped."""
@@ -125,6 +135,7 @@ class Server:
         assert self._process
         assert self._reader
         code = self._process.wait(patience)
+        self.read_log()
         self._reader.join(PATIENCE)
         self._close_channels()
         self._process = None
@@ -202,6 +213,7 @@ class Server:
         assert process.stderr
         with process.stderr:
             for line in process.stderr:
+                self._log_is_read.wait()
                 with self._told:
                     self._lines.append(line)
                     self._told.notify_all()

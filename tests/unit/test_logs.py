@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,14 +26,24 @@ from postwire.telemetry.logs import EventLog
 SECRET = "Zq9canary7"
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+class Written(io.StringIO):
+    """A sink that keeps what it takes."""
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urgent: list[bool] = []
+
+    def put(self, line: str, *, urgent: bool) -> None:
+        self.write(line)
+        self.urgent.append(urgent)
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_out", logs._out)
+    for owner, name in ((logs, "_out"), (warnings, "showwarning"), (threading, "excepthook"), (sys, "unraisablehook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -37,13 +51,13 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.setLevel(level)
 
 
-def start(log_format: str = "json", log_level: str = "info", stream: io.StringIO | None = None) -> io.StringIO:
-    stream = stream or io.StringIO()
-    logs.setup(log_format=log_format, log_level=log_level, stream=stream)
+def start(log_format: str = "json", log_level: str = "info", *, is_terminal: bool = False) -> Written:
+    stream = Written()
+    logs.setup(log_format=log_format, log_level=log_level, sink=stream, is_terminal=is_terminal)
     return stream
 
 
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+def lines(stream: Written) -> list[dict[str, Any]]:
     """Every line, parsed. It fails on anything that is not one JSON object a line."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -106,16 +120,16 @@ def test_setting_up_again_does_not_tell_everything_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("log_format", "stream", "as_json"),
+    ("log_format", "is_terminal", "as_json"),
     [
-        ("auto", io.StringIO, True),
-        ("auto", Terminal, False),
-        ("json", Terminal, True),
-        ("text", io.StringIO, False),
+        ("auto", False, True),
+        ("auto", True, False),
+        ("json", True, True),
+        ("text", False, False),
     ],
 )
-def test_people_get_text_and_programs_json(log_format: str, stream: type[io.StringIO], as_json: bool) -> None:
-    written = start(log_format, stream=stream())
+def test_people_get_text_and_programs_json(log_format: str, is_terminal: bool, as_json: bool) -> None:
+    written = start(log_format, is_terminal=is_terminal)
     EventLog().info("serving")
     assert written.getvalue().startswith("{") is as_json
 
@@ -129,10 +143,10 @@ def test_a_line_of_text() -> None:
 
 
 def test_colours_are_for_terminals_alone() -> None:
-    plain, terminal = start("text"), Terminal()
+    plain = start("text")
     EventLog().error("bad")
     assert "\x1b" not in plain.getvalue()
-    start("text", stream=terminal)
+    terminal = start("text", is_terminal=True)
     EventLog().error("bad")
     assert "\x1b[31mbad\x1b[0m" in terminal.getvalue()
 
@@ -248,69 +262,61 @@ def test_a_deep_traceback_is_cut_at_its_innermost_frames() -> None:
     assert frames[-1].endswith(" fail")
 
 
-def test_a_closed_stream_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+# What Python itself would write to stderr.
+
+
+def test_a_warning_is_told_by_its_kind_and_place() -> None:
     stream = start()
-    stream.close()
-    EventLog().info("serving", listen=SECRET)
-    assert capsys.readouterr().err == ""
+    warnings.showwarning(SECRET, RuntimeWarning, "/somewhere/lib.py", 12)
+    (line,) = lines(stream)
+    assert SECRET not in json.dumps(line)
+    assert (line["event"], line["message"], line["frames"]) == ("library", "RuntimeWarning", ["lib.py:12"])
 
 
-# Lines of the event loop are gathered.
-
-
-class Signalling(io.StringIO):
-    """Tells when something is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes = 0
-        self.written = asyncio.Event()
-
-    def write(self, text: str) -> int:
-        self.writes += 1
-        self.written.set()
-        return super().write(text)
-
-
-async def test_lines_of_the_loop_are_written_together_before_long() -> None:
-    stream = Signalling()
-    start(stream=stream)
-    logs.gather()
-    for number in range(100):
-        EventLog().info("serving", number=number)
-    assert stream.writes == 0
-    await stream.written.wait()
-    assert stream.writes == 1
-    assert [line["number"] for line in lines(stream)] == list(range(100))
-    stream.written.clear()
-    EventLog().info("serving", number=100)
-    await stream.written.wait()
-    assert lines(stream)[-1]["number"] == 100, "and so are those that come later"
-
-
-async def test_an_error_does_not_wait_and_comes_after_what_was_before_it() -> None:
+def test_an_error_that_ends_a_thread_is_told_by_its_type_and_place() -> None:
     stream = start()
-    logs.gather()
-    EventLog().info("first")
-    EventLog().error("second")
-    assert [line["event"] for line in lines(stream)] == ["first", "second"]
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    (line,) = lines(stream)
+    assert SECRET not in json.dumps(line)
+    assert (line["event"], line["error"]) == ("internal_error", "ValueError")
+    assert line["frames"][-1].endswith(" fail")
 
 
-async def test_a_line_of_another_thread_does_not_wait() -> None:
+def test_an_error_that_nobody_can_handle_is_told_by_its_type_and_place() -> None:
+    class Failing:
+        def __del__(self) -> None:
+            fail()
+
     stream = start()
-    logs.gather()
-    EventLog().info("first")
-    await asyncio.to_thread(EventLog().info, "second")
-    assert [line["event"] for line in lines(stream)] == ["first", "second"]
+    Failing()
+    gc.collect()
+    (line,) = lines(stream)
+    assert SECRET not in json.dumps(line)
+    assert (line["event"], line["error"]) == ("internal_error", "ValueError")
 
 
-async def test_what_waits_is_written_at_the_end() -> None:
-    stream = start()
-    logs.gather()
-    EventLog().info("stopped")
-    logs.flush()
-    logs.flush()
-    assert [line["event"] for line in lines(stream)] == ["stopped"]
+# Lines that are lost.
+
+
+def test_errors_are_urgent() -> None:
+    stream = start(log_level="debug")
+    for level in ("debug", "info", "warning", "error"):
+        getattr(EventLog(), level)(level)
+    assert stream.urgent == [False, False, False, True]
+
+
+@pytest.mark.parametrize("log_level", ["debug", "error"])
+def test_lines_that_are_missing_are_told_at_every_level(log_level: str) -> None:
+    start(log_level=log_level)
+    line = json.loads(logs.dropped_line(7))
+    assert (line["event"], line["level"], line["lines"]) == ("log_dropped", "warning", 7)
+
+
+def test_nothing_is_lost_where_nothing_is_logged() -> None:
+    assert logs.dropped() == 0
+    logs.close()
 
 
 # What the delivery path tells.

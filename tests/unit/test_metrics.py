@@ -48,6 +48,7 @@ class Rig:
 
     def __init__(self, *names: str) -> None:
         self.states = dict.fromkeys(names, CLOSED)
+        self.dropped_lines = 0
         self._registry = CollectorRegistry()
         reader = FetchedReader(registry=self._registry)
         self.meters = MeterProvider([reader], shutdown_on_exit=False)
@@ -55,6 +56,7 @@ class Rig:
             self.meters.get_meter("postwire"),
             dict,
             lambda: {name: state.value for name, state in self.states.items()},
+            lambda: self.dropped_lines,
         )
         reader.durations = self.metrics.durations
 
@@ -263,3 +265,9 @@ async def test_a_collector_has_the_events_and_as_many_as_the_variable_says(monke
     }
     assert rejected == {"sms-mms": 0, "a": 1, "b": 1}
     assert metrics["postwire.breaker.transitions"].sum.is_monotonic
+
+
+def test_lines_that_the_log_has_lost_are_counted_from_the_start(rig: Rig) -> None:
+    assert rig.values("postwire_log_dropped_total") == {(): 0}
+    rig.dropped_lines = 3
+    assert rig.values("postwire_log_dropped_total") == {(): 3}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 
+from postwire.cli.descriptors import open_standard
+
 
 def main() -> None:
     """The console script."""
+    open_standard()
     try:
         from postwire.cli.root import root
     except ModuleNotFoundError as missing:

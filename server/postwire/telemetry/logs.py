@@ -8,23 +8,19 @@ their type and place, never with their text: either may hold somebody's data.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Any, Final, Protocol
 
 from postwire.core.throttle import Throttle
 from postwire.telemetry import names
-
-FLUSH_INTERVAL: Final = 0.02
-"""Seconds that a line may wait for others, so that they are written at once. Errors do not wait."""
 
 REPEATS_BURST: Final = 20
 REPEATS_INTERVAL: Final = 1.0
@@ -76,47 +72,35 @@ class EventLog:
             self.error(names.EVENT_INTERNAL_ERROR, error=type(error).__name__, frames=frames, **more, **fields)
 
 
+class Sink(Protocol):
+    """Takes lines, on any thread, and waits for nobody who reads them."""
+
+    @property
+    def dropped(self) -> int:
+        """How many lines it could not take."""
+        ...
+
+    def put(self, line: str, *, urgent: bool) -> None:
+        """Take a line, with its end. An urgent one is to be seen at once."""
+        ...
+
+    def close(self) -> None:
+        """Write what waits, if that can be done soon."""
+        ...
+
+
 class _Output:
-    """Where lines go. Any thread may write; lines of the event loop's thread are gathered."""
+    """Where lines go, and in which form. Any thread may write."""
 
-    def __init__(self, stream: TextIO | None, level: int, form: Format) -> None:
-        self._stream = stream
-        self._level = level
-        self._format = form
-        self._lock = threading.Lock()
-        self._waiting: list[str] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread = 0
-
-    def gather(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on, write lines of this thread in batches, by the clock of `loop`."""
-        self._loop = loop
-        self._loop_thread = threading.get_ident()
+    def __init__(self, sink: Sink | None, level: int, form: Format) -> None:
+        self.sink = sink
+        self.level = level
+        self.form = form
 
     def write(self, level: int, event: str, fields: Fields) -> None:
         """Write an event, if its level is told."""
-        if level < self._level or self._stream is None:
-            return
-        line = self._format(time.time(), level, event, fields)
-        if self._loop is None or level >= logging.ERROR or threading.get_ident() != self._loop_thread:
-            self.flush(line)
-            return
-        with self._lock:
-            self._waiting.append(line)
-            first = len(self._waiting) == 1
-        if first:
-            self._loop.call_later(FLUSH_INTERVAL, self.flush)
-
-    def flush(self, last: str = "") -> None:
-        """Write what waits, then `last`."""
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-            text = "".join((*waiting, last))
-            # A pipe that nobody reads any more, or a full disk, is no reason to stop sending messages.
-            with suppress(OSError, ValueError):
-                if text and self._stream is not None:
-                    self._stream.write(text)
-                    self._stream.flush()
+        if level >= self.level and self.sink is not None:
+            self.sink.put(self.form(time.time(), level, event, fields), urgent=level >= logging.ERROR)
 
 
 class _LibraryHandler(logging.Handler):
@@ -145,28 +129,54 @@ class _LibraryHandler(logging.Handler):
         _out.write(level, names.EVENT_LIBRARY, fields)
 
 
-def setup(*, log_format: str, log_level: str, stream: TextIO | None = None) -> None:
-    """Send every line of this process to `stream` (stderr). `log_format` is `auto`, `json` or `text`."""
+def setup(*, log_format: str, log_level: str, sink: Sink, is_terminal: bool) -> None:
+    """Send every line of this process to `sink`. `log_format` is `auto`, `json` or `text`.
+
+    That goes for what Python itself would write to stderr as well: warnings, and errors that nobody can handle.
+    """
     global _out
-    stream = stream or sys.stderr
-    if log_format == "json" or (log_format == "auto" and not stream.isatty()):
-        form: Format = json_line
-    else:
-        form = coloured_line if stream.isatty() else text_line
-    _out = _Output(stream, _LEVELS[log_level], form)
+    _out = _Output(sink, _LEVELS[log_level], _form(log_format, is_terminal=is_terminal))
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler()]
     root.setLevel(logging.WARNING)
+    warnings.showwarning = _show_warning
+    threading.excepthook = sys.unraisablehook = _log_unhandled
 
 
-def gather() -> None:
-    """Write lines of the running event loop in batches from now on. `flush` at its end."""
-    _out.gather(asyncio.get_running_loop())
+def _form(log_format: str, *, is_terminal: bool) -> Format:
+    if log_format == "json" or (log_format == "auto" and not is_terminal):
+        return json_line
+    return coloured_line if is_terminal else text_line
 
 
-def flush() -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """See `warnings.showwarning`. The warning's text may hold values."""
+    place = f"{filename.rpartition('/')[2]}:{lineno}"
+    _out.write(logging.WARNING, names.EVENT_LIBRARY, {"message": category.__name__, "frames": [place]})
+
+
+def _log_unhandled(unhandled: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    """See `threading.excepthook` and `sys.unraisablehook`."""
+    if unhandled.exc_value is not None and not isinstance(unhandled.exc_value, SystemExit):
+        EventLog().fault(unhandled.exc_value)
+
+
+def dropped() -> int:
+    """How many lines could not be written, because nobody read them for so long."""
+    return _out.sink.dropped if _out.sink else 0
+
+
+def dropped_line(lines: int) -> str:
+    """A line that tells of lines that are missing before it. Whatever the level, since any may be among them."""
+    return _out.form(time.time(), logging.WARNING, names.EVENT_LOG_DROPPED, {"lines": lines})
+
+
+def close() -> None:
     """Write what waits."""
-    _out.flush()
+    if _out.sink:
+        _out.sink.close()
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode

@@ -22,6 +22,7 @@ from postwire.telemetry.base import Metadata, SilentObserver
 from postwire.telemetry.durations import Durations, Key
 
 Gauges = Callable[[], Mapping[str, float]]
+Count = Callable[[], int]
 BreakerStates = Callable[[], Mapping[str, str]]
 """Gives every provider's name with its breaker's state, on any thread."""
 
@@ -50,8 +51,12 @@ class Metrics(SilentObserver):
     `durations` are for the readers.
     """
 
-    def __init__(self, meter: Meter, outbox_gauges: Gauges, breaker_states: BreakerStates) -> None:
-        """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read."""
+    def __init__(
+        self, meter: Meter, outbox_gauges: Gauges, breaker_states: BreakerStates, dropped_lines: Count
+    ) -> None:
+        """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read, and
+        `dropped_lines` how many lines the log has lost.
+        """
         self._breaker_states = breaker_states
         self._attempts: Counter[Key] = Counter()
         self._messages: Counter[Key] = Counter()
@@ -93,6 +98,12 @@ class Metrics(SilentObserver):
         _gauge(meter, names.OUTBOX_DEPTH, "{message}", "Messages that are not settled.", outbox_gauges)
         _gauge(meter, names.OUTBOX_OLDEST_AGE, "s", "Age of the oldest message that is not settled.", outbox_gauges)
         _gauge(meter, names.STORE_AVAILABLE, "", "1 while the store can commit, and 0 while it cannot.", outbox_gauges)
+        meter.create_observable_counter(
+            names.LOG_DROPPED,
+            [lambda _: [Observation(dropped_lines())]],
+            "{line}",
+            "Lines of the log that could not be written.",
+        )
         meter.create_observable_gauge(
             names.BUILD_INFO, [lambda _: [Observation(1, {names.VERSION: __version__})]], "", "What is running."
         )

@@ -45,6 +45,7 @@ MESSAGES: Final = "postwire.messages"
 OUTBOX_DEPTH: Final = "postwire.outbox.depth"
 OUTBOX_OLDEST_AGE: Final = "postwire.outbox.oldest.age"
 STORE_AVAILABLE: Final = "postwire.store.available"
+LOG_DROPPED: Final = "postwire.log.dropped"
 RPC_DURATION: Final = "rpc.server.call.duration"
 BUILD_INFO: Final = "postwire.build.info"
 
@@ -69,6 +70,7 @@ EVENT_STORE_UNAVAILABLE: Final = "store_unavailable"
 EVENT_STORE_AVAILABLE: Final = "store_available"
 EVENT_INTERNAL_ERROR: Final = "internal_error"
 EVENT_LIBRARY: Final = "library"
+EVENT_LOG_DROPPED: Final = "log_dropped"
 
 # Keys of log lines.
 LOG_PROVIDER_NAME: Final = "provider_name"

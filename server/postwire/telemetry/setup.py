@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from postwire import __version__
 from postwire.config import TelemetryConfig, host_port
-from postwire.telemetry import names
+from postwire.telemetry import logs, names
 from postwire.telemetry.base import CallObserver, Observer
 from postwire.telemetry.environment import Wanted
 from postwire.telemetry.log_observer import LogObserver
@@ -102,7 +102,7 @@ class Telemetry:
 
             meters = MeterProvider(readers, service_resource(), shutdown_on_exit=False)
             meter = meters.get_meter(names.SCOPE, __version__)
-            metrics = Metrics(meter, lambda: self._gauges.values, providers)
+            metrics = Metrics(meter, lambda: self._gauges.values, providers, logs.dropped)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)
