@@ -52,7 +52,7 @@ class Server:
         )
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
         self._address: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        # To the end, because a server stands still when nobody empties its pipe.
+        # To the end, or lines would be dropped once the pipe is full.
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
         self._reader.start()
 
