@@ -270,6 +270,15 @@ def load(
     return Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
 
 
+def default_listen(cwd: Path | None = None) -> str | None:
+    """`server.listen` of postwire.toml in `cwd`, where there is such a file that says it. Raises ConfigError."""
+    _, table = _read(None, cwd or Path())
+    server = table.get("server", {})
+    if not isinstance(server, Mapping) or "listen" not in server:
+        return None
+    return bind(ServerConfig, {"listen": server["listen"]}, ("server",)).listen
+
+
 def effective(config: Config) -> list[tuple[str, str]]:
     """Every key with its value as TOML writes it; "(none)" where there is no value, "(set)" for a secret."""
     found: list[tuple[str, str]] = []

@@ -117,8 +117,18 @@ def test_nobody_reading_on_is_quiet() -> None:
     os.close(reading)
     done = in_a_process("from postwire.cli.root import root; root(['config', 'check'])", stdout=writing)
     os.close(writing)
-    assert done.returncode == 1
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["config", "check"], 0), (["nonsense"], 2)])
+def test_nobody_reading_on_changes_no_exit_code(args: list[str], code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "postwire", *args], stdout=writing, stderr=writing, timeout=30, check=False
+    )
+    os.close(writing)
+    assert done.returncode == code
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

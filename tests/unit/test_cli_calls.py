@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -107,6 +107,30 @@ def test_sms(call: Call, told: Told) -> None:
     assert request.options == options
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("2030-01-31T12:00:00Z", "2030-01-31T12:00:00Z"),
+        ("2030-01-31T14:00:00+02:00", "2030-01-31T12:00:00Z"),
+        ("2030-01-31t03:30:00.25-08:30", "2030-01-31T12:00:00.250Z"),
+        ("2030-01-31 12:00:00.123456789z", "2030-01-31T12:00:00.123456Z"),
+    ],
+)
+def test_a_time_may_have_an_offset(call: Call, told: Told, given: str, sent: str) -> None:
+    told.answer = DispatchResponse(message=SENT)
+    assert call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", given).exit_code == 0
+    assert told.asked[0].options.send_time.ToJsonString() == sent
+
+
+def test_a_time_may_be_so_far_ahead(call: Call, told: Told) -> None:
+    told.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    before = datetime.now(UTC)
+    result = call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", "in 2h")
+    asked = told.asked[0].options.send_time
+    assert timedelta() <= asked.ToDatetime(UTC) - before - timedelta(hours=2) < timedelta(minutes=1)
+    assert f"--send-at {asked.ToJsonString()}" in result.stderr, "a repeat would mean another time"
+
+
 def test_what_is_left_out_is_not_sent(call: Call, told: Told) -> None:
     told.answer = DispatchResponse(message=SENT)
     assert call("send", "sms", "--to", "+15005550006", "--body", "Hello").exit_code == 0
@@ -167,8 +191,19 @@ def test_email(call: Call, told: Told, tmp_path: Path) -> None:
         (("--expire-in", "1h", "--expire-at", "2030-01-31T12:00:00Z"), "--expire-in or --expire-at, not both"),
         (("--send-in", "1h", "--send-at", "2030-01-31T12:00:00Z"), "--send-in or --send-at, not both"),
         (("--send-in", "-1h"), "is not a duration such as"),
-        (("--send-at", "noon"), "does not match the formats"),
-        (("--expire-at", "tomorrow"), "does not match the formats"),
+        (
+            ("--send-at", "noon"),
+            "'noon' is not a time such as 2030-01-31T12:00:00Z, 2030-01-31T14:00:00+02:00, or in 2h",
+        ),
+        (("--send-at", "999999999999999"), "is not a time such as"),
+        (("--send-at", "2030-02-30T12:00:00Z"), "is not a time such as"),
+        (("--send-at", "0001-01-01T00:00:00+01:00"), "is not a time such as"),
+        (("--send-at", "2030-01-31T12:00:00"), "has no offset: add Z for UTC, or one such as +02:00"),
+        (("--send-at", "in 400d"), "is not more than 0s and at most"),
+        (("--send-at", "in 5"), "is not more than 0s and at most"),
+        (("--expire-at", "tomorrow"), "is not a time such as"),
+        (("--subject", "a", "--subject", "b"), "--subject is given twice: give it once"),
+        (("--json", "--json"), "--json is given twice: give it once"),
         (("--timeout", "soon"), "is not a duration such as"),
         (("--server", "http://localhost:50051"), "is not an address such as"),
         (("--server", "localhost"), "is not an address such as"),

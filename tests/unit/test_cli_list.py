@@ -164,9 +164,10 @@ def test_every_channel_and_state_can_be_asked_for(
     known = {name.removeprefix(prefix).lower(): value for name, value in enum.items() if value}
     assert known.keys() == {one.value for one in core}
     for word, value in known.items():
-        assert call(option, word).exit_code == 0
-        chosen = pages.asked.pop().filter
-        assert [*chosen.channels, *chosen.states] == [value]
+        for spelled in (word, word.upper()):
+            assert call(option, spelled).exit_code == 0
+            chosen = pages.asked.pop().filter
+            assert [*chosen.channels, *chosen.states] == [value]
 
 
 @pytest.mark.parametrize("ago", ["2h", "1.5s", "0s", "400d"])
@@ -184,16 +185,17 @@ def test_a_time_may_be_so_long_ago(call: Call, pages: Pages, ago: str) -> None:
     ("args", "said"),
     [
         (("--channel", "pigeon"), "is not one of"),
-        (("--state", "SENT"), "is not one of"),
+        (("--state", "posted"), "is not one of"),
         (("--label", "x"), "'x' is not KEY=VALUE"),
         (("--label", "a=1", "--label", "a=2"), "'a' is there twice"),
         (("--from", "yesterday"), "'yesterday' is not a time such as"),
-        (("--from", "2030-01-31T12:00:00"), "is not a time such as"),
+        (("--from", "2030-01-31T12:00:00"), "has no offset: add Z"),
         (("--to", "2030-02-30"), "is not a time such as"),
         (("--to", "10"), "is not a time such as"),
         (("--to", "-1h"), "is not a time such as"),
         (("--from", "99999d"), "is not a time such as"),
         (("--limit", "0"), "is not in the range"),
+        (("--limit", "9" * 20), "is not in the range"),
         (("--limit", "many"), "is not a valid integer"),
         (("m-1",), "unexpected extra argument"),
     ],

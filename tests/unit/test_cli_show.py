@@ -91,8 +91,19 @@ def test_at_a_narrow_terminal_nothing_is_lost(terminal: Terminal) -> None:
     with redirect_stdout(terminal):
         show.print_table(("no", "what"), [("1", text)])
     lines = terminal.getvalue().splitlines()[1:]
-    assert len(lines) > 1
-    assert "".join(line.strip().removeprefix("1").strip() for line in lines) == text
+    assert [line.split() for line in lines] == [["1", text]], "the terminal itself breaks it"
+
+
+def test_at_a_narrow_terminal_ids_stay_whole_and_what_can_be_spared_is_left_out(terminal: Terminal) -> None:
+    ids = [f"01890a5d-ac96-774b-bcce-b302099a80{number}" for number in range(10, 13)]
+    rows = [(one, "x" * 40, "some words " * 9, "y" * 6) for one in ids]
+    with redirect_stdout(terminal):
+        show.print_table(("message_id", "spare", "detail", "other"), rows, spare=("spare",))
+    drawn = terminal.getvalue()
+    assert all(one in drawn for one in ids)
+    assert "spare" not in drawn
+    assert "some words" in drawn
+    assert max(map(len, drawn.splitlines()[1:])) <= 60
 
 
 def test_brackets_are_no_markup_and_controls_do_not_reach_the_terminal(terminal: Terminal) -> None:

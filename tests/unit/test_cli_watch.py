@@ -181,7 +181,7 @@ def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(told: Tol
         assert process.stderr
         shown = [process.stdout.readline() for _ in range(3)]
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(30) == 0
         assert process.stderr.read() == ""
     assert [line.split()[1] for line in shown] == ["PROVIDER", "a-long-name", "b"]
 

@@ -9,14 +9,17 @@ from typing import Any, Final
 
 import click
 
-from postwire.cli.failure import ExitCode, from_client_error
-from postwire.cli.options import Connection, connection_options, mapping, moment
+from postwire.cli.command import Command, Group, Word
+from postwire.cli.failure import ExitCode, even_if_unread, from_client_error
+from postwire.cli.options import Connection, connection_options, mapping
+from postwire.cli.times import TIMES_PAST, time_past
 from postwire.core.message import Channel, MessageState
 
 _MAX_PAGE_SIZE: Final = 1_000
+_MAX_LIMIT: Final = 1_000_000
 
 
-@click.group()
+@click.group(cls=Group)
 def messages() -> None:
     """Look at messages."""
 
@@ -41,14 +44,14 @@ def get(connection: Connection, message_id: str) -> None:
     "--channel",
     "channels",
     multiple=True,
-    type=click.Choice([channel.value for channel in Channel]),
+    type=Word([channel.value for channel in Channel]),
     help="On this channel; may be given several times.",
 )
 @click.option(
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([state.value for state in MessageState]),
+    type=Word([state.value for state in MessageState]),
     help="In this state; may be given several times.",
 )
 @click.option(
@@ -70,13 +73,13 @@ def get(connection: Connection, message_id: str) -> None:
     "--from",
     "create_time_from",
     metavar="TIME",
-    callback=moment,
-    help="Accepted at this time or later: 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago.",
+    callback=time_past,
+    help=f"Accepted at this time or later: {TIMES_PAST}.",
 )
-@click.option("--to", "create_time_to", metavar="TIME", callback=moment, help="Accepted before this time.")
+@click.option("--to", "create_time_to", metavar="TIME", callback=time_past, help="Accepted before this time.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _MAX_LIMIT),
     default=50,
     show_default=True,
     metavar="NUMBER",
@@ -125,7 +128,7 @@ def list_messages(
         click.echo(f"There are more: these are the newest {limit} (--limit).", err=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--service", default="", metavar="NAME", help="Ask for this service instead of the server as a whole.")
 @connection_options(timeout="2s")
 def health(connection: Connection, service: str) -> int:
@@ -152,5 +155,6 @@ def health(connection: Connection, service: str) -> int:
                     error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json
                 ) from None
             status = "SERVICE_UNKNOWN"
-    click.echo(json.dumps({"service": service, "status": status}) if connection.as_json else status.lower())
+    with even_if_unread():
+        click.echo(json.dumps({"service": service, "status": status}) if connection.as_json else status.lower())
     return ExitCode.OK if status == "SERVING" else ExitCode.REFUSED

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from postwire.cli import content
-from postwire.cli.options import TIME_FORMATS, Connection, connection_options, duration, mapping
+from postwire.cli.command import Word
+from postwire.cli.options import Connection, connection_options, duration, mapping
+from postwire.cli.times import MOST_AHEAD, TIMES_AHEAD, time_ahead
 
 if TYPE_CHECKING:
     from postwire_client import DispatchOptions, OutboundMessage
 
 Command = Callable[..., Any]
 
-_YEAR: Final = 365 * 86_400.0
 _MAX_ATTEMPTS: Final = 100
 
 
@@ -65,11 +66,11 @@ def _repeated(name: str, metavar: str, what: str, **settings: Any) -> Callable[[
 
 
 def _in(name: str, what: str) -> Callable[[Command], Command]:
-    return click.option(name, callback=duration(_YEAR), metavar="DURATION", help=what)
+    return click.option(name, callback=duration(MOST_AHEAD), metavar="DURATION", help=what)
 
 
 def _at(name: str, what: str) -> Callable[[Command], Command]:
-    return click.option(name, type=click.DateTime(TIME_FORMATS), metavar="TIME", help=what)
+    return click.option(name, callback=time_ahead, metavar="TIME", help=what)
 
 
 _PHONE: Final = click.option("--to", required=True, metavar="NUMBER", help="The phone, such as +15005550006.")
@@ -126,18 +127,16 @@ def _composing(make_content: Command, act: Act) -> Command:
         metavar="ID",
         help="The same id never sends twice: give it again to repeat.  [default: a new one]",
     )
-    @click.option(
-        "--wait-for", type=click.Choice(["outcome", "acceptance"]), help="When to answer.  [default: outcome]"
-    )
+    @click.option("--wait-for", type=Word(["outcome", "acceptance"]), help="When to answer.  [default: outcome]")
     @click.option("--provider", default="", metavar="NAME", help="Send through this one only.")
     @click.option(
         "--priority",
-        type=click.Choice(["high", "normal", "low"]),
+        type=Word(["high", "normal", "low"]),
         help="Which goes first where several wait.  [default: normal]",
     )
     @click.option(
         "--delivery-guarantee",
-        type=click.Choice(["at-least-once", "at-most-once"]),
+        type=Word(["at-least-once", "at-most-once"]),
         help="What to do when it is not known whether it was sent.  [default: at-least-once]",
     )
     @click.option(
@@ -147,9 +146,9 @@ def _composing(make_content: Command, act: Act) -> Command:
         help="How many attempts to make.  [default: the server's]",
     )
     @_in("--send-in", "Wait for so long before it is sent, such as 10m or 4h.")
-    @_at("--send-at", "Wait until this time instead, such as 2030-01-31T12:00:00Z.")
+    @_at("--send-at", f"Wait until this time instead: {TIMES_AHEAD}.")
     @_in("--expire-in", "Give up after this, such as 10m or 4h.  [default: the server's]")
-    @_at("--expire-at", "Give up at this time instead, such as 2030-01-31T12:00:00Z.")
+    @_at("--expire-at", f"Give up at this time instead: {TIMES_AHEAD}.")
     @connection_options()
     @functools.wraps(make_content)
     def command(
@@ -163,35 +162,36 @@ def _composing(make_content: Command, act: Act) -> Command:
         delivery_guarantee: str | None,
         max_attempts: int | None,
         send_in: float | None,
-        send_at: datetime | None,
+        send_at: datetime | float | None,
         expire_in: float | None,
-        expire_at: datetime | None,
+        expire_at: datetime | float | None,
         **fields: Any,
     ) -> int:
         from postwire_client import OutboundMessage
 
-        for name, relative, absolute in (("send", send_in, send_at), ("expire", expire_in, expire_at)):
-            if relative is not None and absolute is not None:
-                raise click.UsageError(f"--{name}-in or --{name}-at, not both")
+        send, expire = _one_of("send", send_in, send_at), _one_of("expire", expire_in, expire_at)
         options = content.options(
             wait_for=wait_for,
             provider=provider,
             priority=priority,
             delivery_guarantee=delivery_guarantee,
             max_attempts=max_attempts,
-            send_in=send_in,
-            send_at=send_at,
-            expire_in=expire_in,
-            expire_at=expire_at,
+            send=send,
+            expire=expire,
         )
         message = OutboundMessage(**make_content(**fields), labels=label)
         # Made here and not by the client: who has to repeat the command must know it.
         request_id = request_id or str(uuid.uuid4())
         repeat = f"--request-id {request_id}"
-        if send_in is not None:
-            repeat += f", and in place of --send-in, --send-at {options.send_time.ToJsonString()}"
-        if expire_in is not None:
-            repeat += f", and in place of --expire-in, --expire-at {options.expire_time.ToJsonString()}"
+        for name, when, made in (("send", send, options.send_time), ("expire", expire, options.expire_time)):
+            if isinstance(when, float):
+                repeat += f", and for when to {name} it, --{name}-at {made.ToJsonString()}"
         return act(connection, Composed(message, options, request_id, repeat))
 
     return command
+
+
+def _one_of(name: str, seconds: float | None, at: datetime | float | None) -> datetime | float | None:
+    if seconds is not None and at is not None:
+        raise click.UsageError(f"--{name}-in or --{name}-at, not both")
+    return at if seconds is None else seconds

@@ -52,12 +52,10 @@ def options(
     priority: str | None,
     delivery_guarantee: str | None,
     max_attempts: int | None,
-    send_in: float | None,
-    send_at: datetime | None,
-    expire_in: float | None,
-    expire_at: datetime | None,
+    send: datetime | float | None,
+    expire: datetime | float | None,
 ) -> DispatchOptions:
-    """How to send; `send_in` and `expire_in` are in seconds."""
+    """How to send. `send` and `expire` are times of UTC, or seconds from now."""
     from postwire_client import DeliveryGuarantee, DispatchOptions, Priority, WaitFor
 
     made = DispatchOptions(provider_name=provider)
@@ -71,17 +69,15 @@ def options(
         spelled = delivery_guarantee.upper().replace("-", "_")
         made.delivery_guarantee = DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{spelled}")
     now = datetime.now(UTC)
-    if send_time := _moment(send_in, send_at, now):
+    if send_time := _moment(send, now):
         made.send_time.FromDatetime(send_time)
-    if expire_time := _moment(expire_in, expire_at, now):
+    if expire_time := _moment(expire, now):
         made.expire_time.FromDatetime(expire_time)
     return made
 
 
-def _moment(seconds: float | None, at: datetime | None, now: datetime) -> datetime | None:
-    if seconds is not None:
-        return now + timedelta(seconds=seconds)
-    return at.replace(tzinfo=UTC) if at else None
+def _moment(when: datetime | float | None, now: datetime) -> datetime | None:
+    return now + timedelta(seconds=when) if isinstance(when, float) else when
 
 
 def _bytes(path: Path) -> bytes:

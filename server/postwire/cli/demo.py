@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from postwire.cli.command import Group
 from postwire.cli.demo_breaker import breaker
 from postwire.cli.failure import ExitCode, Failed, from_client_error
 
@@ -65,7 +66,7 @@ _SOON: Final = timedelta(seconds=2)
 _OUTCOMES: Final = ("success", "rate_limited", "error", "rejected", "uncertain")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def demo(ctx: click.Context) -> None:
     """Show what Postwire does: a server with two mock providers, and messages of every channel.

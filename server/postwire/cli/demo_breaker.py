@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from postwire.cli.command import Command
 from postwire.cli.failure import ExitCode, Failed, from_client_error
 from postwire.cli.timeline import Slice, Timeline
 
@@ -73,7 +74,7 @@ _PATIENCE: Final = 3.0
 """Seconds that parked messages have to be sent once the breaker is closed."""
 
 
-@click.command()
+@click.command(cls=Command)
 def breaker() -> None:
     """Show how a provider that fails is kept from hurting the others.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -67,11 +69,26 @@ class Failed(Exception):
 
     def show(self) -> None:
         """Write it to stderr."""
-        if self._error is not None:
-            click.echo(json.dumps({"error": self._error}), err=True)
-            return
-        for line in self._lines:
+        lines = self._lines if self._error is None else [json.dumps({"error": self._error})]
+        for line in lines:
             click.echo(line, err=True)
+
+
+@contextmanager
+def even_if_unread() -> Iterator[None]:
+    """Print within this what may be read by nobody any more, in a command whose exit code says more than 0."""
+    try:
+        yield
+    except BrokenPipeError:
+        close_output(1)
+
+
+def close_output(*descriptors: int) -> None:
+    """Have what is still to be written there, as by a buffer on the way out, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def printable(text: str) -> str:
@@ -79,11 +96,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def from_config_error(error: ConfigError, *, as_json: bool = False) -> Failed:
+def from_config_error(error: ConfigError, *, as_json: bool = False, hint: str = "") -> Failed:
     """A configuration that is wrong."""
     return Failed(
         str(error),
         ExitCode.BAD_CONFIG,
+        more=[hint] if hint else [],
         as_json=as_json,
         reason="INVALID_CONFIGURATION",
         violations=[(error.key, error.problem)],

@@ -5,22 +5,19 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from postwire.cli.failure import from_client_error
+from postwire.cli.target import DEFAULT_SERVER, SERVER_VARIABLES, default_server
 
 if TYPE_CHECKING:
     from postwire_client import Client
 
-DEFAULT_SERVER: Final = "127.0.0.1:50051"
-TIME_FORMATS: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]
 _LONGEST: Final = 86_400.0
-_LONGEST_AGO: Final = 10 * 365 * 86_400.0
 
 
 def duration(
@@ -45,27 +42,12 @@ def duration(
     return read
 
 
-def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    """A callback that makes a time of `2030-01-31T12:00:00Z`, of `2030-01-31`, or of `2h`: two hours ago."""
-    from postwire.units import parse_duration
-
-    if value is None:
-        return None
-    for form in (*TIME_FORMATS, "%Y-%m-%d"):
-        with suppress(ValueError):
-            return datetime.strptime(value, form).replace(tzinfo=UTC)
-    with suppress(ValueError):
-        seconds = parse_duration(value)
-        if seconds <= _LONGEST_AGO:
-            return datetime.now(UTC) - timedelta(seconds=seconds)
-    what = "is not a time such as 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago"
-    raise click.BadParameter(f"{value!r} {what}", ctx, param)
-
-
-def address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """A callback that lets `host:port` and `unix:/path` through."""
     from postwire.config import host_port
 
+    if value is None:
+        return None
     try:
         if not re.fullmatch(r"unix:/[^\0]+", value):
             host_port(value)
@@ -126,10 +108,9 @@ def connection_options(timeout: str = "30s") -> Callable[[Callable[..., Any]], C
             "--server",
             callback=address,
             metavar="HOST:PORT",
-            envvar="POSTWIRE_TARGET",
-            default=DEFAULT_SERVER,
-            show_default=True,
+            envvar=SERVER_VARIABLES,
             show_envvar=True,
+            show_default=f"server.listen of ./postwire.toml, else {DEFAULT_SERVER}",
             help="The server to call.",
         )
         @click.option(
@@ -142,8 +123,10 @@ def connection_options(timeout: str = "30s") -> Callable[[Callable[..., Any]], C
         )
         @JSON
         @functools.wraps(command)
-        def wrapper(*args: Any, server: str, timeout: float, as_json: bool, **options: Any) -> Any:
-            return command(Connection(server, timeout, as_json), *args, **options)
+        def wrapper(*args: Any, server: str | None, timeout: float, as_json: bool, **options: Any) -> Any:
+            if click.get_current_context().invoked_subcommand:
+                return None  # a group, whose options are its command's now
+            return command(Connection(server or default_server(as_json=as_json), timeout, as_json), *args, **options)
 
         return wrapper
 

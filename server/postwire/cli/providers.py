@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from postwire.cli.command import Group
 from postwire.cli.failure import ExitCode
 from postwire.cli.options import Connection, connection_options, duration
 
@@ -17,7 +18,7 @@ _DAY: Final = 86_400.0
 _MAX_SEED: Final = 2**64 - 1
 
 
-@click.group()
+@click.group(cls=Group)
 def providers() -> None:
     """Look at providers, and steer them."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -12,8 +14,9 @@ import click
 
 from postwire import __version__
 from postwire.cli.calls import health
+from postwire.cli.command import Group
 from postwire.cli.demo import demo
-from postwire.cli.failure import EXIT_CODES, ExitCode, Failed
+from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
 from postwire.cli.providers import providers
 from postwire.cli.route import route
 from postwire.cli.send import send
@@ -22,7 +25,19 @@ from postwire.cli.steer import messages
 from postwire.cli.store import store
 
 
-class _Root(click.Group):
+class _Unread(Exception):
+    """Whoever read what is printed has seen enough (`| head -1`), which is no failure of ours. click would say 1."""
+
+
+@contextmanager
+def _seen_enough() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise _Unread from None
+
+
+class _Root(Group):
     """Ends quietly when it is interrupted, or when nobody reads on."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
@@ -31,19 +46,32 @@ class _Root(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than we show
+        # gRPC's core writes to stderr on its own; it reads this when it is first imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             code = super().main(*args, **extra)
         except click.Abort:
-            sys.exit(ExitCode.INTERRUPTED)
+            code = ExitCode.INTERRUPTED
         except (click.ClickException, Failed) as failure:
-            failure.show()
-            sys.exit(failure.exit_code)
+            code = _shown(failure)
         except OSError as error:
             # Most likely a full disk behind stdout. What is still in its buffer must not fail once more on the way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            Failed(str(error), ExitCode.REFUSED).show()
-            sys.exit(ExitCode.REFUSED)
+            close_output(1)
+            code = _shown(Failed(str(error), ExitCode.REFUSED))
+        except _Unread:
+            close_output(1, 2)
+            code = ExitCode.OK
         sys.exit(code)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """See `click.Command.make_context`."""
+        with _seen_enough():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Command.invoke`."""
+        with _seen_enough():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See `click.Command.parse_args`."""
@@ -57,8 +85,14 @@ class _Root(click.Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def root() -> None:
     """Send SMS, MMS and email through any provider, and lose nothing that was accepted."""
-    # gRPC's core writes to stderr on its own; it reads this when it is first imported.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def _shown(failure: click.ClickException | Failed) -> int:
+    try:
+        failure.show()
+    except OSError:  # nobody reads stderr, or its disk is full: the exit code says it
+        close_output(2)
+    return failure.exit_code
 
 
 for command in (serve, config, send, messages, providers, route, store, health, demo):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from postwire.cli.command import Group
 from postwire.cli.compose import Composed, add_channels
 from postwire.cli.failure import ExitCode
 from postwire.cli.options import Connection
 
 
-@click.group()
+@click.group(cls=Group)
 def route() -> None:
     """Look at routes."""
 

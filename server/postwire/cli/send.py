@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from postwire.cli.bulk import send_file
+from postwire.cli.command import Group
 from postwire.cli.compose import Composed, add_channels
-from postwire.cli.failure import ExitCode
+from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.options import Connection, connection_options
 
 
-@click.group(invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[sms|mms|email] ...")
+@click.group(cls=Group, invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[sms|mms|email] ...")
 @click.option(
     "--file",
     "path",
@@ -30,10 +31,6 @@ def send(connection: Connection, path: Path | None, no_wait: bool) -> int:
     A file is sent over one stream. Its lines need no request ids: the same command again sends nothing twice, so a run
     that was interrupted is simply repeated.
     """
-    if click.get_current_context().invoked_subcommand:
-        if path or no_wait:
-            raise click.UsageError("--file and --no-wait do not go with a message")
-        return ExitCode.OK
     if path is None:
         raise click.UsageError("nothing to send: name a channel, or a --file")
     return send_file(connection, path, wait_for_acceptance=no_wait)
@@ -45,10 +42,8 @@ def _send(connection: Connection, composed: Composed) -> int:
 
     with connection.client(hint=f"to repeat it without sending it twice, add {composed.repeat}") as client:
         record = client.dispatch(composed.message, request_id=composed.request_id, options=composed.options)
-    if connection.as_json:
-        print_protobuf(record)
-    else:
-        print_message(record)
+    with even_if_unread():
+        print_protobuf(record) if connection.as_json else print_message(record)
     lost = (
         MessageState.MESSAGE_STATE_UNDELIVERED,
         MessageState.MESSAGE_STATE_FAILED,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from postwire.cli.command import Command, Group
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.options import JSON
 
@@ -24,7 +25,7 @@ CONFIG = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @CONFIG
 def serve(path: Path | None) -> int:
     """Run the server, until SIGTERM or SIGINT.
@@ -41,7 +42,7 @@ def serve(path: Path | None) -> int:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Look at the configuration."""
 

@@ -57,14 +57,18 @@ _STYLES: Final = {
 }
 """How a cell with just this word looks on a terminal."""
 
+_UNLIMITED: Final = 1_000_000
+"""Characters: more than any table is wide."""
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table of text, one row a line where stdout is no terminal."""
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
+    """A table of text, one row a line where stdout is no terminal.
+
+    On a terminal that is too narrow, columns in `spare` are left out, the first one first, as far as that helps.
+    """
     cells = [list(row) for row in rows]
     if at_terminal():
-        from rich.console import Console
-
-        Console().print(drawn_table(headings, cells))
+        _print_drawn(headings, cells, spare)
         return
     lines = [[heading.upper() for heading in headings], *cells]
     widths = [max(map(len, map(_plain, column))) for column in zip(*lines, strict=True)]
@@ -75,6 +79,29 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def plain_row(cells: Iterable[str], widths: Iterable[int]) -> str:
     """A row of a table, as a line of plain text."""
     return "  ".join(f"{_plain(cell):{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _print_drawn(headings: Sequence[str], rows: list[list[str]], spare: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    shown = list(headings)
+    for left_out in (None, *spare):
+        shown = [heading for heading in shown if heading != left_out]
+        picked = [index for index, heading in enumerate(headings) if heading in shown]
+        table = drawn_table(shown, [[row[index] for index in picked] for row in rows])
+        for column, index in zip(table.columns, picked, strict=True):
+            # Only what has spaces is broken into lines, and only there, so that ids can be copied.
+            column.no_wrap = all(" " not in row[index] for row in rows)
+            column.min_width = max((len(word) for row in rows for word in row[index].split()), default=0)
+        least = Measurement.get(console, unlimited, table).minimum
+        if least <= console.width:
+            break
+    # What is still wider runs over the edge, where the terminal itself breaks the line.
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def drawn_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -168,6 +195,7 @@ def print_messages(messages: Iterable[Message]) -> None:
             )
             for message in messages
         ],
+        spare=("attempts", "outcome", "channel"),
     )
 
 

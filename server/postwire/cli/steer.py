@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from postwire.cli.calls import messages
+from postwire.cli.command import Word
 from postwire.cli.options import Connection, connection_options
 from postwire.core.message import Channel, MessageState
 
@@ -22,14 +23,14 @@ __all__ = ["messages"]
     "--channel",
     "channels",
     multiple=True,
-    type=click.Choice([channel.value for channel in Channel]),
+    type=Word([channel.value for channel in Channel]),
     help="On this channel; may be given several times.",
 )
 @click.option(
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([state.value for state in MessageState]),
+    type=Word([state.value for state in MessageState]),
     help="In this state; may be given several times.",
 )
 @click.option(
@@ -85,7 +86,7 @@ def cancel(connection: Connection, message_id: str) -> None:
 
 
 @messages.command()
-@click.argument("outcome", type=click.Choice(["sent", "failed"]))
+@click.argument("outcome", type=Word(["sent", "failed"]))
 @click.argument("message_id", metavar="ID")
 @connection_options()
 def resolve(connection: Connection, outcome: str, message_id: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from postwire.cli.command import Group
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.options import JSON
 from postwire.cli.serve import CONFIG, load_config
@@ -19,7 +20,7 @@ from postwire.cli.serve import CONFIG, load_config
 _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE]", required=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def store() -> None:
     """Look after the store, the file that holds every message. Both may be done while the server runs."""
 
