@@ -27,11 +27,15 @@ demo: $(RUNTIME) ## Show what Postwire does: a server, two mock providers, 22 me
 serve: $(RUNTIME) ## Run the server
 	@$(BIN)/postwire serve $(ARGS)
 
-test: $(DEV) ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+# Each file in one of two processes, so that its tests share the servers it starts; the long files come first. With
+# ARGS in this process, as -x, -s and --pdb need it.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-test-long: $(DEV) ## Run the tests, and those that take long
-	@$(BIN)/python -m pytest -m "not interop" $(ARGS)
+test: $(DEV) ## Run the tests
+	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
+
+test-long: $(DEV) ## Run the tests and those that take long, with examples of chance
+	@$(BIN)/python -m pytest -m "not interop" --hypothesis-profile=explore $(or $(ARGS),$(PARALLEL))
 
 interop: $(DEV) ## Run clients in Go, Node, Java, Rust and grpcurl; skips what the machine lacks
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)

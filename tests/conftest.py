@@ -1,16 +1,66 @@
-"""For all tests."""
+"""For all tests: what they are told by nobody but themselves."""
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is says nothing about the code. The examples are the same in every run, so that a verdict is a
+# verdict on the code; `make test-long` looks for new ones.
+settings.register_profile(
+    "repeatable", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+settings.register_profile("explore", parent=settings.get_profile("repeatable"), derandomize=False)
+settings.load_profile("repeatable")
+
+_FROM_OUTSIDE: Final = re.compile(
+    r"(POSTWIRE|OTEL|GRPC|TTY)_.*|(HTTPS?|GRPC|ALL|NO)_PROXY|(NO|FORCE)_COLOR|CLICOLOR(_FORCE)?|COLUMNS|LINES",
+    re.IGNORECASE,
+)
+"""Variables that change what is tested, or how what it prints looks."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _have_ctrl_c()
+    config.pluginmanager.register(_Figures())
+
+
+def _have_ctrl_c() -> None:
     """Have Ctrl-C mean what it means, for the processes that tests start as well.
 
     A shell that starts something in the background (`make test &`) has it ignored, and that is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _environment() -> Iterator[None]:
+    """Leave out of the environment what whoever runs the tests has set for other purposes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(_FROM_OUTSIDE.fullmatch, list(os.environ)):
+            patch.delenv(name)
+        yield
+
+
+class _Figures:
+    """What tests have measured, for the summary. It goes with their reports, which come from other processes."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self._lines += (str(value) for name, value in report.user_properties if name == "figure")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._lines:
+            terminalreporter.section("figures")
+            for line in self._lines:
+                terminalreporter.write_line(line)

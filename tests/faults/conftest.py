@@ -1,7 +1,8 @@
-"""Where the stores of this folder lie, and where its figures go: into pytest's summary."""
+"""Where the stores of this folder lie, and where its figures go: into the summary of `tests/conftest.py`."""
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,8 +14,6 @@ import pytest
 # In memory where the system has such files: what the disk does is up to the tests, and they open thousands of stores.
 PLACE: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-_FIGURES: Final = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -23,13 +22,6 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Takes a line for the summary."""
-    return request.config.stash.setdefault(_FIGURES, []).append
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if figures := config.stash.get(_FIGURES, []):
-        terminalreporter.section("faults")
-        for line in figures:
-            terminalreporter.write_line(line)
+    return functools.partial(record_property, "figure")

@@ -241,7 +241,9 @@ def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str
     assert len(told.asked) == 1, "not at all"
 
 
-@pytest.mark.parametrize("nowhere", [closed_port(), "unix:/there/is/none", "127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "nowhere", [closed_port(), "unix:/there/is/none", "127.0.0.1:1"], ids=["a port", "a path", "port 1"]
+)
 def test_a_server_that_is_not_there(client_of: Connect, nowhere: str) -> None:
     with client_of(nowhere, retry=False) as client, pytest.raises(TryAgain) as caught:
         client.list_providers()
