@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -79,6 +80,7 @@ class Server:
         assert self._process is None, "it is running"
         self.settings = {**self.settings, **settings}
         self._lines = []
+        self._close_channels()
         self._process = subprocess.Popen(
             self.command,
             cwd=self.folder,
@@ -112,7 +114,7 @@ class Server:
         self._log_is_read.set()
 
     def channel(self) -> grpc.Channel:
-        """Another channel, with a connection of its own; closed when the server is stopped."""
+        """Another channel, with a connection of its own; closed when the server is stopped or started again."""
         channel = grpc.insecure_channel(
             self.address,
             options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)],
@@ -130,14 +132,25 @@ class Server:
         assert self._process
         self._process.send_signal(number)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it do nothing meanwhile."""
+        self.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send_signal(signal.SIGCONT)
+
     def wait(self, patience: float = PATIENCE) -> int:
-        """Wait for its end; returns the exit code. Channels are closed, and the log is complete."""
+        """Wait for its end; returns the exit code. The log is complete.
+
+        Channels stay open until the next start or `stop`, so that calls end the way the server has ended them.
+        """
         assert self._process
         assert self._reader
         code = self._process.wait(patience)
         self.read_log()
         self._reader.join(PATIENCE)
-        self._close_channels()
         self._process = None
         return code
 
@@ -153,10 +166,10 @@ class Server:
 
     def stop(self) -> None:
         """For the end of a test: whatever state it is in, afterwards it is gone. It has to go in good order."""
+        self._close_channels()
         if self._process is None:
             return
         early = self._process.poll()
-        self._close_channels()
         self._process.terminate()
         try:
             code = self.wait()
