@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
+from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Channel
-from postwire.core.routing import Match, Route, Tier
+from postwire.core.routing import Match, Route, Tier, domain_key
 from postwire.settings import ConfigError, EnvTree, bind
 from postwire.units import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 
@@ -80,10 +81,13 @@ class _Prefix(Unit):
 
 class _Domain(Unit):
     def word(self, text: str) -> str:
-        part = r"[^\W_](?:[\w-]*[^\W_])?"  # as validation has it, so that any address can be matched
-        if not re.fullmatch(rf"(?:\*\.)?{part}(?:\.{part})*", text):
-            raise ValueError
+        domain_to_ascii(text.removeprefix("*."))  # raises ValueError
         return text.lower()
+
+
+class _Domains(_Each):
+    def names(self, item: Any) -> tuple[str, ...]:
+        return (domain_key(item),)
 
 
 class _Labels(Unit):
@@ -128,7 +132,7 @@ _CHAIN: Final = _NamesOrRules('a list of providers such as ["a", "b"]', _NAME)
 _PREFIXES: Final = _Each(
     'a list of prefixes such as ["+44"]', _Prefix('a prefix such as "+44", of + and 1 to 15 digits, the first no 0')
 )
-_DOMAINS: Final = _Each(
+_DOMAINS: Final = _Domains(
     'a list of domains such as ["example.com"]',
     _Domain('a domain such as "example.com", or "*.example.com" for all below it'),
 )

@@ -52,6 +52,12 @@ BAD = {
         "INVALID_MESSAGE", ["message.email.to[0]"], email(f"a@b.test\r\nBcc: {SECRET}")
     ),
     "line feed in the sender": Bad("INVALID_MESSAGE", ["message.email.sender"], email(sender=f"{SECRET}\n <a@b.test>")),
+    "line separator in reply_to": Bad(
+        "INVALID_MESSAGE", ["message.email.reply_to"], email(reply_to="A\u2028B <a@b.test>")
+    ),
+    "zero-width space in an address": Bad(
+        "INVALID_MESSAGE", ["message.email.to[0]"], email(to=[f"{SECRET}\u200b@b.test"])
+    ),
     "line feed in reply_to": Bad("INVALID_MESSAGE", ["message.email.reply_to"], email(reply_to="a@b.test\nX: y")),
     "line break in a header": Bad(
         "INVALID_MESSAGE", ["message.email.headers"], email(headers={f"X-{SECRET}": "a\r\nBcc: b"})

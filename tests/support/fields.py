@@ -10,9 +10,11 @@ PHONE = "must be a phone number in E.164 form, such as +15005550006"
 SENDER = "must be a number in E.164 form, a short code, or up to 11 letters, digits and spaces"
 ADDRESS = "must be an email address, such as ada@example.com"
 MAILBOX = "must be ada@example.com or Ada Lovelace <ada@example.com>, or left out"
-LINE = "must be one line: no carriage return, line feed or NUL"
-CONTROL = "must have no control characters"
-MEDIA_TYPE = "must be a media type, such as image/png"
+LINE = "must be one line, without control characters but tabs"
+CONTROL = "must have no control characters and no line separators"
+MEDIA_TYPE = 'must be a media type, such as image/png or text/csv; charset="utf-8"'
+LINE_ENDS = ("\r\n", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+"""What ends a line for some reader: all that `str.splitlines` knows."""
 HEADER_NAME = "a name must be 1 to 76 printable ASCII characters without space and colon"
 OWN_HEADER = "a name must be none that the service writes itself, such as From, Subject, Content-Type"
 
@@ -80,7 +82,10 @@ MALFORMED: list[tuple[Content, str, str]] = [
         (media(data=b"x", content_type=kind), "message.mms.media[1].content_type", MEDIA_TYPE)
         for kind in ("image", "image/", "/png", "image/png\r\nX: y", "im age/png", "image/png;", "a/" + "b" * 254)
     ),
-    (media(url="https://a.test", file_name="a\r\nb"), "message.mms.media[1].file_name", CONTROL),
+    *(
+        (media(url="https://a.test", file_name=f"a{end}b"), "message.mms.media[1].file_name", CONTROL)
+        for end in LINE_ENDS
+    ),
     (media(url="https://a.test", file_name="a\x7f"), "message.mms.media[1].file_name", CONTROL),
     (email(to=()), "message.email.to", "must name at least one recipient"),
     (email(to=(), bcc=("ada@example.com",)), "message.email.to", "must name at least one recipient"),
@@ -112,12 +117,16 @@ MALFORMED: list[tuple[Content, str, str]] = [
             '"ada"@example.com',
             "a" * 65 + "@example.com",
             "\u00e9" * 33 + "@example.com",
-            "ada@" + "e" * 251,
+            "ada@" + ".".join(["e" * 62] * 4),
+            "ada@" + "e" * 64,
+            "ada@under_score.example.com",
+            "ada@xn--.example.com",
+            "\u0905\u091c\u200b\u092f@example.com",
         )
     ),
     (email(cc=("ok@example.com", "bad")), "message.email.cc[1]", ADDRESS),
     (email(bcc=("bad",)), "message.email.bcc[0]", ADDRESS),
-    *((email(subject=f"Hi{end}Bcc: eve"), "message.email.subject", LINE) for end in ("\r\n", "\n", "\r", "\0")),
+    *((email(subject=f"Hi{end}Bcc: eve"), "message.email.subject", LINE) for end in (*LINE_ENDS, "\0", "\x9f")),
     (email(text=""), "message.email.text", "must not be empty where there is neither html nor an attachment"),
     *(
         (email(**{field: mailbox}), f"message.email.{field}", MAILBOX)
@@ -129,8 +138,11 @@ MALFORMED: list[tuple[Content, str, str]] = [
             "Ada ada@example.com",
             "Ada <ada@example.com> x",
             "Ada <ada@example.com",
-            "Ada\r\nBcc: eve@example.com <ada@example.com>",
+            *(f"Ada{end}Bcc: eve@example.com <ada@example.com>" for end in LINE_ENDS),
+            *(f"Ada <ada@example.com>{end}" for end in LINE_ENDS),
             "Ada\0 <ada@example.com>",
+            "Ada\t<ada@example.com>",
+            "\x9fAda <ada@example.com>",
             "ada@example.com\n",
             "A <b@c.test> <ada@example.com>",
             "A" * 1000 + " <ada@example.com>",
@@ -151,11 +163,13 @@ MALFORMED: list[tuple[Content, str, str]] = [
     ),
     *(
         (email(headers={"X-A": "ok", "X-B": value}), "message.email.headers", f"a value {LINE}")
-        for value in ("a\r\nBcc: eve", "a\n", "\r", "a\0b")
+        for value in (*(f"a{end}Bcc: eve" for end in LINE_ENDS), "a\n", "\r", "a\0b")
     ),
     (attachment(file_name=""), "message.email.attachments[0].file_name", "must not be empty"),
-    (attachment(file_name="a\r\nX: y"), "message.email.attachments[0].file_name", CONTROL),
-    (attachment(file_name="a\0"), "message.email.attachments[0].file_name", CONTROL),
+    *(
+        (attachment(file_name=f"a{end}X: y"), "message.email.attachments[0].file_name", CONTROL)
+        for end in (*LINE_ENDS, "\0", "\t", "\x9f")
+    ),
     (attachment(content_type="pdf"), "message.email.attachments[0].content_type", MEDIA_TYPE),
     (attachment(content_type="a/b\r\n"), "message.email.attachments[0].content_type", MEDIA_TYPE),
     (attachment(data=b""), "message.email.attachments[0].data", "must not be empty"),
@@ -203,6 +217,8 @@ WELL_FORMED: list[Content] = [
     mms(media=(Media(url="HTTPS://u:p@a.test:80/x?y#z"),) * 10),
     media(url="https://" + "a" * 2040),
     media(data=b"\0", content_type="image/svg+xml; charset=utf-8"),
+    media(data=b"\0", content_type='text/plain; charset="utf-8"'),
+    media(data=b"\0", content_type='application/pdf;  name="invoice 1.pdf"'),
     media(data=b"\0", content_type="a" * 127 + "/" + "b" * 127),
     media(url="https://a.test", content_type="application/vnd.x-y.z", file_name="\u00fc \U0001f600" + "x" * 252),
     *(
@@ -216,7 +232,9 @@ WELL_FORMED: list[Content] = [
             "x@xn--fsq.com",
             "x@1.2.3.4",
             "!#$%&'*+/=?^_`{|}~-.a@example.com",
-            "ada@" + "e" * 250,
+            "ada@" + ".".join(["e" * 63, "e" * 63, "e" * 63, "e" * 58]),
+            "\u0905\u091c\u092f@\u0921\u093e\u091f\u093e.\u092d\u093e\u0930\u0924",
+            "ada@bu\u0308cher.example",
         )
     ),
     email(to=("a@example.com",) * 998, cc=("b@example.com",), bcc=("c@example.com",)),

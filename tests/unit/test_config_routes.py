@@ -151,7 +151,11 @@ def test_the_sample_s_rules_can_be_used(read: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", ["example.com", "a.b-c.d_e.test", "localhost", "b\u00fccher.test", "xn--bcher-kva.test", "1.test"]
+    "domain",
+    [
+        *("example.com", "a.b-c.d--e.test", "localhost", "b\u00fccher.test", "xn--bcher-kva.test", "1.test"),
+        *("bu\u0308cher.test", "\u0921\u093e\u091f\u093e.\u092d\u093e\u0930\u0924", "a" * 63 + ".test"),
+    ],
 )
 def test_every_domain_that_an_address_may_have_can_be_matched(read: Any, domain: str) -> None:
     content, found = build.email(f"ada@{domain}"), Violations()
@@ -298,6 +302,10 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         (match("{ domains = ['a..test'] }", "email"), f'routes.email[0].match.domains[0]: "a..test" is not {DOMAIN_LINE}'),
         (match("{ domains = ['-a.test'] }", "email"), f'routes.email[0].match.domains[0]: "-a.test" is not {DOMAIN_LINE}'),
         (match("{ domains = [''] }", "email"), f'routes.email[0].match.domains[0]: "" is not {DOMAIN_LINE}'),
+        (match("{ domains = ['a_b.test'] }", "email"), f'routes.email[0].match.domains[0]: "a_b.test" is not {DOMAIN_LINE}'),
+        (match("{ domains = ['xn--.test'] }", "email"), f'routes.email[0].match.domains[0]: "xn--.test" is not {DOMAIN_LINE}'),
+        (match("{ domains = ['*." + "a" * 64 + "'] }", "email"), f'routes.email[0].match.domains[0]: "*.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..." is not {DOMAIN_LINE}'),
+        (match("{ domains = ['*.b\u00fccher.test', '*.XN--Bcher-kva.test'] }", "email"), 'routes.email[0].match.domains[1]: "*.xn--bcher-kva.test" is there twice, write it once'),
         (match("{ domains = ['a.test', 'A.test'] }", "email"), 'routes.email[0].match.domains[1]: "a.test" is there twice, write it once'),
         (match("{ labels = ['team'] }"), 'routes.sms[0].match.labels: a list is not a table of labels such as { team = "billing" }'),
         (match("{ labels = { team = 3 } }"), "routes.sms[0].match.labels.team: 3 is not a string"),

@@ -49,7 +49,7 @@ def test_importing_postwire_loads_nothing_else() -> None:
 
 @pytest.mark.parametrize("module", ["postwire.core.canonical", "postwire.core.validation", "postwire.core.lifecycle"])
 def test_the_core_loads_the_standard_library_and_itself(module: str) -> None:
-    assert loaded_by(module) == {"postwire"}
+    assert loaded_by(module) - {"idna"} == {"postwire"}  # docs/adr/0016
 
 
 def refusals() -> list[type[Refusal]]:

@@ -59,6 +59,15 @@ def to(*recipients: str) -> Content:
         (Match(domains=("a.test",)), build.email("x@a.test", cc=("x@b.test",)), NOTHING, False),
         (Match(domains=("a.test",)), build.email("x@a.test", bcc=("x@b.test",)), NOTHING, False),
         (Match(domains=("b\u00fccher.test",)), to("x@B\u00dcCHER.test"), NOTHING, True),
+        (Match(domains=("b\u00fccher.test",)), to("x@bu\u0308cher.test", "x@XN--BCHER-KVA.test"), NOTHING, True),
+        (Match(domains=("XN--bcher-kva.test",)), to("x@b\u00fccher.test"), NOTHING, True),
+        (Match(domains=("*.B\u00dcCHER.test",)), to("x@a.xn--bcher-kva.test", "x@a.bu\u0308cher.test"), NOTHING, True),
+        (Match(domains=("*.xn--bcher-kva.test",)), to("x@a.b\u00fccher.test"), NOTHING, True),
+        (Match(domains=("*.b\u00fccher.test",)), to("x@b\u00fccher.test"), NOTHING, False),
+        # Of earlier releases: no domains to us, and they wait all the same.
+        (Match(domains=("*.example.com",)), to("x@under_score.EXAMPLE.com"), NOTHING, True),
+        (Match(domains=("*.example.com",)), to("x@\u00dcnder_score.EXAMPLE.com"), NOTHING, True),
+        (Match(domains=("*.b\u00fccher.test",)), to("x@a\u200b.b\u00fccher.test"), NOTHING, False),
         (Match(domains=("example.com",)), to("+15005550006"), NOTHING, False),
         (Match(labels={"team": "billing"}), to("+15005550006"), LABELS, True),
         (Match(labels=LABELS), to("ada@example.com"), LABELS, True),
@@ -126,6 +135,10 @@ def test_a_match_that_is_made_while_the_server_runs_holds_as_well() -> None:
     assert not below.holds(OutboundMessage(to("ada@example.com")))
     assert not below.holds(OutboundMessage(to("ada@anexample.com")))
     assert not Match(domains=("other.com",)).holds(OutboundMessage(to("ada@example.com")))
+    in_german = Match(domains=("*.b\u00fccher.test",))
+    assert in_german.holds(OutboundMessage(to("ada@a.xn--bcher-kva.test")))
+    assert not in_german.holds(OutboundMessage(to("ada@xn--bcher-kva.test")))
+    assert Match(domains=("a_b.b\u00dccher.test",)).holds(OutboundMessage(to("ada@A_b.b\u00fccher.test")))
 
 
 # The order in which a tier's members are asked.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from postwire.core.addresses import domain_to_ascii
 from postwire.core.gate import WAITED_FOR, Obstacle
 from postwire.core.message import EMPTY, Content, Email, OutboundMessage
 
@@ -21,13 +22,24 @@ def _no_labels() -> Mapping[str, str]:
     return EMPTY
 
 
+def domain_key(domain: str) -> str:
+    """Return the form in which domains are compared, and patterns such as `*.example.com`: lower case, in A-labels."""
+    if domain.isascii():
+        return domain.lower()
+    below = "*." if domain.startswith("*.") else ""
+    try:
+        return below + domain_to_ascii(domain.removeprefix(below))
+    except ValueError:  # a message that an earlier release accepted may have one that is refused today
+        return domain.lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """What a message must be like for a route to be its route. What is empty asks for nothing.
 
     `prefixes` are of E.164 numbers ("+44"): the recipient starts with one of them. `domains` are "example.com", which
-    is that domain alone, or "*.example.com", which are all below it, in capitals or not: every recipient of an email
-    is in one of them. `labels` are all on the message, with these values.
+    is that domain alone, or "*.example.com", which are all below it, however they are written (in capitals, as
+    "xn--…"): every recipient of an email is in one of them. `labels` are all on the message, with these values.
     """
 
     prefixes: tuple[str, ...] = ()
@@ -38,7 +50,7 @@ class Match:
     _suffixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        domains = [domain.lower() for domain in self.domains]
+        domains = [domain_key(domain) for domain in self.domains]
         object.__setattr__(self, "is_empty", not (self.prefixes or self.domains or self.labels))
         object.__setattr__(self, "_exact", frozenset(domains))
         object.__setattr__(self, "_suffixes", tuple(domain[1:] for domain in domains if domain.startswith("*.")))
@@ -59,7 +71,7 @@ class Match:
         return not self.domains and (not self.prefixes or content.to.startswith(self.prefixes))
 
     def _in_domains(self, address: str) -> bool:
-        domain = address.rpartition("@")[2].lower()
+        domain = domain_key(address.rpartition("@")[2])
         return domain in self._exact or domain.endswith(self._suffixes)
 
 

@@ -1,8 +1,8 @@
 """What a well-formed call is. Every bad field is named at once, by its path and by what would be right.
 
-The rules are those the contract states at each field. Sources: E.164 (ITU-T) for numbers, RFC 5321 and 5322 for
-addresses and headers, RFC 2045 for media types. Carriage return, line feed and NUL are refused in everything that
-becomes a header or an envelope field: that is how mail headers are injected.
+The rules are those the contract states at each field. Sources: E.164 (ITU-T) for numbers, RFC 5322 for headers, RFC
+2045 and 6838 for media types; what an address is says `core.addresses`. Whatever ends a line anywhere is refused in
+everything that becomes a header or an envelope field: that is how mail headers are injected.
 
 A text here never repeats a value, nor a key of a map: both are the caller's data.
 """
@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from postwire.core.addresses import is_address
 from postwire.core.errors import FieldViolation, InvalidMessage, InvalidPage, MessageTooLarge
 from postwire.core.message import (
     Content,
@@ -39,25 +40,25 @@ MAX_LABELS: Final = 16
 MAX_LABEL_VALUE: Final = 256
 MAX_REQUEST_ID: Final = 128
 MAX_ATTEMPTS: Final = 100
-MAX_ADDRESS: Final = 254
-MAX_LOCAL_PART: Final = 64
 
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
 _ALPHANUMERIC_SENDER: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
-_LOCAL_PART: Final = r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]+"
-_DOMAIN: Final = r"[^\W_](?:[\w-]*[^\W_])?(?:\.[^\W_](?:[\w-]*[^\W_])?)*"
-_ADDRESS: Final = re.compile(rf"({_LOCAL_PART})@({_DOMAIN})")
-_MAILBOX: Final = re.compile(r"[^<>\x00-\x1f\x7f]*<([^<>]*)>")
+_MAILBOX: Final = re.compile(r"[^<>]*<([^<>]*)>")
+_TOKEN: Final = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"
+_QUOTED_STRING: Final = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _MEDIA_TYPE: Final = re.compile(
-    r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(; ?[\w-]+=[\w.+-]+)*", re.ASCII
+    r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}"
+    rf"(?:[\t ]*;[\t ]*{_TOKEN}=(?:{_TOKEN}|{_QUOTED_STRING}))*"
 )
 _URL: Final = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f]+[^\s\x00-\x1f\x7f]*", re.IGNORECASE)
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,76}")
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9._/-]{1,64}")
 _REQUEST_ID: Final = re.compile(r"[ -~]{1,128}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_LINE_BREAK: Final = re.compile(r"[\r\n\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL_BUT_TAB: Final = r"\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029"
+"""Unicode's control characters and its two separators: whatever ends a line for any reader is one of these."""
+_NOT_IN_A_LINE: Final = re.compile(f"[{_CONTROL_BUT_TAB}]")
+_NOT_IN_A_NAME: Final = re.compile(f"[\t{_CONTROL_BUT_TAB}]")
 
 _OWN_HEADERS: Final = frozenset(
     {
@@ -81,7 +82,9 @@ _OWN_HEADERS: Final = frozenset(
 
 _BAD_PHONE: Final = "must be a phone number in E.164 form, such as +15005550006"
 _BAD_ADDRESS: Final = "must be an email address, such as ada@example.com"
-_BAD_LINE: Final = "must be one line: no carriage return, line feed or NUL"
+_BAD_NAME: Final = "must have no control characters and no line separators"
+_BAD_MEDIA_TYPE: Final = 'must be a media type, such as image/png or text/csv; charset="utf-8"'
+_BAD_LINE: Final = "must be one line, without control characters but tabs"
 
 
 class Violations:
@@ -197,7 +200,7 @@ def _check_email(email: Email, found: Violations) -> None:
     check_count("message.email.to", len(email.recipients), MAX_RECIPIENTS, found, "recipients in to, cc and bcc")
     for field, addresses in (("to", email.to), ("cc", email.cc), ("bcc", email.bcc)):
         for index, address in enumerate(addresses[:MAX_RECIPIENTS]):
-            if not _is_address(address):
+            if not is_address(address):
                 found.malformed(f"message.email.{field}[{index}]", _BAD_ADDRESS)
     _check_line("message.email.subject", email.subject, found)
     if not email.text and not email.html and not email.attachments:
@@ -229,7 +232,7 @@ def _check_headers(headers: Mapping[str, str], found: Violations) -> None:
         found.malformed(path, "a name must be 1 to 76 printable ASCII characters without space and colon")
     if any(name.lower() in _OWN_HEADERS for name in headers):
         found.malformed(path, "a name must be none that the service writes itself, such as From, Subject, Content-Type")
-    if any(_LINE_BREAK.search(value) for value in headers.values()):
+    if any(_NOT_IN_A_LINE.search(value) for value in headers.values()):
         found.malformed(path, f"a value {_BAD_LINE}")
     if any(len(value) > MAX_LINE for value in headers.values()):
         found.too_large(path, f"a value must have at most {MAX_LINE} characters")
@@ -243,8 +246,8 @@ def check_labels(labels: Mapping[str, str], found: Violations) -> None:
     check_count(path, len(labels), MAX_LABELS, found)
     if not all(_LABEL_KEY.fullmatch(key) for key in labels):
         found.malformed(path, "a key must be 1 to 64 characters out of A-Z a-z 0-9 . _ / -")
-    if any(_CONTROL.search(value) for value in labels.values()):
-        found.malformed(path, "a value must have no control characters")
+    if any(_NOT_IN_A_NAME.search(value) for value in labels.values()):
+        found.malformed(path, f"a value {_BAD_NAME}")
     if any(len(value) > MAX_LABEL_VALUE for value in labels.values()):
         found.too_large(path, f"a value must have at most {MAX_LABEL_VALUE} characters")
 
@@ -259,35 +262,28 @@ def _check_phone_sender(path: str, sender: str, found: Violations) -> None:
         found.malformed(path, "must be a number in E.164 form, a short code, or up to 11 letters, digits and spaces")
 
 
-def _is_address(address: str) -> bool:
-    if len(address) > MAX_ADDRESS:
-        return False
-    match = _ADDRESS.fullmatch(address)
-    if match is None or len(match[1].encode()) > MAX_LOCAL_PART:
-        return False
-    return all(match[1].split("."))  # dots stand between atoms, so none is at an end or beside another
-
-
 def _is_mailbox(mailbox: str) -> bool:
+    if len(mailbox) > MAX_LINE or _NOT_IN_A_NAME.search(mailbox):
+        return False
     match = _MAILBOX.fullmatch(mailbox)
-    return len(mailbox) <= MAX_LINE and _is_address(match[1] if match else mailbox)
+    return is_address(match[1] if match else mailbox)
 
 
 def _check_line(path: str, line: str, found: Violations) -> None:
-    if _LINE_BREAK.search(line):
+    if _NOT_IN_A_LINE.search(line):
         found.malformed(path, _BAD_LINE)
     _check_length(path, line, MAX_LINE, found)
 
 
 def _check_file_name(path: str, name: str, found: Violations) -> None:
-    if _CONTROL.search(name):
-        found.malformed(path, "must have no control characters")
+    if _NOT_IN_A_NAME.search(name):
+        found.malformed(path, _BAD_NAME)
     _check_length(path, name, MAX_FILE_NAME, found)
 
 
 def _check_media_type(path: str, media_type: str, found: Violations) -> None:
     if media_type and not (len(media_type) <= MAX_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type)):
-        found.malformed(path, "must be a media type, such as image/png")
+        found.malformed(path, _BAD_MEDIA_TYPE)
 
 
 def _check_length(path: str, text: str, limit: int, found: Violations) -> None:

@@ -262,7 +262,7 @@ class OutboundMessage(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own tags, kept with the record and shown in it. At most 16. A key has 1 to 64 characters out of
-        `A-Z a-z 0-9 . _ / -`; a value has at most 256 characters and no control characters.
+        `A-Z a-z 0-9 . _ / -`; a value has at most 256 characters, no control characters and no line separators.
         """
 
     def __init__(
@@ -366,9 +366,9 @@ class Media(_message.Message):
     data: _builtins.bytes
     """The bytes themselves; never empty."""
     content_type: _builtins.str
-    """Its media type, such as `image/png`. Required with `data`."""
+    """Its media type, such as `image/png`, with parameters if need be: at most 255 characters. Required with `data`."""
     file_name: _builtins.str
-    """The name it is shown under: at most 255 characters."""
+    """The name it is shown under: at most 255 characters, no control characters and no line separators."""
     def __init__(
         self,
         *,
@@ -424,18 +424,24 @@ class Email(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """The subject: at most 998 characters, in one line."""
+    """The subject: at most 998 characters in one line, without control characters but tabs."""
     text: _builtins.str
     """The body as plain text. One of `text`, `html` and `attachments` is required."""
     html: _builtins.str
     """The body as HTML."""
     sender: _builtins.str
-    """Who it is from: `ada@example.com` or `Ada Lovelace <ada@example.com>`. Left out: the provider's own."""
+    """Who it is from: `ada@example.com` or `Ada Lovelace <ada@example.com>`; the name has no control characters and no
+    line separators. Left out: the provider's own.
+    """
     reply_to: _builtins.str
     """Where answers go, in the same form. Left out: to the sender."""
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Who it is for: addresses such as `ada@example.com`. At least one."""
+        """Who it is for: addresses such as `ada@example.com`. At least one. An address has at most 254 octets in UTF-8, and as
+        many with its domain in ASCII. Before the `@` are at most 64 octets, without spaces, quotes, control and format
+        characters. A domain is in ASCII (labels of letters, digits and hyphens) or internationalized as IDNA 2008 has it,
+        in capitals or not, as `xn--` or not.
+        """
 
     @_builtins.property
     def cc(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -448,7 +454,7 @@ class Email(_message.Message):
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further headers, at most 50. A name is a header name of RFC 5322, and none that the service writes itself (such as
-        `From`, `To`, `Subject`, `Content-Type`); a value is one line of at most 998 characters.
+        `From`, `To`, `Subject`, `Content-Type`); a value is as a subject is.
         """
 
     @_builtins.property
@@ -487,9 +493,11 @@ class Attachment(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     file_name: _builtins.str
-    """The name it is shown under: 1 to 255 characters."""
+    """The name it is shown under: 1 to 255 characters, no control characters and no line separators."""
     content_type: _builtins.str
-    """Its media type, such as `application/pdf`. Left out: `application/octet-stream`."""
+    """Its media type, such as `application/pdf` or `text/csv; charset="utf-8"`: at most 255 characters. Left out:
+    `application/octet-stream`.
+    """
     data: _builtins.bytes
     """Its bytes; never empty."""
     def __init__(

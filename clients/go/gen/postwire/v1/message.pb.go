@@ -404,7 +404,7 @@ type OutboundMessage struct {
 	//	*OutboundMessage_Email
 	Content isOutboundMessage_Content `protobuf_oneof:"content"`
 	// The caller's own tags, kept with the record and shown in it. At most 16. A key has 1 to 64 characters out of
-	// `A-Z a-z 0-9 . _ / -`; a value has at most 256 characters and no control characters.
+	// `A-Z a-z 0-9 . _ / -`; a value has at most 256 characters, no control characters and no line separators.
 	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -654,9 +654,9 @@ type Media struct {
 	//	*Media_Url
 	//	*Media_Data
 	Source isMedia_Source `protobuf_oneof:"source"`
-	// Its media type, such as `image/png`. Required with `data`.
+	// Its media type, such as `image/png`, with parameters if need be: at most 255 characters. Required with `data`.
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// The name it is shown under: at most 255 characters.
+	// The name it is shown under: at most 255 characters, no control characters and no line separators.
 	FileName      string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -752,24 +752,28 @@ func (*Media_Data) isMedia_Source() {}
 // An email to one or more recipients, at most 1,000 in `to`, `cc` and `bcc` together.
 type Email struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who it is for: addresses such as `ada@example.com`. At least one.
+	// Who it is for: addresses such as `ada@example.com`. At least one. An address has at most 254 octets in UTF-8, and as
+	// many with its domain in ASCII. Before the `@` are at most 64 octets, without spaces, quotes, control and format
+	// characters. A domain is in ASCII (labels of letters, digits and hyphens) or internationalized as IDNA 2008 has it,
+	// in capitals or not, as `xn--` or not.
 	To []string `protobuf:"bytes,1,rep,name=to,proto3" json:"to,omitempty"`
 	// Who gets a copy.
 	Cc []string `protobuf:"bytes,2,rep,name=cc,proto3" json:"cc,omitempty"`
 	// Who gets a copy that the other recipients do not see.
 	Bcc []string `protobuf:"bytes,3,rep,name=bcc,proto3" json:"bcc,omitempty"`
-	// The subject: at most 998 characters, in one line.
+	// The subject: at most 998 characters in one line, without control characters but tabs.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The body as plain text. One of `text`, `html` and `attachments` is required.
 	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
 	// The body as HTML.
 	Html string `protobuf:"bytes,6,opt,name=html,proto3" json:"html,omitempty"`
-	// Who it is from: `ada@example.com` or `Ada Lovelace <ada@example.com>`. Left out: the provider's own.
+	// Who it is from: `ada@example.com` or `Ada Lovelace <ada@example.com>`; the name has no control characters and no
+	// line separators. Left out: the provider's own.
 	Sender string `protobuf:"bytes,7,opt,name=sender,proto3" json:"sender,omitempty"`
 	// Where answers go, in the same form. Left out: to the sender.
 	ReplyTo string `protobuf:"bytes,8,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	// Further headers, at most 50. A name is a header name of RFC 5322, and none that the service writes itself (such as
-	// `From`, `To`, `Subject`, `Content-Type`); a value is one line of at most 998 characters.
+	// `From`, `To`, `Subject`, `Content-Type`); a value is as a subject is.
 	Headers map[string]string `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What is attached, at most 100.
 	Attachments   []*Attachment `protobuf:"bytes,10,rep,name=attachments,proto3" json:"attachments,omitempty"`
@@ -880,9 +884,10 @@ func (x *Email) GetAttachments() []*Attachment {
 // One file attached to an email.
 type Attachment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name it is shown under: 1 to 255 characters.
+	// The name it is shown under: 1 to 255 characters, no control characters and no line separators.
 	FileName string `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// Its media type, such as `application/pdf`. Left out: `application/octet-stream`.
+	// Its media type, such as `application/pdf` or `text/csv; charset="utf-8"`: at most 255 characters. Left out:
+	// `application/octet-stream`.
 	ContentType string `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Its bytes; never empty.
 	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
