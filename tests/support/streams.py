@@ -13,6 +13,7 @@ from tests.support.rig import Rig
 from tests.support.waiting import PATIENCE, within
 
 from postwire.api.stream import Stream
+from postwire.core.admission import Share
 from postwire.core.errors import Refusal
 from postwire.core.message import DispatchCommand, MessageRecord, OutboundMessage, Sms, WaitFor
 from postwire.core.outcome import DispatchResult
@@ -27,10 +28,10 @@ Result = tuple[int, MessageRecord | Refusal | None]
 class Told:
     """A frame, and what its caller is told: (position, result), in the order of the telling."""
 
-    def __init__(self, rig: Rig, commands: Sequence[DispatchCommand]) -> None:
+    def __init__(self, rig: Rig, commands: Sequence[DispatchCommand], stream: Share | None = None) -> None:
         self.results: list[Result] = []
         self._news = asyncio.Event()
-        self.frame = Frame(rig.delivery, commands, self._on_result)
+        self.frame = Frame(rig.delivery, commands, self._on_result, stream or Share())
 
     def _on_result(self, index: int, result: MessageRecord | Refusal | None) -> None:
         self.results.append((index, result))

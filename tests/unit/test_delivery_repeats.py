@@ -21,7 +21,7 @@ from postwire.core.errors import (
     StoreUnavailable,
 )
 from postwire.core.ids import MessageIds
-from postwire.core.message import MessageRecord, MessageState, WaitFor
+from postwire.core.message import MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
@@ -196,14 +196,18 @@ async def test_over_the_count_new_ones_are_refused_and_repeats_are_not(outbox: S
 
 async def test_over_the_bytes_new_ones_are_refused(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, provider=Puppet(held=True), max_in_flight_bytes=1000)
-    first = rig.start(build.command(size=900))
+    first = rig.start(build.command(size=700))
     await rig.provider.calls()
     with pytest.raises(Overloaded):
-        await rig.send(build.command(size=101))
-    second = rig.start(build.command(size=100))
+        await rig.send(build.command(size=201))
+    second = rig.start(build.command(size=200))
     await rig.provider.calls(2)
+    with pytest.raises(Overloaded):
+        await rig.send(build.command(build.email(), size=1))
+    urgent = rig.start(build.command(build.email(), size=100, priority=Priority.HIGH))
+    await rig.provider.calls(3)
     rig.provider.let_go()
-    await asyncio.gather(first, second)
+    await asyncio.gather(first, second, urgent)
     assert (await rig.send(build.command(size=5000))).state is SENT, "alone, any size gets in"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support import build
@@ -12,8 +13,10 @@ from tests.support.rig import Rig
 from tests.support.streams import Choosy, Told, commands, tell
 from tests.support.waiting import within
 
+from postwire.core.admission import Share
 from postwire.core.errors import Overloaded
 from postwire.core.message import MessageState, WaitFor
+from postwire.delivery import Frame
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -146,3 +149,72 @@ async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Rig) -> 
     held.provider.let_go()
     await held.landed()
     assert (told.results, held.left()) == ([], [])
+
+
+# Several streams.
+
+
+def in_streams(rig: Rig, *counts: int, **fields: Any) -> tuple[list[tuple[int, int]], list[asyncio.Task[None]]]:
+    """A stream for each of `counts`, with a frame of so many messages; what is told, in order, and who accepts them."""
+    order: list[tuple[int, int]] = []
+    accepting: list[asyncio.Task[None]] = []
+    for stream, count in enumerate(counts):
+
+        def tell_of(index: int, result: object, stream: int = stream) -> None:
+            order.append((stream, index))
+
+        frame = Frame(rig.delivery, commands(count, **fields), tell_of, Share())
+        accepting.append(asyncio.create_task(frame.accept()))
+    return order, accepting
+
+
+async def test_streams_that_wait_are_served_in_turn(outbox: SqliteOutbox) -> None:
+    provider = Choosy()
+    rig = Rig(outbox, provider=provider, max_in_flight=10)
+    order, accepting = in_streams(rig, 8, 3, 3)
+    await within(provider.calls(5))
+    await rig.calm()
+    assert order == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)], "four times what it leaves of six tenths"
+    for number in range(5):  # one after the other: each lets one in
+        provider.free(str(number)).set()
+        await rig.calm()
+    for number in range(5, 8):
+        provider.free(str(number)).set()
+    await within(asyncio.gather(*accepting))
+    assert order[5:] == [(1, 0), (2, 0), (0, 5), (1, 1), (2, 1), (0, 6), (1, 2), (2, 2), (0, 7)]
+
+
+async def test_a_turn_is_of_a_hundred_messages(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True))
+    order, accepting = in_streams(rig, 480, 150, 150)
+    await within(rig.provider.calls(480))
+    await rig.calm()
+    assert {stream for stream, _ in order} == {0}
+    rig.provider.let_go()
+    await within(asyncio.gather(*accepting))
+    assert [stream for stream, _ in order[480:680]] == [1] * 100 + [2] * 100
+
+
+async def test_a_turn_ends_with_the_message_that_makes_it_a_mebibyte(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True))
+    order, accepting = in_streams(rig, 480, 20, 20, size=200_000)
+    await within(rig.provider.calls(480))
+    await rig.calm()
+    rig.provider.let_go()
+    await within(asyncio.gather(*accepting))
+    assert [stream for stream, _ in order[480:492]] == [1] * 6 + [2] * 6
+
+
+async def test_a_stream_that_hangs_up_while_it_waits_passes_its_turn_on(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(held=True))
+    order, accepting = in_streams(rig, 480, 10, 10, 10)
+    await within(rig.provider.calls(480))
+    await rig.calm()
+    accepting[2].cancel()
+    rig.provider.let_go()
+    accepting[1].cancel()
+    await within(accepting[3])
+    await within(accepting[0])
+    assert [stream for stream, _ in order[480:]] == [3] * 10
+    assert not rig.delivery._intake._streams
+    await rig.landed()

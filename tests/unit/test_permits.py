@@ -18,6 +18,7 @@ from tests.support.rig import Noted, Rig
 from tests.support.waiting import within
 
 from postwire.core import lifecycle
+from postwire.core.admission import Share
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.errors import Refusal, RequestIdReused, StoreUnavailable
 from postwire.core.gate import Obstacle
@@ -149,7 +150,7 @@ async def test_an_acceptance_that_took_too_long(outbox: SqliteOutbox) -> None:
 async def test_a_frame_of_which_some_are_refused(outbox: SqliteOutbox, door: Door) -> None:
     await outbox.accept(build.new_message(build.command(request_id="r")))
     reused = build.command(build.sms("another"), request_id="r")
-    verdicts = await door.rig.delivery.admit_all([reused, build.command(), reused])
+    verdicts = await door.rig.delivery.admit_all([reused, build.command(), reused], Share())
     flights = [one for one in verdicts if not isinstance(one, Refusal)]
     assert [isinstance(flight.verdict, Refusal) for flight in flights] == [True, False, True]
     # What the first has given back is the second's.

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from postwire.api import convert, errors
+from postwire.core.admission import Share
 from postwire.core.errors import FieldViolation, InvalidMessage, Refusal, ShuttingDown
 from postwire.core.message import DispatchCommand, MessageRecord
 from postwire.delivery import Delivery, Frame
@@ -31,6 +32,7 @@ class Stream:
         self._delivery = delivery
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
+        self._share = Share()
         self._results: deque[tuple[int, MessageRecord | Refusal | None]] = deque()
         self._unanswered = 0
         self._sequence = 0
@@ -128,7 +130,7 @@ class Stream:
                 self._answer(*malformed.popleft())
             self._answer(sequences[index], result)
 
-        frame = Frame(self._delivery, commands, answer)
+        frame = Frame(self._delivery, commands, answer, self._share)
         self._frames.add(frame)
         await frame.accept()
         while malformed:

@@ -1,4 +1,4 @@
-"""How much may be going on at once, how fast, and how often again.
+"""How fast things may go on, and how often again.
 
 Times are in seconds, on a monotonic clock. If it does step back, it counts as standing still: nothing comes free by it.
 """
@@ -7,40 +7,6 @@ from __future__ import annotations
 
 import math
 from typing import Final
-
-
-class Admission:
-    """Counts the messages in flight, and their bytes, against what is allowed."""
-
-    __slots__ = ("_bytes", "_count", "_max_bytes", "_max_count")
-
-    def __init__(self, *, max_count: int, max_bytes: int) -> None:
-        self._max_count = max_count
-        self._max_bytes = max_bytes
-        self._count = 0
-        self._bytes = 0
-
-    @property
-    def count(self) -> int:
-        """How many messages are in flight."""
-        return self._count
-
-    def enter(self, size: int) -> bool:
-        """Let a message of `size` bytes in, if there is room. One larger than all the room gets in when it is alone."""
-        if not self.has_room(size):
-            return False
-        self._count += 1
-        self._bytes += size
-        return True
-
-    def has_room(self, size: int) -> bool:
-        """Whether `enter` would let it in."""
-        return self._count < self._max_count and (not self._count or self._bytes + size <= self._max_bytes)
-
-    def leave(self, size: int) -> None:
-        """Note that a message which was let in is done."""
-        self._count -= 1
-        self._bytes -= size
 
 
 class Spread:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from postwire.core.admission import Share
 from postwire.core.errors import InvalidRouting, Refusal
 from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
 from postwire.delivery.flight import Flight
@@ -25,8 +26,12 @@ class Frame:
     are told in their order, the others as they complete.
     """
 
-    def __init__(self, delivery: Delivery, commands: Sequence[DispatchCommand], on_result: OnResult) -> None:
+    def __init__(
+        self, delivery: Delivery, commands: Sequence[DispatchCommand], on_result: OnResult, stream: Share
+    ) -> None:
+        """`stream` is what the frame's stream has in flight."""
         self._delivery = delivery
+        self._stream = stream
         self._commands = commands
         self._on_result = on_result
         self._flights: dict[int, Flight] = {}
@@ -36,7 +41,7 @@ class Frame:
         """Return once all are accepted or refused: in one commit, but for those that there is no room for at first."""
         waiting = deque(range(len(self._commands)))
         while waiting:
-            taken = await self._delivery.admit_all([self._commands[index] for index in waiting])
+            taken = await self._delivery.admit_all([self._commands[index] for index in waiting], self._stream)
             for verdict in taken:
                 index = waiting.popleft()
                 if isinstance(verdict, Flight):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,10 +11,11 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
+from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, WaitingStreams
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
-from postwire.core.limits import Admission, Spread
-from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
+from postwire.core.limits import Spread
+from postwire.core.message import DispatchCommand, MessageRecord, Priority, WaitFor
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.delivery.flight import Flight
@@ -38,6 +40,7 @@ class Entry:
     on: Pass | None
     ticket: Ticket | None
     trace: str
+    stream: Share | None
     flight: Flight = field(default_factory=Flight)
     handed_over: bool = False
 
@@ -65,7 +68,10 @@ class Intake:
         self._limits = limits
         self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
         self._come_back = Spread(COME_BACK)
-        self._room = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._streams = WaitingStreams(self._admission)
+        self._turns: dict[Share, asyncio.Future[None]] = {}  # of the streams that wait
+        self._offered: Share | None = None  # the one that was woken, and has not run since
         self._arriving = 0  # admitted, and neither accepted nor refused yet
         self.closed = False
 
@@ -75,16 +81,81 @@ class Intake:
         Raises:
             Refusal: nothing is done.
         """
-        entry = self.admit(command)
+        entry = self._admit(command)
+        if entry is None:
+            raise Overloaded(self._come_back.next())
         self._traffic.launch(self._carry(entry), entry.ticket, partial(self._done, entry))
         return entry.flight
 
-    def take_all(self, entries: Sequence[Entry]) -> None:
-        """Start the task of messages that were admitted together."""
-        self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
+    async def take_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Flight | Refusal]:
+        """Admit messages of a stream once it is its turn, and start one task for them; at least one, and no more than
+        there is room for.
 
-    def admit(self, command: DispatchCommand) -> Entry:
-        """Route a message and make room for it. What is returned is to be taken, which gives the room back.
+        Returns for each the flight, or why it was refused.
+        """
+        if self._streams or not (found := self._take_some(commands, stream, math.inf, math.inf)):
+            await self._until_turn(commands[0], stream)
+            found = self._take_some(commands, stream, TURN_COUNT, TURN_BYTES)
+            self._offer_turn()
+        return found
+
+    def _take_some(
+        self, commands: Sequence[DispatchCommand], stream: Share, most: float, most_bytes: float
+    ) -> list[Flight | Refusal]:
+        entries: list[Entry] = []
+        found: list[Flight | Refusal] = []
+        size = 0
+        for command in commands:
+            if len(found) >= most or size >= most_bytes:
+                break
+            try:
+                entry = self._admit(command, stream)
+            except Refusal as refusal:
+                found.append(refusal)
+                continue
+            if entry is None:
+                break
+            entries.append(entry)
+            found.append(entry.flight)
+            size += command.size
+        if entries:
+            self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
+        return found
+
+    async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
+        """Return when a stream may go on with a message, whose turn it is."""
+        try:
+            queue = self._router.route(command.message, command.options.provider_name).key
+        except Refusal:  # it is refused in its turn
+            queue = ""
+        self._streams.add(stream, command.size, queue)
+        try:
+            while self._streams.next() is not stream:
+                self._offer_turn()
+                self._turns[stream] = turn = self._loop.create_future()
+                await turn
+                self._offered = None
+        except asyncio.CancelledError:
+            if self._offered is stream:
+                self._offered = None
+            self._streams.remove(stream)
+            self._offer_turn()
+            raise
+        finally:
+            self._streams.remove(stream)
+            self._turns.pop(stream, None)
+
+    def _offer_turn(self) -> None:
+        """Wake the stream whose turn it is, if one waits and there is room. One that is awake passes it on."""
+        if self._streams and self._offered is None and (stream := self._streams.next()):
+            turn = self._turns[stream]
+            if not turn.done():  # else it was cancelled, and is about to go
+                self._offered = stream
+                turn.set_result(None)
+
+    def _admit(self, command: DispatchCommand, stream: Share | None = None) -> Entry | None:
+        """Route a message and make room for it; None where too much is in flight. What is returned is to be carried on,
+        which gives the room back.
 
         Raises:
             Refusal: nothing is done.
@@ -99,8 +170,8 @@ class Intake:
             raise StoreUnavailable
         if self._traffic.unsettled + self._arriving >= self._limits.max_unsettled:
             raise Overloaded(text="too many messages wait to be sent: try again later")
-        if not self._admission.enter(command.size):
-            raise Overloaded(self._come_back.next())
+        if not self._admission.enter(command.size, route.key, stream, urgent=options.priority is Priority.HIGH):
+            return None
         on = ticket = None
         is_due = options.send_time is None or options.send_time <= now
         if is_due and not self._traffic.is_behind(route):  # else it waits for its turn
@@ -117,16 +188,7 @@ class Intake:
             trace_id=trace[3:35],
         )
         self._arriving += 1
-        return Entry(command, record, route, on, ticket, trace)
-
-    def has_room(self, command: DispatchCommand) -> bool:
-        """Whether a message would be let in as far as what is in flight goes."""
-        return self._admission.has_room(command.size)
-
-    async def until_room(self) -> None:
-        """Return once something that is in flight has ended."""
-        self._room.clear()
-        await self._room.wait()
+        return Entry(command, record, route, on, ticket, trace, stream)
 
     def check_times(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs).
@@ -211,8 +273,9 @@ class Intake:
                     entry.ticket.permit.cancel(self._clock.monotonic())
 
     def _done(self, entry: Entry) -> None:
-        self._admission.leave(entry.command.size)
-        self._room.set()
+        self._admission.leave(entry.command.size, entry.route.key, entry.stream)
+        if self._streams:
+            self._offer_turn()
         if entry.flight.verdict is None:  # cut short: whether the message was accepted may be unknown
             self._refuse(entry, StoreUnavailable())
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
+from postwire.core.admission import Share
 from postwire.core.errors import (
     InvalidRouting,
     MessageNotFound,
@@ -36,7 +37,7 @@ from postwire.core.message import (
 from postwire.core.splitmix import stream
 from postwire.delivery.carrier import Carrier
 from postwire.delivery.flight import Flight
-from postwire.delivery.intake import Entry, Intake
+from postwire.delivery.intake import Intake
 from postwire.delivery.limits import Limits
 from postwire.delivery.recovery import recover
 from postwire.delivery.retention import Retention
@@ -148,27 +149,16 @@ class Delivery:
             return await self.follow(verdict.record, command.wait_for, deadline)
         return self.shown(flight.record or verdict.record)
 
-    async def admit_all(self, commands: Sequence[DispatchCommand]) -> list[Flight | Refusal]:
-        """Accept messages in one commit: as many of them, in their order, as there is room for; one at the least.
+    async def admit_all(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Flight | Refusal]:
+        """Accept messages of a stream in one commit: as many of them, in their order, as there is room for; one at the
+        least, once it is the stream's turn.
 
         Returns for each the flight, once its verdict is known, or why it was not taken.
         """
-        while not self._intake.has_room(commands[0]):
-            await self._intake.until_room()
-        entries: list[Entry] = []
-        found: list[Flight | Refusal] = []
-        for command in commands:
-            if not self._intake.has_room(command):
-                break
-            try:
-                entries.append(self._intake.admit(command))
-                found.append(entries[-1].flight)
-            except Refusal as refusal:
-                found.append(refusal)
-        if entries:
-            self._intake.take_all(entries)
-            for entry in entries:
-                await entry.flight.until_verdict(self._loop)
+        found = await self._intake.take_turn(commands, stream)
+        for one in found:
+            if isinstance(one, Flight):
+                await one.until_verdict(self._loop)
         return found
 
     def note_invalid_routing(self, refusal: InvalidRouting) -> None:

@@ -1,0 +1,130 @@
+"""How what may be in flight is shared, so that one bulk load never shuts out the rest.
+
+Every class of calls leaves some of all the room free: streams four tenths, whatever the priority of what is in them,
+other calls a tenth, and other calls of high priority nothing. Within that, a stream and a route's queue hold at most
+`SHARE` times what is left to the class ("dynamic thresholds", Choudhury and Hahne, IEEE/ACM Transactions on Networking
+6(2), 1998): one alone gets most of it, each that comes gets its part as soon as something ends, and nothing is kept for
+those who are idle. Bytes are shared in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHARE: Final = 4
+"""How many times the room that is left one stream or queue may hold."""
+
+NO_RESERVE: Final = 10
+"""With room for fewer messages than this, no class leaves any of it free."""
+
+TURN_COUNT: Final = 100
+"""How many messages a stream that had to wait is let in with at once."""
+
+TURN_BYTES: Final = 1 << 20
+"""From how many bytes on its turn is over."""
+
+
+class Share:
+    """What one stream, or one queue, has in flight."""
+
+    __slots__ = ("bytes", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes = 0
+
+
+class Admission:
+    """Counts the messages in flight, and their bytes, against what is allowed.
+
+    A message is of a `queue`, by its key, and comes in a `stream` or by a call of its own, which is `urgent` if its
+    priority is high. One whose queue and stream hold nothing is refused only where its class is full.
+    """
+
+    __slots__ = ("_bytes", "_count", "_of_calls", "_of_streams", "_of_urgent", "_queues")
+
+    def __init__(self, *, max_count: int, max_bytes: int) -> None:
+        self._of_urgent = (max_count, max_bytes)
+        self._of_calls = self._of_streams = self._of_urgent
+        if max_count >= NO_RESERVE:
+            self._of_calls = (max_count - max_count // 10, max_bytes - max_bytes // 10)
+            self._of_streams = (max_count - 4 * max_count // 10, max_bytes - 4 * max_bytes // 10)
+        self._count = 0
+        self._bytes = 0
+        self._queues: dict[str, Share] = {}  # those that hold anything
+
+    @property
+    def count(self) -> int:
+        """How many messages are in flight."""
+        return self._count
+
+    def has_room(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+        """Whether a message of `size` bytes may enter. One larger than all the room may when it is alone."""
+        if stream is not None:
+            max_count, max_bytes = self._of_streams
+        else:
+            max_count, max_bytes = self._of_urgent if urgent else self._of_calls
+        count = self._count
+        if count >= max_count or (count and self._bytes + size > max_bytes):
+            return False
+        most, most_bytes = SHARE * (max_count - count), SHARE * (max_bytes - self._bytes)
+        share = self._queues.get(queue)
+        if share is not None and (share.count >= most or (share.bytes and share.bytes >= most_bytes)):
+            return False
+        return stream is None or (stream.count < most and (not stream.bytes or stream.bytes < most_bytes))
+
+    def enter(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+        """Let a message in, if there is room."""
+        if not self.has_room(size, queue, stream, urgent=urgent):
+            return False
+        self._count += 1
+        self._bytes += size
+        share = self._queues.get(queue)
+        if share is None:
+            share = self._queues[queue] = Share()
+        share.count += 1
+        share.bytes += size
+        if stream is not None:
+            stream.count += 1
+            stream.bytes += size
+        return True
+
+    def leave(self, size: int, queue: str, stream: Share | None = None) -> None:
+        """Note that a message which was let in is done."""
+        self._count -= 1
+        self._bytes -= size
+        share = self._queues[queue]
+        share.count -= 1
+        share.bytes -= size
+        if not share.count:
+            del self._queues[queue]
+        if stream is not None:
+            stream.count -= 1
+            stream.bytes -= size
+
+
+class WaitingStreams:
+    """The streams that wait for room, in the order in which they are served: each for a turn, and then at the end."""
+
+    __slots__ = ("_admission", "_waiting")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._waiting: dict[Share, tuple[int, str]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any waits."""
+        return bool(self._waiting)
+
+    def add(self, stream: Share, size: int, queue: str) -> None:
+        """Have a stream wait at the end, with a message of a size and a queue."""
+        self._waiting[stream] = (size, queue)
+
+    def remove(self, stream: Share) -> None:
+        """It waits no more."""
+        self._waiting.pop(stream, None)
+
+    def next(self) -> Share | None:
+        """Whose turn it is: the first whose message has room. Who is above its share holds up nobody behind it."""
+        has_room = self._admission.has_room
+        return next((stream for stream, (size, queue) in self._waiting.items() if has_room(size, queue, stream)), None)
