@@ -184,7 +184,8 @@ def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> 
             variable = node.variable if node.text is not None else None
             _refuse_others(items, channel, carriers, ("routes", channel.value), variable)
             tiers = tuple(Tier(((name, 1),)) for name in items)
-            routes[channel] = (Route(channel.value, tiers),) if tiers else ()
+            rule = dotted(("routes", channel.value))
+            routes[channel] = (Route(channel.value, tiers, rule=rule),) if tiers else ()
     return MappingProxyType(routes)
 
 
@@ -207,7 +208,7 @@ def _rules(
             problem = f"does not go with {channel.value}, match on {ours} or labels"
             raise ConfigError(dotted((*path, "match", foreign)), problem)
         match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels)
-        route = Route(f"{channel.value}#{index + 1}", rule.tiers, match, rule.overflow)
+        route = Route(f"{channel.value}#{index + 1}", rule.tiers, match, rule.overflow, dotted(path))
         for number, tier in enumerate(rule.tiers):
             _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
         routes.append(route)

@@ -321,6 +321,8 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "orphans": lambda outbox: outbox.orphans(1),
     "waiting": lambda outbox: outbox.waiting(0, 1),
     "drained": lambda outbox: outbox.drained(),
+    "provider_notes": lambda outbox: outbox.provider_notes(),
+    "get_by_request_id": lambda outbox: outbox.get_by_request_id("r"),
     "fact": lambda outbox: outbox.fact("name"),
     "stats": lambda outbox: outbox.stats(),
 }

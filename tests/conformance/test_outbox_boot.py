@@ -14,7 +14,7 @@ from tests.support.clock import START
 from tests.support.outboxes import EVER, TRACE, Reopen, change, dropped, ids, keep, queue_up, stored, take
 
 from postwire.core import lifecycle
-from postwire.core.message import Priority
+from postwire.core.message import Note, NoteAction, Priority
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Outbox, StoredMessage
 
@@ -177,3 +177,24 @@ async def test_what_is_kept_beside_messages_is_seen_at_once(outbox: Outbox) -> N
     assert await asyncio.gather(*writes) == [None] * 40
     assert await outbox.drained() == {f"p-{i}" for i in range(20)}
     assert [await outbox.fact(f"f-{i}") for i in range(20)] == [str(i) for i in range(20)]
+
+
+DRAINED = Note(NoteAction.DRAIN, 'their incident 4711, "\u00fc"', START)
+RESUMED = Note(NoteAction.RESUME, "", START + 1)
+
+
+async def test_what_was_noted_of_a_provider_is_kept_drained_or_not(reopen: Reopen) -> None:
+    outbox = await reopen()
+    assert await outbox.provider_notes() == {}
+    await outbox.set_drained("a", True, DRAINED)
+    await outbox.keep_provider_note("b", RESUMED)
+    await outbox.set_drained("a", True)  # again, which leaves the note
+    for _ in range(2):
+        assert await outbox.drained() == {"a"}
+        assert await outbox.provider_notes() == {"a": DRAINED, "b": RESUMED}
+        outbox = await reopen()
+    await outbox.set_drained("a", False, RESUMED)
+    await outbox.keep_provider_note("b", DRAINED)
+    outbox = await reopen()
+    assert await outbox.drained() == frozenset()
+    assert await outbox.provider_notes() == {"a": RESUMED, "b": DRAINED}

@@ -17,14 +17,18 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, Changes, Outbox, OutboxStats
+from postwire.outbox.base import Accepted, Changes, Outbox, OutboxStats, Snapshot
 
 
 async def told(outbox: Outbox, after: int, limit: int = 50) -> tuple[dict[str, MessageRecord], int]:
     """What is told from there to the last change, each message as it was told last."""
     records: dict[str, MessageRecord] = {}
+    seen: set[tuple[str, int]] = set()
     while True:
         found = await outbox.changes(after, limit)
+        given = [(record.message_id, record.revision) for _, record in found.numbered]
+        assert not seen.intersection(given), "each revision is given once"
+        seen.update(given)
         numbers = [number for number, _ in found.numbered]
         assert numbers == sorted(set(numbers))
         assert all(after < number <= found.last for number in numbers)
@@ -96,9 +100,10 @@ async def test_a_message_that_changed_several_times_is_told_once_as_it_now_is(ou
     second = await change(outbox, one.record, failed_over(one.record))
     third = await change(outbox, second, dropped(second))
     assert await outbox.changes(0, 9) == Changes(((2, other.record), (4, third)), 4)
-    # Whoever looks at less of it is told what it now is, too, and then again.
-    assert await outbox.changes(0, 1) == Changes(((1, third),), 1)
-    assert await outbox.changes(1, 2) == Changes(((2, other.record), (3, third)), 3)
+    # Whoever looks at less of it is told at its last change, so that no revision comes twice.
+    assert await outbox.changes(0, 1) == Changes((), 1)
+    assert await outbox.changes(1, 2) == Changes(((2, other.record),), 3)
+    assert await outbox.changes(3, 1) == Changes(((4, third),), 4)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
@@ -166,9 +171,11 @@ async def test_records_are_given_of_those_that_there_are(outbox: Outbox) -> None
     news = [await keep(outbox, content=build.email("a@example.com")) for _ in range(3)]
     await change(outbox, news[0].record, after := failed_over(news[0].record))
     wanted = [news[2].record.message_id, build.new_id(), news[0].record.message_id]
-    found = {record.message_id: record for record in await outbox.records(wanted)}
+    snapshot = await outbox.snapshot(wanted)
+    found = {record.message_id: record for record in snapshot.records}
     assert found == {news[2].record.message_id: news[2].record, news[0].record.message_id: after}
-    assert list(await outbox.records([])) == []
+    assert snapshot.last == await outbox.last_change() == 4
+    assert await outbox.snapshot([]) == Snapshot((), 4)
 
 
 # Letting go.

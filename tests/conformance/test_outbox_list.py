@@ -249,6 +249,34 @@ async def test_a_thousand_names_and_labels_are_no_trouble(outbox: Outbox) -> Non
     assert (await outbox.list(MessageFilter(labels=labels), 50, None)).records == ()
 
 
+REQUEST_IDS = ("r-1", "R-1", "r 1", "r-1%", '"r"', "[1]", "1")
+
+
+async def test_request_ids_are_found_to_the_letter_newest_first_whatever_lies_between(outbox: Outbox) -> None:
+    kept: dict[str, MessageRecord] = {}
+    for request_id in REQUEST_IDS:
+        of = build.command(request_id=request_id, labels={"even": str(len(kept) % 2)})
+        record = build.accepted(of, provider_name="p-0")
+        for tenant in ("default", "other"):
+            await outbox.accept(replace(build.new_message(of, record=record), tenant=tenant))
+            record = build.accepted(of, provider_name="p-0")
+        kept[request_id] = (await outbox.list(ALL, 1, None)).records[0]
+        for _ in range(3):
+            await keep(outbox)
+    for request_id, record in kept.items():
+        assert record.request_id == request_id
+        assert await outbox.list(MessageFilter(request_ids=frozenset({request_id})), 50, None) == Page((record,), None)
+        assert await outbox.get_by_request_id(request_id) == record
+        assert await outbox.get_by_request_id(request_id, "nobody") is None
+    assert await outbox.get_by_request_id("r") is None
+    newest_first = list(kept.values())[::-1]
+    every = frozenset({*REQUEST_IDS, *(f"n-{number}" for number in range(1_000))})
+    for size in (1, 2, 3, len(kept), 50):
+        assert together(await pages_of(outbox, MessageFilter(request_ids=every), size)) == newest_first
+    even = MessageFilter(request_ids=every, labels={"even": "0"})
+    assert together(await pages_of(outbox, even, 2)) == [one for one in newest_first if one.labels["even"] == "0"]
+
+
 # How far one page looks.
 
 SCAN = 5

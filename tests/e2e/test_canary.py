@@ -17,6 +17,7 @@ from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, QUEUED, SENDING, SENT, TIM
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, fetch, transitions
 from tests.e2e.server import Server, eventually
+from tests.e2e.streams import in_time
 from tests.e2e.toml import case, mock, of, rule
 from tests.support.otlp import Collector, Seen
 
@@ -34,7 +35,7 @@ MARK = "zq9canary"
 NUMBER_MARK = "19876"
 """Phone numbers hold digits only, so theirs begin with these; seven digits of their own follow."""
 
-LABEL, REQUEST_ID = f"{MARK}label", f"{MARK}request"
+LABEL, REQUEST_ID, REASON = f"{MARK}label", f"{MARK}request", f"{MARK}reason"
 """Marks of what its caller gets back."""
 
 _numbers = itertools.count(1)
@@ -211,6 +212,27 @@ def requests() -> Iterator[pb.DispatchRequest]:
             yield pb.DispatchRequest(message=message, request_id=f"{REQUEST_ID}{next(_numbers)}", options=options)
 
 
+def other_reasons(server: Server, told: Told) -> None:
+    """The reasons of operators, which their callers get back as notes; and those that are no good."""
+    dispatch, providers = server.dispatch, server.providers
+    options = DispatchOptions(wait_for=ACCEPTANCE, send_time=in_time(hours=1))
+    for reason in (f"{REASON} 1", f"{mark()}\n", mark() * 100):
+        later = told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=options)).message
+        told.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=later.message_id, reason=reason))
+        told.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=mark(), reason=reason))
+        unknown = told.call(
+            dispatch.Dispatch,
+            pb.DispatchRequest(message=sms(to="+15005550004"), options=DispatchOptions(max_attempts=1)),
+        ).message
+        resolution = pb.RESOLUTION_SENT
+        asked = pb.ResolveMessageRequest(message_id=unknown.message_id, resolution=resolution, reason=reason)
+        told.call(dispatch.ResolveMessage, asked)
+        told.call(providers.DrainProvider, DrainProviderRequest(name="email", reason=reason))
+        told.call(providers.ResumeProvider, ResumeProviderRequest(name="email", reason=reason))
+        told.call(providers.ResetBreaker, ResetBreakerRequest(name="email", reason=reason))
+    told.call(providers.GetProvider, GetProviderRequest(name="email"))
+
+
 def other_calls(server: Server, told: Told) -> None:
     """What else a caller can put data into."""
     dispatch, providers = server.dispatch, server.providers
@@ -236,6 +258,10 @@ def other_calls(server: Server, told: Told) -> None:
     other = pb.ListMessagesRequest(page_token=page.next_page_token, filter=pb.MessageFilter(labels={mark(): mark()}))
     told.call(dispatch.ListMessages, other)
     told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark()))
+    told.call(dispatch.GetMessage, pb.GetMessageRequest(request_id=mark()))
+    told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark(), request_id=f"{mark()}\n"))
+    told.call(dispatch.ListMessages, pb.ListMessagesRequest(filter=pb.MessageFilter(request_ids=[f"{mark()}\n"])))
+    other_reasons(server, told)
     for message in (sms(), sms(to=mark()), mms()):
         told.call(dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message))
     told.call(
@@ -282,6 +308,7 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
         "INVALID_PAGE",
         "REQUEST_ID_REUSED",
         "PROVIDER_NOT_FOUND",
+        "MESSAGE_NOT_FOUND",
         None,  # the transport's own
     }
 
@@ -294,8 +321,10 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     for sent in collector.metadata:
         assert MARK in str(sent.pop("api-key")), "the collector's secret is for the collector"
     assert found_in(collector.everything()) == []
-    # Labels and request ids are their caller's own.
-    answers = "\n".join(map(str, told.answers)).replace(LABEL, "").replace(REQUEST_ID, "")
+    # Labels, request ids and reasons are their caller's own.
+    answers = "\n".join(map(str, told.answers))
+    assert f"{REASON} 1" in answers
+    answers = answers.replace(LABEL, "").replace(REQUEST_ID, "").replace(REASON, "")
     assert found_in(answers) == []
 
     # And all of it was there to be found.
@@ -309,6 +338,8 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     assert len(contents) >= len(accepted)
     assert all(found_in(content.decode("utf-8", "replace")) for (content,) in contents)
     assert LABEL in json.dumps(server.rows("SELECT labels FROM messages"))
+    for kept in ("SELECT note FROM messages", "SELECT note FROM provider_notes"):
+        assert REASON in json.dumps(server.rows(kept))
 
 
 def names_of(seen: Seen) -> list[str]:

@@ -135,10 +135,32 @@ def test_the_first_rule_that_matches_is_the_messages(
 ) -> None:
     shown = explain(ruled, message)
     assert (shown.route_key, candidates(shown), shown.overflow) == (key, wanted, False)
+    channel, _, number = key.partition("#")
+    assert shown.rule == f"routes.{channel}" + (f"[{int(number) - 1}]" if number else "")
     assert {(one.eligible, one.obstacle) for one in shown.candidates} == {(True, 0)}
     # And so it goes.
     first_tier = {name for name, tier, _ in wanted if tier == 1}
     assert dispatch(ruled, message).attempts[0].provider_name in first_tier
+
+
+@pytest.mark.parametrize(
+    ("name", "matched_on"),
+    [
+        ("a prefix", ['prefixes = "+44"']),
+        ("a label", ['labels.team = "billing"']),
+        ("a prefix and labels", ['prefixes = "+1"', 'labels.team = "ops"', 'labels.shift = "night"']),
+        ("nothing", []),
+        ("a domain below", ['domains = "example.com"', 'domains = "*.example.org"']),
+        ("a channel without rules", []),
+    ],
+)
+def test_a_rule_says_what_it_matched_on(ruled: Server, name: str, matched_on: list[str]) -> None:
+    assert list(explain(ruled, ROUTED[name][0]).matched_on) == matched_on
+
+
+def test_a_pinned_provider_has_no_rule(ruled: Server) -> None:
+    shown = explain(ruled, provider_name="spare")
+    assert (shown.route_key, shown.rule, list(shown.matched_on)) == ("@spare", "", [])
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.now = START
         self.model = OutboxModel()
         self.watched = 0
+        self.told: dict[str, int] = {}
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(dir=FOLDERS)
         self.outbox = self.run(self.open())
@@ -306,6 +307,9 @@ class OutboxMachine(RuleBasedStateMachine):
         while True:
             found = self.run(self.outbox.changes(self.watched, limit))
             numbers = [number for number, _ in found.numbered]
+            for _, record in found.numbered:
+                assert record.revision > self.told.get(record.message_id, 0), "each revision is given once"
+                self.told[record.message_id] = record.revision
             assert numbers == sorted({number for number in numbers if self.watched < number <= found.last})
             told |= {record.message_id: record for _, record in found.numbered}
             if found.last == self.watched:

@@ -24,6 +24,7 @@ Draw = Callable[[Sequence[Any]], Any]
 
 # Few, so that they meet.
 QUEUES = ("sms", "sms#1", "@p-1")
+REASONS = ("", "found in their log", '\u00fc "\U0001f600"')
 BODIES = ("one", "two", "\u00fc \U0001f600")
 CALLS = st.fixed_dictionaries(
     {
@@ -123,7 +124,7 @@ def change_of(kept: Kept, before: MessageRecord, now: int, draw: Draw) -> Change
         case MessageState.UNCERTAIN:
             sent: bool = draw([True, False])
             unknown = [index for index, state in standings(before).items() if state is MessageState.UNCERTAIN]
-            after = lifecycle.resolve(before, sent=sent, now=now)
+            after = lifecycle.resolve(before, sent=sent, now=now, reason=draw(REASONS))
             event = Event.FOUND_SENT if sent else Event.FOUND_FAILED
             return Change(kept, before, after, dict.fromkeys(unknown, event))
         case _:
@@ -148,7 +149,7 @@ def _from_queue(kept: Kept, before: MessageRecord, now: int, draw: Draw) -> Chan
         return take(kept, before, now, draw)
     if event is Event.EXPIRED:
         return expire(kept, before, now)
-    after = lifecycle.cancel(before, now=now)
+    after = lifecycle.cancel(before, now=now, reason=draw(REASONS))
     return Change(kept, before, after, dict.fromkeys(_pending(before), Event.CANCELLED))
 
 

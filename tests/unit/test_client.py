@@ -115,25 +115,32 @@ def test_reading(client_of: Connect, target: str, told: Told) -> None:
     email, both = Provider(name="email"), [Provider(name="sms-mms"), Provider(name="email")]
     with client_of(target) as client:
         told.answers = [GetMessageResponse(message=Message(message_id="m"))]
-        assert client.get_message("m").message_id == "m"
+        assert client.get_message("m").message_id == client.get_message(request_id="r").message_id == "m"
         told.answers = [GetProviderResponse(provider=email)]
         assert client.get_provider("email") == email
         told.answers = [ListProvidersResponse(providers=both)]
         assert client.list_providers() == both
-    assert told.asked == [GetMessageRequest(message_id="m"), GetProviderRequest(name="email"), ListProvidersRequest()]
+    assert told.asked == [
+        GetMessageRequest(message_id="m"),
+        GetMessageRequest(request_id="r"),
+        GetProviderRequest(name="email"),
+        ListProvidersRequest(),
+    ]
 
 
 def test_cancelling_and_resolving(client_of: Connect, target: str, told: Told) -> None:
     message = Message(message_id="m", state=MessageState.MESSAGE_STATE_CANCELLED)
     with client_of(target) as client:
         told.answers = [CancelMessageResponse(message=message)]
-        assert client.cancel_message("m") == message
+        assert client.cancel_message("m") == client.cancel_message("m", reason="a typo") == message
         told.answers = [ResolveMessageResponse(message=message)]
-        assert client.resolve_message("m", sent=True) == client.resolve_message("m", sent=False) == message
+        assert client.resolve_message("m", sent=True) == message
+        assert client.resolve_message("m", sent=False, reason="not in their log") == message
     assert told.asked == [
         CancelMessageRequest(message_id="m"),
+        CancelMessageRequest(message_id="m", reason="a typo"),
         ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_SENT),
-        ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_FAILED),
+        ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_FAILED, reason="not in their log"),
     ]
 
 
@@ -172,15 +179,16 @@ def test_steering_a_provider(client_of: Connect, target: str, told: Told) -> Non
     email = Provider(name="email")
     with client_of(target) as client:
         told.answers = [DrainProviderResponse(provider=email)]
-        assert client.drain_provider("email") == email
+        assert client.drain_provider("email") == client.drain_provider("email", reason="why") == email
         told.answers = [ResumeProviderResponse(provider=email)]
-        assert client.resume_provider("email") == email
+        assert client.resume_provider("email", reason="why") == email
         told.answers = [ResetBreakerResponse(provider=email)]
-        assert client.reset_breaker("email") == email
+        assert client.reset_breaker("email", reason="why") == email
     assert told.asked == [
         DrainProviderRequest(name="email"),
-        ResumeProviderRequest(name="email"),
-        ResetBreakerRequest(name="email"),
+        DrainProviderRequest(name="email", reason="why"),
+        ResumeProviderRequest(name="email", reason="why"),
+        ResetBreakerRequest(name="email", reason="why"),
     ]
 
 

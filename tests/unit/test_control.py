@@ -9,13 +9,13 @@ import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
 from tests.support.gates import fail
-from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.providers import Puppet, gate_of, registry_of, route
 from tests.support.rig import Rig
 
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.errors import ProviderDrained, ProviderNotFound, StoreUnavailable
 from postwire.core.gate import Gate
-from postwire.core.message import MessageState
+from postwire.core.message import Channel, MessageState, NoteAction
 from postwire.delivery import Control
 from postwire.delivery.control import WATCH_INTERVAL
 from postwire.outbox.sqlite import SqliteOutbox
@@ -88,22 +88,21 @@ async def test_a_breaker_is_reset_with_an_empty_window(steered: Steered) -> None
     fail(steered.gates["a"], 1, steered.clock.monotonic())
     status = steered.control.get("a")
     assert (status.breaker.state, status.next_probe_time) == (OPEN, START + 5_000_000)
-    status = steered.control.reset("a")
+    status = await steered.control.reset("a")
     assert (status.breaker.state, status.breaker.calls, status.next_probe_time) == (CLOSED, 0, None)
 
 
 async def test_a_drained_provider_is_not_reset(steered: Steered) -> None:
     await steered.control.drain("a")
     with pytest.raises(ProviderDrained):
-        steered.control.reset("a")
+        await steered.control.reset("a")
     assert steered.state("a") is FORCED_OPEN
 
 
 async def test_a_provider_that_does_not_exist_is_not_found(steered: Steered) -> None:
-    for ask in (steered.control.get, steered.control.reset):
-        with pytest.raises(ProviderNotFound):
-            ask("nobody")
-    for act in (steered.control.drain, steered.control.resume):
+    with pytest.raises(ProviderNotFound):
+        steered.control.get("nobody")
+    for act in (steered.control.drain, steered.control.resume, steered.control.reset):
         with pytest.raises(ProviderNotFound):
             await act("nobody")
 
@@ -124,6 +123,96 @@ async def test_drained_ones_are_so_again_after_a_restart_and_unknown_ones_do_no_
     last = Steered(outbox)
     await last.control.restore()
     assert last.state("b") is CLOSED
+
+
+# Notes.
+
+
+def note_of(steered: Steered, name: str) -> tuple[NoteAction, str, int] | None:
+    note = steered.control.get(name).note
+    return (note.action, note.reason, note.time) if note else None
+
+
+async def test_what_is_done_to_a_provider_leaves_a_note_that_a_restart_keeps(
+    steered: Steered, outbox: SqliteOutbox
+) -> None:
+    assert note_of(steered, "a") is None
+    now = steered.clock.wall
+    for name, act, action in (
+        ("a", steered.control.drain, NoteAction.DRAIN),
+        ("a", steered.control.resume, NoteAction.RESUME),
+        ("a", steered.control.reset, NoteAction.RESET),
+        ("b", steered.control.drain, NoteAction.DRAIN),
+    ):
+        for reason in ("", "incident 4711"):
+            await act(name, reason)
+            assert note_of(steered, name) == (action, reason, now())
+            steered.clock.advance(1.0)
+    after = Steered(outbox)
+    await after.control.restore()
+    for name in ("a", "b"):
+        assert note_of(after, name) == note_of(steered, name)
+
+
+async def test_what_changes_nothing_and_says_nothing_leaves_the_note_as_it_is(steered: Steered) -> None:
+    await steered.control.resume("a")
+    assert note_of(steered, "a") is None
+    await steered.control.drain("a", "incident 4711")
+    before = note_of(steered, "a")
+    steered.clock.advance(1.0)
+    await steered.control.drain("a")
+    assert note_of(steered, "a") == before
+
+
+async def test_a_breaker_is_reset_though_its_note_cannot_be_kept(steered: Steered, outbox: SqliteOutbox) -> None:
+    fail(steered.gates["a"], 1, steered.clock.monotonic())
+    await outbox.close()
+    assert (await steered.control.reset("a", "they are back")).breaker.state is CLOSED
+    assert note_of(steered, "a") == (NoteAction.RESET, "they are back", START)
+
+
+async def test_a_reason_is_in_no_representation(steered: Steered) -> None:
+    assert "4711" not in repr(await steered.control.drain("a", "incident 4711"))
+
+
+# Routes that nobody serves any more.
+
+
+class Lines:
+    """Stands for the log, and keeps the keys of the routes in it."""
+
+    def __init__(self) -> None:
+        self.route_keys: list[object] = []
+
+    def warning(self, event: str, **fields: object) -> None:
+        assert (event, set(fields)) == ("route_unserved", {"route_key", "detail"})
+        self.route_keys.append(fields["route_key"])
+
+
+async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines()
+    monkeypatch.setattr("postwire.delivery.control._log", lines)
+    routes = {Channel.SMS: [route("a", "b", key="sms")], Channel.EMAIL: [route("b", key="email")]}
+    registry = registry_of(Puppet("a"), Puppet("b"), routes=routes)
+    control = Control(registry=registry, outbox=outbox, clock=ManualClock())
+
+    def unserved() -> dict[str, tuple[str, ...]]:
+        return {one.provider.name: one.unserved_route_keys for one in control.list()}
+
+    assert (await control.drain("a")).unserved_route_keys == ()
+    assert lines.route_keys == []
+    assert (await control.drain("b")).unserved_route_keys == ("sms", "email")
+    assert unserved() == {"a": ("sms",), "b": ("sms", "email")}
+    await control.drain("b")
+    assert lines.route_keys == ["sms", "email"], "and again is no news"
+    await control.resume("a")
+    assert unserved() == {"a": (), "b": ("email",)}
+    # A boot says so as well.
+    again = Control(registry=registry_of(Puppet("a"), Puppet("b"), routes=routes), outbox=outbox, clock=ManualClock())
+    await again.restore()
+    assert lines.route_keys == ["sms", "email", "email"]
 
 
 @pytest.mark.parametrize("drained", [False, True])

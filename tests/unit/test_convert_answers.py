@@ -148,7 +148,9 @@ def test_a_message_that_waits_says_until_when() -> None:
 @pytest.mark.parametrize("obstacle", [None, *Obstacle])
 def test_a_candidate_says_what_is_in_its_way(obstacle: Obstacle | None) -> None:
     time = None if obstacle is None else START + 5_000_001
-    explanation = Explanation(route("a", {"b": 3}, key="sms#2", overflow=True), (Candidate("b", 2, 3, obstacle, time),))
+    explanation = Explanation(
+        route("a", {"b": 3}, key="sms#2", overflow=True), (), (Candidate("b", 2, 3, obstacle, time),)
+    )
     wire = convert.explanation_to(explanation)
     assert (wire.route_key, wire.overflow) == ("sms#2", True)
     (candidate,) = wire.candidates
@@ -161,8 +163,16 @@ def test_a_candidate_says_what_is_in_its_way(obstacle: Obstacle | None) -> None:
         assert candidate.eligible_time.ToMicroseconds() == START + 5_000_001
 
 
+def test_a_route_says_by_which_rule_and_why() -> None:
+    on = replace(route("b"), rule="routes.sms[2]")
+    met = ((("prefixes",), "+44"), (("labels", "team"), 'a "b"'), (("labels", "x.y"), ""))
+    wire = convert.explanation_to(Explanation(on, met, ()))
+    assert wire.rule == "routes.sms[2]"
+    assert list(wire.matched_on) == ['prefixes = "+44"', 'labels.team = "a \\"b\\""', 'labels."x.y" = ""']
+
+
 def test_candidates_stay_in_their_order() -> None:
     candidates = tuple(Candidate(name, tier, 1, None, None) for tier, name in enumerate("bac", 1))
-    wire = convert.explanation_to(Explanation(route("b", "a", "c"), candidates))
+    wire = convert.explanation_to(Explanation(route("b", "a", "c"), (), candidates))
     assert [one.provider_name for one in wire.candidates] == ["b", "a", "c"]
     assert not wire.overflow

@@ -14,7 +14,7 @@ from tests.support.clock import START
 
 from postwire.core import lifecycle
 from postwire.core.lifecycle import Next, Policy
-from postwire.core.message import Attempt, DeliveryGuarantee, MessageRecord, MessageState
+from postwire.core.message import Attempt, DeliveryGuarantee, MessageRecord, MessageState, Note, NoteAction
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -146,6 +146,21 @@ def test_what_is_uncertain_is_resolved_by_somebody_who_knows(sent: bool, state: 
     before, _ = closed(build.accepted(), MAYBE, Policy(max_attempts=1))
     after = lifecycle.resolve(before, sent=sent, now=LATER)
     assert (after.state, after.attempts, after.revision) == (state, before.attempts, before.revision + 1)
+
+
+def test_who_cancels_or_resolves_leaves_a_note_that_stays() -> None:
+    cancelled = lifecycle.cancel(queued(), now=LATER, reason="a typo")
+    assert cancelled.note == Note(NoteAction.CANCEL, "a typo", LATER)
+    before, _ = closed(build.accepted(), MAYBE, Policy(max_attempts=1))
+    assert before.note is None
+    resolved = lifecycle.resolve(before, sent=True, now=LATER)
+    assert resolved.note == Note(NoteAction.RESOLVE, "", LATER)
+    # One that was cancelled after it may have been sent, and is resolved then.
+    doubtful = lifecycle.cancel(requeued(MAYBE), now=LATER, reason="a typo")
+    assert (doubtful.state, doubtful.note) == (UNCERTAIN, cancelled.note)
+    found = lifecycle.resolve(doubtful, sent=False, now=LATER + 1, reason="not in their log")
+    assert found.note == Note(NoteAction.RESOLVE, "not in their log", LATER + 1)
+    assert "typo" not in repr(doubtful)
 
 
 @pytest.mark.parametrize(("sent", "states"), [(True, [SENT, SENT, FAILED]), (False, [FAILED, SENT, FAILED])])

@@ -55,6 +55,8 @@ NARROW: list[tuple[MessageFilter, bool]] = [
     (MessageFilter(create_time_from=START + 1), False),
     (MessageFilter(create_time_to=START + 1), True),
     (MessageFilter(create_time_to=START), False),
+    (MessageFilter(request_ids=frozenset({"other", "order-1"})), True),
+    (MessageFilter(request_ids=frozenset({"other"})), False),
     (MessageFilter(create_time_from=START, create_time_to=START + 1), True),
     (MessageFilter(create_time_from=START + 1, create_time_to=START), False),
     (MessageFilter(channels=frozenset({Channel.SMS}), labels={"order": "2"}), False),
@@ -64,7 +66,7 @@ NARROW: list[tuple[MessageFilter, bool]] = [
 
 @pytest.mark.parametrize(("chosen", "admitted"), NARROW)
 def test_a_filter_admits_what_meets_all_of_it(chosen: MessageFilter, admitted: bool) -> None:
-    assert chosen.admits(record()) is admitted
+    assert chosen.admits(record(request_id="order-1")) is admitted
 
 
 def test_the_provider_is_the_last_that_was_tried() -> None:
@@ -96,6 +98,8 @@ FILTERS = [
     MessageFilter(create_time_to=1),
     MessageFilter(create_time_from=0),
     MessageFilter(create_time_from=1, create_time_to=1),
+    MessageFilter(request_ids=frozenset({"a", "b"})),
+    MessageFilter(request_ids=frozenset({"a"})),
 ]
 
 
@@ -196,6 +200,7 @@ def test_every_part_of_a_filter_is_taken_over() -> None:
         labels={"order": "1", "": ""},
         create_time_from=Timestamp(seconds=1, nanos=2_999),
         create_time_to=Timestamp(seconds=253_402_300_799, nanos=999_999_999),
+        request_ids=["r", "s", "r"],
     )
     chosen, size, after = page_from(page(filter=wire, page_size=7))
     assert chosen == MessageFilter(
@@ -205,6 +210,7 @@ def test_every_part_of_a_filter_is_taken_over() -> None:
         labels={"order": "1", "": ""},
         create_time_from=1_000_002,
         create_time_to=253_402_300_799_999_999,
+        request_ids=frozenset({"r", "s"}),
     )
     assert (size, after) == (7, None)
 
@@ -257,6 +263,10 @@ BAD: list[tuple[pb.ListMessagesRequest, list[str]]] = [
     ),
     (page(filter=pb.MessageFilter(create_time_to=Timestamp(seconds=-1))), ["filter.create_time_to"]),
     (
+        page(filter=pb.MessageFilter(request_ids=["r", "", SECRET * 20, SECRET + "\n"])),
+        [f"filter.request_ids[{index}]" for index in (1, 2, 3)],
+    ),
+    (
         # Of a filter that is wrong, the token cannot be judged.
         page(page_size=-5, page_token="x", filter=pb.MessageFilter(channels=[NEWER], labels={SECRET: SECRET})),
         ["filter.channels[0]", "page_size"],
@@ -280,6 +290,7 @@ def test_a_bad_page_is_refused_and_every_bad_field_named(request_: pb.ListMessag
         ("states", [99] * 101),
         ("provider_names", ["a"] * 101),
         ("labels", {str(n): "" for n in range(101)}),
+        ("request_ids", ["r"] * 1_001),
     ],
 )
 def test_a_filter_that_names_too_much_is_not_looked_into(name: str, many: Any) -> None:

@@ -109,7 +109,7 @@ async def test_it_comes_out_when_the_first_breaker_lets_a_probe_in(parking: Park
 async def test_it_comes_out_when_an_operator_resets_a_breaker(parking: Parking, outbox: SqliteOutbox) -> None:
     parking.shut("first", "second")
     record = await parking.rig.send()
-    Control(registry=parking.rig.registry, outbox=outbox, clock=parking.clock).reset("first")
+    await Control(registry=parking.rig.registry, outbox=outbox, clock=parking.clock).reset("first")
     await parking.rig.noted.reached(record.message_id, SENT)
     assert parking.asked == (1, 0)
 

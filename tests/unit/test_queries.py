@@ -31,6 +31,7 @@ PLANS = {
     "orphans": "INDEX unsettled (state=?)",
     "waiting": "INTEGER PRIMARY KEY (rowid>?)",
     "move_message": "INDEX sqlite_autoindex_messages_1 (message_id=?)",
+    "messages_by_request_ids": "INDEX sqlite_autoindex_messages_2 (tenant=? AND request_id=?)",
     "list_end": "INDEX sqlite_autoindex_messages_1 (message_id<?)",
 }
 """By what those find their rows that are asked of a million of them."""
@@ -73,7 +74,8 @@ def test_no_statement_scans_a_table(connection: apsw.Connection, name: str, coun
 
 @pytest.mark.parametrize("name", PLANS)
 def test_what_waits_is_found_by_what_it_is_asked_for(connection: apsw.Connection, name: str) -> None:
-    assert plan_of(connection, name) == [f"SEARCH messages USING {PLANS[name]}"]
+    steps = plan_of(connection, name)
+    assert [step for step in steps if "messages" in step] == [f"SEARCH messages USING {PLANS[name]}"]
 
 
 def test_each_state_that_is_not_settled_is_counted_by_itself(connection: apsw.Connection) -> None:

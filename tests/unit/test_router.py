@@ -88,7 +88,7 @@ def test_a_route_without_weights_takes_no_draw() -> None:
 def test_looking_and_telling_take_no_draw() -> None:
     doors = Doors()
     doors.router.look(WEIGHTED)
-    doors.router.explain(WEIGHTED)
+    doors.router.explain(WEIGHTED, build.command().message)
     doors.router.is_open(WEIGHTED)
     assert doors.picked(WEIGHTED, 20) == Doors().picked(WEIGHTED, 20)
 
@@ -240,7 +240,7 @@ def test_a_route_is_explained_door_by_door() -> None:
     fail(doors.gates["a"], 1, doors.now)
     doors.gates["b"].enter(doors.now)
     doors.gates["c"].cool_down(doors.now, 2.5)
-    assert doors.router.explain(on).candidates == (
+    assert doors.router.explain(on, build.command().message).candidates == (
         Candidate("a", 1, 1, Obstacle.OPEN, START + 5 * SECOND),
         Candidate("b", 2, 3, Obstacle.CONCURRENCY, None),
         Candidate("c", 2, 1, Obstacle.COOLING_DOWN, START + 5 * SECOND // 2),

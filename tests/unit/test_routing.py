@@ -15,7 +15,7 @@ from tests.support import build
 
 from postwire.core.gate import WAITED_FOR, Obstacle
 from postwire.core.message import EMPTY, Content, Mms, OutboundMessage, Sms
-from postwire.core.routing import Choice, Match, PassedOver, Route, Tier, choose, matching
+from postwire.core.routing import Choice, Condition, Match, PassedOver, Route, Tier, choose, matching
 
 LABELS = {"team": "billing", "tier": "gold"}
 NOTHING: Mapping[str, str] = {}
@@ -86,6 +86,30 @@ def test_a_match_asks_for_a_recipient_and_for_labels(
     match: Match, content: Content, labels: Mapping[str, str], holds: bool
 ) -> None:
     assert match.holds(OutboundMessage(content, labels)) is holds
+
+
+MET: list[tuple[Match, Content, list[Condition]]] = [
+    (Match(), to("+15005550006"), []),
+    (Match(prefixes=("+44", "+1", "+1500")), to("+15005550006"), [(("prefixes",), "+1"), (("prefixes",), "+1500")]),
+    (Match(labels=LABELS), to("ada@example.com"), [(("labels", key), value) for key, value in LABELS.items()]),
+    (
+        Match(prefixes=("+1",), labels={"team": "billing"}),
+        to("+15005550006"),
+        [(("prefixes",), "+1"), (("labels", "team"), "billing")],
+    ),
+    (
+        Match(domains=("a.test", "*.b.test", "c.test")),
+        build.email("x@A.test", bcc=("x@mail.b.test",)),
+        [(("domains",), "a.test"), (("domains",), "*.b.test")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("match", "content", "met"), MET)
+def test_a_match_says_what_of_it_a_message_meets(match: Match, content: Content, met: list[Condition]) -> None:
+    message = OutboundMessage(content, LABELS)
+    assert match.holds(message)
+    assert list(match.met_by(message)) == met
 
 
 def only(name: str, match: Match | None = None) -> Route:

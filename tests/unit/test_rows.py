@@ -18,6 +18,8 @@ from postwire.core.message import (
     DispatchOptions,
     MessageRecord,
     MessageState,
+    Note,
+    NoteAction,
     Priority,
     RecipientStatus,
 )
@@ -194,6 +196,7 @@ def test_a_change_closes_or_drops_the_attempt_that_was_open_and_no_other(
 def row_of(query: str, new: NewMessage) -> list[Any]:
     """The row that a statement gives when it reads what `insert_messages` took."""
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 1), strict=True))
+    row["note"] = rows.note_text(new.record.note) if new.record.note else None
     wanted = QUERIES[query].partition("SELECT")[2].partition("FROM")[0]
     return [row[name.strip()] for name in wanted.split(",")]
 
@@ -266,6 +269,22 @@ def test_a_record_comes_back_in_every_state(state: MessageState) -> None:
         ),
     )
     assert stored(record) == record
+
+
+@pytest.mark.parametrize("action", NoteAction)
+@pytest.mark.parametrize("reason", ["", '\u00fc "\U0001f600"'])
+def test_a_record_comes_back_with_its_note(action: NoteAction, reason: str) -> None:
+    record = replace(email_record(), note=Note(action, reason, START + 1))
+    assert stored(record) == record
+
+
+def test_a_note_is_written_with_the_change_that_leaves_it() -> None:
+    before = build.accepted(provider_name="")
+    after = lifecycle.cancel(before, now=START, reason="a typo")
+    assert after.note
+    assert rows.noted_row(before, after) == (rows.id_bytes(before.message_id), rows.note_text(after.note))
+    assert rows.noted_row(before, lifecycle.expire(before, now=START)) is None
+    assert rows.noted_row(after, replace(after, revision=9)) is None
 
 
 @pytest.mark.parametrize("outcome", [*Outcome, None])

@@ -145,7 +145,7 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "what waits": lambda connection: reads.waiting(connection, MIDDLE, 256),
     "the last change": lambda connection: reads.last_change(connection),
     "changes": lambda connection: reads.changes(connection, LARGE - 700, 500),
-    "some records": lambda connection: reads.records(
+    "some records": lambda connection: reads.snapshot(
         connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)]
     ),
     "a step of retention": lambda connection: reads.step(connection, MIDDLE, END, 200),

@@ -94,6 +94,21 @@ async def test_many_changes_since_are_one_sight_as_the_message_now_is(rig: Rig) 
     assert kept.revision >= record.revision + 40
 
 
+async def test_a_change_in_the_moment_of_the_beginning_is_shown_once(rig: Rig, outbox: SqliteOutbox) -> None:
+    """The records are read together with the number of the last change: else it would come again behind them."""
+    record = await waiting(rig)
+    watching = Watching(rig, record.message_id)
+    beginning = asyncio.create_task(watching.next())
+    cancelled = await rig.delivery.cancel(record.message_id)
+    shown = [one.record for one in await beginning if one.record]
+    following = asyncio.create_task(watching.next())
+    await rig.calm()
+    if following.done():
+        shown += [one.record for one in await following if one.record]
+    following.cancel()
+    assert shown in ([record, cancelled], [cancelled])
+
+
 @pytest.mark.parametrize("position", [0, 2])
 async def test_an_id_of_no_message_is_told(rig: Rig, position: int) -> None:
     ids = [(await waiting(rig)).message_id for _ in range(2)]
@@ -170,6 +185,23 @@ async def test_more_changes_than_are_read_at_once_all_come(rig: Rig) -> None:
     assert [len(batch) for batch in batches] == [BATCH, BATCH, 7]
     assert [one.record for batch in batches for one in batch] == told.records
     assert watching.resume == await now(rig)
+
+
+async def test_who_is_far_behind_is_shown_each_revision_once(rig: Rig) -> None:
+    """A message that changes again and again over more changes than are read at once."""
+    record = await waiting(rig)
+    watching = Watching(rig, after=await now(rig))
+    kept, others = record, 0
+    for _ in range(3):
+        kept = await touch(rig, kept)
+        others += len((await tell(rig, commands(BATCH, send_time=LATER))).records)
+    await rig.delivery.cancel(kept.message_id)
+    shown: list[MessageRecord] = []
+    while watching.resume != await now(rig):
+        shown += [one.record for one in await watching.next() if one.record]
+    of_it = [one for one in shown if one.message_id == record.message_id]
+    assert [(one.state, one.revision) for one in of_it] == [(CANCELLED, kept.revision + 1)]
+    assert len({(one.message_id, one.revision) for one in shown}) == len(shown) == others + 1
 
 
 # Signs of life.

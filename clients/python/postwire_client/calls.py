@@ -85,23 +85,28 @@ class Calls:
         request = DispatchRequest(message=message, request_id=request_id or new_request_id(), options=options)
         return _call(self.messages.Dispatch, request, lambda answer: answer.message, timeout)
 
-    def get_message(self, message_id: str, *, timeout: float | None = None) -> Call[Message]:
-        """The record of a message. Raises NotFound."""
-        request = GetMessageRequest(message_id=message_id)
+    def get_message(self, message_id: str = "", *, request_id: str = "", timeout: float | None = None) -> Call[Message]:
+        """The record of the message with this id, or with this request id: give one of them. Raises NotFound."""
+        request = GetMessageRequest(message_id=message_id, request_id=request_id)
         return _call(self.messages.GetMessage, request, lambda answer: answer.message, timeout)
 
-    def cancel_message(self, message_id: str, *, timeout: float | None = None) -> Call[Message]:
-        """Take a message back that is queued; again is fine. Raises NotFound, and Conflict once sending has begun."""
-        request = CancelMessageRequest(message_id=message_id)
+    def cancel_message(self, message_id: str, *, reason: str = "", timeout: float | None = None) -> Call[Message]:
+        """Take a message back that is queued; again is fine. `reason` is kept as its note.
+
+        Raises NotFound, and Conflict once sending has begun.
+        """
+        request = CancelMessageRequest(message_id=message_id, reason=reason)
         return _call(self.messages.CancelMessage, request, lambda answer: answer.message, timeout)
 
-    def resolve_message(self, message_id: str, *, sent: bool, timeout: float | None = None) -> Call[Message]:
+    def resolve_message(
+        self, message_id: str, *, sent: bool, reason: str = "", timeout: float | None = None
+    ) -> Call[Message]:
         """Settle a message that is uncertain, once you have found out whether it was sent.
 
-        Raises NotFound, and Conflict where the message is not uncertain.
+        `reason` is kept as its note. Raises NotFound, and Conflict where the message is not uncertain.
         """
         resolution = Resolution.RESOLUTION_SENT if sent else Resolution.RESOLUTION_FAILED
-        request = ResolveMessageRequest(message_id=message_id, resolution=resolution)
+        request = ResolveMessageRequest(message_id=message_id, resolution=resolution, reason=reason)
         return _call(self.messages.ResolveMessage, request, lambda answer: answer.message, timeout)
 
     def explain_route(
@@ -131,22 +136,22 @@ class Calls:
         request = GetProviderRequest(name=name)
         return _call(self.providers.GetProvider, request, lambda answer: answer.provider, timeout)
 
-    def drain_provider(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+    def drain_provider(self, name: str, *, reason: str = "", timeout: float | None = None) -> Call[Provider]:
         """Take a provider out of service, until `resume_provider`. Attempts that are under way are left to end.
 
-        Raises NotFound.
+        `reason` is kept as its note, here and below. Raises NotFound.
         """
-        request = DrainProviderRequest(name=name)
+        request = DrainProviderRequest(name=name, reason=reason)
         return _call(self.providers.DrainProvider, request, lambda answer: answer.provider, timeout)
 
-    def resume_provider(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+    def resume_provider(self, name: str, *, reason: str = "", timeout: float | None = None) -> Call[Provider]:
         """Put a drained provider into service again. Raises NotFound."""
-        request = ResumeProviderRequest(name=name)
+        request = ResumeProviderRequest(name=name, reason=reason)
         return _call(self.providers.ResumeProvider, request, lambda answer: answer.provider, timeout)
 
-    def reset_breaker(self, name: str, *, timeout: float | None = None) -> Call[Provider]:
+    def reset_breaker(self, name: str, *, reason: str = "", timeout: float | None = None) -> Call[Provider]:
         """Close a provider's breaker, whatever it has seen. Raises NotFound, and Conflict for one that is drained."""
-        request = ResetBreakerRequest(name=name)
+        request = ResetBreakerRequest(name=name, reason=reason)
         return _call(self.providers.ResetBreaker, request, lambda answer: answer.provider, timeout)
 
     def update_mock_provider(

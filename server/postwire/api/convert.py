@@ -32,6 +32,8 @@ from postwire.core.message import (
     MessageRecord,
     MessageState,
     Mms,
+    Note,
+    NoteAction,
     OutboundMessage,
     Priority,
     Sms,
@@ -40,6 +42,7 @@ from postwire.core.message import (
 from postwire.core.outcome import Outcome
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
+from postwire.units import dotted, toml_string
 from postwire.v1 import dispatch_service_pb2, message_pb2
 
 E = TypeVar("E", bound=enum.Enum)
@@ -65,6 +68,7 @@ STATES: Final[Mapping[MessageState, message_pb2.MessageState.ValueType]] = {
 _OBSTACLES: Final = {
     one: dispatch_service_pb2.RouteObstacle.Value(f"ROUTE_OBSTACLE_{one.value.upper()}") for one in Obstacle
 }
+_ACTIONS: Final = {one: message_pb2.NoteAction.Value(f"NOTE_ACTION_{one.name}") for one in NoteAction}
 _OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.name}") for one in Outcome}
 _WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
 _PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORITY_{one.name}"): one for one in Priority}
@@ -251,6 +255,15 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
             outcome=_OUTCOMES[one.outcome] if one.outcome else message_pb2.OUTCOME_UNSPECIFIED,
             error_code=one.error_code,
         )
+    if record.note:
+        fill_note(message.note, record.note)
+
+
+def fill_note(wire: message_pb2.Note, note: Note) -> None:
+    """Write a note into one that is empty."""
+    wire.action = _ACTIONS[note.action]
+    wire.reason = note.reason
+    set_time(wire.time, note.time)
 
 
 def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
@@ -277,7 +290,12 @@ def set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
 def explanation_to(explanation: Explanation) -> dispatch_service_pb2.ExplainRouteResponse:
     """The contract's answer to `ExplainRoute`."""
     route = explanation.route
-    wire = dispatch_service_pb2.ExplainRouteResponse(route_key=route.key, overflow=route.overflow)
+    wire = dispatch_service_pb2.ExplainRouteResponse(
+        route_key=route.key,
+        overflow=route.overflow,
+        rule=route.rule,
+        matched_on=[f"{dotted(path)} = {toml_string(value)}" for path, value in explanation.matched_on],
+    )
     for one in explanation.candidates:
         candidate = wire.candidates.add(
             provider_name=one.provider_name,

@@ -11,7 +11,7 @@ from postwire.api.guard import Context
 from postwire.api.stream import Stream
 from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token, resume_token
-from postwire.core.validation import Violations
+from postwire.core.validation import Violations, check_reason, check_request_id
 from postwire.delivery import Delivery
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc as rpc
@@ -48,7 +48,19 @@ class DispatchServicer(rpc.DispatchServiceServicer):
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         """See the contract."""
-        return pb.GetMessageResponse(message=convert.message_to(await self._delivery.get(_message_id(request))))
+        if bool(request.message_id) == bool(request.request_id):
+            found = Violations()
+            for field in ("message_id", "request_id"):
+                found.malformed(field, "must be given where the other is not: exactly one of message_id and request_id")
+            found.raise_any()
+        if request.request_id:
+            found = Violations()
+            check_request_id(request.request_id, found)
+            found.raise_any()
+            record = await self._delivery.get_by_request_id(request.request_id)
+        else:
+            record = await self._delivery.get(_message_id(request))
+        return pb.GetMessageResponse(message=convert.message_to(record))
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         """See the contract."""
@@ -79,15 +91,19 @@ class DispatchServicer(rpc.DispatchServiceServicer):
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
         """See the contract."""
-        return pb.CancelMessageResponse(message=convert.message_to(await self._delivery.cancel(_message_id(request))))
+        found = Violations()
+        check_reason(request.reason, found)
+        record = await self._delivery.cancel(_message_id(request, found), request.reason)
+        return pb.CancelMessageResponse(message=convert.message_to(record))
 
     async def ResolveMessage(self, request: pb.ResolveMessageRequest, context: Context) -> pb.ResolveMessageResponse:
         """See the contract."""
         found = Violations()
         if request.resolution not in (pb.RESOLUTION_SENT, pb.RESOLUTION_FAILED):
             found.malformed("resolution", "must be RESOLUTION_SENT or RESOLUTION_FAILED")
-        message_id = _message_id(request, found)
-        record = await self._delivery.resolve(message_id, sent=request.resolution == pb.RESOLUTION_SENT)
+        check_reason(request.reason, found)
+        message_id, is_sent = _message_id(request, found), request.resolution == pb.RESOLUTION_SENT
+        record = await self._delivery.resolve(message_id, sent=is_sent, reason=request.reason)
         return pb.ResolveMessageResponse(message=convert.message_to(record))
 
     async def ExplainRoute(self, request: pb.ExplainRouteRequest, context: Context) -> pb.ExplainRouteResponse:

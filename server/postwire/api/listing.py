@@ -17,7 +17,7 @@ from postwire.core.listing import (
     parse_resume_token,
 )
 from postwire.core.message import Channel, MessageState
-from postwire.core.validation import Violations
+from postwire.core.validation import BAD_REQUEST_ID, Violations, is_request_id
 from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
@@ -27,6 +27,9 @@ MAX_WATCHED: Final = 1_000
 
 MAX_CHOICES: Final = 100
 """How many channels, states, provider names or labels a filter may name."""
+
+MAX_REQUEST_IDS: Final = 1_000
+"""How many request ids a filter may name."""
 
 _CHANNELS: Final[Mapping[int, Channel]] = {number: channel for channel, number in convert.CHANNELS.items()}
 _STATES: Final[Mapping[int, MessageState]] = {number: state for state, number in convert.STATES.items()}
@@ -86,11 +89,15 @@ def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:
         InvalidPage: it is too long to be looked at.
     """
     # Before each of them is looked at, here and at every message.
-    names = ("channels", "states", "provider_names", "labels")
-    if too_long := [name for name in names if len(getattr(wire, name)) > MAX_CHOICES]:
+    limits = dict.fromkeys(("channels", "states", "provider_names", "labels"), MAX_CHOICES)
+    limits["request_ids"] = MAX_REQUEST_IDS
+    if too_long := [name for name, most in limits.items() if len(getattr(wire, name)) > most]:
         for name in too_long:
-            found.malformed(f"filter.{name}", f"must have at most {MAX_CHOICES} entries")
+            found.malformed(f"filter.{name}", f"must have at most {limits[name]:,} entries")
         found.raise_page()
+    for index, request_id in enumerate(wire.request_ids):
+        if not is_request_id(request_id):
+            found.malformed(f"filter.request_ids[{index}]", BAD_REQUEST_ID)
     return MessageFilter(
         channels=_known(wire.channels, _CHANNELS, "filter.channels", found),
         states=_known(wire.states, _STATES, "filter.states", found),
@@ -98,6 +105,7 @@ def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:
         labels=convert.mapping(wire.labels),
         create_time_from=convert.time_from(wire, "create_time_from", "filter.create_time_from", found),
         create_time_to=convert.time_from(wire, "create_time_to", "filter.create_time_to", found),
+        request_ids=frozenset(wire.request_ids),
     )
 
 

@@ -12,7 +12,7 @@ from postwire.api import convert
 from postwire.api.guard import Context
 from postwire.core.breaker import BreakerState
 from postwire.core.errors import ProviderNotMock
-from postwire.core.validation import Violations
+from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
 from postwire.providers.mock import MockProvider
 from postwire.v1 import provider_service_pb2 as pb
@@ -50,15 +50,15 @@ class ProviderServicer(rpc.ProviderServiceServicer):
 
     async def DrainProvider(self, request: pb.DrainProviderRequest, context: Context) -> pb.DrainProviderResponse:
         """See the contract."""
-        return pb.DrainProviderResponse(provider=_provider_to(await self._control.drain(_name(request))))
+        return pb.DrainProviderResponse(provider=_provider_to(await self._control.drain(*_steered(request))))
 
     async def ResumeProvider(self, request: pb.ResumeProviderRequest, context: Context) -> pb.ResumeProviderResponse:
         """See the contract."""
-        return pb.ResumeProviderResponse(provider=_provider_to(await self._control.resume(_name(request))))
+        return pb.ResumeProviderResponse(provider=_provider_to(await self._control.resume(*_steered(request))))
 
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
         """See the contract."""
-        return pb.ResetBreakerResponse(provider=_provider_to(self._control.reset(_name(request))))
+        return pb.ResetBreakerResponse(provider=_provider_to(await self._control.reset(*_steered(request))))
 
     async def UpdateMockProvider(
         self, request: pb.UpdateMockProviderRequest, context: Context
@@ -93,6 +93,17 @@ def _name(request: _Named, found: Violations | None = None) -> str:
     return request.name
 
 
+class _Reasoned(_Named, Protocol):
+    reason: str
+
+
+def _steered(request: _Reasoned) -> tuple[str, str]:
+    """The provider that a request names, and the reason that it gives. Refuses whatever is wrong with its shape."""
+    found = Violations()
+    check_reason(request.reason, found)
+    return _name(request, found), request.reason
+
+
 def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for name in _RATIOS:
@@ -125,10 +136,13 @@ def _provider_to(status: ProviderStatus) -> pb.Provider:
             failure_ratio=breaker.failure_ratio,
         ),
         in_flight=status.in_flight,
+        unserved_route_keys=status.unserved_route_keys,
     )
     if status.next_probe_time is not None:
         convert.set_time(wire.breaker.next_probe_time, status.next_probe_time)
     if isinstance(provider, MockProvider):
         wire.seed = provider.seed
         wire.seeded = provider.seeded
+    if status.note:
+        convert.fill_note(wire.note, status.note)
     return wire

@@ -102,12 +102,12 @@ class RequestIdReused(Refusal):
 
 
 class MessageNotFound(Refusal):
-    """There is no message with this id."""
+    """There is no message with this id, or with this request id: `field` says which."""
 
     reason = "MESSAGE_NOT_FOUND"
 
-    def __init__(self) -> None:
-        super().__init__("message_id: there is no such message")
+    def __init__(self, field: str = "message_id") -> None:
+        super().__init__(f"{field}: there is no such message")
 
 
 class MessageNotQueued(Refusal):

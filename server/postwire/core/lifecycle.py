@@ -25,6 +25,8 @@ from postwire.core.message import (
     Email,
     MessageRecord,
     MessageState,
+    Note,
+    NoteAction,
     RecipientStatus,
 )
 from postwire.core.outcome import DispatchResult, Outcome
@@ -192,18 +194,19 @@ def expire(record: MessageRecord, *, now: int) -> MessageRecord:
     return _ended_in_queue(record, MessageState.EXPIRED, now)
 
 
-def cancel(record: MessageRecord, *, now: int) -> MessageRecord:
-    """The record of a queued message that its caller takes back."""
-    return _ended_in_queue(record, MessageState.CANCELLED, now)
+def cancel(record: MessageRecord, *, now: int, reason: str = "") -> MessageRecord:
+    """The record of a queued message that its caller takes back, for a `reason` of his own."""
+    return _ended_in_queue(record, MessageState.CANCELLED, now, Note(NoteAction.CANCEL, reason, now))
 
 
-def resolve(record: MessageRecord, *, sent: bool, now: int) -> MessageRecord:
-    """The record of an uncertain message, once somebody has found out whether it was sent."""
+def resolve(record: MessageRecord, *, sent: bool, now: int, reason: str = "") -> MessageRecord:
+    """The record of an uncertain message, once somebody has found out whether it was sent; `reason` says how."""
     if record.state is not MessageState.UNCERTAIN:
         raise ValueError("it is not uncertain")
     state = MessageState.SENT if sent else MessageState.FAILED
     recipients = _moved(record.recipients, (MessageState.UNCERTAIN,), state)
-    return _changed(record, state_of(recipients) if recipients else state, now, recipients=recipients)
+    note = Note(NoteAction.RESOLVE, reason, now)
+    return _changed(record, state_of(recipients) if recipients else state, now, recipients=recipients, note=note)
 
 
 def is_open(record: MessageRecord) -> bool:
@@ -249,7 +252,7 @@ def _results(statuses: Iterable[RecipientStatus], result: DispatchResult) -> Ite
     return iter([(one.outcome, one.error_code) for one in result.recipients])
 
 
-def _ended_in_queue(record: MessageRecord, state: MessageState, now: int) -> MessageRecord:
+def _ended_in_queue(record: MessageRecord, state: MessageState, now: int, note: Note | None = None) -> MessageRecord:
     if record.state is not MessageState.QUEUED:
         raise ValueError("it is not queued")
     statuses = record.recipients or (_only_recipient(record),)
@@ -257,7 +260,9 @@ def _ended_in_queue(record: MessageRecord, state: MessageState, now: int) -> Mes
         replace(one, state=MessageState.UNCERTAIN if one.maybe_sent else state) if one.state in _UNRESOLVED else one
         for one in statuses
     )
-    return _changed(record, state_of(after), now, recipients=after if record.recipients else (), next_attempt_time=None)
+    return _changed(
+        record, state_of(after), now, recipients=after if record.recipients else (), next_attempt_time=None, note=note
+    )
 
 
 def _moved(
@@ -293,6 +298,7 @@ def _changed(
     attempts: tuple[Attempt, ...] | None = None,
     recipients: tuple[RecipientStatus, ...] | None = None,
     next_attempt_time: int | object | None = _KEPT,
+    note: Note | None = None,
 ) -> MessageRecord:
     # Written out, since `replace` takes three times as long and every message comes by here.
     return MessageRecord(
@@ -309,6 +315,7 @@ def _changed(
         record.next_attempt_time if next_attempt_time is _KEPT else next_attempt_time,  # type: ignore[arg-type]
         record.revision + 1,
         record.queue,
+        note or record.note,
     )
 
 

@@ -42,6 +42,7 @@ class MessageFilter:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     create_time_from: int | None = None
     create_time_to: int | None = None
+    request_ids: frozenset[str] = frozenset()
 
     def admits(self, record: MessageRecord) -> bool:
         """Whether `record` is meant."""
@@ -55,6 +56,7 @@ class MessageFilter:
             and self.labels.items() <= record.labels.items()
             and (self.create_time_from is None or record.create_time >= self.create_time_from)
             and (self.create_time_to is None or record.create_time < self.create_time_to)
+            and (not self.request_ids or record.request_id in self.request_ids)
         )
 
 
@@ -129,5 +131,6 @@ def _digest(chosen: MessageFilter) -> bytes:
         sorted(chosen.labels.items()),
         chosen.create_time_from,
         chosen.create_time_to,
+        *sorted(chosen.request_ids),
     )
     return hashlib.sha256(repr(parts).encode()).digest()[:_DIGEST_SIZE]

@@ -217,12 +217,31 @@ class RecipientStatus:
     maybe_sent: bool = False
 
 
+class NoteAction(enum.Enum):
+    """What an operator has done to a message or a provider."""
+
+    CANCEL = "cancel"
+    RESOLVE = "resolve"
+    DRAIN = "drain"
+    RESUME = "resume"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an operator did, why, and when (µs since the epoch). The reason is free text, and nobody else's to read."""
+
+    action: NoteAction
+    reason: str = field(repr=False)
+    time: int
+
+
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
     """What the service keeps of a message: everything but its content.
 
     Times are microseconds since the epoch. `revision` rises with every change. `queue` is the key of the queue that it
-    waits in while it is `QUEUED`: that of its route.
+    waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
     """
 
     message_id: str
@@ -238,6 +257,7 @@ class MessageRecord:
     next_attempt_time: int | None = None
     revision: int = 1
     queue: str = ""
+    note: Note | None = None
 
     @property
     def settled(self) -> bool:

@@ -18,6 +18,10 @@ Order = tuple[tuple[str, ...], ...]
 """The names of a route's providers, by tier, each tier in the order in which its members are asked."""
 
 
+Condition = tuple[tuple[str, ...], str]
+"""A part of a `Match`: its key, as a path, and the value there."""
+
+
 def _no_labels() -> Mapping[str, str]:
     return EMPTY
 
@@ -60,6 +64,19 @@ class Match:
         if self.is_empty:
             return True
         return self._holds_for_labels(message.labels) and self._holds_for_recipients(message.content)
+
+    def met_by(self, message: OutboundMessage) -> tuple[Condition, ...]:
+        """What a message for which this holds has of it: every prefix, domain and label that is true of the message."""
+        found = [
+            *((("prefixes",), prefix, Match(prefixes=(prefix,))) for prefix in self.prefixes),
+            *((("labels", key), value, Match(labels={key: value})) for key, value in self.labels.items()),
+        ]
+        met = [(path, value) for path, value, condition in found if condition.holds(message)]
+        if isinstance(message.content, Email):  # of whom each is in one of the domains, and not all in the same
+            recipients = message.content.recipients
+            in_one = [one for one in self.domains if any(map(Match(domains=(one,))._in_domains, recipients))]
+            met += ((("domains",), domain) for domain in in_one)
+        return tuple(met)
 
     def _holds_for_labels(self, labels: Mapping[str, str]) -> bool:
         return all(labels.get(key) == value for key, value in self.labels.items())
@@ -113,13 +130,15 @@ class Route:
 
     `key` names the queue of those who wait for it: "sms" for a channel's only route, "sms#1", "sms#2", … for rules,
     "@name" for a provider that callers pin. With `overflow`, messages go on to the next tier while one is at its
-    limits. `names` are all providers, as declared; `weighted` says whether `order` makes use of its draw.
+    limits. `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `names` are all
+    providers, as declared; `weighted` says whether `order` makes use of its draw.
     """
 
     key: str
     tiers: tuple[Tier, ...]
     match: Match = Match()
     overflow: bool = False
+    rule: str = field(default="", repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     weighted: bool = field(init=False, repr=False, compare=False)
     _as_declared: Order = field(init=False, repr=False, compare=False)

@@ -38,6 +38,7 @@ MAX_HEADERS: Final = 50
 MAX_ATTACHMENTS: Final = 100
 MAX_LABELS: Final = 16
 MAX_LABEL_VALUE: Final = 256
+MAX_REASON: Final = 256
 MAX_REQUEST_ID: Final = 128
 MAX_ATTEMPTS: Final = 100
 
@@ -80,6 +81,7 @@ _OWN_HEADERS: Final = frozenset(
     }
 )
 
+BAD_REQUEST_ID: Final = f"must be 1 to {MAX_REQUEST_ID} printable ASCII characters"
 _BAD_PHONE: Final = "must be a phone number in E.164 form, such as +15005550006"
 _BAD_ADDRESS: Final = "must be an email address, such as ada@example.com"
 _BAD_NAME: Final = "must have no control characters and no line separators"
@@ -146,8 +148,20 @@ def _told(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[FieldViol
 
 def check_request_id(request_id: str, found: Violations, *, needed: bool = False) -> None:
     """Note what is wrong with a request id. Left out, it is the server's to assign, unless it is `needed`."""
-    if (request_id or needed) and not _REQUEST_ID.fullmatch(request_id):
-        found.malformed("request_id", f"must be 1 to {MAX_REQUEST_ID} printable ASCII characters")
+    if (request_id or needed) and not is_request_id(request_id):
+        found.malformed("request_id", BAD_REQUEST_ID)
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a message can have this request id."""
+    return bool(_REQUEST_ID.fullmatch(text))
+
+
+def check_reason(reason: str, found: Violations) -> None:
+    """Note what is wrong with the reason that an operator gives."""
+    if _NOT_IN_A_NAME.search(reason):
+        found.malformed("reason", _BAD_NAME)
+    _check_length("reason", reason, MAX_REASON, found)
 
 
 def check_content(content: Content, found: Violations) -> None:

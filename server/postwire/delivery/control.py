@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.breaker import BreakerSnapshot, BreakerState
-from postwire.core.errors import ProviderDrained
+from postwire.core.errors import ProviderDrained, StoreUnavailable
+from postwire.core.message import Note, NoteAction
 from postwire.outbox.base import Outbox
 from postwire.providers.base import Provider
 from postwire.providers.registry import Registry, Slot
+from postwire.telemetry import names
+from postwire.telemetry.logs import EventLog
 
 WATCH_INTERVAL: Final = 0.25
 """Seconds between two looks of those who watch: changes in between arrive as one."""
 
 
+_log = EventLog()
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """How a provider stands. `next_probe_time` is in µs since the epoch; `touched` counts what was done to it."""
+    """How a provider stands. `next_probe_time` is in µs since the epoch; `touched` counts what was done to it.
+
+    `note` is what an operator did last, and `unserved_route_keys` are those of its routes on which all are drained.
+    """
 
     provider: Provider
     breaker: BreakerSnapshot
     in_flight: int
     touched: int
+    note: Note | None
+    unserved_route_keys: tuple[str, ...]
     next_probe_time: int | None = field(compare=False)  # the breaker's own, on another clock
 
 
@@ -38,15 +50,18 @@ class Control:
         self._outbox = outbox
         self._clock = clock
         self._touched: Counter[str] = Counter()
+        self._notes: dict[str, Note] = {}
         self._ending = False
         self._watching: set[asyncio.Event] = set()
 
     async def restore(self) -> None:
-        """Drain the providers that were drained when the server last stopped."""
+        """Drain the providers that were drained when the server last stopped, with what was noted of them."""
         drained = await self._outbox.drained()
+        self._notes = dict(await self._outbox.provider_notes())
         for slot in self._registry:
             if slot.provider.name in drained:
                 slot.gate.breaker.force_open(self._clock.monotonic())
+        _log_unserved(key for slot in self._registry for key in self._unserved(slot))
 
     def list(self) -> Sequence[ProviderStatus]:
         """Every provider, in the order of declaration."""
@@ -60,39 +75,54 @@ class Control:
         """
         return self._status(self._registry.slot(name))
 
-    async def drain(self, name: str) -> ProviderStatus:
+    async def drain(self, name: str, reason: str = "") -> ProviderStatus:
         """Take a provider out of service; done once that is durable.
+
+        Again is fine, and without a reason leaves the note as it is.
 
         Raises:
             ProviderNotFound: there is none of that name.
             StoreUnavailable: it could not be kept; nothing has changed.
         """
         slot = self._registry.slot(name)
-        await self._outbox.set_drained(name, True)
+        was_drained = _is_drained(slot)
+        note = self._note(NoteAction.DRAIN, reason) if reason or not was_drained else None
+        await self._outbox.set_drained(name, True, note)
         slot.gate.breaker.force_open(self._clock.monotonic())
+        self._keep_note(name, note)
+        if not was_drained:
+            _log_unserved(self._unserved(slot))
         return self._status(slot)
 
-    async def resume(self, name: str) -> ProviderStatus:
-        """Put a drained provider into service again; done once that is durable. Raises as `drain` does."""
+    async def resume(self, name: str, reason: str = "") -> ProviderStatus:
+        """Put a drained provider into service again; done once that is durable. Again, and raises, as `drain` does."""
         slot = self._registry.slot(name)
-        await self._outbox.set_drained(name, False)
-        if slot.gate.breaker.state is BreakerState.FORCED_OPEN:
+        note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(slot) else None
+        await self._outbox.set_drained(name, False, note)
+        if _is_drained(slot):
             slot.gate.breaker.resume(self._clock.monotonic())
             slot.gate.end_cool_down()
+        self._keep_note(name, note)
         return self._status(slot)
 
-    def reset(self, name: str) -> ProviderStatus:
+    async def reset(self, name: str, reason: str = "") -> ProviderStatus:
         """Close a provider's breaker, and end its cool-down.
+
+        Only the note of it needs the store: where that cannot commit, it lasts until the server stops.
 
         Raises:
             ProviderNotFound: there is none of that name.
             ProviderDrained: it is to be resumed instead.
         """
         slot = self._registry.slot(name)
-        if slot.gate.breaker.state is BreakerState.FORCED_OPEN:
+        if _is_drained(slot):
             raise ProviderDrained
         slot.gate.breaker.reset(self._clock.monotonic())
         slot.gate.end_cool_down()
+        note = self._note(NoteAction.RESET, reason)
+        self._keep_note(name, note)
+        with suppress(StoreUnavailable):
+            await self._outbox.keep_provider_note(name, note)
         return self._status(slot)
 
     def touch(self, name: str) -> None:
@@ -135,4 +165,32 @@ class Control:
             next_probe_time=None if probe is None else self._clock.wall() + int((probe - now) * 1e6),
             in_flight=slot.gate.in_flight,
             touched=self._touched[slot.provider.name],
+            note=self._notes.get(slot.provider.name),
+            unserved_route_keys=self._unserved(slot),
         )
+
+    def _note(self, action: NoteAction, reason: str) -> Note:
+        return Note(action, reason, self._clock.wall())
+
+    def _keep_note(self, name: str, note: Note | None) -> None:
+        if note:
+            self._notes[name] = note
+
+    def _unserved(self, slot: Slot) -> tuple[str, ...]:
+        """The keys of the provider's routes on which every provider is drained."""
+        if not _is_drained(slot):
+            return ()
+        routes = [route for route in self._registry.all_routes() if slot.provider.name in route.names]
+        return tuple(
+            route.key for route in routes if all(_is_drained(self._registry.slot(name)) for name in route.names)
+        )
+
+
+def _is_drained(slot: Slot) -> bool:
+    return slot.gate.breaker.state is BreakerState.FORCED_OPEN
+
+
+def _log_unserved(route_keys: Iterable[str]) -> None:
+    detail = "every provider of this route is drained: its messages wait"
+    for key in dict.fromkeys(route_keys):
+        _log.warning(names.EVENT_ROUTE_UNSERVED, **{names.LOG_ROUTE_KEY: key}, detail=detail)

@@ -182,8 +182,15 @@ class Delivery:
             raise MessageNotFound
         return self.shown(record)
 
-    async def cancel(self, message_id: str) -> MessageRecord:
-        """Take a message back that is queued. One that is cancelled stays so.
+    async def get_by_request_id(self, request_id: str) -> MessageRecord:
+        """The record of the message that has a request id. Raises as `get` does."""
+        record = await self._outbox.get_by_request_id(request_id)
+        if record is None:
+            raise MessageNotFound("request_id")
+        return self.shown(record)
+
+    async def cancel(self, message_id: str, reason: str = "") -> MessageRecord:
+        """Take a message back that is queued. One that is cancelled stays so, with the note of the first time.
 
         Raises:
             MessageNotFound: there is none.
@@ -196,12 +203,12 @@ class Delivery:
                 return before
             if before.state is not MessageState.QUEUED:
                 raise MessageNotQueued(before.state)
-            after = lifecycle.cancel(before, now=self._clock.wall())
+            after = lifecycle.cancel(before, now=self._clock.wall(), reason=reason)
             if await self._outbox.advance(before, after):
                 self._traffic.ended_in_queue(after)
                 return after
 
-    async def resolve(self, message_id: str, *, sent: bool) -> MessageRecord:
+    async def resolve(self, message_id: str, *, sent: bool, reason: str = "") -> MessageRecord:
         """Settle a message that is uncertain, as somebody has found out.
 
         Raises:
@@ -213,7 +220,7 @@ class Delivery:
             before = await self.get(message_id)
             if before.state is not MessageState.UNCERTAIN:
                 raise MessageNotUncertain(before.state)
-            after = lifecycle.resolve(before, sent=sent, now=self._clock.wall())
+            after = lifecycle.resolve(before, sent=sent, now=self._clock.wall(), reason=reason)
             if await self._outbox.advance(before, after):
                 self._traffic.resolved(after)
                 return after
@@ -230,7 +237,8 @@ class Delivery:
             InvalidProvider, InvalidRouting: nobody.
         """
         self._intake.check_times(command, self._clock.wall())
-        return self._router.explain(self._router.route(command.message, command.options.provider_name))
+        route = self._router.route(command.message, command.options.provider_name)
+        return self._router.explain(route, command.message)
 
     def shown(self, record: MessageRecord) -> MessageRecord:
         """The record as callers see it: a message that is parked says when its route opens, as far as that is known.

@@ -10,7 +10,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core.gate import GatePermit, Obstacle
 from postwire.core.message import Attempt, OutboundMessage
-from postwire.core.routing import Choice, Order, Route, choose
+from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.providers.registry import Registry, Slot
 
@@ -38,9 +38,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A route, and how each of its providers stands."""
+    """A route, what of its match a message meets (see `Match.met_by`), and how each of its providers stands."""
 
     route: Route
+    matched_on: tuple[Condition, ...]
     candidates: tuple[Candidate, ...]
 
 
@@ -134,8 +135,8 @@ class Router:
         times = [self._slots[name].gate.until(now) for name in route.names]
         return min((time for time in times if time is not None), default=None)
 
-    def explain(self, route: Route) -> Explanation:
-        """How every provider of a route stands."""
+    def explain(self, route: Route, message: OutboundMessage) -> Explanation:
+        """Why the route is that of the message, and how each of its providers stands."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         candidates = []
         for number, tier in enumerate(route.tiers, 1):
@@ -144,7 +145,7 @@ class Router:
                 until = gate.until(now)
                 eligible_time = None if until is None else wall + int((until - now) * 1e6)
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
-        return Explanation(route, tuple(candidates))
+        return Explanation(route, route.match.met_by(message), tuple(candidates))
 
     def watch(self, route: Route, wake: Callable[[], None]) -> None:
         """Have `wake` called, once, when something changes at a door of the route."""

@@ -65,12 +65,12 @@ class Watchers:
             raise ResumeTokenExpired
         after = resume.change if resume else None
         if after is None:
-            after = await self._outbox.last_change()
+            begun = await self._outbox.snapshot(list(ids))
+            after = begun.last
             if ids:
-                records = await self._outbox.records(list(message_ids))
-                if len(records) < len(ids):
+                if len(begun.records) < len(ids):
                     raise MessageNotFound
-                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in records]
+                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in begun.records]
                 sights[-1] = Sight(sights[-1].record, ResumePoint(store, after))
                 yield sights
             else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it

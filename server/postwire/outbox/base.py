@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
+from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Note
 
 
 class OutboxError(Exception):
@@ -66,6 +66,14 @@ class Changes:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Records, and the number of the last change of any message, at one moment."""
+
+    records: Sequence[MessageRecord]
+    last: int
+
+
 class Outbox(Protocol):
     """Keeps messages. Every write is durable when its awaitable is done.
 
@@ -105,6 +113,10 @@ class Outbox(Protocol):
 
     def get(self, message_id: str) -> Awaitable[MessageRecord | None]:
         """The record of a message."""
+        ...
+
+    async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
+        """The record of the message that has a request id."""
         ...
 
     async def content(self, message_id: str) -> bytes | None:
@@ -168,7 +180,10 @@ class Outbox(Protocol):
         ...
 
     async def changes(self, after: int, limit: int) -> Changes:
-        """What became of the next `limit` changes behind one: a message that has changed several times is told once.
+        """What became of the next `limit` changes behind one.
+
+        A message that has changed several times is given once, and not yet where more of its changes come behind these:
+        so whoever goes on from there sees each revision once at the most.
 
         Raises:
             ResumeTokenExpired: what came behind it is not known any more, or never was.
@@ -179,8 +194,8 @@ class Outbox(Protocol):
         """Return once there is a change behind one."""
         ...
 
-    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
-        """The records of those messages that there are, in any order."""
+    async def snapshot(self, message_ids: Sequence[str]) -> Snapshot:
+        """The records of those messages that there are, in any order, and which change was the last then."""
         ...
 
     async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
@@ -199,8 +214,16 @@ class Outbox(Protocol):
         """The names of the providers that are drained."""
         ...
 
-    def set_drained(self, provider_name: str, drained: bool) -> Awaitable[None]:
-        """Keep whether a provider is drained."""
+    def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
+        """Keep whether a provider is drained; and with it a note, where there is one."""
+        ...
+
+    async def provider_notes(self) -> Mapping[str, Note]:
+        """What was noted last of each provider."""
+        ...
+
+    def keep_provider_note(self, provider_name: str, note: Note) -> Awaitable[None]:
+        """Keep a note of a provider."""
         ...
 
     async def fact(self, name: str) -> str | None:

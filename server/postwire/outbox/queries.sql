@@ -44,7 +44,7 @@ INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_changes
-INSERT INTO changes (change, message_id) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+INSERT INTO changes (change, message_id, revision) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- A change of a record. It applies only to the revision that it was made from: that is the fence against results that
 -- come too late, and against two who change one message at once.
@@ -62,6 +62,10 @@ SET state = changed.state,
     revision = changed.revision
 FROM changed
 WHERE messages.message_id = changed.message_id AND messages.revision = changed.from_revision;
+
+-- name: update_notes
+WITH noted (message_id, note) AS (VALUES {rows})
+UPDATE messages SET note = noted.note FROM noted WHERE messages.message_id = noted.message_id;
 
 -- name: close_attempts
 WITH ended (message_id, number, outcome, duration, provider_message_id, error_code, detail) AS (VALUES {rows})
@@ -82,14 +86,20 @@ WHERE (message_id, number) IN (SELECT message_id, number FROM dropped WHERE mess
 -- name: message_by_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue
+    next_attempt_time, recipients, labels, revision, queue, note
 FROM messages WHERE message_id = ?;
 
 -- name: message_by_request_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue
+    next_attempt_time, recipients, labels, revision, queue, note
 FROM messages WHERE tenant = ? AND request_id = ?;
+
+-- name: messages_by_request_ids
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue, note
+FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
 
 -- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
 -- on request ids, which would have it sort every message of the tenant.
@@ -102,7 +112,7 @@ ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
 -- name: list_messages
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue
+    next_attempt_time, recipients, labels, revision, queue, note
 FROM messages
 WHERE +tenant = :tenant
     AND message_id < :after
@@ -148,7 +158,7 @@ SELECT
 -- name: due
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue,
+    next_attempt_time, recipients, labels, revision, queue, note,
     priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
 FROM messages
 WHERE state = 'queued' AND queue = ? AND priority = ? AND next_attempt_time <= ?
@@ -165,7 +175,7 @@ SELECT queue FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue L
 -- name: orphans
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue,
+    next_attempt_time, recipients, labels, revision, queue, note,
     priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
 FROM messages
 WHERE state IN ('queued', 'sending') AND state = 'sending'
@@ -174,7 +184,7 @@ ORDER BY create_time LIMIT ?;
 -- name: expired
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue
+    next_attempt_time, recipients, labels, revision, queue, note
 FROM messages WHERE state = 'queued' AND expire_time <= ? ORDER BY expire_time LIMIT ?;
 
 -- name: next_expiry
@@ -184,7 +194,7 @@ SELECT min(expire_time) FROM messages WHERE state = 'queued';
 -- name: waiting
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue,
+    next_attempt_time, recipients, labels, revision, queue, note,
     priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
 FROM messages WHERE +state = 'queued' AND key > ? ORDER BY key LIMIT ?;
 
@@ -194,16 +204,16 @@ UPDATE messages SET queue = ? WHERE message_id = ?;
 -- name: first_and_last_change
 SELECT (SELECT coalesce(min(change), 0) FROM changes), (SELECT coalesce(max(change), 0) FROM changes);
 
--- Who has changed, with their last change of this stretch.
+-- Who has changed, with their last change of this stretch, and the revision that it led to.
 -- name: changes_after
-SELECT max(change) AS last, message_id
-FROM (SELECT change, message_id FROM changes WHERE change > ? ORDER BY change LIMIT ?)
+SELECT max(change) AS last, message_id, max(revision)
+FROM (SELECT change, message_id, revision FROM changes WHERE change > ? ORDER BY change LIMIT ?)
 GROUP BY message_id ORDER BY last;
 
 -- name: messages_by_ids
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue
+    next_attempt_time, recipients, labels, revision, queue, note
 FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 
 -- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how
@@ -239,6 +249,13 @@ INSERT INTO drained (provider_name) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: resume
 DELETE FROM drained WHERE provider_name = ?;
+
+-- name: provider_notes
+SELECT provider_name, note FROM provider_notes;
+
+-- name: keep_provider_note
+INSERT INTO provider_notes (provider_name, note) VALUES (?, ?)
+ON CONFLICT (provider_name) DO UPDATE SET note = excluded.note;
 
 -- name: fact
 SELECT value FROM facts WHERE name = ?;

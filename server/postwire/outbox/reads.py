@@ -12,13 +12,16 @@ import apsw
 
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
-from postwire.core.message import MessageRecord, Priority
+from postwire.core.message import MessageRecord, Note, Priority
 from postwire.outbox import rows
-from postwire.outbox.base import Changes, OutboxStats, StoredMessage
+from postwire.outbox.base import Changes, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES
 
 MAX_CONTENTS: Final = 8 * 1024 * 1024
 """How many bytes of contents are read at once, but for a single one that is larger."""
+
+_REVISION: Final = 12
+"""Where a row of `message_by_id` or the like has the revision."""
 
 Row = Sequence[Any]
 
@@ -39,8 +42,17 @@ def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash
         return with_attempts(connection, found[0]) if found else None
 
 
+def get_by_request_id(connection: apsw.Connection, tenant: str, request_id: str) -> MessageRecord | None:
+    """See `Outbox.get_by_request_id`."""
+    with _one_moment(connection):
+        found = _all(connection, "message_by_request_id", tenant, request_id)
+        return with_attempts(connection, found[0]) if found else None
+
+
 def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None) -> Page:
     """See `Outbox.list`."""
+    if chosen.request_ids:
+        return _page_of_requests(connection, tenant, chosen, size, after)
     start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
     with _one_moment(connection):
         scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
@@ -55,6 +67,18 @@ def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: 
     if len(records) == size:
         return Page(records, records[-1].message_id)
     return Page(records, None if is_last else str(UUID(bytes=end)))
+
+
+def _page_of_requests(
+    connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None
+) -> Page:
+    """A page of those that have one of the request ids: they are found by an index, and are never many."""
+    with _one_moment(connection):
+        found = _all(connection, "messages_by_request_ids", tenant, json.dumps(sorted(chosen.request_ids)))
+        records = _records(connection, found)
+    admitted = [one for one in records if chosen.admits(one) and (after is None or one.message_id < after)]
+    admitted.sort(key=lambda one: one.message_id, reverse=True)
+    return Page(tuple(admitted[:size]), admitted[size - 1].message_id if len(admitted) > size else None)
 
 
 def due(connection: apsw.Connection, queue: str, now: int, limit: int) -> list[StoredMessage]:
@@ -122,17 +146,22 @@ def changes(connection: apsw.Connection, after: int, limit: int) -> Changes:
         if not first - 1 <= after <= last:
             raise ResumeTokenExpired
         found = _all(connection, "changes_after", after, limit)
-        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id in found])}
-        pairs = [(change, by_id[message_id]) for change, message_id in found if message_id in by_id]
+        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id, _ in found])}
+        pairs = [
+            (change, by_id[message_id])
+            for change, message_id, revision in found
+            # One that a later change has overtaken is left to that change: else the same revision would come twice.
+            if message_id in by_id and revision in (by_id[message_id][_REVISION], None)
+        ]
         records = _records(connection, [row for _, row in pairs])
     numbered = tuple((change, record) for (change, _), record in zip(pairs, records, strict=True))
     return Changes(numbered, found[-1][0] if found else after)
 
 
-def records(connection: apsw.Connection, message_ids: Sequence[bytes]) -> Sequence[MessageRecord]:
-    """See `Outbox.records`."""
+def snapshot(connection: apsw.Connection, message_ids: Sequence[bytes]) -> Snapshot:
+    """See `Outbox.snapshot`."""
     with _one_moment(connection):
-        return _records(connection, _messages(connection, message_ids))
+        return Snapshot(_records(connection, _messages(connection, message_ids)), last_change(connection))
 
 
 def step(connection: apsw.Connection, after: int, before: int, limit: int) -> tuple[int, int] | None:
@@ -156,6 +185,11 @@ def changes_beyond(connection: apsw.Connection, keep: int) -> int:
 def drained(connection: apsw.Connection) -> frozenset[str]:
     """See `Outbox.drained`."""
     return frozenset(name for (name,) in _all(connection, "drained"))
+
+
+def provider_notes(connection: apsw.Connection) -> dict[str, Note]:
+    """See `Outbox.provider_notes`."""
+    return {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
 
 
 def fact(connection: apsw.Connection, name: str) -> str | None:

@@ -17,6 +17,8 @@ from postwire.core.message import (
     DispatchOptions,
     MessageRecord,
     MessageState,
+    Note,
+    NoteAction,
     Priority,
     RecipientStatus,
 )
@@ -29,7 +31,8 @@ _STATES: Final = {state.value: state for state in MessageState}
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
-_RECORD_COLUMNS: Final = 14
+_ACTIONS: Final = {action.value: action for action in NoteAction}
+_RECORD_COLUMNS: Final = 15
 
 
 def id_bytes(message_id: str) -> bytes:
@@ -150,6 +153,24 @@ def dropped_row(before: MessageRecord, after: MessageRecord) -> Row | None:
     return (id_bytes(before.message_id), before.attempts[-1].number)
 
 
+def noted_row(before: MessageRecord, after: MessageRecord) -> Row | None:
+    """The row of `update_notes`, where the change leaves a note."""
+    if after.note is None or after.note == before.note:
+        return None
+    return id_bytes(after.message_id), note_text(after.note)
+
+
+def note_text(note: Note) -> str:
+    """A note as it is stored."""
+    return json.dumps((note.action.value, note.reason, note.time))
+
+
+def note_from(text: str) -> Note:
+    """The note of a text of `note_text`."""
+    action, reason, time = json.loads(text)
+    return Note(_ACTIONS[action], reason, time)
+
+
 def _latest(record: MessageRecord) -> tuple[int, str]:
     """The number and the provider of the latest attempt; 0 and nothing before the first."""
     if not record.attempts:
@@ -174,6 +195,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         labels,
         revision,
         queue,
+        note,
     ) = message[:_RECORD_COLUMNS]
     return MessageRecord(
         message_id=str(UUID(bytes=message_id)),
@@ -189,6 +211,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         next_attempt_time=due,
         revision=revision,
         queue=queue,
+        note=note_from(note) if note else None,
     )
 
 

@@ -14,9 +14,9 @@ import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note
 from postwire.outbox import reads, rows
-from postwire.outbox.base import Accepted, Changes, NewMessage, OutboxError, OutboxStats, StoredMessage
+from postwire.outbox.base import Accepted, Changes, NewMessage, OutboxError, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES, Bulk, Row, SQLValue
 from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
 from postwire.outbox.writer import Future, Operation, Writer
@@ -67,6 +67,7 @@ class _Statements:
     close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))
     drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
     update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
+    notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
 
 
 class _Fenced(Exception):
@@ -158,6 +159,10 @@ class SqliteOutbox:
         """See `Outbox.find`."""
         return await self._read(reads.find, tenant, request_id, payload_hash)
 
+    async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
+        """See `Outbox.get_by_request_id`."""
+        return await self._read(reads.get_by_request_id, tenant, request_id)
+
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
@@ -212,9 +217,9 @@ class SqliteOutbox:
             finally:
                 self._watching.discard(future)
 
-    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
-        """See `Outbox.records`."""
-        return await self._read(reads.records, list(map(rows.id_bytes, message_ids)))
+    async def snapshot(self, message_ids: Sequence[str]) -> Snapshot:
+        """See `Outbox.snapshot`."""
+        return await self._read(reads.snapshot, list(map(rows.id_bytes, message_ids)))
 
     async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
         """See `Outbox.remove_settled`."""
@@ -243,9 +248,23 @@ class SqliteOutbox:
         """See `Outbox.drained`."""
         return await self._read(reads.drained)
 
-    def set_drained(self, provider_name: str, drained: bool) -> Awaitable[None]:
+    def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
         """See `Outbox.set_drained`."""
-        return self._write("drain" if drained else "resume", [(provider_name,)])
+
+        def write(connection: apsw.Connection) -> None:
+            connection.execute(QUERIES["drain" if drained else "resume"], (provider_name,))
+            if note:
+                connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+
+        return self._call(write)
+
+    async def provider_notes(self) -> Mapping[str, Note]:
+        """See `Outbox.provider_notes`."""
+        return await self._read(reads.provider_notes)
+
+    def keep_provider_note(self, provider_name: str, note: Note) -> Awaitable[None]:
+        """See `Outbox.keep_provider_note`."""
+        return self._write("keep_provider_note", [(provider_name, rows.note_text(note))])
 
     async def fact(self, name: str) -> str | None:
         """See `Outbox.fact`."""
@@ -332,6 +351,7 @@ class SqliteOutbox:
         self._note_changes(connection, [after for _, after in pairs])
         self._statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
         self._statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
+        self._statements.notes.run(connection, [row for pair in pairs if (row := rows.noted_row(*pair))])
         self._statements.attempts.run(
             connection,
             [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
@@ -371,7 +391,8 @@ class SqliteOutbox:
     def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
         first = self._last_change + 1
         self._statements.changes.run(
-            connection, [(change, rows.id_bytes(record.message_id)) for change, record in enumerate(records, first)]
+            connection,
+            [(change, rows.id_bytes(one.message_id), one.revision) for change, one in enumerate(records, first)],
         )
         self._last_change += len(records)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Final
 
 from postwire.config import Config, ProviderConfig
@@ -86,6 +87,10 @@ class Registry:
     def routes(self, channel: Channel) -> tuple[Route, ...]:
         """The routes of `channel`, first choice first; empty where nobody carries it."""
         return self._routes[channel]
+
+    def all_routes(self) -> Iterator[Route]:
+        """The routes of every channel, without those of pinned providers."""
+        return chain.from_iterable(self._routes.values())
 
     def carriers(self, channel: Channel) -> tuple[Slot, ...]:
         """The providers that some route of `channel` leads to, each once."""

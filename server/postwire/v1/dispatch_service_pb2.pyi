@@ -158,16 +158,20 @@ class GetMessageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
-    """The id that `Dispatch` gave. Required."""
+    """The id that `Dispatch` gave. Exactly one of this and `request_id` is required."""
+    request_id: _builtins.str
+    """The request id that the message was dispatched with."""
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,6 +233,7 @@ class MessageFilter(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
     CREATE_TIME_TO_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Channel.ValueType]:
         """On one of these channels."""
@@ -253,6 +258,10 @@ class MessageFilter(_message.Message):
     def create_time_to(self) -> _timestamp_pb2.Timestamp:
         """Accepted before this time."""
 
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With one of these request ids: at most 1,000."""
+
     def __init__(
         self,
         *,
@@ -262,10 +271,11 @@ class MessageFilter(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         create_time_from: _timestamp_pb2.Timestamp | None = ...,
         create_time_to: _timestamp_pb2.Timestamp | None = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_to", b"create_time_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "create_time_from", b"create_time_from", "create_time_to", b"create_time_to", "labels", b"labels", "provider_names", b"provider_names", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "create_time_from", b"create_time_from", "create_time_to", b"create_time_to", "labels", b"labels", "provider_names", b"provider_names", "request_ids", b"request_ids", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,16 +382,28 @@ class ExplainRouteResponse(_message.Message):
     ROUTE_KEY_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    MATCHED_ON_FIELD_NUMBER: _builtins.int
     route_key: _builtins.str
     """The key of the route, and of the queue in which its messages wait: `sms` for a channel's only route, `sms#1`, `sms#2`,
     … for its rules, `@name` for a pinned provider.
     """
     overflow: _builtins.bool
     """Whether messages go on to the next tier while one is at its limits."""
+    rule: _builtins.str
+    """Where the configuration has the route: `routes.sms[0]` for the first of a channel's rules, `routes.sms` for its only
+    route; empty for a pinned provider.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteCandidate]:
         """The providers of the route: tier by tier, and within a tier in the order of declaration (messages are spread over
         them by weight).
+        """
+
+    @_builtins.property
+    def matched_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of that rule's `match` the message meets, in its words: `prefixes = "+44"`, `domains = "*.example.com"`,
+        `labels.team = "billing"`. Empty where the rule is for every message.
         """
 
     def __init__(
@@ -390,10 +412,12 @@ class ExplainRouteResponse(_message.Message):
         route_key: _builtins.str = ...,
         candidates: _abc.Iterable[Global___RouteCandidate] | None = ...,
         overflow: _builtins.bool = ...,
+        rule: _builtins.str = ...,
+        matched_on: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "overflow", b"overflow", "route_key", b"route_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "matched_on", b"matched_on", "overflow", b"overflow", "route_key", b"route_key", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -664,16 +688,20 @@ class CancelMessageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The id that `Dispatch` gave. Required."""
+    reason: _builtins.str
+    """Why, for `Message.note`: at most 256 characters, and no control characters."""
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -711,19 +739,23 @@ class ResolveMessageRequest(_message.Message):
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The id that `Dispatch` gave. Required."""
     resolution: Global___Resolution.ValueType
     """What it has turned out to be. Required."""
+    reason: _builtins.str
+    """Why, for `Message.note`: at most 256 characters, and no control characters."""
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
         resolution: Global___Resolution.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "resolution", b"resolution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "reason", b"reason", "resolution", b"resolution"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -119,8 +119,9 @@ class DispatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchMessages(self, request, context):
-        """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
-        between may be left out where changes follow each other closely, and `revision` rises.
+        """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
+        out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
+        that goes on for another may show again what that one had shown.
 
         With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
         response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A

@@ -53,8 +53,9 @@ class DispatchServiceStub:
     ListMessages: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]
     """Lists the records of messages, newest first, a page at a time."""
     WatchMessages: _grpc.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]
-    """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
-    between may be left out where changes follow each other closely, and `revision` rises.
+    """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
+    out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
+    that goes on for another may show again what that one had shown.
 
     With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
     response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
@@ -96,8 +97,9 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists the records of messages, newest first, a page at a time."""
     WatchMessages: _aio.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]  # type: ignore[assignment]
-    """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
-    between may be left out where changes follow each other closely, and `revision` rises.
+    """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
+    out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
+    that goes on for another may show again what that one had shown.
 
     With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
     response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
@@ -166,8 +168,9 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dispatch_service_pb2.WatchMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dispatch_service_pb2.WatchMessagesResponse], _abc.AsyncIterator[_dispatch_service_pb2.WatchMessagesResponse]]:
-        """Shows what becomes of messages, for as long as the caller stays. Every change is shown at least once; states in
-        between may be left out where changes follow each other closely, and `revision` rises.
+        """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
+        out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
+        that goes on for another may show again what that one had shown.
 
         With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
         response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A

@@ -217,6 +217,42 @@ DELIVERY_GUARANTEE_AT_MOST_ONCE: DeliveryGuarantee.ValueType  # 2
 """Stop: the message stays `UNCERTAIN`, and the recipient may get nothing."""
 Global___DeliveryGuarantee: _TypeAlias = DeliveryGuarantee  # noqa: Y015
 
+class _NoteAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoteActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoteAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTE_ACTION_UNSPECIFIED: _NoteAction.ValueType  # 0
+    """Never sent."""
+    NOTE_ACTION_CANCEL: _NoteAction.ValueType  # 1
+    """The message was cancelled."""
+    NOTE_ACTION_RESOLVE: _NoteAction.ValueType  # 2
+    """The message was resolved."""
+    NOTE_ACTION_DRAIN: _NoteAction.ValueType  # 3
+    """The provider was drained."""
+    NOTE_ACTION_RESUME: _NoteAction.ValueType  # 4
+    """The provider was resumed."""
+    NOTE_ACTION_RESET: _NoteAction.ValueType  # 5
+    """The provider's breaker was reset."""
+
+class NoteAction(_NoteAction, metaclass=_NoteActionEnumTypeWrapper):
+    """What an operator has done to a message or a provider."""
+
+NOTE_ACTION_UNSPECIFIED: NoteAction.ValueType  # 0
+"""Never sent."""
+NOTE_ACTION_CANCEL: NoteAction.ValueType  # 1
+"""The message was cancelled."""
+NOTE_ACTION_RESOLVE: NoteAction.ValueType  # 2
+"""The message was resolved."""
+NOTE_ACTION_DRAIN: NoteAction.ValueType  # 3
+"""The provider was drained."""
+NOTE_ACTION_RESUME: NoteAction.ValueType  # 4
+"""The provider was resumed."""
+NOTE_ACTION_RESET: NoteAction.ValueType  # 5
+"""The provider's breaker was reset."""
+Global___NoteAction: _TypeAlias = NoteAction  # noqa: Y015
+
 @_typing.final
 class OutboundMessage(_message.Message):
     """A message as its caller hands it over."""
@@ -610,6 +646,7 @@ class Message(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The service's own id: a UUID of version 7, so ids sort by the time of acceptance."""
     request_id: _builtins.str
@@ -654,6 +691,10 @@ class Message(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own tags."""
 
+    @_builtins.property
+    def note(self) -> Global___Note:
+        """What an operator did last to this message, if anything: cancelled it, or resolved it."""
+
     def __init__(
         self,
         *,
@@ -672,14 +713,47 @@ class Message(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         revision: _builtins.int = ...,
+        note: Global___Note | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "next_attempt_time", b"next_attempt_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "next_attempt_time", b"next_attempt_time", "note", b"note", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "create_time", b"create_time", "expire_time", b"expire_time", "labels", b"labels", "message_id", b"message_id", "next_attempt_time", b"next_attempt_time", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "recipients", b"recipients", "request_id", b"request_id", "revision", b"revision", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "create_time", b"create_time", "expire_time", b"expire_time", "labels", b"labels", "message_id", b"message_id", "next_attempt_time", b"next_attempt_time", "note", b"note", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "recipients", b"recipients", "request_id", b"request_id", "revision", b"revision", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Note(_message.Message):
+    """What an operator did, why, and when. It is kept with the record or the provider, and shown nowhere else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    action: Global___NoteAction.ValueType
+    """What was done."""
+    reason: _builtins.str
+    """Why, in the operator's own words; empty where no reason was given."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        action: Global___NoteAction.ValueType = ...,
+        reason: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Note: _TypeAlias = Note  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):

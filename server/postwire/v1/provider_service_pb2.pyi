@@ -67,6 +67,8 @@ class Provider(_message.Message):
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     SEEDED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    UNSERVED_ROUTE_KEYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as the configuration declares it."""
     kind: _builtins.str
@@ -87,6 +89,16 @@ class Provider(_message.Message):
     def breaker(self) -> Global___Breaker:
         """Its circuit breaker."""
 
+    @_builtins.property
+    def note(self) -> _message_pb2.Note:
+        """What an operator did last to this provider, if anything: drained it, resumed it, or reset its breaker. Kept over a
+        restart of the server.
+        """
+
+    @_builtins.property
+    def unserved_route_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of its routes on which every provider is drained: their messages wait until one is resumed."""
+
     def __init__(
         self,
         *,
@@ -97,10 +109,12 @@ class Provider(_message.Message):
         in_flight: _builtins.int = ...,
         seed: _builtins.int = ...,
         seeded: _builtins.bool = ...,
+        note: _message_pb2.Note | None = ...,
+        unserved_route_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "seed", b"seed", "seeded", b"seeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,16 +303,22 @@ class DrainProviderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The provider's name. Required."""
+    reason: _builtins.str
+    """Why, for `Provider.note`: at most 256 characters, and no control characters. Left out where nothing changes, the
+    note stays as it is.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,16 +355,22 @@ class ResumeProviderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The provider's name. Required."""
+    reason: _builtins.str
+    """Why, for `Provider.note`: at most 256 characters, and no control characters. Left out where nothing changes, the
+    note stays as it is.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,16 +407,20 @@ class ResetBreakerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The provider's name. Required."""
+    reason: _builtins.str
+    """Why, for `Provider.note`: at most 256 characters, and no control characters."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

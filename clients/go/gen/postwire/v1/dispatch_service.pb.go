@@ -265,8 +265,10 @@ func (x *DispatchResponse) GetMessage() *Message {
 // What `GetMessage` takes.
 type GetMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id that `Dispatch` gave. Required.
-	MessageId     string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// The id that `Dispatch` gave. Exactly one of this and `request_id` is required.
+	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// The request id that the message was dispatched with.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (*GetMessageRequest) Descriptor() ([]byte, []int) {
 func (x *GetMessageRequest) GetMessageId() string {
 	if x != nil {
 		return x.MessageId
+	}
+	return ""
+}
+
+func (x *GetMessageRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -368,7 +377,9 @@ type MessageFilter struct {
 	// Accepted at this time or later.
 	CreateTimeFrom *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time_from,json=createTimeFrom,proto3" json:"create_time_from,omitempty"`
 	// Accepted before this time.
-	CreateTimeTo  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time_to,json=createTimeTo,proto3" json:"create_time_to,omitempty"`
+	CreateTimeTo *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time_to,json=createTimeTo,proto3" json:"create_time_to,omitempty"`
+	// With one of these request ids: at most 1,000.
+	RequestIds    []string `protobuf:"bytes,7,rep,name=request_ids,json=requestIds,proto3" json:"request_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +452,13 @@ func (x *MessageFilter) GetCreateTimeFrom() *timestamppb.Timestamp {
 func (x *MessageFilter) GetCreateTimeTo() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTimeTo
+	}
+	return nil
+}
+
+func (x *MessageFilter) GetRequestIds() []string {
+	if x != nil {
+		return x.RequestIds
 	}
 	return nil
 }
@@ -630,7 +648,13 @@ type ExplainRouteResponse struct {
 	// them by weight).
 	Candidates []*RouteCandidate `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// Whether messages go on to the next tier while one is at its limits.
-	Overflow      bool `protobuf:"varint,3,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	Overflow bool `protobuf:"varint,3,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	// Where the configuration has the route: `routes.sms[0]` for the first of a channel's rules, `routes.sms` for its only
+	// route; empty for a pinned provider.
+	Rule string `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What of that rule's `match` the message meets, in its words: `prefixes = "+44"`, `domains = "*.example.com"`,
+	// `labels.team = "billing"`. Empty where the rule is for every message.
+	MatchedOn     []string `protobuf:"bytes,7,rep,name=matched_on,json=matchedOn,proto3" json:"matched_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -684,6 +708,20 @@ func (x *ExplainRouteResponse) GetOverflow() bool {
 		return x.Overflow
 	}
 	return false
+}
+
+func (x *ExplainRouteResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ExplainRouteResponse) GetMatchedOn() []string {
+	if x != nil {
+		return x.MatchedOn
+	}
+	return nil
 }
 
 // A provider that a message would be offered to.
@@ -1225,7 +1263,9 @@ func (x *WatchMessagesResponse) GetResumeToken() string {
 type CancelMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id that `Dispatch` gave. Required.
-	MessageId     string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Why, for `Message.note`: at most 256 characters, and no control characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1263,6 +1303,13 @@ func (*CancelMessageRequest) Descriptor() ([]byte, []int) {
 func (x *CancelMessageRequest) GetMessageId() string {
 	if x != nil {
 		return x.MessageId
+	}
+	return ""
+}
+
+func (x *CancelMessageRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1319,7 +1366,9 @@ type ResolveMessageRequest struct {
 	// The id that `Dispatch` gave. Required.
 	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// What it has turned out to be. Required.
-	Resolution    Resolution `protobuf:"varint,2,opt,name=resolution,proto3,enum=postwire.v1.Resolution" json:"resolution,omitempty"`
+	Resolution Resolution `protobuf:"varint,2,opt,name=resolution,proto3,enum=postwire.v1.Resolution" json:"resolution,omitempty"`
+	// Why, for `Message.note`: at most 256 characters, and no control characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1366,6 +1415,13 @@ func (x *ResolveMessageRequest) GetResolution() Resolution {
 		return x.Resolution
 	}
 	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
+func (x *ResolveMessageRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // What `ResolveMessage` gives.
@@ -1425,19 +1481,23 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x126\n" +
 	"\aoptions\x18\x03 \x01(\v2\x1c.postwire.v1.DispatchOptionsR\aoptions\"B\n" +
 	"\x10DispatchResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"2\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"Q\n" +
 	"\x11GetMessageRequest\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x01 \x01(\tR\tmessageId\"D\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"D\n" +
 	"\x12GetMessageResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"\x9e\x03\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"\xbf\x03\n" +
 	"\rMessageFilter\x120\n" +
 	"\bchannels\x18\x01 \x03(\x0e2\x14.postwire.v1.ChannelR\bchannels\x121\n" +
 	"\x06states\x18\x02 \x03(\x0e2\x19.postwire.v1.MessageStateR\x06states\x12%\n" +
 	"\x0eprovider_names\x18\x03 \x03(\tR\rproviderNames\x12>\n" +
 	"\x06labels\x18\x04 \x03(\v2&.postwire.v1.MessageFilter.LabelsEntryR\x06labels\x12D\n" +
 	"\x10create_time_from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0ecreateTimeFrom\x12@\n" +
-	"\x0ecreate_time_to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\fcreateTimeTo\x1a9\n" +
+	"\x0ecreate_time_to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\fcreateTimeTo\x12\x1f\n" +
+	"\vrequest_ids\x18\a \x03(\tR\n" +
+	"requestIds\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x01\n" +
@@ -1451,13 +1511,16 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n" +
 	"\x13ExplainRouteRequest\x126\n" +
 	"\amessage\x18\x01 \x01(\v2\x1c.postwire.v1.OutboundMessageR\amessage\x126\n" +
-	"\aoptions\x18\x02 \x01(\v2\x1c.postwire.v1.DispatchOptionsR\aoptions\"\x8c\x01\n" +
+	"\aoptions\x18\x02 \x01(\v2\x1c.postwire.v1.DispatchOptionsR\aoptions\"\xbf\x01\n" +
 	"\x14ExplainRouteResponse\x12\x1b\n" +
 	"\troute_key\x18\x01 \x01(\tR\brouteKey\x12;\n" +
 	"\n" +
 	"candidates\x18\x02 \x03(\v2\x1b.postwire.v1.RouteCandidateR\n" +
 	"candidates\x12\x1a\n" +
-	"\boverflow\x18\x03 \x01(\bR\boverflow\"\xf6\x01\n" +
+	"\boverflow\x18\x03 \x01(\bR\boverflow\x12\x12\n" +
+	"\x04rule\x18\x06 \x01(\tR\x04rule\x12\x1d\n" +
+	"\n" +
+	"matched_on\x18\a \x03(\tR\tmatchedOn\"\xf6\x01\n" +
 	"\x0eRouteCandidate\x12#\n" +
 	"\rprovider_name\x18\x01 \x01(\tR\fproviderName\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x05R\x04tier\x12\x16\n" +
@@ -1491,18 +1554,20 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"j\n" +
 	"\x15WatchMessagesResponse\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\x12!\n" +
-	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"5\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"M\n" +
 	"\x14CancelMessageRequest\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x01 \x01(\tR\tmessageId\"G\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"G\n" +
 	"\x15CancelMessageResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"o\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"\x87\x01\n" +
 	"\x15ResolveMessageRequest\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x127\n" +
 	"\n" +
 	"resolution\x18\x02 \x01(\x0e2\x17.postwire.v1.ResolutionR\n" +
-	"resolution\"H\n" +
+	"resolution\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
 	"\x16ResolveMessageResponse\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*\x89\x02\n" +
 	"\rRouteObstacle\x12\x1e\n" +

@@ -392,6 +392,71 @@ func (DeliveryGuarantee) EnumDescriptor() ([]byte, []int) {
 	return file_postwire_v1_message_proto_rawDescGZIP(), []int{5}
 }
 
+// What an operator has done to a message or a provider.
+type NoteAction int32
+
+const (
+	// Never sent.
+	NoteAction_NOTE_ACTION_UNSPECIFIED NoteAction = 0
+	// The message was cancelled.
+	NoteAction_NOTE_ACTION_CANCEL NoteAction = 1
+	// The message was resolved.
+	NoteAction_NOTE_ACTION_RESOLVE NoteAction = 2
+	// The provider was drained.
+	NoteAction_NOTE_ACTION_DRAIN NoteAction = 3
+	// The provider was resumed.
+	NoteAction_NOTE_ACTION_RESUME NoteAction = 4
+	// The provider's breaker was reset.
+	NoteAction_NOTE_ACTION_RESET NoteAction = 5
+)
+
+// Enum value maps for NoteAction.
+var (
+	NoteAction_name = map[int32]string{
+		0: "NOTE_ACTION_UNSPECIFIED",
+		1: "NOTE_ACTION_CANCEL",
+		2: "NOTE_ACTION_RESOLVE",
+		3: "NOTE_ACTION_DRAIN",
+		4: "NOTE_ACTION_RESUME",
+		5: "NOTE_ACTION_RESET",
+	}
+	NoteAction_value = map[string]int32{
+		"NOTE_ACTION_UNSPECIFIED": 0,
+		"NOTE_ACTION_CANCEL":      1,
+		"NOTE_ACTION_RESOLVE":     2,
+		"NOTE_ACTION_DRAIN":       3,
+		"NOTE_ACTION_RESUME":      4,
+		"NOTE_ACTION_RESET":       5,
+	}
+)
+
+func (x NoteAction) Enum() *NoteAction {
+	p := new(NoteAction)
+	*p = x
+	return p
+}
+
+func (x NoteAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NoteAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_postwire_v1_message_proto_enumTypes[6].Descriptor()
+}
+
+func (NoteAction) Type() protoreflect.EnumType {
+	return &file_postwire_v1_message_proto_enumTypes[6]
+}
+
+func (x NoteAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NoteAction.Descriptor instead.
+func (NoteAction) EnumDescriptor() ([]byte, []int) {
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{6}
+}
+
 // A message as its caller hands it over.
 type OutboundMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1080,7 +1145,9 @@ type Message struct {
 	// The caller's own tags.
 	Labels map[string]string `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Rises with every change of this record.
-	Revision      int64 `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What an operator did last to this message, if anything: cancelled it, or resolved it.
+	Note          *Note `protobuf:"bytes,18,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1220,6 +1287,77 @@ func (x *Message) GetRevision() int64 {
 	return 0
 }
 
+func (x *Message) GetNote() *Note {
+	if x != nil {
+		return x.Note
+	}
+	return nil
+}
+
+// What an operator did, why, and when. It is kept with the record or the provider, and shown nowhere else.
+type Note struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Action NoteAction `protobuf:"varint,1,opt,name=action,proto3,enum=postwire.v1.NoteAction" json:"action,omitempty"`
+	// Why, in the operator's own words; empty where no reason was given.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Note) Reset() {
+	*x = Note{}
+	mi := &file_postwire_v1_message_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Note) ProtoMessage() {}
+
+func (x *Note) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_message_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Note.ProtoReflect.Descriptor instead.
+func (*Note) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Note) GetAction() NoteAction {
+	if x != nil {
+		return x.Action
+	}
+	return NoteAction_NOTE_ACTION_UNSPECIFIED
+}
+
+func (x *Note) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Note) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // One try of one message at one provider.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1247,7 +1385,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_postwire_v1_message_proto_msgTypes[8]
+	mi := &file_postwire_v1_message_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1397,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_message_proto_msgTypes[8]
+	mi := &file_postwire_v1_message_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1410,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{8}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -1356,7 +1494,7 @@ type RecipientStatus struct {
 
 func (x *RecipientStatus) Reset() {
 	*x = RecipientStatus{}
-	mi := &file_postwire_v1_message_proto_msgTypes[9]
+	mi := &file_postwire_v1_message_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1506,7 @@ func (x *RecipientStatus) String() string {
 func (*RecipientStatus) ProtoMessage() {}
 
 func (x *RecipientStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_message_proto_msgTypes[9]
+	mi := &file_postwire_v1_message_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1519,7 @@ func (x *RecipientStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecipientStatus.ProtoReflect.Descriptor instead.
 func (*RecipientStatus) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{9}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RecipientStatus) GetIndex() int32 {
@@ -1469,7 +1607,7 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\bpriority\x18\x04 \x01(\x0e2\x15.postwire.v1.PriorityR\bpriority\x12M\n" +
 	"\x12delivery_guarantee\x18\x05 \x01(\x0e2\x1e.postwire.v1.DeliveryGuaranteeR\x11deliveryGuarantee\x12#\n" +
 	"\rprovider_name\x18\x06 \x01(\tR\fproviderName\x12!\n" +
-	"\fmax_attempts\x18\a \x01(\x05R\vmaxAttempts\"\xad\x06\n" +
+	"\fmax_attempts\x18\a \x01(\x05R\vmaxAttempts\"\xd4\x06\n" +
 	"\aMessage\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1d\n" +
@@ -1493,10 +1631,15 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\vexpire_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x128\n" +
 	"\x06labels\x18\x0e \x03(\v2 .postwire.v1.Message.LabelsEntryR\x06labels\x12\x1a\n" +
-	"\brevision\x18\x0f \x01(\x03R\brevision\x1a9\n" +
+	"\brevision\x18\x0f \x01(\x03R\brevision\x12%\n" +
+	"\x04note\x18\x12 \x01(\v2\x11.postwire.v1.NoteR\x04note\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xea\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +
+	"\x04Note\x12/\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x17.postwire.v1.NoteActionR\x06action\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xea\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12#\n" +
 	"\rprovider_name\x18\x02 \x01(\tR\fproviderName\x12.\n" +
@@ -1550,7 +1693,15 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\x11DeliveryGuarantee\x12\"\n" +
 	"\x1eDELIVERY_GUARANTEE_UNSPECIFIED\x10\x00\x12$\n" +
 	" DELIVERY_GUARANTEE_AT_LEAST_ONCE\x10\x01\x12#\n" +
-	"\x1fDELIVERY_GUARANTEE_AT_MOST_ONCE\x10\x02B<\n" +
+	"\x1fDELIVERY_GUARANTEE_AT_MOST_ONCE\x10\x02*\xa0\x01\n" +
+	"\n" +
+	"NoteAction\x12\x1b\n" +
+	"\x17NOTE_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12NOTE_ACTION_CANCEL\x10\x01\x12\x17\n" +
+	"\x13NOTE_ACTION_RESOLVE\x10\x02\x12\x15\n" +
+	"\x11NOTE_ACTION_DRAIN\x10\x03\x12\x16\n" +
+	"\x12NOTE_ACTION_RESUME\x10\x04\x12\x15\n" +
+	"\x11NOTE_ACTION_RESET\x10\x05B<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
@@ -1565,8 +1716,8 @@ func file_postwire_v1_message_proto_rawDescGZIP() []byte {
 	return file_postwire_v1_message_proto_rawDescData
 }
 
-var file_postwire_v1_message_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_postwire_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_postwire_v1_message_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_postwire_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_postwire_v1_message_proto_goTypes = []any{
 	(Channel)(0),                  // 0: postwire.v1.Channel
 	(MessageState)(0),             // 1: postwire.v1.MessageState
@@ -1574,55 +1725,60 @@ var file_postwire_v1_message_proto_goTypes = []any{
 	(WaitFor)(0),                  // 3: postwire.v1.WaitFor
 	(Priority)(0),                 // 4: postwire.v1.Priority
 	(DeliveryGuarantee)(0),        // 5: postwire.v1.DeliveryGuarantee
-	(*OutboundMessage)(nil),       // 6: postwire.v1.OutboundMessage
-	(*Sms)(nil),                   // 7: postwire.v1.Sms
-	(*Mms)(nil),                   // 8: postwire.v1.Mms
-	(*Media)(nil),                 // 9: postwire.v1.Media
-	(*Email)(nil),                 // 10: postwire.v1.Email
-	(*Attachment)(nil),            // 11: postwire.v1.Attachment
-	(*DispatchOptions)(nil),       // 12: postwire.v1.DispatchOptions
-	(*Message)(nil),               // 13: postwire.v1.Message
-	(*Attempt)(nil),               // 14: postwire.v1.Attempt
-	(*RecipientStatus)(nil),       // 15: postwire.v1.RecipientStatus
-	nil,                           // 16: postwire.v1.OutboundMessage.LabelsEntry
-	nil,                           // 17: postwire.v1.Email.HeadersEntry
-	nil,                           // 18: postwire.v1.Message.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(NoteAction)(0),               // 6: postwire.v1.NoteAction
+	(*OutboundMessage)(nil),       // 7: postwire.v1.OutboundMessage
+	(*Sms)(nil),                   // 8: postwire.v1.Sms
+	(*Mms)(nil),                   // 9: postwire.v1.Mms
+	(*Media)(nil),                 // 10: postwire.v1.Media
+	(*Email)(nil),                 // 11: postwire.v1.Email
+	(*Attachment)(nil),            // 12: postwire.v1.Attachment
+	(*DispatchOptions)(nil),       // 13: postwire.v1.DispatchOptions
+	(*Message)(nil),               // 14: postwire.v1.Message
+	(*Note)(nil),                  // 15: postwire.v1.Note
+	(*Attempt)(nil),               // 16: postwire.v1.Attempt
+	(*RecipientStatus)(nil),       // 17: postwire.v1.RecipientStatus
+	nil,                           // 18: postwire.v1.OutboundMessage.LabelsEntry
+	nil,                           // 19: postwire.v1.Email.HeadersEntry
+	nil,                           // 20: postwire.v1.Message.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
 }
 var file_postwire_v1_message_proto_depIdxs = []int32{
-	7,  // 0: postwire.v1.OutboundMessage.sms:type_name -> postwire.v1.Sms
-	8,  // 1: postwire.v1.OutboundMessage.mms:type_name -> postwire.v1.Mms
-	10, // 2: postwire.v1.OutboundMessage.email:type_name -> postwire.v1.Email
-	16, // 3: postwire.v1.OutboundMessage.labels:type_name -> postwire.v1.OutboundMessage.LabelsEntry
-	9,  // 4: postwire.v1.Mms.media:type_name -> postwire.v1.Media
-	17, // 5: postwire.v1.Email.headers:type_name -> postwire.v1.Email.HeadersEntry
-	11, // 6: postwire.v1.Email.attachments:type_name -> postwire.v1.Attachment
+	8,  // 0: postwire.v1.OutboundMessage.sms:type_name -> postwire.v1.Sms
+	9,  // 1: postwire.v1.OutboundMessage.mms:type_name -> postwire.v1.Mms
+	11, // 2: postwire.v1.OutboundMessage.email:type_name -> postwire.v1.Email
+	18, // 3: postwire.v1.OutboundMessage.labels:type_name -> postwire.v1.OutboundMessage.LabelsEntry
+	10, // 4: postwire.v1.Mms.media:type_name -> postwire.v1.Media
+	19, // 5: postwire.v1.Email.headers:type_name -> postwire.v1.Email.HeadersEntry
+	12, // 6: postwire.v1.Email.attachments:type_name -> postwire.v1.Attachment
 	3,  // 7: postwire.v1.DispatchOptions.wait_for:type_name -> postwire.v1.WaitFor
-	19, // 8: postwire.v1.DispatchOptions.send_time:type_name -> google.protobuf.Timestamp
-	19, // 9: postwire.v1.DispatchOptions.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 8: postwire.v1.DispatchOptions.send_time:type_name -> google.protobuf.Timestamp
+	21, // 9: postwire.v1.DispatchOptions.expire_time:type_name -> google.protobuf.Timestamp
 	4,  // 10: postwire.v1.DispatchOptions.priority:type_name -> postwire.v1.Priority
 	5,  // 11: postwire.v1.DispatchOptions.delivery_guarantee:type_name -> postwire.v1.DeliveryGuarantee
 	0,  // 12: postwire.v1.Message.channel:type_name -> postwire.v1.Channel
 	1,  // 13: postwire.v1.Message.state:type_name -> postwire.v1.MessageState
 	2,  // 14: postwire.v1.Message.outcome:type_name -> postwire.v1.Outcome
-	14, // 15: postwire.v1.Message.attempts:type_name -> postwire.v1.Attempt
-	15, // 16: postwire.v1.Message.recipients:type_name -> postwire.v1.RecipientStatus
-	19, // 17: postwire.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	19, // 18: postwire.v1.Message.update_time:type_name -> google.protobuf.Timestamp
-	19, // 19: postwire.v1.Message.next_attempt_time:type_name -> google.protobuf.Timestamp
-	19, // 20: postwire.v1.Message.expire_time:type_name -> google.protobuf.Timestamp
-	18, // 21: postwire.v1.Message.labels:type_name -> postwire.v1.Message.LabelsEntry
-	2,  // 22: postwire.v1.Attempt.outcome:type_name -> postwire.v1.Outcome
-	19, // 23: postwire.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	20, // 24: postwire.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	1,  // 25: postwire.v1.RecipientStatus.state:type_name -> postwire.v1.MessageState
-	2,  // 26: postwire.v1.RecipientStatus.outcome:type_name -> postwire.v1.Outcome
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	16, // 15: postwire.v1.Message.attempts:type_name -> postwire.v1.Attempt
+	17, // 16: postwire.v1.Message.recipients:type_name -> postwire.v1.RecipientStatus
+	21, // 17: postwire.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	21, // 18: postwire.v1.Message.update_time:type_name -> google.protobuf.Timestamp
+	21, // 19: postwire.v1.Message.next_attempt_time:type_name -> google.protobuf.Timestamp
+	21, // 20: postwire.v1.Message.expire_time:type_name -> google.protobuf.Timestamp
+	20, // 21: postwire.v1.Message.labels:type_name -> postwire.v1.Message.LabelsEntry
+	15, // 22: postwire.v1.Message.note:type_name -> postwire.v1.Note
+	6,  // 23: postwire.v1.Note.action:type_name -> postwire.v1.NoteAction
+	21, // 24: postwire.v1.Note.time:type_name -> google.protobuf.Timestamp
+	2,  // 25: postwire.v1.Attempt.outcome:type_name -> postwire.v1.Outcome
+	21, // 26: postwire.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	22, // 27: postwire.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	1,  // 28: postwire.v1.RecipientStatus.state:type_name -> postwire.v1.MessageState
+	2,  // 29: postwire.v1.RecipientStatus.outcome:type_name -> postwire.v1.Outcome
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_message_proto_init() }
@@ -1644,8 +1800,8 @@ func file_postwire_v1_message_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_message_proto_rawDesc), len(file_postwire_v1_message_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   13,
+			NumEnums:      7,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

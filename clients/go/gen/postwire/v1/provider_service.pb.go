@@ -103,9 +103,14 @@ type Provider struct {
 	Seed uint64 `protobuf:"varint,6,opt,name=seed,proto3" json:"seed,omitempty"`
 	// For a mock: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
 	// took it from the system at boot.
-	Seeded        bool `protobuf:"varint,7,opt,name=seeded,proto3" json:"seeded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Seeded bool `protobuf:"varint,7,opt,name=seeded,proto3" json:"seeded,omitempty"`
+	// What an operator did last to this provider, if anything: drained it, resumed it, or reset its breaker. Kept over a
+	// restart of the server.
+	Note *Note `protobuf:"bytes,8,opt,name=note,proto3" json:"note,omitempty"`
+	// The keys of its routes on which every provider is drained: their messages wait until one is resumed.
+	UnservedRouteKeys []string `protobuf:"bytes,9,rep,name=unserved_route_keys,json=unservedRouteKeys,proto3" json:"unserved_route_keys,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Provider) Reset() {
@@ -185,6 +190,20 @@ func (x *Provider) GetSeeded() bool {
 		return x.Seeded
 	}
 	return false
+}
+
+func (x *Provider) GetNote() *Note {
+	if x != nil {
+		return x.Note
+	}
+	return nil
+}
+
+func (x *Provider) GetUnservedRouteKeys() []string {
+	if x != nil {
+		return x.UnservedRouteKeys
+	}
+	return nil
 }
 
 // A provider's circuit breaker. It counts the calls in its window: the last ones, and none that is too long ago. Attempts
@@ -542,7 +561,10 @@ func (x *WatchProvidersResponse) GetProviders() []*Provider {
 type DrainProviderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The provider's name. Required.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for `Provider.note`: at most 256 characters, and no control characters. Left out where nothing changes, the
+	// note stays as it is.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +602,13 @@ func (*DrainProviderRequest) Descriptor() ([]byte, []int) {
 func (x *DrainProviderRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *DrainProviderRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -634,7 +663,10 @@ func (x *DrainProviderResponse) GetProvider() *Provider {
 type ResumeProviderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The provider's name. Required.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for `Provider.note`: at most 256 characters, and no control characters. Left out where nothing changes, the
+	// note stays as it is.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,6 +704,13 @@ func (*ResumeProviderRequest) Descriptor() ([]byte, []int) {
 func (x *ResumeProviderRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeProviderRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -726,7 +765,9 @@ func (x *ResumeProviderResponse) GetProvider() *Provider {
 type ResetBreakerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The provider's name. Required.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for `Provider.note`: at most 256 characters, and no control characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,6 +805,13 @@ func (*ResetBreakerRequest) Descriptor() ([]byte, []int) {
 func (x *ResetBreakerRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *ResetBreakerRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -974,7 +1022,7 @@ var File_postwire_v1_provider_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\n" +
-	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xdd\x01\n" +
+	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xb4\x02\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
@@ -982,7 +1030,9 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\abreaker\x18\x04 \x01(\v2\x14.postwire.v1.BreakerR\abreaker\x12\x1b\n" +
 	"\tin_flight\x18\x05 \x01(\x05R\binFlight\x12\x12\n" +
 	"\x04seed\x18\x06 \x01(\x04R\x04seed\x12\x16\n" +
-	"\x06seeded\x18\a \x01(\bR\x06seeded\"\xf4\x01\n" +
+	"\x06seeded\x18\a \x01(\bR\x06seeded\x12%\n" +
+	"\x04note\x18\b \x01(\v2\x11.postwire.v1.NoteR\x04note\x12.\n" +
+	"\x13unserved_route_keys\x18\t \x03(\tR\x11unservedRouteKeys\"\xf4\x01\n" +
 	"\aBreaker\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.BreakerStateR\x05state\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x05R\x05calls\x12\x1a\n" +
@@ -1000,17 +1050,20 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\x17\n" +
 	"\x15WatchProvidersRequest\"M\n" +
 	"\x16WatchProvidersResponse\x123\n" +
-	"\tproviders\x18\x01 \x03(\v2\x15.postwire.v1.ProviderR\tproviders\"*\n" +
+	"\tproviders\x18\x01 \x03(\v2\x15.postwire.v1.ProviderR\tproviders\"B\n" +
 	"\x14DrainProviderRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"J\n" +
 	"\x15DrainProviderResponse\x121\n" +
-	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"+\n" +
+	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"C\n" +
 	"\x15ResumeProviderRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"K\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"K\n" +
 	"\x16ResumeProviderResponse\x121\n" +
-	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\")\n" +
+	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"A\n" +
 	"\x13ResetBreakerRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"I\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"I\n" +
 	"\x14ResetBreakerResponse\x121\n" +
 	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\xc3\x03\n" +
 	"\x19UpdateMockProviderRequest\x12\x12\n" +
@@ -1080,42 +1133,44 @@ var file_postwire_v1_provider_service_proto_goTypes = []any{
 	(*UpdateMockProviderRequest)(nil),  // 15: postwire.v1.UpdateMockProviderRequest
 	(*UpdateMockProviderResponse)(nil), // 16: postwire.v1.UpdateMockProviderResponse
 	(Channel)(0),                       // 17: postwire.v1.Channel
-	(*timestamppb.Timestamp)(nil),      // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 19: google.protobuf.Duration
+	(*Note)(nil),                       // 18: postwire.v1.Note
+	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 20: google.protobuf.Duration
 }
 var file_postwire_v1_provider_service_proto_depIdxs = []int32{
 	17, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
 	2,  // 1: postwire.v1.Provider.breaker:type_name -> postwire.v1.Breaker
-	0,  // 2: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
-	18, // 3: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
-	1,  // 5: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 6: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
-	1,  // 7: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 8: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 9: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
-	19, // 10: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
-	19, // 11: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
-	1,  // 12: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
-	3,  // 13: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
-	5,  // 14: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
-	7,  // 15: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
-	9,  // 16: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
-	11, // 17: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
-	13, // 18: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
-	15, // 19: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
-	4,  // 20: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
-	6,  // 21: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
-	8,  // 22: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
-	10, // 23: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
-	12, // 24: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
-	14, // 25: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
-	16, // 26: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	18, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
+	0,  // 3: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
+	19, // 4: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
+	1,  // 5: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
+	1,  // 6: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
+	1,  // 7: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
+	1,  // 8: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
+	1,  // 9: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
+	1,  // 10: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
+	20, // 11: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
+	20, // 12: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
+	1,  // 13: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
+	3,  // 14: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
+	5,  // 15: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
+	7,  // 16: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
+	9,  // 17: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
+	11, // 18: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
+	13, // 19: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
+	15, // 20: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
+	4,  // 21: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
+	6,  // 22: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
+	8,  // 23: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
+	10, // 24: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
+	12, // 25: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
+	14, // 26: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
+	16, // 27: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_provider_service_proto_init() }
