@@ -141,9 +141,23 @@ def test_a_watch_whose_first_answer_does_not_come_is_given_up(client_of: Connect
     assert len(told.asked) == 2
 
 
-def test_after_the_first_answer_it_waits_for_as_long_as_nothing_changes(
-    client_of: Connect, target: str, told: Told
+def test_signs_of_life_are_not_shown(client_of: Connect, target: str, told: Told) -> None:
+    told.answers = [Shown(providers(SMS), providers(), providers(), providers(EMAIL), end="in good order")]
+    with client_of(target, retry=False) as client:
+        assert list(client.watch_providers()) == [[SMS], [EMAIL]]
+
+
+def test_a_watch_of_providers_without_a_sign_of_life_is_interrupted(
+    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watching, "SILENCE", 0.05)
+    told.answers = [Shown(providers(SMS)), Shown(providers(EMAIL))]
+    with client_of(target) as client:
+        watched = client.watch_providers()
+        assert [next(watched), next(watched)] == [[SMS], [EMAIL]]
+
+
+def test_after_the_first_answer_its_timeout_counts_no_more(client_of: Connect, target: str, told: Told) -> None:
     told.answers = [Shown(providers(SMS)), Shown()]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         watched = client.watch_providers(timeout=0.05)
@@ -158,10 +172,10 @@ def test_after_the_first_answer_it_waits_for_as_long_as_nothing_changes(
 
 
 def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target: str, told: Told) -> None:
-    told.answers = [Shown(providers(), end=Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
+    told.answers = [Shown(providers(SMS), end=Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
     with client_of(target, retry=False) as client:
         watched = client.watch_providers()
-        assert next(watched) == []
+        assert next(watched) == [SMS]
         with pytest.raises(TryAgain, match="gone"):
             next(watched)
         with pytest.raises(StopIteration):
@@ -216,19 +230,22 @@ def test_with_retry_it_goes_on_behind_what_it_has_heard(
 def test_silence_in_the_middle_is_an_interruption_like_another(
     client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching.MessageWatch, "_longest_silence", 0.05)
+    monkeypatch.setattr(watching, "SILENCE", 0.05)
     told.answers = [Shown(change(1)), Shown(change(2))]
     with client_of(target) as client:
         watched = client.watch_messages()
         assert [next(watched).resume_token for _ in range(2)] == ["t-1", "t-2"]
     assert [request.resume_token for request in told.asked] == ["", "t-1"]
+
+
+def test_a_sign_of_life_is_awaited_for_longer_than_two_of_them_take() -> None:
     assert watching.SILENCE > 2 * watching.BEAT
 
 
 def test_time_that_the_caller_takes_does_not_count(
     client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching.MessageWatch, "_longest_silence", 0.05)
+    monkeypatch.setattr(watching, "SILENCE", 0.05)
     told.answers = [Shown(change(1), change(2)), Shown()]
     with client_of(target, retry=False) as client:
         watched = client.watch_messages()

@@ -18,6 +18,7 @@ from postwire.core.gate import Gate
 from postwire.core.message import Channel, MessageState, NoteAction
 from postwire.delivery import Control
 from postwire.delivery.control import WATCH_INTERVAL
+from postwire.delivery.watch import BEAT
 from postwire.outbox.sqlite import SqliteOutbox
 
 CLOSED, OPEN = BreakerState.CLOSED, BreakerState.OPEN
@@ -280,6 +281,35 @@ async def test_time_alone_is_no_change(steered: Steered) -> None:
     steered.clock.step_wall(0.001)
     for _ in range(3):
         await looked(steered)
+    assert not upcoming.done()
+    steered.control.end_watches()
+    with pytest.raises(StopAsyncIteration):
+        await upcoming
+
+
+async def test_silence_is_broken_by_a_sign_of_life_again_and_again(steered: Steered) -> None:
+    watch = steered.control.watch()
+    await anext(watch)
+    for _ in range(2):
+        upcoming = asyncio.ensure_future(anext(watch))
+        for _ in range(int(BEAT / WATCH_INTERVAL) - 1):
+            await looked(steered)
+        assert not upcoming.done()
+        await looked(steered)
+        assert await upcoming == []
+    await watch.aclose()
+
+
+async def test_a_change_is_a_sign_of_life_as_well(steered: Steered) -> None:
+    watch = steered.control.watch()
+    await anext(watch)
+    for _ in range(int(BEAT / WATCH_INTERVAL)):
+        upcoming = asyncio.ensure_future(anext(watch))
+        steered.control.touch("a")
+        await looked(steered)
+        assert [one.provider.name for one in await upcoming] == ["a"]
+    upcoming = asyncio.ensure_future(anext(watch))
+    await looked(steered)
     assert not upcoming.done()
     steered.control.end_watches()
     with pytest.raises(StopAsyncIteration):

@@ -60,7 +60,7 @@ async def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[T
         with _Stream(lifetime) as stream:
             stream.begin(method(watch.opened()))
             while True:
-                stream.expect(None if watch.silence is None else _now() + watch.silence)
+                stream.expect(_now() + watch.silence)
                 try:
                     response = await stream.read()
                 except PostwireError as caught:

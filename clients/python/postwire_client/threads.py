@@ -30,7 +30,7 @@ def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Told]) 
         with _Stream(lifetime) as stream:
             stream.call = method(watch.opened())
             while True:
-                stream.expect(None if watch.silence is None else _now() + watch.silence)
+                stream.expect(_now() + watch.silence)
                 try:
                     response = stream.read()
                 except PostwireError as caught:

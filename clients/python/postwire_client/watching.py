@@ -13,7 +13,7 @@ from postwire_client.errors import PostwireError
 from postwire_client.reopening import Reopening
 
 BEAT: Final = 15.0
-"""After how long (s) without a change a watch of messages shows a sign of life."""
+"""After how long (s) without a change a watch shows a sign of life."""
 
 SILENCE: Final = 3 * BEAT
 """After how long (s) without either it counts as broken."""
@@ -43,9 +43,9 @@ class Watch(ABC, Generic[Told]):
         return self._request()
 
     @property
-    def silence(self) -> float | None:
-        """How long (s) to wait for the next answer; None: for as long as it takes."""
-        return self._longest_silence if self._has_begun else self._timeout
+    def silence(self) -> float:
+        """How long (s) to wait for the next answer."""
+        return SILENCE if self._has_begun else self._timeout
 
     def heard(self, response: Any) -> Told | None:
         """An answer has come. What to tell of it, if anything."""
@@ -64,8 +64,6 @@ class Watch(ABC, Generic[Told]):
             raise error
         return None
 
-    _longest_silence: float | None
-
     @abstractmethod
     def _request(self) -> Any: ...
 
@@ -75,8 +73,6 @@ class Watch(ABC, Generic[Told]):
 
 class MessageWatch(Watch[MessageChange]):
     """`WatchMessages`."""
-
-    _longest_silence = SILENCE
 
     def __init__(
         self,
@@ -101,10 +97,8 @@ class MessageWatch(Watch[MessageChange]):
 class ProviderWatch(Watch[list[Provider]]):
     """`WatchProviders`: each stream begins with every provider."""
 
-    _longest_silence = None
-
     def _request(self) -> WatchProvidersRequest:
         return WatchProvidersRequest()
 
-    def _told(self, response: WatchProvidersResponse) -> list[Provider]:
-        return list(response.providers)
+    def _told(self, response: WatchProvidersResponse) -> list[Provider] | None:
+        return list(response.providers) or None

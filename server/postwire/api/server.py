@@ -35,9 +35,26 @@ QUIET: Final = 0.1
 TELLING: Final = 2.0
 """Seconds for which callers are told, at the most: there may be some who never stop calling."""
 
+SHORTEST_PING_INTERVAL: Final = 5.0
+"""Seconds that a caller has to leave between two pings, with a call under way or without. By default gRPC cuts off who
+pings oftener than every 5 min, or every 2 h without a call; its libraries ping every 10 s at the oftenest (gRFC A8)."""
+
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+
+
+def options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """The server's options, as gRPC's `grpc/impl/channel_arg_names.h` describes them."""
+    limit = max_message_bytes + HEADROOM_BYTES
+    return [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        # Else a second server would share the port without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(SHORTEST_PING_INTERVAL * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
 
 
 class ListenError(Exception):
@@ -50,20 +67,12 @@ class ApiServer:
     def __init__(
         self, config: ServerConfig, delivery: Delivery, control: Control, observers: Sequence[CallObserver] = ()
     ) -> None:
-        limit = config.max_message_bytes + HEADROOM_BYTES
         self._control = control
         self._calls = Calls()
         guard = Guard(self._calls, observers)
         self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
         self._changes: asyncio.Task[None] | None = None
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                # Else a second server would share the port without a word.
-                ("grpc.so_reuseport", 0),
-            ],
-        )
+        self._server = grpc.aio.server(options=options(config.max_message_bytes))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
             guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait)),
             self._server,

@@ -13,6 +13,7 @@ from postwire.clock import Clock
 from postwire.core.breaker import BreakerSnapshot, BreakerState
 from postwire.core.errors import ProviderDrained, StoreUnavailable
 from postwire.core.message import Note, NoteAction
+from postwire.delivery.watch import BEAT
 from postwire.outbox.base import Outbox
 from postwire.providers.base import Provider
 from postwire.providers.registry import Registry, Slot
@@ -130,16 +131,18 @@ class Control:
         self._touched[name] += 1
 
     async def watch(self) -> AsyncGenerator[Sequence[ProviderStatus], None]:
-        """Every provider, then those that have changed, until the server ends."""
+        """Every provider, then those that have changed, until the server ends; none as a sign of life, now and then."""
         shown: dict[str, ProviderStatus] = {}
         look = asyncio.Event()
+        beat_at = self._clock.monotonic()
         self._watching.add(look)
         try:
             while not self._ending:
                 look.clear()
                 changed = [one for one in self.list() if shown.get(one.provider.name) != one]
-                if changed:
+                if changed or self._clock.monotonic() >= beat_at:
                     yield changed
+                    beat_at = self._clock.monotonic() + BEAT
                     shown |= {one.provider.name: one for one in changed}
                 alarm = self._clock.call_later(WATCH_INTERVAL, look.set)
                 try:

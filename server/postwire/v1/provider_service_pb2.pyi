@@ -280,7 +280,7 @@ class WatchProvidersResponse(_message.Message):
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provider]:
         """At first every provider, in the order of their declaration; later those that have changed. Changes that follow each
-        other closely arrive as one.
+        other closely arrive as one. Empty in a sign of life.
         """
 
     def __init__(

@@ -38,7 +38,9 @@ class ProviderServiceStub:
     GetProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]
     """Reads one provider."""
     WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]
-    """Shows every provider, and then each one that changes, for as long as the caller stays."""
+    """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
+    there is a sign of life, with no provider in it.
+    """
     DrainProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]
     """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
     way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
@@ -62,7 +64,9 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     GetProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]  # type: ignore[assignment]
     """Reads one provider."""
     WatchProviders: _aio.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]  # type: ignore[assignment]
-    """Shows every provider, and then each one that changes, for as long as the caller stays."""
+    """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
+    there is a sign of life, with no provider in it.
+    """
     DrainProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]  # type: ignore[assignment]
     """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
     way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
@@ -101,7 +105,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.WatchProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.WatchProvidersResponse], _abc.AsyncIterator[_provider_service_pb2.WatchProvidersResponse]]:
-        """Shows every provider, and then each one that changes, for as long as the caller stays."""
+        """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
+        there is a sign of life, with no provider in it.
+        """
 
     @_abc_1.abstractmethod
     def DrainProvider(

@@ -514,7 +514,7 @@ func (*WatchProvidersRequest) Descriptor() ([]byte, []int) {
 type WatchProvidersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At first every provider, in the order of their declaration; later those that have changed. Changes that follow each
-	// other closely arrive as one.
+	// other closely arrive as one. Empty in a sign of life.
 	Providers     []*Provider `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -40,7 +40,8 @@ type ProviderServiceClient interface {
 	ListProviders(ctx context.Context, in *ListProvidersRequest, opts ...grpc.CallOption) (*ListProvidersResponse, error)
 	// Reads one provider.
 	GetProvider(ctx context.Context, in *GetProviderRequest, opts ...grpc.CallOption) (*GetProviderResponse, error)
-	// Shows every provider, and then each one that changes, for as long as the caller stays.
+	// Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
+	// there is a sign of life, with no provider in it.
 	WatchProviders(ctx context.Context, in *WatchProvidersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProvidersResponse], error)
 	// Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
 	// way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
@@ -151,7 +152,8 @@ type ProviderServiceServer interface {
 	ListProviders(context.Context, *ListProvidersRequest) (*ListProvidersResponse, error)
 	// Reads one provider.
 	GetProvider(context.Context, *GetProviderRequest) (*GetProviderResponse, error)
-	// Shows every provider, and then each one that changes, for as long as the caller stays.
+	// Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
+	// there is a sign of life, with no provider in it.
 	WatchProviders(*WatchProvidersRequest, grpc.ServerStreamingServer[WatchProvidersResponse]) error
 	// Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
 	// way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
