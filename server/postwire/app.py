@@ -130,6 +130,7 @@ async def _serve(config: Config) -> int:
         )
         control = Control(registry=registry, outbox=outbox, clock=clock)
         server = ApiServer(config.server, delivery, control, telemetry.call_observers)
+        closing.callback(server.release)
         try:
             address = server.listen(config.server.listen)
             metrics_address = await telemetry.start()

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 # The C core writes to stderr on its own; set before grpc is imported, and our log stays one JSON object a line.
@@ -18,6 +19,7 @@ from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
+from postwire.api.unix_socket import UnixSocket
 from postwire.config import ServerConfig
 from postwire.delivery import Control, Delivery
 from postwire.telemetry.base import CallObserver
@@ -38,6 +40,8 @@ TELLING: Final = 2.0
 SHORTEST_PING_INTERVAL: Final = 5.0
 """Seconds that a caller has to leave between two pings, with a call under way or without. By default gRPC cuts off who
 pings oftener than every 5 min, or every 2 h without a call; its libraries ping every 10 s at the oftenest (gRFC A8)."""
+
+UNIX: Final = "unix:"
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
@@ -72,6 +76,7 @@ class ApiServer:
         guard = Guard(self._calls, observers)
         self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
         self._changes: asyncio.Task[None] | None = None
+        self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=options(config.max_message_bytes))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
             guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait)),
@@ -91,12 +96,24 @@ class ApiServer:
             ListenError: it is taken, or not this machine's.
         """
         try:
+            if address.startswith(UNIX):
+                self._socket = UnixSocket(Path(address.removeprefix(UNIX)))
+                self._server.add_insecure_port(f"{UNIX}{self._socket.temporary}")
+                self._socket.publish()
+                return address
             port = self._server.add_insecure_port(address)
+        except OSError as error:
+            raise ListenError(f"server.listen: cannot listen on {address}: {error.strerror}") from None
         except RuntimeError:
             raise ListenError(
                 f"server.listen: cannot listen on {address}: it is in use, or this machine does not have it"
             ) from None
-        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def release(self) -> None:
+        """Give the address back. The server has stopped, or was never started."""
+        if self._socket:
+            self._socket.release()
 
     async def start(self, *, ready: bool) -> None:
         """Serve, and tell whether dispatches are welcome."""
