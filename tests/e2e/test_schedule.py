@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.e2e.calls import (
     ACCEPTANCE,
@@ -30,6 +31,7 @@ from tests.e2e.server import Server, eventually
 from tests.e2e.streams import Watch, in_time
 from tests.e2e.toml import mock
 
+from postwire.v1.dispatch_service_pb2 import CancelMessageRequest, ListMessagesRequest
 from postwire.v1.message_pb2 import (
     MESSAGE_STATE_EXPIRED,
     MESSAGE_STATE_UNCERTAIN,
@@ -41,6 +43,10 @@ from postwire.v1.message_pb2 import (
 
 SOON = 0.5
 """Seconds: long enough to come to a test's next step, and short enough to wait for."""
+
+
+YEAR_10000 = 253_402_300_800
+"""Seconds."""
 
 
 def nanoseconds(stamp: Timestamp) -> int:
@@ -112,6 +118,21 @@ def in_time_of(stamp: Timestamp, *, hours: int) -> Timestamp:
     later = Timestamp()
     later.FromNanoseconds(stamp.ToNanoseconds() + hours * 3_600_000_000_000)
     return later
+
+
+def test_what_expires_after_9999_is_refused_and_what_expires_in_it_can_be_listed_as_json(server: Server) -> None:
+    refusal = refused(lambda: dispatch(server, send_time=Timestamp(seconds=YEAR_10000 - 1)))
+    assert (refusal.reason, refusal.fields) == ("INVALID_MESSAGE", ["options.send_time"])
+    late, last = Timestamp(seconds=YEAR_10000 - 2), Timestamp(seconds=YEAR_10000 - 1)
+    scheduled = [
+        dispatch(server, send_time=Timestamp(seconds=YEAR_10000 - 4 * 3600 - 1)),
+        dispatch(server, send_time=late, expire_time=last),
+    ]
+    listed = server.dispatch.ListMessages(ListMessagesRequest(page_size=2), timeout=TIMEOUT)
+    assert [one["expireTime"] for one in json_format.MessageToDict(listed)["messages"]] == ["9999-12-31T23:59:59Z"] * 2
+    assert {one.message_id for one in listed.messages} == {one.message_id for one in scheduled}
+    for one in scheduled:
+        server.dispatch.CancelMessage(CancelMessageRequest(message_id=one.message_id), timeout=TIMEOUT)
 
 
 # Too late.

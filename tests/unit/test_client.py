@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,31 @@ def test_the_timeout_reaches_the_server_and_a_calls_own_comes_first(
         client.dispatch(HELLO)
         client.dispatch(HELLO, timeout=60.0)
     assert told.time_left == [pytest.approx(7.0, abs=2.0), pytest.approx(60.0, abs=2.0)]
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300, 1e10])
+def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
+    client_of: Connect, target: str, told: Told, timeout: float
+) -> None:
+    """gRPC takes it for one that has passed, and the call ends before it begins."""
+    told.answers = [DispatchResponse()]
+    with client_of(target, timeout=timeout) as client:
+        client.dispatch(HELLO)
+        client.dispatch(HELLO, timeout=timeout)
+    assert len(told.time_left) == 2
+    assert all(left > 365 * 86_400 for left in told.time_left)  # three years, as gRPC tells the server
+
+
+def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, target: str, told: Told) -> None:
+    with client_of(target) as client:
+        with pytest.raises(ValueError, match=r"^timeout must be a number of seconds$"):
+            client.dispatch(HELLO, timeout=math.nan)
+        for seconds in (math.nan, math.inf, -math.inf, 1e300):
+            for name in ("latency", "retry_after"):
+                times: dict[str, Any] = {name: seconds}
+                with pytest.raises(ValueError, match=f"^{name} must be a number of seconds up to 315,576,000,000$"):
+                    client.update_mock_provider("email", **times)
+    assert told.asked == []
 
 
 def test_reading(client_of: Connect, target: str, told: Told) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from google.protobuf import timestamp_pb2
+from google.protobuf import json_format, timestamp_pb2
 from tests.support import build
 from tests.support.clock import START
 from tests.support.providers import route
@@ -14,6 +14,7 @@ from postwire.api import convert
 from postwire.core import lifecycle
 from postwire.core.gate import Obstacle
 from postwire.core.message import (
+    MAX_TIME,
     Attempt,
     Channel,
     Email,
@@ -25,6 +26,12 @@ from postwire.core.outcome import Outcome
 from postwire.delivery import Candidate, Explanation
 from postwire.v1 import dispatch_service_pb2 as dispatch_pb
 from postwire.v1 import message_pb2 as pb
+
+
+def test_a_message_of_an_earlier_release_that_expires_after_9999_can_be_read() -> None:
+    for late in (1, 100 * 365 * 86_400_000_000):
+        message = convert.message_to(replace(build.accepted(), expire_time=MAX_TIME + late))
+        assert json_format.MessageToDict(message)["expireTime"] == "9999-12-31T23:59:59.999999Z"
 
 
 def test_every_word_of_the_core_has_its_name_in_the_contract() -> None:

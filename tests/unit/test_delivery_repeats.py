@@ -21,7 +21,7 @@ from postwire.core.errors import (
     StoreUnavailable,
 )
 from postwire.core.ids import MessageIds
-from postwire.core.message import MessageRecord, MessageState, Priority, WaitFor
+from postwire.core.message import MAX_TIME, Channel, Content, MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
@@ -145,6 +145,24 @@ async def test_what_is_too_late_is_refused_by_field(outbox: SqliteOutbox, times:
     assert await rig.kept_of(build.command(request_id="r", **times)) is None
     assert rig.provider.keys == []
     assert rig.left() == []
+
+
+@pytest.mark.parametrize(("content", "hours"), [(build.sms(), 1), (build.email(), 2)], ids=["sms", "email"])
+async def test_a_send_time_leaves_room_for_the_expiry_that_follows_it(
+    outbox: SqliteOutbox, content: Content, hours: int
+) -> None:
+    expire_after = {Channel.SMS: build.HOUR, Channel.MMS: build.HOUR, Channel.EMAIL: 2 * build.HOUR}
+    rig = Rig(outbox, expire_after=expire_after)
+    last = MAX_TIME - hours * build.HOUR
+    assert (await rig.send(build.command(content, send_time=last))).expire_time == MAX_TIME
+    for send_time in (last + 1, MAX_TIME):
+        with pytest.raises(InvalidMessage) as caught:
+            await rig.send(build.command(content, send_time=send_time))
+        (violation,) = caught.value.violations
+        assert violation.field == "options.send_time"
+        assert violation.description == f"must be {hours}h before the year 10000, or have an expire_time"
+    record = await rig.send(build.command(content, send_time=MAX_TIME - 1, expire_time=MAX_TIME))
+    assert (record.next_attempt_time, record.expire_time) == (MAX_TIME - 1, MAX_TIME)
 
 
 async def test_times_that_have_just_come_and_not_yet_gone_are_fine(outbox: SqliteOutbox) -> None:

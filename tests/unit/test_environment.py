@@ -76,7 +76,7 @@ GOOD: list[tuple[str, str]] = [
         for signal, value in itertools.product(SIGNALS, ["", "none", "gzip"])
     ),
     *((f"OTEL_EXPORTER_OTLP_{signal}TIMEOUT", "2.5") for signal in SIGNALS),
-    *((interval, value) for interval, value in itertools.product(INTERVALS, ["1", "60000", "0.5"])),
+    *((interval, value) for interval, value in itertools.product(INTERVALS, ["1", "60000", "0.5", "1000000000"])),
     *((batch, value) for batch, value in itertools.product(BATCHES, ["", "600", "5000"])),
     ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
     ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2048"),
@@ -125,7 +125,7 @@ BAD: list[tuple[str, str]] = [
         (variable, value)
         for variable, value in itertools.product(
             (*(f"OTEL_EXPORTER_OTLP_{signal}TIMEOUT" for signal in SIGNALS), *INTERVALS),
-            ["0", "-1", "soon", "10s", "nan", "inf"],
+            ["0", "-1", "soon", "10s", "nan", "inf", "1000000001", "1e300"],
         )
     ),
     *(

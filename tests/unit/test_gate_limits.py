@@ -8,7 +8,7 @@ import pytest
 from tests.support.gates import LATER, NOW, OPEN_FOR, Told, attempt, fail, make
 
 from postwire.core.breaker import BreakerSettings, BreakerState, Verdict
-from postwire.core.gate import GatePermit, GateSettings, Obstacle
+from postwire.core.gate import MAX_COOL_DOWN, GatePermit, GateSettings, Obstacle
 
 # Limits.
 
@@ -88,7 +88,14 @@ def test_it_cools_down_for_as_long_as_the_provider_asks() -> None:
     assert gate.until(NOW) == NOW + 7.5
 
 
-@pytest.mark.parametrize("retry_after", [None, math.inf, math.nan])
+@pytest.mark.parametrize("retry_after", [1e300, 10**400])  # the second is too large for a float
+def test_however_long_it_asks_for_it_is_asked_again_one_day(retry_after: float) -> None:
+    gate = make(draws=[])
+    gate.cool_down(NOW, retry_after)
+    assert gate.until(NOW) == NOW + MAX_COOL_DOWN
+
+
+@pytest.mark.parametrize("retry_after", [None, math.inf, math.nan, -math.inf])
 def test_if_it_does_not_say_how_long_the_backoff_grows_with_the_row(retry_after: float | None) -> None:
     gate = make(GateSettings(backoff_base=2.0, backoff_max=10.0), draws=[0.5, 0.25, 0.5, 0.5, 0.75, 0.5])
     now, waited = NOW, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,6 +15,8 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 30.0
 ANSWER_TIMEOUT: Final = 60.0
 """Of `dispatch_many`: more than the server's `max_wait`, for which it keeps an answer back."""
+LONGEST_TIMEOUT: Final = 36_500 * 86_400.0
+"""Seconds. gRPC has nanoseconds in 64 bits, and takes a deadline after the year 2262 for one that has passed."""
 
 
 class BaseClient:
@@ -22,7 +25,8 @@ class BaseClient:
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = DEFAULT_TIMEOUT, retry: bool = True) -> None:
         """`target` is `host:port`, `unix:/path` or what else gRPC knows. Nothing is connected before the first call.
 
-        `timeout` is for each call, in seconds, with all of its retries; each method takes another one.
+        `timeout` is for each call, in seconds, with all of its retries; each method takes another one. `math.inf` sets
+        no limit.
 
         `retry` repeats a call that the server cannot take just now, or that does not reach it, and lets streams go on
         after an interruption. Without it, a server that is not there is known at once.
@@ -35,7 +39,9 @@ class BaseClient:
         return f"{type(self).__name__}({self._target!r})"
 
     def _bulk(self, frame_size: int, window: int, timeout: float) -> Bulk:
-        return Bulk(frame_size=frame_size, window=window, timeout=timeout, reopening=Reopening(retry=self._retry))
+        return Bulk(
+            frame_size=frame_size, window=window, timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry)
+        )
 
     def _message_watch(
         self, message_ids: Iterable[str], chosen: MessageFilter | None, resume_token: str, timeout: float | None
@@ -48,4 +54,7 @@ class BaseClient:
         return ProviderWatch(timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry))
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        seconds = self._timeout if timeout is None else timeout
+        if math.isnan(seconds):
+            raise ValueError("timeout must be a number of seconds")
+        return min(seconds, LONGEST_TIMEOUT)

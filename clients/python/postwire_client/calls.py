@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -39,6 +39,9 @@ from postwire.v1.provider_service_pb2 import (
 )
 from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
 from postwire_client.bulk import new_request_id
+
+_LONGEST_DURATION: Final = 315_576_000_000
+"""Seconds, 10,000 years: what a `Duration` may hold."""
 
 R = TypeVar("R")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -177,8 +180,8 @@ class Calls:
             rate_limited_ratio=rate_limited_ratio,
             uncertain_ratio=uncertain_ratio,
             rejected_ratio=rejected_ratio,
-            latency=_duration(latency),
-            retry_after=_duration(retry_after),
+            latency=_duration("latency", latency),
+            retry_after=_duration("retry_after", retry_after),
             seed=seed,
         )
         return _call(self.providers.UpdateMockProvider, request, lambda answer: answer.provider, timeout)
@@ -205,9 +208,11 @@ def _call(
     return Call(method, request, take, timeout)
 
 
-def _duration(seconds: float | None) -> Duration | None:
+def _duration(name: str, seconds: float | None) -> Duration | None:
     if seconds is None:
         return None
+    if not abs(seconds) <= _LONGEST_DURATION:  # and so for NaN
+        raise ValueError(f"{name} must be a number of seconds up to {_LONGEST_DURATION:,}")
     duration = Duration()
     duration.FromMicroseconds(round(seconds * 1e6))
     return duration

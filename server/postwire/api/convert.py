@@ -19,6 +19,7 @@ from postwire.core import validation
 from postwire.core.gate import Obstacle
 from postwire.core.message import (
     EMPTY,
+    MAX_TIME,
     NO_OPTIONS,
     Attachment,
     Attempt,
@@ -48,8 +49,7 @@ from postwire.v1 import dispatch_service_pb2, message_pb2
 E = TypeVar("E", bound=enum.Enum)
 
 _MICROSECONDS: Final = 1_000_000
-_MAX_SECONDS: Final = 253_402_300_799
-"""The end of the year 9999: the last second that a `Timestamp` may hold."""
+_MAX_SECONDS: Final = MAX_TIME // _MICROSECONDS
 
 FAR_TOO_MANY: Final = 4
 """From how many times too many on a list is not looked at any further."""
@@ -282,8 +282,9 @@ def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
 
 
 def set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
-    """Write a time that is in µs since the epoch."""
-    wire.seconds, rest = divmod(microseconds, _MICROSECONDS)
+    """Write a time that is in µs since the epoch; what is too late for a `Timestamp` as the last that it can hold."""
+    # Earlier releases accepted messages that expire after 9999. One of them would keep a whole list from being read.
+    wire.seconds, rest = divmod(min(microseconds, MAX_TIME), _MICROSECONDS)
     wire.nanos = rest * 1000
 
 

@@ -229,7 +229,7 @@ class Gate:
         cooling = now < self._cooling_until
         if not cooling:
             self._throttlings += 1
-        if retry_after is None or not math.isfinite(retry_after):
+        if retry_after is None or not -math.inf < retry_after < math.inf:
             if cooling:
                 return
             base, most = self._settings.backoff_base, self._settings.backoff_max

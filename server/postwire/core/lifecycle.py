@@ -22,6 +22,7 @@ from postwire.core.message import (
     Attempt,
     DeliveryGuarantee,
     DispatchCommand,
+    DispatchOptions,
     Email,
     MessageRecord,
     MessageState,
@@ -92,7 +93,7 @@ def accept(
         state=state,
         create_time=now,
         update_time=now,
-        expire_time=options.expire_time or max(now, options.send_time or 0) + expire_after,
+        expire_time=expire_time_of(options, now=now, expire_after=expire_after),
         attempts=(Attempt(number=1, provider_name=provider_name, start_time=now, trace_id=trace_id),)
         if provider_name
         else (),
@@ -105,6 +106,11 @@ def accept(
         next_attempt_time=None if provider_name else max(now, options.send_time or 0),
         queue=queue,
     )
+
+
+def expire_time_of(options: DispatchOptions, *, now: int, expire_after: int) -> int:
+    """When a message accepted now expires: as its caller says, or else `expire_after` µs after it may be sent."""
+    return options.expire_time or max(now, options.send_time or 0) + expire_after
 
 
 def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_id: str = "") -> MessageRecord:

@@ -25,6 +25,9 @@ def _empty() -> Mapping[str, str]:
     return EMPTY
 
 
+MAX_TIME: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, µs since the epoch: no later time fits into the contract's `Timestamp`."""
+
 DEFAULT_TENANT: Final = "default"
 """Whom a message belongs to, until callers have identities."""
 

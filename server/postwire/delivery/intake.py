@@ -15,7 +15,7 @@ from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, Wa
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
-from postwire.core.message import DispatchCommand, MessageRecord, Priority, WaitFor
+from postwire.core.message import MAX_TIME, DispatchCommand, MessageRecord, Priority, WaitFor
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.delivery.flight import Flight
@@ -25,6 +25,7 @@ from postwire.delivery.sealing import seal
 from postwire.delivery.traffic import Traffic
 from postwire.outbox.base import Accepted, NewMessage, Outbox
 from postwire.telemetry.base import Observer
+from postwire.units import format_duration
 
 COME_BACK: Final = 1.0
 """Seconds, on average, after which who was told that too much is in flight is to try again."""
@@ -202,6 +203,11 @@ class Intake:
                 found.malformed("options.expire_time", "must be in the future")
             elif options.send_time is not None and options.send_time >= options.expire_time:
                 found.malformed("options.send_time", "must be before options.expire_time")
+        elif options.send_time is not None:
+            expire_after = self._limits.expire_after[command.message.channel]
+            if lifecycle.expire_time_of(options, now=now, expire_after=expire_after) > MAX_TIME:
+                room = format_duration(expire_after / 1e6)
+                found.malformed("options.send_time", f"must be {room} before the year 10000, or have an expire_time")
         found.raise_any()
 
     async def _carry(self, entry: Entry) -> None:

@@ -94,8 +94,8 @@ class Wanted:
             words(variable, only, (only,))
         _check_sampler(environ)
         for variable in _POSITIVE_NUMBERS:
-            if environ.get(variable) and not (_is_number(environ[variable]) and float(environ[variable]) > 0):
-                raise TelemetryError(variable, "a number over 0")
+            if environ.get(variable) and not (_is_number(environ[variable]) and 0 < float(environ[variable]) <= 1e9):
+                raise TelemetryError(variable, "a number of milliseconds over 0 and up to 1000000000")
         _check_batches(environ)
         if environ.get("OTEL_CONFIG_FILE"):
             raise TelemetryError("OTEL_CONFIG_FILE", "left out: there is no declarative configuration")
