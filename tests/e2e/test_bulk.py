@@ -56,16 +56,6 @@ def command(server: Server, *arguments: str, cwd: Path | None = None) -> subproc
     )
 
 
-def file_of(folder: Path, lines: list[object]) -> Path:
-    path = folder / "messages.jsonl"
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def line(body: str, to: str = TO) -> object:
-    return {"message": {"sms": {"to": to, "body": body}}}
-
-
 # The client.
 
 
@@ -182,43 +172,6 @@ def test_a_watch_goes_on_over_a_restart(serve: Serve) -> None:
 
 
 # The commands.
-
-
-def test_a_file_is_sent_and_sent_again_it_sends_nothing(server: Server, tmp_path: Path) -> None:
-    path = file_of(tmp_path, [line(f"file {n}") for n in range(250)])
-    for _ in range(2):
-        done = command(server, "send", "--file", str(path))
-        assert (done.returncode, done.stdout, done.stderr) == (0, "250 sent\n", "")
-    done = command(server, "send", "--file", str(path), "--no-wait", "--json")
-    assert json.loads(done.stdout) == {"states": {"sent": 250}, "failed": []}
-    with Client(server.address) as client:
-        ours = [one for one in client.list_messages(page_size=1_000) if one.request_id.startswith("file-")]
-    assert len(ours) == 250
-
-
-def test_two_equal_lines_are_two_messages(server: Server, tmp_path: Path) -> None:
-    path = file_of(tmp_path, [line("twice"), line("twice")])
-    done = command(server, "send", "--file", str(path), "--json")
-    assert json.loads(done.stdout)["states"] == {"sent": 2}
-    with Client(server.address) as client:
-        found = list(client.list_messages())[:2]
-    assert found[0].request_id != found[1].request_id
-
-
-def test_lines_that_are_refused_are_named_and_the_others_are_sent(server: Server, tmp_path: Path) -> None:
-    path = file_of(tmp_path, [line("good"), line("", to="Zq9canary7"), line("good, too")])
-    done = command(server, "send", "--file", str(path))
-    assert done.returncode == 1
-    assert done.stdout == "2 sent, 1 refused\n"
-    assert done.stderr.startswith("  line 2: INVALID_MESSAGE: message.sms.to: must be")
-    assert "Zq9canary7" not in done.stderr
-
-
-def test_a_line_that_is_no_request_ends_it_and_is_named(server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "messages.jsonl"
-    path.write_text(f'{json.dumps(line("good"))}\n{{"message": {{"sms": {{"to": Zq9canary7}}\n', encoding="utf-8")
-    done = command(server, "send", "--file", str(path))
-    assert (done.returncode, done.stderr) == (2, "postwire: line 2: is not a DispatchRequest as JSON\n")
 
 
 @pytest.mark.parametrize("arguments", [["--file", "there-is-none"], ["--no-wait"]])

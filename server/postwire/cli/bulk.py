@@ -2,156 +2,128 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
-from collections import Counter
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
-from postwire.cli.failure import ExitCode, Failed
+from postwire.cli.bulk_faults import BadRow
+from postwire.cli.bulk_ids import Occurrences, request_id
+from postwire.cli.bulk_report import Report, progress, results_file
+from postwire.cli.bulk_source import Source
+from postwire.cli.failure import ExitCode, Failed, even_if_unread, from_client_error
 from postwire.cli.options import Connection
 
 if TYPE_CHECKING:
-    from postwire_client import DispatchRequest, DispatchResult
+    from collections.abc import Mapping
 
-MAX_TOLD: Final = 20
-"""How many messages that failed are told of by their lines."""
-
-_FINE: Final = ("queued", "sending", "sent", "delivered")
+    from postwire_client import Client, DispatchOptions, DispatchRequest
 
 
-def send_file(connection: Connection, path: Path, *, wait_for_acceptance: bool) -> int:
-    """Send every line of a file, a `DispatchRequest` as protobuf's JSON each; returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What to send, and how. `options` and `labels` are for lines that do not say otherwise themselves."""
 
-    A line without a request id gets one that follows from its text and its place: the same command again sends nothing
-    twice, so that one which was interrupted is simply repeated.
+    path: Path
+    format: str | None
+    batch: str | None
+    results: Path | None
+    wait_for_acceptance: bool
+    options: DispatchOptions
+    labels: Mapping[str, str]
+
+
+def send_file(connection: Connection, bulk: Bulk) -> int:
+    """Send every message of a file, and return the exit code.
+
+    Each has a request id that follows from its content, so that the same command again sends nothing twice.
     """
     from postwire_client import Client, PostwireError
 
-    total = _count(path)
-    states: Counter[str] = Counter()
-    failed: list[tuple[int, str]] = []
+    source = Source(bulk.path, bulk.format)
+    if bulk.results and source.is_same(bulk.results):
+        source.close()
+        raise click.UsageError(f"--results {bulk.results} is the file that is read")
+    batch = bulk.batch or source.name or _new_batch(connection)
     hint = "run the same command again: what was sent is not sent twice"
+    if not (bulk.batch or source.name):
+        hint = f"run the same command again, with --batch {batch}: what was sent is not sent twice"
+    report = Report(batch, "")
     try:
         # With retries, unlike a single call: a long run is to survive a restart of the server.
-        with (
-            path.open("rb") as file,
-            Client(connection.server, timeout=connection.timeout) as client,
-            _progress(total, hidden=connection.as_json) as advance,
-        ):
-            for result in client.dispatch_many(_requests(file, wait_for_acceptance)):
-                state = _state(result)
-                states[state] += 1
-                if state not in _FINE:
-                    failed.append((result.index + 1, _why(result, state)))
-                advance()
+        with Client(connection.server, timeout=connection.timeout) as client:
+            try:
+                report = Report(batch, _newest(client))
+            except BaseException:
+                source.close()
+                raise
+            _send(client, source, bulk, report, hidden=connection.as_json)
     except PostwireError as error:
-        from postwire.cli.failure import from_client_error
-
         raise from_client_error(
             error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json, hint=hint
         ) from None
+    except BadRow as bad:
+        raise Failed(
+            str(bad),
+            ExitCode.USAGE,
+            more=[f"before it: {report.summary() if report.count else 'nothing'}", f"mend it, then {hint}"],
+            as_json=connection.as_json,
+            violations=[(f"line {bad.line}" + (f": {bad.field}" if bad.field else ""), bad.problem)],
+        ) from None
     except KeyboardInterrupt:
-        click.echo(f"postwire: interrupted after {sum(states.values())} of {total}; {hint}", err=True)
+        click.echo(f"postwire: interrupted after {report.count}; {hint}", err=True)
         raise
-    _tell(connection, states, failed)
-    return ExitCode.REFUSED if failed else ExitCode.OK
+    with even_if_unread():
+        report.show(as_json=connection.as_json)
+    return ExitCode.REFUSED if report.failed else ExitCode.OK
 
 
-def _requests(file: IO[bytes], wait_for_acceptance: bool) -> Iterator[DispatchRequest]:
-    from google.protobuf import json_format
-
-    from postwire_client import DispatchRequest, WaitFor
-
-    for number, line in enumerate(file, 1):
-        request = DispatchRequest()
-        try:
-            json_format.Parse(line.decode("utf-8"), request)
-        except (json_format.ParseError, UnicodeDecodeError):
-            # What the parser says may hold the recipient.
-            raise Failed(f"line {number}: is not a DispatchRequest as JSON", ExitCode.USAGE) from None
-        if not request.request_id:
-            request.request_id = f"file-{hashlib.sha256(b'%d ' % number + line.strip()).hexdigest()[:40]}"
-        if wait_for_acceptance:
-            request.options.wait_for = WaitFor.WAIT_FOR_ACCEPTANCE
-        yield request
+def _send(client: Client, source: Source, bulk: Bulk, report: Report, *, hidden: bool) -> None:
+    lines: dict[int, int] = {}  # of those without an answer: so many as the client's window holds
+    with results_file(bulk.results) as write, progress(source.size, hidden=hidden) as show:
+        for result in client.dispatch_many(_requests(source, bulk, report.batch, lines)):
+            write(report.add(lines.pop(result.index), result))
+            show(report.count, source.taken)
 
 
-def _count(path: Path) -> int:
+def _requests(source: Source, bulk: Bulk, batch: str, lines: dict[int, int]) -> Iterator[DispatchRequest]:
+    from postwire_client import DispatchOptions, WaitFor
+
+    seen = Occurrences()
     try:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-    except OSError as error:
-        raise Failed(f"{path}: cannot be read: {error.strerror}", ExitCode.USAGE) from None
+        for index, row in enumerate(source.rows()):
+            request = row.request
+            if not request.request_id:
+                request.request_id = request_id(batch, row.content, seen.count(row.content))
+            for key, value in bulk.labels.items():
+                if key not in request.message.labels:
+                    request.message.labels[key] = value
+            options = DispatchOptions()
+            options.CopyFrom(bulk.options)
+            options.MergeFrom(request.options)
+            if bulk.wait_for_acceptance:
+                options.wait_for = WaitFor.WAIT_FOR_ACCEPTANCE
+            request.options.CopyFrom(options)
+            lines[index] = row.line
+            yield request
+    finally:
+        seen.close()
 
 
-class _Advance(Protocol):
-    def __call__(self) -> None: ...
+def _newest(client: Client) -> str:
+    """The id of the newest message there is."""
+    return next((message.message_id for message in client.list_messages(page_size=1)), "")
 
 
-class _Silent:
-    def __enter__(self) -> _Advance:
-        return lambda: None
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class _Shown:
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("sending"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task("sending", total=total)
-
-    def __enter__(self) -> _Advance:
-        self._progress.start()
-        return lambda: self._progress.advance(self._task)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-def _progress(total: int, *, hidden: bool) -> _Silent | _Shown:
-    return _Silent() if hidden or not sys.stderr.isatty() else _Shown(total)
-
-
-def _state(result: DispatchResult) -> str:
-    from postwire_client import MessageState
-
-    if result.message is None:
-        return "refused"
-    return MessageState.Name(result.message.state).removeprefix("MESSAGE_STATE_").lower()
-
-
-def _why(result: DispatchResult, state: str) -> str:
-    if result.error is None:
-        return state
-    first = result.error.violations[0] if result.error.violations else None
-    return f"{result.error.reason or result.error.code.name}: " + (
-        f"{first.field}: {first.description}" if first else result.error.message
-    )
-
-
-def _tell(connection: Connection, states: Counter[str], failed: list[tuple[int, str]]) -> None:
+def _new_batch(connection: Connection) -> str:
+    """A batch for what has no name by which it could be known again."""
+    batch = uuid.uuid4().hex[:16]
     if connection.as_json:
-        told = [{"line": line, "why": why} for line, why in failed]
-        click.echo(json.dumps({"states": dict(sorted(states.items())), "failed": told}))
-        return
-    click.echo(", ".join(f"{count} {state}" for state, count in states.most_common()) or "nothing to send")
-    for line, why in failed[:MAX_TOLD]:
-        click.echo(f"  line {line}: {why}", err=True)
-    if len(failed) > MAX_TOLD:
-        click.echo(f"  and {len(failed) - MAX_TOLD} more", err=True)
+        click.echo(json.dumps({"batch": batch}), err=True)
+    else:
+        click.echo(f"postwire: the batch is {batch}: to repeat it without sending twice, add --batch {batch}", err=True)
+    return batch

@@ -14,6 +14,7 @@ import click
 
 from postwire.cli import content
 from postwire.cli.command import Word
+from postwire.cli.content import Given
 from postwire.cli.options import Connection, connection_options, duration, mapping
 from postwire.cli.times import MOST_AHEAD, TIMES_AHEAD, time_ahead
 
@@ -117,17 +118,13 @@ def _email(body: str, html: str, header: dict[str, str], attach: tuple[Path, ...
     }
 
 
-def _composing(make_content: Command, act: Act) -> Command:
-    """Makes a command of a function that gives the content: adds the options that all channels share, and acts."""
+def delivery_options(command: Command) -> Command:
+    """Adds what any message may be sent with: `--label`, `--priority`, `--send-at` and so on.
+
+    The command gets `labels` and `given`, for `delivery`, among its keyword arguments.
+    """
 
     @_repeated("--label", "KEY=VALUE", "A tag to keep with the record", callback=mapping)
-    @click.option(
-        "--request-id",
-        default="",
-        metavar="ID",
-        help="The same id never sends twice: give it again to repeat.  [default: a new one]",
-    )
-    @click.option("--wait-for", type=Word(["outcome", "acceptance"]), help="When to answer.  [default: outcome]")
     @click.option("--provider", default="", metavar="NAME", help="Send through this one only.")
     @click.option(
         "--priority",
@@ -149,14 +146,10 @@ def _composing(make_content: Command, act: Act) -> Command:
     @_at("--send-at", f"Wait until this time instead: {TIMES_AHEAD}.")
     @_in("--expire-in", "Give up after this, such as 10m or 4h.  [default: the server's]")
     @_at("--expire-at", f"Give up at this time instead: {TIMES_AHEAD}.")
-    @connection_options()
-    @functools.wraps(make_content)
-    def command(
-        connection: Connection,
-        *,
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any,
         label: dict[str, str],
-        request_id: str,
-        wait_for: str | None,
         provider: str,
         priority: str | None,
         delivery_guarantee: str | None,
@@ -165,27 +158,56 @@ def _composing(make_content: Command, act: Act) -> Command:
         send_at: datetime | float | None,
         expire_in: float | None,
         expire_at: datetime | float | None,
-        **fields: Any,
-    ) -> int:
-        from postwire_client import OutboundMessage
-
-        send, expire = _one_of("send", send_in, send_at), _one_of("expire", expire_in, expire_at)
-        options = content.options(
-            wait_for=wait_for,
+        **others: Any,
+    ) -> Any:
+        given = Given(
             provider=provider,
             priority=priority,
             delivery_guarantee=delivery_guarantee,
             max_attempts=max_attempts,
-            send=send,
-            expire=expire,
+            send=_one_of("send", send_in, send_at),
+            expire=_one_of("expire", expire_in, expire_at),
         )
-        message = OutboundMessage(**make_content(**fields), labels=label)
+        return command(*args, labels=label, given=given, **others)
+
+    return wrapper
+
+
+def _composing(make_content: Command, act: Act) -> Command:
+    """Makes a command of a function that gives the content: adds the options that all channels share, and acts."""
+
+    @click.option(
+        "--request-id",
+        default="",
+        metavar="ID",
+        help="The same id never sends twice: give it again to repeat.  [default: a new one]",
+    )
+    @click.option("--wait-for", type=Word(["outcome", "acceptance"]), help="When to answer.  [default: outcome]")
+    @delivery_options
+    @connection_options()
+    @functools.wraps(make_content)
+    def command(
+        connection: Connection,
+        *,
+        labels: dict[str, str],
+        given: Given,
+        request_id: str,
+        wait_for: str | None,
+        **fields: Any,
+    ) -> int:
+        from postwire_client import OutboundMessage
+
+        options = content.options(given, wait_for=wait_for)
+        message = OutboundMessage(**make_content(**fields), labels=labels)
         # Made here and not by the client: who has to repeat the command must know it.
         request_id = request_id or str(uuid.uuid4())
         repeat = f"--request-id {request_id}"
-        for name, when, made in (("send", send, options.send_time), ("expire", expire, options.expire_time)):
+        for name, when, made in (
+            ("send", given.send, options.send_time),
+            ("expire", given.expire, options.expire_time),
+        ):
             if isinstance(when, float):
-                repeat += f", and for when to {name} it, --{name}-at {made.ToJsonString()}"
+                repeat += f", and --{name}-at {made.ToJsonString()} in place of the time from now"
         return act(connection, Composed(message, options, request_id, repeat))
 
     return command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,33 +46,36 @@ def attachment(path: Path) -> Attachment:
     return Attachment(file_name=path.name, content_type=_type(path), data=_bytes(path))
 
 
-def options(
-    *,
-    wait_for: str | None,
-    provider: str,
-    priority: str | None,
-    delivery_guarantee: str | None,
-    max_attempts: int | None,
-    send: datetime | float | None,
-    expire: datetime | float | None,
-) -> DispatchOptions:
-    """How to send. `send` and `expire` are times of UTC, or seconds from now."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How to send, as arguments say it. `send` and `expire` are times of UTC, or seconds from now."""
+
+    provider: str
+    priority: str | None
+    delivery_guarantee: str | None
+    max_attempts: int | None
+    send: datetime | float | None
+    expire: datetime | float | None
+
+
+def options(given: Given, *, wait_for: str | None = None) -> DispatchOptions:
+    """How to send, as the contract says it."""
     from postwire_client import DeliveryGuarantee, DispatchOptions, Priority, WaitFor
 
-    made = DispatchOptions(provider_name=provider)
-    if max_attempts is not None:
-        made.max_attempts = max_attempts
+    made = DispatchOptions(provider_name=given.provider)
+    if given.max_attempts is not None:
+        made.max_attempts = given.max_attempts
     if wait_for:
         made.wait_for = WaitFor.Value(f"WAIT_FOR_{wait_for.upper()}")
-    if priority:
-        made.priority = Priority.Value(f"PRIORITY_{priority.upper()}")
-    if delivery_guarantee:
-        spelled = delivery_guarantee.upper().replace("-", "_")
+    if given.priority:
+        made.priority = Priority.Value(f"PRIORITY_{given.priority.upper()}")
+    if given.delivery_guarantee:
+        spelled = given.delivery_guarantee.upper().replace("-", "_")
         made.delivery_guarantee = DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{spelled}")
     now = datetime.now(UTC)
-    if send_time := _moment(send, now):
+    if send_time := _moment(given.send, now):
         made.send_time.FromDatetime(send_time)
-    if expire_time := _moment(expire, now):
+    if expire_time := _moment(given.expire, now):
         made.expire_time.FromDatetime(expire_time)
     return made
 

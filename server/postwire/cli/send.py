@@ -6,34 +6,83 @@ from pathlib import Path
 
 import click
 
-from postwire.cli.bulk import send_file
-from postwire.cli.command import Group
-from postwire.cli.compose import Composed, add_channels
+from postwire.cli import content
+from postwire.cli.bulk import Bulk, send_file
+from postwire.cli.bulk_columns import COLUMNS
+from postwire.cli.bulk_source import FORMATS
+from postwire.cli.command import Group, Word
+from postwire.cli.compose import Composed, add_channels, delivery_options
 from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.options import Connection, connection_options
 
+_COLUMNS = f"""\b
+Columns of a CSV file, which its first line names; of each row, all but "to" may
+be left out or empty:
+{click.wrap_text(", ".join(COLUMNS), 78, "  ", "  ")}
+"""
 
-@click.group(cls=Group, invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[sms|mms|email] ...")
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    no_args_is_help=True,
+    subcommand_metavar="[sms|mms|email] ...",
+    epilog=_COLUMNS,
+)
 @click.option(
     "--file",
     "path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Send every line of a file: a DispatchRequest as JSON each.",
+    help="Send every message of a file or a pipe; - reads stdin. A DispatchRequest as JSON a line, or CSV.",
+)
+@click.option(
+    "--format",
+    type=Word(FORMATS),
+    help="How the file is written.  [default: csv where its name ends with .csv or .tsv, else jsonl]",
+)
+@click.option(
+    "--batch",
+    metavar="NAME",
+    help="What the request ids hang on, beside the contents.  [default: the file's name; random where it has none]",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what became of each to this file: as CSV, or as JSON where its name ends with .jsonl.",
 )
 @click.option("--no-wait", is_flag=True, help="With --file: only until each message is accepted, not for its outcome.")
+@delivery_options
 @connection_options()
-def send(connection: Connection, path: Path | None, no_wait: bool) -> int:
+def send(
+    connection: Connection,
+    *,
+    path: Path | None,
+    format: str | None,
+    batch: str | None,
+    results: Path | None,
+    no_wait: bool,
+    labels: dict[str, str],
+    given: content.Given,
+) -> int:
     """Send a message, or those of a file, and show what became of it.
 
     Exits with 0 if it was sent or is on its way, and with 1 if it was refused or not sent.
 
     A file is sent over one stream. Its lines need no request ids: the same command again sends nothing twice, so a run
-    that was interrupted is simply repeated.
+    that was interrupted is simply repeated, also after lines were mended, added or taken out. Options for the sending
+    count for each line that does not say otherwise; another value of one, and the repeat is refused.
     """
     if path is None:
         raise click.UsageError("nothing to send: name a channel, or a --file")
-    return send_file(connection, path, wait_for_acceptance=no_wait)
+    if batch == "":
+        raise click.UsageError("--batch is empty: give it a name")
+    if isinstance(given.send, float) or isinstance(given.expire, float):
+        problem = "the same command again would mean another time: with --file, give it as --send-at or --expire-at"
+        raise click.UsageError(problem)
+    options = content.options(given)
+    return send_file(connection, Bulk(path, format, batch, results, no_wait, options, labels))
 
 
 def _send(connection: Connection, composed: Composed) -> int:
