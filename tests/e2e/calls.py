@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import pytest
@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.e2e.server import Server, eventually
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -35,11 +36,13 @@ ACCEPTANCE: Final = message_pb2.WAIT_FOR_ACCEPTANCE
 OUTCOME: Final = message_pb2.WAIT_FOR_OUTCOME
 AT_MOST_ONCE: Final = message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
 
-TIMEOUT: Final = 20.0
+TIMEOUT: Final = PATIENCE
 """Of every call that has no other. The server answers long before, or something is wrong."""
 
 NO_RETRY: Final = {"delivery__backoff_base": "1h", "delivery__backoff_max": "1h", "delivery__seed": "1"}
 """Settings under which what is queued after an attempt is not due again while a test runs."""
+
+T = TypeVar("T")
 
 _numbers = itertools.count(1)
 
@@ -128,6 +131,23 @@ def update(server: Server, name: str, *, latency: float | None = None, **changes
     if latency is not None:
         asked.latency.CopyFrom(Duration(nanos=int(latency * 1e9)))
     return server.providers.UpdateMockProvider(asked, timeout=TIMEOUT).provider
+
+
+def release(server: Server, name: str = "sms-mms") -> None:
+    """Let the attempts of a mock end, those that are under way and those that follow: of a server that is `held`."""
+    update(server, name, latency=0)
+
+
+def soon_enough(attempt: Callable[[float], T], is_early: Callable[[T], object]) -> T:
+    """What comes of an attempt that has so many seconds, the first of several in which it came early enough.
+
+    How long a server takes to come as far as a test wants says nothing of it, and the test does not wait for longer
+    than it has to.
+    """
+    for seconds in (0.5, 2.0, 8.0):
+        if is_early(came := attempt(seconds)):
+            return came
+    return attempt(PATIENCE / 2)
 
 
 def tried(message: Message) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +22,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`; `toml` is its file."""
+    """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`; `toml` is its file.
+
+    With `held`, attempts of mocks that have a latency end when the test says so: see `calls.release`.
+    """
     with ExitStack() as stack:
 
-        def start(*, toml: str = "", **settings: str) -> Server:
+        def start(*, toml: str = "", held: bool = False, **settings: str) -> Server:
             if toml:
                 (tmp_path / "postwire.toml").write_text(toml, encoding="utf-8")
-            return stack.enter_context(Server(tmp_path, **settings))
+            return stack.enter_context((HeldServer if held else Server)(tmp_path, **settings))
 
         yield start
+
+
+class HeldServer(Server):
+    """One whose mocks answer when a test says so: see `calls.release`."""
+
+    command = (sys.executable, str(Path(__file__).parents[1] / "support/held_server.py"))

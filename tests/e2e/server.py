@@ -17,11 +17,9 @@ from typing import Any, Final, Self
 import apsw
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2_grpc, provider_service_pb2_grpc
-
-PATIENCE: Final = 20.0
-"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run."""
 
 COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
 
@@ -29,13 +27,16 @@ COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """What a server is started with: free ports, a store in `folder`, and `settings` (`providers__email__seed="7"`).
 
-    `OTEL_...` is passed on as it is.
+    No attempt and no caller is given up because the machine is slow, unless `settings` say so. `OTEL_...` is passed on
+    as it is.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("POSTWIRE_", "OTEL_"))}
     ours = {
         "server__listen": "127.0.0.1:0",
         "store__path": str(folder / "postwire.db"),
         "telemetry__metrics_listen": "",
+        "delivery__attempt_timeout": "1h",
+        "server__max_wait": "1h",
         **settings,
     }
     return inherited | {

@@ -340,7 +340,7 @@ def test_a_provider_that_is_not_there_cannot_be_steered(server: Server, method: 
 
 
 def test_who_watches_sees_every_provider_and_then_what_changes(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="1m", server__grace="0s", **NO_RETRY)
+    server = serve(providers__sms_mms__latency="1h", server__grace="0s", **NO_RETRY)
     told: Any = watch(server)
     first = next(told)
     assert list(first.providers) == list(providers(server).values())
@@ -386,7 +386,7 @@ def test_who_watches_sees_every_provider_and_then_what_changes(serve: Serve) -> 
 
 
 def test_who_watches_is_let_go_at_the_end_in_good_order(serve: Serve) -> None:
-    server = serve(server__grace="1m")
+    server = serve(server__grace="1h")
     watching: list[Any] = [watch(server) for _ in range(3)]
     for told in watching:
         next(told)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
+from tests.support.waiting import PATIENCE
 
 from postwire.outbox.maintenance import check
 from postwire_client import (
@@ -50,7 +51,7 @@ def command(server: Server, *arguments: str, cwd: Path | None = None) -> subproc
         [sys.executable, "-m", "postwire", *arguments, "--server", server.address],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=cwd,
         check=False,
     )
@@ -228,7 +229,7 @@ def test_watching_shows_changes_until_it_is_interrupted(server: Server) -> None:
         assert told["message"]["channel"] == "CHANNEL_SMS"
         assert told["resume_token"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(PATIENCE) == 130
         assert "Traceback" not in (process.stderr.read() if process.stderr else "")
     finally:
         process.kill()
@@ -241,7 +242,7 @@ def test_a_store_is_checked_and_copied_while_it_is_served(server: Server, tmp_pa
             [sys.executable, "-m", "postwire", "store", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             cwd=tmp_path,
             check=False,
         )

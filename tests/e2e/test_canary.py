@@ -358,7 +358,7 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
     server = serve(
         toml=mock("first", "error_ratio = 0.8", "seed = 1", brittle, soon)
         + mock("second", *ratios, "seed = 2", brittle, soon)
-        + mock("slow", 'latency = "1m"')
+        + mock("slow", 'latency = "1h"')
         + case("slow", '["slow"]')
         + "".join(rule(channel, '["first", "second"]') for channel in ("sms", "mms", "email")),
         telemetry__log_level="debug",

@@ -129,7 +129,7 @@ def test_of_a_race_with_the_queue_exactly_one_wins(serve: Serve) -> None:
 
 
 def test_whoever_waits_for_it_is_answered(serve: Serve) -> None:
-    slow = mock("only", 'latency = "1m"', "max_concurrent = 1")
+    slow = mock("only", 'latency = "1h"', "max_concurrent = 1")
     server = serve(toml=slow, server__grace="0s")
     dispatch(server, wait_for=ACCEPTANCE)
     eventually(lambda: in_flight(server) == 1)

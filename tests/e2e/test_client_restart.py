@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.e2e.calls import new_request_id
 from tests.e2e.conftest import Serve
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
 from tests.e2e.streams import in_time
 from tests.support.faces import FACES, connect
+from tests.support.waiting import PATIENCE
 
 from postwire_client import (
     Client,

@@ -102,7 +102,7 @@ def test_messages_go_on_and_an_idle_server_ends_in_time(endpoint: str, serve: Se
 
 def test_a_server_that_needs_all_of_its_grace_ends_in_time(endpoint: str, serve: Serve) -> None:
     server = serve(
-        telemetry__otlp_endpoint=endpoint, server__grace=f"{GRACE}s", providers__sms_mms__latency="1m", **QUICK
+        telemetry__otlp_endpoint=endpoint, server__grace=f"{GRACE}s", providers__sms_mms__latency="1h", **QUICK
     )
     server.dispatch.Dispatch(request(wait_for=ACCEPTANCE), timeout=TIMEOUT)
     waiting = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT)

@@ -64,7 +64,7 @@ def test_what_was_answered_with_ok_survives_a_kill(serve: Serve, wait_for: messa
 
 
 def test_what_a_kill_leaves_in_mid_send_goes_on_as_its_guarantee_says(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="1m")
+    server = serve(providers__sms_mms__latency="1h")
     at_least = request(wait_for=ACCEPTANCE)
     at_most = request(wait_for=ACCEPTANCE, delivery_guarantee=AT_MOST_ONCE)
     only_once = request(wait_for=ACCEPTANCE, max_attempts=1)
@@ -100,7 +100,7 @@ def test_what_a_kill_leaves_in_mid_send_goes_on_as_its_guarantee_says(serve: Ser
 
 
 def test_what_a_kill_leaves_in_mid_send_is_sent_by_the_next_boot(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="1m")
+    server = serve(providers__sms_mms__latency="1h")
     left = dispatch_all(server, [sms()] * MESSAGES, wait_for=ACCEPTANCE)
     assert {one.state for one in left} == {SENDING}
     for _ in range(2):

@@ -245,7 +245,7 @@ def test_a_bad_update_of_a_mock_is_refused_and_changes_nothing(
 
 
 def test_too_much_in_flight_is_pushed_back(serve: Serve) -> None:
-    server = serve(server__max_in_flight="1", providers__sms_mms__latency="1m")
+    server = serve(server__max_in_flight="1", providers__sms_mms__latency="1h")
     owned = server.dispatch.Dispatch(request(wait_for="WAIT_FOR_ACCEPTANCE"), timeout=TIMEOUT).message
     one = request(email())
     error = dispatch(server, one)

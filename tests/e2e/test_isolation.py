@@ -32,8 +32,8 @@ def test_a_provider_that_hangs_holds_up_nobody_elses_messages(serve: Serve) -> N
         server__max_in_flight=str(5 * SLOTS),
         server__grace="0s",
         providers__sms_mms__max_concurrent=str(SLOTS),
-        providers__sms_mms__latency="30s",
-        providers__sms_mms__attempt_timeout="1m",
+        providers__sms_mms__latency="1h",
+        providers__sms_mms__attempt_timeout="1h",
     )
     hanging = [dispatch(server, (sms(), mms())[number % 2], wait_for=ACCEPTANCE) for number in range(8 * SLOTS)]
     assert [one.state for one in hanging] == [SENDING] * SLOTS + [QUEUED] * (7 * SLOTS)
@@ -58,7 +58,7 @@ def test_a_provider_that_hangs_holds_up_nobody_elses_messages(serve: Serve) -> N
 def test_a_provider_that_hangs_is_left_alone_and_its_slots_come_back(serve: Serve) -> None:
     server = serve(
         providers__sms_mms__max_concurrent=str(SLOTS),
-        providers__sms_mms__latency="1m",
+        providers__sms_mms__latency="1h",
         providers__sms_mms__attempt_timeout="100ms",
         providers__sms_mms__breaker__minimum_calls=str(SLOTS),
         providers__sms_mms__breaker__open_for="1h",

@@ -202,7 +202,7 @@ def test_each_later_attempt_is_in_a_trace_of_its_own_that_leads_back(
 
 
 def test_what_a_crash_left_leads_back_too(serve: Serve, collector: Collector, trace: str) -> None:
-    server = serve(toml=mock("one", 'latency = "1m"'), telemetry__otlp_endpoint=collector.endpoint, **SOON, **QUICK)
+    server = serve(toml=mock("one", 'latency = "1h"'), telemetry__otlp_endpoint=collector.endpoint, **SOON, **QUICK)
     left = send(server, "one", trace, wait_for=ACCEPTANCE)
     collector.wait_for_spans(1, trace)
     server.kill()

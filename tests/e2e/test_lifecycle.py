@@ -13,10 +13,11 @@ import apsw
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, in_flight, refused, request
+from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, in_flight, refused, release, request
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, probe
-from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
+from tests.e2e.server import COMMAND, Server, environment, eventually
+from tests.support.waiting import PATIENCE
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -55,7 +56,7 @@ def test_the_log_tells_what_was_booted(server: Server) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_shutdown_finishes_what_is_under_way_and_takes_nothing_new(serve: Serve, number: signal.Signals) -> None:
-    server = serve(providers__sms_mms__latency="800ms", **METRICS)
+    server = serve(held=True, providers__sms_mms__latency="1h", server__grace="1h", **METRICS)
     statuses = {service: watch(server, service) for service in SERVICES}
     assert {service: next(status).status for service, status in statuses.items()} == dict.fromkeys(SERVICES, SERVING)
     asked = request()
@@ -76,6 +77,7 @@ def test_a_shutdown_finishes_what_is_under_way_and_takes_nothing_new(serve: Serv
     assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     assert error.retry_delay
     assert refused(lambda: over_a_new_connection(server)).code is grpc.StatusCode.UNAVAILABLE
+    release(server)
     answer = call.result().message
     assert (answer.state, answer.outcome) == (SENT, SUCCESS)
     for status in statuses.values():
@@ -95,7 +97,7 @@ def over_a_new_connection(server: Server) -> object:
 
 
 def test_an_idle_server_stops_at_once_though_somebody_watches_its_health(serve: Serve) -> None:
-    server = serve(server__grace="1m")
+    server = serve(server__grace="1h")
     status = watch(server, "")
     assert next(status).status == SERVING
     server.send_signal(signal.SIGTERM)
@@ -104,7 +106,7 @@ def test_an_idle_server_stops_at_once_though_somebody_watches_its_health(serve: 
 
 
 def test_what_does_not_end_within_the_grace_is_let_go_as_it_is(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="1m", server__grace="200ms")
+    server = serve(providers__sms_mms__latency="1h", server__grace="200ms")
     waiting = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT)
     accepted = server.dispatch.Dispatch(request(wait_for=ACCEPTANCE), timeout=TIMEOUT).message
     eventually(lambda: in_flight(server) == 2)
@@ -119,13 +121,14 @@ def test_what_does_not_end_within_the_grace_is_let_go_as_it_is(serve: Serve) -> 
 
 
 def test_a_second_signal_does_no_harm(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="500ms")
+    server = serve(held=True, providers__sms_mms__latency="1h", server__grace="1h")
     call = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT)
     eventually(lambda: in_flight(server) == 1)
     server.send_signal(signal.SIGTERM)
     server.wait_for_event("draining")
     server.send_signal(signal.SIGTERM)
     server.send_signal(signal.SIGINT)
+    release(server)
     assert call.result().message.state == SENT
     assert server.wait() == 0
 

@@ -13,7 +13,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.e2e.calls import SENT, TIMEOUT, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

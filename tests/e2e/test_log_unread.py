@@ -15,8 +15,9 @@ from grpc_health.v1 import health_pb2
 from tests.e2e.calls import SENT, TIMEOUT, dispatch_all, request, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, values
-from tests.e2e.server import COMMAND, PATIENCE, Server, environment
+from tests.e2e.server import COMMAND, Server, environment
 from tests.e2e.streams import sent_through, states
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2_grpc
 

@@ -13,7 +13,8 @@ import grpc
 import pytest
 from tests.e2e.calls import NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms, until_eligible
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, PATIENCE, environment, eventually
+from tests.e2e.server import COMMAND, environment, eventually
+from tests.support.waiting import PATIENCE
 
 from postwire.telemetry.log_observer import FAILURE_BURST
 from postwire.v1 import dispatch_service_pb2_grpc, message_pb2

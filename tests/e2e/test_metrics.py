@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, attempts, fetch, probe, values
-from tests.e2e.server import COMMAND, PATIENCE, Server, environment, eventually
+from tests.e2e.server import COMMAND, Server, environment, eventually
+from tests.support.waiting import PATIENCE
 
 from postwire import __version__
 from postwire.core.message import Channel
@@ -102,7 +103,7 @@ def test_messages_are_counted_by_the_states_they_reach(server: Server) -> None:
 
 
 def test_what_is_not_settled_shows_in_the_outboxs_depth_and_age(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="1m", **METRICS)
+    server = serve(providers__sms_mms__latency="1h", **METRICS)
     depth, age = "postwire_outbox_depth", "postwire_outbox_oldest_age_seconds"
     assert (values(server, depth), values(server, age)) == ({(): 0}, {(): 0})
     for count in (1, 2):

@@ -12,7 +12,8 @@ import grpc
 import pytest
 from tests.e2e.calls import ACCEPTANCE, SENT, SUCCESS, TIMEOUT, Refused, email, in_flight, refusal_of, request, sms
 from tests.e2e.conftest import Serve
-from tests.e2e.server import PATIENCE, Server, eventually
+from tests.e2e.server import Server, eventually
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc
@@ -76,7 +77,7 @@ def test_the_surplus_is_told_to_come_back_and_what_was_accepted_is_finished(serv
 
 
 def test_a_repeat_of_what_is_owned_is_ok_however_full_it_is(serve: Serve) -> None:
-    server = serve(server__max_in_flight=str(ROOM), providers__sms_mms__latency="1m")
+    server = serve(server__max_in_flight=str(ROOM), providers__sms_mms__latency="1h")
     requests = [request(wait_for=ACCEPTANCE) for _ in range(TAKEN)]
     owned, refusals = at_once(server, requests)
     assert (len(owned), refusals) == (TAKEN, [])
@@ -99,7 +100,7 @@ def test_a_repeat_of_what_is_owned_is_ok_however_full_it_is(serve: Serve) -> Non
 
 
 def test_bytes_are_limited_as_well_as_messages(serve: Serve) -> None:
-    server = serve(server__max_message_bytes="64KiB", providers__email__latency="1m")
+    server = serve(server__max_message_bytes="64KiB", providers__email__latency="1h")
     half = email(attachments=[Attachment(file_name="a", data=bytes(32 * KIB))])
     messages, refusals = at_once(server, [request(half, wait_for=ACCEPTANCE) for _ in range(200)])
     told_to_come_back(refusals)

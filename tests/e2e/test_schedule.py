@@ -160,7 +160,7 @@ def test_what_may_have_been_sent_is_uncertain_when_its_time_is_over(serve: Serve
 
 
 def test_what_waits_for_its_turn_expires_without_an_attempt(serve: Serve) -> None:
-    server = serve(toml=mock("only", 'latency = "1m"', "max_concurrent = 1"), server__grace="0s")
+    server = serve(toml=mock("only", 'latency = "1h"', "max_concurrent = 1"), server__grace="0s")
     dispatch(server, wait_for=ACCEPTANCE)
     eventually(lambda: in_flight(server) == 1)
     waiting = server.dispatch.Dispatch.future(request(expire_time=in_time(seconds=SOON)), timeout=TIMEOUT)
@@ -200,7 +200,7 @@ def test_times_that_do_not_go_together_are_refused(server: Server, times: dict[s
 
 
 def test_high_goes_before_normal_and_normal_before_low_out_of_a_backlog(serve: Serve) -> None:
-    server = serve(toml=mock("only", 'latency = "1m"', "max_concurrent = 1"), delivery__attempt_timeout="1m")
+    server = serve(toml=mock("only", 'latency = "1h"', "max_concurrent = 1"), delivery__attempt_timeout="1h")
     holder = dispatch(server, wait_for=ACCEPTANCE, max_attempts=1)
     eventually(lambda: in_flight(server) == 1)
     priorities = [PRIORITY_LOW, PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW] * 5

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.calls import SENT, dispatch
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, PATIENCE, Server, environment
+from tests.e2e.server import COMMAND, Server, environment
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def test_an_id_of_no_message_is_told(server: Server) -> None:
 
 
 def test_a_shutdown_ends_every_watch_at_once(serve: Serve) -> None:
-    server = serve(server__grace="1m")
+    server = serve(server__grace="1h")
     message = waiting(server)[0]
     with Watch(server).begin() as every, Watch(server, message.message_id).begin() as by_id:
         server.send_signal(signal.SIGTERM)
@@ -313,7 +313,7 @@ def test_a_shutdown_ends_every_watch_at_once(serve: Serve) -> None:
 
 
 def test_who_goes_away_leaves_nothing_that_would_hold_up_the_end(serve: Serve) -> None:
-    server = serve(server__grace="1m")
+    server = serve(server__grace="1h")
     for _ in range(30):
         with Watch(server).begin():
             pass

@@ -12,7 +12,8 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from tests.e2e.server import PATIENCE, eventually
+from tests.e2e.server import eventually
+from tests.support.waiting import PATIENCE
 
 MODULE: Final = Path(__file__).parent / "jaeger"
 """Pins Jaeger, apart from the other programs: what it needs would decide about what they get."""

@@ -11,8 +11,9 @@ from typing import Final
 import apsw
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.metrics import METRICS as WITH_METRICS
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
 from tests.support.reader import GRPC, METRICS, Reader
+from tests.support.waiting import PATIENCE
 
 _BUILD: Final = 1200.0
 """Seconds for one command: the first build downloads and compiles what a client needs."""

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import error_reason_pb2, message_pb2
@@ -24,7 +25,7 @@ QUEUED: Final = message_pb2.MESSAGE_STATE_QUEUED
 UNSETTLED: Final = frozenset({QUEUED, message_pb2.MESSAGE_STATE_SENDING})
 AT_MOST_ONCE: Final = message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
 
-TIMEOUT: Final = 30.0
+TIMEOUT: Final = PATIENCE
 """Seconds of every call. The server answers long before, or is gone, or something is wrong."""
 
 BROKEN: Final = "UNAVAILABLE"

@@ -14,9 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
-PATIENCE: Final = 20.0
-"""Seconds after which what has not arrived will not."""
+from tests.support.waiting import PATIENCE
 
 ERROR: Final = 2
 """The status code of a span that reads as an error."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
 
-from tests.e2e.server import PATIENCE, eventually
+from tests.e2e.server import eventually
 from tests.support.docs import Step, pattern, steps
+from tests.support.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
 GRPC: Final = "127.0.0.1:50051"

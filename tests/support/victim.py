@@ -13,9 +13,7 @@ from typing import Any, Final
 import apsw
 from tests.e2e.server import environment
 from tests.support.call_log import OPENED, Call, Line, calls_in, read_lines
-
-PATIENCE: Final = 30.0
-"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run."""
+from tests.support.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
 

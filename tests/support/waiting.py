@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE: Final = 20.0
-"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run."""
+PATIENCE: Final = 100.0
+"""Seconds after which something that has to happen counts as not happening. Never waited for in a good run, on however
+slow a machine."""
 
 
 async def within(happening: Awaitable[T], patience: float = PATIENCE) -> T:

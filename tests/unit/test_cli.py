@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.waiting import PATIENCE
 
 from postwire import __version__, app
 from postwire.cli import main
@@ -28,7 +29,9 @@ def run(*args: str) -> Result:
 
 def in_a_process(code: str, *, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     """Runs this code as a process of its own."""
-    return subprocess.run([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=30)
+    return subprocess.run(
+        [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +128,7 @@ def test_nobody_reading_on_changes_no_exit_code(args: list[str], code: int) -> N
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "postwire", *args], stdout=writing, stderr=writing, timeout=30, check=False
+        [sys.executable, "-m", "postwire", *args], stdout=writing, stderr=writing, timeout=PATIENCE, check=False
     )
     os.close(writing)
     assert done.returncode == code

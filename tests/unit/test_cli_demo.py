@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import PATIENCE
 
 from postwire.cli import demo_server
 from postwire.cli.demo import CONFIG, LABEL, SAMPLES, _program, read_samples
@@ -72,7 +73,11 @@ def is_gone(pid: int) -> bool:
 
 def test_it_shows_what_it_promises() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "postwire", "demo"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+        [sys.executable, "-m", "postwire", "demo"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE,
     )
     assert done.stderr == ""
     assert done.returncode == 0

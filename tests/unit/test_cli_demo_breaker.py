@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import PATIENCE
 
 from postwire.cli.demo_breaker import CHANNELS, CONFIG, FAILING, FAILS_AT, MOST, UNTOUCHED, WELL_AT, _Breakers
 from postwire.cli.demo_server import Event
@@ -26,7 +27,7 @@ ESCAPE = "\x1b"
 
 @pytest.mark.long
 def test_the_story_is_told_as_it_happens_and_ends_by_itself() -> None:
-    done = subprocess.run(COMMAND, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(COMMAND, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     assert ESCAPE not in done.stdout
     # What has happened, in its order.
@@ -69,7 +70,7 @@ def test_interrupted_in_the_middle_it_leaves_nothing_behind(number: signal.Signa
         (folder,) = tmp_path.iterdir()
         assert (folder / "demo.db").exists(), "its server runs"
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(PATIENCE) == 128 + number
         assert process.stderr.read().strip() == ""
     assert list(tmp_path.iterdir()) == []
 

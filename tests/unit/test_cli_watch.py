@@ -143,7 +143,7 @@ def endless(then: Callable[[], None]) -> Callable[[Any, grpc.ServicerContext], I
         context.add_callback(over.set)
         yield everybody()
         then()
-        over.wait(30)
+        over.wait(PATIENCE)
 
     return stream
 
@@ -181,7 +181,7 @@ def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(told: Tol
         assert process.stderr
         shown = [process.stdout.readline() for _ in range(3)]
         process.stdout.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
     assert [line.split()[1] for line in shown] == ["PROVIDER", "a-long-name", "b"]
 
@@ -194,7 +194,7 @@ def test_a_pipe_without_a_reader_acts_once_and_says_so(monkeypatch: pytest.Monke
         with watch._reader_gone(acted.set) as is_gone:
             assert not is_gone()
             os.close(reading)
-            assert acted.wait(10)
+            assert acted.wait(PATIENCE)
             assert is_gone()
         monkeypatch.undo()
 

@@ -9,11 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.support.waiting import PATIENCE
 
 from postwire.telemetry.line_writer import LineWriter
-
-PATIENCE = 20.0
-"""Seconds after which what has to happen counts as not happening. Never waited for in a good run."""
 
 PIPE_BYTES = 64 * 1024
 LINE = "x" * 1023 + "\n"

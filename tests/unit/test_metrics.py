@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support import build
 from tests.support.otlp import Collector
+from tests.support.waiting import PATIENCE
 
 from postwire.config import TelemetryConfig
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
@@ -212,7 +213,7 @@ def _raise(error: Exception) -> None:
 
 def fetch(address: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{address}/metrics", timeout=20) as answer:
+    with opener.open(f"http://{address}/metrics", timeout=PATIENCE) as answer:
         text: str = answer.read().decode()
     return text
 

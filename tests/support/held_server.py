@@ -1,0 +1,49 @@
+"""`postwire serve` with mocks that are held up until a test lets them answer. Run as a script.
+
+A mock's `latency` is how long it takes at most: once it is changed, the attempts that are under way end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+from postwire import app
+from postwire.cli.serve import serve
+from postwire.core.message import OutboundMessage
+from postwire.core.outcome import DispatchResult
+from postwire.providers.base import Context, Kind
+from postwire.providers.mock import MockProvider, MockSettings
+
+
+class Held(MockProvider):
+    """A mock whose attempts under way end once its latency is changed."""
+
+    def __init__(self, context: Context, settings: MockSettings) -> None:
+        super().__init__(context, settings)
+        self._answers = asyncio.Event()
+
+    async def send(
+        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
+    ) -> DispatchResult:
+        result = self._decide(message, self.settings, f"mock-{idempotency_key}", positions)
+        if self.settings.latency:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.latency):
+                    await self._answers.wait()
+        return result
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        super().update(changes)
+        if "latency" in changes:
+            self._answers.set()
+            self._answers = asyncio.Event()
+
+
+if __name__ == "__main__":
+    setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, Held)}))  # noqa: B010  mypy refuses the plain assignment
+    sys.exit(serve.main(args=[], standalone_mode=False))
