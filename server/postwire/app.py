@@ -88,7 +88,9 @@ async def _serve(config: Config) -> int:
         raise BootError(str(error)) from None
     async with AsyncExitStack() as closing:
         try:
-            outbox = await SqliteOutbox.open(str(config.store.path), sync=config.store.sync)
+            outbox = await SqliteOutbox.open(
+                str(config.store.path), sync=config.store.sync, keep_contents=config.store.content_retention > 0
+            )
         except OutboxError as error:
             raise BootError(str(error)) from None
         closing.push_async_callback(outbox.close)
@@ -138,6 +140,9 @@ async def _serve(config: Config) -> int:
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
         outbox.on_availability(_tell_availability)
+        outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
+        for detail in outbox.warnings:
+            _log.warning(names.EVENT_WARNING, detail=detail)
         _tell_boot(config, registry)
         try:
             await control.restore()

@@ -125,8 +125,11 @@ class StoreConfig:
     sync: Literal["full", "normal"] = "full"
     max_unsettled: Count = 1_000_000
     retention: PositiveDuration = 7 * 86400.0
+    content_retention: Duration = 0.0
 
     def check(self) -> None:
+        if self.content_retention > self.retention:
+            raise _order("content_retention", self.content_retention, "retention", self.retention)
         if str(self.path) == ":memory:" or str(self.path).startswith("file:"):
             raise ValueError("path: is no place that outlives the process, write the path of a file")
 

@@ -281,6 +281,7 @@ def other_calls(server: Server, told: Told) -> None:
 
 def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) -> None:
     server = serve(
+        store__content_retention="1h",  # what was there to be found is looked for afterwards
         telemetry__log_level="debug",
         telemetry__log_format="json",
         telemetry__otlp_endpoint=collector.endpoint,
@@ -356,6 +357,7 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
     soon = 'retry_after = "1ms"'
     ratios = ("error_ratio = 0.2", "rate_limited_ratio = 0.2", "uncertain_ratio = 0.2", "rejected_ratio = 0.2")
     server = serve(
+        store__content_retention="1h",  # what was there to be found is looked for afterwards
         toml=mock("first", "error_ratio = 0.8", "seed = 1", brittle, soon)
         + mock("second", *ratios, "seed = 2", brittle, soon)
         + mock("slow", 'latency = "1h"')

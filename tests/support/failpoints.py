@@ -77,8 +77,8 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
 
     class FailingOutbox(SqliteOutbox):
         @classmethod
-        async def open(cls, path: str, *, sync: str = "full") -> Self:
-            opened = await super().open(path, sync=sync)
+        async def open(cls, path: str, **options: Any) -> Self:
+            opened = await super().open(path, **options)
             log.boot = opened.boot
             log.note(OPENED)
             return opened

@@ -31,6 +31,7 @@ LIMITS: Mapping[str, Any] = {
     "retries": Retries(max_attempts=5, backoff_base=1.0, backoff_max=300.0),
     "max_unsettled": 1_000_000,
     "retention": 7 * 24 * build.HOUR,
+    "content_retention": 0,
 }
 
 CALM = 40

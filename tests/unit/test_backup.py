@@ -112,7 +112,6 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
     copy = await SqliteOutbox.open(str(target))
     for record in before:
         assert await copy.get(record.message_id) == record
-        assert await copy.content(record.message_id) is not None
     await copy.close()
     await rig.landed()
     assert (await outbox.stats()).unsettled == 3

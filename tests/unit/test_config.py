@@ -35,6 +35,7 @@ store.path = "postwire.db"
 store.sync = "full"
 store.max_unsettled = 1000000
 store.retention = "7d"
+store.content_retention = "0s"
 delivery.max_attempts = 5
 delivery.attempt_timeout = "10s"
 delivery.backoff_base = "1s"

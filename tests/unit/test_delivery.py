@@ -85,6 +85,7 @@ async def test_the_provider_sees_a_message_only_once_its_attempt_is_on_disk(outb
 
     async def look(key: str) -> None:
         kept.append(await outbox.get(key))
+        assert await outbox.content(key) == canonical.encode_message(command.message)
 
     rig = Rig(outbox, provider=Puppet("looking", meanwhile=look))
     command = build.command(build.sms("a body"), request_id="r-1", labels={"team": "auth"})
@@ -95,7 +96,6 @@ async def test_the_provider_sees_a_message_only_once_its_attempt_is_on_disk(outb
     assert (seen.message_id, seen.state, seen.request_id) == (record.message_id, MessageState.SENDING, "r-1")
     assert [(one.number, one.provider_name, one.outcome) for one in seen.attempts] == [(1, "looking", None)]
     assert rig.provider.messages == [command.message]
-    assert await outbox.content(record.message_id) == canonical.encode_message(command.message)
 
 
 @pytest.mark.parametrize("time_left", [0.0, 0.05, 0.1, -1.0])
@@ -374,7 +374,7 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "postwire.toml"
     file.write_text(
         '[server]\nmax_wait = "7s"\nmax_in_flight = 3\nmax_message_bytes = 1000\n'
-        '[store]\nmax_unsettled = 9\nretention = "2d"\n'
+        '[store]\nmax_unsettled = 9\nretention = "2d"\ncontent_retention = "1h"\n'
         '[delivery]\nmax_attempts = 3\nbackoff_base = "2s"\nbackoff_max = "1m"\n'
         '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
     )
@@ -387,6 +387,7 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         retries=Retries(max_attempts=3, backoff_base=2.0, backoff_max=60.0),
         max_unsettled=9,
         retention=48 * build.HOUR,
+        content_retention=build.HOUR,
     )
 
 

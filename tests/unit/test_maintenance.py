@@ -79,12 +79,16 @@ FAULTS = {
         ["1 attempts belong to no message"],
     ),
     "messages without content": (
-        "DELETE FROM contents WHERE key <= 3",
-        ["3 messages have no content"],
+        "DELETE FROM contents WHERE key IN (SELECT key FROM messages WHERE state = 'queued')",
+        ["2 messages that are to be sent have no content"],
+    ),
+    "messages whose content was erased too early": (
+        "UPDATE contents SET content = x'' WHERE key IN (SELECT key FROM messages WHERE state = 'sending')",
+        ["1 messages that are to be sent have no content"],
     ),
     "several at once": (
         "DELETE FROM contents; DELETE FROM messages WHERE state = 'sent'",
-        ["2 attempts belong to no message", "5 messages have no content"],
+        ["2 attempts belong to no message", "3 messages that are to be sent have no content"],
     ),
 }
 

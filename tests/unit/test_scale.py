@@ -148,7 +148,8 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "some records": lambda connection: reads.snapshot(
         connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)]
     ),
-    "a step of retention": lambda connection: reads.step(connection, MIDDLE, END, 200),
+    "a step of retention": lambda connection: reads.step(connection, "step", MIDDLE, END, 200),
+    "a step of erasure": lambda connection: reads.step(connection, "erasure_step", MIDDLE, END, 500),
     "changes beyond a million": lambda connection: reads.changes_beyond(connection, 1_000_000),
 }
 

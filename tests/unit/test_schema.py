@@ -20,8 +20,8 @@ from tests.support.outboxes import failed_over
 
 from postwire.outbox import schema
 from postwire.outbox.base import Accepted, OutboxError
+from postwire.outbox.ownership import FileLock
 from postwire.outbox.rows import id_bytes
-from postwire.outbox.schema import FileLock
 from postwire.outbox.sqlite import SqliteOutbox
 
 
@@ -94,7 +94,8 @@ async def test_what_was_kept_is_there_after_reopening_and_the_boot_has_risen(pat
         boots.append(outbox.boot)
         assert await outbox.get(after.message_id) == after
         assert await outbox.get(open_still.record.message_id) == open_still.record
-        assert await outbox.content(after.message_id) == sent.content
+        assert await outbox.content(after.message_id) is None
+        assert await outbox.content(open_still.record.message_id) == open_still.content
         assert await outbox.accept(build.repeated(sent)) == Accepted(after, created=False)
     assert boots == [1, 2, 3]
     assert await outbox.advance(open_still.record, build.ended(open_still.record)), "what is open can still be ended"
@@ -300,7 +301,7 @@ async def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
 
 async def test_a_folder_in_place_of_the_file_is_told(path: Path) -> None:
     path.mkdir()
-    assert "unable to open database file" in await refused(path)
+    assert await refused(path) == f"store.path: cannot open {path}: it is no regular file"
 
 
 @pytest.fixture
@@ -341,7 +342,7 @@ async def test_a_file_that_cannot_be_written_is_told(shared: Path) -> None:
     path.with_name("postwire.db.lock").chmod(0o666)
     with unprivileged():
         line = await refused(path)
-    assert "readonly database" in line or "unable to open" in line
+    assert line == f"store.path: cannot open {path}: Permission denied"
     path.chmod(0o666)
     assert await has(path, message_id)
 
@@ -352,7 +353,7 @@ async def test_a_file_that_cannot_be_read_is_told(shared: Path) -> None:
     path.chmod(0)
     path.with_name("postwire.db.lock").chmod(0o666)
     with unprivileged():
-        assert "unable to open database file" in await refused(path)
+        assert await refused(path) == f"store.path: cannot open {path}: Permission denied"
 
 
 def test_a_file_has_one_lock_whatever_its_names(tmp_path: Path) -> None:

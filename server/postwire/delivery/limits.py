@@ -16,7 +16,7 @@ IN_FLIGHT_BYTES_FACTOR: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds; `expire_after` and `retention` in µs; sizes in bytes."""
+    """Times in seconds; `expire_after`, `retention` and `content_retention` in µs; sizes in bytes."""
 
     max_wait: float
     max_in_flight: int
@@ -25,6 +25,7 @@ class Limits:
     retries: Retries
     max_unsettled: int
     retention: int
+    content_retention: int
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -37,5 +38,6 @@ class Limits:
             expire_after={channel: int(getattr(delivery.expire_after, channel.value) * 1e6) for channel in Channel},
             max_unsettled=config.store.max_unsettled,
             retention=int(config.store.retention * 1e6),
+            content_retention=int(config.store.content_retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
         )

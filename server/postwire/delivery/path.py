@@ -36,6 +36,7 @@ from postwire.core.message import (
 )
 from postwire.core.splitmix import stream
 from postwire.delivery.carrier import Carrier
+from postwire.delivery.erasure import Erasure
 from postwire.delivery.flight import Flight
 from postwire.delivery.intake import Intake
 from postwire.delivery.limits import Limits
@@ -103,6 +104,7 @@ class Delivery:
             limits=limits,
         )
         self._retention = Retention(outbox=outbox, clock=clock, keep_for=limits.retention)
+        self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
         self.watchers = Watchers(outbox, clock, self.shown)
         self._draining = asyncio.Event()
 
@@ -122,6 +124,7 @@ class Delivery:
             _log.warning(names.EVENT_ORPHANED, messages=orphans)
         await self._traffic.start()
         self._retention.start()
+        self._erasure.start()
 
     async def dispatch(self, command: DispatchCommand, *, time_left: float | None = None) -> MessageRecord:
         """Accept a well-formed message, and wait for as long as the caller asks.
@@ -277,6 +280,7 @@ class Delivery:
         """
         self.start_draining()
         await self._retention.stop()
+        await self._erasure.stop()
         return await self._traffic.drain(grace)
 
     def _answer_by(self, time_left: float | None) -> float:

@@ -107,6 +107,7 @@ class Outbox(Protocol):
     def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
         """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
 
+        Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
         Applies where the message still is at the revision of `before` (fencing); tells whether it did.
         """
         ...
@@ -120,7 +121,7 @@ class Outbox(Protocol):
         ...
 
     async def content(self, message_id: str) -> bytes | None:
-        """The content of a message, as it was accepted."""
+        """The content of a message, as it was accepted; None once it is erased."""
         ...
 
     def find(
@@ -203,6 +204,22 @@ class Outbox(Protocol):
         settled before a time (µs), with all that belongs to them.
 
         Returns the position they reach to; None where there is nothing more to be found.
+        """
+        ...
+
+    async def erase_contents(self, after: int, before: int, limit: int) -> int | None:
+        """Look at `limit` messages in the order of acceptance, behind the position `after`, and erase the contents of
+        those that were settled before a time (µs). Their records stay.
+
+        Returns the position they reach to; None where there is nothing more to be found.
+        """
+        ...
+
+    async def empty_log(self) -> bool:
+        """Have copies of erased contents gone from wherever a write leaves them before it reaches its place.
+
+        Returns whether none is left; False where somebody reads who may still need them, so that it is to be tried
+        again.
         """
         ...
 

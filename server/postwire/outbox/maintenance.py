@@ -110,7 +110,7 @@ _RULES: Final = {
     "fault_settled_and_open": "settled messages have attempts that are open",
     "fault_two_open": "messages have more than one attempt that is open",
     "fault_no_message": "attempts belong to no message",
-    "fault_no_content": "messages have no content",
+    "fault_no_content": "messages that are to be sent have no content",
 }
 """What holds in every sound store, beyond what SQLite knows: each query counts what breaks it."""
 

@@ -83,6 +83,15 @@ WITH dropped (message_id, number) AS (VALUES {rows})
 DELETE FROM attempts
 WHERE (message_id, number) IN (SELECT message_id, number FROM dropped WHERE message_id IS NOT NULL);
 
+-- The contents of messages that are settled. The row stays, empty, until its message is removed: deleting it would have
+-- SQLite move the rows beside it between pages, and that leaves copies behind that `secure_delete` does not clear.
+-- name: erase_contents
+WITH settled (message_id) AS (VALUES {rows})
+UPDATE contents SET content = x''
+WHERE key IN (
+    SELECT key FROM messages WHERE message_id IN (SELECT message_id FROM settled WHERE message_id IS NOT NULL)
+);
+
 -- name: message_by_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
@@ -222,6 +231,26 @@ FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 SELECT max(key), count(*) FILTER (WHERE update_time < :before AND state NOT IN ('queued', 'sending')), min(create_time)
 FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit);
 
+-- The same for contents that are kept for a while: how far the next messages reach, how many of them have a content that
+-- is to be erased, and when the first of them was accepted.
+-- name: erasure_step
+SELECT
+    max(key),
+    count(*) FILTER (
+        WHERE update_time < :before
+            AND state NOT IN ('queued', 'sending')
+            AND (SELECT length(content) FROM contents WHERE contents.key = seen.key) > 0
+    ),
+    min(create_time)
+FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit) AS seen;
+
+-- name: erase_settled
+UPDATE contents SET content = x''
+WHERE length(content) > 0 AND key IN (
+    SELECT key FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
 -- name: remove_contents
 DELETE FROM contents WHERE key IN (
     SELECT key FROM messages
@@ -288,5 +317,8 @@ SELECT count(*) FROM (
 -- name: fault_no_message
 SELECT count(*) FROM attempts WHERE message_id NOT IN (SELECT message_id FROM messages);
 
+-- Those that are settled have none any more.
 -- name: fault_no_content
-SELECT count(*) FROM messages WHERE key NOT IN (SELECT key FROM contents);
+SELECT count(*) FROM messages
+WHERE state IN ('queued', 'sending')
+    AND NOT EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0);

@@ -164,13 +164,14 @@ def snapshot(connection: apsw.Connection, message_ids: Sequence[bytes]) -> Snaps
         return Snapshot(_records(connection, _messages(connection, message_ids)), last_change(connection))
 
 
-def step(connection: apsw.Connection, after: int, before: int, limit: int) -> tuple[int, int] | None:
+def step(connection: apsw.Connection, query: str, after: int, before: int, limit: int) -> tuple[int, int] | None:
     """How far the next `limit` messages behind the key `after` reach, and how many of them were settled before a time.
 
-    None where none of them can have been, nor any that comes later: they were accepted after that time.
+    `query` counts them: `step` all of them, `erasure_step` those that still have their content. None where none of them
+    can have been settled by then, nor any that comes later: they were accepted after that time.
     """
     bindings = {"after": after, "before": before, "limit": limit}
-    ((end, count, oldest),) = connection.execute(QUERIES["step"], bindings).fetchall()
+    ((end, count, oldest),) = connection.execute(QUERIES[query], bindings).fetchall()
     if not isinstance(end, int) or not isinstance(count, int) or not isinstance(oldest, int) or oldest >= before:
         return None
     return end, count
@@ -206,7 +207,7 @@ def stats(connection: apsw.Connection) -> OutboxStats:
 def content(connection: apsw.Connection, message_id: bytes) -> bytes | None:
     """See `Outbox.content`."""
     found = _all(connection, "content_of", message_id)
-    return found[0][0] if found else None
+    return (found[0][0] or None) if found else None
 
 
 def with_attempts(connection: apsw.Connection, found: Row) -> MessageRecord:

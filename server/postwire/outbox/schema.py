@@ -1,10 +1,8 @@
-"""Opening a store file: whose it is, which version it has, and who else holds it."""
+"""Opening a store file: that it is one of ours, and which version it has."""
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -23,27 +21,6 @@ _LOG_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """What is left of the log once it begins anew. It grows past that while somebody reads for long, and SQLite alone would
 never give the space back."""
 _LOG_PIECE: Final = 64 * 1024  # SQLite's own writing takes no more than 128 KiB at once
-
-
-class FileLock:
-    """Holds `PATH.lock` while this process owns the store. The system lets go of it however the process ends."""
-
-    def __init__(self, store: Path) -> None:
-        file = store.resolve()  # it may have several names, and has one lock
-        path = file.with_name(file.name + ".lock")
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise OutboxError(f"store.path: cannot write beside {store}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._fd)
-            raise OutboxError(f"store.path: {store} is in use by another postwire process") from None
-
-    def release(self) -> None:
-        """Let go. The file stays: removing it would let two processes each hold a lock of that name."""
-        os.close(self._fd)
 
 
 @functools.cache
@@ -75,12 +52,27 @@ def connect(path: str, *, sync: str, read_only: bool = False) -> apsw.Connection
         if not read_only:
             _check_ours(connection, path)  # before anything is written to the file
             _renew_log(connection)
+            connection.pragma("secure_delete", True)  # what is erased or removed is gone from the file
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", sync)
             connection.pragma("journal_size_limit", _LOG_LIMIT_BYTES)
     except apsw.Error as error:
         raise OutboxError(f"store.path: cannot open {path}: {plain(error)}") from None
     return connection
+
+
+def truncate_log(connection: apsw.Connection) -> bool:
+    """Fold the log into the file and cut it to nothing; False where a reader is in the way, who is not waited for.
+
+    Raises:
+        apsw.Error: the disk is at fault. Nothing is lost by that: the log stays as it is.
+    """
+    connection.set_busy_timeout(0)
+    try:
+        ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not is_busy
+    finally:
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
 
 
 def _renew_log(connection: apsw.Connection) -> None:

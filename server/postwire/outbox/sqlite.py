@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import apsw
@@ -17,8 +15,10 @@ from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note
 from postwire.outbox import reads, rows
 from postwire.outbox.base import Accepted, Changes, NewMessage, OutboxError, OutboxStats, Snapshot, StoredMessage
-from postwire.outbox.queries import QUERIES, Bulk, Row, SQLValue
-from postwire.outbox.schema import IN_MEMORY, FileLock, connect, migrate, plain
+from postwire.outbox.opening import OpenStore
+from postwire.outbox.operations import Accept, Call, Change, Fenced, New, Statements
+from postwire.outbox.queries import QUERIES, Row, SQLValue
+from postwire.outbox.schema import plain, truncate_log
 from postwire.outbox.writer import Future, Operation, Writer
 
 T = TypeVar("T")
@@ -27,96 +27,49 @@ Ts = TypeVarTuple("Ts")
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
-@dataclass(slots=True, eq=False)
-class _New:
-    message: NewMessage
-    result: Accepted | RequestIdReused | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Accept:
-    """Some that are handed over together. The result is a list for `several`, or that of the one."""
-
-    news: list[_New]
-    several: bool
-    future: Future
-    result: object = None
-
-
-@dataclass(slots=True, eq=False)
-class _Change:
-    before: MessageRecord
-    after: MessageRecord
-    future: Future
-    result: object = None
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    function: Callable[[apsw.Connection], object]
-    future: Future
-    result: object = None
-
-
-@dataclass(slots=True)
-class _Statements:
-    messages: Bulk = field(default_factory=lambda: Bulk("insert_messages"))
-    contents: Bulk = field(default_factory=lambda: Bulk("insert_contents"))
-    attempts: Bulk = field(default_factory=lambda: Bulk("insert_attempts"))
-    changes: Bulk = field(default_factory=lambda: Bulk("insert_changes"))
-    close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))
-    drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
-    update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
-    notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
-
-
-class _Fenced(Exception):
-    """Some changes of a batch came too late, or are of one message; they have to be told apart."""
-
-
 class SqliteOutbox:
     """See `outbox.base.Outbox`. Made by `open`."""
 
-    def __init__(self, *, writing: apsw.Connection, reading: apsw.Connection | None, lock: FileLock | None) -> None:
+    def __init__(self, store: OpenStore, *, keep_contents: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._writing = writing
-        self._reading = reading
-        self._lock = lock
+        self._store = store
+        self._writing = store.writing
+        self._reading = store.reading
+        self._keep_contents = keep_contents
+        self._has_erased = False  # since the log was emptied; the writing thread's
         self._closed = False
-        self._statements = _Statements()
-        self._last_key = _one_int(writing, "last_key")
-        self._last_change = self._seen_change = reads.last_change(writing)
+        self._statements = Statements()
+        self._last_key = _one_int(self._writing, "last_key")
+        self._last_change = self._seen_change = reads.last_change(self._writing)
         self._watching: set[Future] = set()
-        self._boot = _one_int(writing, "insert_boot", time.time_ns() // 1000)
-        self._readers = ThreadPoolExecutor(1, "postwire-reader") if reading else None
-        self._writer = Writer(writing, self._run_batch, self._note_commit, self._wake_watchers)
+        self._boot = _one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        # In memory a second connection would have a memory of its own, so reads take the writing thread.
+        self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
+        self._writer = Writer(
+            self._writing,
+            self._run_batch,
+            self._note_commit,
+            self._wake_watchers,
+            is_in_place=store.is_in_place,
+        )
 
     @classmethod
-    async def open(cls, path: str, *, sync: str = "full") -> Self:
+    async def open(cls, path: str, *, sync: str = "full", keep_contents: bool = False) -> Self:
         """Open the store at `path`, making it if need be; `:memory:` keeps it in memory.
 
         `sync` is SQLite's `synchronous`: under `full` a commit survives a power cut, under `normal` a crash of the
-        process.
+        process. With `keep_contents`, what a message says stays when it is settled, until `erase_contents`.
 
         Raises:
-            OutboxError: it is locked by another process, cannot be written, is not ours, or is newer than this program.
+            OutboxError: another process owns it, it has a second name, cannot be written, is not ours, or is newer than
+                this program.
         """
-        if path == IN_MEMORY:
-            # A second connection would open a memory of its own, so reads take the writing thread.
-            writing = connect(path, sync=sync)
-            migrate(writing, path)
-            return cls(writing=writing, reading=None, lock=None)
-        lock = FileLock(Path(path))
+        store = OpenStore.open(path, sync=sync)
         try:
-            writing = connect(path, sync=sync)
-            migrate(writing, path)
-            return cls(writing=writing, reading=connect(path, sync=sync, read_only=True), lock=lock)
+            return cls(store, keep_contents=keep_contents)
         except apsw.Error as error:
-            lock.release()
+            store.close()
             raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
-        except BaseException:
-            lock.release()
-            raise
 
     @property
     def boot(self) -> int:
@@ -132,24 +85,33 @@ class SqliteOutbox:
         """See `Outbox.on_availability`."""
         self._writer.on_availability(listener)
 
+    def on_gone(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called, on the loop, if the file is moved away or replaced: nothing is kept from then on."""
+        self._writer.on_gone(listener)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was found at the opening that the operator should know of, a line each."""
+        return self._store.warnings
+
     async def wait_available(self) -> None:
         """See `Outbox.wait_available`."""
         await self._writer.wait_available()
 
     def accept(self, new: NewMessage) -> Awaitable[Accepted]:
         """See `Outbox.accept`."""
-        return self._writer.submit(_Accept([_New(new)], False, self._loop.create_future()))
+        return self._writer.submit(Accept([New(new)], False, self._loop.create_future()))
 
     async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
         """See `Outbox.accept_all`."""
         results: Sequence[Accepted | RequestIdReused] = await self._writer.submit(
-            _Accept(list(map(_New, news)), True, self._loop.create_future())
+            Accept(list(map(New, news)), True, self._loop.create_future())
         )
         return results
 
     def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
         """See `Outbox.advance`."""
-        return self._writer.submit(_Change(before, after, self._loop.create_future()))
+        return self._writer.submit(Change(before, after, self._loop.create_future()))
 
     async def get(self, message_id: str) -> MessageRecord | None:
         """See `Outbox.get`."""
@@ -223,19 +185,39 @@ class SqliteOutbox:
 
     async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
         """See `Outbox.remove_settled`."""
-        step = await self._read(reads.step, after, before, limit)
+        return await self._walk("step", ("remove_contents", "remove_attempts", "remove_messages"), after, before, limit)
+
+    async def erase_contents(self, after: int, before: int, limit: int) -> int | None:
+        """See `Outbox.erase_contents`."""
+        return await self._walk("erasure_step", ("erase_settled",), after, before, limit)
+
+    async def _walk(self, counting: str, changing: Sequence[str], after: int, before: int, limit: int) -> int | None:
+        step = await self._read(reads.step, counting, after, before, limit)
         if step is None:
             return None
         end, count = step
         bindings = {"after": after, "end": end, "before": before}
 
-        def remove(connection: apsw.Connection) -> None:
-            for query in ("remove_contents", "remove_attempts", "remove_messages"):
+        def change(connection: apsw.Connection) -> None:
+            for query in changing:
                 connection.execute(QUERIES[query], bindings)
+            self._has_erased = True
 
         if count:
-            await self._call(remove)
+            await self._call(change)
         return end
+
+    async def empty_log(self) -> bool:
+        """See `Outbox.empty_log`."""
+        if self._reading is None:  # in memory there is no log
+            return True
+        if self._has_erased:
+            await self._writer.run_between(self._empty_log)
+        return not self._has_erased
+
+    def _empty_log(self, connection: apsw.Connection) -> None:
+        if truncate_log(connection):
+            self._has_erased = False
 
     async def remove_changes(self, keep: int, limit: int) -> int:
         """See `Outbox.remove_changes`."""
@@ -291,15 +273,11 @@ class SqliteOutbox:
         if self._readers and self._reading:
             self._reading.interrupt()  # a long read is not worth waiting for
             await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
-            self._reading.close()
-        # Last, since the last connection to close folds the log into the file.
-        await asyncio.to_thread(self._writing.close)
-        if self._lock:
-            self._lock.release()
+        await asyncio.to_thread(self._store.close)
 
     async def _read(self, function: Callable[[apsw.Connection, Unpack[Ts]], T], *args: *Ts) -> T:
         reading = self._reading
-        if self._closed:
+        if self._closed or self._writer.is_gone:
             raise StoreUnavailable(UNREADABLE)
         if self._readers is None or reading is None:
             result: T = await self._call(lambda connection: function(connection, *args))
@@ -319,36 +297,41 @@ class SqliteOutbox:
 
     def _call(self, function: Callable[[apsw.Connection], object]) -> Future:
         """Have something rare done on the writing thread, in a commit with whatever else there is."""
-        return self._writer.submit(_Call(function, self._loop.create_future()))
+        return self._writer.submit(Call(function, self._loop.create_future()))
 
     def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """One transaction's work, on the writing thread. Changes go first, so that repeated requests see them."""
         self._last_change = self._seen_change  # what a transaction noted that failed has not been
-        self._run_changes(connection, [one for one in operations if isinstance(one, _Change)])
-        accepts = [one for one in operations if isinstance(one, _Accept)]
+        self._run_changes(connection, [one for one in operations if isinstance(one, Change)])
+        accepts = [one for one in operations if isinstance(one, Accept)]
         self._run_accepts(connection, [new for one in accepts for new in one.news])
         for accept in accepts:
             accept.result = [new.result for new in accept.news] if accept.several else accept.news[0].result
         for one in operations:
-            if isinstance(one, _Call):
+            if isinstance(one, Call):
                 one.result = one.function(connection)
 
-    def _run_changes(self, connection: apsw.Connection, operations: Sequence[_Change]) -> None:
+    def _run_changes(self, connection: apsw.Connection, operations: Sequence[Change]) -> None:
         if not operations:
             return
         if len({one.before.message_id for one in operations}) != len(operations):
-            raise _Fenced  # what is done below for all of them at once would mix up the changes of one
+            raise Fenced  # what is done below for all of them at once would mix up the changes of one
         changed = self._statements.update.run(
             connection, [rows.changed_row(one.before, one.after) for one in operations]
         )
         if changed != len(operations) > 1:
-            raise _Fenced  # the writer then does them one by one, and each learns its own result
+            raise Fenced  # the writer then does them one by one, and each learns its own result
         for one in operations:
             one.result = changed == len(operations)
         if not changed:
             return
         pairs = [(one.before, one.after) for one in operations]
         self._note_changes(connection, [after for _, after in pairs])
+        if not self._keep_contents and (
+            settled := [_id_row(after) for before, after in pairs if _settles(before, after)]
+        ):
+            self._statements.erase.run(connection, settled)
+            self._has_erased = True
         self._statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
         self._statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
         self._statements.notes.run(connection, [row for pair in pairs if (row := rows.noted_row(*pair))])
@@ -357,7 +340,7 @@ class SqliteOutbox:
             [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
         )
 
-    def _run_accepts(self, connection: apsw.Connection, news: Sequence[_New]) -> None:
+    def _run_accepts(self, connection: apsw.Connection, news: Sequence[New]) -> None:
         if not news:
             return
         first = self._last_key + 1
@@ -365,7 +348,7 @@ class SqliteOutbox:
             connection, [rows.message_row(new.message, key) for key, new in enumerate(news, first)]
         )
         fresh: list[tuple[int, NewMessage]] = []
-        repeats: list[_New] = []
+        repeats: list[New] = []
         for key, new in enumerate(news, first):
             if inserted == len(news) or self._owner(connection, new.message)[0] == key:
                 fresh.append((key, new.message))
@@ -410,6 +393,14 @@ class SqliteOutbox:
         """The row of the message that has the request id: its own, or an earlier one's."""
         (found,) = connection.execute(QUERIES["message_by_request_id"], (new.tenant, new.record.request_id)).fetchall()
         return found
+
+
+def _settles(before: MessageRecord, after: MessageRecord) -> bool:
+    return after.settled and not before.settled
+
+
+def _id_row(record: MessageRecord) -> Row:
+    return (rows.id_bytes(record.message_id),)
 
 
 def _opens(before: MessageRecord, after: MessageRecord) -> bool:

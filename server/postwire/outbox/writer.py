@@ -16,6 +16,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import apsw
@@ -25,6 +26,10 @@ from postwire.outbox.queries import QUERIES
 
 PROBE_INTERVAL: Final = 0.5
 """Seconds between two attempts to find out whether the store can commit again."""
+
+CHECK_INTERVAL: Final = 1.0
+"""Seconds between two looks at whether the file is still in its place, where nothing is written. With writes there is
+one after each commit, before anybody is told of it."""
 
 MAX_TURNS: Final = 32
 """For how many turns of the event loop a batch is gathered while each of them brings more."""
@@ -45,6 +50,15 @@ class Batch(Protocol):
     def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """Run inside a transaction. Raises whatever makes the transaction fail."""
         ...
+
+
+@dataclass(slots=True, eq=False)
+class _Between:
+    """Something to be done outside of a transaction."""
+
+    function: Callable[[apsw.Connection], object]
+    future: Future
+    result: object = None
 
 
 _STORE_FAULTS: Final = (
@@ -72,22 +86,28 @@ class Writer:
         batch: Batch,
         on_commit: Callable[[], object] = lambda: None,
         on_told: Callable[[], object] = lambda: None,
+        *,
+        is_in_place: Callable[[], bool] | None = None,
     ) -> None:
         """`on_commit` is called on the writing thread after each commit of a batch, or of an operation done by itself;
-        `on_told` on the loop, once those who waited for a batch have been told.
+        `on_told` on the loop, once those who waited for a batch have been told. `is_in_place` tells, on the writing
+        thread, whether the store's file is still at its path: where it is not, the store is gone for good.
         """
         self._connection = connection
         self._batch = batch
         self._on_commit = on_commit
         self._on_told = on_told
+        self._is_in_place = is_in_place
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
         self._under_way = False  # a batch is on the thread, or about to be
         self._gathered = 0  # how much was pending a turn of the loop ago
         self._turns = 0  # how many turns the next batch has been gathered for
-        self._queue: queue.SimpleQueue[list[Operation] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Operation] | _Between | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
         self._listeners: list[Callable[[bool], None]] = []
+        self._gone_listeners: list[Callable[[], None]] = []
+        self._is_gone = False
         self._available = asyncio.Event()
         self._available.set()
         self._closing = False
@@ -101,6 +121,15 @@ class Writer:
     def on_availability(self, listener: Callable[[bool], None]) -> None:
         """Have `listener` called whenever `available` changes."""
         self._listeners.append(listener)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was moved away or replaced."""
+        return self._is_gone
+
+    def on_gone(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called once it is gone."""
+        self._gone_listeners.append(listener)
 
     async def wait_available(self) -> None:
         """Return once the store can commit."""
@@ -116,6 +145,18 @@ class Writer:
             self._under_way = True
             self._loop.call_soon(self._gather)
         return operation.future
+
+    def run_between(self, function: Callable[[apsw.Connection], object]) -> Future:
+        """Have something done on the writing thread between two transactions, which wait for it: it has to be short.
+
+        A failure of the store in it is `StoreUnavailable` for the caller, and says nothing about commits.
+        """
+        between = _Between(function, self._loop.create_future())
+        if self._closing or not self._available.is_set():
+            between.future.set_exception(StoreUnavailable())
+        else:
+            self._queue.put(between)
+        return between.future
 
     async def close(self) -> None:
         """Commit what was submitted, and end the thread. The connection stays open."""
@@ -143,32 +184,58 @@ class Writer:
 
     def _finish(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
-            if operation.future.done():  # whoever waited was cancelled
-                continue
-            if isinstance(operation.result, BaseException):
-                operation.future.set_exception(operation.result)
-            else:
-                operation.future.set_result(operation.result)
+            _settle(operation)
         self._on_told()
         self._loop.call_soon(self._gather)
 
     def _run(self) -> None:
-        failed = False
+        failed = gone = False
         while True:
             try:
-                operations = self._queue.get(timeout=PROBE_INTERVAL if failed else None)
+                operations = self._queue.get(timeout=self._patience(failed, gone))
             except queue.Empty:
-                if self._probe():
+                if gone := self._has_gone():
+                    failed = True
+                elif failed and self._probe():
                     failed = False
                     self._tell(self._set_available, True)
                 continue
             if operations is None:
                 return
+            if isinstance(operations, _Between):
+                self._run_aside(operations, failed)
+                continue
             if failed:
                 _refuse(operations)
             else:
                 failed = not self._commit(operations)
+                if gone := self._has_gone():
+                    failed = True
+                    _refuse(operations)
             self._tell(self._finish, operations)
+
+    def _patience(self, failed: bool, gone: bool) -> float | None:
+        """How long (s) to wait for something to write before looking after the store itself."""
+        if gone:
+            return None
+        if failed:
+            return PROBE_INTERVAL
+        return CHECK_INTERVAL if self._is_in_place else None
+
+    def _has_gone(self) -> bool:
+        if self._is_in_place is None or self._is_in_place():
+            return False
+        self._tell(self._set_gone)
+        return True
+
+    def _run_aside(self, between: _Between, failed: bool) -> None:
+        try:
+            between.result = StoreUnavailable() if failed else between.function(self._connection)
+        except apsw.Error:
+            between.result = StoreUnavailable()
+        except Exception as error:
+            between.result = error
+        self._tell(_settle, between)
 
     def _commit(self, operations: Sequence[Operation]) -> bool:
         """Do the operations in one transaction; False where the store is at fault."""
@@ -223,10 +290,28 @@ class Writer:
         else:
             self._available.clear()
         for listener in self._listeners:
-            try:
-                listener(available)
-            except Exception as error:  # it keeps nothing from the others
-                self._loop.call_exception_handler({"message": "a listener of the store failed", "exception": error})
+            self._notify(listener, available)
+
+    def _set_gone(self) -> None:
+        self._is_gone = True
+        self._set_available(False)
+        for listener in self._gone_listeners:
+            self._notify(listener)
+
+    def _notify(self, listener: Callable[..., None], *arguments: object) -> None:
+        try:
+            listener(*arguments)
+        except Exception as error:  # it keeps nothing from the others
+            self._loop.call_exception_handler({"message": "a listener of the store failed", "exception": error})
+
+
+def _settle(operation: Operation) -> None:
+    if operation.future.done():  # whoever waited was cancelled
+        return
+    if isinstance(operation.result, BaseException):
+        operation.future.set_exception(operation.result)
+    else:
+        operation.future.set_result(operation.result)
 
 
 def _refuse(operations: Sequence[Operation]) -> None:

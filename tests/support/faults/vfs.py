@@ -118,6 +118,7 @@ class _Interposer:
         self._folder = str(folder.resolve())
         self._disk = disk
         self._names: dict[int, str] = {}  # by the address of the open file
+        self._begun: set[str] = set()  # files that were there, with nothing in them
         self._kept: list[object] = []  # what SQLite holds pointers to
         self._methods: dict[int, _Methods] = {}  # ours, by the address of those they stand in for
         self._open = _OPEN(vfs.xOpen)
@@ -140,7 +141,7 @@ class _Interposer:
         if failure := self._disk.call(call):
             ctypes.c_void_p.from_address(file).value = None  # there is nothing to be closed
             return failure.code
-        is_new = not Path(self._folder, name).exists()
+        is_new = self._is_new(name)
         code = int(self._open(vfs, path, file, flags, flags_out))
         methods = ctypes.c_void_p.from_address(file)
         if code == apsw.SQLITE_OK and methods.value:
@@ -149,6 +150,16 @@ class _Interposer:
             self._names[file] = name
             methods.value = ctypes.addressof(self._ours(methods.value))
         return code
+
+    def _is_new(self, name: str) -> bool:
+        """Whether the file is made by being opened; or was before SQLite came, which nobody has heard of."""
+        path = Path(self._folder, name)
+        if not path.exists():
+            return True
+        if name in self._begun or path.stat().st_size or path.suffix != ".db":
+            return False
+        self._begun.add(name)
+        return True
 
     def _on_delete(self, vfs: int, path: int, syncs_folder: int) -> int:
         name = self._name(path)

@@ -1,0 +1,69 @@
+"""Erases what messages say once it is not needed any more, and has the store's log keep no copy of it for long."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.delivery.rounds import Rounds
+from postwire.outbox.base import Outbox
+
+STEP: Final = 500
+"""How many messages are looked at in one commit."""
+
+BETWEEN_STEPS: Final = 0.05
+"""Seconds."""
+
+BETWEEN_WALKS: Final = 600.0
+"""Seconds from one walk through the store to the next."""
+
+EVER: Final = 2**62
+"""A time (µs) behind all others."""
+
+EMPTY_EVERY: Final = 30.0
+"""Seconds between two emptyings of the log. No copy is to be older than a minute, and one may take several tries."""
+
+TRY_AGAIN: Final = 1.0
+"""Seconds until the next try where somebody reads."""
+
+
+class Erasure:
+    """Erases contents of messages that were settled longer than `keep_for` (µs) ago.
+
+    With 0, the commit that settles a message erases its content. What is left are contents that an earlier release, or
+    another setting, has kept: one walk at the start finds them.
+    """
+
+    def __init__(self, *, outbox: Outbox, clock: Clock, keep_for: int) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._keep_for = keep_for
+        self._walk = Rounds(self._step, outbox=outbox, clock=clock)
+        self._emptying = Rounds(self._empty_log, outbox=outbox, clock=clock)
+        self._position = 0
+        self._is_done = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._walk.start()
+        self._emptying.start()
+
+    async def stop(self) -> None:
+        """Erase nothing more."""
+        await self._walk.stop()
+        await self._emptying.stop()
+
+    async def _step(self) -> float:
+        if self._is_done:
+            return math.inf
+        before = self._clock.wall() - self._keep_for if self._keep_for else EVER
+        position = await self._outbox.erase_contents(self._position, before, STEP)
+        self._position = position or 0
+        if position is not None:
+            return BETWEEN_STEPS
+        self._is_done = not self._keep_for
+        return BETWEEN_WALKS
+
+    async def _empty_log(self) -> float:
+        return EMPTY_EVERY if await self._outbox.empty_log() else TRY_AGAIN

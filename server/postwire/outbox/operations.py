@@ -1,0 +1,70 @@
+"""What is asked of the writing thread, and the statements that it runs for many of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import apsw
+
+from postwire.core.errors import RequestIdReused
+from postwire.core.message import MessageRecord
+from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.queries import Bulk
+from postwire.outbox.writer import Future
+
+
+@dataclass(slots=True, eq=False)
+class New:
+    """A message that is to be accepted."""
+
+    message: NewMessage
+    result: Accepted | RequestIdReused | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Accept:
+    """Some that are handed over together. The result is a list for `several`, or that of the one."""
+
+    news: list[New]
+    several: bool
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """A change of a record."""
+
+    before: MessageRecord
+    after: MessageRecord
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """Something rare."""
+
+    function: Callable[[apsw.Connection], object]
+    future: Future
+    result: object = None
+
+
+@dataclass(slots=True)
+class Statements:
+    """Each for any number of rows."""
+
+    messages: Bulk = field(default_factory=lambda: Bulk("insert_messages"))
+    contents: Bulk = field(default_factory=lambda: Bulk("insert_contents"))
+    attempts: Bulk = field(default_factory=lambda: Bulk("insert_attempts"))
+    changes: Bulk = field(default_factory=lambda: Bulk("insert_changes"))
+    close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))
+    drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
+    update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
+    notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
+    erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
+
+
+class Fenced(Exception):
+    """Some changes of a batch came too late, or are of one message; they have to be told apart."""
