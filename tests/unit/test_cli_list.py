@@ -133,7 +133,7 @@ def test_without_options_it_asks_for_all_and_shows_fifty(call: Call, pages: Page
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 1 + 50
     (asked,) = pages.asked
-    assert asked == ListMessagesRequest(filter=MessageFilter(), page_size=51)
+    assert asked == ListMessagesRequest(page_size=51)
 
 
 def test_every_filter_is_asked_for(call: Call, pages: Pages) -> None:
@@ -226,7 +226,7 @@ def test_where_there_are_no_more_nothing_is_said_of_more(call: Call, pages: Page
     result = call("--limit", limit)
     assert len(result.stdout.splitlines()) == 1 + 9
     assert result.stderr == ""
-    assert pages.asked[0].page_size <= calls._MAX_PAGE_SIZE
+    assert pages.asked[0].page_size <= calls.MAX_PAGE_SIZE
 
 
 # The command: what is shown.

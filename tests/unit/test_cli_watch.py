@@ -191,7 +191,7 @@ def test_a_pipe_without_a_reader_acts_once_and_says_so(monkeypatch: pytest.Monke
     acted = threading.Event()
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        with watch._reader_gone(acted.set) as is_gone:
+        with watch.reader_gone(acted.set) as is_gone:
             assert not is_gone()
             os.close(reading)
             assert acted.wait(PATIENCE)

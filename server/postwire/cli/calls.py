@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from postwire.cli.command import Command, Group, Word
+from postwire.cli.command import Command, Group
 from postwire.cli.failure import ExitCode, even_if_unread, from_client_error
-from postwire.cli.options import Connection, connection_options, mapping
-from postwire.cli.times import TIMES_PAST, time_past
-from postwire.core.message import Channel, MessageState
+from postwire.cli.filters import filter_options, one_message
+from postwire.cli.options import Connection, connection_options
 
-_MAX_PAGE_SIZE: Final = 1_000
+if TYPE_CHECKING:
+    from postwire_client import MessageFilter
+
+MAX_PAGE_SIZE: Final = 1_000
 _MAX_LIMIT: Final = 1_000_000
 
 
@@ -25,58 +26,19 @@ def messages() -> None:
 
 
 @messages.command()
-@click.argument("message_id", metavar="ID")
+@one_message
 @connection_options()
-def get(connection: Connection, message_id: str) -> None:
-    """Show the record of a message: where it stands, and every attempt."""
-    from postwire.cli.show import print_message, print_protobuf
+def get(connection: Connection, *, message_id: str, request_id: str) -> None:
+    """Show the record of a message, by its ID or its request id: where it stands, and every attempt."""
+    from postwire.cli.show import print_record
 
     with connection.client() as client:
-        message = client.get_message(message_id)
-    if connection.as_json:
-        print_protobuf(message)
-    else:
-        print_message(message)
+        message = client.get_message(message_id, request_id=request_id)
+    print_record(message, as_json=connection.as_json)
 
 
 @messages.command("list")
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    type=Word([channel.value for channel in Channel]),
-    help="On this channel; may be given several times.",
-)
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=Word([state.value for state in MessageState]),
-    help="In this state; may be given several times.",
-)
-@click.option(
-    "--provider",
-    "provider_names",
-    multiple=True,
-    metavar="NAME",
-    help="Last tried at this provider; may be given several times.",
-)
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=mapping,
-    help="With this label; several must all be there.",
-)
-@click.option(
-    "--from",
-    "create_time_from",
-    metavar="TIME",
-    callback=time_past,
-    help=f"Accepted at this time or later: {TIMES_PAST}.",
-)
-@click.option("--to", "create_time_to", metavar="TIME", callback=time_past, help="Accepted before this time.")
+@filter_options()
 @click.option(
     "--limit",
     type=click.IntRange(1, _MAX_LIMIT),
@@ -86,39 +48,17 @@ def get(connection: Connection, message_id: str) -> None:
     help="How many to show.",
 )
 @connection_options()
-def list_messages(
-    connection: Connection,
-    *,
-    channels: tuple[str, ...],
-    states: tuple[str, ...],
-    provider_names: tuple[str, ...],
-    labels: dict[str, str],
-    create_time_from: datetime | None,
-    create_time_to: datetime | None,
-    limit: int,
-) -> None:
+def list_messages(connection: Connection, *, chosen: MessageFilter | None, limit: int) -> None:
     """Show the newest messages that meet every condition.
 
     With --json: their records, and whether there are more of them.
     """
     from postwire.cli.show import as_dict, print_json, print_messages
-    from postwire.v1 import message_pb2
-    from postwire_client import MessageFilter
 
-    chosen = MessageFilter(
-        channels=[message_pb2.Channel.Value(f"CHANNEL_{channel.upper()}") for channel in channels],
-        states=[message_pb2.MessageState.Value(f"MESSAGE_STATE_{state.upper()}") for state in states],
-        provider_names=provider_names,
-        labels=labels,
-    )
-    if create_time_from:
-        chosen.create_time_from.FromDatetime(create_time_from)
-    if create_time_to:
-        chosen.create_time_to.FromDatetime(create_time_to)
     # One more than is shown, to know whether there is one.
     wanted = limit + 1
     with connection.client() as client:
-        found = list(itertools.islice(client.list_messages(chosen, page_size=min(wanted, _MAX_PAGE_SIZE)), wanted))
+        found = list(itertools.islice(client.list_messages(chosen, page_size=min(wanted, MAX_PAGE_SIZE)), wanted))
     more = len(found) > limit
     if connection.as_json:
         print_json(json.dumps({"messages": [as_dict(message) for message in found[:limit]], "more": more}))

@@ -24,6 +24,8 @@ class ExitCode(enum.IntEnum):
     USAGE = 2
     NO_ANSWER = 3
     BAD_CONFIG = 4
+    UNCERTAIN = 5
+    TIMED_OUT = 6
     INTERRUPTED = 130
 
 
@@ -34,6 +36,8 @@ Exit codes:
   2    wrong usage
   3    no answer: the server is not there, or cannot take it now
   4    the configuration is wrong, or the server could not start
+  5    a message that was waited for is UNCERTAIN: it may have been sent
+  6    the time to wait for a message has run out
   130  interrupted"""
 """For the end of `--help`."""
 

@@ -79,12 +79,14 @@ class Connection:
     as_json: bool
 
     @contextmanager
-    def client(self, *, hint: str = "") -> Iterator[Client]:
-        """A client; its errors end the command. `hint` is told where it is not known what the call has done."""
+    def client(self, *, hint: str = "", retry: bool = False) -> Iterator[Client]:
+        """A client; its errors end the command. `hint` is told where it is not known what the call has done.
+
+        Without `retry`, since who sits at a terminal wants to know at once.
+        """
         from postwire_client import Client, PostwireError
 
-        # No retries: who sits at a terminal wants to know at once.
-        with Client(self.server, timeout=self.timeout, retry=False) as client:
+        with Client(self.server, timeout=self.timeout, retry=retry) as client:
             try:
                 yield client
             except PostwireError as error:

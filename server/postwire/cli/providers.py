@@ -9,6 +9,7 @@ import click
 
 from postwire.cli.command import Group
 from postwire.cli.failure import ExitCode
+from postwire.cli.filters import reason_option
 from postwire.cli.options import Connection, connection_options, duration
 
 if TYPE_CHECKING:
@@ -67,34 +68,40 @@ def get(connection: Connection, name: str) -> None:
 
 @providers.command()
 @click.argument("name")
+@reason_option
 @connection_options()
-def drain(connection: Connection, name: str) -> None:
+def drain(connection: Connection, name: str, reason: str) -> None:
     """Take a provider out of service, until it is resumed.
 
     No attempt starts at it from now on; those under way are left to end. A restart of the server changes nothing.
     """
     with connection.client() as client:
-        provider = client.drain_provider(name)
+        provider = client.drain_provider(name, reason=reason)
     _show(connection, provider)
+    if provider.unserved_route_keys and not connection.as_json:
+        routes = ", ".join(provider.unserved_route_keys)
+        click.echo(f"postwire: every provider is drained now of: {routes}; their messages wait", err=True)
 
 
 @providers.command()
 @click.argument("name")
+@reason_option
 @connection_options()
-def resume(connection: Connection, name: str) -> None:
+def resume(connection: Connection, name: str, reason: str) -> None:
     """Put a drained provider into service again."""
     with connection.client() as client:
-        provider = client.resume_provider(name)
+        provider = client.resume_provider(name, reason=reason)
     _show(connection, provider)
 
 
 @providers.command()
 @click.argument("name")
+@reason_option
 @connection_options()
-def reset(connection: Connection, name: str) -> None:
+def reset(connection: Connection, name: str, reason: str) -> None:
     """Close a provider's breaker, whatever it has seen."""
     with connection.client() as client:
-        provider = client.reset_breaker(name)
+        provider = client.reset_breaker(name, reason=reason)
     _show(connection, provider)
 
 

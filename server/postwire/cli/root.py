@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from postwire import __version__
-from postwire.cli.calls import health
+from postwire.cli import follow, steer  # noqa: F401  # more commands of `messages`
+from postwire.cli.calls import health, messages
 from postwire.cli.command import Group
 from postwire.cli.demo import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
@@ -21,7 +22,6 @@ from postwire.cli.providers import providers
 from postwire.cli.route import route
 from postwire.cli.send import send
 from postwire.cli.serve import config, serve
-from postwire.cli.steer import messages
 from postwire.cli.store import store
 
 

@@ -165,6 +165,7 @@ def print_message(message: Message) -> None:
             ("next_attempt_time", time_of(message, "next_attempt_time")),
             ("expire_time", time_of(message, "expire_time")),
             ("labels", " ".join(f"{key}={value}" for key, value in sorted(message.labels.items()))),
+            ("note", _note(message)),
         ]
     )
     if message.attempts:
@@ -175,6 +176,14 @@ def print_message(message: Message) -> None:
     if message.recipients:
         click.echo()
         print_table(("recipient", "state", "outcome", "code"), map(_recipient, message.recipients))
+
+
+def print_record(message: Message, *, as_json: bool) -> None:
+    """The record of a message, as the command was asked to print."""
+    if as_json:
+        print_protobuf(message)
+    else:
+        print_message(message)
 
 
 def print_messages(messages: Iterable[Message]) -> None:
@@ -245,12 +254,21 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
         ("next_probe_time", time_of(breaker, "next_probe_time")),
         ("in_flight", str(provider.in_flight)),
         ("seed", seed),
+        ("note", _note(provider)),
+        ("unserved_routes", ",".join(provider.unserved_route_keys)),
     ]
 
 
 def print_route(explained: ExplainRouteResponse) -> None:
     """A route, and how each of its providers stands."""
-    print_pairs([("route", explained.route_key), ("overflow", "on" if explained.overflow else "")])
+    print_pairs(
+        [
+            ("route", explained.route_key),
+            ("rule", explained.rule),
+            ("matched_on", ", ".join(explained.matched_on)),
+            ("overflow", "on" if explained.overflow else ""),
+        ]
+    )
     click.echo()
     print_table(("tier", "provider", "weight", "eligible", "obstacle", "until"), map(_candidate, explained.candidates))
 
@@ -267,6 +285,16 @@ def word(enum: Any, value: int) -> str:
     prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper() + "_"
     name: str = enum.Name(value)
     return name.removeprefix(prefix).lower()
+
+
+def _note(noted: Message | Provider) -> str:
+    """What an operator did last, when and why: `drain 2030-01-31T12:00:00.000Z their incident 4711`."""
+    from postwire.v1.message_pb2 import NoteAction
+
+    if not noted.HasField("note"):
+        return ""
+    note = noted.note
+    return " ".join(filter(None, (word(NoteAction, note.action), time_of(note, "time"), note.reason)))
 
 
 def _attempt(attempt: Attempt) -> tuple[str, ...]:

@@ -1,114 +1,194 @@
-"""`postwire messages watch|cancel|resolve`."""
+"""`postwire messages cancel|resolve`: one message, or all that a filter admits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from postwire.cli.calls import messages
+from postwire.cli.calls import MAX_PAGE_SIZE, messages
 from postwire.cli.command import Word
+from postwire.cli.failure import ExitCode, Failed, even_if_unread
+from postwire.cli.filters import filter_options, reason_option
 from postwire.cli.options import Connection, connection_options
-from postwire.core.message import Channel, MessageState
 
 if TYPE_CHECKING:
-    from postwire_client import Message
+    from postwire_client import Client, Message, MessageFilter
 
-__all__ = ["messages"]
+_AT_ONCE: Final = 16
+"""How many calls are under way at once: so they share commits, and leave the server room for others."""
+
+YES = click.option("--yes", "is_sure", is_flag=True, help="With a filter: do not ask first.")
 
 
 @messages.command()
-@click.argument("message_ids", metavar="[ID]...", nargs=-1)
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    type=Word([channel.value for channel in Channel]),
-    help="On this channel; may be given several times.",
-)
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=Word([state.value for state in MessageState]),
-    help="In this state; may be given several times.",
-)
-@click.option(
-    "--resume", "resume_token", default="", metavar="TOKEN", help="Go on after the last line of an earlier run."
-)
+@click.argument("message_id", metavar="[ID]", required=False)
+@filter_options(states=False)
+@reason_option
+@YES
 @connection_options()
-def watch(
-    connection: Connection,
-    message_ids: tuple[str, ...],
-    channels: tuple[str, ...],
-    states: tuple[str, ...],
-    resume_token: str,
-) -> None:
-    """Show messages as they change: those of these ids, or all. One line a change, until you interrupt it.
+def cancel(
+    connection: Connection, *, message_id: str | None, chosen: MessageFilter | None, reason: str, is_sure: bool
+) -> int:
+    """Take messages back that are queued: the one with this ID, or all that meet every condition.
 
-    It goes on by itself when the server is restarted. With --json each line has the token to resume with.
+    Again is fine; one whose sending has begun is refused. A filter is counted first, and you are asked.
     """
-    from google.protobuf import json_format
 
-    from postwire_client import Channel as WireChannel
-    from postwire_client import Client, MessageFilter, PostwireError
-    from postwire_client import MessageState as WireState
+    def act(client: Client, message_id: str) -> Message:
+        return client.cancel_message(message_id, reason=reason)
 
-    chosen = None
-    if channels or states:
-        chosen = MessageFilter(
-            channels=[WireChannel.Value(f"CHANNEL_{one.upper()}") for one in channels],
-            states=[WireState.Value(f"MESSAGE_STATE_{one.upper()}") for one in states],
-        )
-    with Client(connection.server, timeout=connection.timeout) as client:
-        try:
-            for message, token in client.watch_messages(message_ids, chosen, resume_token=resume_token):
-                if connection.as_json:
-                    record = json_format.MessageToJson(message, indent=None, preserving_proto_field_name=True)
-                    click.echo(f'{{"message": {record}, "resume_token": "{token}"}}')
-                else:
-                    click.echo(_line(message))
-        except PostwireError as error:
-            from postwire.cli.failure import from_client_error
-
-            raise from_client_error(
-                error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json
-            ) from None
-
-
-@messages.command()
-@click.argument("message_id", metavar="ID")
-@connection_options()
-def cancel(connection: Connection, message_id: str) -> None:
-    """Take a message back that is queued. Again is fine; once sending has begun it is refused."""
-    with connection.client() as client:
-        _show(connection, client.cancel_message(message_id))
+    return _steer(connection, _Action("cancel", "queued", act), message_id, chosen, is_sure)
 
 
 @messages.command()
 @click.argument("outcome", type=Word(["sent", "failed"]))
-@click.argument("message_id", metavar="ID")
+@click.argument("message_id", metavar="[ID]", required=False)
+@filter_options(states=False)
+@reason_option
+@YES
 @connection_options()
-def resolve(connection: Connection, outcome: str, message_id: str) -> None:
-    """Settle a message that is uncertain, once you have found out at the provider whether it was sent."""
+def resolve(
+    connection: Connection,
+    *,
+    outcome: str,
+    message_id: str | None,
+    chosen: MessageFilter | None,
+    reason: str,
+    is_sure: bool,
+) -> int:
+    """Settle messages that are uncertain, once you have found out at the provider whether they were sent: the one with
+    this ID, or all that meet every condition.
+
+    A filter is counted first, and you are asked.
+    """
+
+    def act(client: Client, message_id: str) -> Message:
+        return client.resolve_message(message_id, sent=outcome == "sent", reason=reason)
+
+    return _steer(connection, _Action(f"resolve as {outcome}", "uncertain", act), message_id, chosen, is_sure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    """What is done to each message, in words, and which state it is for."""
+
+    words: str
+    state: str
+    act: Callable[[Client, str], Message]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the messages that were counted: how many are in which state now, and how many were refused."""
+
+    matched: int
+    states: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.states.total()
+
+
+def _steer(
+    connection: Connection, action: _Action, message_id: str | None, chosen: MessageFilter | None, is_sure: bool
+) -> int:
+    from postwire.cli.show import print_record
+
+    context = click.get_current_context()
+    if message_id is not None and chosen is not None:
+        raise click.UsageError("give an ID or a filter, and not both", context)
+    if message_id is not None:
+        with connection.client() as client:
+            print_record(action.act(client, message_id), as_json=connection.as_json)
+        return ExitCode.OK
+    if chosen is None:
+        raise click.UsageError("give an ID, or a filter such as --label team=billing", context)
+    return _steer_many(connection, action, chosen, is_sure)
+
+
+def _steer_many(connection: Connection, action: _Action, chosen: MessageFilter, is_sure: bool) -> int:
+    from postwire_client import MessageState
+
+    chosen.states.append(MessageState.Value(f"MESSAGE_STATE_{action.state.upper()}"))
     with connection.client() as client:
-        _show(connection, client.resolve_message(message_id, sent=outcome == "sent"))
+        found = [one.message_id for one in client.list_messages(chosen, page_size=MAX_PAGE_SIZE)]
+    if found and not is_sure and not _is_wanted(connection, action, len(found)):
+        click.echo("Nothing was done.", err=True)
+        return ExitCode.REFUSED
+    tally = _Tally(len(found))
+    try:
+        with connection.client(retry=True) as client:
+            _act_on_all(client, action, found, tally)
+    except (Failed, KeyboardInterrupt):
+        if connection.as_json:
+            _print_tally(tally, action, as_json=True)
+        else:
+            click.echo(f"postwire: broken off after {tally.done:,} of {tally.matched:,} messages", err=True)
+        raise
+    with even_if_unread():
+        _print_tally(tally, action, as_json=connection.as_json)
+    return ExitCode.REFUSED if tally.refused else ExitCode.OK
 
 
-def _show(connection: Connection, message: Message) -> None:
-    from postwire.cli.show import print_message, print_protobuf
+def _is_wanted(connection: Connection, action: _Action, count: int) -> bool:
+    what = f"{action.words.capitalize()} {count:,} {'message that is' if count == 1 else 'messages that are'}"
+    what += f" {action.state}"
+    if not (sys.stdin and sys.stdin.isatty()):
+        line = f"{what}? Nobody is there to be asked: give --yes"
+        raise Failed(line, ExitCode.USAGE, as_json=connection.as_json)
+    return click.confirm(f"{what}?", err=True)
 
-    if connection.as_json:
-        print_protobuf(message)
-    else:
-        print_message(message)
+
+def _act_on_all(client: Client, action: _Action, message_ids: Sequence[str], tally: _Tally) -> None:
+    from postwire.cli.show import word
+    from postwire_client import Conflict, MessageState, NotFound
+
+    def act(message_id: str) -> str | None:
+        try:
+            return word(MessageState, action.act(client, message_id).state)
+        except (Conflict, NotFound):
+            return None  # it has gone on, or was removed, since it was counted
+
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with (
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+        click.progressbar(length=len(message_ids), file=sys.stderr, hidden=hidden) as progress,
+    ):
+        for ended in _as_done(pool, act, iter(message_ids)):
+            state = ended.result()
+            if state is None:
+                tally.refused += 1
+            else:
+                tally.states[state] += 1
+            progress.update(1)
 
 
-def _line(message: Message) -> str:
-    from postwire_client import MessageState as WireState
+def _as_done(
+    pool: ThreadPoolExecutor, act: Callable[[str], str | None], message_ids: Iterator[str]
+) -> Iterator[Future[str | None]]:
+    """Each call once it has ended, a few at once, so that nothing more is begun once one of them has failed."""
+    running = {pool.submit(act, one) for one in islice(message_ids, _AT_ONCE)}
+    while running:
+        ended, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from ended
+        running |= {pool.submit(act, one) for one in islice(message_ids, len(ended))}
 
-    state = WireState.Name(message.state).removeprefix("MESSAGE_STATE_").lower()
-    parts = [f"{message.update_time.ToJsonString()}", message.message_id, f"{state:<9}", message.provider_name]
-    if message.HasField("next_attempt_time"):
-        parts.append(f"next {message.next_attempt_time.ToJsonString()}")
-    return "  ".join(part for part in parts if part)
+
+def _print_tally(tally: _Tally, action: _Action, *, as_json: bool) -> None:
+    from postwire.cli.show import print_json, print_pairs
+
+    refused = f"not_{action.state}"
+    if as_json:
+        print_json(json.dumps({"matched": tally.matched, "states": dict(tally.states), refused: tally.refused}))
+        return
+    counts = {"matched": tally.matched, **tally.states} | ({refused: tally.refused} if tally.refused else {})
+    print_pairs([(name, f"{count:,}") for name, count in counts.items()])

@@ -59,7 +59,7 @@ def watch_providers(connection: Connection) -> NoReturn:
     from postwire_client import PostwireError
 
     view = _view(connection)
-    with connection.client() as client, _reader_gone(client.close) as is_gone, view:
+    with connection.client() as client, reader_gone(client.close) as is_gone, view:
         try:
             for changed in client.watch_providers():
                 view.show(changed)
@@ -145,7 +145,7 @@ class _LiveTable(_View):
 
 
 @contextmanager
-def _reader_gone(act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def reader_gone(act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """Acts once nobody reads our pipe any more: only writing would tell, and there may be nothing to write for long.
 
     Gives a function that tells whether it has.
