@@ -3,4 +3,4 @@
 Importing this package loads nothing else: clients import it only on the way to `postwire.v1`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -147,3 +147,12 @@ def test_the_docs_name_every_span_event_and_attribute() -> None:
     assert len(used) > 10
     page = PAGE.read_text(encoding="utf-8")
     assert [name for name in sorted(used) if f"`{getattr(names, name)}`" not in page] == []
+
+
+def test_the_promtool_that_is_named_is_the_one_that_the_rules_are_tested_with() -> None:
+    module = (ROOT / "tests" / "interop" / "promtool" / "go.mod").read_text(encoding="utf-8")
+    found = re.search(r"github.com/prometheus/prometheus v0\.(\d)(\d\d)\.(\d+)", module)  # 3.16.0 is v0.316.0 to Go
+    assert found
+    release = f"promtool of Prometheus {found[1]}.{int(found[2])}.{found[3]}"
+    for page in (PAGE, promql.DEPLOY / "postwire.rules.test.yml"):
+        assert re.findall(r"promtool of Prometheus [\d.]+\d", page.read_text(encoding="utf-8")) == [release]

@@ -11,7 +11,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import (
@@ -22,6 +21,8 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     PeriodicExportingMetricReader,
 )
+
+from postwire.telemetry.otel_internals import JoiningReader
 
 Key = tuple[str, ...]
 
@@ -83,27 +84,20 @@ class Durations:
         return Metric(name=self._name, description=self._description, unit="s", data=data)
 
 
-def _joined(metrics: MetricsData, durations: Sequence[Durations]) -> MetricsData:
-    """`metrics` with `durations` in its first scope, which is ours: it always has a gauge."""
-    resource, *resources = metrics.resource_metrics
-    scope, *scopes = resource.scope_metrics
-    scope = replace(scope, metrics=[*scope.metrics, *(one.collect() for one in durations)])
-    return replace(metrics, resource_metrics=[replace(resource, scope_metrics=[scope, *scopes]), *resources])
+class _WithDurations(JoiningReader):
+    durations: Sequence[Durations] = ()
+
+    def join(self, metrics: MetricsData) -> MetricsData:
+        """Return `metrics` with `durations` in its first scope, which is ours: it always has a gauge."""
+        resource, *resources = metrics.resource_metrics
+        scope, *scopes = resource.scope_metrics
+        scope = replace(scope, metrics=[*scope.metrics, *(one.collect() for one in self.durations)])
+        return replace(metrics, resource_metrics=[replace(resource, scope_metrics=[scope, *scopes]), *resources])
 
 
-class FetchedReader(PrometheusMetricReader):
+class FetchedReader(_WithDurations, PrometheusMetricReader):
     """For metrics that are fetched. `durations` joins what it collects."""
 
-    durations: Sequence[Durations] = ()
 
-    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        super()._receive_metrics(_joined(metrics_data, self.durations), timeout_millis, **kwargs)
-
-
-class PushedReader(PeriodicExportingMetricReader):
+class PushedReader(_WithDurations, PeriodicExportingMetricReader):
     """For metrics that are pushed. `durations` joins what it collects."""
-
-    durations: Sequence[Durations] = ()
-
-    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        super()._receive_metrics(_joined(metrics_data, self.durations), timeout_millis, **kwargs)

@@ -6,24 +6,22 @@ spans is ours, since ours are no SDK spans. Attributes with few different values
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Final
 
-from opentelemetry.exporter.otlp.proto.common._internal import _encode_resource
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from postwire import __version__
 from postwire.telemetry import names
 from postwire.telemetry.durations import PushedReader
+from postwire.telemetry.otel_internals import SpanQueue, encode_resource, span_exporter
 from postwire.telemetry.tracing import EndedSpan
 
 _KINDS: Final = {
@@ -44,9 +42,7 @@ def encode(resource: Resource, spans: Sequence[EndedSpan]) -> ExportTraceService
         _add(scope_spans, span)
     return ExportTraceServiceRequest(
         resource_spans=[
-            ResourceSpans(
-                resource=_encode_resource(resource), scope_spans=[scope_spans], schema_url=resource.schema_url
-            )
+            ResourceSpans(resource=encode_resource(resource), scope_spans=[scope_spans], schema_url=resource.schema_url)
         ]
     )
 
@@ -90,7 +86,7 @@ def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
         )
 
 
-@functools.lru_cache(_CACHED_ATTRIBUTES)
+@lru_cache(_CACHED_ATTRIBUTES)
 def _attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
@@ -106,32 +102,21 @@ def export_timeout(signal: str) -> float | None:
     return None
 
 
-class _SpanExporter(OTLPSpanExporter):
-    """The SDK's exporter, given our spans."""
-
-    def __init__(self, resource: Resource, endpoint: str | None) -> None:
-        super().__init__(endpoint=endpoint, timeout=export_timeout("TRACES"))
-        self._resource = resource
-
-    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
-        return encode(self._resource, data)
-
-
 class SpanExport:
     """A queue of spans that have ended, which a thread empties in batches. `endpoint` None: the environment's."""
 
     def __init__(self, resource: Resource, endpoint: str | None) -> None:
-        self._processor = BatchSpanProcessor(_SpanExporter(resource, endpoint))
-        # Not `on_end`, which asks each span whether it is sampled: all of ours are.
-        self._emit = self._processor._batch_processor.emit
+        exporter = span_exporter(partial(encode, resource), endpoint=endpoint, timeout=export_timeout("TRACES"))
+        self._queue = SpanQueue(exporter)
+        self._put = self._queue.put
 
     def __call__(self, span: EndedSpan) -> None:
         """Take a span: see `SpanSink`."""
-        self._emit(span)  # type: ignore[arg-type]  # the queue is generic, its declaration is not
+        self._put(span)
 
     def shutdown(self, timeout: float) -> None:
         """Export what is left, in at most `timeout` seconds. Blocks."""
-        self._processor._batch_processor.shutdown(timeout_millis=int(timeout * 1000))
+        self._queue.shutdown(timeout)
 
 
 def metric_reader(endpoint: str | None) -> PushedReader:
