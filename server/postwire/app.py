@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from postwire import __version__
@@ -19,6 +20,7 @@ from postwire.config import Config, host_port
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
+from postwire.daemon import run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
@@ -27,6 +29,9 @@ from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry
+from postwire.reload import Prepared, Reloadable, Reloader
+from postwire.settings import ConfigError
+from postwire.signals import HangUp
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers
 from postwire.telemetry.environment import TelemetryError, Wanted
@@ -52,8 +57,10 @@ class BootError(Exception):
     """The service cannot start. One line for the terminal, which names the key to look at."""
 
 
-def run(config: Config) -> int:
+def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
     """Serve until SIGTERM or SIGINT, finish what is under way, and return the exit code.
+
+    SIGHUP does the same, or has the configuration read again, as `hang_up` says.
 
     Raises:
         BootError: it cannot start.
@@ -66,8 +73,10 @@ def run(config: Config) -> int:
     )
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(config))
+            return runner.run(_serve(config, hang_up, read_again))
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the loop has given them back, and it is the end already
         logs.close()
 
 
@@ -80,8 +89,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(config: Config) -> int:
-    stop = _stop_signal()
+async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
+    stop = _stop_signal(signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hang_up.drains else ()))
     try:
         wanted = Wanted.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
@@ -162,13 +171,45 @@ async def _serve(config: Config) -> int:
             version=__version__,
         )
         checks.start()
+        reloading = asyncio.create_task(_reload(Reloader(config, read_again, RELOADABLES), hang_up))
         received = await stop
+        reloading.cancel()
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished = await server.stop(delivery, config.server.grace)
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
+
+
+async def _reload(reloader: Reloader, hang_up: HangUp) -> None:
+    """Read the configuration again at each SIGHUP, until cancelled."""
+    if hang_up.drains:
+        return
+    woken = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, woken.set)
+    if hang_up.is_pending:
+        woken.set()
+    while await woken.wait():
+        woken.clear()
+        try:
+            # What it reads may be a pipe that nobody writes to.
+            reloaded = reloader.apply(await run_in_daemon(reloader.prepare, "postwire-reload"))
+        except ConfigError as error:
+            _log.error(names.EVENT_RELOAD_FAILED, detail=str(error))
+        except Exception as error:
+            _log.fault(error)
+        else:
+            _log.answer(names.EVENT_RELOADED, changed=reloaded.changed, needs_restart=reloaded.needs_restart)
+
+
+def _prepare_logs(config: Config) -> Prepared:
+    telemetry = config.telemetry
+    return Prepared(partial(logs.configure, log_format=telemetry.log_format, log_level=telemetry.log_level))
+
+
+RELOADABLES: Final = (Reloadable(("telemetry.log_format", "telemetry.log_level"), _prepare_logs),)
+"""What can change without a restart."""
 
 
 def _breaker_states(registry: Registry) -> dict[str, str]:
@@ -193,8 +234,8 @@ async def _gauges(outbox: Outbox, clock: Clock) -> dict[str, float]:
     return store | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
 
 
-def _stop_signal() -> asyncio.Future[str]:
-    """A future that holds the name of the first SIGTERM or SIGINT."""
+def _stop_signal(*numbers: signal.Signals) -> asyncio.Future[str]:
+    """A future that holds the name of the first of these signals."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
 
@@ -202,7 +243,7 @@ def _stop_signal() -> asyncio.Future[str]:
         if not future.done():
             future.set_result(number.name)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         loop.add_signal_handler(number, stop, number)
     return future
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from postwire import config_routes
 from postwire.core.message import Channel
 from postwire.core.routing import Route
-from postwire.settings import ConfigError, EnvTree, bind, keys, refuse_unknown, rows
+from postwire.settings import ConfigError, EnvTree, bind, keys, refuse_unknown, rows, values
 from postwire.units import (
     HIDDEN,
     Choice,
@@ -291,6 +291,28 @@ def effective(config: Config) -> list[tuple[str, str]]:
         found += rows(provider, ("providers", provider.name), _ProviderTable)
         found += rows(provider.options, ("providers", provider.name))
     return found + config_routes.rows(config.routes)
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """The keys whose values differ; a provider that only one of them has is its table, `providers.NAME`."""
+    old, new = _all_values(before), _all_values(after)
+    lonely = [
+        dotted(("providers", name))
+        for name in (*before.providers, *after.providers)
+        if (name in before.providers) != (name in after.providers)
+    ]
+    differing = [key for key in dict.fromkeys((*old, *new)) if old.get(key, ...) != new.get(key, ...)]
+    return [key for key in differing if not any(key.startswith(f"{table}.") for table in lonely)] + lonely
+
+
+def _all_values(config: Config) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in ("server", "store", "delivery", "telemetry"):
+        found |= values(getattr(config, name), (name,))
+    for provider in config.providers.values():
+        found |= values(provider, ("providers", provider.name), _ProviderTable)
+        found |= values(provider.options, ("providers", provider.name))
+    return found | dict(config_routes.rows(config.routes))
 
 
 def _read(path: Path | None, cwd: Path) -> tuple[Path | None, dict[str, Any]]:

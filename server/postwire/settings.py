@@ -229,12 +229,23 @@ def rows(settings: object, path: KeyPath, cls: type[Any] | None = None) -> list[
     With `cls`, the keys are those of that class, read from attributes of the same names.
     """
     found: list[tuple[str, str]] = []
+    for key, slot, value in _values(settings, path, cls):
+        if value is None:
+            found.append((key, "(none)"))
+        else:
+            found.append((key, "(set)" if slot.secret and value else slot.unit.show(value)))
+    return found
+
+
+def values(settings: object, path: KeyPath, cls: type[Any] | None = None) -> dict[str, object]:
+    """The same keys with their values as they are, secrets as well: to compare, and not to show."""
+    return {key: value for key, _, value in _values(settings, path, cls)}
+
+
+def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, _Slot, Any]]:
     for slot in _slots(cls or type(settings)):
         value, here = getattr(settings, slot.name), (*path, slot.name)
         if slot.table:
-            found += rows(value, here)
-        elif value is None:
-            found.append((dotted(here), "(none)"))
+            yield from _values(value, here, None)
         else:
-            found.append((dotted(here), "(set)" if slot.secret and value else slot.unit.show(value)))
-    return found
+            yield dotted(here), slot, value

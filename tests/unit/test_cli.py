@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -21,6 +21,8 @@ from postwire.cli import main
 from postwire.cli.failure import ExitCode
 from postwire.cli.root import root
 from postwire.config import Config
+from postwire.settings import ConfigError
+from postwire.signals import HangUp
 
 
 def run(*args: str) -> Result:
@@ -35,12 +37,16 @@ def in_a_process(code: str, *, stdout: int | None = subprocess.PIPE) -> subproce
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No postwire.toml, and no settings in the environment."""
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No postwire.toml, no settings in the environment, and signals that mean afterwards what they did before."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("POSTWIRE_"):
             monkeypatch.delenv(name)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_help_names_every_command_and_exit_code() -> None:
@@ -185,7 +191,7 @@ def test_a_configuration_that_is_wrong_for_programs() -> None:
 def test_serve_runs_the_service_with_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Config] = []
 
-    def serve(config: Config) -> int:
+    def serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
         given.append(config)
         return 3
 
@@ -195,8 +201,45 @@ def test_serve_runs_the_service_with_the_configuration(monkeypatch: pytest.Monke
     assert given[0].server.listen == "127.0.0.1:0"
 
 
+def test_a_reload_reads_the_file_that_the_server_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is gone is an error, and does not mean the defaults."""
+    file = Path("postwire.toml")
+    file.write_text('server.grace = "1s"\n')
+
+    def serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
+        file.write_text('server.grace = "2s"\n')
+        assert read_again().server.grace == 2
+        file.unlink()
+        with pytest.raises(ConfigError, match="does not exist"):
+            read_again()
+        return 3
+
+    monkeypatch.setattr(app, "run", serve)
+    assert run("serve").exit_code == 3
+
+
+def test_signals_that_end_a_process_by_default_are_taken_over_before_what_takes_long_is_imported() -> None:
+    done = in_a_process(
+        """
+import signal, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("postwire.config", "postwire.app", "grpc"):
+            taken = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+            print(name, [one.name for one in taken if signal.getsignal(one) is signal.SIG_DFL])
+            if name == "grpc":
+                sys.exit()
+sys.meta_path.insert(0, Watch())
+sys.argv = ["postwire", "serve"]
+from postwire.cli import main
+main()
+"""
+    )
+    assert done.stdout.splitlines() == ["postwire.config []", "postwire.app []", "grpc []"], done.stderr
+
+
 def test_a_service_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(config: Config) -> int:
+    def fail(*_: object) -> int:
         raise app.BootError("store.path: postwire.db is in use by another process")
 
     monkeypatch.setattr(app, "run", fail)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from postwire import signals
 from postwire.cli.command import Command, Group
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.options import JSON
@@ -30,14 +31,18 @@ CONFIG = click.option(
 def serve(path: Path | None) -> int:
     """Run the server, until SIGTERM or SIGINT.
 
+    SIGHUP has it read the configuration again; where stderr is a terminal, which was closed then, it ends the server.
+
     Settings come from a TOML file, then from the environment, which wins: server.listen is POSTWIRE_SERVER__LISTEN.
     With no settings at all, two mocks carry everything, and send nothing.
     """
+    hang_up = signals.take_over()
     config = load_config(path)
     from postwire.app import BootError, run
 
     try:
-        return run(config)
+        # The same file: that there is none any more must not mean the defaults.
+        return run(config, hang_up, lambda: _read(config.file or path))
     except BootError as error:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None
 
@@ -76,11 +81,17 @@ def check(path: Path | None, as_json: bool) -> None:
 
 def load_config(path: Path | None, *, as_json: bool = False) -> Config:
     """The configuration, as the server would take it; what is wrong with it ends the command."""
-    from postwire.config import load
-    from postwire.providers.builtin import KINDS
     from postwire.settings import ConfigError
 
     try:
-        return load(path=path, environ=os.environ, kinds={name: kind.settings for name, kind in KINDS.items()})
+        return _read(path)
     except ConfigError as error:
         raise from_config_error(error, as_json=as_json) from None
+
+
+def _read(path: Path | None) -> Config:
+    """The configuration of a file and the environment. Raises ConfigError."""
+    from postwire.config import load
+    from postwire.providers.builtin import KINDS
+
+    return load(path=path, environ=os.environ, kinds={name: kind.settings for name, kind in KINDS.items()})

@@ -62,6 +62,10 @@ class EventLog:
         """Something that somebody must look at."""
         _out.write(logging.ERROR, event, fields)
 
+    def answer(self, event: str, **fields: object) -> None:
+        """What follows from something that an operator has asked for: at every level."""
+        _out.put(logging.INFO, event, fields)
+
     def fault(self, error: BaseException, **fields: object) -> None:
         """A fault in the program itself: the type of `error` and where it came from."""
         frames = _frames(error)
@@ -92,14 +96,20 @@ class Sink(Protocol):
 class _Output:
     """Where lines go, and in which form. Any thread may write."""
 
-    def __init__(self, sink: Sink | None, level: int, form: Format) -> None:
+    def __init__(self, sink: Sink | None, *, is_terminal: bool) -> None:
         self.sink = sink
-        self.level = level
-        self.form = form
+        self.is_terminal = is_terminal
+        self.level = logging.INFO
+        self.form: Format = json_line
 
     def write(self, level: int, event: str, fields: Fields) -> None:
         """Write an event, if its level is told."""
-        if level >= self.level and self.sink is not None:
+        if level >= self.level:
+            self.put(level, event, fields)
+
+    def put(self, level: int, event: str, fields: Fields) -> None:
+        """Write an event."""
+        if self.sink is not None:
             self.sink.put(self.form(time.time(), level, event, fields), urgent=level >= logging.ERROR)
 
 
@@ -135,7 +145,8 @@ def setup(*, log_format: str, log_level: str, sink: Sink, is_terminal: bool) -> 
     That goes for what Python itself would write to stderr as well: warnings, and errors that nobody can handle.
     """
     global _out
-    _out = _Output(sink, _LEVELS[log_level], _form(log_format, is_terminal=is_terminal))
+    _out = _Output(sink, is_terminal=is_terminal)
+    configure(log_format=log_format, log_level=log_level)
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler()]
     root.setLevel(logging.WARNING)
@@ -143,10 +154,13 @@ def setup(*, log_format: str, log_level: str, sink: Sink, is_terminal: bool) -> 
     threading.excepthook = sys.unraisablehook = _log_unhandled
 
 
-def _form(log_format: str, *, is_terminal: bool) -> Format:
-    if log_format == "json" or (log_format == "auto" and not is_terminal):
-        return json_line
-    return coloured_line if is_terminal else text_line
+def configure(*, log_format: str, log_level: str) -> None:
+    """Change the form and the level of the lines that follow."""
+    _out.level = _LEVELS[log_level]
+    if log_format == "json" or (log_format == "auto" and not _out.is_terminal):
+        _out.form = json_line
+    else:
+        _out.form = coloured_line if _out.is_terminal else text_line
 
 
 def _show_warning(
@@ -236,4 +250,4 @@ def _frames(error: BaseException) -> list[str]:
 
 
 _faults: Throttle[tuple[str, str]] = Throttle(burst=REPEATS_BURST, interval=REPEATS_INTERVAL)
-_out = _Output(None, logging.CRITICAL, json_line)
+_out = _Output(None, is_terminal=False)

@@ -73,6 +73,8 @@ EVENT_STORE_GONE: Final = "store_gone"
 EVENT_INTERNAL_ERROR: Final = "internal_error"
 EVENT_LIBRARY: Final = "library"
 EVENT_LOG_DROPPED: Final = "log_dropped"
+EVENT_RELOADED: Final = "reloaded"
+EVENT_RELOAD_FAILED: Final = "reload_failed"
 
 # Keys of log lines.
 LOG_PROVIDER_NAME: Final = "provider_name"

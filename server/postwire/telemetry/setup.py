@@ -6,13 +6,14 @@ What is not asked for is not imported: the SDK, the exporter and the HTTP server
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from postwire import __version__
 from postwire.config import TelemetryConfig, host_port
+from postwire.daemon import run_in_daemon
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import CallObserver, Observer
 from postwire.telemetry.environment import Wanted
@@ -163,32 +164,10 @@ class Telemetry:
 
 
 async def _run_beside(shutdowns: list[Shutdown], timeout: float) -> None:
-    """Run them side by side, and stop waiting after `timeout` seconds.
-
-    On daemon threads: the event loop and the interpreter wait at their end for the threads of their own executors, and
-    a dead collector would hold both up.
-    """
-    loop = asyncio.get_running_loop()
-
-    def run(shutdown: Shutdown, done: asyncio.Future[None]) -> None:
-        try:
-            shutdown(timeout)
-        finally:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_set_done, done)
-
-    waiting = []
-    for shutdown in shutdowns:
-        done: asyncio.Future[None] = loop.create_future()
-        waiting.append(done)
-        threading.Thread(target=run, args=(shutdown, done), name="postwire-telemetry", daemon=True).start()
+    """Run them side by side, and stop waiting after `timeout` seconds: a dead collector is to hold up nothing."""
+    waiting = [run_in_daemon(partial(shutdown, timeout), "postwire-telemetry") for shutdown in shutdowns]
     if waiting:
         await asyncio.wait(waiting, timeout=timeout)
-
-
-def _set_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def service_resource() -> Resource:

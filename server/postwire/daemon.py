@@ -1,0 +1,41 @@
+"""Work that may never end, on threads that nothing waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def run_in_daemon(function: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Run a function on a daemon thread, and return a future of its result, which may be cancelled.
+
+    The event loop and the interpreter wait at their end for the threads of their own executors. They do not wait for
+    this one.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # there is one if there is no error
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: it has waited for long enough
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
