@@ -123,6 +123,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 wanted,
                 lambda: _gauges(outbox, clock),
                 lambda: _breaker_states(registry),
+                lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
             )
         except Exception as error:  # the SDK reads more variables than `Wanted` knows, and each fails in its own way

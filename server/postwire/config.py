@@ -22,6 +22,7 @@ from postwire.units import (
     HIDDEN,
     Choice,
     Count,
+    CountOrNone,
     Duration,
     ListOf,
     Number,
@@ -124,6 +125,8 @@ class StoreConfig:
     path: Path = Path("postwire.db")
     sync: Literal["full", "normal"] = "full"
     max_unsettled: Count = 1_000_000
+    max_unsettled_per_queue: CountOrNone = 0  # four times what is left of max_unsettled
+    max_scheduled: CountOrNone = 0  # half of max_unsettled
     retention: PositiveDuration = 7 * 86400.0
     content_retention: Duration = 0.0
 

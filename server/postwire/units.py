@@ -315,6 +315,9 @@ PositiveRatio = Annotated[float, Number("a ratio over 0 and up to 1", 0.0, 1.0, 
 """A float over 0 and up to 1."""
 Count = Annotated[int, whole(1, 1_000_000_000)]
 """A positive integer, up to a billion."""
+
+CountOrNone = Annotated[int, whole(0, 1_000_000_000)]
+"""The same, or 0 where there is none."""
 Seed = Annotated[int, whole(0, 2**64 - 1)]
 """A random generator's seed: 64 bits, unsigned."""
 

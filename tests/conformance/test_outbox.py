@@ -325,6 +325,7 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "get_by_request_id": lambda outbox: outbox.get_by_request_id("r"),
     "fact": lambda outbox: outbox.fact("name"),
     "stats": lambda outbox: outbox.stats(),
+    "unsettled_counts": lambda outbox: outbox.unsettled_counts(START),
 }
 
 

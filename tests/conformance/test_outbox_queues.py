@@ -15,7 +15,7 @@ from tests.support.outboxes import EVER, TRACE, change, dropped, failed_over, id
 from postwire.core import lifecycle
 from postwire.core.message import DeliveryGuarantee, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import NewMessage, Outbox
+from postwire.outbox.base import NewMessage, Outbox, OutboxCounts
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -242,3 +242,29 @@ async def test_what_expires_comes_with_its_attempts(outbox: Outbox) -> None:
     after = await change(outbox, expired, lifecycle.expire(expired, now=expired.expire_time))
     assert after.state is MessageState.UNCERTAIN
     assert await outbox.get(after.message_id) == after
+
+
+# How many there are.
+
+
+async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_second(outbox: Outbox) -> None:
+    assert await outbox.unsettled_counts(START) == OutboxCounts({}, {})
+    second = START // 1_000_000
+    waits = [await queue_up(outbox, priority=priority) for priority in Priority]
+    soon = [await queue_up(outbox, priority=priority, send_time=START + 1_999_999) for priority in Priority]
+    later = await queue_up(outbox, send_time=START + 7_000_000)
+    other = await queue_up(outbox, queue="@p", send_time=START + 7_000_001)
+    sending = await keep(outbox, queue="sms#1")
+    retried = await keep(outbox, queue="sms#1")
+    await change(outbox, retried.record, build.ended(retried.record, DispatchResult(Outcome.ERROR), retry_after=500))
+    settled = await keep(outbox, queue="sms#2")
+    await change(outbox, settled.record, build.ended(settled.record))
+    queues = {"q": 7, "@p": 1, "sms#1": 2}
+    assert await outbox.unsettled_counts(START) == OutboxCounts(queues, {second + 1: 3, second + 7: 2})
+    assert await outbox.unsettled_counts(START + 1_999_999) == OutboxCounts(queues, {second + 7: 2})
+    for new in (waits[0], soon[0], later):
+        await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
+    await change(outbox, sending.record, build.ended(sending.record))
+    await outbox.move({other.record.message_id: "q"})
+    assert await outbox.unsettled_counts(START) == OutboxCounts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
+    assert await outbox.unsettled_counts(EVER) == OutboxCounts({"q": 5, "sms#1": 1}, {})

@@ -200,6 +200,8 @@ def test_every_metric_of_ours_says_what_it_is(server: Server) -> None:
         "postwire_messages": "counter",
         "postwire_outbox_depth": "gauge",
         "postwire_outbox_oldest_age_seconds": "gauge",
+        "postwire_queue_depth": "gauge",
+        "postwire_refused": "counter",
         "postwire_routing_invalid": "counter",
         "postwire_store_available": "gauge",
         "rpc_server_call_duration_seconds": "histogram",

@@ -12,6 +12,7 @@ from tests.e2e.calls import (
     Refused,
     dispatch,
     dispatch_all,
+    email,
     get,
     refusal_of,
     refused,
@@ -20,6 +21,7 @@ from tests.e2e.calls import (
     until,
 )
 from tests.e2e.conftest import Serve
+from tests.e2e.metrics import METRICS, values
 from tests.e2e.server import Server, eventually
 from tests.e2e.streams import Watch, in_time, later, rejected, sent_through, stored
 
@@ -123,6 +125,29 @@ def test_it_is_counted_anew_at_boot(serve: Serve) -> None:
     server.start(store__max_unsettled="2")
     told_to_come_back(refused(lambda: dispatch(server)))
     assert stored(server, "messages WHERE state = 'queued'") == CAP - 1
+
+
+def test_a_channel_that_is_out_of_service_does_not_close_the_others(serve: Serve) -> None:
+    server = serve(**METRICS, store__max_unsettled="500")
+    server.providers.DrainProvider(DrainProviderRequest(name="sms-mms"), timeout=TIMEOUT)
+    results = sent_through(server, [request(wait_for=ACCEPTANCE) for _ in range(500)])
+    assert [one.message.state for one in results[:400]] == [QUEUED] * 400
+    assert {rejected(one).reason for one in results[400:]} == {"OVERLOADED"}
+    assert dispatch(server, email()).state == SENT
+    told_to_come_back(refused(lambda: dispatch(server)))
+    assert values(server, "postwire_queue_depth") == {("sms",): 400, ("mms",): 0, ("email",): 0}
+    assert values(server, "postwire_refused_total")[("OVERLOADED",)] == 101, "those in the stream, and the call"
+    server.kill()
+    server.start()
+    told_to_come_back(refused(lambda: dispatch(server)))
+    assert values(server, "postwire_queue_depth")[("sms",)] == 400
+
+
+def test_what_is_for_later_takes_half_of_the_room(serve: Serve) -> None:
+    server = serve(store__max_unsettled="100", store__max_unsettled_per_queue="90")
+    results = sent_through(server, later(60))
+    assert [one.HasField("rejection") for one in results] == [False] * 50 + [True] * 10
+    assert dispatch(server).state == SENT
 
 
 def test_a_client_is_told_as_an_exception_of_its_own(serve: Serve) -> None:

@@ -365,6 +365,7 @@ class OutboxMachine(RuleBasedStateMachine):
         async def look() -> None:
             assert list((await self.outbox.list(MessageFilter(), 1_000, None)).records) == self.model.records()
             assert await self.outbox.stats() == self.model.stats()
+            assert await self.outbox.unsettled_counts(self.now) == self.model.unsettled_counts(self.now)
             waiting = [kept.record for kept in self.model.waiting()]
             assert sorted(await self.outbox.queues()) == sorted({record.queue for record in waiting})
             assert await self.outbox.next_expiry() == min((record.expire_time for record in waiting), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
-from postwire.outbox.base import Accepted, NewMessage, OutboxStats, StoredMessage
+from postwire.outbox.base import Accepted, NewMessage, OutboxCounts, OutboxStats, StoredMessage
 
 Draw = Callable[[Sequence[Any]], Any]
 """Picks one of several values."""
@@ -290,6 +291,11 @@ class OutboxModel:
     def stats(self) -> OutboxStats:
         unsettled = [one for one in self.records() if not one.settled]
         return OutboxStats(len(unsettled), min((one.create_time for one in unsettled), default=None))
+
+    def unsettled_counts(self, now: int) -> OutboxCounts:
+        queues = Counter(one.queue for one in self.records() if not one.settled)
+        times = [kept.new.options.send_time or 0 for kept in self.waiting() if due_time(kept) > now]
+        return OutboxCounts(queues, Counter(time // 1_000_000 for time in times if time > now))
 
 
 def due_time(kept: Kept) -> int:

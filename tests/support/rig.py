@@ -30,6 +30,8 @@ LIMITS: Mapping[str, Any] = {
     "expire_after": dict.fromkeys(Channel, 4 * build.HOUR),
     "retries": Retries(max_attempts=5, backoff_base=1.0, backoff_max=300.0),
     "max_unsettled": 1_000_000,
+    "max_unsettled_per_queue": 0,
+    "max_scheduled": 0,
     "retention": 7 * 24 * build.HOUR,
     "content_retention": 0,
 }

@@ -169,7 +169,7 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
     told = Counter(rig.noted.told)
     assert told["state", "cancelled"] == len(cancelled)
     assert told["state", "sent"] == len(records) - len(cancelled)
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
     assert rig.left() == []
 
 
@@ -190,5 +190,5 @@ async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOut
     await rig.calm()
     assert (await rig.kept(record.message_id)).state is end
     assert rig.noted.told == [("state", "queued"), ("state", end.value)]
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
     await rig.delivery.drain(0.0)

@@ -374,7 +374,8 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "postwire.toml"
     file.write_text(
         '[server]\nmax_wait = "7s"\nmax_in_flight = 3\nmax_message_bytes = 1000\n'
-        '[store]\nmax_unsettled = 9\nretention = "2d"\ncontent_retention = "1h"\n'
+        "[store]\nmax_unsettled = 9\nmax_unsettled_per_queue = 8\nmax_scheduled = 7\n"
+        'retention = "2d"\ncontent_retention = "1h"\n'
         '[delivery]\nmax_attempts = 3\nbackoff_base = "2s"\nbackoff_max = "1m"\n'
         '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
     )
@@ -386,6 +387,8 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         expire_after={Channel.SMS: build.HOUR, Channel.MMS: 2 * build.HOUR, Channel.EMAIL: 1_500_000},
         retries=Retries(max_attempts=3, backoff_base=2.0, backoff_max=60.0),
         max_unsettled=9,
+        max_unsettled_per_queue=8,
+        max_scheduled=7,
         retention=48 * build.HOUR,
         content_retention=build.HOUR,
     )

@@ -14,6 +14,7 @@ from tests.support import build
 from tests.support.otlp import Collector
 from tests.support.waiting import PATIENCE
 
+from postwire.api import errors
 from postwire.config import TelemetryConfig
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
 from postwire.core.gate import Obstacle
@@ -50,6 +51,7 @@ class Rig:
     def __init__(self, *names: str) -> None:
         self.states = dict.fromkeys(names, CLOSED)
         self.dropped_lines = 0
+        self.depths: dict[str, int] = {}
         self._registry = CollectorRegistry()
         reader = FetchedReader(registry=self._registry)
         self.meters = MeterProvider([reader], shutdown_on_exit=False)
@@ -57,6 +59,7 @@ class Rig:
             self.meters.get_meter("postwire"),
             dict,
             lambda: {name: state.value for name, state in self.states.items()},
+            lambda: self.depths,
             lambda: self.dropped_lines,
         )
         reader.durations = self.metrics.durations
@@ -202,7 +205,7 @@ async def no_gauges() -> dict[str, float]:
 
 def telemetry(door: Door, wanted: Wanted, endpoint: str | None = None) -> Telemetry:
     config = TelemetryConfig(metrics_listen="127.0.0.1:0", otlp_endpoint=endpoint)
-    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": door.breaker.state.value}, lambda: "")
+    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": door.breaker.state.value}, dict, lambda: "")
     door.told = Observers(*made.observers, on_fault=_raise)
     return made
 
@@ -272,3 +275,23 @@ def test_lines_that_the_log_has_lost_are_counted_from_the_start(rig: Rig) -> Non
     assert rig.values("postwire_log_dropped_total") == {(): 0}
     rig.dropped_lines = 3
     assert rig.values("postwire_log_dropped_total") == {(): 3}
+
+
+# What is refused, and what waits.
+
+
+def test_every_reason_to_refuse_is_there_from_the_start_and_counted(rig: Rig) -> None:
+    found = rig.values("postwire_refused_total")
+    assert set(found) == {(reason,) for reason in errors.STATUS_OF}
+    assert set(found.values()) == {0}
+    for reason in ("OVERLOADED", "INVALID_MESSAGE", "OVERLOADED"):
+        rig.metrics.request_refused(reason)
+    assert {key: count for key, count in rig.values("postwire_refused_total").items() if count} == {
+        ("OVERLOADED",): 2,
+        ("INVALID_MESSAGE",): 1,
+    }
+
+
+def test_each_queue_says_how_deep_it_is(rig: Rig) -> None:
+    rig.depths = {"sms#1": 7, "@a": 0}
+    assert rig.values("postwire_queue_depth") == {("sms#1",): 7, ("@a",): 0}

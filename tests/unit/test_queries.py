@@ -19,12 +19,15 @@ TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts)\b")
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}
 CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_"))}
 """Those of `postwire store check`, which reads everything there is."""
-SORTED = {"changes_after"}
-"""Those that sort, which is no more than one stretch of bounded length."""
+SORTED = {"changes_after", "scheduled_counts"}
+"""Those that sort: no more than one stretch of bounded length, or once a boot."""
 
 PLANS = {
     "due": "INDEX due (queue=? AND priority=? AND next_attempt_time<?)",
     "next_due": "COVERING INDEX due (queue=? AND priority=?)",
+    "queued_count": "COVERING INDEX due (queue=?)",
+    "sending_queues": "INDEX unsettled (state=?)",
+    "scheduled_counts": "INDEX due (queue=? AND priority=? AND next_attempt_time>?)",
     "next_queue": "COVERING INDEX due (queue>?)",
     "expired": "INDEX expiring (expire_time<?)",
     "next_expiry": "COVERING INDEX expiring",

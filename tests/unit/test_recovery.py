@@ -174,7 +174,7 @@ async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> N
         await rig.noted.reached(one, EXPIRED)
     assert rig.provider.keys == []
     assert rig.noted.told == [("state", "expired")] * 300, "no attempt was begun"
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 # Queues of other rules.

@@ -174,7 +174,7 @@ async def test_a_message_expires_at_its_time_and_not_before(outbox: SqliteOutbox
         await rig.calm()
         kept = await rig.kept(records[index].message_id)
         assert (kept.update_time, kept.attempts, kept.next_attempt_time) == (ends[index], (), None)
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 async def test_one_deadline_spans_waiting_retries_and_failover(outbox: SqliteOutbox) -> None:
@@ -214,7 +214,7 @@ async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
         await rig.noted.reached(record.message_id, EXPIRED)
     await rig.calm()
     assert len(rig.noted.told) == 3 * 600, "queued, passed over and expired, each once"
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 # What goes wrong.

@@ -33,7 +33,7 @@ async def test_a_message_that_waits_is_taken_back_and_never_sent(outbox: SqliteO
     rig.clock.advance(3600.0)
     await rig.calm()
     assert rig.provider.keys == []
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 async def test_taking_it_back_again_changes_nothing(outbox: SqliteOutbox) -> None:
@@ -43,7 +43,7 @@ async def test_taking_it_back_again_changes_nothing(outbox: SqliteOutbox) -> Non
     assert await rig.delivery.cancel(record.message_id) == once
     assert await asyncio.gather(*(rig.delivery.cancel(record.message_id) for _ in range(3))) == [once] * 3
     assert rig.noted.told.count(("state", "cancelled")) == 1
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 async def test_of_many_who_take_it_back_at_once_one_does_and_all_are_told_so(outbox: SqliteOutbox) -> None:
@@ -115,7 +115,7 @@ async def test_what_is_uncertain_is_resolved_by_somebody_who_knows_and_only_once
         with pytest.raises(MessageNotUncertain):
             await rig.delivery.resolve(record.message_id, sent=True)
     assert rig.noted.states == {sent.message_id: SENT, not_sent.message_id: FAILED}
-    assert rig.delivery._traffic.unsettled == 0
+    assert rig.delivery._backlog.total == 0
 
 
 @pytest.mark.parametrize("answer", [None, build.SUCCESS, DispatchResult(Outcome.ERROR), MAYBE])

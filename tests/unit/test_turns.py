@@ -234,7 +234,7 @@ async def test_a_provider_that_hangs_holds_its_own_slots_and_nothing_else(outbox
     phone, post = Puppet("phone", held=True), Puppet("post")
     gates = {"phone": gate_of("phone", max_concurrent=3), "post": gate_of("post", max_concurrent=3)}
     routes = {Channel.SMS: [route("phone")], Channel.EMAIL: [route("post", key="email")]}
-    rig = Rig(outbox, registry=registry_of(phone, post, routes=routes, gates=gates), max_in_flight=5)
+    rig = Rig(outbox, registry=registry_of(phone, post, routes=routes, gates=gates), max_in_flight=10)
     texts = [rig.start() for _ in range(4)]
     await phone.calls(3)
     await rig.calm()

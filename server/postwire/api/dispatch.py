@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -13,6 +13,7 @@ from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token, resume_token
 from postwire.core.validation import Violations, check_reason, check_request_id
 from postwire.delivery import Delivery
+from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc as rpc
 
@@ -26,10 +27,13 @@ class DispatchServicer(rpc.DispatchServiceServicer):
     `max_message_bytes` is how large a call of `Dispatch` may be, and `max_wait` how long (s) an outcome is waited for.
     """
 
-    def __init__(self, delivery: Delivery, max_message_bytes: int, max_wait: float) -> None:
+    def __init__(
+        self, delivery: Delivery, max_message_bytes: int, max_wait: float, observers: Sequence[CallObserver] = ()
+    ) -> None:
         self._delivery = delivery
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
+        self._observers = observers
 
     async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
         """See the contract."""
@@ -41,7 +45,12 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         self, request_iterator: AsyncIterator[pb.DispatchStreamRequest], context: Context
     ) -> AsyncIterator[pb.DispatchStreamResponse]:
         """See the contract."""
-        stream = Stream(self._delivery, max_message_bytes=self._max_message_bytes, max_wait=self._max_wait)
+        stream = Stream(
+            self._delivery,
+            max_message_bytes=self._max_message_bytes,
+            max_wait=self._max_wait,
+            observers=self._observers,
+        )
         async with aclosing(stream.run(request_iterator)) as responses:
             async for response in responses:
                 yield response

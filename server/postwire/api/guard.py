@@ -149,6 +149,8 @@ class _Observed:
         """What the call is to be refused with; None where the fault is ours. A true cancellation is raised again."""
         if isinstance(error, Refusal):
             self.status_code = errors.STATUS_OF[error.reason].name
+            for observer in self._observers:
+                observer.request_refused(error.reason)
             return error.with_traceback(None)
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()

@@ -79,7 +79,9 @@ class ApiServer:
         self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=options(config.max_message_bytes))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
-            guard.around(DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait)),
+            guard.around(
+                DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait, observers)
+            ),
             self._server,
         )
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,6 +13,7 @@ from postwire.core.admission import Share
 from postwire.core.errors import FieldViolation, InvalidMessage, Refusal, ShuttingDown
 from postwire.core.message import DispatchCommand, MessageRecord
 from postwire.delivery import Delivery, Frame
+from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2 as pb
 
 MAX_FRAME: Final = 1_000
@@ -28,10 +29,18 @@ MAX_RESPONSE_BYTES: Final = 2 * 1024 * 1024
 class Stream:
     """One call. `max_message_bytes` is how large a request may be, `max_wait` how long (s) an outcome is waited for."""
 
-    def __init__(self, delivery: Delivery, *, max_message_bytes: int, max_wait: float) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        *,
+        max_message_bytes: int,
+        max_wait: float,
+        observers: Sequence[CallObserver] = (),
+    ) -> None:
         self._delivery = delivery
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
+        self._observers = observers
         self._share = Share()
         self._results: deque[tuple[int, MessageRecord | Refusal | None]] = deque()
         self._unanswered = 0
@@ -155,5 +164,8 @@ class Stream:
         self._frames.discard(frame)
 
     def _answer(self, sequence: int, result: MessageRecord | Refusal | None) -> None:
+        if isinstance(result, Refusal):
+            for observer in self._observers:
+                observer.request_refused(result.reason)
         self._results.append((sequence, result))
         self._changed.set()

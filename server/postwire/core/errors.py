@@ -27,9 +27,9 @@ limits, never a caller's data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from postwire.core.message import Channel, MessageState
 
@@ -201,3 +201,14 @@ class ShuttingDown(TryAgain):
 
     def __init__(self, retry_delay: float = 1.0) -> None:
         super().__init__("the server is shutting down: try again, at another server if there is one", retry_delay)
+
+
+def _reasons(of: type[Refusal]) -> Iterator[str]:
+    for one in of.__subclasses__():
+        if "reason" in vars(one):
+            yield one.reason
+        yield from _reasons(one)
+
+
+REASONS: Final = tuple(_reasons(Refusal))
+"""Every reason that there is."""

@@ -12,6 +12,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, WaitingStreams
+from postwire.core.backlog import Backlog
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
@@ -42,6 +43,7 @@ class Entry:
     ticket: Ticket | None
     trace: str
     stream: Share | None
+    later: int | None
     flight: Flight = field(default_factory=Flight)
     handed_over: bool = False
 
@@ -55,6 +57,7 @@ class Intake:
         outbox: Outbox,
         router: Router,
         traffic: Traffic,
+        backlog: Backlog,
         clock: Clock,
         ids: MessageIds,
         observer: Observer,
@@ -63,6 +66,7 @@ class Intake:
         self._outbox = outbox
         self._router = router
         self._traffic = traffic
+        self._backlog = backlog
         self._clock = clock
         self._ids = ids
         self._observer = observer
@@ -73,7 +77,6 @@ class Intake:
         self._streams = WaitingStreams(self._admission)
         self._turns: dict[Share, asyncio.Future[None]] = {}  # of the streams that wait
         self._offered: Share | None = None  # the one that was woken, and has not run since
-        self._arriving = 0  # admitted, and neither accepted nor refused yet
         self.closed = False
 
     def take(self, command: DispatchCommand) -> Flight:
@@ -169,13 +172,13 @@ class Intake:
         route = self._router.route(command.message, options.provider_name)
         if not self._outbox.available:
             raise StoreUnavailable
-        if self._traffic.unsettled + self._arriving >= self._limits.max_unsettled:
-            raise Overloaded(text="too many messages wait to be sent: try again later")
+        later = options.send_time if options.send_time is not None and options.send_time > now else None
+        if text := self._backlog.why_full(route.key, later, now):
+            raise Overloaded(text=text)
         if not self._admission.enter(command.size, route.key, stream, urgent=options.priority is Priority.HIGH):
             return None
         on = ticket = None
-        is_due = options.send_time is None or options.send_time <= now
-        if is_due and not self._traffic.is_behind(route):  # else it waits for its turn
+        if later is None and not self._traffic.is_behind(route):  # else it waits for its turn
             on = self._router.begin(route)
             ticket = self._router.pick(on)
         trace = self._observer.traceparent()
@@ -188,8 +191,8 @@ class Intake:
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
         )
-        self._arriving += 1
-        return Entry(command, record, route, on, ticket, trace, stream)
+        self._backlog.add(route.key, later)
+        return Entry(command, record, route, on, ticket, trace, stream, later)
 
     def check_times(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs).
@@ -238,12 +241,11 @@ class Intake:
     def _accepted(self, entry: Entry, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
         flight, record = entry.flight, entry.record
-        self._arriving -= 1
         if not accepted.created:
+            self._backlog.remove(entry.route.key, entry.later)
             flight.take_off(accepted)
             flight.land()
             return None
-        self._traffic.unsettled += 1
         self._observer.state_reached(record)
         flight.take_off(accepted)
         if entry.on and entry.ticket:
@@ -267,7 +269,7 @@ class Intake:
         return None
 
     def _refuse(self, entry: Entry, refusal: Refusal) -> None:
-        self._arriving -= 1
+        self._backlog.remove(entry.route.key, entry.later)
         entry.flight.take_off(refusal)
         entry.flight.land()
 

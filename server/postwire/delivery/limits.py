@@ -16,7 +16,10 @@ IN_FLIGHT_BYTES_FACTOR: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds; `expire_after`, `retention` and `content_retention` in µs; sizes in bytes."""
+    """Times in seconds; `expire_after`, `retention` and `content_retention` in µs; sizes in bytes.
+
+    A bound of the backlog that is 0 is a share: see `core.backlog`.
+    """
 
     max_wait: float
     max_in_flight: int
@@ -24,6 +27,8 @@ class Limits:
     expire_after: Mapping[Channel, int]
     retries: Retries
     max_unsettled: int
+    max_unsettled_per_queue: int
+    max_scheduled: int
     retention: int
     content_retention: int
 
@@ -37,6 +42,8 @@ class Limits:
             max_in_flight_bytes=IN_FLIGHT_BYTES_FACTOR * config.server.max_message_bytes,
             expire_after={channel: int(getattr(delivery.expire_after, channel.value) * 1e6) for channel in Channel},
             max_unsettled=config.store.max_unsettled,
+            max_unsettled_per_queue=config.store.max_unsettled_per_queue,
+            max_scheduled=config.store.max_scheduled,
             retention=int(config.store.retention * 1e6),
             content_retention=int(config.store.content_retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),

@@ -19,6 +19,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.admission import Share
+from postwire.core.backlog import Backlog
 from postwire.core.errors import (
     InvalidRouting,
     MessageNotFound,
@@ -91,13 +92,24 @@ class Delivery:
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
         )
+        self._backlog = Backlog(
+            max_unsettled=limits.max_unsettled,
+            max_per_queue=limits.max_unsettled_per_queue,
+            max_scheduled=limits.max_scheduled,
+        )
         self._traffic = Traffic(
-            outbox=outbox, router=self._router, carrier=self._carrier, clock=clock, observer=observer
+            outbox=outbox,
+            router=self._router,
+            carrier=self._carrier,
+            clock=clock,
+            observer=observer,
+            backlog=self._backlog,
         )
         self._intake = Intake(
             outbox=outbox,
             router=self._router,
             traffic=self._traffic,
+            backlog=self._backlog,
             clock=clock,
             ids=ids,
             observer=observer,
@@ -112,6 +124,11 @@ class Delivery:
     def in_flight(self) -> int:
         """How many messages are on their way."""
         return self._traffic.count
+
+    @property
+    def queue_depths(self) -> dict[str, int]:
+        """How many messages are not settled, by the key of their queue; safe to ask on any thread."""
+        return self._router.no_depths | self._backlog.queues
 
     async def start(self) -> None:
         """Go on with what an earlier boot has left.
@@ -180,10 +197,14 @@ class Delivery:
             MessageNotFound: there is none.
             StoreUnavailable: it cannot be read.
         """
+        return self.shown(await self._kept(message_id))
+
+    async def _kept(self, message_id: str) -> MessageRecord:
+        """The record as it is kept, which changes are made from."""
         record = await self._outbox.get(message_id)
         if record is None:
             raise MessageNotFound
-        return self.shown(record)
+        return record
 
     async def get_by_request_id(self, request_id: str) -> MessageRecord:
         """The record of the message that has a request id. Raises as `get` does."""
@@ -201,14 +222,14 @@ class Delivery:
             StoreUnavailable: whether it is cancelled is unknown.
         """
         while True:
-            before = await self.get(message_id)
+            before = await self._kept(message_id)
             if before.state is MessageState.CANCELLED:
                 return before
             if before.state is not MessageState.QUEUED:
                 raise MessageNotQueued(before.state)
             after = lifecycle.cancel(before, now=self._clock.wall(), reason=reason)
             if await self._outbox.advance(before, after):
-                self._traffic.ended_in_queue(after)
+                self._traffic.ended_in_queue(before, after)
                 return after
 
     async def resolve(self, message_id: str, *, sent: bool, reason: str = "") -> MessageRecord:
@@ -220,7 +241,7 @@ class Delivery:
             StoreUnavailable: whether it is resolved is unknown.
         """
         while True:
-            before = await self.get(message_id)
+            before = await self._kept(message_id)
             if before.state is not MessageState.UNCERTAIN:
                 raise MessageNotUncertain(before.state)
             after = lifecycle.resolve(before, sent=sent, now=self._clock.wall(), reason=reason)

@@ -9,7 +9,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.gate import GatePermit, Obstacle
-from postwire.core.message import Attempt, OutboundMessage
+from postwire.core.message import Attempt, Channel, OutboundMessage
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.providers.registry import Registry, Slot
@@ -66,10 +66,16 @@ class Router:
         self._slots = {slot.provider.name: slot for slot in registry}
         self._clock = clock
         self._seed = seed
+        self._no_depths = {route.key: 0 for channel in Channel for route in registry.routes(channel)}
         self._weights: dict[str, SplitMix64] = {}
         self._waiting: dict[str, set[Callable[[], None]]] = {}
         for name, slot in self._slots.items():
             slot.gate.on_free = partial(_wake_all, self._waiting.setdefault(name, set()))
+
+    @property
+    def no_depths(self) -> dict[str, int]:
+        """The keys of all routes, but those of pinned providers, each with 0."""
+        return self._no_depths
 
     def route(self, message: OutboundMessage, pinned: str | None) -> Route:
         """See `Registry.route`."""

@@ -18,9 +18,11 @@ BATCH: Final = 256
 
 
 class Sweeper:
-    """Expires what waits for too long. `settled` is told of each, once that is durable."""
+    """Expires what waits for too long. `settled` is told of each, as it was before and is now, once that is durable."""
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, settled: Callable[[MessageRecord], None]) -> None:
+    def __init__(
+        self, *, outbox: Outbox, clock: Clock, settled: Callable[[MessageRecord, MessageRecord], None]
+    ) -> None:
         self._outbox = outbox
         self._clock = clock
         self._settled = settled
@@ -40,7 +42,7 @@ class Sweeper:
         """End the wait of one message, unless somebody has changed it meanwhile."""
         after = lifecycle.expire(record, now=self._clock.wall())
         if await self._outbox.advance(record, after):
-            self._settled(after)
+            self._settled(record, after)
 
     async def stop(self) -> None:
         """Expire nothing more."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
+from postwire.core.backlog import Backlog
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
 from postwire.core.routing import Route
@@ -30,10 +31,19 @@ _log = EventLog()
 class Traffic:
     """See the module. A message is in the hands of one task, or of one queue, and never of two.
 
-    `unsettled` counts the messages that are not settled, as far as commits have been heard of.
+    Keeps the `backlog`, as far as commits have been heard of.
     """
 
-    def __init__(self, *, outbox: Outbox, router: Router, carrier: Carrier, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        router: Router,
+        carrier: Carrier,
+        clock: Clock,
+        observer: Observer,
+        backlog: Backlog,
+    ) -> None:
         self._outbox = outbox
         self._router = router
         self._carrier = carrier
@@ -45,7 +55,7 @@ class Traffic:
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
-        self.unsettled = 0
+        self._backlog = backlog
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -56,7 +66,8 @@ class Traffic:
 
     async def start(self) -> None:
         """Begin with what waits in the store."""
-        self.unsettled = (await self._outbox.stats()).unsettled
+        counts = await self._outbox.unsettled_counts(self._clock.wall())
+        self._backlog.load(counts.queues, counts.scheduled)
         for key in await self._outbox.queues():
             if route := self._router.route_by_key(key):
                 self._queue(route).put(0)
@@ -106,7 +117,7 @@ class Traffic:
             if kept.state is MessageState.QUEUED:
                 self.wait(kept)
             elif kept.settled:
-                self.unsettled -= 1
+                self._backlog.remove(kept.queue)
         finally:
             flight.airborne = False
             del self._flights[record.message_id]
@@ -197,9 +208,10 @@ class Traffic:
             queue.flights.pop(record.message_id, None)
         return self._flights.pop(record.message_id, None)
 
-    def ended_in_queue(self, record: MessageRecord) -> None:
-        """A message was settled without an attempt, and that is durable."""
-        self.unsettled -= 1
+    def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
+        """A message that was queued is settled, and that is durable."""
+        # Before its first attempt it is the caller's time that a message waits for, if any.
+        self._backlog.remove(before.queue, None if before.attempts else before.next_attempt_time)
         self._observer.state_reached(record)
         if flight := self.forget(record):
             flight.record = record

@@ -59,6 +59,15 @@ class OutboxStats:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """What is not settled, by the key of its queue; and what is queued for a later time than now that its caller has
+    given, by the second (since the epoch) in which it is due."""
+
+    queues: Mapping[str, int]
+    scheduled: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """Messages that have changed, each with the number of its change, in their order; and up to which all are told."""
 
@@ -253,6 +262,10 @@ class Outbox(Protocol):
 
     async def stats(self) -> OutboxStats:
         """What is not settled now."""
+        ...
+
+    async def unsettled_counts(self, now: int) -> OutboxCounts:
+        """What is not settled, counted in whole. For a boot: it takes long where much waits."""
         ...
 
     def on_availability(self, listener: Callable[[bool], None]) -> None:

@@ -163,6 +163,20 @@ SELECT
         SELECT min(create_time) FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending'
     ));
 
+-- How many wait in a queue.
+-- name: queued_count
+SELECT count(*) FROM messages WHERE state = 'queued' AND queue = ?;
+
+-- The queue of each message that is on its way.
+-- name: sending_queues
+SELECT queue FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending';
+
+-- What waits in a queue with one priority for a time that its caller has given, by seconds. A retry waits as well, and is
+-- left out.
+-- name: scheduled_counts
+SELECT send_time / 1000000, count(*) FROM messages
+WHERE state = 'queued' AND queue = ? AND priority = ? AND next_attempt_time > ? AND send_time > ? GROUP BY 1;
+
 -- What waits in a queue with one priority and is due, longest due first; with it what the path has to know.
 -- name: due
 SELECT

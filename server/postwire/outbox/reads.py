@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,7 +15,7 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.outbox import rows
-from postwire.outbox.base import Changes, OutboxStats, Snapshot, StoredMessage
+from postwire.outbox.base import Changes, OutboxCounts, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES
 
 MAX_CONTENTS: Final = 8 * 1024 * 1024
@@ -202,6 +203,19 @@ def fact(connection: apsw.Connection, name: str) -> str | None:
 def stats(connection: apsw.Connection) -> OutboxStats:
     """See `Outbox.stats`."""
     return OutboxStats(*_all(connection, "stats")[0])
+
+
+def unsettled_counts(connection: apsw.Connection, now: int) -> OutboxCounts:
+    """See `Outbox.unsettled_counts`."""
+    scheduled: dict[int, int] = {}
+    with _one_moment(connection):
+        by_queue = Counter(queue for (queue,) in _all(connection, "sending_queues"))
+        for queue in queues(connection):
+            by_queue[queue] += _all(connection, "queued_count", queue)[0][0]
+            for priority in Priority:
+                for second, count in _all(connection, "scheduled_counts", queue, priority.value, now, now):
+                    scheduled[second] = scheduled.get(second, 0) + count
+    return OutboxCounts(by_queue, scheduled)
 
 
 def content(connection: apsw.Connection, message_id: bytes) -> bytes | None:

@@ -14,7 +14,16 @@ from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note
 from postwire.outbox import reads, rows
-from postwire.outbox.base import Accepted, Changes, NewMessage, OutboxError, OutboxStats, Snapshot, StoredMessage
+from postwire.outbox.base import (
+    Accepted,
+    Changes,
+    NewMessage,
+    OutboxCounts,
+    OutboxError,
+    OutboxStats,
+    Snapshot,
+    StoredMessage,
+)
 from postwire.outbox.opening import OpenStore
 from postwire.outbox.operations import Accept, Call, Change, Fenced, New, Statements
 from postwire.outbox.queries import QUERIES, Row, SQLValue
@@ -259,6 +268,10 @@ class SqliteOutbox:
     async def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
         return await self._read(reads.stats)
+
+    async def unsettled_counts(self, now: int) -> OutboxCounts:
+        """See `Outbox.unsettled_counts`."""
+        return await self._read(reads.unsettled_counts, now)
 
     async def content(self, message_id: str) -> bytes | None:
         """See `Outbox.content`."""

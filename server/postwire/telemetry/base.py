@@ -61,6 +61,10 @@ class CallObserver(Protocol):
         """
         ...
 
+    def request_refused(self, reason: str) -> None:
+        """A request was refused for a reason (`OVERLOADED`): a call, or one of a stream."""
+        ...
+
     def call_ended(self, started: Any, method: str, status_code: str) -> None:
         """The call was answered with a status (`OK`, `INVALID_ARGUMENT`)."""
         ...

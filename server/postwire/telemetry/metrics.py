@@ -14,6 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from postwire import __version__
 from postwire.core.breaker import BreakerState, Transition
+from postwire.core.errors import REASONS
 from postwire.core.gate import Obstacle
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.routing import PassedOver
@@ -25,12 +26,15 @@ Gauges = Callable[[], Mapping[str, float]]
 Count = Callable[[], int]
 BreakerStates = Callable[[], Mapping[str, str]]
 """Gives every provider's name with its breaker's state, on any thread."""
+QueueDepths = Callable[[], Mapping[str, int]]
+"""Gives every queue's key with how many of its messages are not settled, on any thread."""
 
 _ATTEMPT_KEYS: Final = (names.PROVIDER_NAME, names.CHANNEL, names.OUTCOME)
 _CALL_KEYS: Final = (names.RPC_SYSTEM_NAME, names.RPC_METHOD, names.RPC_STATUS_CODE, names.ERROR_TYPE)
 _MESSAGE_KEYS: Final = (names.CHANNEL, names.MESSAGE_STATE)
 _ROUTING_KEYS: Final = (names.CHANNEL,)
 _TRANSITION_KEYS: Final = (names.PROVIDER_NAME, names.BREAKER_FROM, names.BREAKER_TO)
+_REFUSED_KEYS: Final = (names.REASON,)
 _REJECTION_KEYS: Final = (names.PROVIDER_NAME,)
 
 _USUAL_TRANSITIONS: Final = (
@@ -52,7 +56,12 @@ class Metrics(SilentObserver):
     """
 
     def __init__(
-        self, meter: Meter, outbox_gauges: Gauges, breaker_states: BreakerStates, dropped_lines: Count
+        self,
+        meter: Meter,
+        outbox_gauges: Gauges,
+        breaker_states: BreakerStates,
+        queue_depths: QueueDepths,
+        dropped_lines: Count,
     ) -> None:
         """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read, and
         `dropped_lines` how many lines the log has lost.
@@ -63,8 +72,19 @@ class Metrics(SilentObserver):
         self._routing: Counter[Key] = Counter()
         self._transitions: Counter[Key] = Counter()
         self._rejections: Counter[Key] = Counter()
+        self._refused: Counter[Key] = Counter()
+        self._queue_depths = queue_depths
         _counter(meter, names.ATTEMPTS, "{attempt}", "Attempts that have ended.", _ATTEMPT_KEYS, self._attempts)
         _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", _MESSAGE_KEYS, self._messages)
+        _counter(
+            meter,
+            names.REFUSED,
+            "{request}",
+            "Requests that were refused: calls, and those within streams.",
+            _REFUSED_KEYS,
+            self._refused,
+            lambda: [(reason,) for reason in REASONS],
+        )
         _counter(
             meter,
             names.ROUTING_INVALID,
@@ -96,6 +116,9 @@ class Metrics(SilentObserver):
             names.BREAKER_STATE_GAUGE, [self._observe_states], "", "1 for the state that a provider's breaker is in."
         )
         _gauge(meter, names.OUTBOX_DEPTH, "{message}", "Messages that are not settled.", outbox_gauges)
+        meter.create_observable_gauge(
+            names.QUEUE_DEPTH, [self._observe_queues], "{message}", "Messages that are not settled, by their queue."
+        )
         _gauge(meter, names.OUTBOX_OLDEST_AGE, "s", "Age of the oldest message that is not settled.", outbox_gauges)
         _gauge(meter, names.STORE_AVAILABLE, "", "1 while the store can commit, and 0 while it cannot.", outbox_gauges)
         meter.create_observable_counter(
@@ -116,6 +139,10 @@ class Metrics(SilentObserver):
     def call_started(self, method: str, metadata: Metadata) -> float:
         """See `CallObserver.call_started`."""
         return perf_counter()
+
+    def request_refused(self, reason: str) -> None:
+        """See `CallObserver.request_refused`."""
+        self._refused[(reason,)] += 1
 
     def call_ended(self, started: float, method: str, status_code: str) -> None:
         """See `CallObserver.call_ended`."""
@@ -147,6 +174,9 @@ class Metrics(SilentObserver):
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
         self._transitions[provider_name, transition.source.value, transition.target.value] += 1
+
+    def _observe_queues(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(count, {names.ROUTE_KEY: key}) for key, count in self._queue_depths().items()]
 
     def _observe_states(self, _: CallbackOptions) -> Iterable[Observation]:
         return [

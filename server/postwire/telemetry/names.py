@@ -17,6 +17,8 @@ MESSAGE_ID: Final = "postwire.message.id"  # spans only: as a metric's attribute
 BREAKER_STATE: Final = "postwire.breaker.state"
 BREAKER_FROM: Final = "postwire.breaker.from"
 BREAKER_TO: Final = "postwire.breaker.to"
+ROUTE_KEY: Final = "postwire.route.key"
+REASON: Final = "reason"
 OBSTACLE: Final = "postwire.route.obstacle"
 
 # Attributes of OpenTelemetry's semantic conventions.
@@ -43,6 +45,8 @@ BREAKER_REJECTIONS: Final = "postwire.breaker.rejections"
 ROUTING_INVALID: Final = "postwire.routing.invalid"
 MESSAGES: Final = "postwire.messages"
 OUTBOX_DEPTH: Final = "postwire.outbox.depth"
+QUEUE_DEPTH: Final = "postwire.queue.depth"
+REFUSED: Final = "postwire.refused"
 OUTBOX_OLDEST_AGE: Final = "postwire.outbox.oldest.age"
 STORE_AVAILABLE: Final = "postwire.store.available"
 LOG_DROPPED: Final = "postwire.log.dropped"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
+ReadQueues = Callable[[], Mapping[str, int]]
 Shutdown = Callable[[float], object]
 """Sends what is left, in at most so many seconds. Blocks."""
 
@@ -66,12 +67,14 @@ class Telemetry:
         wanted: Wanted,
         read_gauges: ReadGauges,
         providers: ReadBreakers,
+        queue_depths: ReadQueues,
         unready_reason: Callable[[], str],
     ) -> None:
         """What they read must not raise.
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
-        of every provider with its breaker's state; `unready_reason` why the server is not ready, or nothing.
+        of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
+        messages are not settled; `unready_reason` why the server is not ready, or nothing.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -103,7 +106,7 @@ class Telemetry:
 
             meters = MeterProvider(readers, service_resource(), shutdown_on_exit=False)
             meter = meters.get_meter(names.SCOPE, __version__)
-            metrics = Metrics(meter, lambda: self._gauges.values, providers, logs.dropped)
+            metrics = Metrics(meter, lambda: self._gauges.values, providers, queue_depths, logs.dropped)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)

@@ -185,6 +185,9 @@ class Tracer(SilentObserver):
         _current.set(span)
         return span
 
+    def request_refused(self, reason: str) -> None:
+        """See `CallObserver.request_refused`: of a call, its status says it."""
+
     def call_ended(self, started: OpenSpan | None, method: str, status_code: str) -> None:
         """See `CallObserver.call_ended`."""
         if started is None:
