@@ -132,6 +132,7 @@ def test_buf_curl_steers_a_provider_and_sees_where_messages_would_go(serve: Serv
     )
     assert json.loads(done.stdout) == {
         "routeKey": "email",
+        "rule": "routes.email",
         "candidates": [{"providerName": "email", "tier": 1, "weight": 1, "obstacle": "ROUTE_OBSTACLE_DRAINED"}],
     }
     refused = buf_curl(server, {"name": "email"}, "ProviderService/ResetBreaker")
