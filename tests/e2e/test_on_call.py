@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-import pytest
 from tests.e2e.calls import (
     AT_MOST_ONCE,
     FAILED,
@@ -164,28 +163,28 @@ def test_a_provider_says_why_over_a_restart(server: Server) -> None:
     assert "4711" not in server.log_text()
 
 
-@pytest.mark.parametrize("reason", [TOO_LONG, *CONTROLS])
-def test_a_reason_that_is_no_good_is_refused_and_nothing_is_done(server: Server, reason: str) -> None:
-    message, unknown = waiting(server), uncertain(server)
-    calls: list[tuple[Any, Any]] = [
-        (server.dispatch.CancelMessage, pb.CancelMessageRequest(message_id=message.message_id, reason=reason)),
-        (
-            server.dispatch.ResolveMessage,
-            pb.ResolveMessageRequest(message_id=unknown.message_id, resolution=pb.RESOLUTION_SENT, reason=reason),
-        ),
-        (server.providers.DrainProvider, DrainProviderRequest(name="email", reason=reason)),
-        (server.providers.ResumeProvider, ResumeProviderRequest(name="email", reason=reason)),
-        (server.providers.ResetBreaker, ResetBreakerRequest(name="email", reason=reason)),
-    ]
-    before = provider(server, "email")
-    for method, asked in calls:
-        error = refused(lambda: method(asked, timeout=TIMEOUT))  # noqa: B023
-        expected = "MESSAGE_TOO_LARGE" if reason == TOO_LONG else "INVALID_MESSAGE"
-        assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
-        assert error.fields == ["reason"]
-        assert reason not in error.text
-    assert [get(server, one) for one in (message, unknown)] == [message, unknown]
-    assert provider(server, "email") == before
+def test_a_reason_that_is_no_good_is_refused_and_nothing_is_done(server: Server) -> None:
+    messages, email = [waiting(server), uncertain(server)], provider(server, "email")
+    cancelled, resolved = (one.message_id for one in messages)
+    for reason in (TOO_LONG, *CONTROLS):
+        calls: list[tuple[Any, Any]] = [
+            (server.dispatch.CancelMessage, pb.CancelMessageRequest(message_id=cancelled, reason=reason)),
+            (
+                server.dispatch.ResolveMessage,
+                pb.ResolveMessageRequest(message_id=resolved, resolution=pb.RESOLUTION_SENT, reason=reason),
+            ),
+            (server.providers.DrainProvider, DrainProviderRequest(name="email", reason=reason)),
+            (server.providers.ResumeProvider, ResumeProviderRequest(name="email", reason=reason)),
+            (server.providers.ResetBreaker, ResetBreakerRequest(name="email", reason=reason)),
+        ]
+        for method, asked in calls:
+            error = refused(lambda: method(asked, timeout=TIMEOUT))  # noqa: B023
+            expected = "MESSAGE_TOO_LARGE" if reason == TOO_LONG else "INVALID_MESSAGE"
+            assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
+            assert error.fields == ["reason"]
+            assert reason not in error.text
+    assert [get(server, one) for one in messages] == messages
+    assert provider(server, "email") == email
 
 
 # Who is left without a provider.

@@ -45,7 +45,7 @@ def cancel(
     def act(client: Client, message_id: str) -> Message:
         return client.cancel_message(message_id, reason=reason)
 
-    return _steer(connection, _Action("cancel", "queued", act), message_id, chosen, is_sure)
+    return _steer(connection, _Action("Cancel", "queued", "", act), message_id, chosen, is_sure)
 
 
 @messages.command()
@@ -73,15 +73,16 @@ def resolve(
     def act(client: Client, message_id: str) -> Message:
         return client.resolve_message(message_id, sent=outcome == "sent", reason=reason)
 
-    return _steer(connection, _Action(f"resolve as {outcome}", "uncertain", act), message_id, chosen, is_sure)
+    return _steer(connection, _Action("Resolve", "uncertain", f" as {outcome}", act), message_id, chosen, is_sure)
 
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """What is done to each message, in words, and which state it is for."""
+    """What is done to each message that is in a state, in words, and how: "", " as sent"."""
 
-    words: str
+    verb: str
     state: str
+    how: str
     act: Callable[[Client, str], Message]
 
 
@@ -140,12 +141,12 @@ def _steer_many(connection: Connection, action: _Action, chosen: MessageFilter, 
 
 
 def _is_wanted(connection: Connection, action: _Action, count: int) -> bool:
-    what = f"{action.words.capitalize()} {count:,} {'message that is' if count == 1 else 'messages that are'}"
-    what += f" {action.state}"
+    messages = "message that is" if count == 1 else "messages that are"
+    question = f"{action.verb} {count:,} {messages} {action.state}{action.how}?"
     if not (sys.stdin and sys.stdin.isatty()):
-        line = f"{what}? Nobody is there to be asked: give --yes"
+        line = f"{question} Nobody is there to be asked: give --yes"
         raise Failed(line, ExitCode.USAGE, as_json=connection.as_json)
-    return click.confirm(f"{what}?", err=True)
+    return click.confirm(question, err=True)
 
 
 def _act_on_all(client: Client, action: _Action, message_ids: Sequence[str], tally: _Tally) -> None:
