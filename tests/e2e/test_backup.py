@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +14,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from tests.e2e.calls import SENT, TIMEOUT, get, request
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server, eventually
+from tests.e2e.server import Server, environment, eventually
 from tests.e2e.streams import later, sent_through
 
 from postwire.outbox import maintenance
 from postwire.outbox.maintenance import backup, check
-from postwire.v1.message_pb2 import Message
+from postwire.v1.message_pb2 import OUTCOME_UNCERTAIN, Message
 
 
 class Load:
@@ -111,3 +117,55 @@ def test_a_server_that_was_killed_leaves_a_store_that_can_be_checked_and_copied(
     backup(server.store, target)
     assert check(target).messages == report.messages
     assert report.messages["sent"] >= len(told)
+
+
+def postwire(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the command line says."""
+    command = (sys.executable, "-m", "postwire", *arguments)
+    return subprocess.run(command, cwd=server.folder, capture_output=True, text=True, env=environment(server.folder))
+
+
+def test_a_copy_that_was_put_beside_the_log_of_a_crash_is_restored_by_the_command_that_the_refusal_names(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve()
+    waiting = [one.message for one in sent_through(server, later(5))]
+    copy = tmp_path / "copy.db"
+    backup(server.store, copy)
+    late = server.dispatch.Dispatch(request(), timeout=TIMEOUT).message
+    assert "in use by another postwire process" in postwire(server, "store", "restore", str(copy)).stderr
+    server.kill()
+    shutil.copy(copy, server.store)
+    refusal = postwire(server, "serve")
+    assert refusal.returncode != 0
+    (command,) = re.findall(r"`postwire (.*?)`", refusal.stderr.replace("\n", " "))
+    done = postwire(server, *command.split(), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {key: told[key] for key in ("unsettled", "continued", "uncertain")} == {
+        "unsettled": 5,
+        "continued": 5,
+        "uncertain": 0,
+    }
+    server.start()
+    for message in waiting:
+        (attempt,) = get(server, message).attempts
+        assert (attempt.outcome, attempt.error_code) == (OUTCOME_UNCERTAIN, "restored")
+    with pytest.raises(grpc.RpcError) as caught:
+        get(server, late)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert check(server.store).faults == ()
+
+
+def test_a_server_whose_store_is_replaced_says_so_and_takes_nothing_more(serve: Serve) -> None:
+    server = serve()
+    server.dispatch.Dispatch(request(), timeout=TIMEOUT)
+    shutil.copy(server.store, server.folder / "another.db")
+    (server.folder / "another.db").replace(server.store)
+    assert server.wait_for_event("store_gone")["store"] == str(server.store)
+    with pytest.raises(grpc.RpcError) as caught:
+        server.dispatch.Dispatch(request(), timeout=TIMEOUT)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    health = server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
+    assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert server.terminate() == 0

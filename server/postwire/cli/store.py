@@ -1,9 +1,11 @@
-"""`postwire store check|backup`: what operators do with a store file, whether a server is running or not."""
+"""`postwire store check|backup|restore`: what operators do with a store file."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,7 +24,7 @@ _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE
 
 @click.group(cls=Group)
 def store() -> None:
-    """Look after the store, the file that holds every message. Both may be done while the server runs."""
+    """Look after the store, the file that holds every message. The server may run meanwhile, but for `restore`."""
 
 
 @store.command()
@@ -50,8 +52,7 @@ def check(store: Path | None, path: Path | None, as_json: bool) -> None:
         rows += [(f"messages {state}", f"{count:,}") for state, count in report.messages.items()]
         rows.append(("attempts", f"{report.attempts:,}"))
         if report.oldest_unsettled is not None:
-            oldest = datetime.fromtimestamp(report.oldest_unsettled / 1e6, UTC)
-            rows.append(("oldest not settled", f"{oldest:%Y-%m-%dT%H:%M:%SZ}"))
+            rows.append(("oldest not settled", _time(report.oldest_unsettled)))
         if report.drained:
             rows.append(("drained providers", ", ".join(report.drained)))
         print_table(("what", "value"), rows)
@@ -70,7 +71,7 @@ def check(store: Path | None, path: Path | None, as_json: bool) -> None:
 def backup(target: Path, store: Path | None, path: Path | None) -> None:
     """Copy the store to TARGET, a new file, as it is at this moment.
 
-    It takes nothing from a server that is running. The copy is a store: serve it with store.path.
+    It takes nothing from a server that is running. `store restore` puts the copy in the store's place.
     """
     from postwire.outbox.base import OutboxError
     from postwire.outbox.maintenance import backup
@@ -82,6 +83,51 @@ def backup(target: Path, store: Path | None, path: Path | None) -> None:
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED) from None
     click.echo(f"{target}: {size:,} bytes")
+
+
+@store.command()
+@click.argument("copy", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--store", type=click.Path(path_type=Path), metavar="FILE", help="The store.  [default: store.path]")
+@CONFIG
+@JSON
+def restore(copy: Path, store: Path | None, path: Path | None, as_json: bool) -> None:
+    """Put FILE, a copy that `store backup` has made, in the place of the store. Nobody may be serving it.
+
+    What was there is kept beside it, as STORE.before-restore. What waits in the copy may have been sent since: each
+    such message gets an attempt that ended `uncertain`. Interrupted, it is finished by running it again.
+    """
+    from postwire.cli.show import print_json, print_table
+    from postwire.outbox.base import OutboxError
+    from postwire.outbox.files import StoreFiles
+    from postwire.outbox.restore import restore
+
+    file = store or load_config(path, as_json=as_json).store.path
+    try:
+        with _progress() as progress:
+            done = asyncio.run(restore(file, copy, now=time.time_ns() // 1000, progress=progress))
+    except OutboxError as error:
+        raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
+    kept = StoreFiles.of(file).before
+    before = str(kept) if kept.exists() else None
+    if as_json:
+        print_json(json.dumps({"file": str(file), "before": before, **asdict(done)}))
+        return
+    rows = [
+        ("file", str(file)),
+        ("copy made", _time(done.copy_time)),
+        ("not settled in it", f"{done.unsettled:,}"),
+        ("of these go on", f"{done.continued:,}"),
+        ("of these uncertain", f"{done.uncertain:,}"),
+        ("store before", before or "-"),
+    ]
+    print_table(("what", "value"), rows)
+    click.echo(
+        f"\nWhat was accepted after {_time(done.copy_time)} is forgotten: its request ids are taken as new ones."
+    )
+
+
+def _time(micros: int) -> str:
+    return f"{datetime.fromtimestamp(micros / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextmanager

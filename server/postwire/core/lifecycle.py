@@ -40,6 +40,13 @@ ORPHANED: Final = DispatchResult(
 )
 """How an attempt ended that belongs to an earlier boot."""
 
+RESTORED: Final = DispatchResult(
+    Outcome.UNCERTAIN,
+    error_code="restored",
+    detail="the store was put back from a copy, and what became of the message since is not known",
+)
+"""How the attempt ended that a message may have had since the copy was made from which its store was restored."""
+
 _PRECEDENCE: Final = (
     MessageState.SENDING,
     MessageState.QUEUED,
@@ -213,6 +220,23 @@ def resolve(record: MessageRecord, *, sent: bool, now: int, reason: str = "") ->
     recipients = _moved(record.recipients, (MessageState.UNCERTAIN,), state)
     note = Note(NoteAction.RESOLVE, reason, now)
     return _changed(record, state_of(recipients) if recipients else state, now, recipients=recipients, note=note)
+
+
+def restored(record: MessageRecord, options: DispatchOptions, *, now: int) -> tuple[MessageRecord, MessageRecord]:
+    """The records of an unsettled message whose store was put back from a copy: with an attempt open, and once that has
+    ended as `RESTORED`. It is on record at the provider that was last asked, or else at the one that is pinned, if any.
+
+    How often it was tried since is not known, so `max_attempts` does not end it here: only its time may, or that it is
+    to be sent once at the most.
+    """
+    provider_name = record.attempts[-1].provider_name if record.attempts else options.provider_name or ""
+    opened = record if is_open(record) else open_attempt(record, provider_name, now=now)
+    policy = Policy(len(opened.attempts) + 1, options.delivery_guarantee)
+    ended, asks = close_attempt(opened, RESTORED, policy, now=now, duration=None)
+    if asks is not Next.NOTHING:
+        due = now if record.next_attempt_time is None else record.next_attempt_time
+        ended = requeue(ended, now=now, due=due)
+    return opened, ended
 
 
 def is_open(record: MessageRecord) -> bool:

@@ -6,7 +6,8 @@ neither asks for the lock of the server, and neither holds it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Container
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any, Final
 
 import apsw
 
+from postwire.outbox import boots
 from postwire.outbox.base import OutboxError
+from postwire.outbox.files import StoreFiles
 from postwire.outbox.queries import QUERIES
 from postwire.outbox.schema import APPLICATION_ID, migrations, plain
 
@@ -23,6 +26,17 @@ PAGES_AT_ONCE: Final = 1_000
 
 MAX_FAULTS: Final = 100
 """How many faults are named."""
+
+
+COPIED: Final = "copied"
+"""The fact that says, in a copy, when it was made (µs)."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many pages of how many are done."""
+
+
+def ignore(done: int, total: int) -> None:
+    """A `Progress` that nobody looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +62,16 @@ def check(path: Path) -> Report:
         OutboxError: it is not there, cannot be read, or is not ours.
     """
     try:
-        with closing(_open(path)) as connection:
+        with closing(open_file(path)) as connection:
 
             def rows(query: str) -> list[tuple[Any, ...]]:
                 return connection.execute(QUERIES[query]).fetchall()
 
-            found = connection.execute(f"PRAGMA integrity_check({MAX_FAULTS})").fetchall()
-            faults = [str(row[0]) for row in found if row[0] != "ok"]
-            size, page_size = path.stat().st_size, connection.pragma("page_size")
-            if size % page_size:  # which SQLite reads as if it were there, in zeros
-                faults.append("the file ends in the middle of a page")
+            faults = damage(connection, path)
             faults += [f"{count} {text}" for query, text in _RULES.items() for (count,) in rows(query) if count]
             return Report(
                 version=_version(connection),
-                size=size,
+                size=path.stat().st_size,
                 faults=tuple(faults),
                 messages=dict(rows("count_states")),
                 attempts=rows("count_attempts")[0][0],
@@ -72,7 +82,16 @@ def check(path: Path) -> Report:
         raise _unreadable(path, error) from None
 
 
-def backup(path: Path, target: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+def damage(connection: apsw.Connection, path: Path) -> list[str]:
+    """What SQLite finds wrong with a file, all of which it reads."""
+    found = connection.execute(f"PRAGMA integrity_check({MAX_FAULTS})").fetchall()
+    faults = [str(row[0]) for row in found if row[0] != "ok"]
+    if path.stat().st_size % connection.pragma("page_size"):  # which SQLite reads as if it were there, in zeros
+        faults.append("the file ends in the middle of a page")
+    return faults
+
+
+def backup(path: Path, target: Path, progress: Progress = ignore) -> int:
     """Copy a store, as it is at one moment, to a file that is not there yet; returns the copy's size in bytes.
 
     `progress` is told how many pages of how many are done. A copy that was broken off leaves nothing behind.
@@ -84,15 +103,11 @@ def backup(path: Path, target: Path, progress: Callable[[int, int], None] = lamb
         raise OutboxError(f"{target}: is there already, give the path of a new file")
     partial = target.with_name(f"{target.name}.partial")
     try:
-        with closing(_open(path)) as source, closing(_new(partial)) as copy:
-            # One moment for all of it: else each commit of the server would have the copy begin anew.
-            source.execute("BEGIN")
-            source.execute(QUERIES["count_states"]).fetchall()
-            with copy.backup("main", source, "main") as steps:
-                while not steps.done:
-                    steps.step(PAGES_AT_ONCE)
-                    progress(steps.page_count - steps.remaining, steps.page_count)
-            source.execute("COMMIT")
+        with closing(open_file(path)) as source:
+            copy_pages(source, partial, progress)
+        with closing(apsw.Connection(str(partial))) as copy:
+            boots.detach(copy)
+            copy.execute(QUERIES["keep_fact"], (COPIED, str(time.time_ns() // 1000)))
             copy.pragma("journal_mode", "delete")  # one file, and nothing beside it
         partial.replace(target)
         return target.stat().st_size
@@ -115,17 +130,27 @@ _RULES: Final = {
 """What holds in every sound store, beyond what SQLite knows: each query counts what breaks it."""
 
 
-def _open(path: Path) -> apsw.Connection:
+def open_file(path: Path, *, versions: Container[int] | None = None, alone: bool | None = None) -> apsw.Connection:
+    """Open a store for reading. `versions` of the schema other than the newest one have to be asked for.
+
+    It is read `alone`, without the log beside it, where that is known to be another's.
+
+    Raises:
+        OutboxError: it is not there, is not ours, or has another version.
+    """
     if not path.is_file():
         raise OutboxError(f"{path}: there is no such file")
+    files = StoreFiles.of(path)
+    if alone is None:
+        alone = boots.has_log(files) and boots.is_without_log(files)
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = boots.open_alone(path) if alone else apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     except apsw.Error as error:
         raise _unreadable(path, error) from None
     try:
         if connection.pragma("application_id") != APPLICATION_ID:
             raise OutboxError(f"{path}: is not a store of postwire")
-        if (version := _version(connection)) != len(migrations()):
+        if (version := _version(connection)) not in (versions or (len(migrations()),)):
             raise OutboxError(f"{path}: has schema version {version}, and this postwire reads {len(migrations())}")
     except apsw.Error as error:
         connection.close()
@@ -134,6 +159,23 @@ def _open(path: Path) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def copy_pages(source: apsw.Connection, target: Path, progress: Progress) -> None:
+    """Copy all that is in a store to a new file, which nobody else may read.
+
+    Raises:
+        apsw.Error: it cannot be written.
+    """
+    with closing(_new(target)) as copy:
+        # One moment for all of it: else each commit of the server would have the copy begin anew.
+        source.execute("BEGIN")
+        source.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        with copy.backup("main", source, "main") as steps:
+            while not steps.done:
+                steps.step(PAGES_AT_ONCE)
+                progress(steps.page_count - steps.remaining, steps.page_count)
+        source.execute("COMMIT")
 
 
 def _unreadable(path: Path, error: apsw.Error) -> OutboxError:

@@ -9,7 +9,9 @@ from typing import Self
 
 import apsw
 
+from postwire.outbox import boots
 from postwire.outbox.base import OutboxError
+from postwire.outbox.files import StoreFiles
 from postwire.outbox.ownership import Ownership
 from postwire.outbox.schema import IN_MEMORY, connect, migrate, plain
 
@@ -29,17 +31,23 @@ class OpenStore:
 
         Raises:
             OutboxError: another process owns it, it has a second name, cannot be written, is not ours, or is newer than
-                this program.
+                this program; or it is damaged, a copy beside another's log, or a restore of it was interrupted.
         """
         if path == IN_MEMORY:
             writing = connect(path, sync=sync)
             migrate(writing, path)
             return cls(writing)
         ownership = Ownership(Path(path))
+        files = StoreFiles.of(Path(path))
         opened: list[apsw.Connection] = []
         try:
+            boots.check_log(files, ownership.boot_ids)
+            was_closed = not boots.has_log(files)
             opened.append(writing := connect(path, sync=sync))
+            if not was_closed:
+                ownership.warnings += boots.look_through(writing, files)
             migrate(writing, path)
+            boots.begin(writing, ownership, files)
             opened.append(reading := connect(path, sync=sync, read_only=True))
             ownership.check()
             return cls(writing, reading, ownership, ownership.warnings)

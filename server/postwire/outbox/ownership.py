@@ -5,23 +5,27 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from postwire.outbox.base import OutboxError
+from postwire.outbox.files import StoreFiles
 
 PRIVATE: Final = 0o600
 """The mode of the store and of what SQLite keeps beside it, which takes the store's."""
 
 _OTHERS: Final = 0o077
+_IDS_SIZE: Final = 256  # bytes
+_BETWEEN: Final = ","
 
 
 class FileLock:
     """Holds `PATH.lock` while this process owns the store. The system lets go of it however the process ends."""
 
     def __init__(self, store: Path) -> None:
-        file = store.resolve()  # it may have several names, and has one lock
-        self._path = file.with_name(file.name + ".lock")
+        self._path = StoreFiles.of(store).lock  # it may have several names, and has one lock
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         except OSError as error:
@@ -47,6 +51,25 @@ class FileLock:
             os.close(other)  # which gives back the lock of fcntl(2), and not that of flock(2)
         return True
 
+    @property
+    def boot_ids(self) -> list[str]:
+        """The ids of boots that are kept in it: the store holds one of them. None where it is new."""
+        text = os.pread(self._fd, _IDS_SIZE, 0).decode("ascii", "replace").strip()
+        return text.split(_BETWEEN) if text else []
+
+    def keep_boot_ids(self, boot_ids: Sequence[str]) -> None:
+        """Keep these ids, four at the most, and no others.
+
+        Raises:
+            OutboxError: it cannot be written.
+        """
+        text = _BETWEEN.join(dict.fromkeys(boot_ids)).encode().ljust(_IDS_SIZE - 1) + b"\n"
+        try:
+            os.pwrite(self._fd, text, 0)  # of one size, and within a sector: all of it is written, or nothing
+            os.fsync(self._fd)
+        except OSError as error:
+            raise OutboxError(f"store.path: cannot write {self._path}: {error.strerror}") from None
+
     def release(self) -> None:
         """Let go. The file stays: removing it would let two processes each hold a lock of that name."""
         os.close(self._fd)
@@ -69,7 +92,10 @@ class Ownership:
         self.warnings: list[str] = []
         """What the operator should know of, a line each."""
         self._lock = FileLock(store)
+        self.boot_ids: Sequence[str] = self._lock.boot_ids
+        """The ids of boots that the store may hold; with none, nothing is known of it."""
         try:
+            _refuse_half_restored(store)
             self._fd = self._open(store)
         except BaseException:
             self._lock.release()
@@ -79,6 +105,10 @@ class Ownership:
         except BaseException:
             self.release()
             raise
+
+    def keep_boot_ids(self, boot_ids: Sequence[str]) -> None:
+        """Keep which ids of boots the store may hold from now on: see `FileLock.keep_boot_ids`."""
+        self._lock.keep_boot_ids(boot_ids)
 
     def is_in_place(self) -> bool:
         """Whether the file at the path is the one that is held. Where that cannot be found out, it is."""
@@ -122,18 +152,15 @@ class Ownership:
 
     def _hold(self, store: Path) -> None:
         if self._lock.stands_alone():
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise _in_use(store) from None
+            _lock_file(self._fd, store)
         else:
             self.warnings.append(
                 f"store.path: {store} is on a file system whose locks get in each other's way: only its .lock file "
                 "keeps a second process out"
             )
         self.check()
-        file = store.resolve()
-        for one in (file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-shm")):
+        files = StoreFiles.of(store)
+        for one in (files.store, files.log, files.index):
             self._make_private(one)
 
     def _make_private(self, file: Path) -> None:
@@ -145,6 +172,44 @@ class Ownership:
             pass
         except OSError as error:
             self.warnings.append(f"store.path: others may read {file}, and that cannot be changed: {error.strerror}")
+
+
+@contextmanager
+def kept_out(store: Path) -> Iterator[Sequence[str]]:
+    """Keep every server out of a path while its files are exchanged, whether there is a store or not.
+
+    Gives the ids of boots that a store there may hold.
+
+    Raises:
+        OutboxError: it is in use.
+    """
+    lock = FileLock(store)
+    try:
+        descriptor = os.open(store, os.O_RDWR | os.O_CLOEXEC) if store.exists() else None
+        try:
+            if descriptor is not None and lock.stands_alone():
+                _lock_file(descriptor, store)
+            yield lock.boot_ids
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+    finally:
+        lock.release()
+
+
+def _lock_file(descriptor: int, store: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise _in_use(store) from None
+
+
+def _refuse_half_restored(store: Path) -> None:
+    if (ready := StoreFiles.of(store).restoring).exists():
+        raise OutboxError(
+            f"store.path: a restore of {store} was interrupted: `postwire store restore {ready} --store {store}` "
+            "finishes it"
+        )
 
 
 def _in_use(store: Path) -> OutboxError:

@@ -306,6 +306,9 @@ SELECT value FROM facts WHERE name = ?;
 -- name: keep_fact
 INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- name: forget_fact
+DELETE FROM facts WHERE name = ?;
+
 -- name: content_by_key
 SELECT content FROM contents WHERE key = ?;
 
