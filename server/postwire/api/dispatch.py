@@ -57,15 +57,14 @@ class DispatchServicer(rpc.DispatchServiceServicer):
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         """See the contract."""
+        found = Violations()
         if bool(request.message_id) == bool(request.request_id):
-            found = Violations()
             for field in ("message_id", "request_id"):
                 found.malformed(field, "must be given where the other is not: exactly one of message_id and request_id")
-            found.raise_any()
-        if request.request_id:
-            found = Violations()
+        else:
             check_request_id(request.request_id, found)
-            found.raise_any()
+        found.raise_any()
+        if request.request_id:
             record = await self._delivery.get_by_request_id(request.request_id)
         else:
             record = await self._delivery.get(_message_id(request))
