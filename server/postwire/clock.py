@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Alarm(Protocol):
@@ -17,10 +17,17 @@ class Alarm(Protocol):
 
 
 class Clock(Protocol):
-    """Two clocks: one for points in time, which may step, and one for intervals, which never does."""
+    """Three clocks: the time of day, which may step; one that began with it and never steps; and one for intervals."""
 
     def wall(self) -> int:
-        """The time of day, in µs since the Unix epoch."""
+        """The time of day, in µs since the Unix epoch: what callers mean, and what they are shown."""
+        ...
+
+    def due(self) -> int:
+        """What the time of day would be, had nobody set it since this clock was made, in µs since the Unix epoch.
+
+        Time during which the machine was suspended counts, where the system has such a clock. What waits is due by it.
+        """
         ...
 
     def monotonic(self) -> float:
@@ -32,14 +39,25 @@ class Clock(Protocol):
         ...
 
 
+BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The system's clock that nobody sets (clock_gettime(2)). Only Linux has one that goes on while it is suspended."""
+
+
 class SystemClock:
     """The machine's own clocks."""
 
-    __slots__ = ()
+    __slots__ = ("_started",)
+
+    def __init__(self) -> None:
+        self._started = time.time_ns() - time.clock_gettime_ns(BOOT_CLOCK)
 
     def wall(self) -> int:
         """See `Clock.wall`."""
         return time.time_ns() // 1000
+
+    def due(self) -> int:
+        """See `Clock.due`."""
+        return (self._started + time.clock_gettime_ns(BOOT_CLOCK)) // 1000
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""

@@ -306,6 +306,10 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
         await closing.set_drained("p", True)
     with pytest.raises(StoreUnavailable):
         await closing.keep_fact("name", "value")
+    with pytest.raises(StoreUnavailable):
+        await closing.keep_ahead(1)
+    with pytest.raises(StoreUnavailable):
+        await closing.realign(START, START)
 
 
 READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {

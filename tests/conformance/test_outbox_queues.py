@@ -268,3 +268,100 @@ async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_
     await outbox.move({other.record.message_id: "q"})
     assert await outbox.unsettled_counts(START) == OutboxCounts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
     assert await outbox.unsettled_counts(EVER) == OutboxCounts({"q": 5, "sms#1": 1}, {})
+
+
+# Two clocks. The wall clock is `ahead` of the one that all times here are by.
+
+
+@pytest.mark.parametrize("ahead", [-build.HOUR, -1, 0, 1, build.HOUR])
+async def test_what_is_scheduled_is_due_by_the_wall_clock(outbox: Outbox, ahead: int) -> None:
+    scheduled = await queue_up(outbox, send_time=START + 5_000)
+    assert await outbox.next_due("q", ahead) == START + 5_000 - ahead
+    assert await outbox.due("q", START + 4_999 - ahead, 9, ahead) == []
+    assert await outbox.due("q", START + 5_000 - ahead, 9, ahead) == [stored(scheduled)]
+    # Once it was tried, it waits like any other.
+    record = await take(outbox, scheduled.record)
+    waits = await change(outbox, record, build.ended(record, DispatchResult(Outcome.ERROR), retry_after=7))
+    assert waits.next_attempt_time is not None
+    assert await outbox.next_due("q", ahead) == waits.next_attempt_time
+    assert await outbox.due("q", waits.next_attempt_time - 1, 9, ahead) == []
+    assert len(await outbox.due("q", waits.next_attempt_time, 9, ahead)) == 1
+
+
+@pytest.mark.parametrize("ahead", [-300, 0, 300])
+@pytest.mark.parametrize("limit", [1, 7, 100])
+async def test_the_longest_due_comes_first_by_whichever_clock(outbox: Outbox, ahead: int, limit: int) -> None:
+    order = random.Random(7)
+    due_at: dict[str, tuple[int, int]] = {}
+    for time in order.sample(range(1, 1_000), 40):
+        priority = order.choice(list(Priority))
+        is_scheduled = order.random() < 0.5
+        fields = {"send_time": START + time + ahead} if is_scheduled else {"now": START + time}
+        now = {"now": START - 1_000} if is_scheduled else {}
+        new = await queue_up(outbox, priority=priority, **fields, **now)
+        due_at[new.record.message_id] = (list(Priority).index(priority), time)
+    expected = sorted(due_at, key=due_at.__getitem__)
+    assert ids(await outbox.due("q", START + 1_000, limit, ahead)) == expected[:limit]
+    half = [one for one in expected if due_at[one][1] <= 500]
+    assert ids(await outbox.due("q", START + 500, 100, ahead)) == half
+    assert await outbox.next_due("q", ahead) == START + min(time for _, time in due_at.values())
+
+
+@pytest.mark.parametrize("ahead", [-build.HOUR, 0, build.HOUR])
+async def test_time_runs_out_by_the_wall_clock_only_where_the_caller_has_said_when(outbox: Outbox, ahead: int) -> None:
+    said = await queue_up(outbox, expire_time=START + 3 * build.HOUR)
+    left = await queue_up(outbox)  # to the default, of four hours
+    ends = {START + 3 * build.HOUR - ahead: said.record, START + 4 * build.HOUR: left.record}
+    for end, record in sorted(ends.items()):
+        assert await outbox.next_expiry(ahead) == end
+        assert record not in await outbox.expired(end - 1, 9, ahead)
+        assert record in await outbox.expired(end, 9, ahead)
+        if end == min(ends):
+            await change(outbox, record, lifecycle.expire(record, now=end))
+    assert len(await outbox.expired(EVER, 1, ahead)) == 1
+
+
+async def test_a_boot_brings_what_waits_onto_its_own_clock(outbox: Outbox) -> None:
+    scheduled = await queue_up(outbox, send_time=START + 5 * build.HOUR, expire_time=START + 6 * build.HOUR)
+    fresh = await queue_up(outbox)
+    failed = await keep(outbox, queue="q", now=START)
+    retried = build.ended(failed.record, DispatchResult(Outcome.ERROR), retry_after=9_000_000)
+    await change(outbox, failed.record, retried)
+    sending = await keep(outbox)
+    await outbox.keep_ahead(-build.HOUR)
+    now = START + 1 - build.HOUR
+    for _ in range(2):  # it is made up for once
+        await outbox.realign(now, now + build.HOUR)
+        by_id = {one.record.message_id: one.record for one in await outbox.due("q", EVER, 9)}
+        assert by_id[scheduled.record.message_id] == scheduled.record
+        for before in (fresh.record, retried):
+            after = by_id[before.message_id]
+            assert after.next_attempt_time == (before.next_attempt_time or 0) - build.HOUR
+            assert after.deadline == START + 3 * build.HOUR
+        (orphan,) = await outbox.orphans(9)
+        assert (orphan.record.message_id, orphan.record.deadline) == (
+            sending.record.message_id,
+            START + 3 * build.HOUR,
+        )
+
+
+async def test_after_a_boot_nobody_waits_for_longer_than_a_backoff_can_be(outbox: Outbox) -> None:
+    scheduled = await queue_up(outbox, send_time=START + 5 * build.HOUR)
+    fresh = await queue_up(outbox)
+    failed = [await keep(outbox, queue="q") for _ in range(2)]
+    soon, late = [
+        await change(
+            outbox, new.record, build.ended(new.record, DispatchResult(Outcome.ERROR), retry_after=retry_after)
+        )
+        for new, retry_after in zip(failed, (0, 1_000_000), strict=True)
+    ]
+    now = START - 1_000
+    assert soon.next_attempt_time is not None
+    await outbox.realign(now, soon.next_attempt_time)
+    times = {one.record.message_id: one.record.next_attempt_time for one in await outbox.due("q", EVER, 9)}
+    assert times == {
+        scheduled.record.message_id: START + 5 * build.HOUR,
+        fresh.record.message_id: now,
+        soon.message_id: soon.next_attempt_time,
+        late.message_id: soon.next_attempt_time,
+    }

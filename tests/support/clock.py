@@ -19,16 +19,19 @@ class _Alarm:
 
 
 class ManualClock:
-    """See `postwire.clock.Clock`. Both of its clocks stand still until `advance`, which also sets off alarms."""
+    """See `postwire.clock.Clock`. All of its clocks stand still until `advance`, which also sets off alarms."""
 
     def __init__(self, wall: int = START) -> None:
-        self._wall = wall
+        self._wall = self._due = wall
         self._monotonic = 1000.0
         self._alarms: list[tuple[float, int, _Alarm]] = []
         self._order = itertools.count()
 
     def wall(self) -> int:
         return self._wall
+
+    def due(self) -> int:
+        return self._due
 
     def monotonic(self) -> float:
         return self._monotonic
@@ -45,6 +48,7 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self._wall += round(seconds * 1e6)
+        self._due += round(seconds * 1e6)
         self._monotonic += seconds
         while self._alarms and self._alarms[0][0] <= self._monotonic:
             callback = heapq.heappop(self._alarms)[2].callback
@@ -54,3 +58,8 @@ class ManualClock:
     def step_wall(self, seconds: float) -> None:
         """What an administrator or NTP does: the time of day jumps, and no time passes."""
         self._wall += round(seconds * 1e6)
+
+    def suspend(self, seconds: float) -> None:
+        """What a closed lid does: time passes, and the clock that alarms go by stands still."""
+        self._wall += round(seconds * 1e6)
+        self._due += round(seconds * 1e6)

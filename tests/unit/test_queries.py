@@ -23,14 +23,19 @@ SORTED = {"changes_after", "scheduled_counts"}
 """Those that sort: no more than one stretch of bounded length, or once a boot."""
 
 PLANS = {
-    "due": "INDEX due (queue=? AND priority=? AND next_attempt_time<?)",
-    "next_due": "COVERING INDEX due (queue=? AND priority=?)",
+    "due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
+    "next_due": "INDEX due (queue=? AND priority=? AND <expr>=?)",
     "queued_count": "COVERING INDEX due (queue=?)",
     "sending_queues": "INDEX unsettled (state=?)",
-    "scheduled_counts": "INDEX due (queue=? AND priority=? AND next_attempt_time>?)",
+    "scheduled_counts": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
     "next_queue": "COVERING INDEX due (queue>?)",
     "expired": "INDEX expiring (expire_time<?)",
-    "next_expiry": "COVERING INDEX expiring",
+    "next_expiry": "INDEX expiring",
+    "past_deadline": "INDEX deadlines (deadline<?)",
+    "next_deadline": "COVERING INDEX deadlines (deadline>?)",
+    "shift_due": "INDEX due (queue=? AND priority=? AND <expr>=?)",
+    "shift_deadlines": "INDEX unsettled (state=?)",
+    "bound_due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
     "orphans": "INDEX unsettled (state=?)",
     "waiting": "INTEGER PRIMARY KEY (rowid>?)",
     "move_message": "INDEX sqlite_autoindex_messages_1 (message_id=?)",

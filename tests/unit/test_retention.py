@@ -117,7 +117,8 @@ async def test_every_settled_state_goes_and_what_is_not_settled_stays(outbox: Sq
         record = await rig.send(build.command(send_time=START + 1_000_000, expire_time=START + 2_000_000))
         settled[state] = record
     await rig.delivery.cancel(record.message_id)
-    rig.clock.step_wall(3.0)
+    rig.clock.advance(3.0)
+    await rig.calm()
     waiting = await rig.send(build.command(build.email(), send_time=START + 9 * DAY))
     rig.provider.answer = DispatchResult(Outcome.ERROR)
     retried = await rig.send(build.command(build.email(), expire_time=START + 9 * DAY, max_attempts=100))

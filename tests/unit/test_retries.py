@@ -239,11 +239,11 @@ async def test_a_fault_of_ours_does_not_strand_a_queue(outbox: SqliteOutbox) -> 
     class Faulty(Paused):
         faults = 2
 
-        async def due(self, queue: str, now: int, limit: int) -> list[StoredMessage]:
+        async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> list[StoredMessage]:
             if self.faults:
                 self.faults -= 1
                 raise RuntimeError("a fault of ours")
-            return list(await outbox.due(queue, now, limit))
+            return list(await outbox.due(queue, now, limit, ahead))
 
     rig = Rig(Faulty(outbox), provider=Puppet(answers=[ERROR]))
     record = await rig.send()

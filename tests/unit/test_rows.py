@@ -60,7 +60,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         provider_name="pinned",
         max_attempts=3,
     )
-    record = replace(email_record(), next_attempt_time=START + 7)
+    record = replace(email_record(), next_attempt_time=START + 7, send_time=5, deadline=START + 8)
     new = replace(
         build.new_message(record=record),
         options=options,
@@ -92,6 +92,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "revision": 1,
         "queue": "email#2",
         "accept_trace": "00-ab-cd-01",
+        "deadline": START + 8,
     }
     assert isinstance(recipients, str)
     assert isinstance(labels, str)
@@ -227,7 +228,7 @@ def stored(record: MessageRecord) -> MessageRecord:
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize("guarantee", DeliveryGuarantee)
 def test_a_message_comes_back_with_its_options(query: str, priority: Priority, guarantee: DeliveryGuarantee) -> None:
-    record = email_record()
+    record = replace(email_record(), send_time=5)
     options = DispatchOptions(
         send_time=5,
         expire_time=record.expire_time,
@@ -241,7 +242,9 @@ def test_a_message_comes_back_with_its_options(query: str, priority: Priority, g
     assert rows.stored_from(row_of(query, new), attempts_of(record), b"content") == expected
 
 
-@pytest.mark.parametrize("query", ["message_by_request_id", "list_messages", "messages_by_ids", "expired"])
+@pytest.mark.parametrize(
+    "query", ["message_by_request_id", "list_messages", "messages_by_ids", "expired", "past_deadline"]
+)
 def test_whatever_gives_records_gives_the_same_columns(query: str) -> None:
     new = build.new_message(record=email_record())
     assert row_of(query, new) == row_of("message_by_id", new)

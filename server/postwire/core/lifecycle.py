@@ -7,8 +7,9 @@
                                   (UNCERTAIN where an earlier attempt was: a denial would be a lie)
     UNCERTAIN ──resolve──▶ SENT, FAILED
 
-Pure: a function takes a record and `now` (µs since the epoch) and returns the record as it then is. Nothing else in the
-program decides a state. A message without recipients of its own (SMS, MMS) is treated as having one.
+Pure: a function takes a record and `now` (µs since the epoch, by the wall clock, which is `ahead` µs ahead of the due
+clock) and returns the record as it then is. Nothing else in the program decides a state. A message without recipients
+of its own (SMS, MMS) is treated as having one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from postwire.core.message import (
     RecipientStatus,
 )
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.waiting import deadline
 
 MAX_TOLD: Final = 512
 """How many characters of an id, a code or a detail of a vendor are kept."""
@@ -89,9 +91,15 @@ def accept(
     expire_after: int,
     provider_name: str = "",
     trace_id: str = "",
+    ahead: int = 0,
 ) -> MessageRecord:
-    """A message accepted: with attempt 1 open at `provider_name`, or else waiting in `queue`. `expire_after` in µs."""
+    """A message accepted: with attempt 1 open at `provider_name`, or else waiting in `queue`. `expire_after` in µs.
+
+    What is scheduled has its default expiry by the same clock as its `send_time`, so that one never passes the other.
+    """
     content, options = command.message.content, command.options
+    due = now - ahead
+    send_time = options.send_time if options.send_time is not None and options.send_time > now else None
     state = MessageState.SENDING if provider_name else MessageState.QUEUED
     return MessageRecord(
         message_id=message_id,
@@ -110,8 +118,10 @@ def accept(
             else ()
         ),
         labels=command.message.labels,
-        next_attempt_time=None if provider_name else max(now, options.send_time or 0),
+        next_attempt_time=None if provider_name else send_time or due,
         queue=queue,
+        send_time=options.send_time,
+        deadline=None if options.expire_time or send_time else due + expire_after,
     )
 
 
@@ -140,7 +150,7 @@ def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_i
 
 
 def close_attempt(
-    record: MessageRecord, result: DispatchResult, policy: Policy, *, now: int, duration: int | None
+    record: MessageRecord, result: DispatchResult, policy: Policy, *, now: int, duration: int | None, ahead: int = 0
 ) -> tuple[MessageRecord, Next]:
     """The record after its open attempt, the last one, ended with `result` after `duration` µs, and what is to follow.
 
@@ -157,7 +167,7 @@ def close_attempt(
         # What nearly every message comes to, without what follows.
         return _changed(record, MessageState.SENT, now, attempts=attempts), Next.NOTHING
     is_spent = sum(one.outcome is not Outcome.RATE_LIMITED for one in attempts) >= policy.max_attempts
-    is_late = now >= record.expire_time
+    is_late = now - ahead >= deadline(record, ahead)
     statuses = record.recipients or (_only_recipient(record),)
     results = _results(statuses, result)
     after: list[RecipientStatus] = []
@@ -183,7 +193,7 @@ def close_attempt(
 
 
 def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
-    """The record of a message whose last attempt is closed, and that waits for its next one until `due`."""
+    """The record of a message whose last attempt is closed, and that waits for its next one until `due` (due clock)."""
     if record.settled or is_open(record):
         raise ValueError("it cannot go back to its queue")
     return _changed(
@@ -346,6 +356,8 @@ def _changed(
         record.revision + 1,
         record.queue,
         note or record.note,
+        record.send_time,
+        record.deadline,
     )
 
 

@@ -243,8 +243,10 @@ class Note:
 class MessageRecord:
     """What the service keeps of a message: everything but its content.
 
-    Times are microseconds since the epoch. `revision` rises with every change. `queue` is the key of the queue that it
-    waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
+    Times are microseconds since the epoch, by the wall clock; but `deadline` and, unless it is the `send_time` that the
+    caller gave, `next_attempt_time` are by the due clock: `core.waiting` compares them. Where there is a `deadline`, it
+    is in force, and `expire_time` is what was expected of it. `revision` rises with every change. `queue` is the key of
+    the queue that it waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
     """
 
     message_id: str
@@ -261,6 +263,8 @@ class MessageRecord:
     revision: int = 1
     queue: str = ""
     note: Note | None = None
+    send_time: int | None = None
+    deadline: int | None = None
 
     @property
     def settled(self) -> bool:

@@ -17,6 +17,7 @@ from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.splitmix import SplitMix64
+from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.flight import Flight
 from postwire.delivery.router import Pass, Router, Ticket
@@ -68,7 +69,10 @@ class Carrier:
         return Policy(options.max_attempts or self._retries.max_attempts, options.delivery_guarantee)
 
     def retry_time(self, attempts: int, now: int) -> int:
-        """When (µs) a message that has had so many attempts is tried again. Takes one draw."""
+        """When a message that has had so many attempts is tried again; `now` and it are by the due clock (µs).
+
+        Takes one draw.
+        """
         seconds = backoff.delay(
             max(attempts, 1),
             base=self._retries.backoff_base,
@@ -76,6 +80,10 @@ class Carrier:
             draw=self._jitter.next_unit(),
         )
         return now + int(seconds * 1e6)
+
+    def latest_retry(self, now: int) -> int:
+        """When a message is tried again at the latest, whatever is drawn."""
+        return now + int(self._retries.backoff_max * 1e6)
 
     async def carry(
         self,
@@ -96,14 +104,14 @@ class Carrier:
         while next_ticket is not None:
             ticket = next_ticket
             result, duration = await self._attempt(record, message, ticket)
-            before, now = record, self._clock.wall()
+            before, now, due = record, self._clock.wall(), self._clock.due()
             if result is attempt.TOO_LATE:
-                next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=now)
+                next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=due)
             else:
-                record, asks = self._close(before, result, policy, ticket, now, duration)
+                record, asks = self._close(before, result, policy, ticket, now, duration, now - due)
                 self._observer.attempt_ended(record)
                 next_ticket = None
-                if asks is Next.FAIL_OVER and clear and now < record.expire_time:
+                if asks is Next.FAIL_OVER and clear and due < deadline(record, now - due):
                     next_ticket = self._router.pick(on)
                     if on.choice.passed_over:
                         self._observer.passed_over(record, on.choice.passed_over)
@@ -113,7 +121,7 @@ class Carrier:
                 if next_ticket:
                     record = self._opened(record, next_ticket, now)
                 elif asks is not Next.NOTHING:
-                    record = self._requeued(record, now)
+                    record = self._requeued(record, now, due)
             record, next_ticket = await self._keep(before, record, next_ticket, flight)
         return record
 
@@ -122,7 +130,8 @@ class Carrier:
     ) -> tuple[DispatchResult, int]:
         """Make the attempt that is open in `record`: its result, and how long it took (µs). Gives the permit back."""
         slot, permit = ticket.slot, ticket.permit
-        left = (record.expire_time - self._clock.wall()) / 1e6
+        due = self._clock.due()
+        left = (deadline(record, self._clock.wall() - due) - due) / 1e6
         started = self._clock.monotonic()
         result: DispatchResult | None = None
         verdict = Verdict.NONE
@@ -155,19 +164,26 @@ class Carrier:
         return result, int((now - started) * 1e6)
 
     def _close(
-        self, record: MessageRecord, result: DispatchResult, policy: Policy, ticket: Ticket, now: int, duration: int
+        self,
+        record: MessageRecord,
+        result: DispatchResult,
+        policy: Policy,
+        ticket: Ticket,
+        now: int,
+        duration: int,
+        ahead: int,
     ) -> tuple[MessageRecord, Next]:
         try:
-            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration)
+            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
         except Exception as error:  # the provider's code gave something that is no result of this message
             result = attempt.fault(ticket.slot.provider, error)
-            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration)
+            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
 
     def _opened(self, record: MessageRecord, ticket: Ticket, now: int) -> MessageRecord:
         return lifecycle.open_attempt(record, ticket.slot.provider.name, now=now, trace_id=record.attempts[-1].trace_id)
 
-    def _requeued(self, record: MessageRecord, now: int) -> MessageRecord:
-        return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), now))
+    def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
+        return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))
 
     async def _keep(
         self, before: MessageRecord, after: MessageRecord, ticket: Ticket | None, flight: Flight
@@ -185,8 +201,8 @@ class Carrier:
                     flight.land()
                     if ticket:  # not held for so long: whoever waits for the provider is served first
                         ticket.permit.cancel(self._clock.monotonic())
-                        ticket, now = None, self._clock.wall()
-                        after = self._requeued(_without_open(after), now)
+                        ticket = None
+                        after = self._requeued(_without_open(after), self._clock.wall(), self._clock.due())
                     await self._outbox.wait_available()
         except BaseException:
             if ticket:

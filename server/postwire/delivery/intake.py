@@ -19,6 +19,7 @@ from postwire.core.limits import Spread
 from postwire.core.message import MAX_TIME, DispatchCommand, MessageRecord, Priority, WaitFor
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
+from postwire.core.waiting import is_scheduled
 from postwire.delivery.flight import Flight
 from postwire.delivery.limits import Limits
 from postwire.delivery.router import Pass, Router, Ticket
@@ -190,6 +191,7 @@ class Intake:
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
+            ahead=now - self._clock.due(),
         )
         self._backlog.add(route.key, later)
         return Entry(command, record, route, on, ticket, trace, stream, later)
@@ -254,7 +256,7 @@ class Intake:
             return self._traffic.fly(
                 record, entry.command.message, entry.command.options, entry.on, entry.ticket, flight
             )
-        if record.next_attempt_time != record.create_time:
+        if is_scheduled(record):
             flight.land()  # it is for later
         else:
             choice = entry.on.choice if entry.on else self._router.look(entry.route)

@@ -36,7 +36,9 @@ from postwire.core.message import (
     WaitFor,
 )
 from postwire.core.splitmix import stream
+from postwire.core.waiting import by_wall_clock
 from postwire.delivery.carrier import Carrier
+from postwire.delivery.clock_steps import ClockSteps
 from postwire.delivery.erasure import Erasure
 from postwire.delivery.flight import Flight
 from postwire.delivery.intake import Intake
@@ -115,7 +117,8 @@ class Delivery:
             observer=observer,
             limits=limits,
         )
-        self._retention = Retention(outbox=outbox, clock=clock, keep_for=limits.retention)
+        self._steps = ClockSteps(outbox=outbox, clock=clock, wake=self._traffic.wake)
+        self._retention = Retention(outbox=outbox, clock=clock, steps=self._steps, keep_for=limits.retention)
         self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
         self.watchers = Watchers(outbox, clock, self.shown)
         self._draining = asyncio.Event()
@@ -139,6 +142,7 @@ class Delivery:
         orphans = await recover(self._outbox, self._registry, self._carrier, self._clock, self._observer)
         if orphans:
             _log.warning(names.EVENT_ORPHANED, messages=orphans)
+        self._steps.start()
         await self._traffic.start()
         self._retention.start()
         self._erasure.start()
@@ -265,10 +269,12 @@ class Delivery:
         return self._router.explain(route, command.message)
 
     def shown(self, record: MessageRecord) -> MessageRecord:
-        """The record as callers see it: a message that is parked says when its route opens, as far as that is known.
+        """The record as callers see it: its times by the wall clock as that now is, and where it is parked, when its
+        route opens, as far as that is known.
 
-        That is found out here, so that nothing has to be rewritten while a message is parked.
+        That is found out here, so that nothing has to be rewritten while a message waits.
         """
+        record = by_wall_clock(record, self._steps.ahead)
         if record.state is not MessageState.QUEUED:
             return record
         route = self._router.route_by_key(record.queue)
@@ -300,6 +306,7 @@ class Delivery:
         What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
         """
         self.start_draining()
+        await self._steps.stop()
         await self._retention.stop()
         await self._erasure.stop()
         return await self._traffic.drain(grace)

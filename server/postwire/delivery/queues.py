@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from postwire.clock import Clock
 from postwire.core.routing import Route
+from postwire.core.waiting import deadline
 from postwire.delivery.flight import Flight
 from postwire.delivery.rounds import Rounds
 from postwire.delivery.router import Pass, Router, Ticket
@@ -59,14 +60,18 @@ class Queue:
         self._clock = clock
         self._hands = hands
         self._rounds = Rounds(self._round, outbox=outbox, clock=clock)
-        self._next_due = math.inf  # µs; what is put in and due no earlier need not wake it
+        self._next_due = math.inf  # µs, due clock; what is put in and due no earlier need not wake it
 
     def put(self, due: float) -> None:
-        """Something waits here, from now until `due` (µs)."""
+        """Something waits here, from now until `due` (µs, due clock)."""
         if not self._rounds.started:
             self._rounds.start()
         elif due < self._next_due:
             self._rounds.wake()
+
+    def wake(self) -> None:
+        """Look again at what waits here."""
+        self._rounds.wake()
 
     async def stop(self) -> None:
         """Take nothing more."""
@@ -81,16 +86,18 @@ class Queue:
         if choice.chosen is None:
             return self._blocked(now, is_parked=not choice.waits_for)
         limit = min(BATCH, self._router.room(self.route))
-        batch = await self._outbox.due(self.route.key, self._clock.wall(), limit)
+        due = self._clock.due()
+        ahead = self._clock.wall() - due
+        batch = await self._outbox.due(self.route.key, due, limit, ahead)
         self.behind = len(batch) == limit
         if batch:
             await self._take(batch)
             return 0.0
-        next_due = await self._outbox.next_due(self.route.key)
+        next_due = await self._outbox.next_due(self.route.key, ahead)
         if next_due is None:
             return math.inf
         self._next_due = next_due
-        return (next_due - self._clock.wall()) / 1e6
+        return (next_due - self._clock.due()) / 1e6
 
     def _blocked(self, now: float, *, is_parked: bool) -> float:
         """Rest until a door of the route changes, which is shut `now`; how long that is at the most."""
@@ -106,9 +113,10 @@ class Queue:
 
     async def _take(self, batch: Sequence[StoredMessage]) -> None:
         started: list[Awaitable[None]] = []
-        now = self._clock.wall()
+        due = self._clock.due()
+        ahead = self._clock.wall() - due
         for stored in batch:
-            if stored.record.expire_time <= now:  # no attempt begins so late
+            if deadline(stored.record, ahead) <= due:  # no attempt begins so late
                 started.append(self._hands.expire(stored))
                 continue
             on = self._router.begin(self.route, stored.record.attempts)

@@ -29,10 +29,12 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to tell one:
     an attempt that is open belongs to a boot that is over.
     """
+    now = clock.due()
+    await outbox.realign(now, carrier.latest_retry(now))
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)
-        await asyncio.gather(*(_let_go(outbox, stored, carrier, clock.wall(), observer) for stored in orphans))
+        await asyncio.gather(*(_let_go(outbox, stored, carrier, clock, observer) for stored in orphans))
     rules = _fingerprint(registry)
     if await outbox.fact(ROUTES) != rules:
         await _find_queues(outbox, registry)
@@ -40,11 +42,13 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     return count
 
 
-async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, now: int, observer: Observer) -> None:
-    policy = carrier.policy(stored.options)
-    record, asks = lifecycle.close_attempt(stored.record, lifecycle.ORPHANED, policy, now=now, duration=None)
+async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, clock: Clock, observer: Observer) -> None:
+    policy, now, due = carrier.policy(stored.options), clock.wall(), clock.due()
+    record, asks = lifecycle.close_attempt(
+        stored.record, lifecycle.ORPHANED, policy, now=now, duration=None, ahead=now - due
+    )
     if asks is not Next.NOTHING:
-        record = lifecycle.requeue(record, now=now, due=carrier.retry_time(len(record.attempts), now))
+        record = lifecycle.requeue(record, now=now, due=carrier.retry_time(len(record.attempts), due))
     if await outbox.advance(stored.record, record):
         observer.state_reached(record)
 

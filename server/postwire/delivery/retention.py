@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from postwire.clock import Clock
+from postwire.delivery.clock_steps import ClockSteps
 from postwire.delivery.rounds import Rounds
 from postwire.outbox.base import Outbox
 
@@ -27,9 +28,10 @@ KEPT_CHANGES: Final = 1_000_000
 class Retention:
     """Removes messages that were settled longer than `keep_for` (µs) ago, and old changes."""
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, keep_for: int) -> None:
+    def __init__(self, *, outbox: Outbox, clock: Clock, steps: ClockSteps, keep_for: int) -> None:
         self._outbox = outbox
         self._clock = clock
+        self._steps = steps
         self._keep_for = max(keep_for, KEPT_REQUEST_IDS)
         self._rounds = Rounds(self._step, outbox=outbox, clock=clock)
         self._position = 0
@@ -43,7 +45,8 @@ class Retention:
         await self._rounds.stop()
 
     async def _step(self) -> float:
-        before = self._clock.wall() - self._keep_for
+        # A step forward makes nothing old. What was settled after a step back bears an earlier time, and is not older.
+        before = self._clock.due() + self._steps.lowest - self._keep_for
         position = await self._outbox.remove_settled(self._position, before, STEP)
         removed = await self._outbox.remove_changes(KEPT_CHANGES, STEP)
         self._position = position or 0

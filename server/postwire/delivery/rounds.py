@@ -13,7 +13,7 @@ from postwire.outbox.base import Outbox
 from postwire.telemetry.logs import EventLog
 
 LONGEST_REST: Final = 60.0
-"""Seconds. Times in the store are the wall clock's, which may be set forward during a rest."""
+"""Seconds. The machine may be suspended during a rest, which the clock that alarms go by does not count."""
 
 AFTER_A_FAULT: Final = 1.0
 """Seconds of rest after a fault of ours. A task that ended there would strand what it is for."""

@@ -27,16 +27,20 @@ class Sweeper:
         self._clock = clock
         self._settled = settled
         self._rounds = Rounds(self._round, outbox=outbox, clock=clock)
-        self._next = math.inf  # µs
+        self._next = math.inf  # µs, due clock
 
     def start(self) -> None:
         """Begin, with what is in the store."""
         self._rounds.start()
 
-    def expect(self, expire_time: int) -> None:
-        """A message waits that may not wait for longer than until `expire_time` (µs)."""
-        if expire_time < self._next:
+    def expect(self, deadline: int) -> None:
+        """A message waits that may not wait for longer than until `deadline` (µs, due clock)."""
+        if deadline < self._next:
             self._rounds.wake()
+
+    def wake(self) -> None:
+        """Look again at what waits."""
+        self._rounds.wake()
 
     async def expire(self, record: MessageRecord) -> None:
         """End the wait of one message, unless somebody has changed it meanwhile."""
@@ -50,12 +54,14 @@ class Sweeper:
 
     async def _round(self) -> float:
         self._next = math.inf
-        expired = await self._outbox.expired(self._clock.wall(), BATCH)
+        due = self._clock.due()
+        ahead = self._clock.wall() - due
+        expired = await self._outbox.expired(due, BATCH, ahead)
         if expired:
             await asyncio.gather(*map(self.expire, expired))
             return 0.0
-        next_expiry = await self._outbox.next_expiry()
+        next_expiry = await self._outbox.next_expiry(ahead)
         if next_expiry is None:
             return math.inf
         self._next = next_expiry
-        return (next_expiry - self._clock.wall()) / 1e6
+        return (next_expiry - self._clock.due()) / 1e6

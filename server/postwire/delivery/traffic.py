@@ -12,6 +12,7 @@ from postwire.core.backlog import Backlog
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
 from postwire.core.routing import Route
+from postwire.core.waiting import deadline, due_time, is_scheduled
 from postwire.delivery.carrier import Carrier
 from postwire.delivery.flight import Flight
 from postwire.delivery.queues import Queue
@@ -125,9 +126,16 @@ class Traffic:
 
     def wait(self, record: MessageRecord) -> None:
         """Have a message that is queued come out of its queue again."""
-        self._sweeper.expect(record.expire_time)
+        ahead = self._clock.wall() - self._clock.due()
+        self._sweeper.expect(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_key(record.queue)):
-            self._queue(route).put(record.next_attempt_time or 0)
+            self._queue(route).put(due_time(record, ahead) or 0)
+
+    def wake(self) -> None:
+        """Look again at what waits: a clock was set, or time has passed unseen."""
+        self._sweeper.wake()
+        for queue in self._queues.values():
+            queue.wake()
 
     def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[None]:
         """See `Hands.take`."""
@@ -137,9 +145,9 @@ class Traffic:
 
     async def postpone(self, stored: StoredMessage) -> None:
         """See `Hands.postpone`."""
-        record, now = stored.record, self._clock.wall()
-        due = self._carrier.retry_time(len(record.attempts), now)
-        await self._outbox.advance(record, lifecycle.requeue(record, now=now, due=due))
+        record = stored.record
+        due = self._carrier.retry_time(len(record.attempts), self._clock.due())
+        await self._outbox.advance(record, lifecycle.requeue(record, now=self._clock.wall(), due=due))
 
     def land(self, message_id: str) -> None:
         """See `Hands.land`."""
@@ -210,8 +218,7 @@ class Traffic:
 
     def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
-        # Before its first attempt it is the caller's time that a message waits for, if any.
-        self._backlog.remove(before.queue, None if before.attempts else before.next_attempt_time)
+        self._backlog.remove(before.queue, before.send_time if is_scheduled(before) else None)
         self._observer.state_reached(record)
         if flight := self.forget(record):
             flight.record = record

@@ -34,7 +34,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredMessage:
-    """A message out of the store, with all that is needed to go on with it. `expire_time` is the one in force."""
+    """A message out of the store, with all that is needed to go on with it. Its `expire_time` is that of the record."""
 
     record: MessageRecord
     options: DispatchOptions
@@ -150,27 +150,40 @@ class Outbox(Protocol):
         """
         ...
 
-    async def due(self, queue: str, now: int, limit: int) -> Sequence[StoredMessage]:
+    async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> Sequence[StoredMessage]:
         """At most `limit` messages that wait in `queue` and are due: by priority, then longest due first.
 
-        Fewer than are there where their contents are large, but never none then.
+        `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of that: see `core.waiting`. Fewer
+        than are there where their contents are large, but never none then.
         """
         ...
 
-    async def next_due(self, queue: str) -> int | None:
-        """When the next message of `queue` is due (µs since the epoch; it may be past), if any waits there."""
+    async def next_due(self, queue: str, ahead: int = 0) -> int | None:
+        """When the next message of `queue` is due (µs, due clock; it may be past), if any waits there."""
         ...
 
     async def queues(self) -> Sequence[str]:
         """The keys of the queues that anything waits in."""
         ...
 
-    async def expired(self, now: int, limit: int) -> Sequence[MessageRecord]:
-        """Queued messages whose time has run out, longest ago first."""
+    async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:
+        """Queued messages whose time has run out, longest ago first. `now` is by the due clock."""
         ...
 
-    async def next_expiry(self) -> int | None:
-        """When the time of the next queued message runs out."""
+    async def next_expiry(self, ahead: int = 0) -> int | None:
+        """When the time of the next queued message runs out (due clock)."""
+        ...
+
+    def keep_ahead(self, ahead: int) -> Awaitable[None]:
+        """Keep by how much the wall clock has come to be ahead of the due clock, for `realign` at the next boot."""
+        ...
+
+    def realign(self, now: int, latest: int) -> Awaitable[None]:
+        """Bring the times of what waits onto the due clock of this boot, which shows `now`; before all else is done.
+
+        What an earlier boot has kept by `keep_ahead` is added to them. Nobody waits for the next attempt beyond
+        `latest`, nor for the first one beyond `now`, unless it is scheduled.
+        """
         ...
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:

@@ -32,7 +32,7 @@ SELECT coalesce(max(key), 0) FROM messages;
 INSERT INTO messages (
     key, message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
     pinned_provider_name, max_attempts, send_time, create_time, update_time, expire_time, next_attempt_time,
-    attempt_number, provider_name, recipients, labels, revision, queue, accept_trace
+    attempt_number, provider_name, recipients, labels, revision, queue, accept_trace, deadline
 ) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (tenant, request_id) DO NOTHING;
 
@@ -95,19 +95,19 @@ WHERE key IN (
 -- name: message_by_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
 FROM messages WHERE message_id = ?;
 
 -- name: message_by_request_id
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
 FROM messages WHERE tenant = ? AND request_id = ?;
 
 -- name: messages_by_request_ids
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
 FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
 
 -- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
@@ -121,7 +121,7 @@ ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
 -- name: list_messages
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
 FROM messages
 WHERE +tenant = :tenant
     AND message_id < :after
@@ -171,24 +171,26 @@ SELECT count(*) FROM messages WHERE state = 'queued' AND queue = ?;
 -- name: sending_queues
 SELECT queue FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending';
 
--- What waits in a queue with one priority for a time that its caller has given, by seconds. A retry waits as well, and is
--- left out.
+-- What waits in a queue with one priority for a time that its caller has given, by seconds (wall clock).
 -- name: scheduled_counts
-SELECT send_time / 1000000, count(*) FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND next_attempt_time > ? AND send_time > ? GROUP BY 1;
+SELECT next_attempt_time / 1000000, count(*) FROM messages
+WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = 1 AND next_attempt_time > ?
+GROUP BY 1;
 
--- What waits in a queue with one priority and is due, longest due first; with it what the path has to know.
+-- What waits in a queue with one priority and is due, longest due first; with it what the path has to know. Apart, what is
+-- scheduled (1), whose times are the wall clock's, and all else (0), whose times are the due clock's.
 -- name: due
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
 FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND next_attempt_time <= ?
+WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ? AND next_attempt_time <= ?
 ORDER BY next_attempt_time LIMIT ?;
 
 -- name: next_due
-SELECT min(next_attempt_time) FROM messages WHERE state = 'queued' AND queue = ? AND priority = ?;
+SELECT min(next_attempt_time) FROM messages
+WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?;
 
 -- The first queue behind a key that anything waits in: asked again and again, it skips from one to the next.
 -- name: next_queue
@@ -198,27 +200,52 @@ SELECT queue FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue L
 -- name: orphans
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
 FROM messages
 WHERE state IN ('queued', 'sending') AND state = 'sending'
 ORDER BY create_time LIMIT ?;
 
+-- By the wall clock, where the caller has said when.
 -- name: expired
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
-FROM messages WHERE state = 'queued' AND expire_time <= ? ORDER BY expire_time LIMIT ?;
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
+FROM messages WHERE state = 'queued' AND deadline IS NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?;
 
 -- name: next_expiry
-SELECT min(expire_time) FROM messages WHERE state = 'queued';
+SELECT min(expire_time) FROM messages WHERE state = 'queued' AND deadline IS NULL;
+
+-- By the due clock, where it was left to us.
+-- name: past_deadline
+SELECT
+    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
+FROM messages WHERE state = 'queued' AND deadline <= ? ORDER BY deadline LIMIT ?;
+
+-- name: next_deadline
+SELECT min(deadline) FROM messages WHERE state = 'queued' AND deadline IS NOT NULL;
+
+-- The due clock of this boot is ahead of that of the last one by `by`.
+-- name: shift_due
+UPDATE messages SET next_attempt_time = next_attempt_time + :by
+WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0;
+
+-- name: shift_deadlines
+UPDATE messages SET deadline = deadline + :by WHERE state IN ('queued', 'sending') AND deadline IS NOT NULL;
+
+-- No backoff is as long as this: the clock was set back between two boots.
+-- name: bound_due
+UPDATE messages SET next_attempt_time = iif(attempt_number = 0, :now, :latest)
+WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
+    AND next_attempt_time > iif(attempt_number = 0, :now, :latest) AND next_attempt_time > :now;
 
 -- What waits, in the order of acceptance, behind a key: to find its queue anew when the routes have changed.
 -- name: waiting
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, send_time, accept_trace
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
+    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
 FROM messages WHERE +state = 'queued' AND key > ? ORDER BY key LIMIT ?;
 
 -- name: move_message
@@ -236,7 +263,7 @@ GROUP BY message_id ORDER BY last;
 -- name: messages_by_ids
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note
+    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
 FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 
 -- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how

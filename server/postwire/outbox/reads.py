@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import apsw
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import MessageRecord, Note, Priority
+from postwire.core.waiting import deadline
 from postwire.outbox import rows
 from postwire.outbox.base import Changes, OutboxCounts, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES
@@ -23,6 +25,10 @@ MAX_CONTENTS: Final = 8 * 1024 * 1024
 
 _REVISION: Final = 12
 """Where a row of `message_by_id` or the like has the revision."""
+
+_WAITING, _SCHEDULED = 0, 1
+_DUE: Final = 9
+"""What `due` tells apart, and where its rows have `next_attempt_time`."""
 
 Row = Sequence[Any]
 
@@ -82,21 +88,32 @@ def _page_of_requests(
     return Page(tuple(admitted[:size]), admitted[size - 1].message_id if len(admitted) > size else None)
 
 
-def due(connection: apsw.Connection, queue: str, now: int, limit: int) -> list[StoredMessage]:
+def due(connection: apsw.Connection, queue: str, now: int, limit: int, ahead: int) -> list[StoredMessage]:
     """See `Outbox.due`."""
     with _one_moment(connection):
         found: list[Row] = []
         for priority in Priority:
-            if len(found) < limit:
-                found += _all(connection, "due", queue, priority.value, now, limit - len(found))
+            if (room := limit - len(found)) > 0:
+                waiting = _all(connection, "due", queue, priority.value, _WAITING, now, room)
+                scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, room)
+                if waiting and scheduled:
+                    late = [(row[_DUE], row) for row in waiting] + [(row[_DUE] - ahead, row) for row in scheduled]
+                    late.sort(key=itemgetter(0))
+                    found += [row for _, row in late[:room]]
+                else:
+                    found += waiting or scheduled
         return _stored(connection, found)
 
 
-def next_due(connection: apsw.Connection, queue: str) -> int | None:
+def next_due(connection: apsw.Connection, queue: str, ahead: int) -> int | None:
     """See `Outbox.next_due`."""
     with _one_moment(connection):
-        times = [_all(connection, "next_due", queue, priority.value)[0][0] for priority in Priority]
-    return min((time for time in times if time is not None), default=None)
+        times = [
+            _all(connection, "next_due", queue, priority.value, clock)[0] + (behind,)
+            for priority in Priority
+            for clock, behind in ((_WAITING, 0), (_SCHEDULED, ahead))
+        ]
+    return min((time - behind for time, behind in times if time is not None), default=None)
 
 
 def queues(connection: apsw.Connection) -> list[str]:
@@ -108,16 +125,20 @@ def queues(connection: apsw.Connection) -> list[str]:
     return found
 
 
-def expired(connection: apsw.Connection, now: int, limit: int) -> list[MessageRecord]:
+def expired(connection: apsw.Connection, now: int, limit: int, ahead: int) -> list[MessageRecord]:
     """See `Outbox.expired`."""
     with _one_moment(connection):
-        return list(_records(connection, _all(connection, "expired", now, limit)))
+        found = _all(connection, "expired", now + ahead, limit) + _all(connection, "past_deadline", now, limit)
+        records = sorted(_records(connection, found), key=lambda record: deadline(record, ahead))
+    return records[:limit]
 
 
-def next_expiry(connection: apsw.Connection) -> int | None:
+def next_expiry(connection: apsw.Connection, ahead: int) -> int | None:
     """See `Outbox.next_expiry`."""
-    found: int | None = _all(connection, "next_expiry")[0][0]
-    return found
+    with _one_moment(connection):
+        expiry: int | None = _all(connection, "next_expiry")[0][0]
+        due: int | None = _all(connection, "next_deadline")[0][0]
+    return min((time for time in (due, None if expiry is None else expiry - ahead) if time is not None), default=None)
 
 
 def orphans(connection: apsw.Connection, limit: int) -> list[StoredMessage]:
@@ -213,7 +234,7 @@ def unsettled_counts(connection: apsw.Connection, now: int) -> OutboxCounts:
         for queue in queues(connection):
             by_queue[queue] += _all(connection, "queued_count", queue)[0][0]
             for priority in Priority:
-                for second, count in _all(connection, "scheduled_counts", queue, priority.value, now, now):
+                for second, count in _all(connection, "scheduled_counts", queue, priority.value, now):
                     scheduled[second] = scheduled.get(second, 0) + count
     return OutboxCounts(by_queue, scheduled)
 

@@ -32,7 +32,7 @@ _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
 _ACTIONS: Final = {action.value: action for action in NoteAction}
-_RECORD_COLUMNS: Final = 15
+_RECORD_COLUMNS: Final = 17
 
 
 def id_bytes(message_id: str) -> bytes:
@@ -97,6 +97,7 @@ def message_row(new: NewMessage, key: int) -> Row:
         record.revision,
         record.queue,
         new.accept_trace,
+        record.deadline,
     )
 
 
@@ -196,6 +197,8 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         revision,
         queue,
         note,
+        send_time,
+        deadline,
     ) = message[:_RECORD_COLUMNS]
     return MessageRecord(
         message_id=str(UUID(bytes=message_id)),
@@ -212,15 +215,17 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         revision=revision,
         queue=queue,
         note=note_from(note) if note else None,
+        send_time=send_time,
+        deadline=deadline,
     )
 
 
 def stored_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]], content: bytes) -> StoredMessage:
     """The message of a row of `due` or the like, with its attempts and its content."""
     record = record_from(message, attempts)
-    priority, guarantee, pinned, max_attempts, send_time, accept_trace = message[_RECORD_COLUMNS:]
+    priority, guarantee, pinned, max_attempts, accept_trace = message[_RECORD_COLUMNS:]
     options = DispatchOptions(
-        send_time=send_time,
+        send_time=record.send_time,
         expire_time=record.expire_time,
         priority=_PRIORITIES[priority],
         delivery_guarantee=_GUARANTEES[guarantee],

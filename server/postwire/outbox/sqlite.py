@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note, Priority
 from postwire.outbox import reads, rows
 from postwire.outbox.base import (
     Accepted,
@@ -32,6 +33,9 @@ from postwire.outbox.writer import Future, Operation, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_AHEAD: Final = "ahead"
+"""The fact that `keep_ahead` keeps."""
 
 UNREADABLE: Final = "the store cannot be read: try again"
 
@@ -138,25 +142,45 @@ class SqliteOutbox:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
 
-    async def due(self, queue: str, now: int, limit: int) -> Sequence[StoredMessage]:
+    async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> Sequence[StoredMessage]:
         """See `Outbox.due`."""
-        return await self._read(reads.due, queue, now, limit)
+        return await self._read(reads.due, queue, now, limit, ahead)
 
-    async def next_due(self, queue: str) -> int | None:
+    async def next_due(self, queue: str, ahead: int = 0) -> int | None:
         """See `Outbox.next_due`."""
-        return await self._read(reads.next_due, queue)
+        return await self._read(reads.next_due, queue, ahead)
 
     async def queues(self) -> Sequence[str]:
         """See `Outbox.queues`."""
         return await self._read(reads.queues)
 
-    async def expired(self, now: int, limit: int) -> Sequence[MessageRecord]:
+    async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:
         """See `Outbox.expired`."""
-        return await self._read(reads.expired, now, limit)
+        return await self._read(reads.expired, now, limit, ahead)
 
-    async def next_expiry(self) -> int | None:
+    async def next_expiry(self, ahead: int = 0) -> int | None:
         """See `Outbox.next_expiry`."""
-        return await self._read(reads.next_expiry)
+        return await self._read(reads.next_expiry, ahead)
+
+    def keep_ahead(self, ahead: int) -> Awaitable[None]:
+        """See `Outbox.keep_ahead`."""
+        return self.keep_fact(_AHEAD, str(ahead))
+
+    def realign(self, now: int, latest: int) -> Awaitable[None]:
+        """See `Outbox.realign`."""
+
+        def realign(connection: apsw.Connection) -> None:
+            by = int(reads.fact(connection, _AHEAD) or 0)
+            for queue, priority in itertools.product(reads.queues(connection), Priority):
+                bindings = {"queue": queue, "priority": priority.value, "by": by, "now": now, "latest": latest}
+                if by:
+                    connection.execute(QUERIES["shift_due"], bindings)
+                connection.execute(QUERIES["bound_due"], bindings)
+            if by:
+                connection.execute(QUERIES["shift_deadlines"], {"by": by})
+                connection.execute(QUERIES["keep_fact"], (_AHEAD, "0"))
+
+        return self._call(realign)
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
         """See `Outbox.orphans`."""

@@ -1,0 +1,33 @@
+"""Tells when the wall clock was set, by a clock that nobody sets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STEP: Final = 1_000_000
+"""µs. What is less is taken for the adjustments that NTP makes all the time; they add up until they are more."""
+
+BLUR: Final = 100_000
+"""µs. Where more passed while the two clocks were read, their difference says nothing."""
+
+
+class StepDetector:
+    """By how much (µs) the wall clock is `ahead` of the due clock, but for what is no step; and the `lowest` it was."""
+
+    __slots__ = ("ahead", "lowest")
+
+    def __init__(self) -> None:
+        self.ahead = 0
+        self.lowest = 0
+
+    def observe(self, before: int, wall: int, after: int) -> int:
+        """By how much the wall clock was set since the last time; 0 where it was not.
+
+        `before` and `after` are the due clock, read right before and right after the wall clock.
+        """
+        step = wall - after - self.ahead
+        if after - before > BLUR or abs(step) <= STEP:
+            return 0
+        self.ahead += step
+        self.lowest = min(self.lowest, self.ahead)
+        return step
