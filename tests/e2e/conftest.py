@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,4 +38,4 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 class HeldServer(Server):
     """One whose mocks answer when a test says so: see `calls.release`."""
 
-    command = (sys.executable, str(Path(__file__).parents[1] / "support/held_server.py"))
+    main = "tests.support.held_server:run"

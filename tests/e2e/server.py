@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import apsw
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from tests.support.forking import Forked
 from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2_grpc, provider_service_pb2_grpc
@@ -55,14 +56,15 @@ def eventually(question: Callable[[], object], patience: float = PATIENCE) -> No
 class Server:
     """`postwire serve` in a process of its own, with its store in `folder`. Started by `start`, or as a context."""
 
-    command: Sequence[str] = COMMAND
+    main = "postwire.cli:main"
+    """What runs in a fork: see `tests.support.forking`."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.settings: Mapping[str, str] = settings
         self.store = folder / "postwire.db"
         self.address = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Forked | None = None
         self._lines: list[str] = []
         self._told = threading.Condition()
         self._log_is_read = threading.Event()
@@ -82,18 +84,14 @@ class Server:
         self.settings = {**self.settings, **settings}
         self._lines = []
         self._close_channels()
-        self._process = subprocess.Popen(
-            self.command,
-            cwd=self.folder,
-            env=environment(self.folder, **self.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        env = environment(self.folder, **self.settings)
+        reading, writing = os.pipe()
+        try:
+            self._process = Forked(self.main, ["serve"], cwd=self.folder, env=env, stderr=writing)
+        finally:
+            os.close(writing)
         self.read_log()
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self._process, reading), daemon=True)
         self._reader.start()
         self.address = str(self.wait_for_event("serving")["listen"])
         channel = self.channel()
@@ -223,10 +221,9 @@ class Server:
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr
-        with process.stderr:
-            for line in process.stderr:
+    def _read(self, process: Forked, descriptor: int) -> None:
+        with os.fdopen(descriptor, encoding="utf-8") as stderr:
+            for line in stderr:
                 self._log_is_read.wait()
                 with self._told:
                     self._lines.append(line)

@@ -157,7 +157,7 @@ TEXT = "Grüße, Ελλάδα, مرحبا, שלום, 你好, नमस्ते,
 
 
 def test_large_and_foreign_content_arrives_as_it_was_sent(serve: Serve) -> None:
-    server = serve()
+    server = serve(store__content_retention="1h")
     photo = bytes(range(256)) * (4 * MIB // 256)
     pdf = b"%PDF" + b"\x00\xff\r\n" * (31 * MIB // 4 - 256)
     hundred = [f"reader{number}@example.com" for number in range(100)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import pytest
 from tests.e2e.calls import SENT, TIMEOUT, request
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
-from tests.support import unreachable_server
 
 
 class Unreachable(Server):
-    command = (sys.executable, unreachable_server.__file__)
+    main = "tests.support.unreachable_server:run"
 
 
 @pytest.fixture

@@ -14,23 +14,27 @@ from typing import Any, Self
 
 import grpc
 import pytest
-from tests.e2e.calls import SENT, TIMEOUT, dispatch, in_flight, request
+from google.protobuf.duration_pb2 import Duration
+from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, dispatch, in_flight, release, request
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, Server, environment, eventually
+from tests.e2e.server import Server, environment, eventually
+from tests.support import held_server
 from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2_grpc, provider_service_pb2_grpc
-from postwire.v1.provider_service_pb2 import ListProvidersRequest
+from postwire.v1.provider_service_pb2 import ListProvidersRequest, UpdateMockProviderRequest
 
 UNDER_WAY = 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_what_is_under_way_ends_with_one_attempt_each(serve: Serve, number: signal.Signals) -> None:
-    server = serve(providers__sms_mms__latency="500ms")
+    server = serve(held=True, providers__sms_mms__latency="1h")
     calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(UNDER_WAY)]
     eventually(lambda: in_flight(server) == UNDER_WAY)
     server.send_signal(number)
+    assert in_flight(server) == UNDER_WAY
+    release(server)
     messages = [call.result().message for call in calls]
     assert [(one.state, len(one.attempts)) for one in messages] == [(SENT, 1)] * UNDER_WAY
     assert dispatch(server).state == SENT, "and it goes on"
@@ -129,9 +133,9 @@ class OnTerminal:
         self.ours, theirs = pty.openpty()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", TAKE_TERMINAL, *COMMAND],
+                [sys.executable, "-c", TAKE_TERMINAL, sys.executable, held_server.__file__, "serve"],
                 cwd=folder,
-                env=environment(folder, server__listen=self.address, providers__sms_mms__latency="500ms"),
+                env=environment(folder, server__listen=self.address, providers__sms_mms__latency="1h"),
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
@@ -156,6 +160,16 @@ class OnTerminal:
         listed = self.providers.ListProviders(ListProvidersRequest(), timeout=TIMEOUT)
         return sum(one.in_flight for one in listed.providers)
 
+    def is_draining(self) -> bool:
+        asked = request(wait_for=ACCEPTANCE)
+        return isinstance(self.dispatch.Dispatch.future(asked, timeout=TIMEOUT).exception(), grpc.RpcError)
+
+    def release(self) -> None:
+        """Let the attempts of its mock end: see `calls.release`."""
+        self.providers.UpdateMockProvider(
+            UpdateMockProviderRequest(name="sms-mms", latency=Duration()), timeout=TIMEOUT
+        )
+
     def close_terminal(self) -> None:
         """As a window does that is closed: the kernel hangs up."""
         os.close(self.ours)
@@ -174,5 +188,7 @@ def test_a_terminal_that_is_closed_leaves_no_server_behind_and_cuts_nothing_shor
             server.close_terminal()
         else:
             server.process.send_signal(signal.SIGHUP)
+        eventually(server.is_draining)
+        server.release()
         assert call.result().message.state == SENT
         assert server.process.wait(PATIENCE) == 0

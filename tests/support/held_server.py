@@ -1,4 +1,4 @@
-"""`postwire serve` with mocks that are held up until a test lets them answer. Run as a script.
+"""`postwire serve` with mocks that are held up until a test lets them answer.
 
 A mock's `latency` is how long it takes at most: once it is changed, the attempts that are under way end.
 """
@@ -6,14 +6,13 @@ A mock's `latency` is how long it takes at most: once it is changed, the attempt
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from postwire import app
-from postwire.cli.serve import serve
+from postwire.cli import main
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult
 from postwire.providers.base import Context, Kind
@@ -44,6 +43,10 @@ class Held(MockProvider):
             self._answers = asyncio.Event()
 
 
-if __name__ == "__main__":
+def run() -> None:
     setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, Held)}))  # noqa: B010  mypy refuses the plain assignment
-    sys.exit(serve.main(args=[], standalone_mode=False))
+    main()
+
+
+if __name__ == "__main__":
+    run()

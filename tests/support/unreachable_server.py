@@ -1,13 +1,12 @@
-"""`postwire serve` with mocks whose vendor never answers a check. Run as a script."""
+"""`postwire serve` with mocks whose vendor never answers a check."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from types import MappingProxyType
 
 from postwire import app
-from postwire.cli.serve import serve
+from postwire.cli import main
 from postwire.providers.base import Kind, ProviderHealth
 from postwire.providers.mock import MockProvider, MockSettings
 
@@ -18,6 +17,6 @@ class Unreachable(MockProvider):
         raise AssertionError
 
 
-if __name__ == "__main__":
+def run() -> None:
     setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, Unreachable)}))  # noqa: B010  mypy refuses the plain assignment
-    sys.exit(serve.main(args=[], standalone_mode=False))
+    main()
