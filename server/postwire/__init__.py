@@ -4,3 +4,6 @@ Importing this package loads nothing else: clients import it only on the way to 
 """
 
 __version__ = "0.2.0"
+
+CLIENT_VARIABLES = ("POSTWIRE_SERVER", "POSTWIRE_TARGET")
+"""Which server commands call: the first that is set. The second is an alias, which the examples of all clients read."""

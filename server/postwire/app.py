@@ -260,6 +260,9 @@ def _tell_boot(config: Config, registry: Registry) -> None:
         if isinstance(provider, MockProvider):
             fields |= {"seeded": provider.seeded, "seed": provider.seed}
         _log.info(names.EVENT_PROVIDER, **fields)
+    for stray in config.strays:
+        log = _log.debug if stray.injected else _log.warning
+        log(names.EVENT_WARNING, detail=str(stray))
     for channel in Channel:
         mocks = [slot.provider.name for slot in registry.carriers(channel) if isinstance(slot.provider, MockProvider)]
         if mocks:

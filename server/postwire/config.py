@@ -1,6 +1,7 @@
 """The configuration: TOML, then the environment, which wins; read and checked once, and frozen from then on.
 
-Whatever is wrong is a `ConfigError` of one line that names the key. Times are float seconds, sizes are bytes.
+Whatever is wrong is a `ConfigError` of one line that names the key, with all else that is wrong in it.
+Times are float seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -8,22 +9,34 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from postwire import config_routes
 from postwire.core.message import Channel
 from postwire.core.routing import Route
-from postwire.settings import ConfigError, EnvTree, bind, keys, refuse_unknown, rows, values
+from postwire.settings import (
+    ConfigError,
+    EnvTree,
+    Mistakes,
+    StrayVariable,
+    bind,
+    keys,
+    refuse_unknown,
+    rows,
+    stray_variables,
+    values,
+)
 from postwire.units import (
     HIDDEN,
     Choice,
     Count,
     CountOrNone,
     Duration,
+    DurationUnit,
     ListOf,
     Number,
     PositiveDuration,
@@ -37,6 +50,8 @@ from postwire.units import (
     toml_string,
     whole,
 )
+
+T = TypeVar("T")
 
 DEFAULT_FILE: Final = "postwire.toml"
 SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
@@ -127,7 +142,7 @@ class StoreConfig:
     max_unsettled: Count = 1_000_000
     max_unsettled_per_queue: CountOrNone = 0  # four times what is left of max_unsettled
     max_scheduled: CountOrNone = 0  # half of max_unsettled
-    retention: PositiveDuration = 7 * 86400.0
+    retention: Annotated[float, DurationUnit(least=86400.0)] = 7 * 86400.0  # request ids are known for so long
     content_retention: Duration = 0.0
 
     def check(self) -> None:
@@ -238,7 +253,8 @@ class ProviderConfig:
 class Config:
     """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
 
-    `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read.
+    `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read; `strays`
+    are variables that look like ours and are none.
     """
 
     server: ServerConfig
@@ -249,31 +265,53 @@ class Config:
     routes: Mapping[Channel, tuple[Route, ...]]
     explicit: frozenset[str]
     file: Path | None
+    strays: tuple[StrayVariable, ...] = field(default=(), compare=False)
 
 
 def load(
-    *, path: Path | None, environ: Mapping[str, str], kinds: Mapping[str, type[Any]], cwd: Path | None = None
+    *,
+    path: Path | None,
+    environ: Mapping[str, str],
+    kinds: Mapping[str, type[Any]],
+    cwd: Path | None = None,
+    examine: Callable[[object], Iterable[ConfigError]] = lambda section: (),
 ) -> Config:
     """The configuration of a file (`path`, or postwire.toml in `cwd` if there is one) and of the environment.
 
-    `kinds` has the settings class of each kind of provider. Raises ConfigError.
+    `kinds` has the settings class of each kind of provider. `examine` is asked what else is wrong with a section, such
+    as `ServerConfig`. Raises ConfigError, with all that is wrong in it.
     """
     file, table = _read(path, cwd or Path())
-    env = EnvTree.read(environ)
-    refuse_unknown(SECTIONS, table, (), env)
+    mistakes = Mistakes()
+    env = EnvTree.read(environ, mistakes)
+    with mistakes.caught():
+        refuse_unknown(SECTIONS, table, (), env)
     seen: set[str] = set()
 
-    def section(cls: type[Any], name: str) -> Any:
-        return bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen)
+    def section(cls: type[T], name: str) -> T:
+        with mistakes.caught():
+            made = bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen)
+            for mistake in examine(made):
+                mistakes.add(mistake)
+            return made
+        return cls()  # so that the rest can be read as well
 
     server = section(ServerConfig, "server")
     store = section(StoreConfig, "store")
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
-    providers = _providers(table.get("providers", {}), env.at("providers"), kinds, delivery, seen)
-    carriers = {name: provider.channels for name, provider in providers.items()}
-    routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
-    return Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
+    carriers: dict[str, Collection[Channel]] = {}
+    providers: Mapping[str, ProviderConfig] = {}
+    routes: Mapping[Channel, tuple[Route, ...]] = {}
+    with mistakes.caught():
+        providers = _providers(table.get("providers", {}), env.at("providers"), kinds, delivery, seen, carriers)
+    if carriers:
+        with mistakes.caught():
+            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
+    mistakes.raise_if_any()
+    config = Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
+    known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
+    return replace(config, strays=stray_variables(environ, known))
 
 
 def default_listen(cwd: Path | None = None) -> str | None:
@@ -344,25 +382,39 @@ _BUILT_IN: Final[Mapping[str, Any]] = {
 
 
 def _providers(
-    table: object, env: EnvTree, kinds: Mapping[str, type[Any]], delivery: DeliveryConfig, seen: set[str]
+    table: object,
+    env: EnvTree,
+    kinds: Mapping[str, type[Any]],
+    delivery: DeliveryConfig,
+    seen: set[str],
+    carriers: dict[str, Collection[Channel]],
 ) -> Mapping[str, ProviderConfig]:
+    """The providers. `carriers` is filled with the channels of each; one that cannot be read may carry any."""
     if not isinstance(table, Mapping):
         raise ConfigError("providers", "is not a table, declare a provider as [providers.NAME]")
+    mistakes = Mistakes()
     for name, declaration in table.items():
         if not isinstance(declaration, Mapping):
             problem = "is not a table, declare a provider as [providers.NAME]"
-            raise ConfigError(dotted(("providers", name)), problem)
-        if not _PROVIDER_NAME.fullmatch(name):
+            mistakes.add(ConfigError(dotted(("providers", name)), problem))
+        elif not _PROVIDER_NAME.fullmatch(name):
             good = "must be lower-case letters and digits with single dashes between, such as sms-eu"
-            raise ConfigError(dotted(("providers", name)), f"is not a provider's name, {good}")
+            mistakes.add(ConfigError(dotted(("providers", name)), f"is not a provider's name, {good}"))
     declared = table or _BUILT_IN
     # A name has no `_` and no two dashes in a row: no two names share a variable, and none holds the `__`.
     spelled = [name.replace("-", "_") for name in declared]
     for part, node in env.below.items():
         if part not in spelled:
             problem = f"there is no such provider, the environment can only set keys of {', '.join(declared)}"
-            raise ConfigError(next(node.set_variables()), problem)
-    found = {name: _provider(name, declared[name], env.at(name), kinds, delivery, seen) for name in declared}
+            mistakes.add(ConfigError(next(node.set_variables()), problem))
+    found: dict[str, ProviderConfig] = {}
+    for name in declared:
+        carriers[name] = tuple(Channel)
+        if isinstance(declared[name], Mapping):
+            with mistakes.caught():
+                found[name] = _provider(name, declared[name], env.at(name), kinds, delivery, seen)
+                carriers[name] = found[name].channels
+    mistakes.raise_if_any()
     if not table:
         ours = ((name, key) for name in declared for key in ("kind", "channels"))
         seen -= {f"providers.{name}.{key}" for name, key in ours if env.at(name).at(key).text is None}
@@ -391,7 +443,12 @@ def _provider(
     cls = kinds[kind]
     if shared := set(keys(cls)) & set(keys(_ProviderTable)):
         raise TypeError(f"the kind {kind} has keys that every provider has: {sorted(shared)}")
-    common = bind(_ProviderTable, table, path, env, beside=keys(cls), seen=seen)
+    mistakes = Mistakes()
+    with mistakes.caught():
+        common = bind(_ProviderTable, table, path, env, beside=keys(cls), seen=seen)
+    with mistakes.caught():
+        options = bind(cls, table, path, env, beside=None, seen=seen)
+    mistakes.raise_if_any()
     return ProviderConfig(
         name=name,
         kind=kind,
@@ -401,5 +458,5 @@ def _provider(
         burst=common.burst,
         attempt_timeout=common.attempt_timeout or delivery.attempt_timeout,
         breaker=common.breaker,
-        options=bind(cls, table, path, env, beside=keys(_ProviderTable), seen=seen),
+        options=options,
     )

@@ -12,7 +12,7 @@ overflow = true                               # to the next tier already where o
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Channel
 from postwire.core.routing import Match, Route, Tier, domain_key
-from postwire.settings import ConfigError, EnvTree, bind
+from postwire.settings import ConfigError, EnvTree, Mistakes, bind
 from postwire.units import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 
 Carriers = Mapping[str, Collection[Channel]]
@@ -173,19 +173,22 @@ def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> 
     """
     given = bind(_RoutesTable, table, ("routes",), env, seen=seen)
     routes: dict[Channel, tuple[Route, ...]] = {}
+    mistakes = Mistakes()
     for channel in Channel:
         items: tuple[Any, ...] | None = getattr(given, channel.value)
         if items is None:
             items = tuple(name for name, channels in carriers.items() if channel in channels)
-        if any(isinstance(item, dict) for item in items):
-            routes[channel] = _rules(channel, items, carriers, seen)
-        else:
-            node = env.at(channel.value)
-            variable = node.variable if node.text is not None else None
-            _refuse_others(items, channel, carriers, ("routes", channel.value), variable)
-            tiers = tuple(Tier(((name, 1),)) for name in items)
-            rule = dotted(("routes", channel.value))
-            routes[channel] = (Route(channel.value, tiers, rule=rule),) if tiers else ()
+        with mistakes.caught():
+            if any(isinstance(item, dict) for item in items):
+                routes[channel] = _rules(channel, items, carriers, seen)
+            else:
+                node = env.at(channel.value)
+                variable = node.variable if node.text is not None else None
+                _refuse_others(items, channel, carriers, ("routes", channel.value), variable)
+                tiers = tuple(Tier(((name, 1),)) for name in items)
+                rule = dotted(("routes", channel.value))
+                routes[channel] = (Route(channel.value, tiers, rule=rule),) if tiers else ()
+    mistakes.raise_if_any()
     return MappingProxyType(routes)
 
 
@@ -193,32 +196,45 @@ def _rules(
     channel: Channel, tables: tuple[dict[str, object], ...], carriers: Carriers, seen: set[str]
 ) -> tuple[Route, ...]:
     routes: list[Route] = []
+    mistakes = Mistakes()
     for index, table in enumerate(tables):
-        path: KeyPath = ("routes", channel.value, index)
-        if routes and routes[-1].match.is_empty:
-            before = dotted((*path[:-1], index - 1))
-            raise ConfigError(dotted(path), f"is never reached, give {before} a match, or put it last")
-        if not isinstance(table.get("match", {}), dict):
-            raise ConfigError(
-                dotted((*path, "match")), f"is not a table, write it as match = {{ labels = {_EXAMPLE} }}"
-            )
-        rule = bind(_RuleTable, table, path, seen=seen)
-        foreign, ours = ("prefixes", "domains") if channel is Channel.EMAIL else ("domains", "prefixes")
-        if getattr(rule.match, foreign):
-            problem = f"does not go with {channel.value}, match on {ours} or labels"
-            raise ConfigError(dotted((*path, "match", foreign)), problem)
-        match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels)
-        route = Route(f"{channel.value}#{index + 1}", rule.tiers, match, rule.overflow, dotted(path))
-        for number, tier in enumerate(rule.tiers):
-            _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
-        routes.append(route)
+        with mistakes.caught():
+            routes.append(_rule(channel, index, table, routes, carriers, seen))
+    mistakes.raise_if_any()
     return tuple(routes)
+
+
+def _rule(
+    channel: Channel,
+    index: int,
+    table: dict[str, object],
+    before: Sequence[Route],
+    carriers: Carriers,
+    seen: set[str],
+) -> Route:
+    path: KeyPath = ("routes", channel.value, index)
+    if len(before) == index > 0 and before[-1].match.is_empty:
+        last = dotted((*path[:-1], index - 1))
+        raise ConfigError(dotted(path), f"is never reached, give {last} a match, or put it last")
+    if not isinstance(table.get("match", {}), dict):
+        raise ConfigError(dotted((*path, "match")), f"is not a table, write it as match = {{ labels = {_EXAMPLE} }}")
+    rule = bind(_RuleTable, table, path, seen=seen)
+    foreign, ours = ("prefixes", "domains") if channel is Channel.EMAIL else ("domains", "prefixes")
+    if getattr(rule.match, foreign):
+        problem = f"does not go with {channel.value}, match on {ours} or labels"
+        raise ConfigError(dotted((*path, "match", foreign)), problem)
+    match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels)
+    route = Route(f"{channel.value}#{index + 1}", rule.tiers, match, rule.overflow, dotted(path))
+    for number, tier in enumerate(rule.tiers):
+        _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
+    return route
 
 
 def _refuse_others(
     names: Collection[str], channel: Channel, carriers: Carriers, path: KeyPath, variable: str | None = None
 ) -> None:
-    """Raise ConfigError for the first that is no provider of the channel."""
+    """Raise ConfigError for those that are no providers of the channel."""
+    mistakes = Mistakes()
     for name in names:
         if channel in carriers.get(name, ()):
             continue
@@ -226,7 +242,8 @@ def _refuse_others(
         if name not in carriers:
             what = f"there is no provider {toml_string(name)}"
         able = ", ".join(name for name, channels in carriers.items() if channel in channels)
-        raise ConfigError(dotted(path), f"{what}, those that carry it: {able or 'none'}", variable=variable)
+        mistakes.add(ConfigError(dotted(path), f"{what}, those that carry it: {able or 'none'}", variable=variable))
+    mistakes.raise_if_any()
 
 
 def rows(routes: Mapping[Channel, tuple[Route, ...]]) -> list[tuple[str, str]]:

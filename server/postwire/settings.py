@@ -16,7 +16,8 @@ A settings class is a frozen dataclass. The type of a field says how its value i
             if self.mode == "fast" and self.latency > 1:
                 raise ValueError("latency: is over 1s, must be less where mode is fast")
 
-`bind` refuses unknown keys, and every refusal is a `ConfigError` of one line that names the key.
+`bind` refuses unknown keys, and every refusal is a `ConfigError` of one line that names the key; where several things
+are wrong it holds the others as well.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ import re
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from postwire import CLIENT_VARIABLES
 from postwire.units import HIDDEN, KeyPath, ListOf, Refused, Unit, dotted, quote, unit_of
 
 T = TypeVar("T")
+
+_SETTING = re.compile("POSTWIRE_[A-Z0-9_]+__")
+"""What the names of our environment variables begin with."""
 
 
 class ConfigError(Exception):
@@ -41,13 +47,41 @@ class ConfigError(Exception):
 
     `key` is the dotted path (`providers.sms-mms.seed`), or the variable or file where there is no such path;
     `variable` is the environment variable that the value came from, if it did. The line shows both. It never
-    holds the value of a field marked secret.
+    holds the value of a field marked secret. `others` are more such errors, found beside this one.
     """
+
+    others: tuple[ConfigError, ...] = ()
 
     def __init__(self, key: str, problem: str, *, variable: str | None = None) -> None:
         self.key, self.problem, self.variable = key, problem, variable
         line = f"{key}: {problem}" if variable in (None, key) else f"{key} ({variable}): {problem}"
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+class Mistakes:
+    """Collects what is wrong, so that all of it can be told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    def add(self, error: ConfigError) -> None:
+        """One more, with those that it holds."""
+        self._found += (error, *error.others)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Keep what is raised within instead of raising it."""
+        try:
+            yield
+        except ConfigError as error:
+            self.add(error)
+
+    def raise_if_any(self) -> None:
+        """Raise the first, with the others in it."""
+        if self._found:
+            first, *others = self._found
+            first.others = tuple(others)
+            raise first from None  # a traceback may show a secret
 
 
 @dataclass(slots=True)
@@ -59,18 +93,20 @@ class EnvTree:
     below: dict[str, EnvTree] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], prefix: str = "POSTWIRE") -> EnvTree:
-        """The tree of the variables `PREFIX_SECTION__KEY`; others, such as `PREFIX_PORT`, are not ours.
+    def read(cls, environ: Mapping[str, str], mistakes: Mistakes) -> EnvTree:
+        """The tree of the variables `POSTWIRE_SECTION__KEY`; others, such as `POSTWIRE_PORT`, are not ours.
 
-        Raises ConfigError for one that is ours and badly spelled.
+        Those that are ours and badly spelled are among the mistakes.
         """
-        tree = cls(prefix)
+        tree = cls(prefix := "POSTWIRE")
         for variable in sorted(environ):
-            if re.match(f"{prefix}_[A-Z0-9_]+__", variable):
+            if _SETTING.match(variable):
                 if not re.fullmatch("[A-Z0-9_]+", variable):
-                    raise ConfigError(variable, "is not a name of ours, write it in capitals, digits and _")
+                    mistakes.add(ConfigError(variable, "is not a name of ours, write it in capitals, digits and _"))
+                    continue
                 if re.search("[\ud800-\udfff]", environ[variable]):  # so Python keeps bytes that are no UTF-8
-                    raise ConfigError(variable, "is not UTF-8, write it in UTF-8")
+                    mistakes.add(ConfigError(variable, "is not UTF-8, write it in UTF-8"))
+                    continue
                 node, so_far = tree, prefix
                 for depth, part in enumerate(variable[len(prefix) + 1 :].split("__")):
                     so_far += ("__" if depth else "_") + part
@@ -88,6 +124,41 @@ class EnvTree:
             yield self.variable
         for node in self.below.values():
             yield from node.set_variables()
+
+
+_INJECTED: Final = re.compile(
+    r"POSTWIRE_(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes, and Docker's links, put into the environment of everything beside a service called `postwire…`."""
+
+_INJECTED_PORT: Final = re.compile(r"(?:tcp|udp|sctp)://")
+"""So begins the value of the one variable of theirs that is called POSTWIRE_PORT, which somebody might mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrayVariable:
+    """A variable that begins like ours and is none: misspelt, or `injected` by a cluster. `nearest` is one of ours."""
+
+    name: str
+    nearest: str | None
+    injected: bool
+
+    def __str__(self) -> str:
+        hint = f", did you mean {self.nearest}?" if self.nearest else ""
+        return f"{self.name} is no variable of Postwire's{hint}"
+
+
+def stray_variables(environ: Mapping[str, str], known: Collection[str]) -> tuple[StrayVariable, ...]:
+    """Those of the variables that begin with POSTWIRE_, and are neither settings nor of the client."""
+    strays = []
+    for name in sorted(environ):
+        if not name.startswith("POSTWIRE_") or name in CLIENT_VARIABLES or _SETTING.match(name):
+            continue
+        by_cluster = name.endswith("_PORT") and _INJECTED_PORT.match(environ[name])
+        injected = bool(_INJECTED.fullmatch(name) or by_cluster)
+        near = difflib.get_close_matches(name.upper(), (*known, *CLIENT_VARIABLES), 1, cutoff=0.85)
+        strays.append(StrayVariable(name, near[0] if near and not injected else None, injected))
+    return tuple(strays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +203,17 @@ def keys(cls: type[Any]) -> tuple[str, ...]:
 
 
 def refuse_unknown(known: Collection[str], table: Mapping[str, object], path: KeyPath, env: EnvTree) -> None:
-    """Raise ConfigError for the first key of the table, then of the environment, that is not a known one."""
+    """Raise ConfigError for the keys of the table, then of the environment, that are not known."""
+    mistakes = Mistakes()
     for key in (key for key in table if key not in known):
         near = [dotted((*path, match)) for match in difflib.get_close_matches(key, known, 1)]
-        raise ConfigError(dotted((*path, key)), _unknown(near, known))
+        mistakes.add(ConfigError(dotted((*path, key)), _unknown(near, known)))
     for key, node in ((key, node) for key, node in env.below.items() if key not in known):
         variable = next(node.set_variables())
         start, end = node.variable[: len(node.variable) - len(key)], variable[len(node.variable) :]
         near = [f"{start}{match.upper()}{end}" for match in difflib.get_close_matches(key.lower(), known, 1)]
-        raise ConfigError(dotted((*path, key)), _unknown(near, known), variable=variable)
+        mistakes.add(ConfigError(dotted((*path, key)), _unknown(near, known), variable=variable))
+    mistakes.raise_if_any()
 
 
 def _unknown(near: list[str], known: Collection[str]) -> str:
@@ -160,8 +233,8 @@ def bind(
     """The settings of a table: each key from the environment, else from the table, else its default.
 
     `path` leads to the table. Keys in `beside` belong to another class that reads the same table (None: any
-    may). The dotted keys that were given are added to `seen`. Raises ConfigError for the first thing that is
-    wrong: unknown keys in the order of the table, then values in the order of the class.
+    may). The dotted keys that were given are added to `seen`. Raises ConfigError for all that is wrong: unknown
+    keys in the order of the table, then values in the order of the class.
     """
     env = env or EnvTree("")
     if not isinstance(table, Mapping):
@@ -169,19 +242,23 @@ def bind(
     if env.text is not None:
         problem = f"is a table, set one of its keys as {env.variable}__KEY"
         raise ConfigError(dotted(path), problem, variable=env.variable)
+    mistakes = Mistakes()
     if beside is not None:
-        refuse_unknown((*keys(cls), *beside), table, path, env)
+        with mistakes.caught():
+            refuse_unknown((*keys(cls), *beside), table, path, env)
     values: dict[str, Any] = {}
     for slot in _slots(cls):
         here, node, key = (*path, slot.name), env.at(slot.name), dotted((*path, slot.name))
-        if slot.table:
-            values[slot.name] = bind(slot.table, table.get(slot.name, {}), here, node, seen=seen)
-        elif slot.name in table or node.text is not None or node.below:
-            values[slot.name] = _value(slot, table.get(slot.name), here, node)
-            if seen is not None:
-                seen.add(key)
-        elif slot.required:
-            raise ConfigError(key, f"is missing, it must be {slot.unit.wants}")
+        with mistakes.caught():
+            if slot.table:
+                values[slot.name] = bind(slot.table, table.get(slot.name, {}), here, node, seen=seen)
+            elif slot.name in table or node.text is not None or node.below:
+                values[slot.name] = _value(slot, table.get(slot.name), here, node)
+                if seen is not None:
+                    seen.add(key)
+            elif slot.required:
+                raise ConfigError(key, f"is missing, it must be {slot.unit.wants}")
+    mistakes.raise_if_any()
     try:
         made = cls(**values)
         if callable(check := getattr(made, "check", None)):

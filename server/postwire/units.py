@@ -203,10 +203,11 @@ def whole(least: int, most: int) -> Number:
 
 @dataclass(frozen=True, slots=True)
 class DurationUnit(Unit):
-    """Float seconds, written with a unit; 100 years at most. `zero` says whether 0s will do."""
+    """Float seconds, written with a unit, at least `least` and at most 100 years. `zero` says whether 0s will do."""
 
     wants: str = "a duration such as 20ms, 1.5s, 5m, 4h or 7d"
     zero: bool = True
+    least: float = 0.0
     longest: float = 36_500 * 86_400.0  # so that any time this far ahead still fits 64 bits of nanoseconds
 
     def native(self, text: str) -> object:
@@ -225,6 +226,8 @@ class DurationUnit(Unit):
             raise Refused(text, f"is too long, must be at most {format_duration(self.longest)}")
         if seconds == 0 and not self.zero:
             raise Refused(text, "is too short, must be more than 0s")
+        if seconds < self.least:
+            raise Refused(text, f"is too short, must be at least {format_duration(self.least)}")
         return seconds
 
     def show(self, value: Any) -> str:

@@ -167,8 +167,8 @@ def test_the_configuration_for_programs(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("POSTWIRE_SERVER__GRACE", "1s")
     shown = json.loads(run("config", "check", "--json").stdout)
     assert shown["file"] is None
-    assert {"key": "server.grace", "value": '"1s"', "explicit": True} in shown["settings"]
-    assert {"key": "server.reflection", "value": "true", "explicit": False} in shown["settings"]
+    assert {"key": "server.grace", "value": "1s", "explicit": True} in shown["settings"]
+    assert {"key": "server.reflection", "value": True, "explicit": False} in shown["settings"]
 
 
 @pytest.mark.parametrize("args", [("config", "check"), ("serve",)])

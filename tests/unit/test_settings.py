@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postwire.settings import ConfigError, EnvTree, bind, rows
+from postwire.settings import ConfigError, EnvTree, Mistakes, bind, rows
 from postwire.units import (
     Count,
     Duration,
@@ -92,7 +92,9 @@ def from_toml(text: str, cls: type[Any] = Everything) -> Any:
 
 
 def from_env(cls: type[Any] = Everything, /, toml: str = "", **variables: str) -> Any:
-    env = EnvTree.read({f"POSTWIRE_BOX__{name}": text for name, text in variables.items()})
+    mistakes = Mistakes()
+    env = EnvTree.read({f"POSTWIRE_BOX__{name}": text for name, text in variables.items()}, mistakes)
+    mistakes.raise_if_any()
     return bind(cls, tomllib.loads(toml), ("box",), env.at("box"))
 
 
@@ -339,7 +341,7 @@ def test_rows_read_back() -> None:
 
 
 def test_what_was_given_is_told() -> None:
-    env = EnvTree.read({"POSTWIRE_BOX__INNER__LOW": "1", "POSTWIRE_BOX__SEED": ""})
+    env = EnvTree.read({"POSTWIRE_BOX__INNER__LOW": "1", "POSTWIRE_BOX__SEED": ""}, Mistakes())
     seen: set[str] = set()
     table = tomllib.loads('name = "x"\ninner = {wait = "1s"}')
     bind(Everything, table, ("box",), env.at("box"), seen=seen)
@@ -356,7 +358,7 @@ def test_two_classes_can_share_a_table() -> None:
 
 def test_only_variables_with_a_section_are_ours() -> None:
     environ = {"POSTWIRE_PORT": "1", "POSTWIRE_CONFIG": "f", "POSTWIRE": "", "XPOSTWIRE_A__B": "", "PATH": ""}
-    assert EnvTree.read(environ | {"POSTWIRE_PORT_50051_TCP": "", "POSTWIRE__A": ""}).below == {}
+    assert EnvTree.read(environ | {"POSTWIRE_PORT_50051_TCP": "", "POSTWIRE__A": ""}, Mistakes()).below == {}
 
 
 def test_a_secret_that_its_class_would_print_is_a_mistake_of_ours() -> None:

@@ -105,10 +105,10 @@ def from_config_error(error: ConfigError, *, as_json: bool = False, hint: str = 
     return Failed(
         str(error),
         ExitCode.BAD_CONFIG,
-        more=[hint] if hint else [],
+        more=[*map(str, error.others), *filter(None, [hint])],
         as_json=as_json,
         reason="INVALID_CONFIGURATION",
-        violations=[(error.key, error.problem)],
+        violations=[(one.key, one.problem) for one in (error, *error.others)],
     )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from postwire import CLIENT_VARIABLES
 from postwire.cli.failure import from_client_error
-from postwire.cli.target import DEFAULT_SERVER, SERVER_VARIABLES, default_server
+from postwire.cli.target import DEFAULT_SERVER, default_server
 
 if TYPE_CHECKING:
     from postwire_client import Client
@@ -110,7 +111,7 @@ def connection_options(timeout: str = "30s") -> Callable[[Callable[..., Any]], C
             "--server",
             callback=address,
             metavar="HOST:PORT",
-            envvar=SERVER_VARIABLES,
+            envvar=CLIENT_VARIABLES,
             show_envvar=True,
             show_default=f"server.listen of ./postwire.toml, else {DEFAULT_SERVER}",
             help="The server to call.",

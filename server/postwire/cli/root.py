@@ -16,12 +16,13 @@ from postwire import __version__
 from postwire.cli import follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.calls import health, messages
 from postwire.cli.command import Group
+from postwire.cli.config import config
 from postwire.cli.demo import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
 from postwire.cli.providers import providers
 from postwire.cli.route import route
 from postwire.cli.send import send
-from postwire.cli.serve import config, serve
+from postwire.cli.serve import serve
 from postwire.cli.store import store
 
 

@@ -1,21 +1,21 @@
-"""`postwire serve` and `postwire config check`."""
+"""`postwire serve`, and the configuration that it and others read."""
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from postwire import signals
-from postwire.cli.command import Command, Group
+from postwire.cli.command import Command
 from postwire.cli.failure import ExitCode, Failed, from_config_error
-from postwire.cli.options import JSON
 
 if TYPE_CHECKING:
     from postwire.config import Config
+    from postwire.settings import ConfigError
 
 CONFIG = click.option(
     "--config",
@@ -47,51 +47,22 @@ def serve(path: Path | None) -> int:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None
 
 
-@click.group(cls=Group)
-def config() -> None:
-    """Look at the configuration."""
-
-
-@config.command()
-@CONFIG
-@JSON
-def check(path: Path | None, as_json: bool) -> None:
-    """Check the configuration, and show every setting as the server would take it."""
-    loaded = load_config(path, as_json=as_json)
-    from postwire.cli.show import print_json, print_table
-    from postwire.config import effective
-
-    settings = effective(loaded)
-    if as_json:
-        print_json(
-            json.dumps(
-                {
-                    "file": str(loaded.file) if loaded.file else None,
-                    "settings": [
-                        {"key": key, "value": value, "explicit": key in loaded.explicit} for key, value in settings
-                    ],
-                }
-            )
-        )
-        return
-    rows = [(key, value, "set" if key in loaded.explicit else "default") for key, value in settings]
-    print_table(("key", "value", "from"), rows)
-    click.echo(f"\nRead {loaded.file or 'no file'}, then the environment: all is well.")
-
-
-def load_config(path: Path | None, *, as_json: bool = False) -> Config:
+def load_config(
+    path: Path | None, *, as_json: bool = False, examine: Callable[[object], Iterable[ConfigError]] = lambda section: ()
+) -> Config:
     """The configuration, as the server would take it; what is wrong with it ends the command."""
     from postwire.settings import ConfigError
 
     try:
-        return _read(path)
+        return _read(path, examine)
     except ConfigError as error:
         raise from_config_error(error, as_json=as_json) from None
 
 
-def _read(path: Path | None) -> Config:
+def _read(path: Path | None, examine: Callable[[object], Iterable[ConfigError]] = lambda section: ()) -> Config:
     """The configuration of a file and the environment. Raises ConfigError."""
     from postwire.config import load
     from postwire.providers.builtin import KINDS
 
-    return load(path=path, environ=os.environ, kinds={name: kind.settings for name, kind in KINDS.items()})
+    kinds = {name: kind.settings for name, kind in KINDS.items()}
+    return load(path=path, environ=os.environ, kinds=kinds, examine=examine)

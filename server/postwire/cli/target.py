@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
-from postwire.cli.failure import from_config_error
+import click
 
-SERVER_VARIABLES: Final = ("POSTWIRE_SERVER", "POSTWIRE_TARGET")
-"""The environment's say, first things first; the second is an alias that the examples of all clients read."""
+from postwire.cli.failure import from_config_error
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -19,8 +19,11 @@ def default_server(*, as_json: bool) -> str:
     Raises Failed for a configuration that is wrong there: another server than the one that is meant would be worse.
     """
     from postwire.config import default_listen
-    from postwire.settings import ConfigError
+    from postwire.settings import ConfigError, stray_variables
 
+    for stray in stray_variables(os.environ, ()):
+        if stray.nearest and not as_json:
+            click.echo(f"postwire: warning: {stray}", err=True)
     try:
         listen = default_listen()
     except ConfigError as error:

@@ -18,9 +18,6 @@ BETWEEN_STEPS: Final = 0.05
 BETWEEN_WALKS: Final = 600.0
 """Seconds from one walk through the store to the next."""
 
-KEPT_REQUEST_IDS: Final = 24 * 3600 * 1_000_000
-"""For how long (µs) a message is kept at least once it is settled: its request id is known for so long."""
-
 KEPT_CHANGES: Final = 1_000_000
 """How many changes those who watch may be behind."""
 
@@ -32,7 +29,7 @@ class Retention:
         self._outbox = outbox
         self._clock = clock
         self._steps = steps
-        self._keep_for = max(keep_for, KEPT_REQUEST_IDS)
+        self._keep_for = keep_for
         self._rounds = Rounds(self._step, outbox=outbox, clock=clock)
         self._position = 0
 

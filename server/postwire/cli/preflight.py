@@ -1,0 +1,73 @@
+"""What a server would stumble over on this machine, though its configuration is sound in itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from postwire.config import ServerConfig, StoreConfig, TelemetryConfig, host_port
+from postwire.settings import ConfigError
+
+_PRIVILEGED: Final = 1024
+"""Ports below this may want a privilege: see ip(7)."""
+
+
+def examine(section: object) -> Iterator[ConfigError]:
+    """What is wrong with a section here and now. Nothing is written, and nobody is asked whether a port is free."""
+    if isinstance(section, ServerConfig):
+        yield from _listener("server.listen", section.listen)
+    elif isinstance(section, StoreConfig):
+        yield from _store(section.path)
+    elif isinstance(section, TelemetryConfig):
+        if section.metrics_listen:
+            yield from _listener("telemetry.metrics_listen", section.metrics_listen)
+        yield from _telemetry(section.otlp_endpoint)
+
+
+def _store(path: Path) -> Iterator[ConfigError]:
+    key = "store.path"
+    if path.is_dir():
+        yield ConfigError(key, f"{path} is a directory, give the path of a file")
+    elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        yield ConfigError(key, f"{path} may not be read and written by this user")
+    yield from _directory(key, path.parent)
+
+
+def _directory(key: str, directory: Path) -> Iterator[ConfigError]:
+    if not directory.is_dir():
+        what = "is no directory" if directory.exists() else "does not exist"
+        yield ConfigError(key, f"{directory.absolute()} {what}, make it or choose another place")
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        yield ConfigError(key, f"{directory.absolute()} may not be written by this user")
+
+
+def _listener(key: str, listen: str) -> Iterator[ConfigError]:
+    if listen.startswith("unix:"):
+        yield from _directory(key, Path(listen.removeprefix("unix:")).parent)
+        return
+    host, port = host_port(listen)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # Port 0 is any that is free: whether this one is free is not asked, since the server may run.
+        wanted = port if port < _PRIVILEGED else 0
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind((address[0], wanted, *address[2:]))
+    except socket.gaierror as error:
+        yield ConfigError(key, f"{host} cannot be resolved ({error.strerror}), give an address of this machine")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            yield ConfigError(key, f"{listen} cannot be listened on ({error.strerror})")
+
+
+def _telemetry(endpoint: str | None) -> Iterator[ConfigError]:
+    from postwire.telemetry.environment import TelemetryError, Wanted
+
+    try:
+        Wanted.read(os.environ, configured_endpoint=endpoint)
+    except TelemetryError as error:
+        variable, _, problem = str(error).partition(": ")
+        yield ConfigError(variable, problem)
