@@ -16,12 +16,13 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config import Config, host_port
+from postwire.config import Config
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
 from postwire.daemon import run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
+from postwire.endpoints import host_port
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.base import Provider, ProviderHealth

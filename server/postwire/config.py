@@ -6,7 +6,6 @@ Times are float seconds, sizes are bytes.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from postwire import config_routes
 from postwire.core.message import Channel
 from postwire.core.routing import Route
+from postwire.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.settings import (
     ConfigError,
     EnvTree,
@@ -31,7 +31,6 @@ from postwire.settings import (
     values,
 )
 from postwire.units import (
-    HIDDEN,
     Choice,
     Count,
     CountOrNone,
@@ -41,7 +40,6 @@ from postwire.units import (
     Number,
     PositiveDuration,
     PositiveRatio,
-    Refused,
     Seed,
     SizeUnit,
     Unit,
@@ -57,63 +55,11 @@ DEFAULT_FILE: Final = "postwire.toml"
 SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
 
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
-def host_port(address: str) -> tuple[str, int]:
-    """Host and port of `127.0.0.1:50051`, `localhost:0` or `[::1]:50051`, no brackets. Raises ValueError."""
-    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:/@]+)):([0-9]{1,5})", address)
-    if not found or int(found[3]) > 65535 or not _is_host(found[1], found[2]):
-        raise ValueError("not an address of the form host:port")
-    return found[1] or found[2], int(found[3])
-
-
-def _is_host(in_brackets: str | None, name: str) -> bool:
-    try:
-        if in_brackets:
-            return bool(ipaddress.IPv6Address(in_brackets))
-        if re.fullmatch(r"[0-9.]+", name):
-            return bool(ipaddress.IPv4Address(name))
-    except ValueError:
-        return False
-    return bool(_HOST_NAME.fullmatch(name))
-
-
-_LISTEN = "an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock"
-_METRICS_LISTEN = 'an address such as 127.0.0.1:9464, or "" for none'
-_ENDPOINT = "an address such as http://127.0.0.1:4317, without a user or a query"
 _KIND = 'a kind of provider such as "mock"'
 _CHANNELS = 'a list of channels such as ["sms", "mms"]'
 _CHANNEL = Choice("one of sms, mms, email", {channel.value: channel for channel in Channel})
-
-
-class _Listen(Unit):
-    def word(self, text: str) -> str:
-        if not re.fullmatch(r"unix:/[^\0]+", text):
-            host_port(text)
-        return text
-
-
-class _ListenOrOff(Unit):
-    def word(self, text: str) -> str:
-        if text:
-            host_port(text)
-        return text
-
-
-class _Endpoint(Unit):
-    def word(self, text: str) -> str:
-        # People put tokens into addresses, so none is ever shown, and a place for a token is refused.
-        # The scheme decides about TLS, so it has to be there.
-        found = re.fullmatch(r"https?://([^/?#@]+)(/[^?#@]*)?", text)
-        try:
-            if not found:
-                raise ValueError
-            has_port = re.search(r":[0-9]+$", found[1])
-            host_port(found[1] if has_port else f"{found[1]}:4317")
-        except ValueError:
-            raise Refused(HIDDEN, f"is not {self.wants}") from None
-        return text
 
 
 def _order(low: str, value: float, high: str, limit: float) -> ValueError:
@@ -125,7 +71,7 @@ def _order(low: str, value: float, high: str, limit: float) -> ValueError:
 class ServerConfig:
     """`[server]`: the gRPC server and what it lets in."""
 
-    listen: Annotated[str, _Listen(_LISTEN)] = "127.0.0.1:50051"
+    listen: Annotated[str, LISTEN] = "127.0.0.1:50051"
     max_in_flight: Count = 1000  # messages
     max_message_bytes: Annotated[int, SizeUnit(most=2**31 - 1)] = 32 << 20  # gRPC counts them in 32 bits
     max_wait: PositiveDuration = 30.0
@@ -181,8 +127,8 @@ class DeliveryConfig:
 class TelemetryConfig:
     """`[telemetry]`: metrics, traces and logs. `metrics_listen` may be "": neither metrics nor probes over HTTP."""
 
-    metrics_listen: Annotated[str, _ListenOrOff(_METRICS_LISTEN)] = "127.0.0.1:9464"
-    otlp_endpoint: Annotated[str, _Endpoint(_ENDPOINT)] | None = None
+    metrics_listen: Annotated[str, LISTEN_OR_OFF] = "127.0.0.1:9464"
+    otlp_endpoint: Annotated[str, ENDPOINT] | None = None
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.support.configs import KINDS, ONE, RELAY
 
-from postwire.config import host_port, load
+from postwire.config import load
+from postwire.endpoints import host_port
 from postwire.settings import ConfigError
 
 

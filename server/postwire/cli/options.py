@@ -45,7 +45,7 @@ def duration(
 
 def address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """A callback that lets `host:port` and `unix:/path` through."""
-    from postwire.config import host_port
+    from postwire.endpoints import host_port
 
     if value is None:
         return None

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from postwire.config import ServerConfig, StoreConfig, TelemetryConfig, host_port
+from postwire.config import ServerConfig, StoreConfig, TelemetryConfig
+from postwire.endpoints import host_port
 from postwire.settings import ConfigError
 
 _PRIVILEGED: Final = 1024

@@ -33,7 +33,7 @@ def default_server(*, as_json: bool) -> str:
 
 def reachable(listen: str) -> str | None:
     """The address at which a server of this machine is called that listens there; None where nobody can know it."""
-    from postwire.config import host_port
+    from postwire.endpoints import host_port
 
     if listen.startswith("unix:"):
         return listen

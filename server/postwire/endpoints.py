@@ -1,0 +1,72 @@
+"""Addresses in the configuration: what a server listens on, and what it calls."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from postwire.units import HIDDEN, Refused, Unit
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_LISTEN = "an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock"
+_METRICS_LISTEN = 'an address such as 127.0.0.1:9464, or "" for none'
+_ENDPOINT = "an address such as http://127.0.0.1:4317, without a user or a query"
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:50051`, `localhost:0` or `[::1]:50051`, no brackets. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:/@]+)):([0-9]{1,5})", address)
+    if not found or int(found[3]) > 65535 or not _is_host(found[1], found[2]):
+        raise ValueError("not an address of the form host:port")
+    return found[1] or found[2], int(found[3])
+
+
+def _is_host(in_brackets: str | None, name: str) -> bool:
+    try:
+        if in_brackets:
+            return bool(ipaddress.IPv6Address(in_brackets))
+        if re.fullmatch(r"[0-9.]+", name):
+            return bool(ipaddress.IPv4Address(name))
+    except ValueError:
+        return False
+    return bool(_HOST_NAME.fullmatch(name))
+
+
+class Listen(Unit):
+    """`host:port`, or a path that begins with `unix:/`."""
+
+    def word(self, text: str) -> str:
+        if not re.fullmatch(r"unix:/[^\0]+", text):
+            host_port(text)
+        return text
+
+
+class ListenOrOff(Unit):
+    """`host:port`, or nothing at all."""
+
+    def word(self, text: str) -> str:
+        if text:
+            host_port(text)
+        return text
+
+
+class Endpoint(Unit):
+    """An address of http or https, without anything that might be a secret."""
+
+    def word(self, text: str) -> str:
+        # People put tokens into addresses, so none is ever shown, and a place for a token is refused.
+        # The scheme decides about TLS, so it has to be there.
+        found = re.fullmatch(r"https?://([^/?#@]+)(/[^?#@]*)?", text)
+        try:
+            if not found:
+                raise ValueError
+            has_port = re.search(r":[0-9]+$", found[1])
+            host_port(found[1] if has_port else f"{found[1]}:4317")
+        except ValueError:
+            raise Refused(HIDDEN, f"is not {self.wants}") from None
+        return text
+
+
+LISTEN = Listen(_LISTEN)
+LISTEN_OR_OFF = ListenOrOff(_METRICS_LISTEN)
+ENDPOINT = Endpoint(_ENDPOINT)
