@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -96,6 +95,8 @@ def restore(copy: Path, store: Path | None, path: Path | None, as_json: bool) ->
     What was there is kept beside it, as STORE.before-restore. What waits in the copy may have been sent since: each
     such message gets an attempt that ended `uncertain`. Interrupted, it is finished by running it again.
     """
+    import asyncio
+
     from postwire.cli.show import print_json, print_table
     from postwire.outbox.base import OutboxError
     from postwire.outbox.files import StoreFiles
