@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from tests.support import build
@@ -12,7 +14,7 @@ from tests.support.rig import Rig
 from tests.support.streams import Caller, Choosy, wire
 from tests.support.waiting import PATIENCE, within
 
-from postwire.api import stream
+from postwire.api import convert, stream
 from postwire.api.errors import INTERNAL_TEXT, fill_rejection, status_of
 from postwire.core import errors
 from postwire.core.errors import FieldViolation, Refusal, ShuttingDown
@@ -415,3 +417,30 @@ async def test_what_the_grace_cuts_short_is_answered_as_it_is_kept(held: Rig) ->
     assert states(await reading) == [SENDING] * 2
     with pytest.raises(ShuttingDown):
         await caller.read()
+
+
+# Others have their turn.
+
+
+def to_many(count: int, first: int = 0) -> pb.DispatchRequest:
+    """An email to so many, each in another domain that is not ASCII."""
+    found = wire()
+    found.message.email.to.extend(f"ada@b\u00fccher-{first + index}.example" for index in range(count))
+    found.message.email.text = "Hi"
+    return found
+
+
+async def turns_during(work: Coroutine[Any, Any, object]) -> int:
+    """How often others had their turn before it was done."""
+    task, turns = asyncio.ensure_future(work), 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await task
+    return turns
+
+
+async def test_an_email_to_many_holds_nobody_up() -> None:
+    few, many = to_many(50, first=10_000), to_many(1_000, first=20_000)
+    assert await turns_during(convert.read_command(few, 1 << 20)) == 1
+    assert await turns_during(convert.read_command(many, 1 << 20)) > 2

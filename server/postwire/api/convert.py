@@ -6,6 +6,7 @@ is noted as a violation here; everything else is judged by `core.validation`.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Iterator, Mapping, Sized
 from functools import lru_cache
@@ -51,6 +52,9 @@ E = TypeVar("E", bound=enum.Enum)
 _MICROSECONDS: Final = 1_000_000
 _MAX_SECONDS: Final = MAX_TIME // _MICROSECONDS
 
+MANY_RECIPIENTS: Final = 50
+"""To how many recipients an email is checked on the event loop."""
+
 FAR_TOO_MANY: Final = 4
 """From how many times too many on a list is not looked at any further."""
 
@@ -75,6 +79,17 @@ _PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORIT
 _GUARANTEE: Final[Mapping[int, DeliveryGuarantee]] = {
     message_pb2.DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{one.name}"): one for one in DeliveryGuarantee
 }
+
+
+async def read_command(
+    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, *, needs_request_id: bool = False
+) -> DispatchCommand:
+    """Do as `command_from` does, on another thread for an email to many: a domain beyond ASCII takes up to 1 ms."""
+    if request.message.HasField("email"):
+        email = request.message.email
+        if len(email.to) + len(email.cc) + len(email.bcc) > MANY_RECIPIENTS:
+            return await asyncio.to_thread(command_from, request, max_bytes, needs_request_id=needs_request_id)
+    return command_from(request, max_bytes, needs_request_id=needs_request_id)
 
 
 def command_from(

@@ -37,7 +37,7 @@ class DispatchServicer(rpc.DispatchServiceServicer):
 
     async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
         """See the contract."""
-        command = convert.command_from(request, self._max_message_bytes)
+        command = await convert.read_command(request, self._max_message_bytes)
         record = await self._delivery.dispatch(command, time_left=context.time_remaining())
         return pb.DispatchResponse(message=convert.message_to(record))
 
@@ -119,7 +119,7 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         as_dispatched = pb.DispatchRequest(message=request.message)
         if request.HasField("options"):
             as_dispatched.options.CopyFrom(request.options)
-        command = convert.command_from(as_dispatched, self._max_message_bytes)
+        command = await convert.read_command(as_dispatched, self._max_message_bytes)
         return convert.explanation_to(self._delivery.explain(command))
 
 

@@ -19,6 +19,9 @@ from postwire.v1 import dispatch_service_pb2 as pb
 MAX_FRAME: Final = 1_000
 """How many requests a frame may have, and how many results one has."""
 
+LONGEST_TURN: Final = 0.005
+"""For how many seconds the requests of a frame are read before others have their turn."""
+
 WINDOW: Final = 4_000
 """How many requests of a stream may be without an answer that was read, before the next frame is not taken."""
 
@@ -127,9 +130,14 @@ class Stream:
         sequences: list[int] = []
         commands: list[DispatchCommand] = []
         malformed: deque[tuple[int, Refusal]] = deque()
+        loop = asyncio.get_running_loop()
+        pause = loop.time() + LONGEST_TURN
         for sequence, request in enumerate(wire.requests, first):
             try:
-                commands.append(convert.command_from(request, self._max_message_bytes, needs_request_id=True))
+                if loop.time() >= pause:
+                    await asyncio.sleep(0)
+                    pause = loop.time() + LONGEST_TURN
+                commands.append(await convert.read_command(request, self._max_message_bytes, needs_request_id=True))
                 sequences.append(sequence)
             except Refusal as refusal:
                 malformed.append((sequence, refusal.with_traceback(None)))
