@@ -22,6 +22,7 @@ from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
 from postwire.daemon import run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
+from postwire.descriptors import STDERR
 from postwire.endpoints import host_port
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
@@ -40,7 +41,6 @@ from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
 from postwire.telemetry.setup import MetricsListenError, Telemetry
 
-STDERR: Final = 2
 SEED_BITS: Final = 64
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""

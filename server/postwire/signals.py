@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import Final
 
-_STDERR: Final = 2
+from postwire.descriptors import STDERR
 
 
 @dataclass(slots=True)
@@ -32,7 +31,7 @@ def take_over() -> HangUp:
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     # Under nohup it is ignored: whoever started it wants it to outlive the terminal.
-    hang_up = HangUp(drains=os.isatty(_STDERR) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    hang_up = HangUp(drains=os.isatty(STDERR) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
     if not hang_up.drains:
         signal.signal(signal.SIGHUP, hang_up.note)
     return hang_up

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -119,16 +120,49 @@ def test_a_server_without_a_stderr_starts_and_gives_its_number_to_no_file(
     run(["sh", "-c", f'exec "$@" {closing}', "sh", *COMMAND], tmp_path, subprocess.DEVNULL, check)
 
 
-def test_the_last_words_of_a_boot_that_fails_come_after_its_log(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = subprocess.run(
+class FailingBoot:
+    """A server whose boot fails, late or early, as a context."""
+
+    def __init__(self, folder: Path, *, late: bool, stderr: int) -> None:
+        self._taken = socket.create_server(("127.0.0.1", 0))
+        address = f"127.0.0.1:{self._taken.getsockname()[1]}" if late else "nowhere"
+        self.process = subprocess.Popen(
             COMMAND,
-            cwd=tmp_path,
-            env=environment(tmp_path, telemetry__metrics_listen=address, telemetry__log_level="debug"),
-            capture_output=True,
+            cwd=folder,
+            env=environment(folder, telemetry__metrics_listen=address),
+            stdin=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
-            timeout=PATIENCE,
         )
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1].startswith("postwire: telemetry.metrics_listen")
+
+    def __enter__(self) -> subprocess.Popen[str]:
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._taken.close()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_last_words_of_a_boot_that_fails_are_seen(tmp_path: Path, late: bool) -> None:
+    with FailingBoot(tmp_path, late=late, stderr=subprocess.PIPE) as process:
+        _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4
+    assert stderr.splitlines()[-1].startswith("postwire: telemetry.metrics_listen")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_boot_that_fails_ends_though_nobody_reads_its_last_words(tmp_path: Path, late: bool) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"-" * 4096)
+    os.set_blocking(writing, True)
+    try:
+        with FailingBoot(tmp_path, late=late, stderr=writing) as process:
+            assert process.wait(PATIENCE) == 4
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Final, Self
 
-PATIENCE: Final = 20.0
+from tests.support.waiting import PATIENCE
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS, _PING, _GOAWAY = 4, 6, 7

@@ -166,6 +166,12 @@ def test_an_end_that_nobody_reads_is_not_waited_for_and_leads_to_nowhere(pipe: P
     os.write(pipe.writing, b"y" * PIPE_BYTES)  # of whoever comes after us, and it does not hang
 
 
+def test_an_end_that_nobody_reads_is_left_though_nothing_waits(pipe: Pipe, start: Start) -> None:
+    pipe.fill()
+    start().close(0.01)
+    os.write(pipe.writing, b"y" * PIPE_BYTES)
+
+
 def test_a_full_disk_costs_nothing_and_is_written_to_once_it_has_room(pipe: Pipe, start: Start) -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     writer = start(descriptor, capacity=4 * len(LINE), retry_time=0.001)

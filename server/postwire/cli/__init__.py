@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from postwire.cli.descriptors import open_standard
+from postwire.descriptors import open_standard
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import click
 from postwire import signals
 from postwire.cli.command import Command
 from postwire.cli.failure import ExitCode, Failed, from_config_error
+from postwire.descriptors import STDERR, leave_unread
 
 if TYPE_CHECKING:
     from postwire.config import Config
@@ -37,6 +38,14 @@ def serve(path: Path | None) -> int:
     With no settings at all, two mocks carry everything, and send nothing.
     """
     hang_up = signals.take_over()
+    try:
+        return _serve(path, hang_up)
+    except Failed:
+        leave_unread(STDERR)
+        raise
+
+
+def _serve(path: Path | None, hang_up: signals.HangUp) -> int:
     config = load_config(path)
     from postwire.app import BootError, run
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
+
+from postwire.descriptors import UNREAD_TIME, leave_unread
 
 CAPACITY: Final = 1 << 20
 """Bytes that may wait to be written. What comes while there is no more room is dropped."""
@@ -16,9 +19,6 @@ GATHER_TIME: Final = 0.02
 
 RETRY_TIME: Final = 1.0
 """Seconds between two attempts to write where the last one failed: a full disk may have room again."""
-
-CLOSE_TIME: Final = 0.5
-"""Seconds that what still waits has to be written when the log is closed."""
 
 _PIECE: Final = 64 * 1024
 """Bytes that are written at once, so that room is freed piece by piece."""
@@ -76,20 +76,14 @@ class LineWriter:
             if urgent or len(self._waiting) == 1:
                 self._changed.notify()
 
-    def close(self, timeout: float = CLOSE_TIME) -> None:
-        """Write what waits, for at most `timeout` seconds.
-
-        If that is not enough, nobody reads: from then on the descriptor leads to nowhere, so that whatever else this
-        process may have to say there does not hold up its end.
-        """
+    def close(self, timeout: float = UNREAD_TIME) -> None:
+        """Write what waits, for at most `timeout` seconds. If nobody reads until then, the descriptor is left."""
+        end = time.monotonic() + timeout
         with self._changed:
             self._is_closing = True
             self._changed.notify()
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._descriptor)
-            os.close(nowhere)
+        leave_unread(self._descriptor, max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while batch := self._take():
