@@ -147,7 +147,9 @@ class RoutingMachine(RuleBasedStateMachine):
         assert name not in self.drained
         assert self.now >= door.cool_until
         assert gate.in_flight <= door.limits.max_concurrent
-        assert gate.room == door.limits.max_concurrent - len(door.out)
+        free = gate.free(self.now)
+        assert (free > 0) == (door.obstacle(self.now) is None)
+        assert free <= door.limits.max_concurrent - len(door.out)
         if rate := door.limits.rate:
             burst = max(1, math.ceil(rate)) if door.limits.burst is None else door.limits.burst
             for index, start in enumerate(door.entered):

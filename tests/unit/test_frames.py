@@ -51,7 +51,7 @@ async def held(outbox: SqliteOutbox) -> Rig:
 
 @pytest.mark.parametrize("count", [1, 2, 100, 256, 257, 1_000])
 async def test_a_frame_is_one_commit(on_file: SqliteOutbox, count: int) -> None:
-    rig, commits = Rig(on_file), Commits(on_file)
+    rig, commits = Rig(on_file, max_in_flight=4_000), Commits(on_file)
     told = await tell(rig, commands(count, send_time=LATER))
     assert commits.count == 1
     assert told.order == list(range(count))

@@ -372,6 +372,6 @@ def test_a_provider_that_asks_for_far_too_long_is_asked_again_within_the_hour(re
 def test_the_room_is_what_is_left_of_the_slots() -> None:
     gate = Gate("a", GateSettings(max_concurrent=3), Breaker(BreakerSettings()), jitter=lambda: 0.0)
     permits = [gate.enter(NOW) for _ in range(2)]
-    assert gate.room == 1
+    assert gate.free(NOW) == 1
     permits[0].close(Verdict.SUCCESS, NOW)
-    assert gate.room == 2
+    assert gate.free(NOW) == 2

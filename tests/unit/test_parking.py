@@ -190,7 +190,7 @@ async def test_of_a_thousand_callers_at_once_no_more_than_the_probes_reach_a_hal
     clock, provider = ManualClock(), Puppet("first", held=True)
     settings = BreakerSettings(minimum_calls=1, open_for=5.0, probe_calls=probe_calls, close_after=probe_calls)
     gate = gate_of("first", breaker=settings, max_concurrent=10_000)
-    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}), clock=clock)
+    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}), clock=clock, max_in_flight=2_000)
     fail(gate, 1, clock.monotonic())
     clock.advance(5.0)
     calls = [rig.start() for _ in range(1000)]

@@ -24,7 +24,8 @@ SORTED = {"changes_after", "scheduled_counts"}
 
 PLANS = {
     "due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
-    "next_due": "INDEX due (queue=? AND priority=? AND <expr>=?)",
+    "next_due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
+    "due_count": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
     "queued_count": "COVERING INDEX due (queue=?)",
     "sending_queues": "INDEX unsettled (state=?)",
     "scheduled_counts": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",

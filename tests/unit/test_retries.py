@@ -12,7 +12,7 @@ from tests.support.providers import Puppet, gate_of, registry_of
 from tests.support.rig import Rig
 
 from postwire.core import backoff
-from postwire.core.message import MessageRecord, MessageState, WaitFor
+from postwire.core.message import MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.splitmix import stream
 from postwire.delivery.carrier import Retries
@@ -239,11 +239,13 @@ async def test_a_fault_of_ours_does_not_strand_a_queue(outbox: SqliteOutbox) -> 
     class Faulty(Paused):
         faults = 2
 
-        async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> list[StoredMessage]:
+        async def due(
+            self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
+        ) -> list[StoredMessage]:
             if self.faults:
                 self.faults -= 1
                 raise RuntimeError("a fault of ours")
-            return list(await outbox.due(queue, now, limit, ahead))
+            return list(await outbox.due(queue, now, limit, ahead, only))
 
     rig = Rig(Faulty(outbox), provider=Puppet(answers=[ERROR]))
     record = await rig.send()

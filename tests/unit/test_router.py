@@ -164,14 +164,6 @@ def test_looking_takes_nothing() -> None:
     assert doors.picked(route("a", "b"), 2) == ["a", None]
 
 
-def test_room_is_that_of_the_doors_that_stand_open() -> None:
-    doors = Doors(a={"max_concurrent": 3}, b={"max_concurrent": 2}, c={"max_concurrent": 10})
-    on = route("a", "b", "c")
-    doors.gates["a"].enter(doors.now)
-    fail(doors.gates["c"], 1, doors.now)
-    assert doors.router.room(on) == 2 + 2
-
-
 # When to look again.
 
 
@@ -194,41 +186,6 @@ def test_of_a_route_that_only_an_operator_can_open_it_is_not_known_when() -> Non
     doors.gates["a"].breaker.force_open(doors.now)
     assert doors.router.opens_at(route("a"), doors.now) is None
     assert not doors.router.is_open(route("a"))
-
-
-@pytest.mark.parametrize("name", ["a", "b"])
-def test_who_watches_a_route_is_woken_once_when_any_of_its_doors_changes(name: str) -> None:
-    doors = Doors()
-    woken: list[str] = []
-    on = route("a", "b")
-
-    def wake() -> None:
-        woken.append(name)
-
-    for _ in range(2):
-        doors.router.watch(on, wake)
-    doors.gates["c"].changed()
-    assert woken == []
-    doors.gates[name].changed()
-    doors.gates[name].changed()
-    assert woken == [name]
-    doors.router.watch(on, wake)
-    doors.gates[name].changed()
-    assert woken == [name] * 2
-
-
-def test_who_is_woken_may_watch_again_at_once() -> None:
-    doors = Doors()
-    woken: list[int] = []
-
-    def wake() -> None:
-        woken.append(len(woken))
-        doors.router.watch(route("a"), wake)
-
-    doors.router.watch(route("a"), wake)
-    for _ in range(3):
-        doors.gates["a"].changed()
-    assert woken == [0, 1, 2]
 
 
 # What is told.

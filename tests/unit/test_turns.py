@@ -290,3 +290,122 @@ async def test_two_routes_share_the_slots_of_a_provider_that_is_on_both(outbox: 
     assert {record.state for record in await asyncio.gather(*calls)} == {SENT}
     await rig.calm()
     assert rig.left() == []
+
+
+# Who goes first where several queues share a provider.
+
+
+def shared_rig(outbox: SqliteOutbox, **limits: Any) -> tuple[Rig, Puppet]:
+    """One provider for all channels, which is drained at first."""
+    provider = Puppet("first", held=True)
+    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate_of("first", **limits)}))
+    rig.registry.slot("first").gate.breaker.force_open(0.0)
+    return rig, provider
+
+
+async def order_after_resume(rig: Rig, provider: Puppet, names: dict[str, str]) -> list[str]:
+    await rig.calm()
+    assert provider.keys == []
+    rig.registry.slot("first").gate.breaker.resume(0.0)
+    provider.let_go()
+    await provider.calls(len(names))
+    await rig.calm()
+    return [names[key] for key in provider.keys]
+
+
+async def test_queues_that_share_a_provider_are_served_by_priority_and_then_in_turn(outbox: SqliteOutbox) -> None:
+    rig, provider = shared_rig(outbox, max_concurrent=1)
+    names: dict[str, str] = {}
+    for content, priority, name, count in (
+        (build.sms(), Priority.LOW, "low sms", 20),
+        (build.email(), Priority.LOW, "low email", 2),
+        (build.sms(), Priority.NORMAL, "sms", 2),
+        (build.mms(), Priority.NORMAL, "mms", 3),
+        (build.mms(), Priority.HIGH, "high mms", 1),
+    ):
+        for _ in range(count):
+            record = await rig.send(build.command(content, wait_for=WaitFor.ACCEPTANCE, priority=priority))
+            names[record.message_id] = name
+    found = await order_after_resume(rig, provider, names)
+    assert found[:6] == ["high mms", "sms", "mms", "sms", "mms", "mms"]
+    assert found[6:10] == ["low sms", "low email"] * 2
+    assert found[10:] == ["low sms"] * 18
+
+
+async def test_lower_priorities_are_passed_over_for_so_long_and_no_longer(outbox: SqliteOutbox) -> None:
+    rig, provider = shared_rig(outbox, max_concurrent=1)
+    names: dict[str, str] = {}
+    for content, priority, count in (
+        (build.email(), Priority.LOW, 2),
+        (build.sms(), Priority.NORMAL, 4),
+        (build.mms(), Priority.HIGH, 30),
+    ):
+        for _ in range(count):
+            record = await rig.send(build.command(content, wait_for=WaitFor.ACCEPTANCE, priority=priority))
+            names[record.message_id] = priority.value
+    found = await order_after_resume(rig, provider, names)
+    assert [index for index, name in enumerate(found) if name == "normal"] == [4, 9, 14, 20]
+    assert found.index("low") == 16
+
+
+async def test_who_comes_passes_a_backlog_of_lower_priority_and_none_of_its_own(outbox: SqliteOutbox) -> None:
+    rig, provider = shared_rig(outbox, max_concurrent=1)
+    waits = [await queue_up(rig, priority=Priority.LOW) for _ in range(3)]
+    rig.registry.slot("first").gate.breaker.resume(0.0)
+    await provider.calls()
+    urgent = rig.start(build.command(build.email(), priority=Priority.HIGH))
+    equal = rig.start(build.command(build.mms(), priority=Priority.LOW))
+    await rig.calm()
+    assert len(provider.keys) == 1
+    provider.let_go()
+    await asyncio.gather(urgent, equal)
+    await sent(rig, *waits)
+    assert provider.keys[1] == urgent.result().message_id
+    assert provider.keys.index(equal.result().message_id) > 1
+
+
+async def test_a_grant_that_is_not_used_goes_to_the_next(outbox: SqliteOutbox) -> None:
+    """What was to have it was taken back; nobody waits for longer because of that."""
+    rig, provider = shared_rig(outbox, max_concurrent=1)
+    gone = await rig.send(build.command(wait_for=WaitFor.ACCEPTANCE, priority=Priority.HIGH))
+    stays = await rig.send(build.command(build.email(), wait_for=WaitFor.ACCEPTANCE, priority=Priority.LOW))
+    await rig.delivery.cancel(gone.message_id)
+    rig.registry.slot("first").gate.breaker.resume(0.0)
+    provider.let_go()
+    await sent(rig, stays)
+    await rig.calm()
+    assert provider.keys == [stays.message_id]
+    assert rig.left() == []
+    assert rig.delivery._router._gates["first"]._arbiter.granted == 0
+
+
+async def test_at_a_rate_limit_the_next_token_is_for_the_highest_that_waits(outbox: SqliteOutbox) -> None:
+    rig, provider = shared_rig(outbox, rate=1.0, burst=1)
+    low = [await queue_up(rig, priority=Priority.LOW) for _ in range(3)]
+    rig.registry.slot("first").gate.breaker.resume(0.0)
+    provider.let_go()
+    await provider.calls(1)
+    urgent = rig.start(build.command(build.email(), priority=Priority.HIGH))
+    await rig.calm()
+    assert len(provider.keys) == 1
+    for count in (2, 3, 4):
+        rig.clock.advance(1.0)
+        await provider.calls(count)
+        await rig.calm()
+        assert len(provider.keys) == count
+    assert provider.keys == [low[0].message_id, (await urgent).message_id, low[1].message_id, low[2].message_id]
+
+
+async def test_a_queue_that_no_provider_is_left_for_goes_over_to_the_next_tier(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", held=True), Puppet("second")
+    rig = sms_rig(outbox, first, second, first={"max_concurrent": 1})
+    busy = rig.start()
+    await first.calls()
+    waits = await queue_up(rig)
+    await rig.calm()
+    assert second.keys == []
+    rig.registry.slot("first").gate.breaker.force_open(0.0)
+    await sent(rig, waits)
+    assert second.keys == [waits.message_id]
+    first.let_go()
+    await busy

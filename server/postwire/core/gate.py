@@ -170,10 +170,14 @@ class Gate:
             return Obstacle.RATE
         return None
 
-    @property
-    def room(self) -> int:
-        """How many more attempts may be under way at once."""
-        return self._max_concurrent - self.in_flight
+    def free(self, now: float) -> int:
+        """How many attempts could be made now; no more than one while the breaker probes."""
+        if self.obstacle(now) is not None:
+            return 0
+        if self.breaker.state is not _CLOSED:
+            return 1
+        free = self._max_concurrent - self.in_flight
+        return free if self._bucket is None else min(free, self._bucket.count(now))
 
     def until(self, now: float, *, repeat: bool = False) -> float | None:
         """When the obstacle will be gone by itself; behind it may be another. None: unknown, or there is none."""

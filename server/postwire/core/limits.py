@@ -59,6 +59,13 @@ class TokenBucket:
         """Whether there is a token."""
         return now >= self._next or self._last >= self._next
 
+    def count(self, now: float) -> int:
+        """How many tokens there are."""
+        if not self.available(now):
+            return 0
+        # What is lost to rounding is not worth a token.
+        return 1 + int(min(self._span, max(now, self._last) - self._next) / self._interval + 1e-9)
+
     def take(self, now: float) -> None:
         """Take a token. The caller has seen that there is one."""
         if now > self._last:

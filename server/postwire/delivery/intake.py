@@ -179,8 +179,8 @@ class Intake:
         if not self._admission.enter(command.size, route.key, stream, urgent=options.priority is Priority.HIGH):
             return None
         on = ticket = None
-        if later is None and not self._traffic.is_behind(route):  # else it waits for its turn
-            on = self._router.begin(route)
+        if later is None:
+            on = self._router.begin(route, (), options.priority)
             ticket = self._router.pick(on)
         trace = self._observer.traceparent()
         record = lifecycle.accept(
@@ -267,7 +267,7 @@ class Intake:
                 self._traffic.ground(record, flight)  # its turn comes soon
             else:
                 flight.land()
-        self._traffic.wait(record)
+        self._traffic.wait(record, entry.command.options.priority)
         return None
 
     def _refuse(self, entry: Entry, refusal: Refusal) -> None:

@@ -1,34 +1,39 @@
 """What waits in the outbox, and comes out of it: one queue a route, so that a blocked one never delays another.
 
-A queue asks once whether anybody of its route would take a message, before it reads any: while every door is closed it
-rests until the first of them may open, and what is parked in it costs nothing. Then it takes what is due, by priority
-and time, as many as there is room for, and hands each to the same path that calls take.
+A queue reads nothing before a slot of one of its providers is granted to it: what is parked in it costs nothing. Then
+it takes what is due, by priority and time, as many as it was granted slots, and hands each to the same path that calls
+take. How many wait, and of which priority, it knows by counting as far as a batch goes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 from postwire.clock import Clock
+from postwire.core.arbiter import Flow
+from postwire.core.gate import Obstacle
+from postwire.core.message import Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
 from postwire.delivery.flight import Flight
 from postwire.delivery.rounds import Rounds
 from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.sharing import SharedGate
 from postwire.outbox.base import Outbox, StoredMessage
 
 BATCH: Final = 64
-"""How many messages are taken at once, in one commit."""
+"""How many messages of one priority are taken at once, in one commit."""
 
 
 class Hands(Protocol):
     """Who a queue hands its messages to."""
 
-    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[None]:
-        """See a message through, in a task of its own. Done once its attempt is on record, or could not be."""
+    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[bool]:
+        """See a message through, in a task of its own. Done once its attempt is on record, or cannot be: then False."""
         ...
 
     def postpone(self, stored: StoredMessage) -> Awaitable[None]:
@@ -45,86 +50,126 @@ class Hands(Protocol):
 
 
 class Queue:
-    """The messages that wait for one route.
-
-    `behind` tells that more is due than can be taken: whoever comes now goes to its end. `flights` are those of its
-    messages that somebody waits for.
-    """
+    """The messages that wait for one route. `flights` are those of its messages that somebody waits for."""
 
     def __init__(self, route: Route, *, outbox: Outbox, router: Router, clock: Clock, hands: Hands) -> None:
         self.route = route
-        self.behind = False
         self.flights: dict[str, Flight] = {}
         self._outbox = outbox
         self._router = router
         self._clock = clock
         self._hands = hands
         self._rounds = Rounds(self._round, outbox=outbox, clock=clock)
-        self._next_due = math.inf  # µs, due clock; what is put in and due no earlier need not wake it
+        self._flows = {priority: Flow(priority) for priority in Priority}
+        self._grants: Counter[SharedGate] = Counter()
+        self._granted: Counter[Priority] = Counter()
+        self._put: Counter[Priority] = Counter()  # what was put in, and due, since the last look into the store
+        self._is_unknown = True  # how many wait
+        self._next_due = -math.inf  # µs, due clock; what is put in and due no earlier need not wake it
 
-    def put(self, due: float) -> None:
-        """Something waits here, from now until `due` (µs, due clock)."""
-        if not self._rounds.started:
-            self._rounds.start()
-        elif due < self._next_due:
+    def put(self, due: float, priority: Priority) -> None:
+        """Something of a priority waits here, from now until `due` (µs, due clock)."""
+        if due <= self._clock.due():
+            self._put[priority] += 1
+            flow = self._flows[priority]
+            flow.waiting += 1
+            if flow.waiting == 1:
+                self._wait()
+                self.offer()
+        if not self._rounds.started or due < self._next_due:
+            self.look()
+
+    def look(self) -> None:
+        """Find out anew what waits here."""
+        self._is_unknown = True
+        if self._rounds.started:
             self._rounds.wake()
+        else:
+            self._rounds.start()
 
-    def wake(self) -> None:
-        """Look again at what waits here."""
+    def granted(self, gate: SharedGate, flow: Flow) -> None:
+        """See `Waiter.granted`."""
+        self._grants[gate] += 1
+        self._granted[flow.priority] += 1
         self._rounds.wake()
+
+    def gate_changed(self) -> None:
+        """See `Waiter.gate_changed`."""
+        self._wait()
+
+    def offer(self) -> None:
+        """See `Waiter.offer`."""
+        self._router.offer(self.route)
 
     async def stop(self) -> None:
         """Take nothing more."""
         await self._rounds.stop()
 
     async def _round(self) -> float:
-        """Take what can be taken; returns for how many seconds there is nothing to do unless something happens."""
+        """Take what was granted; returns for how many seconds there is nothing to do unless something happens."""
         await self._outbox.wait_available()  # what is taken and cannot be kept would be taken again at once
-        self._next_due = math.inf
-        now = self._clock.monotonic()
-        choice = self._router.look(self.route, now)
-        if choice.chosen is None:
-            return self._blocked(now, is_parked=not choice.waits_for)
-        limit = min(BATCH, self._router.room(self.route))
-        due = self._clock.due()
-        ahead = self._clock.wall() - due
-        batch = await self._outbox.due(self.route.key, due, limit, ahead)
-        self.behind = len(batch) == limit
-        if batch:
-            await self._take(batch)
-            return 0.0
-        next_due = await self._outbox.next_due(self.route.key, ahead)
-        if next_due is None:
-            return math.inf
-        self._next_due = next_due
-        return (next_due - self._clock.due()) / 1e6
+        while self._granted or self._is_unknown or self._next_due <= self._clock.due():
+            grants, granted = self._grants, self._granted
+            self._grants, self._granted = Counter(), Counter()
+            try:
+                started = self._take(await self._read(granted), grants)
+            except BaseException:
+                for flow in self._flows.values():  # until there has been a look at the store, nothing is to be granted
+                    flow.waiting = 0
+                self._is_unknown = True
+                raise
+            finally:
+                for gate, count in grants.items():
+                    gate.end_grants(count)
+                self._wait()
+                self.offer()
+            if False in await asyncio.gather(*started):
+                self._is_unknown = True
+                return 0.0
+        return (self._next_due - self._clock.due()) / 1e6
 
-    def _blocked(self, now: float, *, is_parked: bool) -> float:
-        """Rest until a door of the route changes, which is shut `now`; how long that is at the most."""
-        self.behind = True
-        self._next_due = -math.inf
-        self._router.watch(self.route, self._rounds.wake)
-        if is_parked:  # it may be long: nobody is kept waiting
-            for message_id in self.flights:
-                self._hands.land(message_id)
-            self.flights.clear()
-        opens_at = self._router.opens_at(self.route, now)
-        return math.inf if opens_at is None else opens_at - self._clock.monotonic()
+    async def _read(self, granted: Counter[Priority]) -> Sequence[StoredMessage]:
+        """What was granted a slot, by priority and time; and count what waits besides."""
+        self._is_unknown = True
+        batch: list[StoredMessage] = []
+        self._put.clear()
+        now, key = self._clock.due(), self.route.key
+        ahead = self._clock.wall() - now
+        for priority in Priority:
+            if limit := min(granted[priority], BATCH):
+                batch += await self._outbox.due(key, now, limit, ahead, priority)
+        counts = await self._outbox.due_counts(key, now, 2 * BATCH, ahead)
+        next_due = await self._outbox.next_due(key, ahead, now)
+        self._next_due = math.inf if next_due is None else next_due
+        self._is_unknown = False
+        taken = Counter(stored.options.priority for stored in batch)
+        for priority, flow in self._flows.items():
+            flow.waiting = max(counts[priority] - taken[priority] - self._granted[priority], 0) + self._put[priority]
+        return batch
 
-    async def _take(self, batch: Sequence[StoredMessage]) -> None:
-        started: list[Awaitable[None]] = []
+    def _take(self, batch: Sequence[StoredMessage], grants: Counter[SharedGate]) -> list[Awaitable[bool | None]]:
+        """Hand over what there is a slot for; what is returned is done once that is on record."""
+        started: list[Awaitable[bool | None]] = []
         due = self._clock.due()
         ahead = self._clock.wall() - due
         for stored in batch:
             if deadline(stored.record, ahead) <= due:  # no attempt begins so late
                 started.append(self._hands.expire(stored))
                 continue
-            on = self._router.begin(self.route, stored.record.attempts)
-            if ticket := self._router.pick(on):
+            on = self._router.begin(self.route, stored.record.attempts, stored.options.priority)
+            if ticket := self._router.pick(on, grants):
                 started.append(self._hands.take(stored, on, ticket))
-            elif self._router.look(self.route).chosen is None:
-                self.behind = True
+                continue
+            self._is_unknown = True
+            if not any(one.obstacle is Obstacle.RETRY_BUDGET for one in on.choice.passed_over):
                 break  # the rest of them wait, in their order
-            else:  # the door is open, but not for repeats
-                started.append(self._hands.postpone(stored))
-        await asyncio.gather(*started)
+            started.append(self._hands.postpone(stored))
+        return started
+
+    def _wait(self) -> None:
+        """Have what waits here wait for the providers that would take it now, or once they are less busy."""
+        flows = [flow for flow in self._flows.values() if flow.waiting]
+        if not self._router.wait(self, self.route, flows):
+            for message_id in self.flights:  # it may be long: nobody is kept waiting
+                self._hands.land(message_id)
+            self.flights.clear()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from postwire.clock import Clock
+from postwire.core.arbiter import Flow
 from postwire.core.gate import GatePermit, Obstacle
-from postwire.core.message import Attempt, Channel, OutboundMessage
+from postwire.core.message import Attempt, Channel, OutboundMessage, Priority
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
+from postwire.delivery.sharing import SharedGate, Waiter
 from postwire.providers.registry import Registry, Slot
+
+Grants = MutableMapping[SharedGate, int]
+"""How many slots of which provider were granted to a queue."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -48,10 +52,13 @@ class Explanation:
 class Pass:
     """One pass of a message along its route: nobody is tried twice in it."""
 
-    __slots__ = ("choice", "order", "repeats", "route", "tried")
+    __slots__ = ("choice", "order", "priority", "repeats", "route", "tried")
 
-    def __init__(self, route: Route, order: Order, attempts: Collection[Attempt] = ()) -> None:
+    def __init__(
+        self, route: Route, order: Order, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL
+    ) -> None:
         self.route = route
+        self.priority = priority
         self.order = order
         self.repeats = frozenset(attempt.provider_name for attempt in attempts) if attempts else _NOBODY
         self.tried: list[str] = []
@@ -68,9 +75,7 @@ class Router:
         self._seed = seed
         self._no_depths = {route.key: 0 for channel in Channel for route in registry.routes(channel)}
         self._weights: dict[str, SplitMix64] = {}
-        self._waiting: dict[str, set[Callable[[], None]]] = {}
-        for name, slot in self._slots.items():
-            slot.gate.on_free = partial(_wake_all, self._waiting.setdefault(name, set()))
+        self._gates = {name: SharedGate(slot.gate, clock) for name, slot in self._slots.items()}
 
     @property
     def no_depths(self) -> dict[str, int]:
@@ -85,35 +90,47 @@ class Router:
         """See `Registry.route_by_key`."""
         return self._registry.route_by_key(key)
 
-    def begin(self, route: Route, attempts: Collection[Attempt] = ()) -> Pass:
+    def begin(self, route: Route, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL) -> Pass:
         """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
         if not route.weighted:
-            return Pass(route, route.order(0.0), attempts)
+            return Pass(route, route.order(0.0), attempts, priority)
         if (weights := self._weights.get(route.key)) is None:
             weights = self._weights[route.key] = stream(self._seed, f"weights {route.key}")
-        return Pass(route, route.order(weights.next_unit()), attempts)
+        return Pass(route, route.order(weights.next_unit()), attempts, priority)
 
-    def pick(self, on: Pass) -> Ticket | None:
-        """Leave to ask the next provider of a pass, if there is one; `on.choice` says why, or why not."""
+    def pick(self, on: Pass, grants: Grants | None = None) -> Ticket | None:
+        """Leave to ask the next provider of a pass, if there is one; `on.choice` says why, or why not.
+
+        Those who wait for a provider go first, but for one of whose slots is in `grants`, which is taken from there.
+        """
         now = self._clock.monotonic()
-        slots, repeats = self._slots, on.repeats
-        choice = on.choice = choose(
-            on.order,
-            overflow=on.route.overflow,
-            obstacle=lambda name: slots[name].gate.obstacle(now, repeat=name in repeats),
-            tried=on.tried,
-        )
+        gates, repeats, priority = self._gates, on.repeats, on.priority
+
+        def obstacle(name: str) -> Obstacle | None:
+            gate = gates[name]
+            if grants and grants.get(gate):
+                return gate.gate.obstacle(now, repeat=name in repeats)
+            return gate.obstacle(now, priority, repeat=name in repeats)
+
+        choice = on.choice = choose(on.order, overflow=on.route.overflow, obstacle=obstacle, tried=on.tried)
         if choice.chosen is None:
             return None
         on.tried.append(choice.chosen)
-        slot = slots[choice.chosen]
-        return Ticket(slot, slot.gate.enter(now, repeat=choice.chosen in repeats))
+        gate = gates[choice.chosen]
+        if grants and grants.get(gate):
+            grants[gate] -= 1
+            gate.end_grants()
+        else:
+            gate.note_passed(priority)
+        return Ticket(self._slots[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
 
     def again(self, on: Pass, slot: Slot) -> Ticket | None:
-        """Leave to ask the same provider once more."""
+        """Leave to ask the same provider once more, unless others wait for it."""
         now = self._clock.monotonic()
-        if slot.gate.obstacle(now, repeat=True) is not None:
+        gate = self._gates[slot.provider.name]
+        if gate.obstacle(now, on.priority, repeat=True) is not None:
             return None
+        gate.note_passed(on.priority)
         return Ticket(slot, slot.gate.enter(now, repeat=True))
 
     def look(self, route: Route, now: float | None = None) -> Choice:
@@ -127,11 +144,6 @@ class Router:
         """Whether anybody would take a message now, or would if he were less busy."""
         choice = self.look(route)
         return bool(choice.chosen or choice.waits_for)
-
-    def room(self, route: Route) -> int:
-        """How many messages of a route could be on their way at once, beyond those that are."""
-        now = self._clock.monotonic()
-        return sum(slot.gate.room for name in route.names if not (slot := self._slots[name]).gate.obstacle(now))
 
     def opens_at(self, route: Route, now: float) -> float | None:
         """When (monotonic) the first obstacle of a route will be gone by itself; None where none is known to be.
@@ -153,15 +165,26 @@ class Router:
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
         return Explanation(route, route.match.met_by(message), tuple(candidates))
 
-    def watch(self, route: Route, wake: Callable[[], None]) -> None:
-        """Have `wake` called, once, when something changes at a door of the route."""
+    def wait(self, waiter: Waiter, route: Route, flows: Sequence[Flow]) -> bool:
+        """Have the flows of a route's queue wait for whoever would take a message of theirs, now or once he is less
+        busy, and for none else. Grants nothing: see `offer`. Tells whether there is anybody to wait for.
+        """
+        if not flows:
+            for name in route.names:
+                self._gates[name].forget(waiter)
+            return True
+        now = self._clock.monotonic()
+        reach: list[SharedGate] = []
+        for tier in route.tiers:
+            reach += [gate for name, _ in tier.members if not (gate := self._gates[name]).is_shut(now)]
+            if reach and not route.overflow:
+                break
         for name in route.names:
-            self._waiting[name].add(wake)
+            gate = self._gates[name]
+            gate.wait(waiter, flows if gate in reach else ())
+        return bool(reach)
 
-
-def _wake_all(waiting: set[Callable[[], None]]) -> None:
-    if waiting:  # nearly always there is nobody
-        wakes = list(waiting)
-        waiting.clear()
-        for wake in wakes:
-            wake()
+    def offer(self, route: Route) -> None:
+        """Have the providers of a route grant what is free to those who wait."""
+        for name in route.names:
+            self._gates[name].offer()

@@ -10,7 +10,7 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
 from postwire.delivery.carrier import Carrier
@@ -71,13 +71,8 @@ class Traffic:
         self._backlog.load(counts.queues, counts.scheduled)
         for key in await self._outbox.queues():
             if route := self._router.route_by_key(key):
-                self._queue(route).put(0)
+                self._queue(route).look()
         self._sweeper.start()
-
-    def is_behind(self, route: Route) -> bool:
-        """Whether more is due on a route than can be taken, so that whoever comes now goes to the end of its queue."""
-        queue = self._queues.get(route.key)
-        return queue is not None and queue.behind
 
     def flight(self, message_id: str) -> Flight | None:
         """What is known of a message that is on its way, or that somebody waits for."""
@@ -116,7 +111,7 @@ class Traffic:
         try:
             kept = await self._carrier.carry(record, message, options, on, ticket, flight)
             if kept.state is MessageState.QUEUED:
-                self.wait(kept)
+                self.wait(kept, options.priority)
             elif kept.settled:
                 self._backlog.remove(kept.queue)
         finally:
@@ -124,23 +119,23 @@ class Traffic:
             del self._flights[record.message_id]
             flight.land()
 
-    def wait(self, record: MessageRecord) -> None:
+    def wait(self, record: MessageRecord, priority: Priority) -> None:
         """Have a message that is queued come out of its queue again."""
         ahead = self._clock.wall() - self._clock.due()
         self._sweeper.expect(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_key(record.queue)):
-            self._queue(route).put(due_time(record, ahead) or 0)
+            self._queue(route).put(due_time(record, ahead) or 0, priority)
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
         self._sweeper.wake()
         for queue in self._queues.values():
-            queue.wake()
+            queue.look()
 
-    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[None]:
+    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[bool]:
         """See `Hands.take`."""
-        taken: asyncio.Future[None] = self._loop.create_future()
-        self.launch(self._resume(stored, on, ticket, taken), ticket, lambda: _set_done(taken))
+        taken: asyncio.Future[bool] = self._loop.create_future()
+        self.launch(self._resume(stored, on, ticket, taken), ticket, lambda: _settle(taken, False))
         return taken
 
     async def postpone(self, stored: StoredMessage) -> None:
@@ -158,7 +153,7 @@ class Traffic:
         """See `Hands.expire`."""
         return self._sweeper.expire(stored.record)
 
-    async def _resume(self, stored: StoredMessage, on: Pass, ticket: Ticket, taken: asyncio.Future[None]) -> None:
+    async def _resume(self, stored: StoredMessage, on: Pass, ticket: Ticket, taken: asyncio.Future[bool]) -> None:
         """A later pass of a message, in a task of its own."""
         before = stored.record
         span = self._observer.delivery_started(stored.accept_trace)
@@ -182,7 +177,7 @@ class Traffic:
             self._observer.state_reached(record)
             if on.choice.passed_over:
                 self._observer.passed_over(record, on.choice.passed_over)
-            _set_done(taken)
+            _settle(taken, True)
             await self.fly(record, message, stored.options, on, ticket, flight)
         finally:
             self._observer.delivery_ended(span, before)
@@ -261,6 +256,6 @@ class Traffic:
         return queue
 
 
-def _set_done(future: asyncio.Future[None]) -> None:
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(result)

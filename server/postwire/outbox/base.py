@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Note
+from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Note, Priority
 
 
 class OutboxError(Exception):
@@ -150,16 +150,26 @@ class Outbox(Protocol):
         """
         ...
 
-    async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> Sequence[StoredMessage]:
+    async def due(
+        self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
+    ) -> Sequence[StoredMessage]:
         """At most `limit` messages that wait in `queue` and are due: by priority, then longest due first.
 
-        `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of that: see `core.waiting`. Fewer
-        than are there where their contents are large, but never none then.
+        `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of it: see `core.waiting`. `only`
+        those of one priority, if it is given. Fewer than are there where their contents are large, but none only where
+        there is none.
         """
         ...
 
-    async def next_due(self, queue: str, ahead: int = 0) -> int | None:
-        """When the next message of `queue` is due (µs, due clock; it may be past), if any waits there."""
+    async def due_counts(self, queue: str, now: int, most: int, ahead: int = 0) -> Mapping[Priority, int]:
+        """How many messages of each priority wait in `queue` and are due; counted up to `most` or a little more."""
+        ...
+
+    async def next_due(self, queue: str, ahead: int = 0, after: int | None = None) -> int | None:
+        """When the next message of `queue` is due (µs, due clock; it may be past), if any waits there.
+
+        Of those that are due later than `after`, if it is given.
+        """
         ...
 
     async def queues(self) -> Sequence[str]:

@@ -190,7 +190,15 @@ ORDER BY next_attempt_time LIMIT ?;
 
 -- name: next_due
 SELECT min(next_attempt_time) FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?;
+WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
+    AND next_attempt_time > ?;
+
+-- name: due_count
+SELECT count(*) FROM (
+    SELECT 1 FROM messages
+    WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
+        AND next_attempt_time <= ? LIMIT ?
+);
 
 -- The first queue behind a key that anything waits in: asked again and again, it skips from one to the next.
 -- name: next_queue

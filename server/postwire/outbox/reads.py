@@ -20,6 +20,7 @@ from postwire.outbox import rows
 from postwire.outbox.base import Changes, OutboxCounts, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES
 
+_BEFORE_ALL: Final = -(1 << 60)
 MAX_CONTENTS: Final = 8 * 1024 * 1024
 """How many bytes of contents are read at once, but for a single one that is larger."""
 
@@ -88,11 +89,13 @@ def _page_of_requests(
     return Page(tuple(admitted[:size]), admitted[size - 1].message_id if len(admitted) > size else None)
 
 
-def due(connection: apsw.Connection, queue: str, now: int, limit: int, ahead: int) -> list[StoredMessage]:
+def due(
+    connection: apsw.Connection, queue: str, now: int, limit: int, ahead: int, only: Priority | None = None
+) -> list[StoredMessage]:
     """See `Outbox.due`."""
     with _one_moment(connection):
         found: list[Row] = []
-        for priority in Priority:
+        for priority in (only,) if only else Priority:
             if (room := limit - len(found)) > 0:
                 waiting = _all(connection, "due", queue, priority.value, _WAITING, now, room)
                 scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, room)
@@ -105,11 +108,22 @@ def due(connection: apsw.Connection, queue: str, now: int, limit: int, ahead: in
         return _stored(connection, found)
 
 
-def next_due(connection: apsw.Connection, queue: str, ahead: int) -> int | None:
+def due_counts(connection: apsw.Connection, queue: str, now: int, most: int, ahead: int) -> Counter[Priority]:
+    """See `Outbox.due_counts`."""
+    counts: Counter[Priority] = Counter()
+    with _one_moment(connection):
+        for priority in Priority:
+            for clock, by_now in ((_WAITING, now), (_SCHEDULED, now + ahead)):
+                counts[priority] += _all(connection, "due_count", queue, priority.value, clock, by_now, most)[0][0]
+    return counts
+
+
+def next_due(connection: apsw.Connection, queue: str, ahead: int, after: int | None = None) -> int | None:
     """See `Outbox.next_due`."""
+    after = _BEFORE_ALL if after is None else after
     with _one_moment(connection):
         times = [
-            _all(connection, "next_due", queue, priority.value, clock)[0] + (behind,)
+            _all(connection, "next_due", queue, priority.value, clock, after + behind)[0] + (behind,)
             for priority in Priority
             for clock, behind in ((_WAITING, 0), (_SCHEDULED, ahead))
         ]

@@ -142,13 +142,19 @@ class SqliteOutbox:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
 
-    async def due(self, queue: str, now: int, limit: int, ahead: int = 0) -> Sequence[StoredMessage]:
+    async def due(
+        self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
+    ) -> Sequence[StoredMessage]:
         """See `Outbox.due`."""
-        return await self._read(reads.due, queue, now, limit, ahead)
+        return await self._read(reads.due, queue, now, limit, ahead, only)
 
-    async def next_due(self, queue: str, ahead: int = 0) -> int | None:
+    async def due_counts(self, queue: str, now: int, most: int, ahead: int = 0) -> Mapping[Priority, int]:
+        """See `Outbox.due_counts`."""
+        return await self._read(reads.due_counts, queue, now, most, ahead)
+
+    async def next_due(self, queue: str, ahead: int = 0, after: int | None = None) -> int | None:
         """See `Outbox.next_due`."""
-        return await self._read(reads.next_due, queue, ahead)
+        return await self._read(reads.next_due, queue, ahead, after)
 
     async def queues(self) -> Sequence[str]:
         """See `Outbox.queues`."""

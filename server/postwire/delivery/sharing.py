@@ -1,0 +1,120 @@
+"""One provider's gate as several queues share it: who waits is granted what comes free, in the arbiter's order.
+
+A grant is an offer to look: the queue that has it reads what waits and takes it, or gives it back. What is granted is
+kept from everybody else meanwhile, and nobody reads for what was not granted to him.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from postwire.clock import Alarm, Clock
+from postwire.core.arbiter import Arbiter, Flow
+from postwire.core.gate import WAITED_FOR, Gate, Obstacle
+from postwire.core.message import Priority
+
+
+class Waiter(Protocol):
+    """A queue that waits."""
+
+    def granted(self, gate: SharedGate, flow: Flow) -> None:
+        """A slot is granted to one of its flows."""
+        ...
+
+    def gate_changed(self) -> None:
+        """A provider whom it may wait for is out of service, or is back in it: it is to wait anew."""
+        ...
+
+    def offer(self) -> None:
+        """Have the providers whom it waits for grant what is free."""
+        ...
+
+
+class SharedGate:
+    """See the module."""
+
+    __slots__ = ("_alarm", "_arbiter", "_clock", "_is_shut", "_owners", "_waiters", "gate")
+
+    def __init__(self, gate: Gate, clock: Clock) -> None:
+        self.gate = gate
+        self._clock = clock
+        self._arbiter = Arbiter()
+        self._waiters: dict[Waiter, Sequence[Flow]] = {}
+        self._owners: dict[Flow, Waiter] = {}
+        self._is_shut = False
+        self._alarm: Alarm | None = None
+        gate.on_free = self._changed
+
+    def obstacle(self, now: float, priority: Priority, *, repeat: bool) -> Obstacle | None:
+        """What keeps a message from being sent now. Whoever waits is an obstacle for those who may not pass him."""
+        found = self.gate.obstacle(now, repeat=repeat)
+        arbiter = self._arbiter
+        if found is not None or not (self._waiters or arbiter.granted):
+            return found
+        if self.gate.free(now) > arbiter.granted and arbiter.may_pass(priority):
+            return None
+        return Obstacle.CONCURRENCY
+
+    def note_passed(self, priority: Priority) -> None:
+        """A message that nobody granted a slot has one."""
+        if self._waiters:
+            self._arbiter.note_passed(priority)
+
+    def wait(self, waiter: Waiter, flows: Sequence[Flow]) -> None:
+        """Have these flows of a queue wait here, and none of its others. It hears of changes until `forget`."""
+        if not self._waiters:
+            self._is_shut = self.is_shut(self._clock.monotonic())
+        for flow in self._waiters.get(waiter, ()):
+            if flow not in flows:
+                self._arbiter.leave(flow)
+        self._waiters[waiter] = flows
+        for flow in flows:
+            self._owners[flow] = waiter
+            self._arbiter.join(flow)
+
+    def forget(self, waiter: Waiter) -> None:
+        """Nothing of a queue waits any more."""
+        for flow in self._waiters.pop(waiter, ()):
+            self._arbiter.leave(flow)
+        if not self._waiters:
+            self._set_alarm(None)
+
+    def end_grants(self, count: int = 1) -> None:
+        """Grants were used, or are given back."""
+        self._arbiter.end_grants(count)
+
+    def offer(self) -> None:
+        """Grant what is free to those who wait."""
+        if not self._waiters:
+            return
+        now = self._clock.monotonic()
+        free = self.gate.free(now) - self._arbiter.granted
+        while free > 0 and (flow := self._arbiter.grant()):
+            free -= 1
+            self._owners[flow].granted(self, flow)
+        until = self.gate.until(now)
+        self._set_alarm(None if until is None else until - now)
+
+    def is_shut(self, now: float) -> bool:
+        """Whether the provider is to be passed over rather than waited for."""
+        found = self.gate.obstacle(now)
+        return found is not None and found not in WAITED_FOR
+
+    def _changed(self) -> None:
+        if not self._waiters:  # nearly always there is nobody
+            return
+        is_shut = self.is_shut(self._clock.monotonic())
+        if is_shut is not self._is_shut:
+            self._is_shut = is_shut
+            waiters = list(self._waiters)
+            for waiter in waiters:
+                waiter.gate_changed()
+            for waiter in waiters:  # once all of them wait where they now have to
+                waiter.offer()
+        self.offer()
+
+    def _set_alarm(self, seconds: float | None) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm = None if seconds is None else self._clock.call_later(seconds, self._changed)
