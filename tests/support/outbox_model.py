@@ -17,6 +17,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.core.waiting import is_scheduled
 from postwire.outbox.base import Accepted, NewMessage, OutboxCounts, OutboxStats, StoredMessage
 
 Draw = Callable[[Sequence[Any]], Any]
@@ -294,7 +295,7 @@ class OutboxModel:
 
     def unsettled_counts(self, now: int) -> OutboxCounts:
         queues = Counter(one.queue for one in self.records() if not one.settled)
-        times = [kept.new.options.send_time or 0 for kept in self.waiting() if due_time(kept) > now]
+        times = [due_time(kept) for kept in self.waiting() if is_scheduled(kept.record) and due_time(kept) > now]
         return OutboxCounts(queues, Counter(time // 1_000_000 for time in times if time > now))
 
 
