@@ -129,7 +129,7 @@ def update(server: Server, name: str, *, latency: float | None = None, **changes
     """Change how a mock behaves. `latency` in seconds."""
     asked = UpdateMockProviderRequest(name=name, **changes)
     if latency is not None:
-        asked.latency.CopyFrom(Duration(nanos=int(latency * 1e9)))
+        asked.latency.CopyFrom(Duration(seconds=int(latency), nanos=int(latency % 1 * 1e9)))
     return server.providers.UpdateMockProvider(asked, timeout=TIMEOUT).provider
 
 

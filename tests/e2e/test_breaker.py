@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from tests.e2e.calls import (
     provider,
     providers,
     refused,
+    release,
     request,
     sms,
     tried,
@@ -175,31 +175,10 @@ def spans(messages: Sequence[Message]) -> list[tuple[int, int]]:
     return sorted(span(one.attempts[-1]) for one in messages)
 
 
-class Sampled:
-    """Looks at the providers again and again, for as long as it is entered."""
-
-    def __init__(self, server: Server) -> None:
-        self.seen: list[dict[str, pb.Provider]] = []
-        self._server = server
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Sampled:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.is_set():
-            self.seen.append(providers(self._server))
-
-
 def test_what_was_parked_goes_once_the_provider_works_again_and_probes_come_first(serve: Serve) -> None:
-    both = {"error_ratio": "1", "breaker__open_for": "500ms"}
+    both = {"error_ratio": "1", "breaker__open_for": "200ms"}
     server = serve(
+        held=True,
         **{f"providers__{name}__{key}": value for name in ("sms_mms", "email") for key, value in both.items()},
         providers__email__breaker__probe_calls="2",
         providers__email__breaker__close_after="3",
@@ -211,13 +190,18 @@ def test_what_was_parked_goes_once_the_provider_works_again_and_probes_come_firs
     dispatch_all(server, [sms("+15005550002"), email(failing)] * MINIMUM, max_attempts=1)
     eventually(lambda: {one.breaker.state for one in providers(server).values()} == {OPEN})
     for name in ("sms-mms", "email"):
-        update(server, name, error_ratio=0, latency=0.05)
-    with Sampled(server) as sampled:
-        parked = {
-            "sms-mms": dispatch_all(server, [sms()] * 12, wait_for=ACCEPTANCE),
-            "email": dispatch_all(server, [email()] * 12, wait_for=ACCEPTANCE),
-        }
-        sent = {name: [until(server, one, SENT) for one in messages] for name, messages in parked.items()}
+        update(server, name, error_ratio=0, latency=3600)
+    parked = {
+        "sms-mms": dispatch_all(server, [sms()] * 12, wait_for=ACCEPTANCE),
+        "email": dispatch_all(server, [email()] * 12, wait_for=ACCEPTANCE),
+    }
+    for name, probes in (("sms-mms", 1), ("email", 2)):
+        eventually(lambda: provider(server, name).in_flight == probes)  # noqa: B023  # asked at once
+        dispatch_all(server, [sms(), email()], wait_for=ACCEPTANCE)
+        probed = provider(server, name)
+        assert (probed.breaker.state, probed.in_flight) == (HALF_OPEN, probes), "and no more"
+        release(server, name)
+    sent = {name: [until(server, one, SENT) for one in messages] for name, messages in parked.items()}
 
     # One probe at a time, and one that succeeds is enough.
     assert {len(one.attempts) for one in sent["sms-mms"]} == {1}
@@ -230,10 +214,7 @@ def test_what_was_parked_goes_once_the_provider_works_again_and_probes_come_firs
         ended = sum(end <= start for _, end in taken[:number])
         assert number - ended < 2 or ended >= 3, "more probes at once than are allowed"
 
-    for name, probes in (("sms-mms", 1), ("email", 2)):
-        seen = [one[name] for one in sampled.seen if one[name].breaker.state == HALF_OPEN]
-        assert seen
-        assert max(one.in_flight for one in seen) == probes
+    for name in parked:
         have_changed(server, name, "closed open", "open half_open", "half_open closed")
         now = breaker(server, name)
         assert (now.state, now.failures) == (CLOSED, 0)
@@ -280,11 +261,12 @@ def until_told(told: Iterator[pb.WatchProvidersResponse], good: Callable[[pb.Pro
 
 
 def test_a_provider_that_is_drained_takes_nothing_until_it_is_resumed(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="100ms")
+    server = serve(held=True, providers__sms_mms__latency="1h")
     under_way = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT)
     eventually(lambda: in_flight(server) == 1)
     for _ in range(2):
         assert named(server, "DrainProvider", "sms-mms").breaker.state == FORCED_OPEN
+    release(server)
     assert under_way.result().message.state == SENT, "what is under way is left to end"
     parked = dispatch(server)
     assert (parked.state, tried(parked)) == (QUEUED, [])
@@ -295,7 +277,7 @@ def test_a_provider_that_is_drained_takes_nothing_until_it_is_resumed(serve: Ser
     assert dispatch(server, email()).state == SENT
 
     # It stays so over restarts in good order and others, and nothing is written of what waits.
-    server.restart()
+    server.restart(providers__sms_mms__latency="0s")
     assert breaker(server, "sms-mms").state == FORCED_OPEN
     server.kill()
     server.start()

@@ -24,6 +24,7 @@ from tests.e2e.calls import (
     get,
     in_flight,
     refused,
+    release,
     request,
     sms,
     until,
@@ -99,14 +100,15 @@ def test_what_an_attempt_may_have_sent_is_not_said_to_be_cancelled(serve: Serve,
 
 
 def test_what_is_being_sent_or_settled_is_not_taken_back(serve: Serve) -> None:
-    server = serve()
+    server = serve(held=True)
     sent, failed = dispatch(server), dispatch(server, sms("+15005550001"))
     assert (sent.state, failed.state) == (SENT, FAILED)
-    update(server, "sms-mms", latency=0.9)
+    update(server, "sms-mms", latency=3600)
     sending = dispatch(server, wait_for=ACCEPTANCE)
     assert sending.state == SENDING
     for message in (sent, failed, sending):
         assert not_queued(refused(lambda: cancel(server, message)))  # noqa: B023  # called at once
+    release(server)
     assert until(server, sending, SENT).message_id == sending.message_id
 
 

@@ -91,7 +91,9 @@ def test_one_that_hangs_is_waited_for_too_and_what_waits_has_no_attempt(limited:
     assert tried(accepted[0]) == [("full", "unspecified")]
     for one in accepted[1:]:
         assert tried(one) == []
-        assert one.next_attempt_time == one.create_time, "it is due, and a place may be free at any time"
+        # It is due, and a place may be free at any time. The clock of what is due is a little off that of the wall.
+        apart = one.next_attempt_time.ToNanoseconds() - one.create_time.ToNanoseconds()
+        assert abs(apart) < 1e9
     assert provider(limited, "full").in_flight == 1
     assert obstacle(limited, "full") == dispatch_service_pb2.ROUTE_OBSTACLE_CONCURRENCY_LIMIT
     assert [get(limited, one) for one in accepted] == accepted
@@ -116,8 +118,9 @@ def test_a_rate_is_kept_to_and_waited_for(limited: Server) -> None:
     assert [(one.state, tried(one)) for one in sent] == [(SENT, [("rated", "success")])] * 8
     taken = starts(sent)
     for first, last in itertools.combinations(range(len(taken)), 2):
-        # In any time no more than the rate lets through, and the burst. A ms for what lies between two clocks.
-        assert taken[last] - taken[first] >= (last - first + 1 - BURST) / RATE * 1e9 - 1e6
+        # In any time no more than the rate lets through, and the burst. Half of one for what lies between a permit and
+        # the start that is on record.
+        assert taken[last] - taken[first] >= (last - first + 0.5 - BURST) / RATE * 1e9
 
 
 def test_with_overflow_others_take_what_is_too_fast(limited: Server) -> None:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.calls import ACCEPTANCE, SENT, SUCCESS, TIMEOUT, Refused, email, in_flight, refusal_of, request, sms
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    SENT,
+    SUCCESS,
+    TIMEOUT,
+    Refused,
+    email,
+    in_flight,
+    refusal_of,
+    release,
+    request,
+    sms,
+)
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.support.waiting import PATIENCE
@@ -27,13 +39,18 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 
-def at_once(server: Server, requests: Sequence[pb.DispatchRequest]) -> tuple[list[Message], list[Refused]]:
+def at_once(
+    server: Server,
+    requests: Sequence[pb.DispatchRequest],
+    meanwhile: Callable[[Sequence[Any]], None] = lambda calls: None,
+) -> tuple[list[Message], list[Refused]]:
     """Make all calls at the same time, over several connections."""
     stubs = [dispatch_service_pb2_grpc.DispatchServiceStub(server.channel()) for _ in range(4)]
     calls = [
         stubs[number % len(stubs)].Dispatch.future(one, timeout=TIMEOUT, wait_for_ready=True)
         for number, one in enumerate(requests)
     ]
+    meanwhile(calls)
     refusals = [refusal_of(call.exception()) for call in calls if call.exception()]
     return [call.result().message for call in calls if not call.exception()], refusals
 
@@ -54,9 +71,14 @@ def sends_as_ever(server: Server) -> None:
 
 
 def test_the_surplus_is_told_to_come_back_and_what_was_accepted_is_finished(serve: Serve) -> None:
-    server = serve(server__max_in_flight=str(ROOM), providers__sms_mms__latency="400ms")
+    server = serve(held=True, server__max_in_flight=str(ROOM), providers__sms_mms__latency="1h")
     requests = [request() for _ in range(10 * ROOM)]
-    messages, refusals = at_once(server, requests)
+
+    def until_full(calls: Sequence[Any]) -> None:
+        eventually(lambda: sum(call.done() for call in calls) + in_flight(server) == len(calls))
+        release(server)
+
+    messages, refusals = at_once(server, requests, until_full)
     assert len(messages) + len(refusals) == 10 * ROOM
     assert len(messages) >= TAKEN
     assert refusals

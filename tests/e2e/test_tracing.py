@@ -8,7 +8,19 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, email, mms, refused, request, sms, until_eligible
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    NO_RETRY,
+    SENT,
+    TIMEOUT,
+    email,
+    mms,
+    refused,
+    release,
+    request,
+    sms,
+    until_eligible,
+)
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.support.otlp import Collector, Seen
@@ -171,7 +183,7 @@ def test_a_refused_call_reads_as_an_error_with_its_code(serve: Serve, collector:
 def test_a_caller_that_hangs_up_reads_as_cancelled_and_the_attempt_is_there(
     serve: Serve, collector: Collector, trace: str
 ) -> None:
-    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="1s", **QUICK)
+    server = serve(held=True, telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="1h", **QUICK)
     call = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT, metadata=traceparent(trace))
 
     def in_flight() -> int:
@@ -181,7 +193,9 @@ def test_a_caller_that_hangs_up_reads_as_cancelled_and_the_attempt_is_there(
 
     eventually(in_flight)
     assert call.cancel()
-    gone, attempt = call_and_attempt(collector.wait_for_spans(2))
+    collector.wait_for_spans(1)
+    release(server)
+    gone, attempt = call_and_attempt(collector.wait_for_spans(2, trace))
     assert gone.attributes["rpc.response.status_code"] == "CANCELLED"
     assert attempt.parent_id == gone.span_id
     assert attempt.attributes["postwire.outcome"] == "success"
@@ -191,9 +205,11 @@ def test_a_caller_that_hangs_up_reads_as_cancelled_and_the_attempt_is_there(
 def test_an_attempt_hangs_under_the_call_that_was_answered_long_before(
     serve: Serve, collector: Collector, trace: str
 ) -> None:
-    server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="200ms", **QUICK)
+    server = serve(held=True, telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__latency="1h", **QUICK)
     accepted = dispatch(server, sms(), traceparent(trace), wait_for=ACCEPTANCE)
-    call, attempt = call_and_attempt(collector.wait_for_spans(2))
+    collector.wait_for_spans(1, trace)
+    release(server)
+    call, attempt = call_and_attempt(collector.wait_for_spans(2, trace))
     assert attempt.parent_id == call.span_id
     assert attempt.span.end_time_unix_nano > call.span.end_time_unix_nano
     assert accepted.attempts[0].trace_id == trace

@@ -28,6 +28,7 @@ from tests.e2e.calls import (
     get,
     mms,
     refused,
+    release,
     sms,
 )
 from tests.e2e.conftest import Serve
@@ -74,10 +75,13 @@ def test_ids_begin_with_the_messages_as_they_are_and_go_on_with_what_changes(ser
 
 
 def test_a_message_is_shown_on_its_way_and_its_revision_rises(serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="300ms", delivery__backoff_base="10ms", delivery__backoff_max="10ms")
+    quickly = {"delivery__backoff_base": "10ms", "delivery__backoff_max": "10ms"}
+    server = serve(held=True, providers__sms_mms__latency="1h", **quickly)
     with Watch(server).begin() as watch:
         accepted = dispatch(server, sms("+15005550002"), wait_for=ACCEPTANCE, max_attempts=2)
-        shown = watch.until(lambda one: one.state == FAILED)
+        shown = [watch.next()]
+        release(server)
+        shown += watch.until(lambda one: one.state == FAILED)
     assert shown[0] == accepted
     assert {one.message_id for one in shown} == {accepted.message_id}
     revisions = [one.revision for one in shown]
