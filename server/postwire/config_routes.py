@@ -7,6 +7,7 @@ sms = ["a", "b"]                              # b where a cannot; in the environ
 match = { domains = ["*.example.com"], labels = { team = "billing" } }
 tiers = ["a", ["b", "c"], { d = 3, e = 1 }]   # a; else b or c, as often the one; else d, and e a third as often
 overflow = true                               # to the next tier already where one is at its limits
+strict_weights = false                        # or true: of a tier, wait for the one whose turn it is by weight
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ _TIERS: Final = _Tiers(
     'a list of tiers such as ["a", ["b", "c"]]', _Tier('a tier such as "a", ["b", "c"] or { d = 3, e = 1 }')
 )
 _OVERFLOW: Final = Flag()
+_STRICT: Final = Flag()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class _RuleTable:
     match: _MatchTable = field(default_factory=_MatchTable)
     tiers: Annotated[tuple[Tier, ...], _TIERS]
     overflow: Annotated[bool, _OVERFLOW] = False
+    strict_weights: Annotated[bool, _STRICT] = False
 
 
 def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> Mapping[Channel, tuple[Route, ...]]:
@@ -224,7 +227,11 @@ def _rule(
         problem = f"does not go with {channel.value}, match on {ours} or labels"
         raise ConfigError(dotted((*path, "match", foreign)), problem)
     match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels)
-    route = Route(f"{channel.value}#{index + 1}", rule.tiers, match, rule.overflow, dotted(path))
+    if rule.overflow and rule.strict_weights:
+        problem = "does not go with overflow, which has messages go past who cannot keep up"
+        raise ConfigError(dotted((*path, "strict_weights")), problem)
+    key = f"{channel.value}#{index + 1}"
+    route = Route(key, rule.tiers, match, rule.overflow, dotted(path), rule.strict_weights)
     for number, tier in enumerate(rule.tiers):
         _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
     return route
@@ -261,4 +268,5 @@ def rows(routes: Mapping[Channel, tuple[Route, ...]]) -> list[tuple[str, str]]:
                     found.append((dotted((*path, "match", key)), unit.show(value)))
             found.append((dotted((*path, "tiers")), _TIERS.show(rule.tiers)))
             found.append((dotted((*path, "overflow")), _OVERFLOW.show(rule.overflow)))
+            found.append((dotted((*path, "strict_weights")), _STRICT.show(rule.strict_weights)))
     return found

@@ -120,11 +120,15 @@ def short_routes(*providers: Provider) -> dict[Channel, list[Route]]:
 
 
 def route(
-    *tiers: str | Mapping[str, int], key: str = "sms", overflow: bool = False, match: Match | None = None
+    *tiers: str | Mapping[str, int],
+    key: str = "sms",
+    overflow: bool = False,
+    match: Match | None = None,
+    strict_weights: bool = False,
 ) -> Route:
     """A route; a tier is a name, or a weight for each name."""
     members = [((tier, 1),) if isinstance(tier, str) else tuple(tier.items()) for tier in tiers]
-    return Route(key, tuple(map(Tier, members)), match or Match(), overflow)
+    return Route(key, tuple(map(Tier, members)), match or Match(), overflow, strict_weights=strict_weights)
 
 
 def registry_of(

@@ -80,6 +80,7 @@ def test_a_route_with_rules_is_shown_rule_by_rule(read: Any) -> None:
         overflow = true
         [[routes.sms]]
         tiers = [{ b = 3, a = 1 }, { c = 1, d = 1 }]
+        strict_weights = true
         [[routes.email]]
         match = { domains = ["*.A.test"] }
         tiers = ["a"]
@@ -91,14 +92,22 @@ def test_a_route_with_rules_is_shown_rule_by_rule(read: Any) -> None:
         ("routes.sms[0].match.labels", '{ team = "x\\"", "a/b" = "" }'),
         ("routes.sms[0].tiers", '["a", ["b", "c"], { d = 3 }]'),
         ("routes.sms[0].overflow", "true"),
+        ("routes.sms[0].strict_weights", "false"),
         ("routes.sms[1].tiers", '[{ b = 3, a = 1 }, ["c", "d"]]'),
         ("routes.sms[1].overflow", "false"),
+        ("routes.sms[1].strict_weights", "true"),
         ("routes.mms", '["e"]'),
         ("routes.email[0].match.domains", '["*.a.test"]'),
         ("routes.email[0].tiers", '["a"]'),
         ("routes.email[0].overflow", "false"),
+        ("routes.email[0].strict_weights", "false"),
     ]
-    given = {key for key, _ in shown} - {"routes.sms[1].overflow", "routes.email[0].overflow"}
+    given = {key for key, _ in shown} - {
+        "routes.sms[0].strict_weights",
+        "routes.sms[1].overflow",
+        "routes.email[0].overflow",
+        "routes.email[0].strict_weights",
+    }
     assert {key for key in config.explicit if "[" in key} == given - {"routes.mms"}
 
 
@@ -246,8 +255,12 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         (PROVIDERS + '[routes]\nsms = [{ tiers = ["b"] }, ["a"]]', "routes.sms[1]: a list stands among rules, write names alone or rules alone"),
         (PROVIDERS + '[routes]\nsms = ["a", ["b", "c"]]', 'routes.sms: a list is not supported in this list, write a list of providers such as ["a", "b"]'),
         (rule(""), f"routes.sms[0].tiers: is missing, it must be {TIERS_LINE}"),
-        (rule("provider = 'a'"), "routes.sms[0].provider: is not known, known here: match, tiers, overflow"),
+        (rule("provider = 'a'"), "routes.sms[0].provider: is not known, known here: match, tiers, overflow, strict_weights"),
         (rule("tier = ['a']"), "routes.sms[0].tier: is not known, did you mean routes.sms[0].tiers?"),
+        (
+            rule("tiers = ['a']\noverflow = true\nstrict_weights = true"),
+            "routes.sms[0].strict_weights: does not go with overflow, which has messages go past who cannot keep up",
+        ),
         (rule("tiers = ['a']\noverflow = 'yes'"), 'routes.sms[0].overflow: "yes" is not true or false'),
         (SECOND + 'tiers = ["c"]', "routes.sms[2]: is never reached, give routes.sms[1] a match, or put it last"),
         (match("{}") + '\n[[routes.sms]]\ntiers = ["b"]', "routes.sms[1]: is never reached, give routes.sms[0] a match, or put it last"),

@@ -409,3 +409,27 @@ async def test_a_queue_that_no_provider_is_left_for_goes_over_to_the_next_tier(o
     assert second.keys == [waits.message_id]
     first.let_go()
     await busy
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_with_strict_weights_who_cannot_keep_up_is_waited_for(outbox: SqliteOutbox, strict: bool) -> None:
+    slow, quick = Puppet("slow"), Puppet("quick")
+    to = route({"slow": 3, "quick": 1}, strict_weights=strict)
+    rig = sms_rig(outbox, slow, quick, to=to, slow={"rate": 2.0, "burst": 1})
+    calls = [rig.start(build.command(wait_for=WaitFor.ACCEPTANCE)) for _ in range(200)]
+    await asyncio.gather(*calls)
+    while len(slow.keys) + len(quick.keys) < 200:
+        await rig.calm()
+        rig.clock.advance(0.5)
+    await rig.calm()
+    share = len(slow.keys) / 200
+    assert (0.65 < share < 0.85) is strict, share
+    assert rig.left() == []
+
+
+async def test_with_strict_weights_who_is_out_of_service_is_passed_over(outbox: SqliteOutbox) -> None:
+    slow, quick = Puppet("slow"), Puppet("quick")
+    rig = sms_rig(outbox, slow, quick, to=route({"slow": 3, "quick": 1}, strict_weights=True))
+    rig.registry.slot("slow").gate.breaker.force_open(0.0)
+    records = [await rig.send() for _ in range(10)]
+    assert {record.attempts[0].provider_name for record in records} == {"quick"}

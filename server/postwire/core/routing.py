@@ -130,7 +130,8 @@ class Route:
 
     `key` names the queue of those who wait for it: "sms" for a channel's only route, "sms#1", "sms#2", … for rules,
     "@name" for a provider that callers pin. With `overflow`, messages go on to the next tier while one is at its
-    limits. `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `names` are all
+    limits. With `strict_weights`, a member of a tier that is at its limits is waited for, though others are free.
+    `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `names` are all
     providers, as declared; `weighted` says whether `order` makes use of its draw.
     """
 
@@ -139,6 +140,7 @@ class Route:
     match: Match = Match()
     overflow: bool = False
     rule: str = field(default="", repr=False, compare=False)
+    strict_weights: bool = field(default=False, repr=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     weighted: bool = field(init=False, repr=False, compare=False)
     _as_declared: Order = field(init=False, repr=False, compare=False)
@@ -193,13 +195,15 @@ def choose(
     order: Sequence[Sequence[str]],
     *,
     overflow: bool,
+    strict: bool = False,
     obstacle: Callable[[str], Obstacle | None],
     tried: Collection[str] = (),
 ) -> Choice:
     """The first provider in order that has no obstacle, unless there is one in an earlier tier to wait for.
 
-    Within a tier, one at its limits is waited for only if no other member can take the message; with `overflow`, only
-    if nobody at all can. Those `tried` before in this pass are left out, and no door is asked twice.
+    Within a tier, one at its limits is waited for only if no other member can take the message, unless the order is
+    `strict`; with `overflow`, only if nobody at all can. Those `tried` before in this pass are left out, and no
+    door is asked twice.
     """
     waits_for: list[str] = []
     passed_over: list[PassedOver] = []
@@ -212,6 +216,8 @@ def choose(
                 return Choice(name, (), tuple(passed_over))
             if found in WAITED_FOR:
                 waits_for.append(name)
+                if strict:
+                    break
             else:
                 passed_over.append(PassedOver(name, found))
         if waits_for and not overflow:

@@ -75,6 +75,7 @@ class Router:
         self._seed = seed
         self._no_depths = {route.key: 0 for channel in Channel for route in registry.routes(channel)}
         self._weights: dict[str, SplitMix64] = {}
+        self._drawn: dict[str, float] = {}  # by route with strict weights: the draw that is the next message's
         self._gates = {name: SharedGate(slot.gate, clock) for name, slot in self._slots.items()}
 
     @property
@@ -94,9 +95,21 @@ class Router:
         """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
         if not route.weighted:
             return Pass(route, route.order(0.0), attempts, priority)
+        return Pass(route, route.order(self._draw(route)), attempts, priority)
+
+    def _draw(self, route: Route) -> float:
+        """The next draw of a route with weights.
+
+        Where they are strict, it stays the next until a message has used it: what waits for one goes to no other.
+        """
+        if (draw := self._drawn.get(route.key)) is not None:
+            return draw
         if (weights := self._weights.get(route.key)) is None:
             weights = self._weights[route.key] = stream(self._seed, f"weights {route.key}")
-        return Pass(route, route.order(weights.next_unit()), attempts, priority)
+        draw = weights.next_unit()
+        if route.strict_weights:
+            self._drawn[route.key] = draw
+        return draw
 
     def pick(self, on: Pass, grants: Grants | None = None) -> Ticket | None:
         """Leave to ask the next provider of a pass, if there is one; `on.choice` says why, or why not.
@@ -112,9 +125,14 @@ class Router:
                 return gate.gate.obstacle(now, repeat=name in repeats)
             return gate.obstacle(now, priority, repeat=name in repeats)
 
-        choice = on.choice = choose(on.order, overflow=on.route.overflow, obstacle=obstacle, tried=on.tried)
+        route = on.route
+        choice = on.choice = choose(
+            on.order, overflow=route.overflow, strict=route.strict_weights, obstacle=obstacle, tried=on.tried
+        )
         if choice.chosen is None:
             return None
+        if not on.tried:
+            self._drawn.pop(route.key, None)
         on.tried.append(choice.chosen)
         gate = gates[choice.chosen]
         if grants and grants.get(gate):
@@ -175,8 +193,10 @@ class Router:
             return True
         now = self._clock.monotonic()
         reach: list[SharedGate] = []
-        for tier in route.tiers:
-            reach += [gate for name, _ in tier.members if not (gate := self._gates[name]).is_shut(now)]
+        for tier in route.order(self._draw(route)) if route.strict_weights else route.order(0.0):
+            reach += [gate for name in tier if not (gate := self._gates[name]).is_shut(now)]
+            if route.strict_weights:
+                del reach[1:]
             if reach and not route.overflow:
                 break
         for name in route.names:
