@@ -198,7 +198,7 @@ async def _reload(reloader: Reloader, hang_up: HangUp) -> None:
             # What it reads may be a pipe that nobody writes to.
             reloaded = reloader.apply(await run_in_daemon(reloader.prepare, "postwire-reload"))
         except ConfigError as error:
-            _log.error(names.EVENT_RELOAD_FAILED, detail=str(error))
+            _log.error(names.EVENT_RELOAD_FAILED, detail="; ".join(map(str, (error, *error.others))))
         except Exception as error:
             _log.fault(error)
         else:

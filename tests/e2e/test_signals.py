@@ -86,9 +86,10 @@ def test_what_needs_a_restart_is_named_and_is_as_it_was(serve: Serve) -> None:
 
 def test_a_configuration_that_is_wrong_changes_nothing_and_says_why(serve: Serve) -> None:
     server = serve(toml="# nothing yet\n")
-    answer = hang_up(server, '[telemetry]\nlog_level = "error"\n[server]\ngrace = 5\n')
+    answer = hang_up(server, '[telemetry]\nlog_level = "error"\n[server]\ngrace = 5\n[delivery]\nmax_attempts = 0\n')
     assert (answer["event"], answer["level"]) == ("reload_failed", "error")
     assert answer["detail"].startswith("server.grace: ")
+    assert "; delivery.max_attempts: " in answer["detail"]
     (server.folder / "postwire.toml").unlink()
     assert "does not exist" in hang_up(server)["detail"]
     dispatch(server)
