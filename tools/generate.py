@@ -1,5 +1,5 @@
 """Renew what is made from protos/: the Python stubs, the page for readers, and the image that the next change is
-compared with.
+compared with. And from the commands: their man page.
 
 Without arguments: lint, refuse a breaking change, then write. With --check: lint, look for a breaking change,
 then say what is stale; nothing is written. Works offline; every tool comes with the environment.
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from tools import contract_page
+from tools import contract_page, man_page
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -117,6 +117,7 @@ def main() -> None:
             scratch = Path(directory)
             image = build_image(scratch)
             fresh = build_stubs(scratch, image) | {BASELINE: image, PAGE: build_page(scratch)}
+            fresh[man_page.PAGE] = man_page.render().encode()
     except Refused as refused:
         sys.exit(str(refused))
 
@@ -128,7 +129,7 @@ def main() -> None:
             write(path, fresh.get(path))
             print(f"{'renewed' if path in fresh else 'removed'} {path}")
     if not stale:
-        print("Everything made from protos/ is up to date.")
+        print("Everything that is generated is up to date.")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Times are float seconds, sizes are bytes.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from postwire import config_routes
+from postwire.config_file import read_file
 from postwire.core.message import Channel
 from postwire.core.routing import Route
 from postwire.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
@@ -51,7 +51,6 @@ from postwire.units import (
 
 T = TypeVar("T")
 
-DEFAULT_FILE: Final = "postwire.toml"
 SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
 
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -227,7 +226,7 @@ def load(
     `kinds` has the settings class of each kind of provider. `examine` is asked what else is wrong with a section, such
     as `ServerConfig`. Raises ConfigError, with all that is wrong in it.
     """
-    file, table = _read(path, cwd or Path())
+    file, table = read_file(path, cwd or Path())
     mistakes = Mistakes()
     env = EnvTree.read(environ, mistakes)
     with mistakes.caught():
@@ -258,15 +257,6 @@ def load(
     config = Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
     known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
     return replace(config, strays=stray_variables(environ, known))
-
-
-def default_listen(cwd: Path | None = None) -> str | None:
-    """`server.listen` of postwire.toml in `cwd`, where there is such a file that says it. Raises ConfigError."""
-    _, table = _read(None, cwd or Path())
-    server = table.get("server", {})
-    if not isinstance(server, Mapping) or "listen" not in server:
-        return None
-    return bind(ServerConfig, {"listen": server["listen"]}, ("server",)).listen
 
 
 def effective(config: Config) -> list[tuple[str, str]]:
@@ -300,25 +290,6 @@ def _all_values(config: Config) -> dict[str, object]:
         found |= values(provider, ("providers", provider.name), _ProviderTable)
         found |= values(provider.options, ("providers", provider.name))
     return found | dict(config_routes.rows(config.routes))
-
-
-def _read(path: Path | None, cwd: Path) -> tuple[Path | None, dict[str, Any]]:
-    file = cwd / (path or DEFAULT_FILE)
-    try:
-        # Some editors put a byte order mark in front; TOML knows none, so it is taken off.
-        return file, tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        if path is None:
-            return None, {}
-        raise ConfigError(str(file), "does not exist, give the path of a TOML file") from None
-    except IsADirectoryError:
-        raise ConfigError(str(file), "is a directory, give the path of a TOML file") from None
-    except OSError as wrong:
-        raise ConfigError(str(file), f"cannot be read ({wrong.strerror}), make it readable") from None
-    except UnicodeDecodeError as wrong:
-        raise ConfigError(str(file), f"is not UTF-8 at byte {wrong.start}, save it as UTF-8") from None
-    except (ValueError, RecursionError) as wrong:
-        raise ConfigError(str(file), f"is not valid TOML: {wrong}") from None
 
 
 _BUILT_IN: Final[Mapping[str, Any]] = {

@@ -20,7 +20,9 @@ def main() -> None:
         # The script is there in every install, and its libraries only in that of a server.
         if missing.name != "click":
             raise
-        sys.exit("postwire: this install is the client library alone: pip install 'postwire[server]'")
+        sys.exit(
+            "postwire: this install is the client library alone: pip install 'postwire[server]', or 'postwire[cli]'"
+        )
     except KeyboardInterrupt:
         sys.exit(130)  # before the root could see to it
     root()

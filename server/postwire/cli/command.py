@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class _Strict(click.Command):
@@ -60,6 +64,13 @@ class Word(click.Choice[str]):
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
         """See `click.Choice.normalize_choice`."""
         return super().normalize_choice(choice, ctx).casefold().replace("_", "-")
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """See `click.Choice.shell_complete`."""
+        from click.shell_completion import CompletionItem
+
+        begun = self.normalize_choice(incomplete, ctx)
+        return [CompletionItem(one) for one in self.choices if self.normalize_choice(one, ctx).startswith(begun)]
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

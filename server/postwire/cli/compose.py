@@ -14,6 +14,7 @@ import click
 
 from postwire.cli import content
 from postwire.cli.command import Word
+from postwire.cli.completion import complete_providers
 from postwire.cli.content import Given
 from postwire.cli.options import Connection, connection_options, duration, mapping
 from postwire.cli.times import MOST_AHEAD, TIMES_AHEAD, time_ahead
@@ -125,7 +126,9 @@ def delivery_options(command: Command) -> Command:
     """
 
     @_repeated("--label", "KEY=VALUE", "A tag to keep with the record", callback=mapping)
-    @click.option("--provider", default="", metavar="NAME", help="Send through this one only.")
+    @click.option(
+        "--provider", default="", metavar="NAME", shell_complete=complete_providers, help="Send through this one only."
+    )
     @click.option(
         "--priority",
         type=Word(["high", "normal", "low"]),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from postwire.cli.command import Word
+from postwire.cli.completion import complete_providers
 from postwire.cli.options import mapping
 from postwire.cli.times import TIMES_PAST, time_past
 from postwire.core.message import Channel, MessageState
@@ -39,6 +40,7 @@ def filter_options(*, states: bool = True) -> Decorator:
             "provider_names",
             multiple=True,
             metavar="NAME",
+            shell_complete=complete_providers,
             help="Last tried at this provider; may be given several times.",
         )
         @click.option(

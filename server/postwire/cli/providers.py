@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from postwire.cli.command import Group
+from postwire.cli.completion import complete_providers
 from postwire.cli.failure import ExitCode
 from postwire.cli.filters import reason_option
 from postwire.cli.options import Connection, connection_options, duration
@@ -57,7 +58,7 @@ def watch(connection: Connection) -> int:
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_providers)
 @connection_options()
 def get(connection: Connection, name: str) -> None:
     """Show one provider: its breaker, its window, what is under way."""
@@ -67,7 +68,7 @@ def get(connection: Connection, name: str) -> None:
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_providers)
 @reason_option
 @connection_options()
 def drain(connection: Connection, name: str, reason: str) -> None:
@@ -84,7 +85,7 @@ def drain(connection: Connection, name: str, reason: str) -> None:
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_providers)
 @reason_option
 @connection_options()
 def resume(connection: Connection, name: str, reason: str) -> None:
@@ -95,7 +96,7 @@ def resume(connection: Connection, name: str, reason: str) -> None:
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_providers)
 @reason_option
 @connection_options()
 def reset(connection: Connection, name: str, reason: str) -> None:
@@ -111,7 +112,7 @@ def _ratio(name: str, outcome: str) -> Callable[[Callable[..., Any]], Callable[.
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_providers)
 @_ratio("--error-ratio", "error")
 @_ratio("--rate-limited-ratio", "rate_limited")
 @_ratio("--uncertain-ratio", "uncertain")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -16,6 +16,7 @@ from postwire import __version__
 from postwire.cli import follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.calls import health, messages
 from postwire.cli.command import Group
+from postwire.cli.completion import completion
 from postwire.cli.config import config
 from postwire.cli.demo import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
@@ -24,6 +25,9 @@ from postwire.cli.route import route
 from postwire.cli.send import send
 from postwire.cli.serve import serve
 from postwire.cli.store import store
+
+_OF_THE_SERVER: Final = ("aiohttp", "apsw", "grpc_reflection", "idna", "opentelemetry")
+"""What an install with the extra `cli` has not."""
 
 
 class _Unread(Exception):
@@ -55,6 +59,11 @@ class _Root(Group):
             code = ExitCode.INTERRUPTED
         except (click.ClickException, Failed) as failure:
             code = _shown(failure)
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").partition(".")[0] not in _OF_THE_SERVER:
+                raise
+            line = "this install calls servers, and is none: pip install 'postwire[server]'"
+            code = _shown(Failed(line, ExitCode.REFUSED))
         except OSError as error:
             # Most likely a full disk behind stdout. What is still in its buffer must not fail once more on the way out.
             close_output(1)
@@ -96,5 +105,5 @@ def _shown(failure: click.ClickException | Failed) -> int:
     return failure.exit_code
 
 
-for command in (serve, config, send, messages, providers, route, store, health, demo):
+for command in (serve, config, send, messages, providers, route, store, health, demo, completion):
     root.add_command(command)

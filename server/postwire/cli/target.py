@@ -18,7 +18,7 @@ def default_server(*, as_json: bool) -> str:
 
     Raises Failed for a configuration that is wrong there: another server than the one that is meant would be worse.
     """
-    from postwire.config import default_listen
+    from postwire.config_file import default_listen
     from postwire.settings import ConfigError, stray_variables
 
     for stray in stray_variables(os.environ, ()):
