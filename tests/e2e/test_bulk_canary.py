@@ -54,6 +54,7 @@ def test_no_marked_data_comes_out_of_streams_and_watches(serve: Serve, collector
         telemetry__otlp_endpoint=collector.endpoint,
         routes__mms="",
         store__max_unsettled="100",
+        store__content_retention="1h",  # what was there to be found is looked for afterwards
         server__max_wait="5s",
     )
     told, call = Told(), server.dispatch
