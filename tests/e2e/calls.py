@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.e2e.server import Server, eventually
@@ -41,8 +43,6 @@ TIMEOUT: Final = PATIENCE
 
 NO_RETRY: Final = {"delivery__backoff_base": "1h", "delivery__backoff_max": "1h", "delivery__seed": "1"}
 """Settings under which what is queued after an attempt is not due again while a test runs."""
-
-T = TypeVar("T")
 
 _numbers = itertools.count(1)
 
@@ -138,16 +138,30 @@ def release(server: Server, name: str = "sms-mms") -> None:
     update(server, name, latency=0)
 
 
-def soon_enough(attempt: Callable[[float], T], is_early: Callable[[T], object]) -> T:
-    """What comes of an attempt that has so many seconds, the first of several in which it came early enough.
+def dispatch_ahead(
+    server: Server,
+    message: OutboundMessage | None = None,
+    *,
+    is_early: Callable[[Message], object] = lambda sent: True,
+    expire_after: float | None = None,
+    send_after: float | None = None,
+    **options: Any,
+) -> Message:
+    """Send a message with times that lie ahead: the first of several ever later ones for which the server came early.
 
-    How long a server takes to come as far as a test wants says nothing of it, and the test does not wait for longer
-    than it has to.
+    How fast a machine is says nothing of the server, and no test waits for longer than it has to. Times are multiples
+    of the moment that is tried; `is_early` sees what was answered.
     """
-    for seconds in (0.5, 2.0, 8.0):
-        if is_early(came := attempt(seconds)):
-            return came
-    return attempt(PATIENCE / 2)
+    for moment in (0.5, 2.0, 8.0, PATIENCE / 4):
+        now = time.time_ns()
+        for name, after in (("expire_time", expire_after), ("send_time", send_after)):
+            if after is not None:
+                options[name] = Timestamp()
+                options[name].FromNanoseconds(now + int(after * moment * 1e9) // 1000 * 1000)
+        call = server.dispatch.Dispatch.future(request(message, **options), timeout=TIMEOUT)
+        if not call.exception() and is_early(call.result().message):
+            break
+    return call.result().message
 
 
 def tried(message: Message) -> list[tuple[str, str]]:

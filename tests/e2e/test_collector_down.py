@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,10 +19,13 @@ from tests.support.otlp import Collector
 from postwire.v1.provider_service_pb2 import ListProvidersRequest
 
 GRACE: Final = 1.0
-MARGIN: Final = 1.0
-"""Seconds after the grace in which the process has to be gone."""
 
-QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "10", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
+HOUR: Final = "3600000"
+QUICK = {
+    "OTEL_BSP_SCHEDULE_DELAY": "10",
+    "OTEL_METRIC_EXPORT_INTERVAL": "50",
+    **dict.fromkeys(("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_METRIC_EXPORT_TIMEOUT"), HOUR),
+}
 MESSAGES = 50
 
 
@@ -78,10 +80,8 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def ends_in_time(server: Server) -> None:
-    """Ask the server to end, and hold it to its grace and the margin."""
-    asked = time.monotonic()
+    """Ask the server to end. To wait for an export would take an hour."""
     assert server.terminate() == 0
-    assert time.monotonic() - asked <= GRACE + MARGIN
 
 
 def send(server: Server, count: int = MESSAGES) -> None:

@@ -19,6 +19,7 @@ from tests.e2e.calls import (
     TIMEOUT,
     UNCERTAIN,
     dispatch,
+    dispatch_ahead,
     email,
     get,
     in_flight,
@@ -114,7 +115,9 @@ def test_what_may_have_been_sent_is_never_denied(serve: Serve) -> None:
         assert outcomes(ended) == ["uncertain", *[outcome] * (2 if outcome == "error" else 1)]
     # Not even when its time runs out.
     ends(server, "uncertain")
-    message = dispatch(server, max_attempts=100, expire_time=soon(0.2))
+    message = dispatch_ahead(
+        server, max_attempts=100, expire_after=0.5, is_early=lambda one: one.state == QUEUED and one.attempts
+    )
     assert message.state == QUEUED
     drain(server)
     assert set(outcomes(until(server, message, UNCERTAIN))) == {"uncertain"}
@@ -127,38 +130,39 @@ def test_a_message_waits_for_its_time(serve: Serve) -> None:
     assert hour.expire_time.ToNanoseconds() == hour.next_attempt_time.ToNanoseconds() + 4 * 3600 * 10**9
     moments: list[dict[str, Any]] = [{}, {"wait_for": ACCEPTANCE}, {"provider_name": "one"}]
     for options in moments:
-        moment = dispatch(server, send_time=(at := soon(0.1)), **options)
+        moment = dispatch_ahead(server, send_after=0.2, is_early=lambda one: one.state == QUEUED, **options)
         assert (moment.state, tried(moment)) == (QUEUED, [])
         sent = until(server, moment, SENT)
-        assert sent.attempts[0].start_time.ToNanoseconds() >= at.ToNanoseconds()
+        assert sent.attempts[0].start_time.ToNanoseconds() >= moment.next_attempt_time.ToNanoseconds()
     assert dispatch(server, send_time=soon(-5)).state == SENT
     assert get(server, hour) == hour
 
 
 def test_a_time_that_runs_out_ends_the_wait(serve: Serve) -> None:
-    server = patient(serve, providers__one__max_concurrent="1")
+    server = patient(serve, providers__one__max_concurrent="1", server__grace="0s")
     drain(server)
-    parked = dispatch(server, expire_time=soon(0.1))
+    parked = dispatch_ahead(server, expire_after=0.2, is_early=lambda one: one.state == QUEUED)
     assert parked.state == QUEUED
     expired = until(server, parked, EXPIRED)
     assert tried(expired) == []
     assert not expired.HasField("next_attempt_time")
-    several = dispatch(server, email("ada@example.com", "eve@example.com"), expire_time=soon(0.1))
+    several = dispatch_ahead(server, email("ada@example.com", "eve@example.com"), expire_after=0.2)
     assert [one.state for one in until(server, several, EXPIRED).recipients] == [EXPIRED] * 2
     resume(server)
 
     # Its time is all that an attempt has. That it was short tells nothing of the provider.
-    update(server, "one", latency=0.9)
+    update(server, "one", latency=3600)
     calls = provider(server, "one").breaker.calls
-    late = server.dispatch.Dispatch.future(request(expire_time=soon(0.5)), timeout=TIMEOUT)
-    eventually(lambda: in_flight(server) == 1)
-    # A caller that waits for its turn is told as well.
-    waited = dispatch(server, expire_time=soon(0.1))
-    assert (waited.state, tried(waited)) == (EXPIRED, [])
-    answer = until(server, late.result().message, UNCERTAIN)
+    late = dispatch_ahead(server, expire_after=1, is_early=lambda one: one.attempts)
+    answer = until(server, late, UNCERTAIN)
     assert outcomes(answer) == ["uncertain"]
     assert answer.attempts[0].error_code == "timeout"
     assert provider(server, "one").breaker.calls == calls
+    # A caller that waits for its turn is told as well.
+    dispatch(server, wait_for=ACCEPTANCE)
+    eventually(lambda: in_flight(server) == 1)
+    waited = dispatch_ahead(server, expire_after=0.2)
+    assert (waited.state, tried(waited)) == (EXPIRED, [])
 
 
 def test_what_waits_is_sent_by_the_next_boot(serve: Serve) -> None:
