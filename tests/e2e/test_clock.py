@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e.calls import QUEUED, SENT, TIMEOUT, get, request, sms, until
 from tests.e2e.server import Server
-from tests.support import stepped_server
 
 from postwire.v1 import provider_service_pb2 as ppb
 from postwire.v1.message_pb2 import Message
@@ -19,7 +17,7 @@ HOUR = 3600
 
 
 class Stepped(Server):
-    command = (sys.executable, stepped_server.__file__)
+    main = "tests.support.stepped_server:run"
 
     def set_clock(self, seconds: int) -> None:
         """Have the time of day be so many seconds ahead of the machine's."""

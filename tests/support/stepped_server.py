@@ -1,4 +1,4 @@
-"""`postwire serve` on a machine whose time of day a test sets. Run as a script.
+"""`postwire serve` on a machine whose time of day a test sets.
 
 `CLOCK_OFFSET` names a file with the seconds that are added.
 """
@@ -28,6 +28,6 @@ class SteppedClock(SystemClock):
         return int(self._file.read_text()) * 1_000_000
 
 
-if __name__ == "__main__":
+def run() -> None:
     setattr(app, "SystemClock", SteppedClock)  # noqa: B010  mypy refuses the plain assignment
     sys.exit(serve.main(args=[], standalone_mode=False))
