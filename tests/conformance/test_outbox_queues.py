@@ -15,7 +15,7 @@ from tests.support.outboxes import EVER, TRACE, change, dropped, failed_over, id
 from postwire.core import lifecycle
 from postwire.core.message import DeliveryGuarantee, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import NewMessage, Outbox, OutboxCounts
+from postwire.outbox.base import Counts, NewMessage, Outbox
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -248,7 +248,7 @@ async def test_what_expires_comes_with_its_attempts(outbox: Outbox) -> None:
 
 
 async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_second(outbox: Outbox) -> None:
-    assert await outbox.unsettled_counts(START) == OutboxCounts({}, {})
+    assert await outbox.unsettled_counts(START) == Counts({}, {})
     second = START // 1_000_000
     waits = [await queue_up(outbox, priority=priority) for priority in Priority]
     soon = [await queue_up(outbox, priority=priority, send_time=START + 1_999_999) for priority in Priority]
@@ -260,14 +260,14 @@ async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_
     settled = await keep(outbox, queue="sms#2")
     await change(outbox, settled.record, build.ended(settled.record))
     queues = {"q": 7, "@p": 1, "sms#1": 2}
-    assert await outbox.unsettled_counts(START) == OutboxCounts(queues, {second + 1: 3, second + 7: 2})
-    assert await outbox.unsettled_counts(START + 1_999_999) == OutboxCounts(queues, {second + 7: 2})
+    assert await outbox.unsettled_counts(START) == Counts(queues, {second + 1: 3, second + 7: 2})
+    assert await outbox.unsettled_counts(START + 1_999_999) == Counts(queues, {second + 7: 2})
     for new in (waits[0], soon[0], later):
         await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
     await change(outbox, sending.record, build.ended(sending.record))
     await outbox.move({other.record.message_id: "q"})
-    assert await outbox.unsettled_counts(START) == OutboxCounts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
-    assert await outbox.unsettled_counts(EVER) == OutboxCounts({"q": 5, "sms#1": 1}, {})
+    assert await outbox.unsettled_counts(START) == Counts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
+    assert await outbox.unsettled_counts(EVER) == Counts({"q": 5, "sms#1": 1}, {})
 
 
 # Two clocks. The wall clock is `ahead` of the one that all times here are by.

@@ -18,7 +18,7 @@ from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.waiting import is_scheduled
-from postwire.outbox.base import Accepted, NewMessage, OutboxCounts, OutboxStats, StoredMessage
+from postwire.outbox.base import Accepted, Counts, NewMessage, OutboxStats, StoredMessage
 
 Draw = Callable[[Sequence[Any]], Any]
 """Picks one of several values."""
@@ -293,10 +293,10 @@ class OutboxModel:
         unsettled = [one for one in self.records() if not one.settled]
         return OutboxStats(len(unsettled), min((one.create_time for one in unsettled), default=None))
 
-    def unsettled_counts(self, now: int) -> OutboxCounts:
+    def unsettled_counts(self, now: int) -> Counts:
         queues = Counter(one.queue for one in self.records() if not one.settled)
         times = [due_time(kept) for kept in self.waiting() if is_scheduled(kept.record) and due_time(kept) > now]
-        return OutboxCounts(queues, Counter(time // 1_000_000 for time in times if time > now))
+        return Counts(queues, Counter(time // 1_000_000 for time in times if time > now))
 
 
 def due_time(kept: Kept) -> int:

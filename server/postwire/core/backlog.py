@@ -42,7 +42,7 @@ class Backlog:
         self._for_later = 0
 
     def load(self, queues: Mapping[str, int], scheduled: Mapping[int, int]) -> None:
-        """Begin with what a store holds: see `OutboxCounts`."""
+        """Begin with what a store holds: see `Counts`."""
         for queue, count in queues.items():
             self.queues[queue] = self.queues.get(queue, 0) + count
             self.total += count

@@ -59,7 +59,7 @@ class OutboxStats:
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxCounts:
+class Counts:
     """What is not settled, by the key of its queue; and what is queued for a later time than now that its caller has
     given, by the second (since the epoch) in which it is due."""
 
@@ -287,7 +287,7 @@ class Outbox(Protocol):
         """What is not settled now."""
         ...
 
-    async def unsettled_counts(self, now: int) -> OutboxCounts:
+    async def unsettled_counts(self, now: int) -> Counts:
         """What is not settled, counted in whole. For a boot: it takes long where much waits."""
         ...
 

@@ -17,7 +17,7 @@ from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox import rows
-from postwire.outbox.base import Changes, OutboxCounts, OutboxStats, Snapshot, StoredMessage
+from postwire.outbox.base import Changes, Counts, OutboxStats, Snapshot, StoredMessage
 from postwire.outbox.queries import QUERIES
 
 _BEFORE_ALL: Final = -(1 << 60)
@@ -240,7 +240,7 @@ def stats(connection: apsw.Connection) -> OutboxStats:
     return OutboxStats(*_all(connection, "stats")[0])
 
 
-def unsettled_counts(connection: apsw.Connection, now: int) -> OutboxCounts:
+def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     """See `Outbox.unsettled_counts`."""
     scheduled: dict[int, int] = {}
     with _one_moment(connection):
@@ -250,13 +250,20 @@ def unsettled_counts(connection: apsw.Connection, now: int) -> OutboxCounts:
             for priority in Priority:
                 for second, count in _all(connection, "scheduled_counts", queue, priority.value, now):
                     scheduled[second] = scheduled.get(second, 0) + count
-    return OutboxCounts(by_queue, scheduled)
+    return Counts(by_queue, scheduled)
 
 
 def content(connection: apsw.Connection, message_id: bytes) -> bytes | None:
     """See `Outbox.content`."""
     found = _all(connection, "content_of", message_id)
     return (found[0][0] or None) if found else None
+
+
+def one_int(connection: apsw.Connection, query: str, *bindings: Any) -> int:
+    """The only value of the only row that a query gives."""
+    ((value,),) = _all(connection, query, *bindings)
+    assert isinstance(value, int)
+    return value
 
 
 def with_attempts(connection: apsw.Connection, found: Row) -> MessageRecord:

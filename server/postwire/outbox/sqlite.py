@@ -18,8 +18,8 @@ from postwire.outbox import reads, rows
 from postwire.outbox.base import (
     Accepted,
     Changes,
+    Counts,
     NewMessage,
-    OutboxCounts,
     OutboxError,
     OutboxStats,
     Snapshot,
@@ -27,7 +27,7 @@ from postwire.outbox.base import (
 )
 from postwire.outbox.opening import OpenStore
 from postwire.outbox.operations import Accept, Call, Change, Fenced, New, Statements
-from postwire.outbox.queries import QUERIES, Row, SQLValue
+from postwire.outbox.queries import QUERIES, Row
 from postwire.outbox.schema import plain, truncate_log
 from postwire.outbox.writer import Future, Operation, Writer
 
@@ -52,10 +52,10 @@ class SqliteOutbox:
         self._has_erased = False  # since the log was emptied; the writing thread's
         self._closed = False
         self._statements = Statements()
-        self._last_key = _one_int(self._writing, "last_key")
+        self._last_key = reads.one_int(self._writing, "last_key")
         self._last_change = self._seen_change = reads.last_change(self._writing)
         self._watching: set[Future] = set()
-        self._boot = _one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        self._boot = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -299,7 +299,7 @@ class SqliteOutbox:
         """See `Outbox.stats`."""
         return await self._read(reads.stats)
 
-    async def unsettled_counts(self, now: int) -> OutboxCounts:
+    async def unsettled_counts(self, now: int) -> Counts:
         """See `Outbox.unsettled_counts`."""
         return await self._read(reads.unsettled_counts, now)
 
@@ -448,9 +448,3 @@ def _id_row(record: MessageRecord) -> Row:
 
 def _opens(before: MessageRecord, after: MessageRecord) -> bool:
     return len(after.attempts) > len(before.attempts)
-
-
-def _one_int(connection: apsw.Connection, query: str, *bindings: SQLValue) -> int:
-    ((value,),) = connection.execute(QUERIES[query], bindings).fetchall()
-    assert isinstance(value, int)
-    return value
