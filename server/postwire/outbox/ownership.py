@@ -165,13 +165,23 @@ class Ownership:
 
     def _make_private(self, file: Path) -> None:
         try:
-            mode = file.lstat().st_mode
-            if stat.S_ISREG(mode) and mode & _OTHERS:
-                file.chmod(stat.S_IMODE(mode) & ~_OTHERS)
-        except FileNotFoundError:
-            pass
+            make_private(file)
         except OSError as error:
             self.warnings.append(f"store.path: others may read {file}, and that cannot be changed: {error.strerror}")
+
+
+def make_private(file: Path) -> None:
+    """Have nobody else be able to read a file, if there is one.
+
+    Raises:
+        OSError: its mode cannot be changed.
+    """
+    try:
+        mode = file.lstat().st_mode
+        if stat.S_ISREG(mode) and mode & _OTHERS:
+            file.chmod(stat.S_IMODE(mode) & ~_OTHERS)
+    except FileNotFoundError:
+        pass
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ from postwire.outbox import boots
 from postwire.outbox.base import OutboxError, StoredMessage
 from postwire.outbox.files import StoreFiles
 from postwire.outbox.maintenance import COPIED, Progress, check, copy_pages, damage, ignore, open_file
-from postwire.outbox.ownership import kept_out
+from postwire.outbox.ownership import kept_out, make_private
 from postwire.outbox.queries import QUERIES
 from postwire.outbox.schema import connect, migrate, migrations, plain
 from postwire.outbox.sqlite import SqliteOutbox
@@ -118,6 +118,8 @@ def _move(source: Path, target: Path) -> None:
         return
     if target.exists():
         raise OutboxError(f"{target}: is there already, and {source} was to be moved there")
+    with suppress(PermissionError):  # another's file: it is kept as it is
+        make_private(source)  # it may be an earlier release's, which left it open to others
     source.rename(target)
 
 
