@@ -123,3 +123,23 @@ def test_streams_are_served_in_the_order_in_which_they_wait_and_who_has_no_room_
     for one in (second, third, third):
         waiting.remove(one)
     assert not waiting
+
+
+def test_while_there_is_no_room_for_streams_it_costs_nothing_how_many_wait() -> None:
+    class Asked(Admission):
+        times = 0
+
+        def has_room(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+            self.times += 1
+            return super().has_room(size, queue, stream, urgent=urgent)
+
+    for size, max_bytes in ((1, PLENTY), (2, 1000)):
+        admission = Asked(max_count=1000, max_bytes=max_bytes)
+        waiting = WaitingStreams(admission)
+        for _ in range(1000):
+            waiting.add(Share(), size, "email")
+        while waiting.next():
+            assert admission.enter(size, "sms", urgent=True)
+        admission.times = 0
+        assert waiting.next() is None
+        assert admission.times == 0

@@ -58,6 +58,12 @@ class Admission:
         """How many messages are in flight."""
         return self._count
 
+    @property
+    def is_full_for_streams(self) -> bool:
+        """Whether no stream has room, whatever its message."""
+        max_count, max_bytes = self._of_streams
+        return self._count >= max_count or (self._count > 0 and self._bytes >= max_bytes)
+
     def has_room(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
         """Whether a message of `size` bytes may enter. One larger than all the room may when it is alone."""
         if stream is not None:
@@ -126,5 +132,7 @@ class WaitingStreams:
 
     def next(self) -> Share | None:
         """Whose turn it is: the first whose message has room. Who is above its share holds up nobody behind it."""
+        if self._admission.is_full_for_streams:  # asked whenever anything leaves, and very many may wait
+            return None
         has_room = self._admission.has_room
         return next((stream for stream, (size, queue) in self._waiting.items() if has_room(size, queue, stream)), None)
