@@ -189,13 +189,16 @@ def test_who_waits_hears_of_every_change_of_the_breaker() -> None:
     assert len(told.seen) == 5
 
 
-def test_of_two_probes_only_the_first_changes_anything() -> None:
+def test_of_three_probes_the_first_and_the_last_change_something() -> None:
     told = Told()
-    gate = make(breaker=BreakerSettings(minimum_calls=3, open_for=OPEN_FOR, probe_calls=2), told=told)
+    gate = make(breaker=BreakerSettings(minimum_calls=3, open_for=OPEN_FOR, probe_calls=3), told=told)
     fail(gate, 3)
-    for _ in range(2):
-        gate.enter(LATER)
-    assert told.seen[1:] == [(1, BreakerState.HALF_OPEN)]
+    for _ in range(3):
+        permit = gate.enter(LATER)
+    assert told.seen[1:] == [(1, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)], "the last one shuts it"
+    permit.cancel(LATER)
+    gate.enter(LATER)
+    assert told.seen[3:] == [(2, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)]
 
 
 def test_who_waits_hears_of_a_cool_down_that_begins_or_grows() -> None:

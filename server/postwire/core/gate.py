@@ -218,7 +218,7 @@ class Gate:
             self._budget.first_attempt(now)
         elif limited:
             shared = self._budget.take(now)
-        if self._untold:
+        if self._untold or (breaker.state is not _CLOSED and not breaker.admits(now)):  # the last probe shuts the gate
             self._untold = False
             self.changed()
         return GatePermit(self, permit, now, repeat, shared)

@@ -110,21 +110,23 @@ class Intake:
         entries: list[Entry] = []
         found: list[Flight | Refusal] = []
         size = 0
-        for command in commands:
-            if len(found) >= most or size >= most_bytes:
-                break
-            try:
-                entry = self._admit(command, stream)
-            except Refusal as refusal:
-                found.append(refusal)
-                continue
-            if entry is None:
-                break
-            entries.append(entry)
-            found.append(entry.flight)
-            size += command.size
-        if entries:
-            self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
+        try:
+            for command in commands:
+                if len(found) >= most or size >= most_bytes:
+                    break
+                try:
+                    entry = self._admit(command, stream)
+                except Refusal as refusal:
+                    found.append(refusal)
+                    continue
+                if entry is None:
+                    break
+                entries.append(entry)
+                found.append(entry.flight)
+                size += command.size
+        finally:  # whatever goes wrong with one: those that are admitted are carried on
+            if entries:
+                self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
         return found
 
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:

@@ -65,18 +65,22 @@ class Queue:
         self._granted: Counter[Priority] = Counter()
         self._put: Counter[Priority] = Counter()  # what was put in, and due, since the last look into the store
         self._is_unknown = True  # how many wait
-        self._next_due = -math.inf  # µs, due clock; what is put in and due no earlier need not wake it
+        self._next_due = math.inf  # µs, due clock: when the next that waits for its time is due, as far as is known
 
     def put(self, due: float, priority: Priority) -> None:
         """Something of a priority waits here, from now until `due` (µs, due clock)."""
-        if due <= self._clock.due():
+        if due > self._clock.due():
+            if due < self._next_due:
+                self._next_due = due
+                self._rounds.wake()
+        else:
             self._put[priority] += 1
             flow = self._flows[priority]
             flow.waiting += 1
             if flow.waiting == 1:
                 self._wait()
                 self.offer()
-        if not self._rounds.started or due < self._next_due:
+        if not self._rounds.started:
             self.look()
 
     def look(self) -> None:
@@ -123,15 +127,21 @@ class Queue:
                     gate.end_grants(count)
                 self._wait()
                 self.offer()
-            if False in await asyncio.gather(*started):
+            try:
+                taken = await asyncio.gather(*started)
+            except BaseException:  # the others may not have been taken, either
+                self._is_unknown = True
+                raise
+            if False in taken:
                 self._is_unknown = True
                 return 0.0
         return (self._next_due - self._clock.due()) / 1e6
 
     async def _read(self, granted: Counter[Priority]) -> Sequence[StoredMessage]:
         """What was granted a slot, by priority and time; and count what waits besides."""
-        self._is_unknown = True
         batch: list[StoredMessage] = []
+        # What comes to be known meanwhile is not to be lost: the store may have been read before it was kept there.
+        self._is_unknown, self._next_due = False, math.inf
         self._put.clear()
         now, key = self._clock.due(), self.route.key
         ahead = self._clock.wall() - now
@@ -140,8 +150,8 @@ class Queue:
                 batch += await self._outbox.due(key, now, limit, ahead, priority)
         counts = await self._outbox.due_counts(key, now, 2 * BATCH, ahead)
         next_due = await self._outbox.next_due(key, ahead, now)
-        self._next_due = math.inf if next_due is None else next_due
-        self._is_unknown = False
+        if next_due is not None:
+            self._next_due = min(self._next_due, next_due)
         taken = Counter(stored.options.priority for stored in batch)
         for priority, flow in self._flows.items():
             flow.waiting = max(counts[priority] - taken[priority] - self._granted[priority], 0) + self._put[priority]

@@ -194,9 +194,8 @@ class Router:
         now = self._clock.monotonic()
         reach: list[SharedGate] = []
         for tier in route.order(self._draw(route)) if route.strict_weights else route.order(0.0):
-            reach += [gate for name in tier if not (gate := self._gates[name]).is_shut(now)]
-            if route.strict_weights:
-                del reach[1:]
+            in_service = [gate for name in tier if not (gate := self._gates[name]).is_shut(now)]
+            reach += in_service[:1] if route.strict_weights else in_service
             if reach and not route.overflow:
                 break
         for name in route.names:

@@ -1,0 +1,159 @@
+"""What waits in a queue is looked at again, whatever happens while the queue is at work."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.support import build
+from tests.support.clock import START
+from tests.support.gates import fail
+from tests.support.providers import Puppet, gate_of, registry_of, route
+from tests.support.rig import Rig
+from tests.support.waiting import within
+
+from postwire.core.breaker import BreakerSettings
+from postwire.core.errors import StoreUnavailable
+from postwire.core.message import Channel, MessageState, WaitFor
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.delivery.rounds import AFTER_A_FAULT
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENT = MessageState.QUEUED, MessageState.SENT
+SECOND = 1_000_000
+
+
+class Distant:
+    """An outbox whose answers to `method` are on their way until `let_go`; with `fault`, `advance` raises it."""
+
+    def __init__(self, inner: SqliteOutbox, method: str = "") -> None:
+        self._inner = inner
+        self._method = method
+        self.fault: Exception | None = None
+        self.held = False
+        self.answered = asyncio.Event()
+        self._go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name == "advance":
+            return self._advance
+        return self._late if name == self._method else method
+
+    async def _advance(self, *arguments: Any) -> bool:
+        if self.fault:
+            raise self.fault
+        return await self._inner.advance(*arguments)
+
+    async def _late(self, *arguments: Any) -> Any:
+        answer = await getattr(self._inner, self._method)(*arguments)
+        if self.held:
+            self.answered.set()
+            await self._go_on.wait()
+        return answer
+
+    def let_go(self) -> None:
+        self.held = False
+        self._go_on.set()
+
+
+def accepted(**options: Any) -> Any:
+    return build.command(wait_for=WaitFor.ACCEPTANCE, **options)
+
+
+async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_forgotten(outbox: SqliteOutbox) -> None:
+    distant = Distant(outbox, "next_due")
+    rig = Rig(distant)
+    (slot,) = rig.registry
+    slot.gate.breaker.force_open(0.0)
+    gone = await rig.send(accepted())
+    await rig.delivery.cancel(gone.message_id)
+    slot.gate.breaker.resume(0.0)
+    await rig.calm()
+    distant.held = True
+    rig.delivery._traffic.wake()
+    await within(distant.answered.wait())
+    rig.provider.answers = [DispatchResult(Outcome.ERROR)]
+    failed = await rig.send()
+    assert failed.state is QUEUED
+    distant.let_go()
+    await rig.calm()
+    rig.clock.advance(1.0)
+    await rig.noted.reached(failed.message_id, SENT)
+
+
+async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox: SqliteOutbox) -> None:
+    """Such as when the clock is set: what was read before went by the old time."""
+    distant = Distant(outbox, "next_due")
+    rig = Rig(distant)
+    later = await rig.send(accepted(send_time=START + 3600 * SECOND))
+    await rig.calm()
+    distant.held = True
+    rig.delivery._traffic.wake()
+    await within(distant.answered.wait())
+    rig.clock.step_wall(3600.0)
+    rig.delivery._traffic.wake()
+    distant.let_go()
+    await rig.noted.reached(later.message_id, SENT)
+
+
+async def test_one_that_cannot_be_expired_does_not_strand_the_others(outbox: SqliteOutbox) -> None:
+    distant = Distant(outbox)
+    rig = Rig(distant)
+    (slot,) = rig.registry
+    slot.gate.breaker.force_open(0.0)
+    await rig.send(accepted(expire_time=START + SECOND))
+    stays = await rig.send(accepted())
+    rig.clock.advance(1.0)
+    distant.fault = StoreUnavailable()
+    slot.gate.breaker.resume(0.0)
+    await rig.calm()
+    assert rig.provider.keys == []
+    distant.fault = None
+    rig.clock.advance(AFTER_A_FAULT)
+    await rig.noted.reached(stays.message_id, SENT)
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_what_overflows_with_strict_weights_waits_for_the_next_tier_as_well(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", held=True), Puppet("second", held=True)
+    gates = {name: gate_of(name, max_concurrent=1) for name in ("first", "second")}
+    to = route("first", "second", overflow=True, strict_weights=True)
+    rig = Rig(outbox, registry=registry_of(first, second, routes={Channel.SMS: [to]}, gates=gates))
+    calls = [rig.start() for _ in range(3)]
+    await first.calls()
+    await second.calls()
+    await rig.calm()
+    second.let_go()
+    assert (await calls[2]).attempts[0].provider_name == "second"
+    first.let_go()
+    await asyncio.gather(*calls)
+
+
+async def test_while_a_later_probe_is_out_other_queues_go_to_the_next_tier(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", held=True), Puppet("second", held=True)
+    gates = {
+        "first": gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0)),
+        "second": gate_of("second", max_concurrent=1),
+    }
+    routes = {Channel.SMS: [route("first")], Channel.EMAIL: [route("first", "second", key="email")]}
+    rig = Rig(outbox, registry=registry_of(first, second, routes=routes, gates=gates))
+    now, gate = rig.clock.monotonic(), gates["first"]
+    fail(gate, 1, now)
+    rig.clock.advance(10.0)
+    now = rig.clock.monotonic()
+    probe = gate.enter(now)
+    busy = rig.start(build.command(provider_name="second"))
+    await second.calls()
+    text = await rig.send(accepted())
+    email = await rig.send(accepted(content=build.email()))
+    await rig.calm()
+    probe.cancel(now)  # without a verdict: the next one goes to the text message, which has waited for longer
+    await first.calls()
+    assert first.keys == [text.message_id]
+    second.let_go()
+    await rig.noted.reached(email.message_id, SENT)
+    first.let_go()
+    await rig.noted.reached(text.message_id, SENT)
+    await busy
