@@ -245,6 +245,9 @@ def load(
     store = section(StoreConfig, "store")
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
+    if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
+        problem = f"{server.listen} is server.listen as well, choose another port"
+        mistakes.add(ConfigError("telemetry.metrics_listen", problem))
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}

@@ -140,11 +140,17 @@ def stumbles(toml: str) -> list[str]:
         ('[server]\nlisten = "203.0.113.1:50051"', "server.listen: 203.0.113.1:50051 cannot be listened on"),
         ('[server]\nlisten = "no-such-host.invalid:1"', "server.listen: no-such-host.invalid cannot be resolved"),
         ('[telemetry]\nmetrics_listen = "203.0.113.1:9464"', "telemetry.metrics_listen: 203.0.113.1:9464 cannot be"),
+        (f'[server]\nlisten = "unix:/tmp/{"x" * 120}"', "server.listen: the path is too long: 107 bytes"),
+        ('[store]\npath = "text"', "store.path: text is not a database"),
+        ('[store]\npath = "pipe"', "store.path: pipe is no regular file"),
+        ('[server]\nlisten = "127.0.0.1:9464"', "telemetry.metrics_listen: 127.0.0.1:9464 is server.listen as well"),
     ],
 )
 def test_what_a_server_would_stumble_over_is_named(toml: str, said: str) -> None:
     Path("folder").mkdir()
     Path("file").touch()
+    Path("text").write_text("not a database, " * 64, encoding="utf-8")
+    os.mkfifo("pipe")
     (told,) = stumbles(toml)
     assert said in told
 
@@ -268,6 +274,12 @@ def test_a_first_configuration_is_the_sample_and_says_what_the_defaults_say() ->
     assert (result.exit_code, result.stderr) == (0, "")
     assert Path("postwire.toml").read_bytes() == (ROOT / "postwire.toml").read_bytes()
     assert run("config", "check").exit_code == 0
+
+
+def test_a_first_configuration_may_go_to_stdout() -> None:
+    done = run("config", "init", "-")
+    assert (done.exit_code, done.stdout) == (0, (ROOT / "postwire.toml").read_text(encoding="utf-8"))
+    assert not Path("-").exists()
 
 
 def test_a_file_that_is_there_is_never_written_over() -> None:

@@ -15,6 +15,13 @@ from typing import Final
 MAX_PATH_BYTES: Final = 107
 """Of `sun_path`, without the NUL at its end: see unix(7). It is 103 on macOS and the BSDs, where binding fails."""
 
+TOO_LONG: Final = f"the path is too long: {MAX_PATH_BYTES} bytes, with room for another name"
+
+
+def is_too_long(path: Path) -> bool:
+    """Whether the path, or the name beside it that is bound at first, has more bytes than a socket's may have."""
+    return max(len(os.fsencode(one)) for one in (path, path.with_name(".postwire-0123"))) > MAX_PATH_BYTES
+
 
 class UnixSocket:
     """Holds `PATH.lock` while this process listens at the path.
@@ -33,10 +40,8 @@ class UnixSocket:
         self._own: tuple[int, int] | None = None
         self.temporary: Final = path.with_name(f".postwire-{secrets.token_hex(2)}")
         """Where to bind."""
-        if max(len(os.fsencode(one)) for one in (path, self.temporary)) > MAX_PATH_BYTES:
-            raise OSError(
-                errno.ENAMETOOLONG, f"the path is too long: {MAX_PATH_BYTES} bytes, with room for another name"
-            )
+        if is_too_long(path):
+            raise OSError(errno.ENAMETOOLONG, TOO_LONG)
         lock = Path(f"{path}.lock")
         try:
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

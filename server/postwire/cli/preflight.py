@@ -16,6 +16,9 @@ from postwire.settings import ConfigError
 _PRIVILEGED: Final = 1024
 """Ports below this may want a privilege: see ip(7)."""
 
+_SQLITE: Final = b"SQLite format 3\0"
+"""How every database begins: see https://www.sqlite.org/fileformat.html."""
+
 
 def examine(section: object) -> Iterator[ConfigError]:
     """What is wrong with a section here and now. Nothing is written, and nobody is asked whether a port is free."""
@@ -35,7 +38,16 @@ def _store(path: Path) -> Iterator[ConfigError]:
         yield ConfigError(key, f"{path} is a directory, give the path of a file")
     elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
         yield ConfigError(key, f"{path} may not be read and written by this user")
+    elif path.exists() and not path.is_file():
+        yield ConfigError(key, f"{path} is no regular file")
+    elif path.exists() and _begin(path) not in (b"", _SQLITE):
+        yield ConfigError(key, f"{path} is not a database, give the path of a store or of a new file")
     yield from _directory(key, path.parent)
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE))
 
 
 def _directory(key: str, directory: Path) -> Iterator[ConfigError]:
@@ -48,7 +60,13 @@ def _directory(key: str, directory: Path) -> Iterator[ConfigError]:
 
 def _listener(key: str, listen: str) -> Iterator[ConfigError]:
     if listen.startswith("unix:"):
-        yield from _directory(key, Path(listen.removeprefix("unix:")).parent)
+        from postwire.api.unix_socket import TOO_LONG, is_too_long
+
+        path = Path(listen.removeprefix("unix:"))
+        if is_too_long(path):
+            yield ConfigError(key, TOO_LONG)
+            return
+        yield from _directory(key, path.parent)
         return
     host, port = host_port(listen)
     try:
