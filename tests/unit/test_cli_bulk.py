@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,8 @@ from postwire.cli.bulk_faults import BadRow, parse_request
 from postwire.cli.bulk_ids import Occurrences, request_id
 from postwire.cli.bulk_report import Report, results_file
 from postwire.cli.bulk_source import Row, Source
+from postwire.cli.failure import Failed
+from postwire.cli.root import root
 from postwire_client import DispatchRequest, DispatchResult, Message, OutboundMessage, Sms
 
 TO = "+15005550006"
@@ -274,6 +277,24 @@ def test_not_all_failures_are_held_in_memory(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == 21
     assert shown[-1] == "  and 1480 more (--results)"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_results_that_find_no_room_end_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Failed) as failed, results_file(Path("/dev/full"), hint="run it again", as_json=False) as write:
+        write(Report("batch", "").add(7, result(0, "0001")))
+    failed.value.show()
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == ["postwire: /dev/full: cannot be written: No space left on device", "  run it again"]
+
+
+def test_results_on_stdout_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").touch()
+    done = CliRunner().invoke(root, ["send", "--file", "a.jsonl", "--results", "-"])
+    assert done.exit_code == 2
+    assert "--results - is no file" in done.stderr
+    assert not (tmp_path / "-").exists()
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r"])

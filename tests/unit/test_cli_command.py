@@ -106,6 +106,7 @@ def test_a_timeout_of_the_group_counts(told: Told) -> None:
         (("--no-wait",), (), "--no-wait does not go with sms"),
         (("--server", "127.0.0.1:1"), ("--server", "127.0.0.1:1"), "--server is given twice"),
         (("--json",), ("--json",), "--json is given twice"),
+        (("--label", "a=1"), ("--label", "b=2"), "--label is given before and behind sms"),
         (("--server", "nowhere"), (), "is not an address such as"),
     ],
 )

@@ -61,7 +61,7 @@ def send_file(connection: Connection, bulk: Bulk) -> int:
             except BaseException:
                 source.close()
                 raise
-            _send(client, source, bulk, report, hidden=connection.as_json)
+            _send(client, source, bulk, report, hint, as_json=connection.as_json)
     except PostwireError as error:
         raise from_client_error(
             error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json, hint=hint
@@ -82,9 +82,12 @@ def send_file(connection: Connection, bulk: Bulk) -> int:
     return ExitCode.REFUSED if report.failed else ExitCode.OK
 
 
-def _send(client: Client, source: Source, bulk: Bulk, report: Report, *, hidden: bool) -> None:
+def _send(client: Client, source: Source, bulk: Bulk, report: Report, hint: str, *, as_json: bool) -> None:
     lines: dict[int, int] = {}  # of those without an answer: so many as the client's window holds
-    with results_file(bulk.results) as write, progress(source.size, hidden=hidden) as show:
+    with (
+        results_file(bulk.results, hint=hint, as_json=as_json) as write,
+        progress(source.size, hidden=as_json) as show,
+    ):
         for result in client.dispatch_many(_requests(source, bulk, report.batch, lines)):
             write(report.add(lines.pop(result.index), result))
             show(report.count, source.taken)

@@ -124,7 +124,9 @@ def _end(result: DispatchResult) -> tuple[str, str]:
 
 
 @contextmanager
-def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], object]]:
+def results_file(
+    path: Path | None, *, hint: str = "", as_json: bool = False
+) -> Iterator[Callable[[dict[str, Any]], object]]:
     """Writes results: as CSV with a header, or an object a line where the name ends with .jsonl. Raises Failed."""
     if path is None:
         yield lambda told: None
@@ -138,7 +140,8 @@ def results_file(path: Path | None) -> Iterator[Callable[[dict[str, Any]], objec
                 rows.writeheader()
                 yield rows.writerow
     except OSError as error:
-        raise Failed(f"{path}: cannot be written: {error.strerror}", ExitCode.USAGE) from None
+        line = f"{path}: cannot be written: {error.strerror}"
+        raise Failed(line, ExitCode.USAGE, more=[hint], as_json=as_json) from None
 
 
 @contextmanager

@@ -45,7 +45,12 @@ class Command(_Strict):
                 if param.name not in own:
                     raise click.UsageError(f"{_name(param)} does not go with {self.name}", ctx)
                 if _is_given(ctx, param.name):
-                    raise click.UsageError(f"{_name(param)} is given twice: give it once", ctx)
+                    how = (
+                        f"before and behind {self.name}: give all in one place"
+                        if param.multiple
+                        else "twice: give it once"
+                    )
+                    raise click.UsageError(f"{_name(param)} is given {how}", ctx)
                 ctx.params[param.name] = group.params[param.name]
                 ctx.set_parameter_source(param.name, ParameterSource.COMMANDLINE)
             group = group.parent

@@ -63,9 +63,12 @@ def check(path: Path | None, as_json: bool) -> None:
 def init(path: Path) -> None:
     """Write a configuration to begin with: every setting with its default, and what it means.
 
-    FILE is ./postwire.toml if it is left out. A file that is there is never written over.
+    FILE is ./postwire.toml if it is left out, and - is stdout. A file that is there is never written over.
     """
     sample = resources.files("postwire").joinpath(SAMPLE).read_bytes()
+    if str(path) == "-":
+        click.echo(sample.decode(), nl=False)
+        return
     try:
         with path.open("xb") as file:
             file.write(sample)

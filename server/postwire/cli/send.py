@@ -78,6 +78,8 @@ def send(
         raise click.UsageError("nothing to send: name a channel, or a --file")
     if batch == "":
         raise click.UsageError("--batch is empty: give it a name")
+    if results and str(results) == "-":
+        raise click.UsageError("--results - is no file: give the path of one, since stdout has the counts")
     if isinstance(given.send, float) or isinstance(given.expire, float):
         problem = "the same command again would mean another time: with --file, give it as --send-at or --expire-at"
         raise click.UsageError(problem)
