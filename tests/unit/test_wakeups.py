@@ -8,6 +8,7 @@ from typing import Any
 from tests.support import build
 from tests.support.clock import START
 from tests.support.gates import fail
+from tests.support.paused import Paused
 from tests.support.providers import Puppet, gate_of, registry_of, route
 from tests.support.rig import Rig
 from tests.support.waiting import within
@@ -157,3 +158,18 @@ async def test_while_a_later_probe_is_out_other_queues_go_to_the_next_tier(outbo
     first.let_go()
     await rig.noted.reached(text.message_id, SENT)
     await busy
+
+
+async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbox) -> None:
+    counting = Paused(outbox, "due", "due_counts", "next_due")
+    provider = Puppet("first")
+    rig = Rig(counting, registry=registry_of(provider, gates={"first": gate_of("first", max_concurrent=1)}))
+    (slot,) = rig.registry
+    slot.gate.breaker.force_open(0.0)
+    records = [await rig.send(accepted()) for _ in range(300)]
+    slot.gate.breaker.resume(0.0)
+    for record in records:
+        await rig.noted.reached(record.message_id, SENT)
+    assert counting.counts["due"] >= 300
+    assert counting.counts["due_counts"] == counting.counts["next_due"] <= 10
+    assert provider.keys == [record.message_id for record in records]

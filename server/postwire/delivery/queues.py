@@ -65,6 +65,7 @@ class Queue:
         self._granted: Counter[Priority] = Counter()
         self._put: Counter[Priority] = Counter()  # what was put in, and due, since the last look into the store
         self._is_unknown = True  # how many wait
+        self._uncounted: Sequence[Priority] = ()  # of which there are more than were counted
         self._next_due = math.inf  # µs, due clock: when the next that waits for its time is due, as far as is known
 
     def put(self, due: float, priority: Priority) -> None:
@@ -138,16 +139,31 @@ class Queue:
         return (self._next_due - self._clock.due()) / 1e6
 
     async def _read(self, granted: Counter[Priority]) -> Sequence[StoredMessage]:
-        """What was granted a slot, by priority and time; and count what waits besides."""
+        """What was granted a slot, by priority and time. What waits besides is counted where it may not be known."""
+        now, key = self._clock.due(), self.route.key
+        ahead = self._clock.wall() - now
+        is_known = not (self._is_unknown or self._next_due <= now or self._is_low())
         batch: list[StoredMessage] = []
+        for priority in Priority:
+            if limit := min(granted[priority], BATCH):
+                found = await self._outbox.due(key, now, limit, ahead, priority)
+                is_known = is_known and len(found) == granted[priority]
+                batch += found
+        if not is_known:
+            await self._count(batch)
+        return batch
+
+    def _is_low(self) -> bool:
+        """Whether so few are left of those that were counted that there may be more than is known."""
+        return any(self._flows[priority].waiting < BATCH for priority in self._uncounted)
+
+    async def _count(self, batch: Sequence[StoredMessage]) -> None:
+        """Count what waits besides `batch`, as far as two batches go; and find out when more is due."""
+        now, key = self._clock.due(), self.route.key
+        ahead = self._clock.wall() - now
         # What comes to be known meanwhile is not to be lost: the store may have been read before it was kept there.
         self._is_unknown, self._next_due = False, math.inf
         self._put.clear()
-        now, key = self._clock.due(), self.route.key
-        ahead = self._clock.wall() - now
-        for priority in Priority:
-            if limit := min(granted[priority], BATCH):
-                batch += await self._outbox.due(key, now, limit, ahead, priority)
         counts = await self._outbox.due_counts(key, now, 2 * BATCH, ahead)
         next_due = await self._outbox.next_due(key, ahead, now)
         if next_due is not None:
@@ -155,7 +171,7 @@ class Queue:
         taken = Counter(stored.options.priority for stored in batch)
         for priority, flow in self._flows.items():
             flow.waiting = max(counts[priority] - taken[priority] - self._granted[priority], 0) + self._put[priority]
-        return batch
+        self._uncounted = [priority for priority in Priority if counts[priority] >= 2 * BATCH]
 
     def _take(self, batch: Sequence[StoredMessage], grants: Counter[SharedGate]) -> list[Awaitable[bool | None]]:
         """Hand over what there is a slot for; what is returned is done once that is on record."""
