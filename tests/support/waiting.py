@@ -13,6 +13,16 @@ PATIENCE: Final = 100.0
 slow a machine."""
 
 
+class Limit(float):
+    """Seconds that something may take, and that a test may change: whoever adds them to a time gets the latest."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __radd__(self, time: float) -> float:
+        return time + self.seconds
+
+
 async def within(happening: Awaitable[T], patience: float = PATIENCE) -> T:
     """Wait for it, and fail where it does not come."""
     async with asyncio.timeout(patience):

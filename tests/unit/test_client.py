@@ -297,7 +297,7 @@ def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, 
     with client_of(target) as client, pytest.raises(TryAgain) as caught:
         client.dispatch(HELLO, timeout=0.05)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert len(told.asked) == 1
+    assert len(told.asked) <= 1, "it may not have come so far; it is not tried again"
 
 
 def test_a_server_on_this_machine_is_not_reached_through_a_proxy(

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.e2e.server import eventually
 from tests.support.faces import FACES, Feed, connect
 from tests.support.scripted import (
     Refuse,
@@ -24,7 +25,7 @@ from tests.support.scripted import (
     serving,
     silent,
 )
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, Limit
 
 from postwire.v1.dispatch_service_pb2 import DispatchStreamResponse
 from postwire_client import (
@@ -175,11 +176,12 @@ def test_no_more_than_the_window_is_taken_while_nothing_is_answered(
 ) -> None:
     told.scripts = [script]
     source = Counted()
-    with client_of(target, retry=False) as client:
-        results = client.dispatch_many(source, frame_size=frame_size, window=window, timeout=0.2)
-        with pytest.raises(TryAgain) as caught:
-            next(results)
-        assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, client.dispatch_many(source, frame_size=frame_size, window=window))
+        eventually(lambda: source.taken >= window)
+        client.close()
+        with pytest.raises(ClientClosed):
+            waiting.result(PATIENCE)
     assert source.taken == window
 
 
@@ -321,24 +323,28 @@ def test_silence_breaks_a_stream_that_was_alive_and_is_an_error_on_a_new_one(
 
     told.scripts = [dying, silent]
     with client_of(target) as client:
-        results = client.dispatch_many(requests(20), frame_size=10, timeout=0.1)
+        limit = Limit(PATIENCE)
+        results = client.dispatch_many(requests(20), frame_size=10, timeout=limit)
         assert [next(results).index for _ in range(10)] == list(range(10))
+        limit.seconds = 0.1
         with pytest.raises(TryAgain) as caught:
             next(results)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert len(told.streams) == 2
+    assert len(told.streams) <= 2
 
 
 def test_time_in_which_nothing_is_to_be_answered_does_not_count(client_of: Connect, target: str, told: Told) -> None:
     told.scripts = [accept, silent]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
-        feed = Feed(client)
-        results = client.dispatch_many(feed.requests, timeout=0.05)
+        feed, limit = Feed(client), Limit(PATIENCE)
+        results = client.dispatch_many(feed.requests, timeout=limit)
         feed.put(*requests(1))
         assert next(results).index == 0
+        limit.seconds = 0.05
         waiting = pool.submit(next, results)
         with pytest.raises(TryAgain):  # in the same time
             next(client.dispatch_many(requests(1), timeout=0.1))
+        limit.seconds = PATIENCE
         feed.put(*requests(1, 1))
         assert waiting.result(PATIENCE).index == 1
         feed.end()
@@ -353,13 +359,16 @@ def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: s
 
     told.scripts = [one_by_one, silent]
     with client_of(target, retry=False) as client:
-        results = client.dispatch_many(requests(10), timeout=0.05)
+        limit = Limit(PATIENCE)
+        results = client.dispatch_many(requests(10), timeout=limit)
         for _ in range(3):
             next(results)
+        limit.seconds = 0.05
         with pytest.raises(TryAgain):  # twice as long
             next(client.dispatch_many(requests(1), timeout=0.1))
+        limit.seconds = PATIENCE
         assert len(list(results)) == 7
-    assert len(told.streams) == 2
+    assert len(told.streams) <= 2
 
 
 # Ends.
