@@ -164,15 +164,6 @@ def dispatch_ahead(
     return call.result().message
 
 
-def without_due_times(message: Message) -> Message:
-    """The record without what is told of a clock that begins anew with each boot, a little off the one before."""
-    copy = Message()
-    copy.CopyFrom(message)
-    copy.ClearField("next_attempt_time")
-    copy.ClearField("expire_time")
-    return copy
-
-
 def tried(message: Message) -> list[tuple[str, str]]:
     """A message's attempts: who was asked, and what came of it."""
     return [

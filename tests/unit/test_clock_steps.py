@@ -75,3 +75,16 @@ def test_the_machines_own_clocks_begin_as_one() -> None:
     after = clock.wall()
     assert before - STEP < due < after + STEP, "whatever is set meanwhile"
     assert clock.due() >= due
+
+
+def test_what_is_due_is_exact_though_two_clocks_are_not_read_at_once() -> None:
+    detector = StepDetector()
+    for late in (0, 1, 187, STEP):  # µs between the two readings
+        assert detector.due_at(5_000_000, 5_000_000 + late) == 5_000_000
+    detector.observe(0, 3 * STEP, 0)
+    assert detector.due_at(8_000_000, 5_000_187) == 5_000_000
+
+
+def test_a_clock_that_was_set_a_moment_ago_is_not_believed() -> None:
+    hour = 3600 * STEP
+    assert StepDetector().due_at(5_000_000 - hour, 5_000_187) == 5_000_187

@@ -93,7 +93,11 @@ def test_links_that_an_index_shows_are_absolute_and_lead_somewhere(metadata: Mes
 
 def test_the_wheel_has_the_server_and_the_client_and_nothing_else(wheel: dict[str, bytes]) -> None:
     tops = {PurePosixPath(name).parts[0] for name in wheel}
-    assert tops == {"postwire", "postwire_client", f"postwire-{postwire.__version__}.dist-info"}
+    base = f"postwire-{postwire.__version__}"
+    assert tops == {"postwire", "postwire_client", f"{base}.dist-info", f"{base}.data"}
+    assert [name for name in wheel if name.startswith(f"{base}.data/")] == [
+        f"{base}.data/data/share/man/man1/postwire.1"
+    ]
     assert {"postwire/py.typed", "postwire_client/py.typed", "postwire/v1/message_pb2.pyi"} <= set(wheel)
     # What is not imported has to be there as well.
     server, client = ROOT / "server", ROOT / "clients" / "python"
@@ -103,7 +107,7 @@ def test_the_wheel_has_the_server_and_the_client_and_nothing_else(wheel: dict[st
         for path in (base / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert sources == {name for name in wheel if ".dist-info" not in name}
+    assert sources == {name for name in wheel if not name.startswith(base)}
 
 
 def test_the_source_distribution_has_what_one_needs_to_run_it_and_to_read_about_it(sdist: dict[str, bytes]) -> None:

@@ -31,3 +31,13 @@ class StepDetector:
         self.ahead += step
         self.lowest = min(self.lowest, self.ahead)
         return step
+
+    def due_at(self, wall: int, due: int) -> int:
+        """What the due clock was when the wall clock was read as `wall`; `due` is what it was read as about then.
+
+        Two readings are some time apart. What is stored as due is `wall` less what the clock was set by, to the µs: so
+        that callers find in a record what they were told, and waits replay. In the moment after the wall clock was set,
+        before `observe` has seen it, the due clock's own reading counts.
+        """
+        exact = wall - self.ahead
+        return exact if abs(exact - due) <= STEP else due

@@ -12,6 +12,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import backoff, lifecycle
 from postwire.core.breaker import Verdict
+from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
@@ -52,6 +53,7 @@ class Carrier:
         outbox: Outbox,
         router: Router,
         clock: Clock,
+        steps: StepDetector,
         observer: Observer,
         retries: Retries,
         jitter: SplitMix64,
@@ -59,6 +61,7 @@ class Carrier:
         self._outbox = outbox
         self._router = router
         self._clock = clock
+        self._steps = steps
         self._observer = observer
         self._retries = retries
         self._jitter = jitter
@@ -67,6 +70,11 @@ class Carrier:
     def policy(self, options: DispatchOptions) -> Policy:
         """How long a message with these options is tried."""
         return Policy(options.max_attempts or self._retries.max_attempts, options.delivery_guarantee)
+
+    def now(self) -> tuple[int, int]:
+        """The time, by the wall clock and by the due clock (µs)."""
+        wall = self._clock.wall()
+        return wall, self._steps.due_at(wall, self._clock.due())
 
     def retry_time(self, attempts: int, now: int) -> int:
         """When a message that has had so many attempts is tried again; `now` and it are by the due clock (µs).
@@ -104,7 +112,7 @@ class Carrier:
         while next_ticket is not None:
             ticket = next_ticket
             result, duration = await self._attempt(record, message, ticket)
-            before, now, due = record, self._clock.wall(), self._clock.due()
+            before, (now, due) = record, self.now()
             if result is attempt.TOO_LATE:
                 next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=due)
             else:
@@ -202,7 +210,7 @@ class Carrier:
                     if ticket:  # not held for so long: whoever waits for the provider is served first
                         ticket.permit.cancel(self._clock.monotonic())
                         ticket = None
-                        after = self._requeued(_without_open(after), self._clock.wall(), self._clock.due())
+                        after = self._requeued(_without_open(after), *self.now())
                     await self._outbox.wait_available()
         except BaseException:
             if ticket:

@@ -23,11 +23,11 @@ class ClockSteps:
     that it has been. `wake` is called when the wall clock was set, or the machine was suspended.
     """
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, *, outbox: Outbox, clock: Clock, detector: StepDetector, wake: Callable[[], None]) -> None:
         self._outbox = outbox
         self._clock = clock
         self._wake = wake
-        self._detector = StepDetector()
+        self._detector = detector
         self._kept = 0
         self._asleep = self._suspended()
         self._rounds = Rounds(self._look, outbox=outbox, clock=clock)

@@ -13,6 +13,7 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, WaitingStreams
 from postwire.core.backlog import Backlog
+from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
@@ -60,6 +61,7 @@ class Intake:
         traffic: Traffic,
         backlog: Backlog,
         clock: Clock,
+        steps: StepDetector,
         ids: MessageIds,
         observer: Observer,
         limits: Limits,
@@ -69,6 +71,7 @@ class Intake:
         self._traffic = traffic
         self._backlog = backlog
         self._clock = clock
+        self._steps = steps
         self._ids = ids
         self._observer = observer
         self._limits = limits
@@ -193,7 +196,7 @@ class Intake:
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
-            ahead=now - self._clock.due(),
+            ahead=now - self._steps.due_at(now, self._clock.due()),
         )
         self._backlog.add(route.key, later)
         return Entry(command, record, route, on, ticket, trace, stream, later)

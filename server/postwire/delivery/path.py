@@ -20,6 +20,7 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.admission import Share
 from postwire.core.backlog import Backlog
+from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import (
     InvalidRouting,
     MessageNotFound,
@@ -86,10 +87,12 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._registry = registry
         self._router = Router(registry, clock, seed)
+        detector = StepDetector()
         self._carrier = Carrier(
             outbox=outbox,
             router=self._router,
             clock=clock,
+            steps=detector,
             observer=observer,
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
@@ -113,11 +116,12 @@ class Delivery:
             traffic=self._traffic,
             backlog=self._backlog,
             clock=clock,
+            steps=detector,
             ids=ids,
             observer=observer,
             limits=limits,
         )
-        self._steps = ClockSteps(outbox=outbox, clock=clock, wake=self._traffic.wake)
+        self._steps = ClockSteps(outbox=outbox, clock=clock, detector=detector, wake=self._traffic.wake)
         self._retention = Retention(outbox=outbox, clock=clock, steps=self._steps, keep_for=limits.retention)
         self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
         self.watchers = Watchers(outbox, clock, self.shown)

@@ -34,7 +34,7 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)
-        await asyncio.gather(*(_let_go(outbox, stored, carrier, clock, observer) for stored in orphans))
+        await asyncio.gather(*(_let_go(outbox, stored, carrier, observer) for stored in orphans))
     rules = _fingerprint(registry)
     if await outbox.fact(ROUTES) != rules:
         await _find_queues(outbox, registry)
@@ -42,8 +42,8 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     return count
 
 
-async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, clock: Clock, observer: Observer) -> None:
-    policy, now, due = carrier.policy(stored.options), clock.wall(), clock.due()
+async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, observer: Observer) -> None:
+    policy, (now, due) = carrier.policy(stored.options), carrier.now()
     record, asks = lifecycle.close_attempt(
         stored.record, lifecycle.ORPHANED, policy, now=now, duration=None, ahead=now - due
     )

@@ -141,8 +141,9 @@ class Traffic:
     async def postpone(self, stored: StoredMessage) -> None:
         """See `Hands.postpone`."""
         record = stored.record
-        due = self._carrier.retry_time(len(record.attempts), self._clock.due())
-        await self._outbox.advance(record, lifecycle.requeue(record, now=self._clock.wall(), due=due))
+        now, due = self._carrier.now()
+        due = self._carrier.retry_time(len(record.attempts), due)
+        await self._outbox.advance(record, lifecycle.requeue(record, now=now, due=due))
 
     def land(self, message_id: str) -> None:
         """See `Hands.land`."""
