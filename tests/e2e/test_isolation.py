@@ -71,6 +71,7 @@ def test_a_provider_that_hangs_is_left_alone_and_its_slots_come_back(serve: Serv
     # The first of them have opened the breaker. What has slipped in beside them before that ends likewise.
     assert {one.state for one in hanging} == {QUEUED}
     eventually(lambda: providers(server)["sms-mms"].in_flight == 0)
+    eventually(lambda: all(get(server, one).state == QUEUED for one in hanging))  # their ends are on record
     fared = Counter(tuple(tried(get(server, one))) for one in hanging)
     assert set(fared) == {(("sms-mms", "uncertain"),), ()}
     assert SLOTS <= fared[(("sms-mms", "uncertain"),)] < 2 * SLOTS

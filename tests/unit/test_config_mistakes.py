@@ -189,7 +189,8 @@ def test_a_kind_may_not_take_a_key_that_all_providers_have(tmp_path: Path) -> No
 def test_addresses(read: Any, address: str, parts: tuple[str, int] | None) -> None:
     if parts:
         assert host_port(address) == parts
-        assert read("", SERVER__LISTEN=address, TELEMETRY__METRICS_LISTEN=address).server.listen == address
+        assert read("", SERVER__LISTEN=address).server.listen == address
+        assert read("", TELEMETRY__METRICS_LISTEN=address, SERVER__LISTEN="unix:/a").telemetry.metrics_listen == address
         return
     with pytest.raises(ValueError, match="not an address of the form host:port"):
         host_port(address)
