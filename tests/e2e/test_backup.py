@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tests.e2e.calls import SENT, TIMEOUT, get, request
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, environment, eventually
 from tests.e2e.streams import later, sent_through
+from tests.support import forking
 
 from postwire.outbox import maintenance
 from postwire.outbox.maintenance import backup, check
@@ -121,8 +121,7 @@ def test_a_server_that_was_killed_leaves_a_store_that_can_be_checked_and_copied(
 
 def postwire(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What the command line says."""
-    command = (sys.executable, "-m", "postwire", *arguments)
-    return subprocess.run(command, cwd=server.folder, capture_output=True, text=True, env=environment(server.folder))
+    return forking.run(*arguments, cwd=server.folder, env=environment(server.folder))
 
 
 def test_a_copy_that_was_put_beside_the_log_of_a_crash_is_restored_by_the_command_that_the_refusal_names(

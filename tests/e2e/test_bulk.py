@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
+from tests.support import forking
 from tests.support.waiting import PATIENCE
 
 from postwire.outbox.maintenance import check
@@ -47,14 +48,7 @@ def requests(
 
 
 def command(server: Server, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", *arguments, "--server", server.address],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=cwd,
-        check=False,
-    )
+    return forking.run(*arguments, "--server", server.address, cwd=cwd)
 
 
 # The client.
@@ -238,14 +232,7 @@ def test_watching_shows_changes_until_it_is_interrupted(server: Server) -> None:
 
 def test_a_store_is_checked_and_copied_while_it_is_served(server: Server, tmp_path: Path) -> None:
     def local(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "postwire", "store", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            cwd=tmp_path,
-            check=False,
-        )
+        return forking.run("store", *arguments, cwd=tmp_path)
 
     checked = local("check", str(server.store), "--json")
     assert checked.returncode == 0

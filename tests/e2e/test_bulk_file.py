@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 
 from tests.e2e.server import Server, eventually
+from tests.support import forking
+from tests.support.waiting import PATIENCE
 
 from postwire_client import Client, MessageFilter
 
@@ -20,11 +22,13 @@ TO = "+15005550100"
 
 
 def command(server: Server, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    if stdin is None:
+        return forking.run(*arguments, "--server", server.address)
     return subprocess.run(
         [sys.executable, "-m", "postwire", *arguments, "--server", server.address],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         input=stdin,
         check=False,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from grpc_health.v1 import health_pb2
 from tests.e2e.calls import ACCEPTANCE, SENDING, SENT, SUCCESS, TIMEOUT, in_flight, refused, release, request
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, probe
-from tests.e2e.server import COMMAND, Server, environment, eventually
-from tests.support.waiting import PATIENCE
+from tests.e2e.server import Server, environment, eventually
+from tests.support import forking
 
 SERVICES = ("", "postwire.v1.DispatchService", "postwire.v1.ProviderService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -138,9 +137,7 @@ def test_a_second_signal_does_no_harm(serve: Serve) -> None:
 
 def boot(folder: Path, **settings: str) -> str:
     """Start a server that has to refuse; returns the one line that it says."""
-    done = subprocess.run(
-        COMMAND, cwd=folder, env=environment(folder, **settings), capture_output=True, text=True, timeout=PATIENCE
-    )
+    done = forking.run("serve", cwd=folder, env=environment(folder, **settings))
     assert done.returncode not in (0, None)
     assert done.returncode > 0, "not by a signal"
     assert done.stdout == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.e2e.calls import SENT, TIMEOUT, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
-from tests.support.waiting import PATIENCE
+from tests.support import forking
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -143,12 +142,7 @@ def test_the_client_gives_one_after_another(filled: tuple[Server, list[Message]]
 
 
 def command(server: Server, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", "messages", "list", "--server", server.address, *args],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return forking.run("messages", "list", "--server", server.address, *args)
 
 
 def test_the_command_shows_them(filled: tuple[Server, list[Message]]) -> None:

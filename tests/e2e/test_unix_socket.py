@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.calls import SENT, dispatch
 from tests.e2e.conftest import Serve
 from tests.e2e.server import COMMAND, Server, environment
+from tests.support import forking
 from tests.support.waiting import PATIENCE
 
 
@@ -92,9 +93,7 @@ def test_a_boot_that_fails_later_leaves_no_socket(path: Path, tmp_path: Path) ->
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"server__listen": f"unix:{path}", "telemetry__metrics_listen": f"127.0.0.1:{port}"}
-        done = subprocess.run(
-            COMMAND, cwd=tmp_path, env=environment(tmp_path, **settings), capture_output=True, timeout=PATIENCE
-        )
+        done = forking.run("serve", cwd=tmp_path, env=environment(tmp_path, **settings))
     assert done.returncode == 4
     assert here(path) == ["s.lock"]
 

@@ -1,4 +1,4 @@
-"""`python -m tests.support.failing_server`: `postwire serve`, with a log of its calls and, if asked, a failpoint.
+"""`postwire serve`, with a log of its calls and, if asked, a failpoint.
 
 `CALL_LOG` names the log's file; `FAILPOINT` is a place of `failpoints.POINTS` and how often it is come by, as in
 `send.begun:17`. Everything else is as in the product, from its configuration to its exit code.
@@ -29,7 +29,3 @@ def run() -> None:
     code = serve.main(args=[], standalone_mode=False)
     del files  # in use until here
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    run()

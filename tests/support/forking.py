@@ -22,10 +22,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryFile
 from typing import Any, Final
+
+from tests.support.waiting import PATIENCE
+
+POSTWIRE: Final = "postwire.cli:main"
+"""The `postwire` command."""
 
 _IMPORTED: Final = (
     "postwire.app",
+    "postwire.cli.bulk",
     "postwire.cli.root",
     "postwire.cli.serve",
     "postwire.telemetry.exposition",
@@ -33,6 +41,9 @@ _IMPORTED: Final = (
     "postwire.telemetry.metrics",
     "postwire.telemetry.otlp",
     "postwire.telemetry.tracing",
+    "postwire_client",
+    "rich.console",
+    "rich.table",
 )
 """What is imported before a fork."""
 
@@ -40,21 +51,49 @@ _lock: Final = threading.Lock()
 """Guards the connection to the process that is forked: one request after another."""
 
 
-class Forked:
-    """A process that calls `main` ("module:function"), with nothing on stdin and stdout. It is used like a `Popen`."""
+def run(*args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    """Run `postwire` with these arguments and nothing on stdin, to its end: like `subprocess.run`."""
+    with TemporaryFile() as stdout, TemporaryFile() as stderr:
+        process = Forked(
+            POSTWIRE,
+            args,
+            cwd=cwd or Path.cwd(),
+            env=os.environ if env is None else env,
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
+        )
+        code = process.wait(PATIENCE)
+        printed, told = (os.pread(one.fileno(), 1 << 24, 0).decode() for one in (stdout, stderr))
+    return CompletedProcess(["postwire", *args], code, printed, told)
 
-    def __init__(self, main: str, args: Sequence[str], *, cwd: Path, env: Mapping[str, str], stderr: int) -> None:
+
+class Forked:
+    """A process that calls `main` ("module:function"), with nothing on stdin. It is used like a `Popen`."""
+
+    def __init__(
+        self,
+        main: str,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: int = subprocess.DEVNULL,
+        stderr: int,
+    ) -> None:
         self.args = [main, *args]
         self.returncode: int | None = None
         self._ended = threading.Event()
         request = json.dumps({"main": main, "args": args, "cwd": str(cwd), "env": dict(env)}).encode()
         reading, writing = os.pipe()
-        try:
-            with _lock:
-                socket.send_fds(_forker(), [len(request).to_bytes(4, "big")], [stderr, writing])
-                _forker().sendall(request)
-        finally:
-            os.close(writing)
+        with open(os.devnull, "r+b") as null:  # noqa: PTH123  nothing but a descriptor
+            try:
+                outputs = [null.fileno() if one == subprocess.DEVNULL else one for one in (stdout, stderr)]
+                with _lock:
+                    head = len(request).to_bytes(4, "big")
+                    socket.send_fds(_forker(), [head], [null.fileno(), *outputs, writing])
+                    _forker().sendall(request)
+            finally:
+                os.close(writing)
         self._reports = os.fdopen(reading, "rb")
         self.pid = int(self._reports.readline())
         threading.Thread(target=self._await_end, daemon=True).start()
@@ -110,48 +149,48 @@ def _serve(connection: socket.socket) -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     while True:
-        head, descriptors, _, _ = socket.recv_fds(connection, 4, 2)
+        head, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
         if not head:
             return
         request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
         if os.fork() == 0:
             connection.close()
-            _fork(request, *descriptors)
+            _fork(request, descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _fork(request: Mapping[str, Any], stderr: int, reports: int) -> None:
+def _fork(request: Mapping[str, Any], descriptors: list[int]) -> None:
     """Run the request in a fork of this process, and report its id and how it ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *standard, reports = descriptors
     if (pid := os.fork()) == 0:
         os.close(reports)
-        _run(request, stderr)
+        _run(request, standard)
         return
-    os.close(stderr)
+    for descriptor in standard:
+        os.close(descriptor)
     os.write(reports, b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
     os.write(reports, b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 
-def _run(request: Mapping[str, Any], stderr: int) -> None:
+def _run(request: Mapping[str, Any], standard: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
     os.chdir(request["cwd"])
-    with Path(os.devnull).open("r+b") as null:
-        os.dup2(null.fileno(), 0)
-        os.dup2(null.fileno(), 1)
-    os.dup2(stderr, 2)
-    os.close(stderr)
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     # As an interpreter opens them that starts with these.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115  no path, no end
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115  they have no end
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     random.seed()
-    sys.argv = [request["main"], *request["args"]]
+    sys.argv = ["postwire", *request["args"]]
     module, _, name = request["main"].partition(":")
     getattr(importlib.import_module(module), name)()
 

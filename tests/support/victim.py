@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import apsw
 from tests.e2e.server import environment
 from tests.support.call_log import OPENED, Call, Line, calls_in, read_lines
+from tests.support.forking import Forked
 from tests.support.waiting import PATIENCE
-
-ROOT: Final = Path(__file__).parents[2]
 
 
 class Victim:
@@ -29,7 +27,7 @@ class Victim:
         self.gone = asyncio.Event()
         self.gone.set()
         self._call_log = folder / "calls.log"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Forked | None = None
         self._reader: asyncio.Task[None] | None = None
         self._serving = asyncio.Event()
         self._lines: list[str] = []
@@ -39,17 +37,13 @@ class Victim:
         assert self.gone.is_set(), "it is running"
         self.gone.clear()
         self._serving.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.failing_server"),
-            cwd=self.folder,
-            env=environment(self.folder)
-            | {"PYTHONPATH": str(ROOT), "CALL_LOG": str(self._call_log), "FAILPOINT": failpoint},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            limit=1 << 20,
-        )
-        self._reader = asyncio.create_task(self._read(self._process))
+        env = environment(self.folder) | {"CALL_LOG": str(self._call_log), "FAILPOINT": failpoint}
+        reading, writing = os.pipe()
+        try:
+            self._process = Forked("tests.support.failing_server:run", [], cwd=self.folder, env=env, stderr=writing)
+        finally:
+            os.close(writing)
+        self._reader = asyncio.create_task(self._read(self._process, reading))
         await first_of(self._serving.wait(), self.gone.wait())
         if not self._serving.is_set():
             assert failpoint, f"it ended by itself: {''.join(self._lines[-20:])}"
@@ -63,8 +57,7 @@ class Victim:
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, and go on; nothing is done where it is gone."""
         assert self._process
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        self._process.send_signal(number)
 
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
@@ -72,7 +65,7 @@ class Victim:
         assert self._reader
         async with asyncio.timeout(PATIENCE):
             await self._reader
-            return await self._process.wait()
+        return self._process.wait(PATIENCE)
 
     async def kill(self) -> None:
         """End it, whatever it is doing."""
@@ -118,10 +111,13 @@ class Victim:
         finally:
             connection.close()
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr
+    async def _read(self, process: Forked, descriptor: int) -> None:
+        lines = asyncio.StreamReader(limit=1 << 20)
+        stderr, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(descriptor, "rb")
+        )
         try:
-            async for raw in process.stderr:
+            async for raw in lines:
                 line = raw.decode()
                 if '"event":"attempt"' in line:
                     continue  # one for every failure: there are many, and nobody asks for them
@@ -129,8 +125,9 @@ class Victim:
                 if '"event":"serving"' in line:
                     self.address = str(json.loads(line)["listen"])
                     self._serving.set()
-            await process.wait()
+            await asyncio.to_thread(process.wait, PATIENCE)
         finally:
+            stderr.close()
             self.gone.set()
 
 
