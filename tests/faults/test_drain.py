@@ -40,13 +40,13 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SENDING = message_pb2.MESSAGE_STATE_SENDING
 SENT = message_pb2.MESSAGE_STATE_SENT
 
-GRACE = 2.0
-SLOW = 1.0
+GRACE = 3.0
+"""Seconds, where something is stuck; where nothing is, it is an hour, which nobody waits for."""
+
+SLOW = 0.5
 """Seconds that the slow provider takes: what keeps the server open for a while after the signal."""
 
 TOML = f"""
-[server]
-grace = "{GRACE}s"
 [delivery]
 backoff_base = "20ms"
 backoff_max = "100ms"
@@ -195,11 +195,10 @@ async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
     try:
         for number in range(rounds):
             stuck = number % 4 == 3
-            assert await victim.start()
+            assert await victim.start(server__grace=f"{GRACE}s" if stuck else "1h")
             one = Round(victim, book, stuck=stuck)
             await one.run(chance.uniform(0.2, 0.6))
             assert one.told == {"providers": "OK", "idle stream": SHUTTING_DOWN}
-            assert one.took < (GRACE if stuck else 0) + SLOW + 1
             if stuck:
                 longest_stuck = max(longest_stuck, one.took)
             else:

@@ -32,12 +32,15 @@ class Victim:
         self._serving = asyncio.Event()
         self._lines: list[str] = []
 
-    async def start(self, failpoint: str = "") -> bool:
-        """Start it; whether it came as far as to serve. It does not if a failpoint is in the way."""
+    async def start(self, failpoint: str = "", **settings: str) -> bool:
+        """Start it; whether it came as far as to serve. It does not if a failpoint is in the way.
+
+        `settings` are as for `environment`.
+        """
         assert self.gone.is_set(), "it is running"
         self.gone.clear()
         self._serving.clear()
-        env = environment(self.folder) | {"CALL_LOG": str(self._call_log), "FAILPOINT": failpoint}
+        env = environment(self.folder, **settings) | {"CALL_LOG": str(self._call_log), "FAILPOINT": failpoint}
         reading, writing = os.pipe()
         try:
             self._process = Forked("tests.support.failing_server:run", [], cwd=self.folder, env=env, stderr=writing)

@@ -16,6 +16,7 @@ from postwire.cli.command import Command, Group, Word
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import DispatchResponse
 from postwire.v1.message_pb2 import Message
+from postwire_client import reopening
 
 SMS = ("--to", "+15005550006", "--body", "Hello")
 
@@ -150,7 +151,8 @@ _CALLING = [words for words in LEAVES if any(param.name == "server" for param in
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_no_input_ends_in_a_traceback(told: Told, data: st.DataObject) -> None:
+def test_no_input_ends_in_a_traceback(told: Told, monkeypatch: pytest.MonkeyPatch, data: st.DataObject) -> None:
+    monkeypatch.setattr(reopening, "LONGEST_PAUSE", 0.0)  # or to wait for a message takes half a minute
     words = data.draw(st.sampled_from([words for words in _CALLING if "watch" not in words]))
     options = [param for param in COMMANDS[words].params if isinstance(param, click.Option) and param.name != "server"]
     args = list(words)
