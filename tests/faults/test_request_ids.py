@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.support.driver import CANCELLED, REUSED, SHUTTING_DOWN, in_seconds
+from tests.support.driver import REUSED, SHUTTING_DOWN, in_seconds
 from tests.support.judge import KEPT, TRIED, judge, kept_in
 from tests.support.reachable import Reachable
 from tests.support.victim import Victim
@@ -184,8 +184,6 @@ async def test_many_callers_that_race_for_a_request_id_get_one_message_however_t
     found = judge(kept, victim.calls(), killed=killed)
     assert found.calls <= ids + found.orphans
     refused = sum(sum(one.refused.values()) for one in races)
-    # What gRPC cancels comes from those who call in the moment of the stop, after all others have been told.
-    assert server.broken_off[CANCELLED] < server.broken_off[SHUTTING_DOWN] / 10
     others = sum(one.winner != 0 for one in races)
     tell(
         f"request ids: {ids:,} ids x {CALLERS} callers, {ends} ends ({len(killed)} by SIGKILL): {len(kept):,} messages "
