@@ -70,7 +70,8 @@ async fn conflict(stub: &Stub, request_id: String) -> Result<Step, Status> {
 }
 
 async fn not_found(stub: &Stub) -> Result<Step, Status> {
-    let request = GetMessageRequest { message_id: "00000000-0000-7000-8000-000000000000".into() };
+    let message_id = "00000000-0000-7000-8000-000000000000".into();
+    let request = GetMessageRequest { message_id, ..Default::default() };
     let method = |mut stub: Stub, request| async move { stub.get_message(request).await };
     refused("not_found", call(stub, LIMIT, request, method).await, Code::NotFound)
 }
