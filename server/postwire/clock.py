@@ -35,7 +35,10 @@ class Clock(Protocol):
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
-        """Have `callback` called on the event loop once so many seconds have passed."""
+        """Have `callback` called on the event loop once about so many seconds have passed.
+
+        It may come a little early: uvloop counts in whole milliseconds. Who is called looks at the clock, once.
+        """
         ...
 
 

@@ -19,9 +19,14 @@ class _Alarm:
 
 
 class ManualClock:
-    """See `postwire.clock.Clock`. All of its clocks stand still until `advance`, which also sets off alarms."""
+    """See `postwire.clock.Clock`. All of its clocks stand still until `advance`, which also sets off alarms.
+
+    As on a real one, alarms may come early, by `haste`; and the monotonic one may go on whenever it is read, by
+    `reading_takes`, which sets off nothing. Both are in seconds.
+    """
 
     def __init__(self, wall: int = START) -> None:
+        self.haste = self.reading_takes = 0.0
         self._wall = self._due = wall
         self._monotonic = 1000.0
         self._alarms: list[tuple[float, int, _Alarm]] = []
@@ -34,6 +39,7 @@ class ManualClock:
         return self._due
 
     def monotonic(self) -> float:
+        self._monotonic += self.reading_takes
         return self._monotonic
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> _Alarm:
@@ -50,7 +56,7 @@ class ManualClock:
         self._wall += round(seconds * 1e6)
         self._due += round(seconds * 1e6)
         self._monotonic += seconds
-        while self._alarms and self._alarms[0][0] <= self._monotonic:
+        while self._alarms and self._alarms[0][0] <= self._monotonic + self.haste:
             callback = heapq.heappop(self._alarms)[2].callback
             if callback:
                 callback()

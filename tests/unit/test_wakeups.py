@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.gates import fail
@@ -158,6 +159,40 @@ async def test_while_a_later_probe_is_out_other_queues_go_to_the_next_tier(outbo
     first.let_go()
     await rig.noted.reached(text.message_id, SENT)
     await busy
+
+
+@pytest.mark.parametrize("haste", [0.0, 0.25, 0.75, 1.5])
+@pytest.mark.parametrize("reading_takes", [0.25, 0.5, 1.0, 2.0])
+async def test_a_provider_that_comes_back_between_two_looks_at_the_clock_is_noticed(
+    outbox: SqliteOutbox, reading_takes: float, haste: float
+) -> None:
+    """As happened with uvloop, whose alarms come up to a millisecond early: the provider stayed out of service."""
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0))
+    rig = Rig(outbox, registry=registry_of(Puppet("first"), gates={"first": gate}))
+    fail(gate, 1, rig.clock.monotonic())
+    rig.clock.reading_takes, rig.clock.haste = reading_takes, haste
+    waits = await rig.send(accepted())
+    await rig.calm()
+    for _ in range(20):
+        rig.clock.advance(0.5)
+    await rig.noted.reached(waits.message_id, SENT)
+
+
+async def test_who_comes_when_a_provider_has_just_come_back_passes_nobody(outbox: SqliteOutbox) -> None:
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0))
+    provider = Puppet("first", held=True)
+    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
+    fail(gate, 1, rig.clock.monotonic())
+    first = await rig.send(accepted())
+    await rig.calm()
+    rig.clock.reading_takes = 6.0  # past its time, of which no alarm has told yet
+    second = await rig.send(accepted())
+    rig.clock.reading_takes = 0.0
+    rig.clock.advance(0.0)
+    await provider.calls()
+    assert provider.keys == [first.message_id]
+    provider.let_go()
+    await rig.noted.reached(second.message_id, SENT)
 
 
 async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbox) -> None:

@@ -79,8 +79,7 @@ class Queue:
             flow = self._flows[priority]
             flow.waiting += 1
             if flow.waiting == 1:
-                self._wait()
-                self.offer()
+                self._wait_anew()
         if not self._rounds.started:
             self.look()
 
@@ -98,13 +97,17 @@ class Queue:
         self._granted[flow.priority] += 1
         self._rounds.wake()
 
-    def gate_changed(self) -> None:
-        """See `Waiter.gate_changed`."""
-        self._wait()
+    def gate_changed(self, now: float) -> None:
+        """See `Waiter.gate_changed`. What waits here waits for those who would take it now, or once less busy."""
+        flows = [flow for flow in self._flows.values() if flow.waiting]
+        if not self._router.wait(self, self.route, flows, now):
+            for message_id in self.flights:  # it may be long: nobody is kept waiting
+                self._hands.land(message_id)
+            self.flights.clear()
 
-    def offer(self) -> None:
+    def offer(self, now: float) -> None:
         """See `Waiter.offer`."""
-        self._router.offer(self.route)
+        self._router.offer(self.route, now)
 
     async def stop(self) -> None:
         """Take nothing more."""
@@ -126,8 +129,7 @@ class Queue:
             finally:
                 for gate, count in grants.items():
                     gate.end_grants(count)
-                self._wait()
-                self.offer()
+                self._wait_anew()
             try:
                 taken = await asyncio.gather(*started)
             except BaseException:  # the others may not have been taken, either
@@ -192,10 +194,8 @@ class Queue:
             started.append(self._hands.postpone(stored))
         return started
 
-    def _wait(self) -> None:
-        """Have what waits here wait for the providers that would take it now, or once they are less busy."""
-        flows = [flow for flow in self._flows.values() if flow.waiting]
-        if not self._router.wait(self, self.route, flows):
-            for message_id in self.flights:  # it may be long: nobody is kept waiting
-                self._hands.land(message_id)
-            self.flights.clear()
+    def _wait_anew(self) -> None:
+        """Wait for what is there now, and take what is offered."""
+        now = self._clock.monotonic()
+        self.gate_changed(now)
+        self.offer(now)

@@ -183,7 +183,7 @@ class Router:
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
         return Explanation(route, route.match.met_by(message), tuple(candidates))
 
-    def wait(self, waiter: Waiter, route: Route, flows: Sequence[Flow]) -> bool:
+    def wait(self, waiter: Waiter, route: Route, flows: Sequence[Flow], now: float) -> bool:
         """Have the flows of a route's queue wait for whoever would take a message of theirs, now or once he is less
         busy, and for none else. Grants nothing: see `offer`. Tells whether there is anybody to wait for.
         """
@@ -191,7 +191,6 @@ class Router:
             for name in route.names:
                 self._gates[name].forget(waiter)
             return True
-        now = self._clock.monotonic()
         reach: list[SharedGate] = []
         for tier in route.order(self._draw(route)) if route.strict_weights else route.order(0.0):
             in_service = [gate for name in tier if not (gate := self._gates[name]).is_shut(now)]
@@ -200,10 +199,10 @@ class Router:
                 break
         for name in route.names:
             gate = self._gates[name]
-            gate.wait(waiter, flows if gate in reach else ())
+            gate.wait(waiter, flows if gate in reach else (), now)
         return bool(reach)
 
-    def offer(self, route: Route) -> None:
+    def offer(self, route: Route, now: float) -> None:
         """Have the providers of a route grant what is free to those who wait."""
         for name in route.names:
-            self._gates[name].offer()
+            self._gates[name].offer(now)

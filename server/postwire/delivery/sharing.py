@@ -2,6 +2,9 @@
 
 A grant is an offer to look: the queue that has it reads what waits and takes it, or gives it back. What is granted is
 kept from everybody else meanwhile, and nobody reads for what was not granted to him.
+
+Whoever has to wait anew is told by `now`, and goes by that: were the clock read once to see that a provider is out of
+service, and once more to see for how long, it could come back between the two, and nobody would hear of it.
 """
 
 from __future__ import annotations
@@ -22,11 +25,11 @@ class Waiter(Protocol):
         """A slot is granted to one of its flows."""
         ...
 
-    def gate_changed(self) -> None:
+    def gate_changed(self, now: float) -> None:
         """A provider whom it may wait for is out of service, or is back in it: it is to wait anew."""
         ...
 
-    def offer(self) -> None:
+    def offer(self, now: float) -> None:
         """Have the providers whom it waits for grant what is free."""
         ...
 
@@ -52,6 +55,8 @@ class SharedGate:
         arbiter = self._arbiter
         if found is not None or not (self._waiters or arbiter.granted):
             return found
+        if self._waiters and self._is_shut:  # it has just come back, and they are about to be told
+            return Obstacle.CONCURRENCY
         if self.gate.free(now) > arbiter.granted and arbiter.may_pass(priority):
             return None
         return Obstacle.CONCURRENCY
@@ -61,10 +66,10 @@ class SharedGate:
         if self._waiters:
             self._arbiter.note_passed(priority)
 
-    def wait(self, waiter: Waiter, flows: Sequence[Flow]) -> None:
+    def wait(self, waiter: Waiter, flows: Sequence[Flow], now: float) -> None:
         """Have these flows of a queue wait here, and none of its others. It hears of changes until `forget`."""
         if not self._waiters:
-            self._is_shut = self.is_shut(self._clock.monotonic())
+            self._is_shut = self.is_shut(now)
         for flow in self._waiters.get(waiter, ()):
             if flow not in flows:
                 self._arbiter.leave(flow)
@@ -84,11 +89,18 @@ class SharedGate:
         """Grants were used, or are given back."""
         self._arbiter.end_grants(count)
 
-    def offer(self) -> None:
-        """Grant what is free to those who wait."""
+    def offer(self, now: float) -> None:
+        """Grant what is free to those who wait, once all of them wait where they now have to."""
         if not self._waiters:
             return
-        now = self._clock.monotonic()
+        is_shut = self.is_shut(now)
+        if is_shut is not self._is_shut:
+            self._is_shut = is_shut
+            waiters = list(self._waiters)
+            for waiter in waiters:
+                waiter.gate_changed(now)
+            for waiter in waiters:
+                waiter.offer(now)
         free = self.gate.free(now) - self._arbiter.granted
         while free > 0 and (flow := self._arbiter.grant()):
             free -= 1
@@ -102,17 +114,8 @@ class SharedGate:
         return found is not None and found not in WAITED_FOR
 
     def _changed(self) -> None:
-        if not self._waiters:  # nearly always there is nobody
-            return
-        is_shut = self.is_shut(self._clock.monotonic())
-        if is_shut is not self._is_shut:
-            self._is_shut = is_shut
-            waiters = list(self._waiters)
-            for waiter in waiters:
-                waiter.gate_changed()
-            for waiter in waiters:  # once all of them wait where they now have to
-                waiter.offer()
-        self.offer()
+        if self._waiters:  # nearly always there is nobody
+            self.offer(self._clock.monotonic())
 
     def _set_alarm(self, seconds: float | None) -> None:
         if self._alarm:
