@@ -26,10 +26,10 @@ from postwire.descriptors import STDERR
 from postwire.endpoints import host_port
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
-from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.settings import ConfigError
@@ -258,19 +258,21 @@ def _tell_boot(config: Config, registry: Registry) -> None:
             "kind": provider.kind,
             "channels": [channel.value for channel in provider.channels],
         }
-        if isinstance(provider, MockProvider):
-            fields |= {"seeded": provider.seeded, "seed": provider.seed}
+        special = capabilities.of(provider)
+        if special.seed is not None:
+            fields |= {"seeded": special.seeded, "seed": special.seed}
         _log.info(names.EVENT_PROVIDER, **fields)
     for stray in config.strays:
         log = _log.debug if stray.injected else _log.warning
         log(names.EVENT_WARNING, detail=str(stray))
     for channel in Channel:
-        mocks = [slot.provider.name for slot in registry.carriers(channel) if isinstance(slot.provider, MockProvider)]
-        if mocks:
+        carriers = [slot.provider for slot in registry.carriers(channel)]
+        simulated = [provider.name for provider in carriers if capabilities.of(provider).simulated]
+        if simulated:
             _log.warning(
                 names.EVENT_WARNING,
                 channel=channel.value,
-                detail=f"carried by a mock, which sends nothing: {', '.join(mocks)}",
+                detail=f"carried by a mock, which sends nothing: {', '.join(simulated)}",
             )
     if _beyond_loopback(config.server.listen):
         _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")

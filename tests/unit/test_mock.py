@@ -232,6 +232,10 @@ async def update(provider: MockProvider | Puppet, **fields: Any) -> pb.Provider:
         await outbox.close()
 
 
+async def test_its_capabilities_are_shown() -> None:
+    assert (await update(mock(), seed=1)).capabilities == ["simulated", "update"]
+
+
 async def test_a_ratio_of_zero_is_a_change_and_an_absent_one_is_none() -> None:
     provider = mock(seed=42, latency=0.5, **MIXED)
     told = await update(provider, error_ratio=0.0, seed=0)

@@ -14,7 +14,7 @@ from postwire.core.breaker import BreakerState
 from postwire.core.errors import ProviderNotMock
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
-from postwire.providers.mock import MockProvider
+from postwire.providers import capabilities
 from postwire.v1 import provider_service_pb2 as pb
 from postwire.v1 import provider_service_pb2_grpc as rpc
 
@@ -68,10 +68,10 @@ class ProviderServicer(rpc.ProviderServiceServicer):
         changes = _changes_from(request, found)
         name = _name(request, found)
         provider = self._control.get(name).provider
-        if not isinstance(provider, MockProvider):
+        if (update := capabilities.of(provider).update) is None:
             raise ProviderNotMock(provider.kind)
         try:
-            provider.update(changes)
+            update(changes)
         except ValueError as error:
             field, _, description = str(error).partition(": ")
             found.malformed(field, description)
@@ -124,6 +124,7 @@ def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> d
 
 def _provider_to(status: ProviderStatus) -> pb.Provider:
     provider, breaker = status.provider, status.breaker
+    special = capabilities.of(provider)
     wire = pb.Provider(
         name=provider.name,
         kind=provider.kind,
@@ -137,12 +138,13 @@ def _provider_to(status: ProviderStatus) -> pb.Provider:
         ),
         in_flight=status.in_flight,
         unserved_route_keys=status.unserved_route_keys,
+        capabilities=special.words,
     )
     if status.next_probe_time is not None:
         convert.set_time(wire.breaker.next_probe_time, status.next_probe_time)
-    if isinstance(provider, MockProvider):
-        wire.seed = provider.seed
-        wire.seeded = provider.seeded
+    if special.seed is not None:
+        wire.seed = special.seed
+        wire.seeded = special.seeded
     if status.note:
         convert.fill_note(wire.note, status.note)
     return wire

@@ -214,7 +214,7 @@ def print_providers(providers: Iterable[Provider]) -> None:
     now, rows = datetime.now(UTC), []
     for provider in providers:
         told = dict(provider_pairs(provider)) | {"next_probe": next_probe(provider, now)}
-        if provider.kind == "mock" and not provider.seeded:
+        if told["seed"] and not provider.seeded:
             told["seed"] = "random"
         rows.append([told[name] for name in names])
     print_table(names, rows)
@@ -240,11 +240,12 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
 
     breaker = provider.breaker
     seed = ""
-    if provider.kind == "mock":
+    if "simulated" in provider.capabilities or provider.kind == "mock":  # an older server names no capabilities
         seed = f"{provider.seed}" if provider.seeded else f"{provider.seed} (random)"
     return [
         ("provider", provider.name),
         ("kind", provider.kind),
+        ("capabilities", ",".join(provider.capabilities)),
         ("channels", ",".join(word(Channel, channel) for channel in provider.channels)),
         ("breaker", word(BreakerState, breaker.state)),
         ("calls", str(breaker.calls)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,6 +65,44 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let go of connections. Called once; nothing is called after it."""
+        ...
+
+
+# Capabilities are optional: a provider has one by having its attributes. `capabilities.of` looks them up.
+
+
+class Simulated(Protocol):
+    """A provider that sends nothing. The boot warns of the channels that it carries."""
+
+    @property
+    def simulated(self) -> bool:
+        """True."""
+        ...
+
+
+class Updatable(Simulated, Protocol):
+    """A simulated provider whose behaviour can change while the server runs: by `UpdateMockProvider`."""
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Change settings, by their names, from the next attempt on.
+
+        Raises:
+            ValueError: a setting's name, a colon and what is wrong with it; nothing is changed.
+        """
+        ...
+
+
+class Seeded(Simulated, Protocol):
+    """A simulated provider whose outcomes are drawn from a seed of 64 bits."""
+
+    @property
+    def seed(self) -> int:
+        """The one in use."""
+        ...
+
+    @property
+    def seeded(self) -> bool:
+        """Whether it was chosen; otherwise it is random."""
         ...
 
 

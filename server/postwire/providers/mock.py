@@ -100,6 +100,7 @@ class MockProvider:
 
     kind: Final = "mock"
     deduplicates: Final = False
+    simulated: Final = True
 
     def __init__(self, context: Context, settings: MockSettings) -> None:
         self.name = context.name

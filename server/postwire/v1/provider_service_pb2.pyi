@@ -69,6 +69,7 @@ class Provider(_message.Message):
     SEEDED_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     UNSERVED_ROUTE_KEYS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as the configuration declares it."""
     kind: _builtins.str
@@ -76,9 +77,9 @@ class Provider(_message.Message):
     in_flight: _builtins.int
     """How many attempts are under way at it."""
     seed: _builtins.int
-    """For a mock: the seed that its outcomes are drawn from."""
+    """For one that is simulated: the seed that its outcomes are drawn from."""
     seeded: _builtins.bool
-    """For a mock: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
+    """For one that is simulated: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
     took it from the system at boot.
     """
     @_builtins.property
@@ -99,6 +100,12 @@ class Provider(_message.Message):
     def unserved_route_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The keys of its routes on which every provider is drained: their messages wait until one is resumed."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is special about it. `simulated`: it sends nothing. `update`: `UpdateMockProvider` changes how it behaves. More
+        words may come.
+        """
+
     def __init__(
         self,
         *,
@@ -111,10 +118,11 @@ class Provider(_message.Message):
         seeded: _builtins.bool = ...,
         note: _message_pb2.Note | None = ...,
         unserved_route_keys: _abc.Iterable[_builtins.str] | None = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,9 +99,9 @@ type Provider struct {
 	Breaker *Breaker `protobuf:"bytes,4,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// How many attempts are under way at it.
 	InFlight int32 `protobuf:"varint,5,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	// For a mock: the seed that its outcomes are drawn from.
+	// For one that is simulated: the seed that its outcomes are drawn from.
 	Seed uint64 `protobuf:"varint,6,opt,name=seed,proto3" json:"seed,omitempty"`
-	// For a mock: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
+	// For one that is simulated: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
 	// took it from the system at boot.
 	Seeded bool `protobuf:"varint,7,opt,name=seeded,proto3" json:"seeded,omitempty"`
 	// What an operator did last to this provider, if anything: drained it, resumed it, or reset its breaker. Kept over a
@@ -109,8 +109,11 @@ type Provider struct {
 	Note *Note `protobuf:"bytes,8,opt,name=note,proto3" json:"note,omitempty"`
 	// The keys of its routes on which every provider is drained: their messages wait until one is resumed.
 	UnservedRouteKeys []string `protobuf:"bytes,9,rep,name=unserved_route_keys,json=unservedRouteKeys,proto3" json:"unserved_route_keys,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// What is special about it. `simulated`: it sends nothing. `update`: `UpdateMockProvider` changes how it behaves. More
+	// words may come.
+	Capabilities  []string `protobuf:"bytes,10,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Provider) Reset() {
@@ -202,6 +205,13 @@ func (x *Provider) GetNote() *Note {
 func (x *Provider) GetUnservedRouteKeys() []string {
 	if x != nil {
 		return x.UnservedRouteKeys
+	}
+	return nil
+}
+
+func (x *Provider) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
 	}
 	return nil
 }
@@ -1022,7 +1032,7 @@ var File_postwire_v1_provider_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\n" +
-	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xb4\x02\n" +
+	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xd8\x02\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
@@ -1032,7 +1042,9 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x04seed\x18\x06 \x01(\x04R\x04seed\x12\x16\n" +
 	"\x06seeded\x18\a \x01(\bR\x06seeded\x12%\n" +
 	"\x04note\x18\b \x01(\v2\x11.postwire.v1.NoteR\x04note\x12.\n" +
-	"\x13unserved_route_keys\x18\t \x03(\tR\x11unservedRouteKeys\"\xf4\x01\n" +
+	"\x13unserved_route_keys\x18\t \x03(\tR\x11unservedRouteKeys\x12\"\n" +
+	"\fcapabilities\x18\n" +
+	" \x03(\tR\fcapabilities\"\xf4\x01\n" +
 	"\aBreaker\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.BreakerStateR\x05state\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x05R\x05calls\x12\x1a\n" +

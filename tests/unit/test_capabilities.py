@@ -1,0 +1,62 @@
+"""What a provider says is special about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.support.providers import Puppet
+
+from postwire.core.message import Channel
+from postwire.providers import capabilities
+from postwire.providers.base import Context, Seeded, Updatable
+from postwire.providers.capabilities import Capabilities
+from postwire.providers.mock import MockProvider, MockSettings
+
+
+class Sandbox(Puppet):
+    """Somebody's own provider that sends nothing, and has no more to it."""
+
+    simulated = True
+
+
+class Misleading(Puppet):
+    """One that sends, with attributes that are named like capabilities."""
+
+    seed = "a secret"
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        raise AssertionError
+
+
+def test_most_providers_have_none() -> None:
+    assert capabilities.of(Puppet()) == Capabilities()
+    assert Capabilities().words == ()
+
+
+def test_what_only_simulated_providers_have_is_not_taken_from_others() -> None:
+    assert capabilities.of(Misleading()) == Capabilities()
+
+
+def test_one_may_be_simulated_and_no_more() -> None:
+    found = capabilities.of(Sandbox())
+    assert found == Capabilities(simulated=True)
+    assert found.words == ("simulated",)
+
+
+def test_a_mock_has_them_all() -> None:
+    mock = MockProvider(Context("m", (Channel.SMS,), lambda: 7), MockSettings(seed=5))
+    updatable: Updatable = mock
+    seeded: Seeded = mock
+    assert (updatable.simulated, seeded.seed) == (True, 5)
+    found = capabilities.of(mock)
+    assert (found.words, found.seed, found.seeded) == (("simulated", "update"), 5, True)
+
+
+def test_they_are_as_they_are_now() -> None:
+    mock = MockProvider(Context("m", (Channel.SMS,), lambda: 7), MockSettings())
+    assert (capabilities.of(mock).seed, capabilities.of(mock).seeded) == (7, False)
+    update = capabilities.of(mock).update
+    assert update is not None
+    update({"seed": 8})
+    assert (capabilities.of(mock).seed, capabilities.of(mock).seeded) == (8, True)
