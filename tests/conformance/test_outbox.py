@@ -301,7 +301,7 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
     with pytest.raises(StoreUnavailable):
         await closing.advance(new.record, build.ended(new.record))
     with pytest.raises(StoreUnavailable):
-        await closing.move({new.record.message_id: "q"})
+        await closing.reassign([(new.record, "q")])
     with pytest.raises(StoreUnavailable):
         await closing.set_drained("p", True)
     with pytest.raises(StoreUnavailable):
@@ -323,7 +323,7 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "expired": lambda outbox: outbox.expired(START, 1),
     "next_expiry": lambda outbox: outbox.next_expiry(),
     "orphans": lambda outbox: outbox.orphans(1),
-    "waiting": lambda outbox: outbox.waiting(0, 1),
+    "scan_queued": lambda outbox: outbox.scan_queued(0, 1),
     "drained": lambda outbox: outbox.drained(),
     "provider_notes": lambda outbox: outbox.provider_notes(),
     "get_by_request_id": lambda outbox: outbox.get_by_request_id("r"),

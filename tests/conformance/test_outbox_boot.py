@@ -5,6 +5,7 @@ keeps beside messages.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +24,11 @@ async def due(outbox: Outbox, queue: str) -> list[str]:
     return ids(await outbox.due(queue, EVER, 1_000))
 
 
-async def everything_waiting(outbox: Outbox, limit: int) -> list[StoredMessage]:
+async def everything_waiting(outbox: Outbox, limit: int, queues: Collection[str] | None = None) -> list[StoredMessage]:
     found: list[StoredMessage] = []
     after = 0
     while True:
-        page, after = await outbox.waiting(after, limit)
+        page, after = await outbox.scan_queued(after, limit, queues)
         assert len(page) <= limit
         if not page:
             return found
@@ -100,7 +101,7 @@ async def test_what_changes_between_pages_makes_no_gap_and_no_repeat(outbox: Out
     found: list[str] = []
     after, rounds = 0, 0
     while True:
-        page, after = await outbox.waiting(after, 4)
+        page, after = await outbox.scan_queued(after, 4)
         if not page:
             break
         found += ids(page)
@@ -108,7 +109,7 @@ async def test_what_changes_between_pages_makes_no_gap_and_no_repeat(outbox: Out
         assert rounds < 20
         for one in page[:2]:
             await take(outbox, one.record)
-        await outbox.move({one.record.message_id: "other" for one in page[2:]})
+        await outbox.reassign([(one.record, "other") for one in page[2:]])
         if rounds < 3:
             news.append(await queue_up(outbox))
     assert found == ids(news)
@@ -116,9 +117,10 @@ async def test_what_changes_between_pages_makes_no_gap_and_no_repeat(outbox: Out
 
 async def test_what_is_moved_waits_in_its_new_queue_and_is_otherwise_as_it_was(outbox: Outbox) -> None:
     news = [await queue_up(outbox, send_time=START + later) for later in range(4)]
-    moves = {new.record.message_id: queue for new, queue in zip(news, ("a", "b", "b"), strict=False)}
-    await outbox.move(moves | {build.new_id(): "of nobody"})
-    moved = [replace(new.record, queue=moves.get(new.record.message_id, "q")) for new in news]
+    moves = [(new.record, queue) for new, queue in zip(news, ("a", "b", "b"), strict=False)]
+    unknown = replace(news[0].record, message_id=build.new_id())
+    assert await outbox.reassign([*moves, (unknown, "of nobody")]) == 3
+    moved = [replace(record, queue=queue) for record, queue in moves]
     assert await outbox.due("q", EVER, 9) == [stored(news[3])]
     assert await outbox.due("a", EVER, 9) == [stored(news[0], moved[0])]
     assert await outbox.due("b", EVER, 9) == [stored(news[1], moved[1]), stored(news[2], moved[2])]
@@ -127,17 +129,47 @@ async def test_what_is_moved_waits_in_its_new_queue_and_is_otherwise_as_it_was(o
     taken = await take(outbox, moved[1])
     back = await change(outbox, taken, dropped(taken))
     assert await outbox.due("b", EVER, 9) == [stored(news[2], moved[2]), stored(news[1], back)]
-    await outbox.move({})
+    assert await outbox.reassign([]) == 0
 
 
 async def test_many_are_moved_at_once_while_others_are_taken(outbox: Outbox) -> None:
     news = [await queue_up(outbox) for _ in range(100)]
     takes = [outbox.advance(new.record, build.retried(new.record)) for new in news[::2]]
-    moving = outbox.move({new.record.message_id: "b" for new in news[1::2]})
+    moving = outbox.reassign([(new.record, "b") for new in news[1::2]])
     assert all(await asyncio.gather(*takes))
-    await moving
+    assert await moving == 50
     assert await due(outbox, "q") == []
     assert sorted(await due(outbox, "b")) == sorted(ids(news[1::2]))
+
+
+async def test_who_has_changed_or_was_moved_meanwhile_is_not_moved(outbox: Outbox) -> None:
+    taken, moved, back, free = [await queue_up(outbox) for _ in range(4)]
+    await take(outbox, taken.record)
+    assert await outbox.reassign([(moved.record, "a")]) == 1
+    opened = await take(outbox, back.record)
+    waits = await change(outbox, opened, dropped(opened))
+    assert await outbox.reassign([(one.record, "b") for one in (taken, moved, back, free)]) == 1
+    assert await due(outbox, "b") == ids([free])
+    assert await due(outbox, "a") == ids([moved])
+    assert await due(outbox, "q") == ids([back])
+    assert await outbox.reassign([(waits, "b")]) == 1
+
+
+async def test_what_is_moved_is_no_news(outbox: Outbox) -> None:
+    new = await queue_up(outbox)
+    last = await outbox.last_change()
+    assert await outbox.reassign([(new.record, "a")]) == 1
+    assert await outbox.last_change() == last
+    assert await outbox.get(new.record.message_id) == replace(new.record, queue="a")
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+async def test_of_some_queues_that_alone_is_paged_through(outbox: Outbox, limit: int) -> None:
+    names = ("a", "b", '"\u00fc', "a#1")
+    news = [await queue_up(outbox, queue=names[number % 4]) for number in range(20)]
+    for queues in ([], ["a"], ["b", '"\u00fc'], {"a#1", "nobody's"}, list(names), None):
+        expected = [stored(new) for new in news if queues is None or new.record.queue in queues]
+        assert await everything_waiting(outbox, limit, queues) == expected
 
 
 # What is kept beside messages.

@@ -45,7 +45,7 @@ async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, opti
         outbox, content=content, labels={"k": "\u00fc"}, request_id="r", accept_trace=TRACE, **OPTIONS[options]
     )
     assert await outbox.due("q", EVER, 9) == [stored(new)]
-    assert (await outbox.waiting(0, 9))[0] == [stored(new)]
+    assert (await outbox.scan_queued(0, 9))[0] == [stored(new)]
     assert new.options.expire_time in (None, new.record.expire_time)
     taken = await take(outbox, new.record)
     assert await outbox.orphans(9) == [stored(new, taken)]
@@ -129,7 +129,7 @@ async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox
 async def test_all_tenants_wait_together(outbox: Outbox) -> None:
     news = [await queue_up(outbox, tenant=tenant, send_time=START + i) for i, tenant in enumerate(("a", "default"))]
     assert await due(outbox) == ids(news)
-    assert (await outbox.waiting(0, 9))[0] == [stored(new) for new in news]
+    assert (await outbox.scan_queued(0, 9))[0] == [stored(new) for new in news]
 
 
 async def with_contents(outbox: Outbox, *sizes: int, provider_name: str = "") -> list[NewMessage]:
@@ -160,13 +160,13 @@ async def test_large_contents_come_a_few_at_a_time_but_never_none(
     after = 0
     left = list(news)
     for count in counts:
-        page, after = await outbox.waiting(after, 50)
+        page, after = await outbox.scan_queued(after, 50)
         assert page == [stored(new) for new in left[:count]]
         assert await outbox.due("q", EVER, 50) == page
         for new in left[:count]:
             await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
         left = left[count:]
-    assert await outbox.waiting(after, 50) == ([], after)
+    assert await outbox.scan_queued(after, 50) == ([], after)
     sending = await with_contents(outbox, *sizes, provider_name="p")
     for count in counts:
         assert await outbox.orphans(50) == [stored(new) for new in sending[:count]]
@@ -265,7 +265,7 @@ async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_
     for new in (waits[0], soon[0], later):
         await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
     await change(outbox, sending.record, build.ended(sending.record))
-    await outbox.move({other.record.message_id: "q"})
+    assert await outbox.reassign([(other.record, "q")]) == 1
     assert await outbox.unsettled_counts(START) == Counts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
     assert await outbox.unsettled_counts(EVER) == Counts({"q": 5, "sms#1": 1}, {})
 

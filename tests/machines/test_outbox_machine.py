@@ -8,6 +8,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -267,25 +268,28 @@ class OutboxMachine(RuleBasedStateMachine):
         self.keep([outbox_model.expire(kept, kept.record, self.now) for kept in late])
 
     @WITH_MESSAGES
-    @rule(positions=SOME, queue=st.sampled_from(QUEUES))
-    def move(self, positions: list[int], queue: str) -> None:
+    @rule(positions=SOME, queue=st.sampled_from(QUEUES), data=st.data())
+    def reassign(self, positions: list[int], queue: str, data: st.DataObject) -> None:
         some = {kept.record.message_id: kept for kept in map(self.model.at, positions) if kept in self.model.waiting()}
-        self.run(self.outbox.move(dict.fromkeys(some, queue)))
-        for kept in some.values():
-            self.model.move(kept, queue)
+        late = data.draw(st.sets(st.sampled_from(sorted(some)))) if some else set()
+        records = [replace(kept.record, revision=kept.record.revision - (key in late)) for key, kept in some.items()]
+        assert self.run(self.outbox.reassign([(one, queue) for one in records])) == len(some.keys() - late)
+        for kept in (some[key] for key in some.keys() - late):
+            self.model.reassign(kept, queue)
 
-    @rule(limit=LIMITS)
-    def page_through_what_waits(self, limit: int) -> None:
+    @rule(limit=LIMITS, queues=st.none() | st.sets(st.sampled_from(QUEUES)))
+    def page_through_what_waits(self, limit: int, queues: set[str] | None) -> None:
         found: list[StoredMessage] = []
         after = 0
         while True:
-            page, after = self.run(self.outbox.waiting(after, limit))
+            page, after = self.run(self.outbox.scan_queued(after, limit, queues))
             assert len(page) <= limit
             if not page:
                 break
             found += page
             assert len(found) <= len(self.model.messages)
-        assert found == [kept.stored for kept in self.model.waiting()]
+        waiting = self.model.waiting()
+        assert found == [kept.stored for kept in waiting if queues is None or kept.record.queue in queues]
 
     # Time, boots and lists.
 

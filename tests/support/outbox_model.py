@@ -261,7 +261,7 @@ class OutboxModel:
         kept.doubted |= change.doubts
         self.changed.add(kept.record.message_id)
 
-    def move(self, kept: Kept, queue: str) -> None:
+    def reassign(self, kept: Kept, queue: str) -> None:
         kept.record = replace(kept.record, queue=queue)
 
     def remove(self, before: int) -> None:

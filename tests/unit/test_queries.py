@@ -38,8 +38,8 @@ PLANS = {
     "shift_deadlines": "INDEX unsettled (state=?)",
     "bound_due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
     "orphans": "INDEX unsettled (state=?)",
-    "waiting": "INTEGER PRIMARY KEY (rowid>?)",
-    "move_message": "INDEX sqlite_autoindex_messages_1 (message_id=?)",
+    "scan_queued": "INTEGER PRIMARY KEY (rowid>?)",
+    "reassign_messages": "INDEX sqlite_autoindex_messages_1 (message_id=?)",
     "messages_by_request_ids": "INDEX sqlite_autoindex_messages_2 (tenant=? AND request_id=?)",
     "list_end": "INDEX sqlite_autoindex_messages_1 (message_id<?)",
 }

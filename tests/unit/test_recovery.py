@@ -240,9 +240,9 @@ class Looked:
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    async def waiting(self, after: int, limit: int) -> object:
+    async def scan_queued(self, after: int, limit: int) -> object:
         self.count += 1
-        return await self._inner.waiting(after, limit)
+        return await self._inner.scan_queued(after, limit)
 
 
 SAME = {

@@ -142,7 +142,8 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "what has expired": lambda connection: reads.expired(connection, START, 256, 0),
     "when something expires": lambda connection: reads.next_expiry(connection, 0),
     "what a crash left": lambda connection: reads.orphans(connection, 256),
-    "what waits": lambda connection: reads.waiting(connection, MIDDLE, 256),
+    "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None),
+    "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"]),
     "the last change": lambda connection: reads.last_change(connection),
     "changes": lambda connection: reads.changes(connection, LARGE - 700, 500),
     "some records": lambda connection: reads.snapshot(

@@ -47,9 +47,9 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
         assert await outbox.advance(orphan.record, after)
         waiting[after.message_id] = after
     assert await outbox.orphans(9) == []
-    found, _ = await outbox.waiting(0, 9)
+    found, _ = await outbox.scan_queued(0, 9)
     assert [one.record for one in found] == [waiting[records[number].message_id] for number in (1, 3)]
-    await outbox.move(dict.fromkeys(waiting, "q"))
+    assert await outbox.reassign([(record, "q") for record in waiting.values()]) == 2
     due = await outbox.due("q", EVER, 9)
     assert {one.record.message_id for one in due} == set(waiting)
     for one in due:

@@ -57,16 +57,14 @@ async def _find_queues(outbox: Outbox, registry: Registry) -> None:
     """Put what waits into the queues of the rules as they now are."""
     after = 0
     while True:
-        found, after = await outbox.waiting(after, STEP)
+        found, after = await outbox.scan_queued(after, STEP)
         if not found:
             return
-        moves = {
-            stored.record.message_id: key
-            for stored in found
-            if (key := _queue_of(stored, registry)) != stored.record.queue
-        }
+        moves = [
+            (stored.record, key) for stored in found if (key := _queue_of(stored, registry)) != stored.record.queue
+        ]
         if moves:
-            await outbox.move(moves)
+            await outbox.reassign(moves)
 
 
 def _queue_of(stored: StoredMessage, registry: Registry) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -200,12 +200,22 @@ class Outbox(Protocol):
         """Messages with an open attempt, oldest first: at boot these are left from a process that is gone."""
         ...
 
-    async def waiting(self, after: int, limit: int) -> tuple[Sequence[StoredMessage], int]:
-        """Queued messages in the order of acceptance, behind the position `after`; and the position of the last."""
+    async def scan_queued(
+        self, after: int, limit: int, queues: Collection[str] | None = None
+    ) -> tuple[Sequence[StoredMessage], int]:
+        """At most `limit` queued messages in the order of acceptance, behind the position `after`; and the position of
+        the last.
+
+        Those that wait in one of `queues`, or all of them where that is None.
+        """
         ...
 
-    def move(self, moves: Mapping[str, str]) -> Awaitable[None]:
-        """Put queued messages, by their ids, into other queues."""
+    def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
+        """Put queued messages into other queues, in one commit; returns how many were.
+
+        Each applies where the message still is at the revision of its record, and in the queue of it (fencing). The
+        revision stays: nothing has changed that a caller can see.
+        """
         ...
 
     async def last_change(self) -> int:

@@ -63,6 +63,7 @@ class Statements:
     drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
     update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
     notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
+    reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
 
 

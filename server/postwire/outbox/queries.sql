@@ -248,16 +248,26 @@ UPDATE messages SET next_attempt_time = iif(attempt_number = 0, :now, :latest)
 WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
     AND next_attempt_time > iif(attempt_number = 0, :now, :latest) AND next_attempt_time > :now;
 
--- What waits, in the order of acceptance, behind a key: to find its queue anew when the routes have changed.
--- name: waiting
+-- What waits, in the order of acceptance, behind a key; in some queues, as JSON, or in all of them. It reads the table
+-- on from there, for a boot at which routes have changed.
+-- name: scan_queued
 SELECT
     key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
     next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
     priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
-FROM messages WHERE +state = 'queued' AND key > ? ORDER BY key LIMIT ?;
+FROM messages
+WHERE +state = 'queued' AND key > :after AND (:queues IS NULL OR +queue IN (SELECT value FROM json_each(:queues)))
+ORDER BY key LIMIT :limit;
 
--- name: move_message
-UPDATE messages SET queue = ? WHERE message_id = ?;
+-- Fenced as a change is, but not a change: its revision stays, and nobody who watches hears of it.
+-- name: reassign_messages
+WITH moved (message_id, from_revision, from_queue, queue) AS (VALUES {rows})
+UPDATE messages
+SET queue = moved.queue
+FROM moved
+WHERE messages.message_id = moved.message_id
+    AND messages.revision = moved.from_revision
+    AND messages.queue = moved.from_queue;
 
 -- name: first_and_last_change
 SELECT (SELECT coalesce(min(change), 0) FROM changes), (SELECT coalesce(max(change), 0) FROM changes);

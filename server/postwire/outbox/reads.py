@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final
@@ -161,10 +161,14 @@ def orphans(connection: apsw.Connection, limit: int) -> list[StoredMessage]:
         return _stored(connection, _all(connection, "orphans", limit))
 
 
-def waiting(connection: apsw.Connection, after: int, limit: int) -> tuple[list[StoredMessage], int]:
-    """See `Outbox.waiting`."""
+def scan_queued(
+    connection: apsw.Connection, after: int, limit: int, queues: Collection[str] | None
+) -> tuple[list[StoredMessage], int]:
+    """See `Outbox.scan_queued`."""
+    chosen = None if queues is None else json.dumps(list(queues))
+    bindings = {"after": after, "queues": chosen, "limit": limit}
     with _one_moment(connection):
-        found = _all(connection, "waiting", after, limit)
+        found: list[tuple[Any, ...]] = connection.execute(QUERIES["scan_queued"], bindings).fetchall()
         stored = _stored(connection, found)
     return stored, found[len(stored) - 1][0] if stored else after
 

@@ -187,7 +187,7 @@ async def _doubt(outbox: SqliteOutbox, now: int) -> Counter[MessageState]:
     ends: Counter[MessageState] = Counter()
     after = 0
     while True:  # first what waits, since what was being sent waits afterwards
-        found, after = await outbox.waiting(after, STEP)
+        found, after = await outbox.scan_queued(after, STEP)
         if not found:
             break
         ends.update(await _doubt_each(outbox, found, now))

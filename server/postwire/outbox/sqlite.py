@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
 
@@ -192,13 +192,16 @@ class SqliteOutbox:
         """See `Outbox.orphans`."""
         return await self._read(reads.orphans, limit)
 
-    async def waiting(self, after: int, limit: int) -> tuple[Sequence[StoredMessage], int]:
-        """See `Outbox.waiting`."""
-        return await self._read(reads.waiting, after, limit)
+    async def scan_queued(
+        self, after: int, limit: int, queues: Collection[str] | None = None
+    ) -> tuple[Sequence[StoredMessage], int]:
+        """See `Outbox.scan_queued`."""
+        return await self._read(reads.scan_queued, after, limit, queues)
 
-    def move(self, moves: Mapping[str, str]) -> Awaitable[None]:
-        """See `Outbox.move`."""
-        return self._write("move_message", [(queue, rows.id_bytes(key)) for key, queue in moves.items()])
+    def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
+        """See `Outbox.reassign`."""
+        changed = [(rows.id_bytes(one.message_id), one.revision, one.queue, queue) for one, queue in moves]
+        return self._call(lambda connection: self._statements.reassign.run(connection, changed))
 
     async def last_change(self) -> int:
         """See `Outbox.last_change`."""
