@@ -155,7 +155,7 @@ async def with_contents(outbox: Outbox, *sizes: int, provider_name: str = "") ->
 async def test_large_contents_come_a_few_at_a_time_but_never_none(
     outbox: Outbox, sizes: tuple[int, ...], counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postwire.outbox.reads.MAX_CONTENTS", 1_000)
+    monkeypatch.setattr("postwire.outbox.sqlite.reads.MAX_CONTENTS", 1_000)
     news = await with_contents(outbox, *sizes)
     after = 0
     left = list(news)

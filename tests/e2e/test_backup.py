@@ -20,8 +20,8 @@ from tests.e2e.server import Server, environment, eventually
 from tests.e2e.streams import later, sent_through
 from tests.support import forking
 
-from postwire.outbox import maintenance
-from postwire.outbox.maintenance import backup, check
+from postwire.outbox.sqlite import maintenance
+from postwire.outbox.sqlite.maintenance import backup, check
 from postwire.v1.message_pb2 import OUTCOME_UNCERTAIN, Message
 
 

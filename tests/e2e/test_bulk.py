@@ -16,7 +16,7 @@ from tests.e2e.server import Server
 from tests.support import forking
 from tests.support.waiting import PATIENCE
 
-from postwire.outbox.maintenance import check
+from postwire.outbox.sqlite.maintenance import check
 from postwire_client import (
     Client,
     DeliveryGuarantee,

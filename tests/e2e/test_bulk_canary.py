@@ -16,7 +16,7 @@ from tests.e2e.streams import Stream, Watch, in_time
 from tests.e2e.test_canary import BAD, GOOD, Told, email, found_in, mark, mms, phone, sms
 from tests.support.otlp import Collector
 
-from postwire.outbox.maintenance import backup, check
+from postwire.outbox.sqlite.maintenance import backup, check
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import DispatchOptions, Message, OutboundMessage
 

@@ -23,9 +23,8 @@ from tests.support.faults.workload import MAX_REFUSED, Workload
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.listing import MessageFilter
-from postwire.outbox import writer
 from postwire.outbox.base import OutboxError
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, writer
 
 DEADLINE: Final = 30.0
 """In seconds. A script takes a fraction of one; what takes longer is wedged."""

@@ -23,9 +23,8 @@ from tests.support.faults.power import Recorder
 from tests.support.faults.vfs import lies_on
 from tests.support.faults.workload import Workload
 
-from postwire.outbox import boots, schema, writer
 from postwire.outbox.base import OutboxError
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, boots, schema, writer
 
 STEPS: Final = 4
 """Of each client, in each of the two lives."""

@@ -35,9 +35,8 @@ from tests.support.outbox_model import (
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
 from postwire.core.message import Channel, MessageRecord, MessageState, Priority
-from postwire.outbox import maintenance
 from postwire.outbox.base import Accepted, NewMessage, StoredMessage
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, maintenance
 
 T = TypeVar("T")
 S = MessageState

@@ -20,7 +20,7 @@ from postwire.core.message import (
     Sms,
 )
 from postwire.core.outcome import Outcome
-from postwire.outbox import schema
+from postwire.outbox.sqlite import schema
 
 _SMS: Final = OutboundMessage(Sms("+15005550100", "Your code is 123456"))
 _EMAIL: Final = OutboundMessage(Email(("a@example.com", "b@example.com"), subject="Hello"), {"team": "\u00fc"})

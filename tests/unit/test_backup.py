@@ -13,9 +13,8 @@ from tests.support.streams import commands, tell
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core.message import MessageRecord, WaitFor
-from postwire.outbox import maintenance
-from postwire.outbox.maintenance import backup, check
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, maintenance
+from postwire.outbox.sqlite.maintenance import backup, check
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from tests.support import build
 from tests.support.store_files import boot, change, database
 from tests.unit.test_restore import crash, database_fact, files_in, opening, records_of
 
-from postwire.outbox import boots
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.maintenance import backup, check
-from postwire.outbox.ownership import Ownership
-from postwire.outbox.restore import restore
-from postwire.outbox.schema import truncate_log
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, boots
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.maintenance import backup, check
+from postwire.outbox.sqlite.ownership import Ownership
+from postwire.outbox.sqlite.restore import restore
+from postwire.outbox.sqlite.schema import truncate_log
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ async def test_a_boot_that_ends_at_any_point_leaves_a_store_that_the_next_one_ta
             super().keep_boot_ids(boot_ids)
             keep_image()
 
-    monkeypatch.setattr("postwire.outbox.opening.Ownership", Watched)
+    monkeypatch.setattr("postwire.outbox.sqlite.opening.Ownership", Watched)
     for is_blocked in (False, True, True, False):  # a reader keeps the log from being folded into the file
         monkeypatch.setattr(boots, "truncate_log", (lambda _: False) if is_blocked else truncate_log)
         outbox = await SqliteOutbox.open(str(path))

@@ -21,8 +21,7 @@ from postwire.core.message import MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import traffic
 from postwire.delivery.rounds import AFTER_A_FAULT
-from postwire.outbox import writer
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, writer
 
 SENT, SENDING, QUEUED = MessageState.SENT, MessageState.SENDING, MessageState.QUEUED
 ERROR = DispatchResult(Outcome.ERROR)

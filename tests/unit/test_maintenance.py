@@ -15,11 +15,10 @@ from tests.support.clock import START
 from tests.support.store_files import boot, change, database, fill, left_in, refused
 from tests.support.streams import commands, tell
 
-from postwire.outbox import maintenance
 from postwire.outbox.base import OutboxError
-from postwire.outbox.maintenance import Report, backup, check
-from postwire.outbox.schema import migrations
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, maintenance
+from postwire.outbox.sqlite.maintenance import Report, backup, check
+from postwire.outbox.sqlite.schema import migrations
 
 
 @pytest.fixture

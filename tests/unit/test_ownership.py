@@ -20,10 +20,9 @@ from tests.support.store_files import refused
 from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox import writer
 from postwire.outbox.base import OutboxError
-from postwire.outbox.ownership import Ownership
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, writer
+from postwire.outbox.sqlite.ownership import Ownership
 
 
 @pytest.fixture
@@ -262,7 +261,7 @@ async def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await (await SqliteOutbox.open(str(path))).close()
-    monkeypatch.setattr("postwire.outbox.opening.migrate", lambda *_: replaced(path))
+    monkeypatch.setattr("postwire.outbox.sqlite.opening.migrate", lambda *_: replaced(path))
     with pytest.raises(OutboxError, match="moved or replaced while it was being opened"):
         await SqliteOutbox.open(str(path))
     monkeypatch.undo()

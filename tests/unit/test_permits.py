@@ -25,9 +25,8 @@ from postwire.core.gate import Obstacle
 from postwire.core.ids import MessageIds
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox import writer
 from postwire.outbox.base import NewMessage
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, writer
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 

@@ -12,8 +12,8 @@ import apsw
 import pytest
 from tests.support import first_version
 
-from postwire.outbox.queries import MAX_PIECE, QUERIES
-from postwire.outbox.schema import IN_MEMORY, connect, migrate
+from postwire.outbox.sqlite.queries import MAX_PIECE, QUERIES
+from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate
 
 TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts)\b")
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}

@@ -24,12 +24,12 @@ from postwire.core.errors import ResumeTokenExpired
 from postwire.core.listing import MessageFilter, ResumePoint
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import Outcome
-from postwire.outbox import restore as restoring
 from postwire.outbox.base import OutboxError
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.maintenance import backup, check
-from postwire.outbox.restore import Restored, restore
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import restore as restoring
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.maintenance import backup, check
+from postwire.outbox.sqlite.restore import Restored, restore
 
 NOW = START + 60_000_000
 
@@ -273,7 +273,7 @@ def test_what_is_no_sound_copy_is_refused_and_nothing_is_changed(path: Path, cop
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from postwire.outbox import restore
+from postwire.outbox.sqlite import restore
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 at = int(sys.argv[3])

@@ -24,9 +24,9 @@ from postwire.core.message import (
     RecipientStatus,
 )
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox import rows
 from postwire.outbox.base import NewMessage, StoredMessage
-from postwire.outbox.queries import QUERIES
+from postwire.outbox.sqlite import rows
+from postwire.outbox.sqlite.queries import QUERIES
 
 ERROR = DispatchResult(Outcome.ERROR)
 ID = "018bcfe5-6800-7123-8abc-0123456789ab"

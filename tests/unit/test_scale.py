@@ -15,8 +15,8 @@ from tests.support.clock import START
 
 from postwire.core.listing import SCAN_LIMIT, MessageFilter
 from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState
-from postwire.outbox import reads
-from postwire.outbox.schema import connect, migrate
+from postwire.outbox.sqlite import reads
+from postwire.outbox.sqlite.schema import connect, migrate
 
 pytestmark = pytest.mark.long
 

@@ -18,11 +18,10 @@ import pytest
 from tests.support import build
 from tests.support.outboxes import failed_over
 
-from postwire.outbox import schema
 from postwire.outbox.base import Accepted, OutboxError
-from postwire.outbox.ownership import FileLock
-from postwire.outbox.rows import id_bytes
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, schema
+from postwire.outbox.sqlite.ownership import FileLock
+from postwire.outbox.sqlite.rows import id_bytes
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
 from postwire.core.message import DispatchOptions, MessageState
-from postwire.outbox import maintenance, schema
 from postwire.outbox.base import OutboxStats, StoredMessage
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, maintenance, schema
 
 
 async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with_it(tmp_path: Path) -> None:

@@ -22,8 +22,7 @@ from postwire.core.message import Channel, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import Sight
 from postwire.delivery.watch import BATCH, BEAT
-from postwire.outbox import reads, writer
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import SqliteOutbox, reads, writer
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 CANCELLED = MessageState.CANCELLED

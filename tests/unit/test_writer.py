@@ -17,8 +17,8 @@ import apsw
 import pytest
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox import writer as writer_module
-from postwire.outbox.writer import Operation, Writer
+from postwire.outbox.sqlite import writer as writer_module
+from postwire.outbox.sqlite.writer import Operation, Writer
 
 
 @pytest.fixture(autouse=True)

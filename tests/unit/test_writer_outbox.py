@@ -14,9 +14,9 @@ from tests.support.outboxes import failed_over
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageRecord
-from postwire.outbox import writer as writer_module
 from postwire.outbox.base import Accepted, Changes, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import writer as writer_module
 
 
 @pytest.fixture(autouse=True)

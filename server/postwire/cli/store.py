@@ -37,7 +37,7 @@ def check(store: Path | None, path: Path | None, as_json: bool) -> None:
     """
     from postwire.cli.show import print_json, print_table
     from postwire.outbox.base import OutboxError
-    from postwire.outbox.maintenance import check
+    from postwire.outbox.sqlite.maintenance import check
 
     file = store or load_config(path, as_json=as_json).store.path
     try:
@@ -73,7 +73,7 @@ def backup(target: Path, store: Path | None, path: Path | None) -> None:
     It takes nothing from a server that is running. `store restore` puts the copy in the store's place.
     """
     from postwire.outbox.base import OutboxError
-    from postwire.outbox.maintenance import backup
+    from postwire.outbox.sqlite.maintenance import backup
 
     file = store or load_config(path).store.path
     try:
@@ -99,8 +99,8 @@ def restore(copy: Path, store: Path | None, path: Path | None, as_json: bool) ->
 
     from postwire.cli.show import print_json, print_table
     from postwire.outbox.base import OutboxError
-    from postwire.outbox.files import StoreFiles
-    from postwire.outbox.restore import restore
+    from postwire.outbox.sqlite.files import StoreFiles
+    from postwire.outbox.sqlite.restore import restore
 
     file = store or load_config(path, as_json=as_json).store.path
     try:

@@ -22,7 +22,7 @@ from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.flight import Flight
 from postwire.delivery.router import Pass, Router, Ticket
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import MessageStore
 from postwire.telemetry.base import Observer
 
 _VERDICTS: Final = {
@@ -50,7 +50,7 @@ class Carrier:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        outbox: MessageStore,
         router: Router,
         clock: Clock,
         steps: StepDetector,

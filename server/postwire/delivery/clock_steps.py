@@ -8,7 +8,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core.clock_steps import STEP, StepDetector
 from postwire.delivery.rounds import Rounds
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import WorkQueue
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
@@ -23,7 +23,7 @@ class ClockSteps:
     that it has been. `wake` is called when the wall clock was set, or the machine was suspended.
     """
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, detector: StepDetector, wake: Callable[[], None]) -> None:
+    def __init__(self, *, outbox: WorkQueue, clock: Clock, detector: StepDetector, wake: Callable[[], None]) -> None:
         self._outbox = outbox
         self._clock = clock
         self._wake = wake

@@ -14,7 +14,7 @@ from postwire.core.breaker import BreakerSnapshot, BreakerState
 from postwire.core.errors import ProviderDrained, StoreUnavailable
 from postwire.core.message import Note, NoteAction
 from postwire.delivery.watch import BEAT
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import AdminState
 from postwire.providers.base import Provider
 from postwire.providers.registry import Registry, Slot
 from postwire.telemetry import names
@@ -46,7 +46,7 @@ class ProviderStatus:
 class Control:
     """What operators do with providers."""
 
-    def __init__(self, *, registry: Registry, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, *, registry: Registry, outbox: AdminState, clock: Clock) -> None:
         self._registry = registry
         self._outbox = outbox
         self._clock = clock

@@ -7,7 +7,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.delivery.rounds import Rounds
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import MessageStore
 
 STEP: Final = 500
 """How many messages are looked at in one commit."""
@@ -35,7 +35,7 @@ class Erasure:
     another setting, has kept: one walk at the start finds them.
     """
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, keep_for: int) -> None:
+    def __init__(self, *, outbox: MessageStore, clock: Clock, keep_for: int) -> None:
         self._outbox = outbox
         self._clock = clock
         self._keep_for = keep_for

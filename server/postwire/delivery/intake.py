@@ -26,7 +26,7 @@ from postwire.delivery.limits import Limits
 from postwire.delivery.router import Pass, Router, Ticket
 from postwire.delivery.sealing import seal
 from postwire.delivery.traffic import Traffic
-from postwire.outbox.base import Accepted, NewMessage, Outbox
+from postwire.outbox.base import Accepted, MessageStore, NewMessage
 from postwire.telemetry.base import Observer
 from postwire.units import format_duration
 
@@ -56,7 +56,7 @@ class Intake:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        outbox: MessageStore,
         router: Router,
         traffic: Traffic,
         backlog: Backlog,

@@ -103,7 +103,8 @@ class Delivery:
             max_scheduled=limits.max_scheduled,
         )
         self._traffic = Traffic(
-            outbox=outbox,
+            messages=outbox,
+            work=outbox,
             router=self._router,
             carrier=self._carrier,
             clock=clock,
@@ -122,7 +123,9 @@ class Delivery:
             limits=limits,
         )
         self._steps = ClockSteps(outbox=outbox, clock=clock, detector=detector, wake=self._traffic.wake)
-        self._retention = Retention(outbox=outbox, clock=clock, steps=self._steps, keep_for=limits.retention)
+        self._retention = Retention(
+            messages=outbox, feed=outbox, clock=clock, steps=self._steps, keep_for=limits.retention
+        )
         self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
         self.watchers = Watchers(outbox, clock, self.shown)
         self._draining = asyncio.Event()

@@ -23,7 +23,7 @@ from postwire.delivery.flight import Flight
 from postwire.delivery.rounds import Rounds
 from postwire.delivery.router import Pass, Router, Ticket
 from postwire.delivery.sharing import SharedGate
-from postwire.outbox.base import Outbox, StoredMessage
+from postwire.outbox.base import StoredMessage, WorkQueue
 
 BATCH: Final = 64
 """How many messages of one priority are taken at once, in one commit."""
@@ -52,7 +52,7 @@ class Hands(Protocol):
 class Queue:
     """The messages that wait for one route. `flights` are those of its messages that somebody waits for."""
 
-    def __init__(self, route: Route, *, outbox: Outbox, router: Router, clock: Clock, hands: Hands) -> None:
+    def __init__(self, route: Route, *, outbox: WorkQueue, router: Router, clock: Clock, hands: Hands) -> None:
         self.route = route
         self.flights: dict[str, Flight] = {}
         self._outbox = outbox

@@ -7,7 +7,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.delivery.clock_steps import ClockSteps
 from postwire.delivery.rounds import Rounds
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import ChangeFeed, MessageStore
 
 STEP: Final = 200
 """How many messages are looked at in one commit."""
@@ -25,12 +25,15 @@ KEPT_CHANGES: Final = 1_000_000
 class Retention:
     """Removes messages that were settled longer than `keep_for` (µs) ago, and old changes."""
 
-    def __init__(self, *, outbox: Outbox, clock: Clock, steps: ClockSteps, keep_for: int) -> None:
-        self._outbox = outbox
+    def __init__(
+        self, *, messages: MessageStore, feed: ChangeFeed, clock: Clock, steps: ClockSteps, keep_for: int
+    ) -> None:
+        self._messages = messages
+        self._feed = feed
         self._clock = clock
         self._steps = steps
         self._keep_for = keep_for
-        self._rounds = Rounds(self._step, outbox=outbox, clock=clock)
+        self._rounds = Rounds(self._step, outbox=messages, clock=clock)
         self._position = 0
 
     def start(self) -> None:
@@ -44,7 +47,7 @@ class Retention:
     async def _step(self) -> float:
         # A step forward makes nothing old. What was settled after a step back bears an earlier time, and is not older.
         before = self._clock.due() + self._steps.lowest - self._keep_for
-        position = await self._outbox.remove_settled(self._position, before, STEP)
-        removed = await self._outbox.remove_changes(KEPT_CHANGES, STEP)
+        position = await self._messages.remove_settled(self._position, before, STEP)
+        removed = await self._feed.remove_changes(KEPT_CHANGES, STEP)
         self._position = position or 0
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

@@ -9,7 +9,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import Availability
 from postwire.telemetry.logs import EventLog
 
 LONGEST_REST: Final = 60.0
@@ -24,7 +24,7 @@ _log = EventLog()
 class Rounds:
     """Runs `work` again and again. It returns for how many seconds there is nothing more to do, or less if woken."""
 
-    def __init__(self, work: Callable[[], Awaitable[float]], *, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, work: Callable[[], Awaitable[float]], *, outbox: Availability, clock: Clock) -> None:
         self._work = work
         self._outbox = outbox
         self._clock = clock

@@ -11,7 +11,7 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.message import MessageRecord
 from postwire.delivery.rounds import Rounds
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import MessageStore, WorkQueue
 
 BATCH: Final = 256
 """How many messages are expired in one commit."""
@@ -21,12 +21,18 @@ class Sweeper:
     """Expires what waits for too long. `settled` is told of each, as it was before and is now, once that is durable."""
 
     def __init__(
-        self, *, outbox: Outbox, clock: Clock, settled: Callable[[MessageRecord, MessageRecord], None]
+        self,
+        *,
+        messages: MessageStore,
+        work: WorkQueue,
+        clock: Clock,
+        settled: Callable[[MessageRecord, MessageRecord], None],
     ) -> None:
-        self._outbox = outbox
+        self._messages = messages
+        self._work = work
         self._clock = clock
         self._settled = settled
-        self._rounds = Rounds(self._round, outbox=outbox, clock=clock)
+        self._rounds = Rounds(self._round, outbox=work, clock=clock)
         self._next = math.inf  # µs, due clock
 
     def start(self) -> None:
@@ -45,7 +51,7 @@ class Sweeper:
     async def expire(self, record: MessageRecord) -> None:
         """End the wait of one message, unless somebody has changed it meanwhile."""
         after = lifecycle.expire(record, now=self._clock.wall())
-        if await self._outbox.advance(record, after):
+        if await self._messages.advance(record, after):
             self._settled(record, after)
 
     async def stop(self) -> None:
@@ -56,11 +62,11 @@ class Sweeper:
         self._next = math.inf
         due = self._clock.due()
         ahead = self._clock.wall() - due
-        expired = await self._outbox.expired(due, BATCH, ahead)
+        expired = await self._work.expired(due, BATCH, ahead)
         if expired:
             await asyncio.gather(*map(self.expire, expired))
             return 0.0
-        next_expiry = await self._outbox.next_expiry(ahead)
+        next_expiry = await self._work.next_expiry(ahead)
         if next_expiry is None:
             return math.inf
         self._next = next_expiry

@@ -19,7 +19,7 @@ from postwire.delivery.queues import Queue
 from postwire.delivery.router import Pass, Router, Ticket
 from postwire.delivery.sealing import unseal
 from postwire.delivery.sweeper import Sweeper
-from postwire.outbox.base import Outbox, StoredMessage
+from postwire.outbox.base import MessageStore, StoredMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -38,20 +38,22 @@ class Traffic:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        messages: MessageStore,
+        work: WorkQueue,
         router: Router,
         carrier: Carrier,
         clock: Clock,
         observer: Observer,
         backlog: Backlog,
     ) -> None:
-        self._outbox = outbox
+        self._messages = messages
+        self._work = work
         self._router = router
         self._carrier = carrier
         self._clock = clock
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._sweeper = Sweeper(outbox=outbox, clock=clock, settled=self.ended_in_queue)
+        self._sweeper = Sweeper(messages=messages, work=work, clock=clock, settled=self.ended_in_queue)
         self._queues: dict[str, Queue] = {}
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,9 +69,9 @@ class Traffic:
 
     async def start(self) -> None:
         """Begin with what waits in the store."""
-        counts = await self._outbox.unsettled_counts(self._clock.wall())
+        counts = await self._messages.unsettled_counts(self._clock.wall())
         self._backlog.load(counts.queues, counts.scheduled)
-        for key in await self._outbox.queues():
+        for key in await self._work.queues():
             if route := self._router.route_by_key(key):
                 self._queue(route).look()
         self._sweeper.start()
@@ -143,7 +145,7 @@ class Traffic:
         record = stored.record
         now, due = self._carrier.now()
         due = self._carrier.retry_time(len(record.attempts), due)
-        await self._outbox.advance(record, lifecycle.requeue(record, now=now, due=due))
+        await self._messages.advance(record, lifecycle.requeue(record, now=now, due=due))
 
     def land(self, message_id: str) -> None:
         """See `Hands.land`."""
@@ -169,7 +171,7 @@ class Traffic:
             name = ticket.slot.provider.name
             record = lifecycle.open_attempt(before, name, now=self._clock.wall(), trace_id=trace_id)
             try:
-                if not await self._outbox.advance(before, record):
+                if not await self._messages.advance(before, record):
                     return  # it was cancelled, or has expired
             except StoreUnavailable:
                 return
@@ -252,7 +254,7 @@ class Traffic:
         queue = self._queues.get(route.key)
         if queue is None:
             queue = self._queues[route.key] = Queue(
-                route, outbox=self._outbox, router=self._router, clock=self._clock, hands=self
+                route, outbox=self._work, router=self._router, clock=self._clock, hands=self
             )
         return queue
 

@@ -16,10 +16,10 @@ from typing import Final
 import apsw
 
 from postwire.outbox.base import OutboxError
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.ownership import Ownership
-from postwire.outbox.queries import QUERIES
-from postwire.outbox.schema import plain, truncate_log
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.ownership import Ownership
+from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.schema import plain, truncate_log
 
 BOOT_ID: Final = "boot_id"
 """The fact that holds the id of the latest boot."""

@@ -10,8 +10,8 @@ import apsw
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage
-from postwire.outbox.queries import Bulk
-from postwire.outbox.writer import Future
+from postwire.outbox.sqlite.queries import Bulk
+from postwire.outbox.sqlite.writer import Future
 
 
 @dataclass(slots=True, eq=False)

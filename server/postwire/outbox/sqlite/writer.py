@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import apsw
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.queries import QUERIES
+from postwire.outbox.sqlite.queries import QUERIES
 
 PROBE_INTERVAL: Final = 0.5
 """Seconds between two attempts to find out whether the store can commit again."""

@@ -24,7 +24,7 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import Outcome
 from postwire.outbox.base import NewMessage, StoredMessage
-from postwire.outbox.queries import Row, SQLValue
+from postwire.outbox.sqlite.queries import Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
 _STATES: Final = {state.value: state for state in MessageState}

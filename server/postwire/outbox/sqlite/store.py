@@ -14,7 +14,6 @@ import apsw
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note, Priority
-from postwire.outbox import reads, rows
 from postwire.outbox.base import (
     Accepted,
     Changes,
@@ -25,11 +24,12 @@ from postwire.outbox.base import (
     Snapshot,
     StoredMessage,
 )
-from postwire.outbox.opening import OpenStore
-from postwire.outbox.operations import Accept, Call, Change, Fenced, New, Statements
-from postwire.outbox.queries import QUERIES, Row
-from postwire.outbox.schema import plain, truncate_log
-from postwire.outbox.writer import Future, Operation, Writer
+from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.opening import OpenStore
+from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Statements
+from postwire.outbox.sqlite.queries import QUERIES, Row
+from postwire.outbox.sqlite.schema import plain, truncate_log
+from postwire.outbox.sqlite.writer import Future, Operation, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -16,9 +16,9 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.core.waiting import deadline
-from postwire.outbox import rows
 from postwire.outbox.base import Changes, Counts, OutboxStats, Snapshot, StoredMessage
-from postwire.outbox.queries import QUERIES
+from postwire.outbox.sqlite import rows
+from postwire.outbox.sqlite.queries import QUERIES
 
 _BEFORE_ALL: Final = -(1 << 60)
 MAX_CONTENTS: Final = 8 * 1024 * 1024

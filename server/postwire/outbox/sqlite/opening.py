@@ -9,11 +9,11 @@ from typing import Self
 
 import apsw
 
-from postwire.outbox import boots
 from postwire.outbox.base import OutboxError
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.ownership import Ownership
-from postwire.outbox.schema import IN_MEMORY, connect, migrate, plain
+from postwire.outbox.sqlite import boots
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.ownership import Ownership
+from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate, plain
 
 
 @dataclass(frozen=True, slots=True)

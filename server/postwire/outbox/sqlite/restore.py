@@ -20,14 +20,14 @@ import apsw
 from postwire.core import lifecycle
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageState
-from postwire.outbox import boots
 from postwire.outbox.base import OutboxError, StoredMessage
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.maintenance import COPIED, Progress, check, copy_pages, damage, ignore, open_file
-from postwire.outbox.ownership import kept_out, make_private
-from postwire.outbox.queries import QUERIES
-from postwire.outbox.schema import connect, migrate, migrations, plain
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite import boots
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.maintenance import COPIED, Progress, check, copy_pages, damage, ignore, open_file
+from postwire.outbox.sqlite.ownership import kept_out, make_private
+from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.schema import connect, migrate, migrations, plain
+from postwire.outbox.sqlite.store import SqliteOutbox
 
 STEP: Final = 256
 """How many messages are changed in one commit."""

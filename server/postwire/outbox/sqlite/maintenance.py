@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import apsw
 
-from postwire.outbox import boots
 from postwire.outbox.base import OutboxError
-from postwire.outbox.files import StoreFiles
-from postwire.outbox.queries import QUERIES
-from postwire.outbox.schema import APPLICATION_ID, migrations, plain
+from postwire.outbox.sqlite import boots
+from postwire.outbox.sqlite.files import StoreFiles
+from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.schema import APPLICATION_ID, migrations, plain
 
 PAGES_AT_ONCE: Final = 1_000
 """How many pages are copied between two reports of progress."""

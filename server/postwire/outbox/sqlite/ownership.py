@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from postwire.outbox.base import OutboxError
-from postwire.outbox.files import StoreFiles
+from postwire.outbox.sqlite.files import StoreFiles
 
 PRIVATE: Final = 0o600
 """The mode of the store and of what SQLite keeps beside it, which takes the store's."""

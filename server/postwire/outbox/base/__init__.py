@@ -1,0 +1,30 @@
+"""The seam to the outbox, in parts: who uses it asks for no more than the part that it needs.
+
+Whatever is behind it passes `tests/conformance/test_outbox*.py`.
+"""
+
+from postwire.outbox.base.admin import AdminState
+from postwire.outbox.base.availability import Availability
+from postwire.outbox.base.feed import ChangeFeed, Changes, Snapshot
+from postwire.outbox.base.membership import Membership
+from postwire.outbox.base.messages import Accepted, Counts, MessageStore, NewMessage, OutboxStats, StoredMessage
+from postwire.outbox.base.outbox import Outbox, OutboxError
+from postwire.outbox.base.work import WorkQueue
+
+__all__ = [
+    "Accepted",
+    "AdminState",
+    "Availability",
+    "ChangeFeed",
+    "Changes",
+    "Counts",
+    "Membership",
+    "MessageStore",
+    "NewMessage",
+    "Outbox",
+    "OutboxError",
+    "OutboxStats",
+    "Snapshot",
+    "StoredMessage",
+    "WorkQueue",
+]

@@ -1,0 +1,149 @@
+"""Messages: taking them in, changing and reading them, and letting go of what is long settled."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from postwire.core.errors import RequestIdReused
+from postwire.core.listing import MessageFilter, Page
+from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
+from postwire.outbox.base.availability import Availability
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewMessage:
+    """A message about to be accepted: its record (queued, or with attempt 1 open), and what the record does not show.
+
+    `content` is the message in canonical form and `payload_hash` what its request id is held to, both as
+    `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. `accept_trace` is the span
+    that it is accepted under, as a W3C traceparent.
+    """
+
+    record: MessageRecord
+    content: bytes
+    payload_hash: bytes
+    options: DispatchOptions
+    accept_trace: str = ""
+    tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredMessage:
+    """A message out of the store, with all that is needed to go on with it. Its `expire_time` is that of the record."""
+
+    record: MessageRecord
+    options: DispatchOptions
+    content: bytes
+    accept_trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What `accept` made of a message: its own record (`created`), or that of the message that has its request id."""
+
+    record: MessageRecord
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """What is not settled: how many messages, and when the oldest was accepted (µs since the epoch)."""
+
+    unsettled: int
+    oldest_create_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is not settled, by the key of its queue; and what is queued for a later time than now that its caller has
+    given, by the second (since the epoch) in which it is due."""
+
+    queues: Mapping[str, int]
+    scheduled: Mapping[int, int]
+
+
+class MessageStore(Availability, Protocol):
+    """Keeps messages."""
+
+    def accept(self, new: NewMessage) -> Awaitable[Accepted]:
+        """Keep a new message and its open attempt in one commit.
+
+        Raises:
+            RequestIdReused: the request id belongs to a message with another payload.
+        """
+        ...
+
+    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+        """Accept several messages in one commit; for each, what `accept` would have given or raised."""
+        ...
+
+    def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
+        """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
+
+        Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
+        Applies where the message still is at the revision of `before` (fencing); tells whether it did.
+        """
+        ...
+
+    def get(self, message_id: str) -> Awaitable[MessageRecord | None]:
+        """The record of a message."""
+        ...
+
+    async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
+        """The record of the message that has a request id."""
+        ...
+
+    def find(
+        self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT
+    ) -> Awaitable[MessageRecord | None]:
+        """The record of the message that has a request id.
+
+        Raises:
+            RequestIdReused: it has another payload.
+        """
+        ...
+
+    async def content(self, message_id: str) -> bytes | None:
+        """The content of a message, as it was accepted; None once it is erased."""
+        ...
+
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
+        """At most `size` records that `chosen` admits, newest first, going on after the message id `after`.
+
+        Looks at no more than `SCAN_LIMIT` messages, so it may give fewer, or none, though more follow.
+        """
+        ...
+
+    async def stats(self) -> OutboxStats:
+        """What is not settled now."""
+        ...
+
+    async def unsettled_counts(self, now: int) -> Counts:
+        """What is not settled, counted in whole. For a boot: it takes long where much waits."""
+        ...
+
+    async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
+        """Look at `limit` messages in the order of acceptance, behind the position `after`, and remove those that were
+        settled before a time (µs), with all that belongs to them.
+
+        Returns the position they reach to; None where there is nothing more to be found.
+        """
+        ...
+
+    async def erase_contents(self, after: int, before: int, limit: int) -> int | None:
+        """Look at `limit` messages in the order of acceptance, behind the position `after`, and erase the contents of
+        those that were settled before a time (µs). Their records stay.
+
+        Returns the position they reach to; None where there is nothing more to be found.
+        """
+        ...
+
+    async def empty_log(self) -> bool:
+        """Have copies of erased contents gone from wherever a write leaves them before it reaches its place.
+
+        Returns whether none is left; False where somebody reads who may still need them, so that it is to be tried
+        again.
+        """
+        ...
