@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Channel
+from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route, Tier, domain_key
 from postwire.settings import ConfigError, EnvTree, Mistakes, bind
 from postwire.units import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
@@ -190,7 +191,8 @@ def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> 
                 _refuse_others(items, channel, carriers, ("routes", channel.value), variable)
                 tiers = tuple(Tier(((name, 1),)) for name in items)
                 rule = dotted(("routes", channel.value))
-                routes[channel] = (Route(channel.value, tiers, rule=rule),) if tiers else ()
+                key = queue_key(channel, Match())
+                routes[channel] = (Route(channel.value, tiers, rule=rule, queue_key=key),) if tiers else ()
     mistakes.raise_if_any()
     return MappingProxyType(routes)
 
@@ -230,8 +232,11 @@ def _rule(
     if rule.overflow and rule.strict_weights:
         problem = "does not go with overflow, which has messages go past who cannot keep up"
         raise ConfigError(dotted((*path, "strict_weights")), problem)
-    key = f"{channel.value}#{index + 1}"
-    route = Route(key, rule.tiers, match, rule.overflow, dotted(path), rule.strict_weights)
+    key, stored = f"{channel.value}#{index + 1}", queue_key(channel, match)
+    for other in before:
+        if other.queue_key == stored:
+            raise ConfigError(dotted((*path, "match")), f"is the same as that of {other.rule}, leave one of them out")
+    route = Route(key, rule.tiers, match, rule.overflow, dotted(path), rule.strict_weights, stored)
     for number, tier in enumerate(rule.tiers):
         _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
     return route

@@ -6,7 +6,7 @@ A channel that nobody carries is the operator's fault: told to the caller each t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -229,6 +229,79 @@ def test_what_waits_goes_by_the_rules_of_the_next_boot(serve: Serve) -> None:
     toml.write_text(mocks, encoding="utf-8")
     server.restart()
     assert tried(until(server, pinned, SENT)) == [("old", "success")]
+
+
+QUEUE: Final = "SELECT message_id, queue, revision FROM messages ORDER BY message_id"
+
+
+def test_a_rule_that_is_put_before_theirs_moves_nothing_that_waits(serve: Serve) -> None:
+    mocks, everything = mock("old") + mock("new"), rule("sms", '["old"]')
+    server = serve(toml=mocks + case("a", '["old"]') + everything, **METRICS)
+    server.providers.DrainProvider(DrainProviderRequest(name="old"), timeout=TIMEOUT)
+    waiting = [dispatch(server, one) for one in (of("a", sms()), sms(), of("a", sms()))]
+    assert [(one.state, tried(one)) for one in waiting] == [(QUEUED, [])] * 3
+    assert server.terminate() == 0
+    kept = server.rows(QUEUE)
+
+    first = rule("sms", '["new"]', match='{ prefixes = ["+1"] }')
+    toml = server.folder / "postwire.toml"
+    toml.write_text(mocks + first + case("a", '["old"]') + everything, encoding="utf-8")
+    server.start()
+    assert [get(server, one) for one in waiting] == waiting
+    assert explain(server, of("a", sms())).route_key == "sms#1", "what comes now goes by the new rule"
+    assert tried(dispatch(server, of("a", sms()))) == [("new", "success")]
+    depths = {key: count for (key,), count in values(server, "postwire_queue_depth").items() if key.startswith("sms")}
+    assert depths == {"sms#1": 0, "sms#2": 2, "sms#3": 1}
+    assert list(provider(server, "old").unserved_route_keys) == ["sms#2", "sms#3"]
+    assert server.terminate() == 0
+    assert server.rows(QUEUE)[:3] == kept
+
+    server.start()
+    server.providers.ResumeProvider(ResumeProviderRequest(name="old"), timeout=TIMEOUT)
+    for one in waiting:
+        assert tried(until(server, one, SENT)) == [("old", "success")]
+
+
+def test_a_rule_that_asks_for_something_else_moves_what_waited_for_it_alone(serve: Serve) -> None:
+    mocks = mock("old") + mock("new")
+    server = serve(toml=mocks + case("a", '["old"]') + case("b", '["old"]') + rule("sms", '["old"]'))
+    server.providers.DrainProvider(DrainProviderRequest(name="old"), timeout=TIMEOUT)
+    moved, other, rest = (dispatch(server, one) for one in (of("a", sms()), of("b", sms()), sms()))
+    assert server.terminate() == 0
+    kept = server.rows(QUEUE)
+
+    toml = mocks + rule("sms", '["new"]', match='{ prefixes = ["+1"], labels = { case = "a" } }')
+    toml += case("b", '["old"]') + rule("sms", '["old"]')
+    (server.folder / "postwire.toml").write_text(toml, encoding="utf-8")
+    server.start()
+    assert tried(until(server, moved, SENT)) == [("new", "success")]
+    assert [get(server, one) for one in (other, rest)] == [other, rest]
+    assert server.terminate() == 0
+    assert server.rows(QUEUE)[1:] == kept[1:]
+
+
+def test_what_a_release_left_that_numbered_its_queues_goes_by_what_the_rules_ask_for(serve: Serve) -> None:
+    mocks = mock("old") + mock("new") + mock("own")
+    server = serve(toml=mocks + case("a", '["old"]') + case("b", '["old"]'))
+    for name in ("old", "own"):
+        server.providers.DrainProvider(DrainProviderRequest(name=name), timeout=TIMEOUT)
+    messages = [of("a", sms()), of("b", sms()), of("a", sms()), email()]
+    pins = [{}, {}, {"provider_name": "own"}, {"provider_name": "own"}]
+    first, second, *pinned = [dispatch(server, one, **pin) for one, pin in zip(messages, pins, strict=True)]
+    assert server.terminate() == 0
+    for one, queue in ((first, "sms#1"), (second, "sms#2"), *((one, "@own") for one in pinned)):
+        server.write(f"UPDATE messages SET queue = '{queue}' WHERE message_id = unhex('{one.message_id}', '-')")
+    server.write("UPDATE facts SET value = 'of another form' WHERE name = 'routes'")
+
+    (server.folder / "postwire.toml").write_text(mocks + case("b", '["new"]') + case("a", '["old"]'), encoding="utf-8")
+    server.start()
+    assert tried(until(server, second, SENT)) == [("new", "success")]
+    assert [get(server, one) for one in (first, *pinned)] == [first, *pinned]
+    for name in ("old", "own"):
+        server.providers.ResumeProvider(ResumeProviderRequest(name=name), timeout=TIMEOUT)
+    assert tried(until(server, first, SENT)) == [("old", "success")]
+    for one in pinned:
+        assert tried(until(server, one, SENT)) == [("own", "success")]
 
 
 # Only asking.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postwire.units import CountOrNone, Duration, Ratio, Seed
+from postwire.units import Duration, Ratio, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,6 @@ class MockSettings:
     rejected_ratio: Ratio = 0.0
     latency: Duration = 0.0
     retry_after: Duration = 0.0
-    connect_error_ratio: Ratio = 0.0
-    deferred_ratio: Ratio = 0.0
-    misconfigured: bool = False
-    dedup_window: Duration = 0.0
-    open_delay: Duration = 0.0
-    max_recipients: CountOrNone = 0
 
     def check(self) -> None:
         if self.error_ratio + self.rate_limited_ratio + self.uncertain_ratio + self.rejected_ratio > 1:

@@ -18,6 +18,7 @@ from tests.support import build
 from postwire import config_routes
 from postwire.config import effective
 from postwire.core.message import Channel
+from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route, Tier
 from postwire.core.validation import Violations, check_content
 from postwire.settings import ConfigError, EnvTree
@@ -123,6 +124,30 @@ def test_a_match_that_asks_for_nothing_is_none(read: Any) -> None:
         assert config.routes[Channel.SMS] == (Route("sms#1", (tier(a=1),)),)
 
 
+def test_the_queue_of_a_rule_goes_by_what_it_asks_for_and_not_by_its_place(read: Any) -> None:
+    one, two = 'match = { prefixes = ["+44"] }\ntiers = ["a"]', 'tiers = ["b", "c"]\noverflow = true'
+    header, first = "\n[[routes.sms]]\n", 'match = { labels = { x = "y" } }\ntiers = ["c"]'
+    before = read(PROVIDERS + header + one + header + two).routes[Channel.SMS]
+    after = read(PROVIDERS + header + first + header + one + header + 'tiers = ["d"]').routes[Channel.SMS]
+    assert [route.key for route in after] == ["sms#1", "sms#2", "sms#3"]
+    assert [route.queue_key for route in after[1:]] == [route.queue_key for route in before]
+    assert before[0].queue_key == queue_key(Channel.SMS, Match(("+44",)))
+    assert before[1].queue_key == queue_key(Channel.SMS, Match())
+    for short in ('[routes]\nsms = ["a"]', ""):
+        (route,) = read(PROVIDERS + short).routes[Channel.SMS]
+        assert (route.key, route.queue_key) == ("sms", before[1].queue_key), (
+            "a list takes whatever comes, as such a rule"
+        )
+
+
+def test_one_match_may_stand_in_two_channels(read: Any) -> None:
+    rules = [
+        f'[[routes.{channel}]]\nmatch = {{ labels = {{ x = "y" }} }}\ntiers = ["a"]' for channel in ("sms", "email")
+    ]
+    routes = read(PROVIDERS + "\n".join(rules)).routes
+    assert routes[Channel.SMS][0].queue_key != routes[Channel.EMAIL][0].queue_key
+
+
 RULES = '[[routes.sms]]\nmatch = { prefixes = ["+44"] }\ntiers = ["a"]\n[[routes.sms]]\ntiers = ["b"]\n'
 
 
@@ -191,7 +216,7 @@ def routes(draw: st.DrawFn, channel: Channel) -> tuple[Route, ...]:
     for number in range(1, count + 1):
         of = {"domains": tuple(draw(DOMAINS))} if channel is Channel.EMAIL else {"prefixes": tuple(draw(PREFIXES))}
         match = Match(**of, labels=draw(LABELS))
-        if match.is_empty and number < count:
+        if (match.is_empty and number < count) or queue_key(channel, match) in {one.queue_key for one in rules}:
             match = Match(labels={"n": str(number)})
         left = draw(st.permutations(ALL))
         tiers: list[Tier] = []
@@ -199,7 +224,8 @@ def routes(draw: st.DrawFn, channel: Channel) -> tuple[Route, ...]:
             size = draw(st.integers(1, len(left)))
             tiers.append(Tier(tuple((name, draw(st.integers(1, 3) | st.just(1000))) for name in left[:size])))
             left = left[size:]
-        rules.append(Route(f"{channel.value}#{number}", tuple(tiers), match, draw(st.booleans())))
+        key, stored = f"{channel.value}#{number}", queue_key(channel, match)
+        rules.append(Route(key, tuple(tiers), match, draw(st.booleans()), queue_key=stored))
     return tuple(rules)
 
 
@@ -264,6 +290,9 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         (rule("tiers = ['a']\noverflow = 'yes'"), 'routes.sms[0].overflow: "yes" is not true or false'),
         (SECOND + 'tiers = ["c"]', "routes.sms[2]: is never reached, give routes.sms[1] a match, or put it last"),
         (match("{}") + '\n[[routes.sms]]\ntiers = ["b"]', "routes.sms[1]: is never reached, give routes.sms[0] a match, or put it last"),
+        (SECOND.replace('["b"]', '["b"]\nmatch = { labels = { x = "y" } }') + 'match = { prefixes = ["+44"] }\ntiers = ["c"]', "routes.sms[2].match: is the same as that of routes.sms[0], leave one of them out"),
+        (match('{ prefixes = ["+44", "+1"], labels = { a = "1", b = "2" } }') + '\n[[routes.sms]]\nmatch = { labels = { b = "2", a = "1" }, prefixes = ["+1", "+44"] }\ntiers = ["b"]', "routes.sms[1].match: is the same as that of routes.sms[0], leave one of them out"),
+        (match('{ domains = ["b\u00fccher.test"] }', "email") + '\n[[routes.email]]\nmatch = { domains = ["XN--bcher-kva.test"] }\ntiers = ["b"]', "routes.email[1].match: is the same as that of routes.email[0], leave one of them out"),
         # Tiers.
         (rule("tiers = 'a'"), f'routes.sms[0].tiers: "a" is not {TIERS_LINE}'),
         (rule("tiers = { a = 1 }"), f"routes.sms[0].tiers: a table is not {TIERS_LINE}"),

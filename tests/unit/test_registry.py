@@ -13,9 +13,10 @@ from tests.support.providers import Puppet, registry_of
 from postwire.config import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
+from postwire.core.gate import Obstacle
 from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms
-from postwire.core.obstacles import Obstacle
-from postwire.core.routing import Route
+from postwire.core.queue_keys import queue_key
+from postwire.core.routing import Match, Route
 from postwire.providers.builtin import KINDS
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import Registry, Slot
@@ -133,14 +134,22 @@ def test_the_first_rule_that_matches_is_taken_and_without_one_there_is_no_route(
     assert names(registry.carriers(Channel.SMS)) == ["spare", "phone"], "each once"
 
 
-def test_every_route_is_found_by_its_key(tmp_path: Path) -> None:
+def test_every_route_is_found_by_the_key_of_its_queue(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE + RULES)
-    for key in ("sms#1", "sms#2", "mms", "email", "@phone", "@spare", "@post"):
-        found = registry.route_by_key(key)
-        assert found is not None
-        assert found.key == key
-    assert registry.route_by_key("sms") is None
-    assert registry.route_by_key("@nobody") is None
+    pinned = [route(registry, content, name) for name, content in (("phone", SMS), ("spare", SMS), ("post", EMAIL))]
+    routes = [*registry.all_routes(), *pinned]
+    assert all(registry.route_by_queue_key(one.queue_key) is one for one in routes)
+    assert {one.key: one.queue_key for one in routes} == {
+        "sms#1": queue_key(Channel.SMS, Match(("+44",), labels={"team": "auth"})),
+        "sms#2": queue_key(Channel.SMS, Match(("+44",))),
+        "mms": queue_key(Channel.MMS, Match()),
+        "email": queue_key(Channel.EMAIL, Match()),
+        "@phone": "@phone",
+        "@spare": "@spare",
+        "@post": "@post",
+    }
+    for nobodys in ("sms", "sms#1", "@nobody", queue_key(Channel.SMS, Match())):
+        assert registry.route_by_queue_key(nobodys) is None
 
 
 def test_a_pinned_provider_is_the_only_candidate_even_beside_the_route(tmp_path: Path) -> None:

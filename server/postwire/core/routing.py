@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postwire.core.addresses import domain_to_ascii
+from postwire.core.gate import WAITED_FOR, Obstacle
 from postwire.core.message import EMPTY, Content, Email, OutboundMessage
-from postwire.core.obstacles import WAITED_FOR, Obstacle
 
 Order = tuple[tuple[str, ...], ...]
 """The names of a route's providers, by tier, each tier in the order in which its members are asked."""
@@ -128,10 +128,11 @@ class Tier:
 class Route:
     """Providers by tier, for the messages that `match`.
 
-    `key` names the queue of those who wait for it: "sms" for a channel's only route, "sms#1", "sms#2", … for rules,
-    "@name" for a provider that callers pin. With `overflow`, messages go on to the next tier while one is at its
-    limits. With `strict_weights`, a member of a tier that is at its limits is waited for, though others are free.
-    `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `names` are all
+    `key` is its name for people: "sms" for a channel's only route, "sms#1", "sms#2", … for rules, "@name" for a
+    provider that callers pin. `queue_key` is that of the queue of those who wait for it, as the store has it (see
+    `core.queue_keys`); the same as `key` unless it is given. With `overflow`, messages go on to the next tier while one
+    is at its limits. With `strict_weights`, a member of a tier that is at its limits is waited for, though others are
+    free. `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `names` are all
     providers, as declared; `weighted` says whether `order` makes use of its draw.
     """
 
@@ -141,6 +142,7 @@ class Route:
     overflow: bool = False
     rule: str = field(default="", repr=False, compare=False)
     strict_weights: bool = field(default=False, repr=False)
+    queue_key: str = field(default="", repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     weighted: bool = field(init=False, repr=False, compare=False)
     _as_declared: Order = field(init=False, repr=False, compare=False)
@@ -150,6 +152,7 @@ class Route:
         object.__setattr__(self, "names", tuple(name for tier in order for name in tier))
         object.__setattr__(self, "weighted", any(len(tier) > 1 for tier in order))
         object.__setattr__(self, "_as_declared", order)
+        object.__setattr__(self, "queue_key", self.queue_key or self.key)
 
     def order(self, draw: float) -> Order:
         """The order in which the providers are asked, by tier. One `draw`, uniform in [0, 1), decides all of it."""

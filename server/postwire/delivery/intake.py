@@ -135,7 +135,7 @@ class Intake:
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
         """Return when a stream may go on with a message, whose turn it is."""
         try:
-            queue = self._router.route(command.message, command.options.provider_name).key
+            queue = self._router.route(command.message, command.options.provider_name).queue_key
         except Refusal:  # it is refused in its turn
             queue = ""
         self._streams.add(stream, command.size, queue)
@@ -179,9 +179,9 @@ class Intake:
         if not self._outbox.available:
             raise StoreUnavailable
         later = options.send_time if options.send_time is not None and options.send_time > now else None
-        if text := self._backlog.why_full(route.key, later, now):
+        if text := self._backlog.why_full(route.queue_key, later, now):
             raise Overloaded(text=text)
-        if not self._admission.enter(command.size, route.key, stream, urgent=options.priority is Priority.HIGH):
+        if not self._admission.enter(command.size, route.queue_key, stream, urgent=options.priority is Priority.HIGH):
             return None
         on = ticket = None
         if later is None:
@@ -191,14 +191,14 @@ class Intake:
         record = lifecycle.accept(
             command,
             message_id=self._ids.next(now),
-            queue=route.key,
+            queue=route.queue_key,
             provider_name=ticket.slot.provider.name if ticket else "",
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
             ahead=now - self._steps.due_at(now, self._clock.due()),
         )
-        self._backlog.add(route.key, later)
+        self._backlog.add(route.queue_key, later)
         return Entry(command, record, route, on, ticket, trace, stream, later)
 
     def check_times(self, command: DispatchCommand, now: int) -> None:
@@ -249,7 +249,7 @@ class Intake:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
         flight, record = entry.flight, entry.record
         if not accepted.created:
-            self._backlog.remove(entry.route.key, entry.later)
+            self._backlog.remove(entry.route.queue_key, entry.later)
             flight.take_off(accepted)
             flight.land()
             return None
@@ -276,7 +276,7 @@ class Intake:
         return None
 
     def _refuse(self, entry: Entry, refusal: Refusal) -> None:
-        self._backlog.remove(entry.route.key, entry.later)
+        self._backlog.remove(entry.route.queue_key, entry.later)
         entry.flight.take_off(refusal)
         entry.flight.land()
 
@@ -288,7 +288,7 @@ class Intake:
                     entry.ticket.permit.cancel(self._clock.monotonic())
 
     def _done(self, entry: Entry) -> None:
-        self._admission.leave(entry.command.size, entry.route.key, entry.stream)
+        self._admission.leave(entry.command.size, entry.route.queue_key, entry.stream)
         if self._streams:
             self._offer_turn()
         if entry.flight.verdict is None:  # cut short: whether the message was accepted may be unknown

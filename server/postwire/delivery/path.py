@@ -137,8 +137,12 @@ class Delivery:
 
     @property
     def queue_depths(self) -> dict[str, int]:
-        """How many messages are not settled, by the key of their queue; safe to ask on any thread."""
-        return self._router.no_depths | self._backlog.queues
+        """How many messages are not settled, by the key of their route as it is shown; safe to ask on any thread."""
+        depths = self._router.no_depths.copy()
+        for queue_key, count in self._backlog.queues.copy().items():
+            key = self._router.shown_key(queue_key)
+            depths[key] = depths.get(key, 0) + count
+        return depths
 
     async def start(self) -> None:
         """Go on with what an earlier boot has left.
@@ -284,7 +288,7 @@ class Delivery:
         record = by_wall_clock(record, self._steps.ahead)
         if record.state is not MessageState.QUEUED:
             return record
-        route = self._router.route_by_key(record.queue)
+        route = self._router.route_by_queue_key(record.queue)
         if route is None:  # the configuration does not lead anywhere: nobody can tell
             return replace(record, next_attempt_time=None)
         now = self._clock.monotonic()

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from postwire.clock import Clock
 from postwire.core.arbiter import Flow
+from postwire.core.gate import Obstacle
 from postwire.core.message import Priority
-from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
 from postwire.delivery.flight import Flight
@@ -142,7 +142,7 @@ class Queue:
 
     async def _read(self, granted: Counter[Priority]) -> Sequence[StoredMessage]:
         """What was granted a slot, by priority and time. What waits besides is counted where it may not be known."""
-        now, key = self._clock.due(), self.route.key
+        now, key = self._clock.due(), self.route.queue_key
         ahead = self._clock.wall() - now
         is_known = not (self._is_unknown or self._next_due <= now or self._is_low())
         batch: list[StoredMessage] = []
@@ -161,7 +161,7 @@ class Queue:
 
     async def _count(self, batch: Sequence[StoredMessage]) -> None:
         """Count what waits besides `batch`, as far as two batches go; and find out when more is due."""
-        now, key = self._clock.due(), self.route.key
+        now, key = self._clock.due(), self.route.queue_key
         ahead = self._clock.wall() - now
         # What comes to be known meanwhile is not to be lost: the store may have been read before it was kept there.
         self._is_unknown, self._next_due = False, math.inf

@@ -10,9 +10,8 @@ from postwire.clock import Clock
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import Refusal
 from postwire.core.lifecycle import Next
-from postwire.core.message import Channel
 from postwire.delivery.carrier import Carrier
-from postwire.outbox.base import Outbox, StoredMessage
+from postwire.outbox.base import Outbox, StoredMessage, WorkQueue
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
 
@@ -53,11 +52,20 @@ async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, obser
         observer.state_reached(record)
 
 
-async def _find_queues(outbox: Outbox, registry: Registry) -> None:
-    """Put what waits into the queues of the rules as they now are."""
+async def _find_queues(outbox: WorkQueue, registry: Registry) -> None:
+    """Find the routes of what waits in queues that nobody serves any more, and of what is pinned.
+
+    What waits for a rule that is still there stays, though another one may stand before it now. A pinned provider may
+    be there still, and not carry the channel any more.
+    """
+    looked_at = [
+        key for key in await outbox.queues() if key.startswith("@") or registry.route_by_queue_key(key) is None
+    ]
+    if not looked_at:
+        return
     after = 0
     while True:
-        found, after = await outbox.scan_queued(after, STEP)
+        found, after = await outbox.scan_queued(after, STEP, looked_at)
         if not found:
             return
         moves = [
@@ -69,19 +77,19 @@ async def _find_queues(outbox: Outbox, registry: Registry) -> None:
 
 def _queue_of(stored: StoredMessage, registry: Registry) -> str:
     """The key of the queue of a message. Where no route is left for it, it waits in one that nobody serves."""
-    pinned, channel = stored.options.provider_name, stored.record.channel.value
-    key = f"@{pinned}" if pinned else channel
+    pinned, channel = stored.options.provider_name, stored.record.channel
+    key = f"@{pinned}" if pinned else channel.value
     try:
-        return registry.route(canonical.decode_message(stored.content), pinned).key
-    except ValueError:  # it will be told of when its turn comes
-        return key
+        return registry.route(canonical.decode_message(stored.content), pinned).queue_key
+    except ValueError:  # whoever takes anything is told of it when its turn comes
+        rules = registry.routes(channel)
+        return rules[-1].queue_key if rules and rules[-1].match.is_empty and not pinned else key
     except Refusal:
-        # The pinned provider may be there still, and not carry the channel any more.
-        return key if registry.route_by_key(key) is None else f"{key}/{channel}"
+        return key if registry.route_by_queue_key(key) is None else f"{key}/{channel.value}"
 
 
 def _fingerprint(registry: Registry) -> str:
-    """Tells sets of rules apart: who a rule's messages go to does not matter, since it does not move them."""
-    rules = [(channel.value, route.key, repr(route.match)) for channel in Channel for route in registry.routes(channel)]
-    pinnable = [(slot.provider.name, [channel.value for channel in slot.provider.channels]) for slot in registry]
-    return hashlib.sha256(repr((rules, pinnable)).encode()).hexdigest()
+    """Tells sets of rules apart: neither their order nor who a rule's messages go to matters, since it moves none."""
+    queues = sorted(route.queue_key for route in registry.all_routes())
+    pinnable = sorted((slot.provider.name, [channel.value for channel in slot.provider.channels]) for slot in registry)
+    return hashlib.sha256(repr((queues, pinnable)).encode()).hexdigest()

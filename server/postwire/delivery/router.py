@@ -8,9 +8,8 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.arbiter import Flow
-from postwire.core.gate import GatePermit
-from postwire.core.message import Attempt, Channel, OutboundMessage, Priority
-from postwire.core.obstacles import Obstacle
+from postwire.core.gate import GatePermit, Obstacle
+from postwire.core.message import Attempt, OutboundMessage, Priority
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.delivery.sharing import SharedGate, Waiter
@@ -74,23 +73,28 @@ class Router:
         self._slots = {slot.provider.name: slot for slot in registry}
         self._clock = clock
         self._seed = seed
-        self._no_depths = {route.key: 0 for channel in Channel for route in registry.routes(channel)}
+        self._no_depths = {route.key: 0 for route in registry.all_routes()}
         self._weights: dict[str, SplitMix64] = {}
         self._drawn: dict[str, float] = {}  # by route with strict weights: the draw that is the next message's
         self._gates = {name: SharedGate(slot.gate, clock) for name, slot in self._slots.items()}
 
     @property
     def no_depths(self) -> dict[str, int]:
-        """The keys of all routes, but those of pinned providers, each with 0."""
+        """The keys of all routes, as they are shown, but those of pinned providers, each with 0."""
         return self._no_depths
+
+    def shown_key(self, queue_key: str) -> str:
+        """The key that is shown of a queue; its own where it is no route's."""
+        route = self.route_by_queue_key(queue_key)
+        return queue_key if route is None else route.key
 
     def route(self, message: OutboundMessage, pinned: str | None) -> Route:
         """See `Registry.route`."""
         return self._registry.route(message, pinned)
 
-    def route_by_key(self, key: str) -> Route | None:
-        """See `Registry.route_by_key`."""
-        return self._registry.route_by_key(key)
+    def route_by_queue_key(self, queue_key: str) -> Route | None:
+        """See `Registry.route_by_queue_key`."""
+        return self._registry.route_by_queue_key(queue_key)
 
     def begin(self, route: Route, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL) -> Pass:
         """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
@@ -103,13 +107,13 @@ class Router:
 
         Where they are strict, it stays the next until a message has used it: what waits for one goes to no other.
         """
-        if (draw := self._drawn.get(route.key)) is not None:
+        if (draw := self._drawn.get(route.queue_key)) is not None:
             return draw
         if (weights := self._weights.get(route.key)) is None:
             weights = self._weights[route.key] = stream(self._seed, f"weights {route.key}")
         draw = weights.next_unit()
         if route.strict_weights:
-            self._drawn[route.key] = draw
+            self._drawn[route.queue_key] = draw
         return draw
 
     def pick(self, on: Pass, grants: Grants | None = None) -> Ticket | None:
@@ -133,7 +137,7 @@ class Router:
         if choice.chosen is None:
             return None
         if not on.tried:
-            self._drawn.pop(route.key, None)
+            self._drawn.pop(route.queue_key, None)
         on.tried.append(choice.chosen)
         gate = gates[choice.chosen]
         if grants and grants.get(gate):

@@ -71,8 +71,8 @@ class Traffic:
         """Begin with what waits in the store."""
         counts = await self._messages.unsettled_counts(self._clock.wall())
         self._backlog.load(counts.queues, counts.scheduled)
-        for key in await self._work.queues():
-            if route := self._router.route_by_key(key):
+        for queue_key in await self._work.queues():
+            if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
         self._sweeper.start()
 
@@ -125,7 +125,7 @@ class Traffic:
         """Have a message that is queued come out of its queue again."""
         ahead = self._clock.wall() - self._clock.due()
         self._sweeper.expect(deadline(record, ahead))
-        if not self._draining and (route := self._router.route_by_key(record.queue)):
+        if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
             self._queue(route).put(due_time(record, ahead) or 0, priority)
 
     def wake(self) -> None:
@@ -202,7 +202,7 @@ class Traffic:
     def ground(self, record: MessageRecord, flight: Flight) -> Flight:
         """Have a flight wait for a message that is queued."""
         flight.record = record
-        if (route := self._router.route_by_key(record.queue)) and not self._draining:
+        if (route := self._router.route_by_queue_key(record.queue)) and not self._draining:
             self._flights[record.message_id] = self._queue(route).flights[record.message_id] = flight
         else:
             flight.land()
@@ -251,9 +251,9 @@ class Traffic:
 
     def _queue(self, route: Route) -> Queue:
         """The queue of a route. There is one from the first message on that waits in it."""
-        queue = self._queues.get(route.key)
+        queue = self._queues.get(route.queue_key)
         if queue is None:
-            queue = self._queues[route.key] = Queue(
+            queue = self._queues[route.queue_key] = Queue(
                 route, outbox=self._work, router=self._router, clock=self._clock, hands=self
             )
         return queue

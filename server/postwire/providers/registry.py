@@ -23,15 +23,14 @@ OnTransition = Callable[[str, Transition], None]
 
 
 class Slot:
-    """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds."""
+    """A provider, with what the server keeps about it. `attempt_timeout` is in seconds."""
 
-    __slots__ = ("attempt_timeout", "dedup_window", "gate", "provider")
+    __slots__ = ("attempt_timeout", "gate", "provider")
 
     def __init__(self, provider: Provider, gate: Gate, *, attempt_timeout: float) -> None:
         self.provider = provider
         self.gate = gate
         self.attempt_timeout = attempt_timeout
-        self.dedup_window: float = getattr(provider, "dedup_window", 0.0)
 
 
 class Registry:
@@ -42,8 +41,7 @@ class Registry:
         self._slots = {slot.provider.name: slot for slot in slots}
         self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
         self._pinned = {name: Route(key=f"@{name}", tiers=(Tier(((name, 1),)),)) for name in self._slots}
-        self._by_key = {route.key: route for routes in self._routes.values() for route in routes}
-        self._by_key |= {route.key: route for route in self._pinned.values()}
+        self._by_queue_key = {route.queue_key: route for route in (*self.all_routes(), *self._pinned.values())}
 
     @classmethod
     def build(
@@ -98,9 +96,9 @@ class Registry:
         names = dict.fromkeys(name for route in self._routes[channel] for name in route.names)
         return tuple(self._slots[name] for name in names)
 
-    def route_by_key(self, key: str) -> Route | None:
-        """The route with that queue key, if the configuration still has it."""
-        return self._by_key.get(key)
+    def route_by_queue_key(self, queue_key: str) -> Route | None:
+        """The route whose messages wait in that queue, if the configuration still has it."""
+        return self._by_queue_key.get(queue_key)
 
     def route(self, message: OutboundMessage, pinned: str | None) -> Route:
         """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned.

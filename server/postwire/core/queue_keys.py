@@ -1,0 +1,51 @@
+"""The names of the queues in which messages wait, as a store keeps them.
+
+They go by what a rule asks for and not by where it stands, so that no other rule that comes, goes or changes places
+moves a message. Callers and operators see `Route.key` instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any, Final
+
+from postwire.core.message import Channel
+from postwire.core.routing import Match, domain_key
+
+DIGITS: Final = 16
+"""How many hexadecimal digits of the hash a key has."""
+
+
+def queue_key(channel: Channel, match: Match, unsuitable: Collection[str] = ()) -> str:
+    """Return the key of the queue of those messages of `channel` for which `match` holds.
+
+    `unsuitable` are the names of providers of the route that cannot carry them: such messages have a queue of their
+    own, because they wait for others.
+
+    The key is the channel, a colon, and the first 16 hexadecimal digits of the SHA-256 of this JSON, which is written
+    in ASCII, without spaces, and with the keys of every object sorted by code point:
+
+        {"channel":"sms","match":{"labels":{"team":"billing"},"prefixes":["+353","+44"]},"tenants":[],"unsuitable":[]}
+
+    `match` has the keys `domains`, `labels` and `prefixes`, and of these only what it asks for. Every list is sorted
+    and without repeats. Domains are in lower case and in A-labels (`xn--…`). `tenants` is empty: rules do not ask for
+    any yet. Who carries the messages, and in which order, is not in it.
+
+    A stored key lives as long as what waits. Were this form to change, everything that waits would be put into another
+    queue at the next boot.
+    """
+    asked: dict[str, Any] = {
+        "prefixes": sorted(set(match.prefixes)),
+        "domains": sorted(set(map(domain_key, match.domains))),
+        "labels": dict(match.labels),
+    }
+    form = {
+        "channel": channel.value,
+        "match": {name: value for name, value in asked.items() if value},
+        "tenants": [],
+        "unsuitable": sorted(set(unsuitable)),
+    }
+    text = json.dumps(form, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return f"{channel.value}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:DIGITS]}"
