@@ -30,7 +30,7 @@ from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
-from postwire.providers.registry import Registry
+from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.settings import ConfigError
 from postwire.signals import HangUp
@@ -106,14 +106,17 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(outbox.close)
         observers = Observers(on_fault=_log.fault)
         seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
-        registry = Registry.build(
-            config,
-            KINDS,
-            random_seed=lambda: secrets.randbits(SEED_BITS),
-            seed=seed,
-            on_transition=observers.breaker_changed,
-            on_fault=_log.fault,
-        )
+        try:
+            registry = Registry.build(
+                config,
+                KINDS,
+                random_seed=lambda: secrets.randbits(SEED_BITS),
+                seed=seed,
+                on_transition=observers.breaker_changed,
+                on_fault=_log.fault,
+            )
+        except ProviderNotMade as error:
+            raise BootError(str(error)) from error
         closing.push_async_callback(_close, registry)
         checks = ProviderChecks((slot.provider for slot in registry), _log_check, on_fault=_log.fault)
         closing.push_async_callback(checks.stop)

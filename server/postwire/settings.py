@@ -28,9 +28,10 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from postwire import CLIENT_VARIABLES
@@ -67,6 +68,11 @@ class Mistakes:
     def add(self, error: ConfigError) -> None:
         """One more, with those that it holds."""
         self._found += (error, *error.others)
+
+    def extend(self, errors: Iterable[ConfigError]) -> None:
+        """Several more."""
+        for error in errors:
+            self.add(error)
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -228,13 +234,14 @@ def bind(
     env: EnvTree | None = None,
     *,
     beside: Collection[str] | None = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
     seen: set[str] | None = None,
 ) -> T:
     """The settings of a table: each key from the environment, else from the table, else its default.
 
     `path` leads to the table. Keys in `beside` belong to another class that reads the same table (None: any
-    may). The dotted keys that were given are added to `seen`. Raises ConfigError for all that is wrong: unknown
-    keys in the order of the table, then values in the order of the class.
+    may). `defaults` go before those of the class. The dotted keys that were given are added to `seen`. Raises
+    ConfigError for all that is wrong: unknown keys in the order of the table, then values in the order of the class.
     """
     env = env or EnvTree("")
     if not isinstance(table, Mapping):
@@ -256,6 +263,8 @@ def bind(
                 values[slot.name] = _value(slot, table.get(slot.name), here, node)
                 if seen is not None:
                     seen.add(key)
+            elif slot.name in defaults:
+                values[slot.name] = defaults[slot.name]
             elif slot.required:
                 raise ConfigError(key, f"is missing, it must be {slot.unit.wants}")
     mistakes.raise_if_any()

@@ -87,6 +87,12 @@ def format_duration(seconds: float) -> str:
     return f"{digits[:-24]}.{digits[-24:]}".rstrip("0").rstrip(".") + unit
 
 
+def longer_than(key: str, value: float, other_key: str, limit: float) -> ValueError:
+    """For a settings class to raise: the duration of `key` is longer than that of `other_key`, `limit`."""
+    longer = f"{key}: {format_duration(value)} is longer than {other_key} ({format_duration(limit)})"
+    return ValueError(f"{longer}, must be at most that")
+
+
 def parse_size(text: str) -> int:
     """Bytes from `512B`, `64KiB`, `32MiB`, `1GiB` or a plain number. Raises ValueError."""
     found = re.fullmatch(r"([0-9]{1,18})(B|KiB|MiB|GiB)?", text)

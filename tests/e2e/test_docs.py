@@ -42,13 +42,12 @@ def test_the_programs_of_the_python_clients_page_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_configurations_are_such_as_the_server_takes(page: str, tmp_path: Path) -> None:
-    kinds = {name: kind.settings for name, kind in KINDS.items()}
     for block in re.findall(
         r"^```toml\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     ):
         file = tmp_path / "postwire.toml"
         file.write_text(block, encoding="utf-8")
-        assert load(path=file, environ={}, kinds=kinds).explicit
+        assert load(path=file, environ={}, kinds=KINDS).explicit
 
 
 def test_links_lead_somewhere() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from postwire.core.message import Channel
+from postwire.providers.base import Context, Kind, Provider
 from postwire.units import Duration, Ratio, Seed
 
 
@@ -32,7 +34,16 @@ class RelaySettings:
     password: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
-KINDS: Mapping[str, type[Any]] = {"mock": MockSettings, "relay": RelaySettings}
+def kind_of(settings: type[Any], **declared: Any) -> Kind:
+    """A kind with these settings, of which no provider is made."""
+
+    def make(context: Context, options: Any) -> Provider:
+        raise NotImplementedError
+
+    return replace(Kind(settings=settings, make=make, channels=tuple(Channel), summary="A test's."), **declared)
+
+
+KINDS: Mapping[str, Kind] = {"mock": kind_of(MockSettings), "relay": kind_of(RelaySettings)}
 
 TWO = """
 [providers.a]

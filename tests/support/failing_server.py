@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from types import MappingProxyType
 
 from tests.support.call_log import CallLog
@@ -15,8 +16,7 @@ from tests.support.failpoints import FailingFiles, Failpoint, failing_mock, fail
 
 from postwire import app
 from postwire.cli.serve import serve
-from postwire.providers.base import Kind
-from postwire.providers.mock import MockSettings
+from postwire.providers.mock import KIND
 
 
 def run() -> None:
@@ -24,7 +24,7 @@ def run() -> None:
     name, _, count = os.environ.get("FAILPOINT", "").partition(":")
     failpoint = Failpoint(name, int(count or 0), log)
     setattr(app, "SqliteOutbox", failing_outbox(failpoint, log))  # noqa: B010  mypy refuses the plain assignment
-    setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, failing_mock(failpoint, log))}))  # noqa: B010
+    setattr(app, "KINDS", MappingProxyType({"mock": replace(KIND, make=failing_mock(failpoint, log))}))  # noqa: B010
     files = FailingFiles(failpoint) if name.startswith("store.") else None
     code = serve.main(args=[], standalone_mode=False)
     del files  # in use until here

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +16,8 @@ from postwire import app
 from postwire.cli import main
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult
-from postwire.providers.base import Context, Kind
-from postwire.providers.mock import MockProvider, MockSettings
+from postwire.providers.base import Context
+from postwire.providers.mock import KIND, MockProvider, MockSettings
 
 
 class Held(MockProvider):
@@ -44,7 +45,7 @@ class Held(MockProvider):
 
 
 def run() -> None:
-    setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, Held)}))  # noqa: B010  mypy refuses the plain assignment
+    setattr(app, "KINDS", MappingProxyType({"mock": replace(KIND, make=Held)}))  # noqa: B010  mypy refuses the plain assignment
     main()
 
 

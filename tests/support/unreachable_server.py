@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import MappingProxyType
 
 from postwire import app
 from postwire.cli import main
-from postwire.providers.base import Kind, ProviderHealth
-from postwire.providers.mock import MockProvider, MockSettings
+from postwire.providers.base import ProviderHealth
+from postwire.providers.mock import KIND, MockProvider
 
 
 class Unreachable(MockProvider):
@@ -18,5 +19,5 @@ class Unreachable(MockProvider):
 
 
 def run() -> None:
-    setattr(app, "KINDS", MappingProxyType({"mock": Kind(MockSettings, Unreachable)}))  # noqa: B010  mypy refuses the plain assignment
+    setattr(app, "KINDS", MappingProxyType({"mock": replace(KIND, make=Unreachable)}))  # noqa: B010  mypy refuses the plain assignment
     main()

@@ -121,7 +121,7 @@ def test_the_samples_are_of_every_channel_and_say_what_they_show() -> None:
 def test_its_configuration_is_seeded_and_carries_every_channel(tmp_path: Path) -> None:
     file = tmp_path / "demo.toml"
     file.write_text(CONFIG)
-    config = load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
+    config = load(path=file, environ={}, kinds=KINDS)
     assert config.server.listen.endswith(":0")
     assert all(config.routes[channel] for channel in Channel)
     assert {"providers.sms-mms.seed", "providers.email.seed"} <= config.explicit

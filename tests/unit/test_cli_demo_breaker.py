@@ -78,7 +78,7 @@ def test_interrupted_in_the_middle_it_leaves_nothing_behind(number: signal.Signa
 def test_its_configuration_carries_each_channel_at_a_provider_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "demo.toml"
     file.write_text(CONFIG)
-    config = load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
+    config = load(path=file, environ={}, kinds=KINDS)
     carriers = {provider: config.routes[Channel(channel)][0].names for provider, channel in CHANNELS.items()}
     assert carriers == {FAILING: (FAILING,), UNTOUCHED: (UNTOUCHED,)}
 

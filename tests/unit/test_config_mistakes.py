@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.configs import KINDS, ONE, RELAY
+from tests.support.configs import KINDS, ONE, RELAY, kind_of
 
 from postwire.config import load
 from postwire.endpoints import host_port
@@ -50,7 +50,7 @@ from postwire.settings import ConfigError
         ("[providers.a]\nkind = 'mock'\nchannels = ['fax']", 'providers.a.channels: "fax" is not one of sms, mms, email'),
         ("[providers.a]\nkind = 'mock'\nchannels = ['sms', 'sms']", 'providers.a.channels: "sms" is there twice, write it once'),
         (ONE + "eror_ratio = 1", "providers.a.eror_ratio: is not known, did you mean providers.a.error_ratio?"),
-        (ONE + "host = 'h'", "providers.a.host: is not known, known here: kind, channels, max_concurrent, rate, burst, attempt_timeout, breaker, seed, error_ratio, rate_limited_ratio, uncertain_ratio, rejected_ratio, latency, retry_after"),
+        (ONE + "host = 'h'", "providers.a.host: is not known, known here: kind, channels, max_concurrent, rate, burst, connect_timeout, attempt_timeout, breaker, seed, error_ratio, rate_limited_ratio, uncertain_ratio, rejected_ratio, latency, retry_after"),
         (ONE + "error_ratio = 1.5", "providers.a.error_ratio: 1.5 is not a ratio from 0 to 1"),
         (ONE + "error_ratio = 0.6\nrejected_ratio = 0.6", "providers.a.error_ratio, providers.a.rejected_ratio: sum to over 1, must sum to 1 at most"),
         (ONE + "burst = 3", "providers.a.burst: does nothing by itself, set rate too"),
@@ -156,7 +156,7 @@ def test_a_kind_may_not_take_a_key_that_all_providers_have(tmp_path: Path) -> No
         rate: int = 0
 
     with pytest.raises(TypeError, match="'rate'"):
-        load(path=None, environ={}, kinds={"mock": Clash}, cwd=tmp_path)
+        load(path=None, environ={}, kinds={"mock": kind_of(Clash)}, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

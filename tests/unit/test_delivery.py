@@ -379,7 +379,7 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         '[delivery]\nmax_attempts = 3\nbackoff_base = "2s"\nbackoff_max = "1m"\n'
         '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
     )
-    config = load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
+    config = load(path=file, environ={}, kinds=KINDS)
     assert Limits.from_config(config) == Limits(
         max_wait=7.0,
         max_in_flight=3,

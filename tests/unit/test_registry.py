@@ -45,7 +45,7 @@ error_ratio = 0.5
 def config_of(folder: Path, text: str) -> Config:
     file = folder / "postwire.toml"
     file.write_text(text, encoding="utf-8")
-    return load(path=file, environ={}, kinds={name: kind.settings for name, kind in KINDS.items()})
+    return load(path=file, environ={}, kinds=KINDS)
 
 
 def build(folder: Path, text: str, seed: int = 7) -> Registry:

@@ -73,5 +73,4 @@ def _read(path: Path | None, examine: Callable[[object], Iterable[ConfigError]] 
     from postwire.config import load
     from postwire.providers.builtin import KINDS
 
-    kinds = {name: kind.settings for name, kind in KINDS.items()}
-    return load(path=path, environ=os.environ, kinds=kinds, examine=examine)
+    return load(path=path, environ=os.environ, kinds=KINDS, examine=examine)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from postwire.config_providers import CONNECT_TIMEOUT
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
 
@@ -32,7 +33,7 @@ class Provider(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is: a key of `builtin.KINDS`."""
+        """What it is: the name of its kind."""
         ...
 
     @property
@@ -114,11 +115,32 @@ class Context:
     channels: tuple[Channel, ...]
     random_seed: Callable[[], int]
     """Gives 64 random bits, for what was left without a seed."""
+    connect_timeout: float = CONNECT_TIMEOUT
+    """Seconds that it may take to connect, TLS included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of provider: the frozen dataclass of its settings, and how one is made."""
+    """One kind of provider, declared once, in the file that has its code: `KIND = Kind(…)`.
+
+    `providers.builtin` names those of Postwire's own. A package adds one by an entry point of the group
+    `postwire.providers`, whose name is the kind's: see docs/providers.md.
+    """
 
     settings: type[Any]
+    """A frozen dataclass, as `postwire.settings` describes it."""
     make: Callable[[Context, Any], Provider]
+    """Makes a provider of its context and an instance of `settings`. It does no I/O."""
+    channels: tuple[Channel, ...]
+    """What it can carry. A configuration may declare less."""
+    summary: str
+    """One line for people who choose among kinds."""
+    connect_timeout: float | None = field(default=None, kw_only=True)
+    """Its own default of that key, in seconds; None for the common one. So with the two below."""
+    attempt_timeout: float | None = field(default=None, kw_only=True)
+    max_concurrent: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if not self.channels or not all(isinstance(channel, Channel) for channel in self.channels):
+            raise TypeError("channels must be members of Channel, one at least")

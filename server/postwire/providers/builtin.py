@@ -1,17 +1,15 @@
-"""Every kind of provider that there is."""
+"""Every kind of provider that comes with Postwire."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-from postwire.providers.base import Kind
-from postwire.providers.mock import MockProvider, MockSettings
+from postwire.providers.kinds import Kinds
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+KINDS: Final = Kinds(
     {
-        "mock": Kind(settings=MockSettings, make=MockProvider),
+        "mock": "postwire.providers.mock:KIND",
     }
 )
-"""By the name that `providers.NAME.kind` uses."""
+"""By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra
+that it needs. Kinds that installed packages add are among them."""

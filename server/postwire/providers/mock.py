@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from postwire.core.message import Email, OutboundMessage
+from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.splitmix import SplitMix64
-from postwire.providers.base import Context, ProviderHealth
+from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.units import Duration, Ratio, Seed
 
 SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
@@ -189,3 +189,11 @@ def _result(
         retry_after=settings.retry_after if outcome is Outcome.RATE_LIMITED and settings.retry_after else None,
         recipients=recipients,
     )
+
+
+KIND: Final = Kind(
+    settings=MockSettings,
+    make=MockProvider,
+    channels=tuple(Channel),
+    summary="Sends nothing, and fails as often as it is told to.",
+)

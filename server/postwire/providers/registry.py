@@ -7,7 +7,8 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Final
 
-from postwire.config import Config, ProviderConfig
+from postwire.config import Config
+from postwire.config_providers import ProviderConfig
 from postwire.core.breaker import Breaker, BreakerSettings, Transition
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.gate import Gate, GateSettings
@@ -18,6 +19,15 @@ from postwire.providers.base import Context, Kind, Provider
 
 LEASE_FACTOR: Final = 2
 """How many times its time limit a probe of a breaker may take before it counts as failed without having ended."""
+
+
+class ProviderNotMade(Exception):
+    """A kind cannot make a provider of its settings. One line that names the key, and nothing of what they say."""
+
+    def __init__(self, declared: ProviderConfig, error: Exception) -> None:
+        kind = f"the kind {declared.kind} fails to make it"
+        super().__init__(f"providers.{declared.name}: {kind} ({type(error).__name__}), check its settings")
+
 
 OnTransition = Callable[[str, Transition], None]
 
@@ -58,10 +68,13 @@ class Registry:
 
         `random_seed` gives 64 random bits; `seed` decides all jitter. Transitions of the breakers go to
         `on_transition`, and what it raises to `on_fault`.
+
+        Raises:
+            ProviderNotMade: one of them cannot be made.
         """
         slots = [
             Slot(
-                kinds[declared.kind].make(Context(declared.name, declared.channels, random_seed), declared.options),
+                make(declared, kinds, random_seed),
                 _gate(config, declared, seed, on_transition, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
@@ -133,6 +146,19 @@ class Registry:
                 failed.append(error)
         if failed:
             raise ExceptionGroup("providers failed to close", failed)
+
+
+def make(declared: ProviderConfig, kinds: Mapping[str, Kind], random_seed: Callable[[], int]) -> Provider:
+    """Make one provider that the configuration declares.
+
+    Raises:
+        ProviderNotMade: its kind cannot make it of these settings.
+    """
+    context = Context(declared.name, declared.channels, random_seed, declared.connect_timeout)
+    try:
+        return kinds[declared.kind].make(context, declared.options)
+    except Exception as error:
+        raise ProviderNotMade(declared, error) from error
 
 
 def _gate(
