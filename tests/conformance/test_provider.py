@@ -15,6 +15,7 @@ from postwire.core.message import Attachment, Channel, Content, Email, Media, Mm
 from postwire.core.outcome import DispatchResult, Outcome, worst
 from postwire.providers.base import Context, Provider
 from postwire.providers.builtin import KINDS
+from postwire.providers.handover import Handover
 from postwire.providers.mock import MockSettings
 
 Make = Callable[[str, tuple[Channel, ...]], Provider]
@@ -102,19 +103,19 @@ async def test_channels_are_those_of_its_declaration_in_their_order(kind: str) -
 
 async def test_it_carries_each_of_its_channels(provider: Provider) -> None:
     for number, message in enumerate(sendable(provider)):
-        check(await provider.send(message, idempotency_key=f"key-{number}"), message)
+        check(await provider.send(message, Handover(f"key-{number}")), message)
 
 
 async def test_one_message_can_be_sent_again_under_its_key(provider: Provider) -> None:
     message = sendable(provider)[0]
     for _ in range(2):
-        check(await provider.send(message, idempotency_key="the same"), message)
+        check(await provider.send(message, Handover("the same")), message)
 
 
 async def test_calls_run_side_by_side(provider: Provider) -> None:
     messages = sendable(provider) * 10
     results = await asyncio.gather(
-        *(provider.send(message, idempotency_key=f"key-{i}") for i, message in enumerate(messages))
+        *(provider.send(message, Handover(f"key-{i}")) for i, message in enumerate(messages))
     )
     for result, message in zip(results, messages, strict=True):
         check(result, message)
@@ -122,15 +123,15 @@ async def test_calls_run_side_by_side(provider: Provider) -> None:
 
 async def test_a_call_that_is_cancelled_ends_and_leaves_the_provider_usable(provider: Provider) -> None:
     message = sendable(provider)[0]
-    calls = [asyncio.create_task(provider.send(message, idempotency_key=f"gone-{i}")) for i in range(5)]
-    other = asyncio.create_task(provider.send(message, idempotency_key="stays"))
+    calls = [asyncio.create_task(provider.send(message, Handover(f"gone-{i}"))) for i in range(5)]
+    other = asyncio.create_task(provider.send(message, Handover("stays")))
     await asyncio.sleep(0)  # a turn of the loop, in which they begin
     for call in calls:
         call.cancel()
     ends = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(end, asyncio.CancelledError) for end in ends)
     check(await other, message)
-    check(await provider.send(message, idempotency_key="after"), message)
+    check(await provider.send(message, Handover("after")), message)
 
 
 async def test_a_check_says_that_it_can_be_reached(provider: Provider) -> None:
@@ -146,7 +147,7 @@ async def test_results_hold_nothing_of_the_message(provider: Provider) -> None:
         Channel.EMAIL: build.email(f"{canary}@example.com", text=canary),
     }
     for channel in provider.channels:
-        result = await provider.send(OutboundMessage(contents[channel], {canary: canary}), idempotency_key="key")
+        result = await provider.send(OutboundMessage(contents[channel], {canary: canary}), Handover("key"))
         assert canary not in repr(result)
 
 

@@ -26,6 +26,7 @@ from postwire.core.message import Channel, Content, MessageRecord, OutboundMessa
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery.flight import Flight
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.handover import Handover
 
 T = TypeVar("T")
 
@@ -74,9 +75,7 @@ class Scripted(Puppet):
         self.pending: list[asyncio.Future[DispatchResult]] = []
         self.is_free = False
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         if self.is_free:
             return build.SUCCESS
         answer: asyncio.Future[DispatchResult] = asyncio.get_running_loop().create_future()

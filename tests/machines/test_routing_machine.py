@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 from tests.support.doors import COOL_DOWN_DRAW, Door, Entry
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
-from postwire.core.gate import Gate, GateSettings, Obstacle
+from postwire.core.gate import Gate, GateSettings
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Order, PassedOver, Route, Tier, choose
 
 NAMES = ("a", "b", "c", "d")

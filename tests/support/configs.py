@@ -8,7 +8,7 @@ from typing import Any
 
 from postwire.core.message import Channel
 from postwire.providers.base import Context, Kind, Provider
-from postwire.units import Duration, Ratio, Seed
+from postwire.units import CountOrNone, Duration, Ratio, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,12 @@ class MockSettings:
     rejected_ratio: Ratio = 0.0
     latency: Duration = 0.0
     retry_after: Duration = 0.0
+    connect_error_ratio: Ratio = 0.0
+    deferred_ratio: Ratio = 0.0
+    misconfigured: bool = False
+    dedup_window: Duration = 0.0
+    open_delay: Duration = 0.0
+    max_recipients: CountOrNone = 0
 
     def check(self) -> None:
         if self.error_ratio + self.rate_limited_ratio + self.uncertain_ratio + self.rejected_ratio > 1:

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, field
 
 from postwire.core.breaker import BreakerSettings, BreakerState, Verdict
-from postwire.core.gate import GatePermit, GateSettings, Obstacle
+from postwire.core.gate import GatePermit, GateSettings
+from postwire.core.obstacles import Obstacle
 
 COOL_DOWN_DRAW = 0.5
 """The draw for each cool-down with backoff."""

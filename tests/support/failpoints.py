@@ -20,6 +20,7 @@ from postwire.core.message import MessageRecord, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider
 
 POINTS: Final = (
@@ -119,18 +120,16 @@ def failing_mock(failpoint: Failpoint, log: CallLog) -> type[MockProvider]:
     """The mock, with a log of its calls and failpoints around them."""
 
     class FailingMock(MockProvider):
-        async def send(
-            self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-        ) -> DispatchResult:
+        async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
             failpoint.pass_by("send.before")
-            log.note(BEGUN, self.name, idempotency_key)
+            log.note(BEGUN, self.name, handover.key)
             failpoint.pass_by("send.begun")
             try:
-                result = await super().send(message, idempotency_key=idempotency_key, positions=positions)
+                result = await super().send(message, handover)
             except asyncio.CancelledError:
-                log.note(ENDED, self.name, idempotency_key, GIVEN_UP)
+                log.note(ENDED, self.name, handover.key, GIVEN_UP)
                 raise
-            log.note(ENDED, self.name, idempotency_key, result.outcome.value)
+            log.note(ENDED, self.name, handover.key, result.outcome.value)
             failpoint.pass_by("send.ended")
             return result
 

@@ -17,6 +17,7 @@ from postwire.cli import main
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult
 from postwire.providers.base import Context
+from postwire.providers.handover import Handover
 from postwire.providers.mock import KIND, MockProvider, MockSettings
 
 
@@ -27,10 +28,9 @@ class Held(MockProvider):
         super().__init__(context, settings)
         self._answers = asyncio.Event()
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
-        result = self._decide(message, self.settings, f"mock-{idempotency_key}", positions)
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        result = self._decide(message, self.settings, handover)
+        assert result
         if self.settings.latency:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.latency):

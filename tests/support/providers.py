@@ -9,11 +9,13 @@ from tests.support.build import SUCCESS
 from tests.support.waiting import within
 
 from postwire.core.breaker import Breaker, BreakerSettings, Transition
+from postwire.core.errors import FieldViolation
 from postwire.core.gate import Gate, GateSettings
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
 from postwire.core.routing import Match, Route, Tier
 from postwire.providers.base import Provider, ProviderHealth
+from postwire.providers.handover import Handover
 from postwire.providers.registry import Registry, Slot
 
 
@@ -35,14 +37,14 @@ class Puppet:
         answers: Sequence[DispatchResult | BaseException] = (),
         meanwhile: Callable[[str], Awaitable[object]] | None = None,
         held: bool = False,
-        deduplicates: bool = False,
+        dedup_window: float = 0.0,
     ) -> None:
         self.name = name
         self.channels = tuple(channels)
         self.answer = answer
         self.answers = list(answers)
         self.meanwhile = meanwhile
-        self.deduplicates = deduplicates
+        self.dedup_window = dedup_window
         self.keys: list[str] = []
         self.positions: list[tuple[int, ...] | None] = []
         self.messages: list[OutboundMessage] = []
@@ -53,17 +55,15 @@ class Puppet:
             self._free.set()
         self._called = asyncio.Condition()
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
-        self.keys.append(idempotency_key)
-        self.positions.append(positions)
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        self.keys.append(handover.key)
+        self.positions.append(handover.positions)
         self.messages.append(message)
         async with self._called:
             self._called.notify_all()
         try:
             if self.meanwhile:
-                await self.meanwhile(idempotency_key)
+                await self.meanwhile(handover.key)
             await self._free.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -72,6 +72,12 @@ class Puppet:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
+        return None
+
+    async def open(self) -> None:
+        pass
 
     async def check(self) -> ProviderHealth:
         return ProviderHealth(ok=True)

@@ -19,6 +19,7 @@ from postwire.core.message import DispatchCommand, MessageRecord, OutboundMessag
 from postwire.core.outcome import DispatchResult
 from postwire.delivery import Frame
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.handover import Handover
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
 
@@ -79,10 +80,8 @@ class Choosy(Puppet):
         """What the call for a text waits for."""
         return self._go_on.setdefault(text, asyncio.Event())
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
-        result = await super().send(message, idempotency_key=idempotency_key, positions=positions)
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        result = await super().send(message, handover)
         assert isinstance(message.content, Sms)
         await self.free(message.content.body).wait()
         return result

@@ -11,6 +11,7 @@ from tests.support.providers import Puppet
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import attempt
+from postwire.providers.handover import Handover
 
 FOREVER = 60.0
 
@@ -22,9 +23,7 @@ class Stubborn(Puppet):
         super().__init__()
         self._end = end
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -36,7 +35,7 @@ class Stubborn(Puppet):
 
 async def make(provider: Puppet, seconds: float, positions: tuple[int, ...] | None = None) -> DispatchResult:
     message = build.command().message
-    return await attempt.send(provider, message, "key", positions, asyncio.get_running_loop(), seconds)
+    return await attempt.send(provider, message, Handover("key", positions), asyncio.get_running_loop(), seconds)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from tests.support.providers import route
 
 from postwire.api import convert
 from postwire.core import lifecycle
-from postwire.core.gate import Obstacle
 from postwire.core.message import (
     MAX_TIME,
     Attempt,
@@ -22,6 +21,7 @@ from postwire.core.message import (
     MessageState,
     RecipientStatus,
 )
+from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.delivery import Candidate, Explanation
 from postwire.v1 import dispatch_service_pb2 as dispatch_pb
@@ -45,8 +45,9 @@ def test_every_word_of_the_core_has_its_name_in_the_contract() -> None:
     for outcome in Outcome:
         attempt = Attempt(1, "p", 1, outcome, 1)
         message = convert.message_to(replace(build.accepted(), attempts=(attempt,)))
-        assert pb.Outcome.Name(message.outcome) == f"OUTCOME_{outcome.name}"
+        assert pb.Outcome.Name(message.outcome) == f"OUTCOME_{outcome.reported.name}"
         assert message.attempts[0].outcome == message.outcome
+    assert {one.reported.name for one in Outcome} == {name.removeprefix("OUTCOME_") for name in pb.Outcome.keys()[1:]}
 
 
 def test_a_record_is_shown_in_full() -> None:

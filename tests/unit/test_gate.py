@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, Told, attempt, fail, make
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Permit, Verdict
-from postwire.core.gate import WAITED_FOR, Gate, GatePermit, GateSettings, Obstacle
+from postwire.core.gate import Gate, GatePermit, GateSettings
+from postwire.core.obstacles import WAITED_FOR, Obstacle
 
 # Obstacles.
 
@@ -20,6 +21,8 @@ from postwire.core.gate import WAITED_FOR, Gate, GatePermit, GateSettings, Obsta
 SHUT = {Obstacle.DRAINED, Obstacle.OPEN, Obstacle.HALF_OPEN}
 PRECEDENCE = [
     Obstacle.DRAINED,
+    Obstacle.UNAVAILABLE,
+    Obstacle.MISCONFIGURED,
     Obstacle.OPEN,
     Obstacle.HALF_OPEN,
     Obstacle.COOLING_DOWN,
@@ -29,6 +32,8 @@ PRECEDENCE = [
 ]
 UNTIL = {
     Obstacle.DRAINED: None,
+    Obstacle.UNAVAILABLE: None,
+    Obstacle.MISCONFIGURED: LATER + 30,
     Obstacle.OPEN: LATER + OPEN_FOR,
     Obstacle.HALF_OPEN: LATER + LEASE,
     Obstacle.COOLING_DOWN: LATER + 30,
@@ -63,6 +68,10 @@ def piled(*obstacles: Obstacle) -> Gate:
         fail(gate, 3 - gate.breaker.snapshot(NOW).calls, LATER)
     if Obstacle.COOLING_DOWN in obstacles:
         gate.cool_down(LATER, 30.0)
+    if Obstacle.UNAVAILABLE in obstacles:
+        gate.note_opening(Obstacle.UNAVAILABLE)
+    if Obstacle.MISCONFIGURED in obstacles:
+        gate.note_misconfigured(LATER)
     if Obstacle.DRAINED in obstacles:
         gate.breaker.force_open(LATER)
     return gate
@@ -96,7 +105,7 @@ def test_of_several_obstacles_the_first_is_named_with_its_end(pile: tuple[Obstac
 
 
 def test_every_obstacle_has_its_place_and_only_limits_are_waited_for() -> None:
-    assert set(PRECEDENCE) == set(Obstacle)
+    assert set(PRECEDENCE) == set(Obstacle) - {Obstacle.UNSUITABLE}, "which is the message's"
     assert {Obstacle.CONCURRENCY, Obstacle.RATE} == WAITED_FOR
 
 

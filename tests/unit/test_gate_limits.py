@@ -8,7 +8,8 @@ import pytest
 from tests.support.gates import LATER, NOW, OPEN_FOR, Told, attempt, fail, make
 
 from postwire.core.breaker import BreakerSettings, BreakerState, Verdict
-from postwire.core.gate import MAX_COOL_DOWN, GatePermit, GateSettings, Obstacle
+from postwire.core.gate import MAX_COOL_DOWN, GatePermit, GateSettings
+from postwire.core.obstacles import Obstacle
 
 # Limits.
 

@@ -27,10 +27,11 @@ QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.
 FAILED, UNCERTAIN = MessageState.FAILED, MessageState.UNCERTAIN
 SUCCESS, ERROR, REJECTED = Outcome.SUCCESS, Outcome.ERROR, Outcome.REJECTED
 LIMITED, MAYBE = Outcome.RATE_LIMITED, Outcome.UNCERTAIN
+DEFERRED, MISCONFIGURED = Outcome.DEFERRED, Outcome.MISCONFIGURED
 
-STATE_AFTER = {SUCCESS: SENT, REJECTED: FAILED, ERROR: SENDING, LIMITED: SENDING, MAYBE: SENDING}
+STATE_AFTER = dict.fromkeys(Outcome, SENDING) | {SUCCESS: SENT, REJECTED: FAILED}
 """Of one attempt, where more are left: `SENDING` is where more is to follow."""
-STATE_AT_LAST = {SUCCESS: SENT, REJECTED: FAILED, ERROR: FAILED, LIMITED: SENDING, MAYBE: UNCERTAIN}
+STATE_AT_LAST = STATE_AFTER | {ERROR: FAILED, MAYBE: UNCERTAIN}
 """Of the only one there is."""
 ASKS = {
     SUCCESS: Next.NOTHING,
@@ -38,6 +39,8 @@ ASKS = {
     ERROR: Next.FAIL_OVER,
     LIMITED: Next.FAIL_OVER,
     MAYBE: Next.TRY_AGAIN,
+    DEFERRED: Next.DEFER,
+    MISCONFIGURED: Next.FAIL_OVER,
 }
 PRECEDENCE = (
     MessageState.SENDING,
@@ -162,7 +165,7 @@ def test_an_outcome_leads_on_where_attempts_are_left(outcome: Outcome) -> None:
 def test_the_last_attempt_settles_the_message_unless_it_was_throttled(outcome: Outcome) -> None:
     after, asks = close(build.accepted(), outcome, ONE)
     assert after.state is STATE_AT_LAST[outcome]
-    assert asks is (Next.FAIL_OVER if outcome is LIMITED else Next.NOTHING)
+    assert asks is (ASKS[outcome] if outcome in (LIMITED, DEFERRED, MISCONFIGURED) else Next.NOTHING)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -181,15 +184,15 @@ def test_past_its_time_a_message_that_may_have_been_sent_is_uncertain(outcome: O
     assert (after.state, asks) == expected, "what was surely not sent expires in its queue"
 
 
-def test_attempts_are_counted_but_for_those_that_were_throttled() -> None:
+def test_attempts_are_counted_but_for_those_in_which_nobody_looked_at_the_message() -> None:
     policy = Policy(max_attempts=2)
     record = build.accepted()
-    for outcome in (LIMITED, ERROR, LIMITED, LIMITED):
+    for outcome in (LIMITED, ERROR, DEFERRED, MISCONFIGURED, LIMITED):
         record, asks = close(record, outcome, policy)
-        assert asks is Next.FAIL_OVER
+        assert asks is ASKS[outcome]
         record = lifecycle.open_attempt(record, "p", now=record.update_time)
     record, asks = close(record, ERROR, policy)
-    assert (record.state, asks, len(record.attempts)) == (FAILED, Next.NOTHING, 5)
+    assert (record.state, asks, len(record.attempts)) == (FAILED, Next.NOTHING, 6)
 
 
 def test_a_throttled_attempt_may_be_the_last_where_fewer_are_allowed_than_there_were() -> None:

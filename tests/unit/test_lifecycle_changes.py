@@ -15,7 +15,7 @@ from tests.support.clock import START
 from postwire.core import lifecycle
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import Attempt, DeliveryGuarantee, MessageRecord, MessageState, Note, NoteAction
-from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult, worst
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 FAILED, UNCERTAIN = MessageState.FAILED, MessageState.UNCERTAIN
@@ -291,7 +291,7 @@ def test_whatever_happens_to_a_message_its_record_stays_true(
         assert all(one.outcome for one in record.attempts[:-1])
         assert (record.state is SENDING) == lifecycle.is_open(record)
         assert (record.next_attempt_time is not None) == (record.state is QUEUED)
-        counted = [one for one in record.attempts if one.outcome not in (None, LIMITED)]
+        counted = [one for one in record.attempts if one.outcome and one.outcome not in UNCOUNTED]
         assert len(counted) <= policy.max_attempts
         if record.recipients:
             assert record.state is lifecycle.state_of(record.recipients)

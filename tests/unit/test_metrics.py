@@ -17,8 +17,8 @@ from tests.support.waiting import PATIENCE
 from postwire.api import errors
 from postwire.config import TelemetryConfig
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
-from postwire.core.gate import Obstacle
 from postwire.core.message import Channel
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names, tracing
 from postwire.telemetry.base import Observers

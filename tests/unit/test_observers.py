@@ -8,8 +8,8 @@ from typing import Any
 from tests.support import build
 
 from postwire.core.breaker import BreakerState, Transition
-from postwire.core.gate import Obstacle
 from postwire.core.message import Channel
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import PassedOver
 from postwire.telemetry.base import Observer, Observers, SilentObserver
 

@@ -21,9 +21,9 @@ from postwire.core import lifecycle
 from postwire.core.admission import Share
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.errors import Refusal, RequestIdReused, StoreUnavailable
-from postwire.core.gate import Obstacle
 from postwire.core.ids import MessageIds
 from postwire.core.message import MessageRecord, MessageState
+from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite import SqliteOutbox, writer

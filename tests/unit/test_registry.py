@@ -13,8 +13,8 @@ from tests.support.providers import Puppet, registry_of
 from postwire.config import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
-from postwire.core.gate import Obstacle
 from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms
+from postwire.core.obstacles import Obstacle
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
 from postwire.providers.builtin import KINDS

@@ -14,8 +14,9 @@ from tests.support.rig import Rig
 
 from postwire.core.breaker import BreakerSettings, Verdict
 from postwire.core.errors import InvalidMessage, InvalidProvider, InvalidRouting
-from postwire.core.gate import Gate, Obstacle
+from postwire.core.gate import Gate
 from postwire.core.message import Attempt, Channel
+from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.core.routing import Match, PassedOver, Route
 from postwire.core.splitmix import stream

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support import build
 
-from postwire.core.gate import WAITED_FOR, Obstacle
 from postwire.core.message import EMPTY, Content, Mms, OutboundMessage, Sms
+from postwire.core.obstacles import WAITED_FOR, Obstacle
 from postwire.core.routing import Choice, Condition, Match, PassedOver, Route, Tier, choose, matching
 
 LABELS = {"team": "billing", "tier": "gold"}

@@ -10,8 +10,8 @@ from tests.support import build
 from tests.support.tracing import METHOD, Rig, traceparent
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
-from postwire.core.gate import Obstacle
 from postwire.core.message import MessageRecord
+from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.routing import PassedOver
 from postwire.telemetry import tracing

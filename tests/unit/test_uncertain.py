@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID, uuid5
 
 import pytest
 from tests.support import build
@@ -89,7 +90,7 @@ async def test_a_caller_who_takes_it_back_is_not_told_that_it_was_not_sent(outbo
 
 
 async def test_what_may_be_sent_at_most_once_is_not_tried_again(outbox: SqliteOutbox) -> None:
-    deduplicating, second = Puppet("first", answer=MAYBE, deduplicates=True), Puppet("second")
+    deduplicating, second = Puppet("first", answer=MAYBE, dedup_window=3600.0), Puppet("second")
     rig = Rig(outbox, registry=registry_of(deduplicating, second))
     record = await rig.send(build.command(delivery_guarantee=ONCE))
     assert (record.state, outcomes(record)) == (UNCERTAIN, ["uncertain"])
@@ -116,7 +117,7 @@ async def test_what_may_be_sent_at_most_once_is_tried_again_while_it_surely_was_
 async def test_one_that_deduplicates_is_asked_again_at_once_and_once_by_the_same_key(
     outbox: SqliteOutbox, answer: DispatchResult, state: MessageState
 ) -> None:
-    first, second = Puppet("first", answers=[MAYBE, answer], deduplicates=True), Puppet("second")
+    first, second = Puppet("first", answers=[MAYBE, answer], dedup_window=3600.0), Puppet("second")
     rig = Rig(outbox, registry=registry_of(first, second))
     record = await rig.send()
     assert (record.state, outcomes(record)) == (state, ["uncertain", answer.outcome.value])
@@ -127,7 +128,7 @@ async def test_one_that_deduplicates_is_asked_again_at_once_and_once_by_the_same
 
 
 async def test_one_that_deduplicates_is_asked_again_once_a_pass_however_healthy_it_is(outbox: SqliteOutbox) -> None:
-    provider = Puppet(answers=[SUCCESS] * 10 + [MAYBE] * 3, deduplicates=True)
+    provider = Puppet(answers=[SUCCESS] * 10 + [MAYBE] * 3, dedup_window=3600.0)
     rig = Rig(outbox, provider=provider)
     for _ in range(10):
         await rig.send()
@@ -136,21 +137,21 @@ async def test_one_that_deduplicates_is_asked_again_once_a_pass_however_healthy_
 
 
 async def test_in_the_next_pass_it_may_be_asked_twice_again(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, MAYBE, MAYBE], deduplicates=True))
+    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, MAYBE, MAYBE], dedup_window=3600.0))
     record = await rig.send()
     record = await through(rig, record, SENT)
     assert outcomes(record) == ["uncertain", "uncertain", "uncertain", "success"]
 
 
 async def test_the_second_time_counts_as_an_attempt(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answer=MAYBE, deduplicates=True))
+    rig = Rig(outbox, provider=Puppet(answer=MAYBE, dedup_window=3600.0))
     assert outcomes(await rig.send(build.command(max_attempts=1))) == ["uncertain"]
     record = await rig.send(build.command(max_attempts=2))
     assert (record.state, outcomes(record)) == (UNCERTAIN, ["uncertain"] * 2)
 
 
 async def test_one_that_deduplicates_is_not_asked_again_past_its_breaker(outbox: SqliteOutbox) -> None:
-    provider = Puppet("first", answer=MAYBE, deduplicates=True)
+    provider = Puppet("first", answer=MAYBE, dedup_window=3600.0)
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
     rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
     record = await rig.send()
@@ -161,7 +162,7 @@ async def test_one_that_deduplicates_is_not_asked_again_past_its_breaker(outbox:
 
 async def test_repeats_at_one_in_trouble_are_within_its_budget(outbox: SqliteOutbox) -> None:
     """One a second here, and a tenth of the first attempts: the eleventh first attempt has the second repeat."""
-    provider = Puppet("first", answer=MAYBE, deduplicates=True)
+    provider = Puppet("first", answer=MAYBE, dedup_window=3600.0)
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1000))
     rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
     repeated = [len((await rig.send()).attempts) == 2 for _ in range(20)]
@@ -191,7 +192,8 @@ async def test_the_next_provider_is_asked_for_those_recipients_only_who_have_no_
     assert [one.state for one in record.recipients] == [SENT, FAILED, FAILED, SENT, SENT]
     assert record.state is FAILED
     assert await rig.kept(record.message_id) == record
-    assert first.keys == second.keys == third.keys
+    some, one = (str(uuid5(UUID(record.message_id), text)) for text in ("1,3,4", "3"))
+    assert (first.keys, second.keys, third.keys) == ([record.message_id], [some], [one])
 
 
 async def test_each_recipient_keeps_whether_it_may_have_got_it(outbox: SqliteOutbox) -> None:
@@ -226,13 +228,29 @@ async def test_an_email_of_which_anybody_may_have_got_it_goes_to_nobody_else_in_
     assert second.keys == []
 
 
-async def test_one_that_deduplicates_is_asked_again_for_all_without_an_end(outbox: SqliteOutbox) -> None:
+async def test_one_that_deduplicates_is_asked_again_at_once_only_for_the_same_recipients(outbox: SqliteOutbox) -> None:
+    """To the vendor, other recipients are another message: it would send to those whom it may have sent to already."""
     maybe, error, success = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS
-    provider = Puppet(answers=[apart(maybe, success, error)], deduplicates=True)
+    provider = Puppet(answers=[apart(maybe, success, error), apart(maybe, error)], dedup_window=3600.0)
     rig = Rig(outbox, provider=provider)
     record = await rig.send(email(3))
-    assert provider.positions == [None, (0, 2)]
-    assert record.state is SENT
+    assert (record.state, provider.positions) == (QUEUED, [None])
+    record = await through(rig, record, SENT)
+    assert provider.positions == [None, (0, 2), (0, 2)]
+    some = str(uuid5(UUID(record.message_id), "0,2"))
+    assert provider.keys == [record.message_id, some, some]
+
+
+@pytest.mark.parametrize(("latency", "attempts"), [(2.0, 2), (10.0, 1)])
+async def test_one_that_deduplicates_is_asked_again_at_once_only_within_its_window(
+    outbox: SqliteOutbox, latency: float, attempts: int
+) -> None:
+    async def wait(key: str) -> None:
+        rig.clock.advance(latency)
+
+    provider = Puppet(answer=MAYBE, dedup_window=10.0, meanwhile=wait)
+    rig = Rig(outbox, provider=provider)
+    assert len((await rig.send()).attempts) == attempts
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -17,7 +17,6 @@ from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
 from postwire.core import validation
-from postwire.core.gate import Obstacle
 from postwire.core.message import (
     EMPTY,
     MAX_TIME,
@@ -41,6 +40,7 @@ from postwire.core.message import (
     Sms,
     WaitFor,
 )
+from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
@@ -73,7 +73,7 @@ _OBSTACLES: Final = {
     one: dispatch_service_pb2.RouteObstacle.Value(f"ROUTE_OBSTACLE_{one.value.upper()}") for one in Obstacle
 }
 _ACTIONS: Final = {one: message_pb2.NoteAction.Value(f"NOTE_ACTION_{one.name}") for one in NoteAction}
-_OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.name}") for one in Outcome}
+_OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.reported.name}") for one in Outcome}
 _WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
 _PRIORITY: Final[Mapping[int, Priority]] = {message_pb2.Priority.Value(f"PRIORITY_{one.name}"): one for one in Priority}
 _GUARANTEE: Final[Mapping[int, DeliveryGuarantee]] = {
@@ -269,6 +269,7 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
             state=STATES[one.state],
             outcome=_OUTCOMES[one.outcome] if one.outcome else message_pb2.OUTCOME_UNSPECIFIED,
             error_code=one.error_code,
+            provider_message_id=one.provider_message_id,
         )
     if record.note:
         fill_note(message.note, record.note)

@@ -21,7 +21,10 @@ from postwire.v1 import provider_service_pb2_grpc as rpc
 _BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
     one: pb.BreakerState.Value(f"BREAKER_STATE_{one.name}") for one in BreakerState
 }
-_RATIOS: Final = ("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio")
+_RATIOS: Final = (
+    *("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio"),
+    *("connect_error_ratio", "deferred_ratio"),
+)
 _TIMES: Final = ("latency", "retry_after")
 _MAX_SECONDS: Final = 24 * 3600
 
@@ -117,6 +120,8 @@ def _changes_from(request: pb.UpdateMockProviderRequest, found: Violations) -> d
             changes[name] = value.seconds + value.nanos / 1e9
             if not (0 <= changes[name] <= _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
                 found.malformed(name, "must be a duration from 0s to 24h")
+    if request.HasField("misconfigured"):
+        changes["misconfigured"] = request.misconfigured
     if request.HasField("seed"):
         changes["seed"] = request.seed
     return changes

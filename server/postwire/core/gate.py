@@ -6,39 +6,23 @@ learns from `until` and `on_free` when to look again.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from postwire.core import backoff
+from postwire.core.availability import Availability
 from postwire.core.breaker import Breaker, BreakerState, Permit, Verdict
 from postwire.core.limits import RetryBudget, TokenBucket
-
-
-class Obstacle(enum.Enum):
-    """Why a provider cannot be asked now."""
-
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    """Every probe is out."""
-    DRAINED = "drained"
-    """Forced open, by an operator."""
-    COOLING_DOWN = "cooling_down"
-    RETRY_BUDGET = "retry_budget"
-    CONCURRENCY = "concurrency_limit"
-    RATE = "rate_limit"
-
-
-WAITED_FOR: Final = frozenset({Obstacle.CONCURRENCY, Obstacle.RATE})
-"""The obstacles that are waited for; a provider with any other is passed over (design, section 6)."""
+from postwire.core.obstacles import Obstacle
 
 MAX_COOL_DOWN: Final = 3600.0
 """Seconds. A provider that asks for more is asked again after so long: what it said may have been a mistake."""
 
 # The same, but found faster: it is asked for with every attempt.
 _CLOSED: Final = BreakerState.CLOSED
+_FORCED_OPEN: Final = BreakerState.FORCED_OPEN
 
 _SHUT: Final = {
     BreakerState.OPEN: Obstacle.OPEN,
@@ -65,14 +49,17 @@ class GateSettings:
 class GatePermit:
     """Leave for one attempt, to be closed or cancelled by every way out. What comes after that does nothing."""
 
-    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared")
+    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared", "_tries_account")
 
-    def __init__(self, gate: Gate, permit: Permit, entered_at: float, repeat: bool, shared: bool | None) -> None:
+    def __init__(
+        self, gate: Gate, permit: Permit, entered_at: float, repeat: bool, shared: bool | None, tries_account: bool
+    ) -> None:
         self._gate = gate
         self._permit: Permit | None = permit
         self._entered_at = entered_at
         self._repeat = repeat
         self._shared = shared  # None: no repeat was taken from the budget
+        self._tries_account = tries_account
 
     def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
         """The attempt has ended, after `duration` seconds: give back the slot and tell the breaker."""
@@ -83,6 +70,8 @@ class GatePermit:
         gate = self._gate
         # First of all, so that nothing that goes wrong below keeps the slot.
         gate.in_flight -= 1
+        if self._tries_account:
+            gate.availability.leave(now)
         gate._settling = True
         try:
             gate.breaker.release(permit, verdict, now, duration)
@@ -118,6 +107,7 @@ class Gate:
         "_settling",
         "_throttlings",
         "_untold",
+        "availability",
         "breaker",
         "in_flight",
         "name",
@@ -135,6 +125,7 @@ class Gate:
         self.name = name
         self.breaker = breaker
         self.in_flight = 0
+        self.availability = Availability()
         self.on_free: Callable[[], None] | None = None
         """Called when those who wait should look again. All is settled by then: it may call back. It must not raise."""
         self._settings = settings
@@ -154,10 +145,13 @@ class Gate:
     def obstacle(self, now: float, *, repeat: bool = False) -> Obstacle | None:
         """What keeps an attempt from being made now; None: `enter` will succeed. `repeat`: the same message, once more.
 
-        Of several, the first in this order: drained, open, half-open, cooling down, retry budget, concurrency, rate.
+        Of several, the first in this order: drained, unavailable, misconfigured, open, half-open, cooling down, retry
+        budget, concurrency, rate.
         """
         breaker = self.breaker
         state = breaker.state
+        if self.availability.blocked and state is not _FORCED_OPEN and (found := self.availability.obstacle(now)):
+            return found
         if state is not _CLOSED and not breaker.admits(now):
             return _SHUT[state]
         if now < self._cooling_until:
@@ -171,10 +165,10 @@ class Gate:
         return None
 
     def free(self, now: float) -> int:
-        """How many attempts could be made now; no more than one while the breaker probes."""
+        """How many attempts could be made now; no more than one while the breaker or our account is probed."""
         if self.obstacle(now) is not None:
             return 0
-        if self.breaker.state is not _CLOSED:
+        if self.breaker.state is not _CLOSED or self.availability.blocked:
             return 1
         free = self._max_concurrent - self.in_flight
         return free if self._bucket is None else min(free, self._bucket.count(now))
@@ -184,6 +178,8 @@ class Gate:
         obstacle = self.obstacle(now, repeat=repeat)
         if obstacle is Obstacle.OPEN or obstacle is Obstacle.HALF_OPEN:
             return self.breaker.next_probe_time(now)
+        if obstacle is Obstacle.MISCONFIGURED:
+            return self.availability.until(now)
         if obstacle is Obstacle.COOLING_DOWN:
             return self._cooling_until
         if obstacle is Obstacle.RETRY_BUDGET:
@@ -218,10 +214,12 @@ class Gate:
             self._budget.first_attempt(now)
         elif limited:
             shared = self._budget.take(now)
-        if self._untold or (breaker.state is not _CLOSED and not breaker.admits(now)):  # the last probe shuts the gate
+        tries_account = self.availability.blocked and self.availability.enter()
+        # The last probe shuts the gate.
+        if self._untold or tries_account or (breaker.state is not _CLOSED and not breaker.admits(now)):
             self._untold = False
             self.changed()
-        return GatePermit(self, permit, now, repeat, shared)
+        return GatePermit(self, permit, now, repeat, shared, tries_account)
 
     def cool_down(self, now: float, retry_after: float | None) -> None:
         """The provider throttles us: leave it alone for `retry_after` seconds.
@@ -252,6 +250,28 @@ class Gate:
     def note_success(self) -> None:
         """The provider took a message: the row of throttlings is over. A cool-down that it asked for is not."""
         self._throttlings = 0
+
+    def note_opening(self, why_not: Obstacle) -> None:
+        """The provider cannot be used before it is opened: `UNAVAILABLE` or `MISCONFIGURED`."""
+        if self.availability.state is not why_not:
+            self.availability.note_opening(why_not)
+            self.changed()
+
+    def note_opened(self) -> None:
+        """The provider is opened."""
+        self.availability.note_opened()
+        self.changed()
+
+    def note_misconfigured(self, now: float) -> None:
+        """The provider refuses our account."""
+        self.availability.note_misconfigured(now)
+        self.changed()
+
+    def note_configured(self) -> None:
+        """The provider takes our account."""
+        if self.availability.blocked:
+            self.availability.note_configured()
+            self.changed()
 
     def changed(self) -> None:
         """Have whoever waits look again. For the breaker's listener."""

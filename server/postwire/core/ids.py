@@ -58,3 +58,15 @@ def is_message_id(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def idempotency_key(message_id: str, positions: tuple[int, ...] | None) -> str:
+    """The key under which a vendor is to send a message once, to the recipients at `positions`; None is all of them.
+
+    The message id, or for some recipients the UUID of version 5 (RFC 9562, section 5.5) of their positions, ascending,
+    in the namespace of the message id. Under one key for different recipients, a vendor that deduplicates would call
+    those sent that it never had.
+    """
+    if positions is None:
+        return message_id
+    return str(uuid.uuid5(uuid.UUID(message_id), ",".join(map(str, positions))))

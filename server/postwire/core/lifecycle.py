@@ -31,7 +31,7 @@ from postwire.core.message import (
     NoteAction,
     RecipientStatus,
 )
-from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult
 from postwire.core.waiting import deadline
 
 MAX_TOLD: Final = 512
@@ -65,7 +65,7 @@ _UNRESOLVED: Final = (MessageState.SENDING, MessageState.QUEUED)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long a message is tried: `max_attempts` counts every attempt but those that ended `rate_limited`."""
+    """How long a message is tried: `max_attempts` counts every attempt but those whose outcome is `UNCOUNTED`."""
 
     max_attempts: int
     delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
@@ -80,6 +80,8 @@ class Next(enum.Enum):
     """It was surely not sent: another provider may try at once. With nobody left it is requeued."""
     TRY_AGAIN = "try_again"
     """It may have been sent: only the same provider may try at once, if it deduplicates. Else it is requeued."""
+    DEFER = "defer"
+    """The provider puts it off: nobody is asked at once. It is requeued for much later."""
 
 
 def accept(
@@ -166,7 +168,7 @@ def close_attempt(
     if not record.recipients and result.outcome is Outcome.SUCCESS and not result.recipients:
         # What nearly every message comes to, without what follows.
         return _changed(record, MessageState.SENT, now, attempts=attempts), Next.NOTHING
-    is_spent = sum(one.outcome is not Outcome.RATE_LIMITED for one in attempts) >= policy.max_attempts
+    is_spent = sum(one.outcome not in UNCOUNTED for one in attempts) >= policy.max_attempts
     is_late = now - ahead >= deadline(record, ahead)
     statuses = record.recipients or (_only_recipient(record),)
     results = _results(statuses, result)
@@ -175,10 +177,14 @@ def close_attempt(
         if status.state is not MessageState.SENDING:
             after.append(status)
             continue
-        outcome, error_code = next(results)
-        maybe_sent = status.maybe_sent or outcome is Outcome.UNCERTAIN
-        state = _state_after(outcome, policy, maybe_sent=maybe_sent, is_spent=is_spent, is_late=is_late)
-        after.append(RecipientStatus(status.index, state, outcome, _told(error_code), maybe_sent))
+        one = next(results)
+        maybe_sent = status.maybe_sent or one.outcome is Outcome.UNCERTAIN
+        state = _state_after(one.outcome, policy, maybe_sent=maybe_sent, is_spent=is_spent, is_late=is_late)
+        after.append(
+            RecipientStatus(
+                status.index, state, one.outcome, _told(one.error_code), maybe_sent, _told(one.provider_message_id)
+            )
+        )
     ended = _changed(
         record,
         state_of(after),
@@ -188,8 +194,10 @@ def close_attempt(
     )
     if ended.settled:
         return ended, Next.NOTHING
-    pending = (one.outcome for one in after if one.state is MessageState.SENDING)
-    return ended, Next.TRY_AGAIN if Outcome.UNCERTAIN in pending else Next.FAIL_OVER
+    pending = {one.outcome for one in after if one.state is MessageState.SENDING}
+    if Outcome.UNCERTAIN in pending:
+        return ended, Next.TRY_AGAIN
+    return ended, Next.DEFER if Outcome.DEFERRED in pending else Next.FAIL_OVER
 
 
 def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
@@ -283,13 +291,13 @@ def _only_recipient(record: MessageRecord) -> RecipientStatus:
     return RecipientStatus(0, MessageState.SENDING, maybe_sent=maybe_sent)
 
 
-def _results(statuses: Iterable[RecipientStatus], result: DispatchResult) -> Iterator[tuple[Outcome, str]]:
+def _results(statuses: Iterable[RecipientStatus], result: DispatchResult) -> Iterator[RecipientResult]:
     count = sum(status.state is MessageState.SENDING for status in statuses)
     if not result.recipients:
-        return iter([(result.outcome, result.error_code)] * count)
+        return iter([RecipientResult(result.outcome, result.error_code)] * count)
     if len(result.recipients) != count:
         raise ValueError(f"the result speaks of {len(result.recipients)} recipients, the attempt was for {count}")
-    return iter([(one.outcome, one.error_code) for one in result.recipients])
+    return iter(result.recipients)
 
 
 def _ended_in_queue(record: MessageRecord, state: MessageState, now: int, note: Note | None = None) -> MessageRecord:
@@ -322,7 +330,7 @@ def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> A
         duration=duration,
         provider_message_id=_told(result.provider_message_id),
         error_code=_told(result.error_code),
-        detail=_told(result.detail),
+        detail=_told(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
         trace_id=attempt.trace_id,
     )
 

@@ -211,6 +211,7 @@ class RecipientStatus:
     """Where an email stands with the recipient at position `index`.
 
     `maybe_sent`: an attempt was `uncertain` for this recipient, so that an end which denies sending would be a lie.
+    `provider_message_id` is the vendor's, where it gives each recipient's message one of its own.
     """
 
     index: int
@@ -218,6 +219,7 @@ class RecipientStatus:
     outcome: Outcome | None = None
     error_code: str = ""
     maybe_sent: bool = False
+    provider_message_id: str = ""
 
 
 class NoteAction(enum.Enum):

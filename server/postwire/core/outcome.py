@@ -1,7 +1,8 @@
 """How an attempt ends, and what an attempt's end makes of its message.
 
 The providers speak in these words: a vendor's answer becomes a `DispatchResult` in the vendor's own file, and
-everything behind it knows only the five outcomes.
+everything behind it knows only these outcomes. The contract has the first five; the other two are kept as what they
+are, and shown as one of those.
 """
 
 from __future__ import annotations
@@ -20,14 +21,31 @@ class Outcome(enum.Enum):
     ERROR = "error"
     REJECTED = "rejected"
     UNCERTAIN = "uncertain"
+    DEFERRED = "deferred"
+    """The provider puts the message off, as a mail server that greylists: it is to come again, much later."""
+    MISCONFIGURED = "misconfigured"
+    """The provider refuses our account or key, whatever the message."""
+
+    @property
+    def reported(self) -> Outcome:
+        """As callers and operators see it: one of the contract's five."""
+        return _REPORTED.get(self, self)
+
+
+_REPORTED: Final = {Outcome.DEFERRED: Outcome.RATE_LIMITED, Outcome.MISCONFIGURED: Outcome.ERROR}
+
+UNCOUNTED: Final = frozenset({Outcome.RATE_LIMITED, Outcome.DEFERRED, Outcome.MISCONFIGURED})
+"""The outcomes of attempts that do not count in `max_attempts`: the message was not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientResult:
-    """How an attempt ended for one recipient of an email."""
+    """How an attempt ended for one recipient of an email: as a `DispatchResult` of its own."""
 
     outcome: Outcome
     error_code: str = ""
+    provider_message_id: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +53,10 @@ class DispatchResult:
     """How an attempt ended, as its provider tells.
 
     `error_code` is the vendor's own, `detail` ours; both are stored and shown, so neither may hold personal data.
-    `retry_after` is in seconds, for `RATE_LIMITED`. `recipients` is empty where all of them fared alike, or else has
-    one entry for each recipient that the attempt was for, by position; `outcome` is then `worst(...)` of theirs.
+    `retry_after` is in seconds, for `RATE_LIMITED` and `DEFERRED`. A failure without `provider_fault` says nothing of
+    the provider's health: it is the message's, or the receiver's. `recipients` is empty where all of them fared alike,
+    or else has one entry for each recipient that the attempt was for, by position; `outcome` is then `worst(...)` of
+    theirs.
     """
 
     outcome: Outcome
@@ -45,14 +65,17 @@ class DispatchResult:
     detail: str = ""
     retry_after: float | None = None
     recipients: tuple[RecipientResult, ...] = ()
+    provider_fault: bool = True
 
 
 _SEVERITY: Final = {
     Outcome.SUCCESS: 0,
     Outcome.REJECTED: 1,
-    Outcome.RATE_LIMITED: 2,
-    Outcome.ERROR: 3,
-    Outcome.UNCERTAIN: 4,
+    Outcome.DEFERRED: 2,
+    Outcome.RATE_LIMITED: 3,
+    Outcome.ERROR: 4,
+    Outcome.MISCONFIGURED: 5,
+    Outcome.UNCERTAIN: 6,
 }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postwire.core.addresses import domain_to_ascii
-from postwire.core.gate import WAITED_FOR, Obstacle
 from postwire.core.message import EMPTY, Content, Email, OutboundMessage
+from postwire.core.obstacles import WAITED_FOR, Obstacle
 
 Order = tuple[tuple[str, ...], ...]
 """The names of a route's providers, by tier, each tier in the order in which its members are asked."""

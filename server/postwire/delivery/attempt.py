@@ -8,9 +8,16 @@ from typing import Any, Final, Self
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Provider
+from postwire.providers.handover import Handover
 from postwire.telemetry.logs import EventLog
 
 TIMED_OUT: Final = DispatchResult(Outcome.UNCERTAIN, error_code="timeout", detail="the provider did not answer in time")
+NOT_CONNECTED: Final = DispatchResult(
+    Outcome.ERROR, error_code="connect_timeout", detail="the provider could not be reached in time"
+)
+CUT_SHORT: Final = (TIMED_OUT, NOT_CONNECTED)
+"""The results of attempts that ran out of time."""
+
 TOO_LATE: Final = DispatchResult(
     Outcome.ERROR, error_code="expired", detail="its time ran out before it could be handed to the provider"
 )
@@ -58,27 +65,25 @@ class _TimeLimit:
 async def send(
     provider: Provider,
     message: OutboundMessage,
-    message_id: str,
-    positions: tuple[int, ...] | None,
+    handover: Handover,
     loop: asyncio.AbstractEventLoop,
     seconds: float,
 ) -> DispatchResult:
-    """One call of the provider, in at most `seconds`; every way in which it can end is a result.
-
-    `positions` are those of the recipients that it is for; None for all.
-    """
+    """One call of the provider, in at most `seconds`; every way in which it can end is a result."""
     with _TimeLimit(loop, seconds) as limit:
         try:
-            return _checked(await provider.send(message, idempotency_key=message_id, positions=positions))
+            return _checked(await provider.send(message, handover))
         except asyncio.CancelledError as error:
             if limit.is_cancelled_by_others():
                 raise  # the grace is over
             # Else something of the provider's own was cancelled, and nobody has cancelled the attempt.
-            return TIMED_OUT if limit.expired else fault(provider, error)
-        except TimeoutError:
-            return TIMED_OUT
+            if limit.expired:
+                return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
+            return _failed(provider, error, handover)
+        except TimeoutError as error:
+            return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
         except Exception as error:
-            return fault(provider, error)
+            return _failed(provider, error, handover)
 
 
 def _checked(result: Any) -> DispatchResult:
@@ -88,6 +93,14 @@ def _checked(result: Any) -> DispatchResult:
     if result.retry_after is not None and not isinstance(result.retry_after, (float, int)):
         raise TypeError("the time is no number")
     return result  # type: ignore[no-any-return]  # what else is wrong with it shows when it is recorded
+
+
+def _failed(provider: Provider, error: BaseException, handover: Handover) -> DispatchResult:
+    """The result of an attempt that an exception ended."""
+    if not handover.is_before(error):
+        return fault(provider, error)
+    # Expected: networks fail. Its text may hold an address, its type does not.
+    return DispatchResult(Outcome.ERROR, error_code="connect", detail=f"not connected: {type(error).__name__}")
 
 
 def fault(provider: Provider, error: BaseException) -> DispatchResult:

@@ -6,6 +6,7 @@ Calls and queues both end here; there is no second path to a provider.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,15 +15,19 @@ from postwire.core import backoff, lifecycle
 from postwire.core.breaker import Verdict
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
+from postwire.core.gate import Gate
+from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.retries import DEFERRED_FOR_MAX, deferral_delay, deferrals, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.flight import Flight
 from postwire.delivery.router import Pass, Router, Ticket
 from postwire.outbox.base import MessageStore
+from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
 
 _VERDICTS: Final = {
@@ -31,8 +36,13 @@ _VERDICTS: Final = {
     Outcome.ERROR: Verdict.FAILURE,
     Outcome.UNCERTAIN: Verdict.FAILURE,
     Outcome.RATE_LIMITED: Verdict.NONE,  # it is healthy, and has no time
+    Outcome.DEFERRED: Verdict.NONE,
+    Outcome.MISCONFIGURED: Verdict.NONE,
 }
 """What an outcome says of its provider's health."""
+
+_ACCOUNT_TAKEN: Final = frozenset({Outcome.SUCCESS, Outcome.REJECTED, Outcome.RATE_LIMITED, Outcome.DEFERRED})
+"""The outcomes that a provider gives only to whom it lets in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Carrier:
 
     def latest_retry(self, now: int) -> int:
         """When a message is tried again at the latest, whatever is drawn."""
-        return now + int(self._retries.backoff_max * 1e6)
+        return now + int(max(self._retries.backoff_max, DEFERRED_FOR_MAX) * 1e6)
 
     async def carry(
         self,
@@ -111,7 +121,13 @@ class Carrier:
         next_ticket: Ticket | None = ticket
         while next_ticket is not None:
             ticket = next_ticket
-            result, duration = await self._attempt(record, message, ticket)
+            handover = self._handover(record)
+            try:
+                result, duration = await self._attempt(record, message, ticket, handover)
+            except asyncio.CancelledError as error:
+                if handover.is_before(error):
+                    await self._drop(record)
+                raise
             before, (now, due) = record, self.now()
             if result is attempt.TOO_LATE:
                 next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=due)
@@ -123,18 +139,36 @@ class Carrier:
                     next_ticket = self._router.pick(on)
                     if on.choice.passed_over:
                         self._observer.passed_over(record, on.choice.passed_over)
-                elif asks is Next.TRY_AGAIN and clear and ticket.slot.provider.deduplicates:
+                elif asks is Next.TRY_AGAIN and clear and self._is_same(before, record, ticket, now):
                     # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
                     clear, next_ticket = False, self._router.again(on, ticket.slot)
                 if next_ticket:
                     record = self._opened(record, next_ticket, now)
+                elif asks is Next.DEFER:
+                    record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
                 elif asks is not Next.NOTHING:
                     record = self._requeued(record, now, due)
             record, next_ticket = await self._keep(before, record, next_ticket, flight)
         return record
 
+    def _handover(self, record: MessageRecord) -> Handover:
+        """What the attempt that is open in `record` is for."""
+        positions = lifecycle.unresolved(record) if record.recipients else None
+        return Handover(
+            idempotency_key(record.message_id, positions),
+            positions,
+            record.expire_time,
+            traceparent=self._observer.traceparent(),
+        )
+
+    async def _drop(self, record: MessageRecord) -> None:
+        """Take the open attempt back, which a shutdown has ended before the message left, if there is time for it."""
+        now, due = self.now()
+        with suppress(StoreUnavailable):
+            await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
+
     async def _attempt(
-        self, record: MessageRecord, message: OutboundMessage, ticket: Ticket
+        self, record: MessageRecord, message: OutboundMessage, ticket: Ticket, handover: Handover
     ) -> tuple[DispatchResult, int]:
         """Make the attempt that is open in `record`: its result, and how long it took (µs). Gives the permit back."""
         slot, permit = ticket.slot, ticket.permit
@@ -148,21 +182,13 @@ class Carrier:
                 result = attempt.TOO_LATE
             else:
                 result = await attempt.send(
-                    slot.provider,
-                    message,
-                    record.message_id,
-                    lifecycle.unresolved(record) if record.recipients else None,
-                    self._loop,
-                    min(slot.attempt_timeout, left),
+                    slot.provider, message, handover, self._loop, min(slot.attempt_timeout, left)
                 )
                 # Where the message's own time ran out, the provider may not have had all of its own.
-                if result is not attempt.TIMED_OUT or left >= slot.attempt_timeout:
-                    verdict = _VERDICTS[result.outcome]
+                if left >= slot.attempt_timeout or result not in attempt.CUT_SHORT:
+                    verdict = _verdict(result)
                 # Told before the permit is back: who gets in next is to find the door as this attempt leaves it.
-                if result.outcome is Outcome.RATE_LIMITED:
-                    slot.gate.cool_down(self._clock.monotonic(), result.retry_after)
-                elif result.outcome is Outcome.SUCCESS:
-                    slot.gate.note_success()
+                self._note(slot.gate, result)
         finally:
             now = self._clock.monotonic()
             if result is attempt.TOO_LATE:
@@ -170,6 +196,28 @@ class Carrier:
             else:
                 permit.close(verdict, now, now - started)
         return result, int((now - started) * 1e6)
+
+    def _note(self, gate: Gate, result: DispatchResult) -> None:
+        """Have a provider's gate know what an attempt has found out, beside its verdict."""
+        outcome = result.outcome
+        if outcome is Outcome.SUCCESS:
+            gate.note_success()
+        elif outcome is Outcome.RATE_LIMITED:
+            gate.cool_down(self._clock.monotonic(), result.retry_after)
+        if outcome is Outcome.MISCONFIGURED:
+            gate.note_misconfigured(self._clock.monotonic())
+        elif gate.availability.blocked and outcome in _ACCOUNT_TAKEN:
+            gate.note_configured()
+
+    def _deferral(self, record: MessageRecord, result: DispatchResult) -> int:
+        """For how long a message waits whose last attempt was put off (µs). Takes one draw."""
+        delay = deferral_delay(deferrals(record), result.retry_after, draw=self._jitter.next_unit())
+        return int(delay * 1e6)
+
+    def _is_same(self, before: MessageRecord, after: MessageRecord, ticket: Ticket, now: int) -> bool:
+        """Whether the vendor would know one more attempt at once for the same, and send nothing twice."""
+        slot = ticket.slot
+        return is_same_attempt(before, after, slot.provider.name, now=now, dedup_window=slot.dedup_window)
 
     def _close(
         self,
@@ -219,6 +267,12 @@ class Carrier:
         flight.record = after
         self._observer.state_reached(after)
         return after, ticket
+
+
+def _verdict(result: DispatchResult) -> Verdict:
+    """What a result says of its provider's health."""
+    verdict = _VERDICTS[result.outcome]
+    return Verdict.NONE if verdict is Verdict.FAILURE and not result.provider_fault else verdict
 
 
 def _without_open(record: MessageRecord) -> MessageRecord:

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from postwire.clock import Clock
 from postwire.core.arbiter import Flow
-from postwire.core.gate import Obstacle
 from postwire.core.message import Priority
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
 from postwire.delivery.flight import Flight

@@ -8,8 +8,9 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.arbiter import Flow
-from postwire.core.gate import GatePermit, Obstacle
+from postwire.core.gate import GatePermit
 from postwire.core.message import Attempt, OutboundMessage, Priority
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.delivery.sharing import SharedGate, Waiter

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from postwire.clock import Alarm, Clock
 from postwire.core.arbiter import Arbiter, Flow
-from postwire.core.gate import WAITED_FOR, Gate, Obstacle
+from postwire.core.gate import Gate
 from postwire.core.message import Priority
+from postwire.core.obstacles import WAITED_FOR, Obstacle
 
 
 class Waiter(Protocol):

@@ -7,23 +7,31 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from postwire.config_providers import CONNECT_TIMEOUT
+from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
+from postwire.providers.handover import Handover
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
-    """Whether a provider could be reached, and what to look at if not. `detail` is free of secrets."""
+    """Whether a provider could be reached, and what to look at if not. `detail` is free of secrets.
+
+    `misconfigured`: it could, and refuses our account or key.
+    """
 
     ok: bool
     detail: str = ""
+    misconfigured: bool = False
 
 
 class Provider(Protocol):
     """One way out.
 
-    `send` translates: it hands the message over, and says what the vendor's answer means in one of five outcomes. It
+    `send` translates: it hands the message over, and says what the vendor's answer means in one of the outcomes. It
     tries once, and neither waits nor retries; limits, time-outs and routes are decided above it.
+
+    A provider that is never asked for them may leave out `dedup_window`, `carries`, `open` and `close`.
     """
 
     @property
@@ -42,21 +50,32 @@ class Provider(Protocol):
         ...
 
     @property
-    def deduplicates(self) -> bool:
-        """Whether the vendor sends a message once only, however often it is handed over with one idempotency key."""
+    def dedup_window(self) -> float:
+        """For how many seconds the vendor sends a message once only, however often it is handed over with one key; 0
+        if it never looks at the key."""
         ...
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
+        """Why this provider can never carry a message, or never to the recipients at `positions` alone; None if it can.
+
+        Asked before any attempt, of every message: it has to be quick, and always gives the same answer.
+        """
+        ...
+
+    async def open(self) -> ProviderHealth | None:
+        """Make connections and log in, where that is to be done ahead. None is as good as `ok`.
+
+        Called beside the boot, and again after a pause until it succeeds. Nothing is sent before it has.
+        """
+        ...
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """Hand `message` to the vendor, once.
 
-        `positions` says which recipients of an email are still to get it; None is all of them. Where the result tells
-        recipients apart, it has one entry for each of these. `idempotency_key` is the same for every attempt of one
-        message, for vendors that take one. A fault of the vendor
-        or of the network is a result, not an exception: `ERROR` where the message was surely not sent, `UNCERTAIN`
-        where it may have been. An exception that escapes is taken as `UNCERTAIN`. A cancelled call leaves nothing
-        behind.
+        Where the result tells recipients apart, it has one entry for each of those that `handover` is for. A fault of
+        the vendor or of the network is a result, not an exception: `ERROR` where the message was surely not sent,
+        `UNCERTAIN` where it may have been. An exception that escapes is taken as `UNCERTAIN`, unless it came out of
+        `handover.connecting()`. A cancelled call leaves nothing behind, and is never swallowed.
         """
         ...
 

@@ -4,9 +4,10 @@ It is there for trying Postwire out, for tests of the systems that call it, and 
 while the configuration declares no provider.
 
 Draws: one per attempt, from SplitMix64 over the seed, taken on entry to `send` before anything is awaited. The draw u
-in [0, 1) is compared against the cumulative ratios of error, rate_limited, uncertain and rejected, in this order; above
-them all it is a success. Booting or re-seeding starts at draw 0, so the same seed gives the same outcomes, by attempt
-index, whatever other providers do. Simulator recipients force an outcome and use no draw.
+in [0, 1) is compared against the cumulative ratios of error, rate_limited, uncertain, rejected, connect_error and
+deferred, in this order; above them all it is a success. Booting or re-seeding starts at draw 0, so the same seed gives
+the same outcomes, by attempt index, whatever other providers do. Simulator recipients force an outcome and use no draw,
+and neither do attempts at a mock that is misconfigured.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.splitmix import SplitMix64
 from postwire.providers.base import Context, Kind, ProviderHealth
-from postwire.units import Duration, Ratio, Seed
+from postwire.providers.handover import Handover
+from postwire.units import CountOrNone, Duration, Ratio, Seed
 
 SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
     {
@@ -45,12 +48,22 @@ _DETAILS: Final = {
     Outcome.ERROR: "the mock failed",
     Outcome.REJECTED: "the mock refused the message",
     Outcome.UNCERTAIN: "the mock did not say whether it sent the message",
+    Outcome.DEFERRED: "the mock put the message off",
+    Outcome.MISCONFIGURED: "the mock refused the account",
 }
+
+
+RATIOS: Final = ("error", "rate_limited", "uncertain", "rejected", "connect_error", "deferred")
+"""What the draw is compared against, in this order. Behind them all is success."""
 
 
 @dataclass(frozen=True, slots=True)
 class MockSettings:
-    """How a mock behaves. Ratios are shares of attempts; `latency` and `retry_after` are in seconds."""
+    """How a mock behaves. Ratios are shares of attempts; times are in seconds.
+
+    `connect_error_ratio` is that of attempts which reach nobody, as at an address where packets are dropped.
+    `max_recipients` is how many an email may have; 0 is without a limit.
+    """
 
     seed: Seed | None = None
     error_ratio: Ratio = 0.0
@@ -59,15 +72,21 @@ class MockSettings:
     rejected_ratio: Ratio = 0.0
     latency: Duration = 0.0
     retry_after: Duration = 0.0
+    connect_error_ratio: Ratio = 0.0
+    deferred_ratio: Ratio = 0.0
+    misconfigured: bool = False
+    dedup_window: Duration = 0.0
+    open_delay: Duration = 0.0
+    max_recipients: CountOrNone = 0
 
     def check(self) -> None:
         """Raises ValueError, led by a key, where the ratios leave no room for a success ratio of at least 0."""
         # A hair's breadth is allowed, since 0.1 + 0.2 + 0.7 is over 1 in binary.
-        total = self.error_ratio + self.rate_limited_ratio + self.uncertain_ratio + self.rejected_ratio
+        total = sum(getattr(self, f"{name}_ratio") for name in RATIOS)
         if total > 1 + 1e-9:
+            others = ", ".join(f"{name}_ratio" for name in RATIOS[1:-1])
             raise ValueError(
-                f"error_ratio: together with rate_limited_ratio, uncertain_ratio and rejected_ratio it is {total:g}, "
-                "and must be at most 1"
+                f"error_ratio: together with {others} and {RATIOS[-1]}_ratio it is {total:g}, and must be at most 1"
             )
 
 
@@ -79,8 +98,8 @@ class OutcomeDraws:
     def __init__(self, seed: int) -> None:
         self._generator = SplitMix64(seed)
 
-    def next(self, settings: MockSettings) -> Outcome:
-        """Take one draw."""
+    def next(self, settings: MockSettings) -> Outcome | None:
+        """Take one draw. None: it reaches nobody."""
         u = self._generator.next_unit()
         edge = settings.error_ratio
         if u < edge:
@@ -92,36 +111,62 @@ class OutcomeDraws:
         if u < edge:
             return Outcome.UNCERTAIN
         edge += settings.rejected_ratio
-        return Outcome.REJECTED if u < edge else Outcome.SUCCESS
+        if u < edge:
+            return Outcome.REJECTED
+        edge += settings.connect_error_ratio
+        if u < edge:
+            return None
+        edge += settings.deferred_ratio
+        return Outcome.DEFERRED if u < edge else Outcome.SUCCESS
 
 
 class MockProvider:
     """See the module. Its `seed` is the one in use; `seeded` tells whether somebody chose it."""
 
     kind: Final = "mock"
-    deduplicates: Final = False
     simulated: Final = True
 
     def __init__(self, context: Context, settings: MockSettings) -> None:
         self.name = context.name
         self.channels = context.channels
         self.settings = settings
+        self.dedup_window = settings.dedup_window
+        self._connect_timeout = context.connect_timeout
         self.seeded = settings.seed is not None
         self.seed = context.random_seed() if settings.seed is None else settings.seed
         self._draws = OutcomeDraws(self.seed)
 
-    async def send(
-        self, message: OutboundMessage, *, idempotency_key: str, positions: tuple[int, ...] | None = None
-    ) -> DispatchResult:
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
+        """See `Provider.carries`."""
+        most, content = self.settings.max_recipients, message.content
+        if most and isinstance(content, Email):
+            count = len(content.recipients) if positions is None else len(positions)
+            if count > most:
+                return FieldViolation("message.email.to", f"must be at most {most} with cc and bcc, for {self.name}")
+        return None
+
+    async def open(self) -> ProviderHealth:
+        """See `Provider.open`."""
+        if self.settings.open_delay:
+            await asyncio.sleep(self.settings.open_delay)
+        return await self.check()
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """See `Provider.send`."""
         settings = self.settings
-        result = self._decide(message, settings, f"mock-{idempotency_key}", positions)
+        result = self._decide(message, settings, handover)
+        if result is None:
+            with handover.connecting():
+                await asyncio.sleep(self._connect_timeout)
+                raise TimeoutError
         if settings.latency:
             await asyncio.sleep(settings.latency)
         return result
 
     async def check(self) -> ProviderHealth:
         """See `Provider.check`: nothing stands between a mock and nowhere."""
+        if self.settings.misconfigured:
+            return ProviderHealth(ok=False, detail=_DETAILS[Outcome.MISCONFIGURED], misconfigured=True)
         return ProviderHealth(ok=True)
 
     async def close(self) -> None:
@@ -141,14 +186,13 @@ class MockProvider:
             self.seeded = True
             self._draws = OutcomeDraws(self.seed)
 
-    def _decide(
-        self,
-        message: OutboundMessage,
-        settings: MockSettings,
-        provider_message_id: str,
-        positions: tuple[int, ...] | None,
-    ) -> DispatchResult:
-        content = message.content
+    def _decide(self, message: OutboundMessage, settings: MockSettings, handover: Handover) -> DispatchResult | None:
+        """What becomes of an attempt; None where it reaches nobody."""
+        if settings.misconfigured:
+            return _result(Outcome.MISCONFIGURED, settings)
+        content, positions = message.content, handover.positions
+        # The same under one key, as that of a vendor who deduplicates.
+        provider_message_id = f"mock-{handover.key}"
         if isinstance(content, Email):
             addresses = content.recipients
             if positions is not None:
@@ -157,28 +201,40 @@ class MockProvider:
             if any(forced) and len(addresses) > 1:
                 # Those that force nothing fare alike, by one draw.
                 drawn = Outcome.SUCCESS if all(forced) else self._draws.next(settings)
+                if drawn is None:
+                    return None
                 each = [outcome or drawn for outcome in forced]
                 return _result(
                     worst(each),
                     settings,
                     provider_message_id if Outcome.SUCCESS in each else "",
-                    tuple(RecipientResult(outcome, _code(outcome)) for outcome in each),
+                    tuple(_recipient_result(outcome, f"{provider_message_id}-{at}") for at, outcome in enumerate(each)),
                 )
             outcome = forced[0]
         else:
             outcome = SIMULATORS.get(content.to)
         outcome = outcome or self._draws.next(settings)
+        if outcome is None:
+            return None
         return _result(outcome, settings, provider_message_id if outcome is Outcome.SUCCESS else "")
+
+
+def _recipient_result(outcome: Outcome, provider_message_id: str) -> RecipientResult:
+    return RecipientResult(outcome, _code(outcome), provider_message_id if outcome is Outcome.SUCCESS else "")
 
 
 def _code(outcome: Outcome) -> str:
     return "" if outcome is Outcome.SUCCESS else f"mock_{outcome.value}"
 
 
+_ASKING: Final = (Outcome.RATE_LIMITED, Outcome.DEFERRED)
+"""The outcomes that say for how long to wait."""
+
+
 def _result(
     outcome: Outcome,
     settings: MockSettings,
-    provider_message_id: str,
+    provider_message_id: str = "",
     recipients: tuple[RecipientResult, ...] = (),
 ) -> DispatchResult:
     return DispatchResult(
@@ -186,7 +242,7 @@ def _result(
         provider_message_id=provider_message_id,
         error_code=_code(outcome),
         detail=_DETAILS[outcome],
-        retry_after=settings.retry_after if outcome is Outcome.RATE_LIMITED and settings.retry_after else None,
+        retry_after=settings.retry_after or None if outcome in _ASKING else None,
         recipients=recipients,
     )
 

@@ -33,14 +33,15 @@ OnTransition = Callable[[str, Transition], None]
 
 
 class Slot:
-    """A provider, with what the server keeps about it. `attempt_timeout` is in seconds."""
+    """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds."""
 
-    __slots__ = ("attempt_timeout", "gate", "provider")
+    __slots__ = ("attempt_timeout", "dedup_window", "gate", "provider")
 
     def __init__(self, provider: Provider, gate: Gate, *, attempt_timeout: float) -> None:
         self.provider = provider
         self.gate = gate
         self.attempt_timeout = attempt_timeout
+        self.dedup_window: float = getattr(provider, "dedup_window", 0.0)
 
 
 class Registry:

@@ -42,12 +42,14 @@ class LogObserver(SilentObserver):
         succeeded = attempt.outcome is Outcome.SUCCESS
         suppressed: int | None = 0
         if not succeeded:
-            suppressed = self._failures.admit((attempt.provider_name, attempt.outcome), self._clock.monotonic())
+            suppressed = self._failures.admit(
+                (attempt.provider_name, attempt.outcome.reported), self._clock.monotonic()
+            )
             if suppressed is None:
                 return
         fields: dict[str, object] = {
             names.LOG_PROVIDER_NAME: attempt.provider_name,
-            names.LOG_OUTCOME: attempt.outcome.value,
+            names.LOG_OUTCOME: attempt.outcome.reported.value,
             names.LOG_MESSAGE_ID: record.message_id,
             names.LOG_CHANNEL: record.channel.value,
             "attempt": attempt.number,

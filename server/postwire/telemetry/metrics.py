@@ -15,8 +15,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from postwire import __version__
 from postwire.core.breaker import BreakerState, Transition
 from postwire.core.errors import REASONS
-from postwire.core.gate import Obstacle
 from postwire.core.message import Channel, MessageRecord
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
@@ -157,7 +157,7 @@ class Metrics(SilentObserver):
         """See `Observer.attempt_ended`."""
         attempt = record.attempts[-1]
         assert attempt.outcome is not None
-        key = (attempt.provider_name, record.channel.value, attempt.outcome.value)
+        key = (attempt.provider_name, record.channel.value, attempt.outcome.reported.value)
         self._attempts[key] += 1
         self._attempt_duration.record(key, (attempt.duration or 0) / 1e6)
 

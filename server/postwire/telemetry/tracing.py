@@ -293,7 +293,7 @@ class Tracer(SilentObserver):
             return
         attempt = record.attempts[-1]
         assert attempt.outcome is not None
-        outcome = attempt.outcome.value
+        outcome = attempt.outcome.reported.value
         attributes: Attributes = (
             (names.PROVIDER_NAME, attempt.provider_name),
             (names.CHANNEL, record.channel.value),

@@ -45,6 +45,12 @@ class _RouteObstacleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteOb
     """As many attempts are under way at it as are allowed: it is waited for."""
     ROUTE_OBSTACLE_RATE_LIMIT: _RouteObstacle.ValueType  # 7
     """It has had as many messages a second as are allowed: it is waited for."""
+    ROUTE_OBSTACLE_UNSUITABLE: _RouteObstacle.ValueType  # 8
+    """It cannot carry this message, whatever happens: it is left out of the message's route."""
+    ROUTE_OBSTACLE_UNAVAILABLE: _RouteObstacle.ValueType  # 9
+    """It has not been reached since the server started, which goes on trying: it is passed over."""
+    ROUTE_OBSTACLE_MISCONFIGURED: _RouteObstacle.ValueType  # 10
+    """It does not accept the account or the key that it is configured with: it is passed over, and tried now and then."""
 
 class RouteObstacle(_RouteObstacle, metaclass=_RouteObstacleEnumTypeWrapper):
     """Why a provider takes no message now."""
@@ -65,6 +71,12 @@ ROUTE_OBSTACLE_CONCURRENCY_LIMIT: RouteObstacle.ValueType  # 6
 """As many attempts are under way at it as are allowed: it is waited for."""
 ROUTE_OBSTACLE_RATE_LIMIT: RouteObstacle.ValueType  # 7
 """It has had as many messages a second as are allowed: it is waited for."""
+ROUTE_OBSTACLE_UNSUITABLE: RouteObstacle.ValueType  # 8
+"""It cannot carry this message, whatever happens: it is left out of the message's route."""
+ROUTE_OBSTACLE_UNAVAILABLE: RouteObstacle.ValueType  # 9
+"""It has not been reached since the server started, which goes on trying: it is passed over."""
+ROUTE_OBSTACLE_MISCONFIGURED: RouteObstacle.ValueType  # 10
+"""It does not accept the account or the key that it is configured with: it is passed over, and tried now and then."""
 Global___RouteObstacle: _TypeAlias = RouteObstacle  # noqa: Y015
 
 class _Resolution:

@@ -823,6 +823,7 @@ class RecipientStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     ERROR_CODE_FIELD_NUMBER: _builtins.int
+    PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The recipient's position, from 0, in `to`, then `cc`, then `bcc`. Never the address."""
     state: Global___MessageState.ValueType
@@ -833,6 +834,8 @@ class RecipientStatus(_message.Message):
     """How the last attempt ended for this recipient."""
     error_code: _builtins.str
     """The vendor's own error code for this recipient."""
+    provider_message_id: _builtins.str
+    """The vendor's own id of the message to this recipient, where it gives each its own."""
     def __init__(
         self,
         *,
@@ -840,10 +843,11 @@ class RecipientStatus(_message.Message):
         state: Global___MessageState.ValueType = ...,
         outcome: Global___Outcome.ValueType = ...,
         error_code: _builtins.str = ...,
+        provider_message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_code", b"error_code", "index", b"index", "outcome", b"outcome", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_code", b"error_code", "index", b"index", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

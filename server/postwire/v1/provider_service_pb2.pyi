@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Availability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Availability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AVAILABILITY_UNSPECIFIED: _Availability.ValueType  # 0
+    """Never sent."""
+    AVAILABILITY_AVAILABLE: _Availability.ValueType  # 1
+    """It can."""
+    AVAILABILITY_UNAVAILABLE: _Availability.ValueType  # 2
+    """It has not been reached since the server started. The server goes on trying."""
+    AVAILABILITY_MISCONFIGURED: _Availability.ValueType  # 3
+    """It does not accept the account or the key that it is configured with. The server tries it now and then."""
+
+class Availability(_Availability, metaclass=_AvailabilityEnumTypeWrapper):
+    """Whether a provider can be used at all."""
+
+AVAILABILITY_UNSPECIFIED: Availability.ValueType  # 0
+"""Never sent."""
+AVAILABILITY_AVAILABLE: Availability.ValueType  # 1
+"""It can."""
+AVAILABILITY_UNAVAILABLE: Availability.ValueType  # 2
+"""It has not been reached since the server started. The server goes on trying."""
+AVAILABILITY_MISCONFIGURED: Availability.ValueType  # 3
+"""It does not accept the account or the key that it is configured with. The server tries it now and then."""
+Global___Availability: _TypeAlias = Availability  # noqa: Y015
+
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -70,6 +98,7 @@ class Provider(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     UNSERVED_ROUTE_KEYS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as the configuration declares it."""
     kind: _builtins.str
@@ -82,6 +111,8 @@ class Provider(_message.Message):
     """For one that is simulated: whether that seed was chosen (by the configuration or by `UpdateMockProvider`); otherwise the server
     took it from the system at boot.
     """
+    availability: Global___Availability.ValueType
+    """Whether it can be used at all, whatever its breaker says."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Channel.ValueType]:
         """What it carries."""
@@ -119,10 +150,11 @@ class Provider(_message.Message):
         note: _message_pb2.Note | None = ...,
         unserved_route_keys: _abc.Iterable[_builtins.str] | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        availability: Global___Availability.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,6 +506,9 @@ class UpdateMockProviderRequest(_message.Message):
     LATENCY_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    CONNECT_ERROR_RATIO_FIELD_NUMBER: _builtins.int
+    DEFERRED_RATIO_FIELD_NUMBER: _builtins.int
+    MISCONFIGURED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The provider's name. Required."""
     error_ratio: _builtins.float
@@ -486,6 +521,16 @@ class UpdateMockProviderRequest(_message.Message):
     """The share of attempts that end `REJECTED`."""
     seed: _builtins.int
     """The seed to draw outcomes from, starting again at its first draw."""
+    connect_error_ratio: _builtins.float
+    """The share of attempts that reach nobody: they end `ERROR` once the provider's `connect_timeout` is over."""
+    deferred_ratio: _builtins.float
+    """The share of attempts that the provider puts off, as a mail server does that greylists: they end `RATE_LIMITED`, with
+    the error code `mock_deferred`, and the message is tried again much later.
+    """
+    misconfigured: _builtins.bool
+    """Whether it refuses the account that it is configured with: attempts end `ERROR`, with the error code
+    `mock_misconfigured`, and it is passed over.
+    """
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """How long each attempt takes."""
@@ -505,13 +550,22 @@ class UpdateMockProviderRequest(_message.Message):
         latency: _duration_pb2.Duration | None = ...,
         retry_after: _duration_pb2.Duration | None = ...,
         seed: _builtins.int | None = ...,
+        connect_error_ratio: _builtins.float | None = ...,
+        deferred_ratio: _builtins.float | None = ...,
+        misconfigured: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_error_ratio", b"_error_ratio", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_ratio", b"_error_ratio", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "name", b"name", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "name", b"name", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__connect_error_ratio: _TypeAlias = _typing.Literal["connect_error_ratio"]  # noqa: Y015
+    _WhichOneofArgType__connect_error_ratio: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__deferred_ratio: _TypeAlias = _typing.Literal["deferred_ratio"]  # noqa: Y015
+    _WhichOneofArgType__deferred_ratio: _TypeAlias = _typing.Literal["_deferred_ratio", b"_deferred_ratio"]  # noqa: Y015
     _WhichOneofReturnType__error_ratio: _TypeAlias = _typing.Literal["error_ratio"]  # noqa: Y015
     _WhichOneofArgType__error_ratio: _TypeAlias = _typing.Literal["_error_ratio", b"_error_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__misconfigured: _TypeAlias = _typing.Literal["misconfigured"]  # noqa: Y015
+    _WhichOneofArgType__misconfigured: _TypeAlias = _typing.Literal["_misconfigured", b"_misconfigured"]  # noqa: Y015
     _WhichOneofReturnType__rate_limited_ratio: _TypeAlias = _typing.Literal["rate_limited_ratio"]  # noqa: Y015
     _WhichOneofArgType__rate_limited_ratio: _TypeAlias = _typing.Literal["_rate_limited_ratio", b"_rate_limited_ratio"]  # noqa: Y015
     _WhichOneofReturnType__rejected_ratio: _TypeAlias = _typing.Literal["rejected_ratio"]  # noqa: Y015
@@ -521,7 +575,13 @@ class UpdateMockProviderRequest(_message.Message):
     _WhichOneofReturnType__uncertain_ratio: _TypeAlias = _typing.Literal["uncertain_ratio"]  # noqa: Y015
     _WhichOneofArgType__uncertain_ratio: _TypeAlias = _typing.Literal["_uncertain_ratio", b"_uncertain_ratio"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__connect_error_ratio) -> _WhichOneofReturnType__connect_error_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deferred_ratio) -> _WhichOneofReturnType__deferred_ratio | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__error_ratio) -> _WhichOneofReturnType__error_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__misconfigured) -> _WhichOneofReturnType__misconfigured | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limited_ratio) -> _WhichOneofReturnType__rate_limited_ratio | None: ...
     @_typing.overload

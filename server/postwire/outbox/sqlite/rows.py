@@ -260,7 +260,7 @@ def _recipients_text(recipients: Sequence[RecipientStatus]) -> str | None:
                 one.state.value,
                 one.outcome.value if one.outcome else "",
                 one.error_code,
-                *([1] if one.maybe_sent else []),
+                *_optional(one),
             )
             for one in recipients
         ]
@@ -271,6 +271,20 @@ def _recipients_from(text: str | None) -> tuple[RecipientStatus, ...]:
     if not text:
         return ()
     return tuple(
-        RecipientStatus(index, _STATES[state], _OUTCOMES[outcome] if outcome else None, error_code, bool(maybe_sent))
-        for index, (state, outcome, error_code, *maybe_sent) in enumerate(json.loads(text))
+        RecipientStatus(
+            index,
+            _STATES[state],
+            _OUTCOMES[outcome] if outcome else None,
+            error_code,
+            bool(optional and optional[0]),
+            optional[1] if len(optional) > 1 else "",
+        )
+        for index, (state, outcome, error_code, *optional) in enumerate(json.loads(text))
     )
+
+
+def _optional(one: RecipientStatus) -> tuple[int | str, ...]:
+    """What is seldom there: whether it may have been sent, and the vendor's id."""
+    if one.provider_message_id:
+        return int(one.maybe_sent), one.provider_message_id
+    return (1,) if one.maybe_sent else ()

@@ -1,0 +1,59 @@
+"""What the attempts of a message so far say of its next one. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Final
+
+from postwire.core.lifecycle import unresolved
+from postwire.core.message import MessageRecord
+from postwire.core.outcome import Outcome
+
+DEFERRED_FOR: Final = 300.0
+"""Seconds for which a message waits that a provider puts off for the first time in a row. Doubled with each."""
+
+DEFERRED_FOR_MAX: Final = 3600.0
+"""Seconds, at most, of any such wait."""
+
+LONGEST_DEFERRAL: Final = 24 * 3600.0
+"""Seconds, at most, of what a provider asks for itself: what it said may have been a mistake."""
+
+_JITTER: Final = 0.2
+"""By what part of itself the wait may be longer, so that those put off together do not come back together."""
+
+_HIGHEST_POWER: Final = 16
+
+
+def deferrals(record: MessageRecord) -> int:
+    """How often in a row, up to now, its attempts were deferred."""
+    return sum(1 for _ in itertools.takewhile(lambda one: one.outcome is Outcome.DEFERRED, reversed(record.attempts)))
+
+
+def is_same_attempt(
+    before: MessageRecord, after: MessageRecord, provider_name: str, *, now: int, dedup_window: float
+) -> bool:
+    """Whether one more attempt at a provider would be, to the vendor, the one of `before` once more: under the same
+    idempotency key, and within `dedup_window` seconds of the first attempt under it.
+
+    Which recipients earlier attempts were for is not kept, so the window counts from the first one of any at that
+    provider: it may end too early, and never too late.
+    """
+    if not dedup_window or unresolved(before) != unresolved(after):
+        return False
+    first = next((one.start_time for one in after.attempts if one.provider_name == provider_name), None)
+    return first is not None and 0 <= now - first < dedup_window * 1e6
+
+
+def deferral_delay(deferrals: int, retry_after: float | None, *, draw: float) -> float:
+    """Seconds for which a message waits that was put off `deferrals` times in a row, the last time for `retry_after`
+    seconds, if the provider said so. `draw`, in [0, 1), says by how much more.
+
+    RFC 5321, section 4.5.4.1, asks mail clients for at least 30 minutes in general, and for two tries in the first hour
+    of a message, which is what those who greylist go by.
+    """
+    if retry_after is not None and math.isfinite(retry_after):
+        delay = min(max(retry_after, 0.0), LONGEST_DEFERRAL)
+    else:
+        delay = min(DEFERRED_FOR * 2.0 ** min(deferrals - 1, _HIGHEST_POWER), DEFERRED_FOR_MAX)
+    return delay * (1 + _JITTER * draw)

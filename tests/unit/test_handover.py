@@ -1,0 +1,247 @@
+"""Whether a message has left the house, and what providers say beside the five outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.providers import Puppet, gate_of, registry_of
+from tests.support.rig import Rig
+from tests.support.waiting import within
+
+from postwire.core.availability import PROBE_AFTER, PROBE_AFTER_MAX
+from postwire.core.breaker import BreakerSettings, BreakerState
+from postwire.core.message import MessageState, OutboundMessage
+from postwire.core.obstacles import Obstacle
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.retries import DEFERRED_FOR
+from postwire.delivery import attempt
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.handover import Handover
+
+QUEUED, SENT, FAILED = MessageState.QUEUED, MessageState.SENT, MessageState.FAILED
+DEFERRED = DispatchResult(Outcome.DEFERRED, error_code="450")
+MISCONFIGURED = DispatchResult(Outcome.MISCONFIGURED, error_code="535")
+SUCCESS = DispatchResult(Outcome.SUCCESS, provider_message_id="1")
+SECOND = 1_000_000
+
+
+class Scripted(Puppet):
+    """Does as `script` says with its handover."""
+
+    def __init__(self, script: Callable[[Handover], Any], name: str = "first") -> None:
+        super().__init__(name)
+        self._script = script
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        await super().send(message, handover)
+        result = await self._script(handover)
+        return result if isinstance(result, DispatchResult) else SUCCESS
+
+
+async def connect_for_ever(handover: Handover) -> None:
+    with handover.connecting():
+        await asyncio.Event().wait()
+
+
+async def connect_in_vain(handover: Handover) -> None:
+    with handover.connecting():
+        raise OSError("no route to +15005550006")
+
+
+async def wrap_what_failed(handover: Handover) -> None:
+    try:
+        await connect_in_vain(handover)
+    except OSError as error:
+        raise RuntimeError("the library's own") from error
+
+
+async def connect_in_limited_time(handover: Handover) -> None:
+    async with asyncio.timeout(0.001):
+        await connect_for_ever(handover)
+
+
+async def have_it_cancelled(handover: Handover) -> None:
+    with handover.connecting():
+        raise asyncio.CancelledError
+
+
+async def send_for_ever(handover: Handover) -> None:
+    with handover.connecting():
+        pass
+    await asyncio.Event().wait()
+
+
+async def fail_after_all(handover: Handover) -> None:
+    with suppress(OSError):
+        await connect_in_vain(handover)
+    raise ValueError("who knows what it did meanwhile")
+
+
+async def connect_again_in_vain(handover: Handover) -> None:
+    with handover.connecting():
+        pass
+    await connect_in_vain(handover)
+
+
+async def say_nothing(handover: Handover) -> None:
+    raise OSError("reset")
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome", "code"),
+    [
+        (connect_for_ever, Outcome.ERROR, "connect_timeout"),
+        (connect_in_vain, Outcome.ERROR, "connect"),
+        (wrap_what_failed, Outcome.ERROR, "connect"),
+        (connect_in_limited_time, Outcome.ERROR, "connect_timeout"),
+        (have_it_cancelled, Outcome.ERROR, "connect"),
+        (connect_again_in_vain, Outcome.ERROR, "connect"),
+        (send_for_ever, Outcome.UNCERTAIN, "timeout"),
+        (fail_after_all, Outcome.UNCERTAIN, "internal"),
+        (say_nothing, Outcome.UNCERTAIN, "internal"),
+    ],
+)
+async def test_only_what_ends_while_connecting_has_surely_sent_nothing(
+    script: Callable[[Handover], Any], outcome: Outcome, code: str
+) -> None:
+    message = build.command().message
+    loop = asyncio.get_running_loop()
+    result = await attempt.send(Scripted(script), message, Handover("key"), loop, 0.05)
+    assert (result.outcome, result.error_code) == (outcome, code)
+    assert "5550006" not in result.detail
+
+
+async def test_a_black_hole_is_passed_over_at_once_and_opens_its_breaker(outbox: SqliteOutbox) -> None:
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
+    second = Puppet("second")
+    rig = Rig(outbox, registry=registry_of(Scripted(connect_in_vain), second, gates={"first": gate}))
+    record = await rig.send()
+    assert [(one.provider_name, one.outcome) for one in record.attempts] == [
+        ("first", Outcome.ERROR),
+        ("second", Outcome.SUCCESS),
+    ]
+    assert gate.breaker.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize(("script", "attempts"), [(connect_for_ever, 0), (send_for_ever, 1)])
+async def test_a_shutdown_takes_back_what_has_not_left_yet(
+    outbox: SqliteOutbox, script: Callable[[Handover], Any], attempts: int
+) -> None:
+    provider = Scripted(script)
+    rig = Rig(outbox, provider=provider)
+    sending = rig.start()
+    await provider.calls()
+    await rig.delivery.drain(0.0)
+    record = await within(sending)
+    kept = await outbox.get(record.message_id)
+    assert kept
+    assert len(kept.attempts) == attempts
+    assert (kept.state is QUEUED) is (attempts == 0)
+
+
+async def test_what_is_put_off_waits_long_is_no_attempt_that_counts_and_goes_to_nobody_else(
+    outbox: SqliteOutbox,
+) -> None:
+    first, second = Puppet("first", answers=[DEFERRED] * 3), Puppet("second")
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
+    rig = Rig(outbox, registry=registry_of(first, second, gates={"first": gate}))
+    record = await rig.send(build.command(max_attempts=1))
+    for count in (1, 2, 3):
+        assert (record.state, len(record.attempts)) == (QUEUED, count)
+        assert record.next_attempt_time is not None
+        waits = (record.next_attempt_time - rig.clock.wall()) / SECOND
+        assert DEFERRED_FOR * 2 ** (count - 1) <= waits <= DEFERRED_FOR * 2 ** (count - 1) * 1.2
+        rig.clock.advance(waits - 1)
+        await rig.calm()
+        assert len(first.keys) == count
+        rig.clock.advance(2)
+        await first.calls(count + 1)
+        await rig.calm()
+        record = await rig.delivery.get(record.message_id)
+    assert record.state is SENT
+    assert second.keys == []
+    assert gate.breaker.state is BreakerState.CLOSED
+    assert not gate.breaker.snapshot(rig.clock.monotonic()).failures
+
+
+async def test_what_is_put_off_for_a_time_waits_for_that_time(outbox: SqliteOutbox) -> None:
+    rig = Rig(outbox, provider=Puppet(answers=[DispatchResult(Outcome.DEFERRED, retry_after=1000.0)]))
+    record = await rig.send()
+    assert record.next_attempt_time is not None
+    assert 1000 <= (record.next_attempt_time - rig.clock.wall()) / SECOND <= 1200
+
+
+async def test_one_that_refuses_our_account_is_passed_over_and_tried_with_one_message_now_and_then(
+    outbox: SqliteOutbox,
+) -> None:
+    first, second = Puppet("first", answer=MISCONFIGURED), Puppet("second")
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
+    rig = Rig(outbox, registry=registry_of(first, second, gates={"first": gate}))
+    record = await rig.send(build.command(max_attempts=1))
+    assert [(one.provider_name, one.outcome) for one in record.attempts] == [
+        ("first", Outcome.MISCONFIGURED),
+        ("second", Outcome.SUCCESS),
+    ]
+    assert gate.obstacle(rig.clock.monotonic()) is Obstacle.MISCONFIGURED
+    assert gate.breaker.state is BreakerState.CLOSED
+    await rig.send()
+    assert len(first.keys) == 1
+
+    pauses = [PROBE_AFTER, 2 * PROBE_AFTER, 4 * PROBE_AFTER, 8 * PROBE_AFTER, PROBE_AFTER_MAX, PROBE_AFTER_MAX]
+    for count, pause in enumerate(pauses, 1):
+        rig.clock.advance(pause - 1)
+        await rig.send()
+        assert len(first.keys) == count
+        rig.clock.advance(1)
+        await asyncio.gather(*(rig.send() for _ in range(5)))
+        assert len(first.keys) == count + 1, "one that finds out, and no more"
+    first.answer = SUCCESS
+    rig.clock.advance(PROBE_AFTER_MAX)
+    await rig.send()
+    await rig.send()
+    assert gate.obstacle(rig.clock.monotonic()) is None
+    assert len(first.keys) == len(pauses) + 3
+
+
+async def test_what_nobody_else_can_take_waits_for_the_account_to_be_mended(outbox: SqliteOutbox) -> None:
+    provider = Puppet(answers=[MISCONFIGURED])
+    rig = Rig(outbox, provider=provider)
+    record = await rig.send()
+    assert record.state is QUEUED
+    other = await rig.send()
+    assert (other.state, len(other.attempts)) == (QUEUED, 0)
+    rig.clock.advance(PROBE_AFTER + 2)
+    await rig.noted.reached(record.message_id, SENT)
+    await rig.noted.reached(other.message_id, SENT)
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_a_try_that_finds_nothing_out_is_followed_by_another_after_a_pause(outbox: SqliteOutbox) -> None:
+    provider = Puppet(answers=[MISCONFIGURED, DispatchResult(Outcome.ERROR)])
+    gate = gate_of("puppet")
+    rig = Rig(outbox, registry=registry_of(provider, gates={"puppet": gate}))
+    record = await rig.send()
+    rig.clock.advance(PROBE_AFTER + 2)
+    await provider.calls(2)
+    await rig.calm()
+    assert gate.obstacle(rig.clock.monotonic()) is Obstacle.MISCONFIGURED
+    rig.clock.advance(PROBE_AFTER + 2)
+    await rig.noted.reached(record.message_id, SENT)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.UNCERTAIN])
+async def test_a_failure_that_is_not_the_providers_says_nothing_of_its_health(
+    outbox: SqliteOutbox, outcome: Outcome
+) -> None:
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
+    provider = Puppet("first", answer=DispatchResult(outcome, provider_fault=False))
+    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
+    await rig.send(build.command(max_attempts=1))
+    assert gate.breaker.state is BreakerState.CLOSED
+    assert gate.breaker.snapshot(rig.clock.monotonic()).calls == 0
