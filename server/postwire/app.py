@@ -20,6 +20,8 @@ from postwire.config import Config
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
+from postwire.core.obstacles import Obstacle
+from postwire.core.splitmix import stream
 from postwire.daemon import run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
@@ -30,6 +32,7 @@ from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
+from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.settings import ConfigError
@@ -113,6 +116,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 random_seed=lambda: secrets.randbits(SEED_BITS),
                 seed=seed,
                 on_transition=observers.breaker_changed,
+                on_availability=_log_provider_availability,
                 on_fault=_log.fault,
             )
         except ProviderNotMade as error:
@@ -120,6 +124,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(_close, registry)
         checks = ProviderChecks((slot.provider for slot in registry), _log_check, on_fault=_log.fault)
         closing.push_async_callback(checks.stop)
+        opening = ProviderOpening(registry, jitter=stream(seed, "opening").next_unit, on_fault=_log.fault)
+        closing.push_async_callback(opening.stop)
         clock = SystemClock()
         try:
             telemetry = Telemetry(
@@ -158,6 +164,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         for detail in outbox.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
         _tell_boot(config, registry)
+        await opening.start()
         try:
             await control.restore()
             await delivery.start()
@@ -287,6 +294,14 @@ def _log_check(provider: Provider, health: ProviderHealth) -> None:
         _log.info(names.EVENT_PROVIDER_CHECK, **fields)
     else:
         _log.warning(names.EVENT_PROVIDER_CHECK, **fields, detail=health.detail)
+
+
+def _log_provider_availability(name: str, unavailable: Obstacle | None, detail: str) -> None:
+    fields = {names.LOG_PROVIDER_NAME: name, "availability": unavailable.value if unavailable else "available"}
+    if unavailable:
+        _log.warning(names.EVENT_PROVIDER_AVAILABILITY, **fields, detail=detail)
+    else:
+        _log.info(names.EVENT_PROVIDER_AVAILABILITY, **fields)
 
 
 def _beyond_loopback(address: str) -> bool:

@@ -152,7 +152,8 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told
     told.answer = UpdateMockProviderResponse(provider=OPEN)
     assert call("update", "sms-mms", "--error-ratio", "0", "--latency", "0s", "--seed", "0").exit_code == 0
     every = ("--rate-limited-ratio", "0.1", "--uncertain-ratio", "0.2", "--rejected-ratio", "1", "--retry-after", "1m")
-    assert call("update", "sms-mms", *every, "--seed", str(2**64 - 1)).exit_code == 0
+    more = ("--connect-error-ratio", "0.3", "--deferred-ratio", "0.4", "--misconfigured")
+    assert call("update", "sms-mms", *every, *more, "--seed", str(2**64 - 1)).exit_code == 0
     assert told.asked == [
         UpdateMockProviderRequest(name="sms-mms", error_ratio=0.0, latency=Duration(), seed=0),
         UpdateMockProviderRequest(
@@ -161,6 +162,9 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told
             uncertain_ratio=0.2,
             rejected_ratio=1.0,
             retry_after=Duration(seconds=60),
+            connect_error_ratio=0.3,
+            deferred_ratio=0.4,
+            misconfigured=True,
             seed=2**64 - 1,
         ),
     ]

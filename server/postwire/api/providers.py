@@ -12,6 +12,7 @@ from postwire.api import convert
 from postwire.api.guard import Context
 from postwire.core.breaker import BreakerState
 from postwire.core.errors import ProviderNotMock
+from postwire.core.obstacles import Obstacle
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
 from postwire.providers import capabilities
@@ -20,6 +21,11 @@ from postwire.v1 import provider_service_pb2_grpc as rpc
 
 _BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
     one: pb.BreakerState.Value(f"BREAKER_STATE_{one.name}") for one in BreakerState
+}
+_AVAILABILITIES: Final[Mapping[Obstacle | None, pb.Availability.ValueType]] = {
+    None: pb.AVAILABILITY_AVAILABLE,
+    Obstacle.UNAVAILABLE: pb.AVAILABILITY_UNAVAILABLE,
+    Obstacle.MISCONFIGURED: pb.AVAILABILITY_MISCONFIGURED,
 }
 _RATIOS: Final = (
     *("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio"),
@@ -144,6 +150,7 @@ def _provider_to(status: ProviderStatus) -> pb.Provider:
         in_flight=status.in_flight,
         unserved_route_keys=status.unserved_route_keys,
         capabilities=special.words,
+        availability=_AVAILABILITIES[status.unavailable],
     )
     if status.next_probe_time is not None:
         convert.set_time(wire.breaker.next_probe_time, status.next_probe_time)

@@ -118,6 +118,11 @@ def _ratio(name: str, outcome: str) -> Callable[[Callable[..., Any]], Callable[.
 @_ratio("--uncertain-ratio", "uncertain")
 @_ratio("--rejected-ratio", "rejected")
 @click.option(
+    "--connect-error-ratio", type=click.FloatRange(0, 1), metavar="RATIO", help="The share that reaches nobody."
+)
+@click.option("--deferred-ratio", type=click.FloatRange(0, 1), metavar="RATIO", help="The share that is put off.")
+@click.option("--misconfigured/--no-misconfigured", default=None, help="Whether it refuses its account.")
+@click.option(
     "--latency", callback=duration(_DAY, or_none=True), metavar="DURATION", help="How long each attempt takes."
 )
 @click.option(

@@ -236,7 +236,7 @@ def print_provider(provider: Provider) -> None:
 def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
     """What there is to tell of a provider, by name."""
     from postwire.v1.message_pb2 import Channel
-    from postwire.v1.provider_service_pb2 import BreakerState
+    from postwire.v1.provider_service_pb2 import Availability, BreakerState
 
     breaker = provider.breaker
     seed = ""
@@ -247,6 +247,8 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
         ("kind", provider.kind),
         ("capabilities", ",".join(provider.capabilities)),
         ("channels", ",".join(word(Channel, channel) for channel in provider.channels)),
+        # An older server says nothing of it.
+        ("availability", word(Availability, provider.availability) if provider.availability else ""),
         ("breaker", word(BreakerState, breaker.state)),
         ("calls", str(breaker.calls)),
         ("failures", str(breaker.failures)),

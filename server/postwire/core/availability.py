@@ -22,6 +22,11 @@ PROBE_AFTER_MAX: Final = 300.0
 """Seconds, at most, of any such pause."""
 
 
+def probe_pause(refusals: int) -> float:
+    """Seconds for which a provider is left alone that has refused our account so many times in a row, at least 1."""
+    return min(PROBE_AFTER * 2.0 ** min(refusals - 1, 16), PROBE_AFTER_MAX)
+
+
 class Availability:
     """See the module. `blocked` is False while there is nothing to ask: nearly always."""
 
@@ -64,7 +69,7 @@ class Availability:
         """That attempt has ended, whatever it found: if nothing, the next one may be made after as long a pause."""
         self._is_probing = False
         if self._refusals and now >= self._probe_at:
-            self._probe_at = now + self._pause()
+            self._probe_at = now + probe_pause(self._refusals)
 
     def note_opening(self, why_not: Obstacle) -> None:
         """It cannot be used before it is opened."""
@@ -81,7 +86,7 @@ class Availability:
         if self._refusals and now < self._probe_at:
             return
         self._refusals += 1
-        self._probe_at = now + self._pause()
+        self._probe_at = now + probe_pause(self._refusals)
         self._update()
 
     def note_configured(self) -> None:
@@ -89,9 +94,6 @@ class Availability:
         self._refusals = 0
         self._probe_at = -math.inf
         self._update()
-
-    def _pause(self) -> float:
-        return min(PROBE_AFTER * 2.0 ** min(self._refusals - 1, 16), PROBE_AFTER_MAX)
 
     def _update(self) -> None:
         self.blocked = self.state is not None

@@ -103,6 +103,7 @@ class Gate:
         "_cooling_until",
         "_jitter",
         "_max_concurrent",
+        "_reported",
         "_settings",
         "_settling",
         "_throttlings",
@@ -111,6 +112,7 @@ class Gate:
         "breaker",
         "in_flight",
         "name",
+        "on_availability",
         "on_free",
     )
 
@@ -128,6 +130,9 @@ class Gate:
         self.availability = Availability()
         self.on_free: Callable[[], None] | None = None
         """Called when those who wait should look again. All is settled by then: it may call back. It must not raise."""
+        self.on_availability: Callable[[Obstacle | None, str], None] | None = None
+        """Called with the new `availability.state`, and why in words, where it changes. It must not raise."""
+        self._reported: Obstacle | None = None
         self._settings = settings
         self._jitter = jitter
         self._max_concurrent = settings.max_concurrent
@@ -251,27 +256,34 @@ class Gate:
         """The provider took a message: the row of throttlings is over. A cool-down that it asked for is not."""
         self._throttlings = 0
 
-    def note_opening(self, why_not: Obstacle) -> None:
-        """The provider cannot be used before it is opened: `UNAVAILABLE` or `MISCONFIGURED`."""
-        if self.availability.state is not why_not:
-            self.availability.note_opening(why_not)
-            self.changed()
+    def note_opening(self, why_not: Obstacle, detail: str = "") -> None:
+        """The provider cannot be used before it is opened: `UNAVAILABLE` or `MISCONFIGURED`, and in words."""
+        self.availability.note_opening(why_not)
+        self._availability_changed(detail)
 
     def note_opened(self) -> None:
         """The provider is opened."""
         self.availability.note_opened()
-        self.changed()
+        self._availability_changed()
 
-    def note_misconfigured(self, now: float) -> None:
-        """The provider refuses our account."""
+    def note_misconfigured(self, now: float, detail: str = "") -> None:
+        """The provider refuses our account, with `detail` for people."""
         self.availability.note_misconfigured(now)
-        self.changed()
+        self._availability_changed(detail)
 
     def note_configured(self) -> None:
         """The provider takes our account."""
         if self.availability.blocked:
             self.availability.note_configured()
-            self.changed()
+            self._availability_changed()
+
+    def _availability_changed(self, detail: str = "") -> None:
+        state = self.availability.state
+        if state is not self._reported:
+            self._reported = state
+            if self.on_availability is not None:
+                self.on_availability(state, detail)
+        self.changed()
 
     def changed(self) -> None:
         """Have whoever waits look again. For the breaker's listener."""

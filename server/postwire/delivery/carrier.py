@@ -205,7 +205,7 @@ class Carrier:
         elif outcome is Outcome.RATE_LIMITED:
             gate.cool_down(self._clock.monotonic(), result.retry_after)
         if outcome is Outcome.MISCONFIGURED:
-            gate.note_misconfigured(self._clock.monotonic())
+            gate.note_misconfigured(self._clock.monotonic(), result.detail or result.error_code)
         elif gate.availability.blocked and outcome in _ACCOUNT_TAKEN:
             gate.note_configured()
 

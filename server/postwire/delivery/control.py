@@ -13,6 +13,7 @@ from postwire.clock import Clock
 from postwire.core.breaker import BreakerSnapshot, BreakerState
 from postwire.core.errors import ProviderDrained, StoreUnavailable
 from postwire.core.message import Note, NoteAction
+from postwire.core.obstacles import Obstacle
 from postwire.delivery.watch import BEAT
 from postwire.outbox.base import AdminState
 from postwire.providers.base import Provider
@@ -32,6 +33,7 @@ class ProviderStatus:
     """How a provider stands. `next_probe_time` is in µs since the epoch; `touched` counts what was done to it.
 
     `note` is what an operator did last, and `unserved_route_keys` are those of its routes on which all are drained.
+    `unavailable` says why it cannot be used at all: `UNAVAILABLE`, `MISCONFIGURED`, or None.
     """
 
     provider: Provider
@@ -40,6 +42,7 @@ class ProviderStatus:
     touched: int
     note: Note | None
     unserved_route_keys: tuple[str, ...]
+    unavailable: Obstacle | None
     next_probe_time: int | None = field(compare=False)  # the breaker's own, on another clock
 
 
@@ -103,11 +106,12 @@ class Control:
         if _is_drained(slot):
             slot.gate.breaker.resume(self._clock.monotonic())
             slot.gate.end_cool_down()
+            slot.gate.note_configured()
         self._keep_note(name, note)
         return self._status(slot)
 
     async def reset(self, name: str, reason: str = "") -> ProviderStatus:
-        """Close a provider's breaker, and end its cool-down.
+        """Close a provider's breaker, end its cool-down, and have it be asked again if it has refused our account.
 
         Only the note of it needs the store: where that cannot commit, it lasts until the server stops.
 
@@ -120,6 +124,7 @@ class Control:
             raise ProviderDrained
         slot.gate.breaker.reset(self._clock.monotonic())
         slot.gate.end_cool_down()
+        slot.gate.note_configured()
         note = self._note(NoteAction.RESET, reason)
         self._keep_note(name, note)
         with suppress(StoreUnavailable):
@@ -170,6 +175,7 @@ class Control:
             touched=self._touched[slot.provider.name],
             note=self._notes.get(slot.provider.name),
             unserved_route_keys=self._unserved(slot),
+            unavailable=slot.gate.availability.state,
         )
 
     def _note(self, action: NoteAction, reason: str) -> Note:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -13,6 +14,7 @@ from postwire.core.breaker import Breaker, BreakerSettings, Transition
 from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.gate import Gate, GateSettings
 from postwire.core.message import Channel, OutboundMessage
+from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers.base import Context, Kind, Provider
@@ -30,6 +32,8 @@ class ProviderNotMade(Exception):
 
 
 OnTransition = Callable[[str, Transition], None]
+
+OnAvailability = Callable[[str, Obstacle | None, str], None]
 
 
 class Slot:
@@ -63,12 +67,14 @@ class Registry:
         random_seed: Callable[[], int],
         seed: int,
         on_transition: OnTransition | None = None,
+        on_availability: OnAvailability | None = None,
         on_fault: Callable[[Exception], None] | None = None,
     ) -> Registry:
         """Make every provider that the configuration declares.
 
         `random_seed` gives 64 random bits; `seed` decides all jitter. Transitions of the breakers go to
-        `on_transition`, and what it raises to `on_fault`.
+        `on_transition`, and what it raises to `on_fault`; whether a provider can be used at all goes to
+        `on_availability`, with what stands in the way and why.
 
         Raises:
             ProviderNotMade: one of them cannot be made.
@@ -76,7 +82,7 @@ class Registry:
         slots = [
             Slot(
                 make(declared, kinds, random_seed),
-                _gate(config, declared, seed, on_transition, on_fault),
+                _gate(config, declared, seed, on_transition, on_availability, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
             for declared in config.providers.values()
@@ -167,6 +173,7 @@ def _gate(
     declared: ProviderConfig,
     seed: int,
     on_transition: OnTransition | None,
+    on_availability: OnAvailability | None,
     on_fault: Callable[[Exception], None] | None,
 ) -> Gate:
     def changed(transition: Transition) -> None:
@@ -192,4 +199,6 @@ def _gate(
         breaker,
         jitter=stream(seed, f"cool-down {declared.name}").next_unit,
     )
+    if on_availability:
+        gate.on_availability = partial(on_availability, declared.name)
     return gate

@@ -62,6 +62,7 @@ RPC_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0
 # Log events.
 EVENT_PROVIDER: Final = "provider"
 EVENT_PROVIDER_CHECK: Final = "provider_check"
+EVENT_PROVIDER_AVAILABILITY: Final = "provider_availability"
 EVENT_WARNING: Final = "warning"
 EVENT_SERVING: Final = "serving"
 EVENT_DRAINING: Final = "draining"

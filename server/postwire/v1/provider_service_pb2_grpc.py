@@ -115,7 +115,8 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetBreaker(self, request, context):
-        """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed.
+        """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+        refused the server's account. One that is drained is to be resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

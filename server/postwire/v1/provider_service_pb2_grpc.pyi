@@ -50,7 +50,9 @@ class ProviderServiceStub:
     is in service it changes nothing.
     """
     ResetBreaker: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]
-    """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
+    """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+    refused the server's account. One that is drained is to be resumed.
+    """
     UpdateMockProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]
     """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
 
@@ -76,7 +78,9 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     is in service it changes nothing.
     """
     ResetBreaker: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
-    """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
+    """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+    refused the server's account. One that is drained is to be resumed.
+    """
     UpdateMockProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]  # type: ignore[assignment]
     """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
 
@@ -135,7 +139,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ResetBreakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ResetBreakerResponse, _abc.Awaitable[_provider_service_pb2.ResetBreakerResponse]]:
-        """Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed."""
+        """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+        refused the server's account. One that is drained is to be resumed.
+        """
 
     @_abc_1.abstractmethod
     def UpdateMockProvider(

@@ -1,0 +1,142 @@
+"""Opening providers beside the boot."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support.providers import Puppet, gate_of
+from tests.support.waiting import within
+
+from postwire.core.availability import Availability, probe_pause
+from postwire.core.obstacles import Obstacle
+from postwire.providers import opening
+from postwire.providers.base import ProviderHealth
+from postwire.providers.opening import ProviderOpening
+from postwire.providers.registry import Slot
+
+REFUSED = ProviderHealth(ok=False, detail="it refused the key", misconfigured=True)
+AWAY = ProviderHealth(ok=False, detail="nobody there")
+
+
+class Opens(Puppet):
+    """Opens with one answer after the other, and at last with none; `held` once it has given them."""
+
+    def __init__(self, name: str, *answers: ProviderHealth | Exception, held: bool = False) -> None:
+        super().__init__(name)
+        self.opens = list(answers)
+        self._hangs = held
+
+    async def open(self) -> ProviderHealth | None:  # type: ignore[override]  # a puppet's gives nothing
+        if self.opens:
+            answer = self.opens.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if self._hangs:
+            await asyncio.Event().wait()
+        return None
+
+
+class Noted:
+    """What gates and providers report, and those that can be waited for."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str, Obstacle | None, str]] = []
+        self.faults: list[BaseException] = []
+        self._news = asyncio.Event()
+
+    def slot(self, provider: Puppet) -> Slot:
+        gate = gate_of(provider.name)
+
+        def note(state: Obstacle | None, detail: str) -> None:
+            self.states.append((provider.name, state, detail))
+            self._news.set()
+
+        gate.on_availability = note
+        return Slot(provider, gate, attempt_timeout=1.0)
+
+    async def until(self, count: int) -> None:
+        while len(self.states) < count:
+            self._news.clear()
+            await within(self._news.wait())
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> Noted:
+    monkeypatch.setattr(opening, "RETRY_BASE", 0.0)
+    monkeypatch.setattr(opening, "probe_pause", lambda refusals: 0.0)
+    return Noted()
+
+
+async def start(noted: Noted, *providers: Puppet) -> tuple[ProviderOpening, list[Slot]]:
+    slots = [noted.slot(provider) for provider in providers]
+    found = ProviderOpening(slots, jitter=lambda: 0.0, on_fault=noted.faults.append)
+    await found.start()
+    return found, slots
+
+
+async def test_who_has_nothing_to_open_can_be_used_at_once_and_nothing_is_said(noted: Noted) -> None:
+    plain = Puppet("plain")
+    plain.open = None  # type: ignore[assignment,method-assign]  # as one that has no such method
+    found, slots = await start(noted, Opens("quick"), plain)
+    assert [slot.gate.obstacle(0.0) for slot in slots] == [None, None]
+    assert noted.states == []
+    await found.stop()
+
+
+async def test_one_that_hangs_holds_up_neither_the_boot_nor_the_others(noted: Noted) -> None:
+    found, (hangs, quick) = await start(noted, Opens("hangs", held=True), Opens("quick"))
+    assert hangs.gate.obstacle(0.0) is Obstacle.UNAVAILABLE
+    assert quick.gate.obstacle(0.0) is None
+    assert noted.states == [("hangs", Obstacle.UNAVAILABLE, "it is being opened")]
+    await found.stop()
+
+
+async def test_it_is_tried_again_until_it_succeeds_and_each_change_is_told_once(noted: Noted) -> None:
+    refused, away = REFUSED, AWAY
+    answers = (away, OSError("+15005550006"), refused, refused, ValueError("x"))
+    found, (slot,) = await start(noted, Opens("late", *answers))
+    await noted.until(4)
+    assert noted.states == [
+        ("late", Obstacle.UNAVAILABLE, "nobody there"),
+        ("late", Obstacle.MISCONFIGURED, "it refused the key"),
+        ("late", Obstacle.UNAVAILABLE, "it could not be opened: ValueError"),
+        ("late", None, ""),
+    ]
+    assert slot.gate.obstacle(0.0) is None
+    assert [type(fault) for fault in noted.faults] == [ValueError], "that a network fails is no fault"
+    await found.stop()
+
+
+async def test_one_that_is_opened_has_whoever_waits_look_again(noted: Noted) -> None:
+    provider = Opens("late", AWAY, held=True)
+    slot = noted.slot(provider)
+    looked = asyncio.Event()
+
+    def look() -> None:
+        if slot.gate.obstacle(0.0) is None:
+            looked.set()
+
+    slot.gate.on_free = look
+    found = ProviderOpening([slot], jitter=lambda: 0.0, on_fault=noted.faults.append)
+    await found.start()
+    assert not looked.is_set()
+    slot.gate.note_opened()
+    assert looked.is_set()
+    await found.stop()
+
+
+def test_pauses_double_up_to_five_minutes() -> None:
+    assert [probe_pause(count) for count in (1, 2, 3, 4, 5, 1000)] == [30, 60, 120, 240, 300, 300]
+
+
+def test_what_was_sent_before_a_refusal_is_no_further_step() -> None:
+    found = Availability()
+    found.note_misconfigured(10.0)
+    found.note_misconfigured(11.0)
+    assert found.until(12.0) == 40.0
+    assert found.enter()
+    found.note_misconfigured(40.0)
+    found.leave(40.0)
+    assert found.until(41.0) == 100.0
