@@ -16,7 +16,7 @@ from postwire.core.outcome import DispatchResult
 from postwire.core.routing import Match, Route, Tier
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.providers.registry import Registry, Slot
+from postwire.providers.registry import Registry, Slot, Unsuitable
 
 
 class Puppet:
@@ -142,8 +142,10 @@ def registry_of(
     attempt_timeout: float = 60.0,
     routes: Mapping[Channel, Sequence[Route]] | None = None,
     gates: Mapping[str, Gate] | None = None,
+    unsuitable: Unsuitable = lambda route, message: (),
 ) -> Registry:
     """A registry in which every provider is on the route of each of its channels, with a gate that stands open."""
     made = {provider.name: gate_of(provider.name, max_concurrent=10_000) for provider in providers} | dict(gates or {})
     slots = [Slot(provider, made[provider.name], attempt_timeout=attempt_timeout) for provider in providers]
-    return Registry(slots, short_routes(*providers) if routes is None else routes)
+    routes = short_routes(*providers) if routes is None else routes
+    return Registry(slots, routes, unsuitable)

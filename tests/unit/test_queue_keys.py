@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postwire.core.message import Channel
-from postwire.core.queue_keys import queue_key
-from postwire.core.routing import Match, domain_key
+from postwire.core.queue_keys import queue_key, variant
+from postwire.core.routing import Match, Route, Tier, domain_key
 
 UK = Match(prefixes=("+44", "+353"), labels={"team": "billing", "a": "\u00fc\U0001f600"})
 EXAMPLE = Match(domains=("example.com", "*.B\u00fccher.test"))
@@ -71,3 +71,25 @@ def test_in_which_order_and_how_it_is_written_does_not_matter(match: Match) -> N
     domains = tuple(domain.upper() if domain.isascii() else domain_key(domain) for domain in match.domains[::-1])
     same = Match(match.prefixes[::-1], domains, dict(list(match.labels.items())[::-1]))
     assert queue_key(Channel.EMAIL, same) == queue_key(Channel.EMAIL, match)
+
+
+# Routes without some of their providers.
+
+TIERS = (Tier((("a", 3), ("b", 1))), Tier((("c", 1),)), Tier((("d", 1), ("e", 2))))
+RULE = Route("sms#2", TIERS, UK, overflow=True, rule="routes.sms[1]", queue_key=queue_key(Channel.SMS, UK))
+
+
+def test_a_route_without_some_of_its_providers_leads_to_the_others_and_has_a_queue_of_its_own() -> None:
+    without = variant(RULE, Channel.SMS, ("c", "a", "nobody"))
+    assert without.tiers == (Tier((("b", 1),)), Tier((("d", 1), ("e", 2))))
+    assert without.names == ("b", "d", "e")
+    assert without.queue_key == queue_key(Channel.SMS, UK, ("a", "c"))
+    assert (without.key, without.rule, without.match, without.overflow) == ("sms#2", "routes.sms[1]", UK, True)
+    assert variant(RULE, Channel.SMS, ("nobody",)) is RULE
+    assert variant(RULE, Channel.SMS, RULE.names).tiers == ()
+
+
+@given(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
+def test_messages_share_a_queue_where_the_same_providers_cannot_carry_them(one: set[str], other: set[str]) -> None:
+    keys = [variant(RULE, Channel.SMS, names).queue_key for names in (one, other)]
+    assert (keys[0] == keys[1]) is (one & set(RULE.names) == other & set(RULE.names))

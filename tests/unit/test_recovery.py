@@ -26,6 +26,7 @@ from postwire.core.message import (
     Email,
     MessageRecord,
     MessageState,
+    OutboundMessage,
     RecipientStatus,
     Sms,
     WaitFor,
@@ -37,6 +38,7 @@ from postwire.core.splitmix import stream
 from postwire.delivery import Control, recovery
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.providers.registry import Unsuitable
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 UNCERTAIN, EXPIRED = MessageState.UNCERTAIN, MessageState.EXPIRED
@@ -186,14 +188,17 @@ async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> N
 # Queues of other rules.
 
 
-def rig_of(outbox: SqliteOutbox, routes: Sequence[Route], *names: str) -> Rig:
+def rig_of(
+    outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable = lambda route, message: ()
+) -> Rig:
     """A rig with these rules for SMS, whose queues have the keys that a configuration gives them."""
     keyed = [replace(one, queue_key=queue_key(Channel.SMS, one.match)) for one in routes]
     providers = [Puppet(name) for name in names]
     gates = {name: gate_of(name) for name in names}
     for gate in gates.values():
         gate.breaker.force_open(0.0)  # so that all of them stay where they are
-    return Rig(outbox, registry=registry_of(*providers, routes={Channel.SMS: keyed}, gates=gates))
+    registry = registry_of(*providers, routes={Channel.SMS: keyed}, gates=gates, unsuitable=unsuitable)
+    return Rig(outbox, registry=registry)
 
 
 SHORT = [route("a")]
@@ -433,6 +438,73 @@ async def test_a_message_that_this_version_cannot_read_keeps_nobody_from_booting
     rig = rig_of(outbox, [route("a", match=UK)], "a")
     await boot(rig)
     assert await queues(rig, [record.message_id]) == ["sms"], "which nobody serves"
+
+
+# Queues of what some providers cannot carry.
+
+
+def not_a(_: Route, message: OutboundMessage) -> Collection[str]:
+    return ["a"] if "not a" in message.labels else []
+
+
+async def leave_unsuitable(outbox: SqliteOutbox) -> list[MessageRecord]:
+    """Have two messages wait for `a` or `b`, and a third that `a` cannot carry."""
+    before = rig_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
+    await boot(before)
+    commands = [build.command(labels=labels) for labels in ({}, {"not a": ""}, {})]
+    records = [await before.send(command) for command in commands]
+    await before.delivery.drain(0.0)
+    return [await before.kept(one.message_id) for one in records]
+
+
+WITHOUT_A = queue_key(Channel.SMS, Match(), ["a"])
+
+
+@pytest.mark.parametrize(
+    "more", [[], [route("a", key="sms#1", match=Match(prefixes=("+1",)))]], ids=["same", "one more"]
+)
+async def test_what_some_cannot_carry_stays_in_its_queue_over_a_boot(
+    outbox: SqliteOutbox, more: Sequence[Route]
+) -> None:
+    records = await leave_unsuitable(outbox)
+    assert [one.queue for one in records] == [queue_key(Channel.SMS, Match()), WITHOUT_A, records[0].queue]
+    looked = Looked(outbox)
+    after = rig_of(looked, [*more, route("a", "b")], "a", "b", unsuitable=not_a)  # type: ignore[arg-type]
+    await boot(after)
+    assert looked.looked_at == set()
+    assert [await after.kept(one.message_id) for one in records] == records
+    assert after.delivery.queue_depths["sms"] == 3
+    after.registry.slot("a").gate.breaker.resume(0.0)
+    for number in (0, 2):
+        await after.noted.reached(records[number].message_id, SENT)
+    await after.calm()
+    assert (await after.kept(records[1].message_id)) == records[1]
+    after.registry.slot("b").gate.breaker.resume(0.0)
+    await after.noted.reached(records[1].message_id, SENT)
+    assert (await after.kept(records[1].message_id)).attempts[0].provider_name == "b"
+
+
+async def test_what_can_be_carried_by_all_again_waits_with_the_others(outbox: SqliteOutbox) -> None:
+    records = await leave_unsuitable(outbox)
+    looked = Looked(outbox)
+    after = rig_of(looked, [route("a", "b")], "a", "b")  # type: ignore[arg-type]  # the rest is the real one's
+    await boot(after)
+    assert looked.looked_at == {WITHOUT_A}
+    kept = [await after.kept(one.message_id) for one in records]
+    assert kept == [replace(one, queue=records[0].queue) for one in records]
+
+
+async def test_an_attempt_that_was_open_without_some_goes_on_without_them(outbox: SqliteOutbox) -> None:
+    command = build.command(labels={"not a": ""})
+    new = build.new_message(command, record=build.accepted(command, provider_name="b", queue=WITHOUT_A))
+    await outbox.accept(new)
+    rig = rig_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
+    await boot(rig)
+    for name in "ab":
+        rig.registry.slot(name).gate.breaker.resume(0.0)
+    rig.clock.advance(2.0)
+    await rig.noted.reached(new.record.message_id, SENT)
+    assert [one.provider_name for one in (await rig.kept(new.record.message_id)).attempts] == ["b", "b"]
 
 
 # Providers that were drained.

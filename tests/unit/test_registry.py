@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.providers import Puppet, registry_of
+from tests.support.providers import route as made
 
 from postwire.config import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
@@ -150,6 +152,51 @@ def test_every_route_is_found_by_the_key_of_its_queue(tmp_path: Path) -> None:
     }
     for nobodys in ("sms", "sms#1", "@nobody", queue_key(Channel.SMS, Match())):
         assert registry.route_by_queue_key(nobodys) is None
+
+
+def test_a_route_without_some_of_its_providers_is_found_by_the_key_of_its_queue_once_there_is_a_message() -> None:
+    def unsuitable(_: Route, message: OutboundMessage) -> list[str]:
+        return list(message.labels)
+
+    registry = registry_of(Puppet("a"), Puppet("b"), unsuitable=unsuitable)
+    (whole,) = registry.routes(Channel.SMS)
+    assert route(registry, SMS) is whole
+    without = route(registry, SMS, a="")
+    assert (without.names, without.key) == (("b",), whole.key)
+    assert route(registry, Sms("+1500", "Hi"), a="x") is without, "and it is made once"
+    assert registry.route_by_queue_key(without.queue_key) is without
+    assert whole in registry.all_routes()
+    assert without not in registry.all_routes()
+    assert route(registry, SMS, "a", a="").names == ("a",), "whoever is pinned is asked"
+
+
+def test_the_route_of_a_queue_that_was_left_is_told_by_a_message() -> None:
+    match = Match(labels={"x": "y"})
+    rules = [
+        replace(made(*name, key=f"sms#{number}", match=one), queue_key=queue_key(Channel.SMS, one))
+        for number, (name, one) in enumerate((("b", Match(("+44",))), (("a", "b"), match)), 1)
+    ]
+
+    def build_one() -> Registry:
+        return registry_of(
+            Puppet("a"),
+            Puppet("b"),
+            routes={Channel.SMS: rules},
+            unsuitable=lambda _, message: ["a"] if message.content == SMS else [],
+        )
+
+    message, left = OutboundMessage(SMS, {"x": "y"}), queue_key(Channel.SMS, match, ["a"])
+    registry = build_one()
+    assert registry.route(message, None).queue_key == rules[0].queue_key
+    assert registry.route_by_queue_key(left) is None
+    found = registry.adopt(left, message)
+    assert found is not None
+    assert (found.key, found.names) == ("sms#2", ("b",))
+    assert registry.route_by_queue_key(left) is found
+    for other in (OutboundMessage(SMS), OutboundMessage(Sms("+4420", "Other"), {"x": "y"}), OutboundMessage(EMAIL)):
+        assert build_one().adopt(left, other) is None
+    for key in ("sms", "@a", queue_key(Channel.SMS, match, ["b"])):
+        assert registry.adopt(key, message) is None
 
 
 def test_a_pinned_provider_is_the_only_candidate_even_beside_the_route(tmp_path: Path) -> None:

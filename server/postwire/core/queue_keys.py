@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 
 from postwire.core.message import Channel
-from postwire.core.routing import Match, domain_key
+from postwire.core.routing import Match, Route, Tier, domain_key
 
 DIGITS: Final = 16
 """How many hexadecimal digits of the hash a key has."""
@@ -49,3 +50,20 @@ def queue_key(channel: Channel, match: Match, unsuitable: Collection[str] = ()) 
     }
     text = json.dumps(form, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return f"{channel.value}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:DIGITS]}"
+
+
+def variant(route: Route, channel: Channel, unsuitable: Collection[str]) -> Route:
+    """Return the route of those messages of a route of `channel` that some of its providers cannot carry.
+
+    It leads to the others, and has a queue of its own. Names that the route does not have make no difference; where it
+    has none of them, it is returned itself. It has no tiers where it has no others.
+    """
+    left_out = frozenset(route.names).intersection(unsuitable)
+    if not left_out:
+        return route
+    tiers = [Tier(tuple(member for member in tier.members if member[0] not in left_out)) for tier in route.tiers]
+    return replace(
+        route,
+        tiers=tuple(tier for tier in tiers if tier.members),
+        queue_key=queue_key(channel, route.match, left_out),
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import Refusal
 from postwire.core.lifecycle import Next
+from postwire.core.message import MAX_TIME, Channel
 from postwire.delivery.carrier import Carrier
 from postwire.outbox.base import Outbox, StoredMessage, WorkQueue
 from postwire.providers.registry import Registry
@@ -20,6 +22,9 @@ STEP: Final = 256
 
 ROUTES: Final = "routes"
 """The fact that says by which rules what waits was put into queues."""
+
+_UNSERVED: Final = frozenset(channel.value for channel in Channel)
+"""The queues of what no rule takes."""
 
 
 async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: Clock, observer: Observer) -> int:
@@ -35,8 +40,9 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
         count += len(orphans)
         await asyncio.gather(*(_let_go(outbox, stored, carrier, observer) for stored in orphans))
     rules = _fingerprint(registry)
-    if await outbox.fact(ROUTES) != rules:
-        await _find_queues(outbox, registry)
+    have_changed = await outbox.fact(ROUTES) != rules
+    await _find_queues(outbox, registry, have_changed)
+    if have_changed:
         await outbox.keep_fact(ROUTES, rules)
     return count
 
@@ -52,15 +58,20 @@ async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, obser
         observer.state_reached(record)
 
 
-async def _find_queues(outbox: WorkQueue, registry: Registry) -> None:
-    """Find the routes of what waits in queues that nobody serves any more, and of what is pinned.
+async def _find_queues(outbox: WorkQueue, registry: Registry, have_changed: bool) -> None:
+    """Find the routes of what waits in queues that nobody serves.
 
-    What waits for a rule that is still there stays, though another one may stand before it now. A pinned provider may
-    be there still, and not carry the channel any more.
+    What waits for a rule that is still there stays, though another one may stand before it now. Where the rules
+    `have_changed`, there may be a route for what had none; and a pinned provider may be there still, and not carry the
+    channel any more.
     """
-    looked_at = [
-        key for key in await outbox.queues() if key.startswith("@") or registry.route_by_queue_key(key) is None
-    ]
+    looked_at = []
+    for key in await outbox.queues():
+        if key in _UNSERVED or key.startswith("@"):
+            if have_changed:
+                looked_at.append(key)
+        elif not await _is_served(outbox, registry, key):
+            looked_at.append(key)
     if not looked_at:
         return
     after = 0
@@ -73,6 +84,16 @@ async def _find_queues(outbox: WorkQueue, registry: Registry) -> None:
         ]
         if moves:
             await outbox.reassign(moves)
+
+
+async def _is_served(outbox: WorkQueue, registry: Registry, key: str) -> bool:
+    """Whether a queue is that of a route. One of its messages tells that of a route without some of its providers."""
+    if registry.route_by_queue_key(key):
+        return True
+    for stored in await outbox.due(key, MAX_TIME, 1):
+        with suppress(ValueError):
+            return registry.adopt(key, canonical.decode_message(stored.content)) is not None
+    return False
 
 
 def _queue_of(stored: StoredMessage, registry: Registry) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -15,6 +15,7 @@ from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFou
 from postwire.core.gate import Gate, GateSettings
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.obstacles import Obstacle
+from postwire.core.queue_keys import variant
 from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers.base import Context, Kind, Provider
@@ -35,6 +36,13 @@ OnTransition = Callable[[str, Transition], None]
 
 OnAvailability = Callable[[str, Obstacle | None, str], None]
 
+Unsuitable = Callable[[Route, OutboundMessage], Collection[str]]
+"""The names of a route's providers that cannot carry a message, whatever comes."""
+
+
+def _none(_route: Route, _message: OutboundMessage) -> Collection[str]:
+    return ()
+
 
 class Slot:
     """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds."""
@@ -51,8 +59,15 @@ class Slot:
 class Registry:
     """Every provider that is declared, in the order of declaration, and the routes that lead to them."""
 
-    def __init__(self, slots: Sequence[Slot], routes: Mapping[Channel, Sequence[Route]]) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        routes: Mapping[Channel, Sequence[Route]],
+        unsuitable: Unsuitable = _none,
+    ) -> None:
         """The first route of a channel whose rule matches is taken; the configuration has checked the names."""
+        self._unsuitable = unsuitable
+        self._variants: dict[tuple[str, frozenset[str]], Route] = {}  # by key and who is left out
         self._slots = {slot.provider.name: slot for slot in slots}
         self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
         self._pinned = {name: Route(key=f"@{name}", tiers=(Tier(((name, 1),)),)) for name in self._slots}
@@ -117,8 +132,22 @@ class Registry:
         return tuple(self._slots[name] for name in names)
 
     def route_by_queue_key(self, queue_key: str) -> Route | None:
-        """The route whose messages wait in that queue, if the configuration still has it."""
+        """The route whose messages wait in that queue, if the configuration still has it.
+
+        Without some of its providers, a route is known from the first message on that they cannot carry: see `adopt`.
+        """
         return self._by_queue_key.get(queue_key)
+
+    def adopt(self, queue_key: str, message: OutboundMessage) -> Route | None:
+        """The route whose messages wait in a queue that an earlier boot has left, as one of these shows.
+
+        It need not be the one that a new message like it would have, as long as the rule is still there. None where it
+        is not, or where others of its providers are unsuitable now.
+        """
+        for route in self._routes[message.channel]:
+            if route.match.holds(message) and (found := self._suited(route, message)).queue_key == queue_key:
+                return found
+        return None
 
     def route(self, message: OutboundMessage, pinned: str | None) -> Route:
         """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned.
@@ -131,13 +160,23 @@ class Registry:
         if pinned is None:
             if (route := matching(self._routes[channel], message)) is None:
                 raise InvalidRouting(channel)
-            return route
+            return self._suited(route, message)
         slot = self._slots.get(pinned)
         if slot is None:
             raise InvalidProvider("must name a provider that exists; ListProviders names them all")
         if channel not in slot.provider.channels:
             raise InvalidProvider(f"must name a provider that carries {channel.value}")
         return self._pinned[pinned]
+
+    def _suited(self, route: Route, message: OutboundMessage) -> Route:
+        """A route without those who cannot carry the message. There are as many as messages need, and each once."""
+        if not (names := self._unsuitable(route, message)):
+            return route
+        which = route.queue_key, frozenset(names)
+        if (found := self._variants.get(which)) is None:
+            found = self._variants[which] = variant(route, message.channel, which[1])
+            self._by_queue_key[found.queue_key] = found
+        return found
 
     async def close(self) -> None:
         """Close every provider, last made first.
