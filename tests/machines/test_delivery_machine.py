@@ -276,7 +276,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         """No wake-up was lost: what is due has nobody who would take it."""
         now = self.rig.clock.monotonic()
         for queue in self.rig.delivery._traffic._queues.values():
-            due = self.run(self.outbox.inner.due_counts(queue.route.key, self.rig.clock.due(), 100))
+            due = self.run(self.outbox.inner.due_counts(queue.route.queue_key, self.rig.clock.due(), 100))
             if sum(due.values()) and not queue.route.strict_weights:
                 assert self.rig.delivery._router.look(queue.route, now).chosen is None, queue.route.key
 

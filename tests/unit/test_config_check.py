@@ -112,6 +112,16 @@ def test_both_commands_tell_all_of_it(args: tuple[str, ...]) -> None:
     assert second == '  store.retention: "23h" is too short, must be at least 24h'
 
 
+@pytest.mark.parametrize("args", [("serve",), ("config", "check")])
+def test_both_commands_name_two_rules_with_one_match(args: tuple[str, ...]) -> None:
+    rule = '[[routes.sms]]\nmatch = { prefixes = ["+44"] }\ntiers = ["a"]\n'
+    text = f'[providers.a]\nkind = "mock"\nchannels = ["sms"]\n{rule}{rule}'
+    Path("postwire.toml").write_text(text, encoding="utf-8")
+    result = run(*args)
+    line = "postwire: routes.sms[1].match: is the same as that of routes.sms[0], leave one of them out\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", line)
+
+
 def test_a_program_is_told_all_of_it() -> None:
     Path("postwire.toml").write_text('[server]\nlisten = 3\n[store]\npath = "none/postwire.db"\n', encoding="utf-8")
     error = json.loads(run("config", "check", "--json").stderr)["error"]
