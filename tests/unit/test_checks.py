@@ -179,5 +179,39 @@ async def test_one_that_will_not_be_cancelled_does_not_hold_up_the_stop() -> Non
     await reports.until(1)
 
 
+async def test_one_that_swallows_its_cancellation_is_reported_in_time_all_the_same() -> None:
+    reports, released = Reports(), asyncio.Event()
+    ended: list[str] = []
+
+    async def stubborn() -> ProviderHealth:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        ended.append("stubborn")
+        raise ValueError("too late for anybody")
+
+    checks = checks_of(reports, Checked("stubborn", stubborn), timeout=AT_ONCE)
+    checks.start()
+    await within(checks.wait())
+    assert reports.found == {"stubborn": ProviderHealth(ok=False, detail="it did not answer within 0 s")}
+    assert not ended
+    released.set()
+    await within(checks.stop())
+    assert ended, "once it could end, it has"
+    assert reports.faults == []
+
+
+async def test_who_waits_is_told_of_all() -> None:
+    reports = Reports()
+    checks = checks_of(reports, Checked("one", well), Checked("other", well))
+    await within(checks.wait())
+    assert not reports.found, "none has been started"
+    checks.start()
+    await within(checks.wait())
+    assert list(reports.found) == ["one", "other"]
+
+
 async def test_stopping_what_was_never_started_does_nothing() -> None:
     await within(checks_of(Reports(), Checked("one", well)).stop())

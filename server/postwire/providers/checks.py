@@ -34,33 +34,63 @@ class ProviderChecks:
         self._report = report
         self._on_fault = on_fault
         self._timeout = timeout
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[ProviderHealth]] = set()
+        self._reports: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def start(self) -> None:
         """Start all checks, and return at once."""
         loop = asyncio.get_running_loop()
-        self._tasks = {loop.create_task(self._check(provider), context=Context()) for provider in self._providers}
+        for provider in self._providers:
+            check = loop.create_task(_check(provider), context=Context())
+            self._checks.add(check)
+            self._reports.add(loop.create_task(self._report_end(provider, check), context=Context()))
+
+    async def wait(self) -> None:
+        """Return once every check has been reported: after the time limit, whatever a check does with it."""
+        if self._reports:
+            await asyncio.wait(self._reports)
 
     async def stop(self) -> None:
-        """Cancel the checks that have not ended. One that does not end then is left behind."""
-        pending = [task for task in self._tasks if not task.done()]
-        for task in pending:
-            task.cancel()
+        """Cancel the checks that have not ended, and report none of them. One that does not end then is left behind."""
+        self._stopping = True
+        pending = [check for check in self._checks if not check.done()]
+        for check in pending:
+            check.cancel()
         if pending:
             await asyncio.wait(pending, timeout=CANCEL_GRACE)
 
-    async def _check(self, provider: Provider) -> None:
+    async def _report_end(self, provider: Provider, check: asyncio.Task[ProviderHealth]) -> None:
+        # Not `asyncio.timeout`, which waits for a check that swallows its cancellation.
+        await asyncio.wait({check}, timeout=self._timeout)
+        if check.done():
+            health = self._result(check)
+        else:
+            check.cancel()
+            check.add_done_callback(_look_at)
+            health = ProviderHealth(ok=False, detail=f"it did not answer within {self._timeout:g} s")
+        if health is not None:
+            self._report(provider, health)
+
+    def _result(self, check: asyncio.Task[ProviderHealth]) -> ProviderHealth | None:
+        """What a check that has ended says; None if `stop` has ended it."""
         try:
-            async with asyncio.timeout(self._timeout):
-                health = await provider.check()
+            health = check.result()
             if not isinstance(health, ProviderHealth):
                 raise TypeError("a check has to give a ProviderHealth")
-        except TimeoutError:
-            health = ProviderHealth(ok=False, detail=f"it did not answer within {self._timeout:g} s")
         except (asyncio.CancelledError, Exception) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-                raise  # by `stop`; else something of the provider's own was cancelled
-            self._on_fault(error)
-            health = ProviderHealth(ok=False, detail=f"its check failed with {type(error).__name__}")
-        self._report(provider, health)
+            if isinstance(error, asyncio.CancelledError) and self._stopping:
+                return None
+            self._on_fault(error)  # something of the provider's own was cancelled, or it failed
+            return ProviderHealth(ok=False, detail=f"its check failed with {type(error).__name__}")
+        return health
+
+
+async def _check(provider: Provider) -> ProviderHealth:
+    return await provider.check()
+
+
+def _look_at(check: asyncio.Task[ProviderHealth]) -> None:
+    """Take note of how a check has ended that nobody waits for any more, lest asyncio complains of an exception."""
+    if not check.cancelled():
+        check.exception()
