@@ -69,6 +69,17 @@ def test_names_of_providers_are_those_of_the_server(tmp_path: Path) -> None:
         assert complete(f"postwire providers get --server {target} e", tmp_path) == ["email"]
 
 
+def test_names_of_what_is_checked_are_those_of_the_configuration(tmp_path: Path) -> None:
+    assert complete("postwire providers check ", tmp_path) == ["sms-mms", "email"]
+    (tmp_path / "postwire.toml").write_text("[providers.one]\n[providers.other]\n", encoding="utf-8")
+    (tmp_path / "my.toml").write_text("[providers.mine]\n", encoding="utf-8")
+    assert complete("postwire providers check o", tmp_path) == ["one", "other"]
+    assert complete("postwire providers check --config my.toml ", tmp_path) == ["mine"]
+    for broken in ("[providers", "providers = 3"):
+        (tmp_path / "my.toml").write_text(broken, encoding="utf-8")
+        assert complete("postwire providers check --config my.toml ", tmp_path) == []
+
+
 def test_where_no_server_answers_nothing_is_offered_and_nothing_said(tmp_path: Path) -> None:
     assert complete("postwire providers get ", tmp_path, POSTWIRE_SERVER="127.0.0.1:1") == []
     (tmp_path / "postwire.toml").write_text("[server", encoding="utf-8")

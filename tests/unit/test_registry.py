@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.providers import Puppet, registry_of
@@ -331,6 +332,15 @@ async def test_providers_are_closed_last_made_first() -> None:
 
     await registry_of(Noted("a"), Noted("b"), Noted("c")).close()
     assert closed == ["c", "b", "a"]
+
+
+async def test_one_without_anything_to_close_is_left_alone() -> None:
+    class Plain(Puppet):
+        close: Any = None
+
+    first = Puppet("a")
+    await registry_of(first, Plain("b")).close()
+    assert first.closed == 1
 
 
 async def test_one_that_fails_to_close_keeps_no_other_from_closing() -> None:

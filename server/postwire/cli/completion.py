@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -49,6 +50,21 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
     try:
         with Client(server or default_server(as_json=True), timeout=_PATIENCE, retry=False) as client:
             names = [provider.name for provider in client.list_providers()]
+    except Exception:  # at a prompt, whatever is wrong is no news
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_declared(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Those of the configuration here; none where it cannot be read."""
+    from click.shell_completion import CompletionItem
+
+    from postwire.config_file import read_file
+    from postwire.config_providers import declared_names
+
+    try:
+        _, table = read_file(ctx.params.get("path"), Path())
+        names = declared_names(table.get("providers", {}))
     except Exception:  # at a prompt, whatever is wrong is no news
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -187,7 +187,7 @@ class Registry:
         failed = []
         for slot in reversed(self._slots.values()):
             try:
-                await slot.provider.close()
+                await close(slot.provider)
             except Exception as error:
                 failed.append(error)
         if failed:
@@ -205,6 +205,12 @@ def make(declared: ProviderConfig, kinds: Mapping[str, Kind], random_seed: Calla
         return kinds[declared.kind].make(context, declared.options)
     except Exception as error:
         raise ProviderNotMade(declared, error) from error
+
+
+async def close(provider: Provider) -> None:
+    """Close a provider, if there is anything about it to close."""
+    if (own := getattr(provider, "close", None)) is not None:
+        await own()
 
 
 def _gate(
