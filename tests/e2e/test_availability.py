@@ -12,6 +12,7 @@ from tests.e2e.calls import (
     explain,
     get,
     provider,
+    refused,
     request,
     sms,
     tried,
@@ -133,3 +134,15 @@ def test_a_sub_set_has_a_key_of_its_own(serve: Serve) -> None:
     assert len(message.attempts) == 3
     assert message.attempts[0].provider_message_id == f"mock-{message.message_id}"
     assert [one.state for one in message.recipients] == [SENT, message_pb2.MESSAGE_STATE_UNCERTAIN, SENT]
+
+
+def test_what_one_provider_cannot_carry_goes_to_those_who_can_and_else_is_refused(serve: Serve) -> None:
+    server = serve(toml=two("max_recipients = 2", "max_recipients = 3"))
+    addresses = [f"{number}@example.com" for number in range(4)]
+    assert tried(dispatch(server, email(*addresses[:2]))) == [("first", "success")]
+    assert tried(dispatch(server, email(*addresses[:3]))) == [("second", "success")]
+    first, second = explain(server, email(*addresses[:3])).candidates
+    assert (first.obstacle, first.eligible) == (dispatch_service_pb2.ROUTE_OBSTACLE_UNSUITABLE, False)
+    assert second.eligible
+    error = refused(lambda: dispatch(server, email(*addresses)))
+    assert (error.reason, error.fields) == ("INVALID_MESSAGE", ["message.email.to"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from tests.support.build import SUCCESS
 from tests.support.waiting import within
@@ -16,7 +16,10 @@ from postwire.core.outcome import DispatchResult
 from postwire.core.routing import Match, Route, Tier
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.providers.registry import Registry, Slot, Unsuitable
+from postwire.providers.registry import Carries, Registry, Slot
+
+Unsuitable = Callable[[OutboundMessage, tuple[int, ...] | None], Collection[str]]
+"""The names of the providers that cannot carry a message to some recipients."""
 
 
 class Puppet:
@@ -27,6 +30,7 @@ class Puppet:
     """
 
     kind = "puppet"
+    selective = False
 
     def __init__(
         self,
@@ -142,10 +146,19 @@ def registry_of(
     attempt_timeout: float = 60.0,
     routes: Mapping[Channel, Sequence[Route]] | None = None,
     gates: Mapping[str, Gate] | None = None,
-    unsuitable: Unsuitable = lambda route, message: (),
+    unsuitable: Unsuitable | None = None,
 ) -> Registry:
     """A registry in which every provider is on the route of each of its channels, with a gate that stands open."""
     made = {provider.name: gate_of(provider.name, max_concurrent=10_000) for provider in providers} | dict(gates or {})
     slots = [Slot(provider, made[provider.name], attempt_timeout=attempt_timeout) for provider in providers]
-    routes = short_routes(*providers) if routes is None else routes
-    return Registry(slots, routes, unsuitable)
+    if unsuitable:
+        for slot in slots:
+            slot.carries = _carries(slot.provider.name, unsuitable)
+    return Registry(slots, short_routes(*providers) if routes is None else routes)
+
+
+def _carries(name: str, unsuitable: Unsuitable) -> Carries:
+    def carries(message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
+        return FieldViolation("message", f"is not for {name}") if name in unsuitable(message, positions) else None
+
+    return carries

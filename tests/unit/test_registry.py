@@ -15,7 +15,7 @@ from tests.support.providers import route as made
 
 from postwire.config import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
-from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
+from postwire.core.errors import FieldViolation, InvalidMessage, InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms
 from postwire.core.obstacles import Obstacle
 from postwire.core.queue_keys import queue_key
@@ -156,7 +156,7 @@ def test_every_route_is_found_by_the_key_of_its_queue(tmp_path: Path) -> None:
 
 
 def test_a_route_without_some_of_its_providers_is_found_by_the_key_of_its_queue_once_there_is_a_message() -> None:
-    def unsuitable(_: Route, message: OutboundMessage) -> list[str]:
+    def unsuitable(message: OutboundMessage, _: object) -> list[str]:
         return list(message.labels)
 
     registry = registry_of(Puppet("a"), Puppet("b"), unsuitable=unsuitable)
@@ -168,7 +168,10 @@ def test_a_route_without_some_of_its_providers_is_found_by_the_key_of_its_queue_
     assert registry.route_by_queue_key(without.queue_key) is without
     assert whole in registry.all_routes()
     assert without not in registry.all_routes()
-    assert route(registry, SMS, "a", a="").names == ("a",), "whoever is pinned is asked"
+    for pinned, labels in (("a", ["a"]), (None, ["b", "a"])):
+        with pytest.raises(InvalidMessage) as caught:
+            route(registry, SMS, pinned, **dict.fromkeys(labels, ""))
+        assert caught.value.violations == (FieldViolation("message", "is not for a"),), "the first of them says why"
 
 
 def test_the_route_of_a_queue_that_was_left_is_told_by_a_message() -> None:
@@ -183,7 +186,7 @@ def test_the_route_of_a_queue_that_was_left_is_told_by_a_message() -> None:
             Puppet("a"),
             Puppet("b"),
             routes={Channel.SMS: rules},
-            unsuitable=lambda _, message: ["a"] if message.content == SMS else [],
+            unsuitable=lambda message, _: ["a"] if message.content == SMS else [],
         )
 
     message, left = OutboundMessage(SMS, {"x": "y"}), queue_key(Channel.SMS, match, ["a"])

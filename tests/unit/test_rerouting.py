@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet, gate_of, registry_of, route
+from tests.support.providers import Puppet, Unsuitable, gate_of, registry_of, route
 from tests.support.rig import Rig
 
 from postwire.core.errors import InvalidRouting, ProviderNotFound
@@ -30,7 +30,6 @@ from postwire.core.routing import Match, Route
 from postwire.delivery import recovery
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
-from postwire.providers.registry import Unsuitable
 
 QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXPIRED
 
@@ -39,9 +38,7 @@ async def boot(rig: Rig) -> None:
     await rig.delivery.start()
 
 
-def rig_of(
-    outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable = lambda route, message: ()
-) -> Rig:
+def rig_of(outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable | None = None) -> Rig:
     """A rig with these rules for SMS, whose queues have the keys that a configuration gives them."""
     keyed = [replace(one, queue_key=queue_key(Channel.SMS, one.match)) for one in routes]
     providers = [Puppet(name) for name in names]
@@ -305,7 +302,7 @@ def test_an_email_is_found_its_queue_by_all_its_recipients() -> None:
 # Queues of what some providers cannot carry.
 
 
-def not_a(_: Route, message: OutboundMessage) -> Collection[str]:
+def not_a(message: OutboundMessage, _: object) -> Collection[str]:
     return ["a"] if "not a" in message.labels else []
 
 

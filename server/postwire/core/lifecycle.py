@@ -213,6 +213,17 @@ def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
     )
 
 
+def give_up(record: MessageRecord, error_code: str, *, now: int) -> MessageRecord:
+    """The record of a message whose last attempt is closed, and whose other recipients nobody can send it to."""
+    after = tuple(
+        replace(one, state=MessageState.UNCERTAIN if one.maybe_sent else MessageState.FAILED, error_code=error_code)
+        if one.state in _UNRESOLVED
+        else one
+        for one in record.recipients
+    )
+    return _changed(record, state_of(after), now, recipients=after)
+
+
 def drop_attempt(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
     """The record of a message whose open attempt was surely never handed over: as if it had not been opened."""
     if not is_open(record):

@@ -66,4 +66,5 @@ def variant(route: Route, channel: Channel, unsuitable: Collection[str]) -> Rout
         route,
         tiers=tuple(tier for tier in tiers if tier.members),
         queue_key=queue_key(channel, route.match, left_out),
+        whole=route,
     )

@@ -21,6 +21,9 @@ CUT_SHORT: Final = (TIMED_OUT, NOT_CONNECTED)
 TOO_LATE: Final = DispatchResult(
     Outcome.ERROR, error_code="expired", detail="its time ran out before it could be handed to the provider"
 )
+UNSUITABLE: Final = DispatchResult(
+    Outcome.ERROR, error_code="unsuitable", detail="the provider cannot send to these recipients alone"
+)
 
 _log = EventLog()
 

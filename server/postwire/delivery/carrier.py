@@ -41,6 +41,9 @@ _VERDICTS: Final = {
 }
 """What an outcome says of its provider's health."""
 
+UNSUITABLE_CODE: Final = "unsuitable"
+"""The error code of recipients whom no provider of the route can send to without the others."""
+
 _ACCOUNT_TAKEN: Final = frozenset({Outcome.SUCCESS, Outcome.REJECTED, Outcome.RATE_LIMITED, Outcome.DEFERRED})
 """The outcomes that a provider gives only to whom it lets in."""
 
@@ -129,12 +132,17 @@ class Carrier:
                     await self._drop(record)
                 raise
             before, (now, due) = record, self.now()
+            if result is attempt.UNSUITABLE:
+                record, next_ticket = await self._pass_on(before, message, on, flight)
+                continue
             if result is attempt.TOO_LATE:
                 next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=due)
             else:
                 record, asks = self._close(before, result, policy, ticket, now, duration, now - due)
                 self._observer.attempt_ended(record)
                 next_ticket = None
+                if asks is not Next.NOTHING and not self._is_suited(record, message, on):
+                    record, asks = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), Next.NOTHING
                 if asks is Next.FAIL_OVER and clear and due < deadline(record, now - due):
                     next_ticket = self._router.pick(on)
                     if on.choice.passed_over:
@@ -150,6 +158,29 @@ class Carrier:
                     record = self._requeued(record, now, due)
             record, next_ticket = await self._keep(before, record, next_ticket, flight)
         return record
+
+    async def _pass_on(
+        self, before: MessageRecord, message: OutboundMessage, on: Pass, flight: Flight
+    ) -> tuple[MessageRecord, Ticket | None]:
+        """Take back the open attempt at a provider that cannot send to those alone who are left, and go on to one that
+        can. Who waits for a route is granted its providers without a look at the message."""
+        now, due = self.now()
+        retry_time = self.retry_time(len(before.attempts), due)
+        record, _ = await self._keep(before, lifecycle.drop_attempt(before, now=now, due=retry_time), None, flight)
+        if record.state is not MessageState.QUEUED:  # somebody else has changed it
+            return record, None
+        if not self._is_suited(record, message, on):
+            return await self._keep(record, lifecycle.give_up(record, UNSUITABLE_CODE, now=now), None, flight)
+        ticket = self._router.pick(on)
+        if on.choice.passed_over:
+            self._observer.passed_over(record, on.choice.passed_over)
+        if ticket is None:
+            return record, None
+        return await self._keep(record, self._opened(record, ticket, now), ticket, flight)
+
+    def _is_suited(self, record: MessageRecord, message: OutboundMessage, on: Pass) -> bool:
+        """Whether anybody of the route can send to those who are left."""
+        return not record.recipients or self._router.narrow(on, message, lifecycle.unresolved(record))
 
     def _handover(self, record: MessageRecord) -> Handover:
         """What the attempt that is open in `record` is for."""
@@ -180,6 +211,8 @@ class Carrier:
         try:
             if left <= 0:
                 result = attempt.TOO_LATE
+            elif handover.positions is not None and slot.carries and slot.carries(message, handover.positions):
+                result = attempt.UNSUITABLE
             else:
                 result = await attempt.send(
                     slot.provider, message, handover, self._loop, min(slot.attempt_timeout, left)
@@ -191,7 +224,7 @@ class Carrier:
                 self._note(slot.gate, result)
         finally:
             now = self._clock.monotonic()
-            if result is attempt.TOO_LATE:
+            if result is attempt.TOO_LATE or result is attempt.UNSUITABLE:
                 permit.cancel(now)
             else:
                 permit.close(verdict, now, now - started)

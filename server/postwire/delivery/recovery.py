@@ -92,7 +92,7 @@ async def _is_served(outbox: WorkQueue, registry: Registry, key: str) -> bool:
         return True
     for stored in await outbox.due(key, MAX_TIME, 1):
         with suppress(ValueError):
-            return registry.adopt(key, canonical.decode_message(stored.content)) is not None
+            return registry.adopt(key, canonical.decode_message(stored.content), _positions(stored)) is not None
     return False
 
 
@@ -101,12 +101,16 @@ def _queue_of(stored: StoredMessage, registry: Registry) -> str:
     pinned, channel = stored.options.provider_name, stored.record.channel
     key = f"@{pinned}" if pinned else channel.value
     try:
-        return registry.route(canonical.decode_message(stored.content), pinned).queue_key
+        return registry.route(canonical.decode_message(stored.content), pinned, _positions(stored)).queue_key
     except ValueError:  # whoever takes anything is told of it when its turn comes
         rules = registry.routes(channel)
         return rules[-1].queue_key if rules and rules[-1].match.is_empty and not pinned else key
     except Refusal:
         return key if registry.route_by_queue_key(key) is None else f"{key}/{channel.value}"
+
+
+def _positions(stored: StoredMessage) -> tuple[int, ...] | None:
+    return lifecycle.unresolved(stored.record) if stored.record.recipients else None
 
 
 def _fingerprint(registry: Registry) -> str:

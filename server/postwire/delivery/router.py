@@ -53,7 +53,7 @@ class Explanation:
 class Pass:
     """One pass of a message along its route: nobody is tried twice in it."""
 
-    __slots__ = ("choice", "order", "priority", "repeats", "route", "tried")
+    __slots__ = ("choice", "order", "priority", "repeats", "route", "tried", "unsuitable")
 
     def __init__(
         self, route: Route, order: Order, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL
@@ -63,6 +63,7 @@ class Pass:
         self.order = order
         self.repeats = frozenset(attempt.provider_name for attempt in attempts) if attempts else _NOBODY
         self.tried: list[str] = []
+        self.unsuitable: Collection[str] = ()  # since others than at its beginning are left
         self.choice = Choice(None)
 
 
@@ -126,6 +127,8 @@ class Router:
         gates, repeats, priority = self._gates, on.repeats, on.priority
 
         def obstacle(name: str) -> Obstacle | None:
+            if name in on.unsuitable:
+                return Obstacle.UNSUITABLE
             gate = gates[name]
             if grants and grants.get(gate):
                 return gate.gate.obstacle(now, repeat=name in repeats)
@@ -147,6 +150,14 @@ class Router:
         else:
             gate.note_passed(priority)
         return Ticket(self._slots[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
+
+    def narrow(self, on: Pass, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
+        """Go on with a pass for the recipients at `positions` alone; returns whether anybody can carry it to these."""
+        route = on.route.whole or on.route
+        if route is not on.route:  # who could not carry it to all may carry it to some
+            on.route, on.order = route, route.order(0.0)
+        on.unsuitable = self._registry.unsuitable(route, message, positions)
+        return len(on.unsuitable) < len(route.names)
 
     def again(self, on: Pass, slot: Slot) -> Ticket | None:
         """Leave to ask the same provider once more, unless others wait for it."""
@@ -181,8 +192,11 @@ class Router:
         """Why the route is that of the message, and how each of its providers stands."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         candidates = []
-        for number, tier in enumerate(route.tiers, 1):
+        for number, tier in enumerate((route.whole or route).tiers, 1):
             for name, weight in tier.members:
+                if name not in route.names:
+                    candidates.append(Candidate(name, number, weight, Obstacle.UNSUITABLE, None))
+                    continue
                 gate = self._slots[name].gate
                 until = gate.until(now)
                 eligible_time = None if until is None else wall + int((until - now) * 1e6)

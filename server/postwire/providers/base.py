@@ -58,7 +58,8 @@ class Provider(Protocol):
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
         """Why this provider can never carry a message, or never to the recipients at `positions` alone; None if it can.
 
-        Asked before any attempt, of every message: it has to be quick, and always gives the same answer.
+        Asked before any attempt, of every message: it has to be quick, and always gives the same answer. A provider
+        whose attribute `selective` is False is not asked.
         """
         ...
 

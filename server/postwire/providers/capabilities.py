@@ -25,6 +25,11 @@ class Capabilities:
         return tuple(word for word, is_held in held.items() if is_held)
 
 
+def is_selective(provider: Provider) -> bool:
+    """Whether there is a message of its channels that a provider cannot carry. One that is not is never asked."""
+    return getattr(provider, "selective", True) is not False
+
+
 def of(provider: Provider) -> Capabilities:
     """Look up what `provider` declares, as it is now."""
     # By attribute, since `isinstance` of a protocol would ask no more than this either, and takes longer.

@@ -131,6 +131,7 @@ class MockProvider:
         self.channels = context.channels
         self.settings = settings
         self.dedup_window = settings.dedup_window
+        self.selective = settings.max_recipients > 0
         self._connect_timeout = context.connect_timeout
         self.seeded = settings.seed is not None
         self.seed = context.random_seed() if settings.seed is None else settings.seed

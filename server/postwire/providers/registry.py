@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -11,13 +12,14 @@ from typing import Final
 from postwire.config import Config
 from postwire.config_providers import ProviderConfig
 from postwire.core.breaker import Breaker, BreakerSettings, Transition
-from postwire.core.errors import InvalidProvider, InvalidRouting, ProviderNotFound
+from postwire.core.errors import FieldViolation, InvalidMessage, InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.gate import Gate, GateSettings
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.obstacles import Obstacle
 from postwire.core.queue_keys import variant
 from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
+from postwire.providers import capabilities
 from postwire.providers.base import Context, Kind, Provider
 
 LEASE_FACTOR: Final = 2
@@ -36,24 +38,26 @@ OnTransition = Callable[[str, Transition], None]
 
 OnAvailability = Callable[[str, Obstacle | None, str], None]
 
-Unsuitable = Callable[[Route, OutboundMessage], Collection[str]]
-"""The names of a route's providers that cannot carry a message, whatever comes."""
-
-
-def _none(_route: Route, _message: OutboundMessage) -> Collection[str]:
-    return ()
+Carries = Callable[[OutboundMessage, tuple[int, ...] | None], FieldViolation | None]
+"""See `Provider.carries`."""
 
 
 class Slot:
-    """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds."""
+    """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds.
 
-    __slots__ = ("attempt_timeout", "dedup_window", "gate", "provider")
+    `carries` is the provider's, and None where it carries everything.
+    """
+
+    __slots__ = ("attempt_timeout", "carries", "dedup_window", "gate", "provider")
 
     def __init__(self, provider: Provider, gate: Gate, *, attempt_timeout: float) -> None:
         self.provider = provider
         self.gate = gate
         self.attempt_timeout = attempt_timeout
         self.dedup_window: float = getattr(provider, "dedup_window", 0.0)
+        self.carries: Carries | None = (
+            getattr(provider, "carries", None) if capabilities.is_selective(provider) else None
+        )
 
 
 class Registry:
@@ -63,10 +67,14 @@ class Registry:
         self,
         slots: Sequence[Slot],
         routes: Mapping[Channel, Sequence[Route]],
-        unsuitable: Unsuitable = _none,
+        on_fault: Callable[[Exception], None] | None = None,
     ) -> None:
-        """The first route of a channel whose rule matches is taken; the configuration has checked the names."""
-        self._unsuitable = unsuitable
+        """The first route of a channel whose rule matches is taken; the configuration has checked the names.
+
+        `on_fault` is called with what a provider's `carries` raises.
+        """
+        self._on_fault = on_fault
+        self._selective = {slot.provider.name: slot.carries for slot in slots if slot.carries}
         self._variants: dict[tuple[str, frozenset[str]], Route] = {}  # by key and who is left out
         self._slots = {slot.provider.name: slot for slot in slots}
         self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
@@ -102,7 +110,7 @@ class Registry:
             )
             for declared in config.providers.values()
         ]
-        return cls(slots, config.routes)
+        return cls(slots, config.routes, on_fault)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -138,41 +146,63 @@ class Registry:
         """
         return self._by_queue_key.get(queue_key)
 
-    def adopt(self, queue_key: str, message: OutboundMessage) -> Route | None:
-        """The route whose messages wait in a queue that an earlier boot has left, as one of these shows.
+    def adopt(self, queue_key: str, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> Route | None:
+        """The route whose messages wait in a queue that an earlier boot has left, as one of these shows, which is still
+        to be sent to the recipients at `positions`.
 
         It need not be the one that a new message like it would have, as long as the rule is still there. None where it
         is not, or where others of its providers are unsuitable now.
         """
         for route in self._routes[message.channel]:
-            if route.match.holds(message) and (found := self._suited(route, message)).queue_key == queue_key:
-                return found
+            if route.match.holds(message):
+                with suppress(InvalidMessage):
+                    if (found := self._suited(route, message, positions)).queue_key == queue_key:
+                        return found
         return None
 
-    def route(self, message: OutboundMessage, pinned: str | None) -> Route:
-        """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned.
+    def route(self, message: OutboundMessage, pinned: str | None, positions: tuple[int, ...] | None = None) -> Route:
+        """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned;
+        without those who cannot carry it to the recipients at `positions` (None: to all).
 
         Raises:
             InvalidProvider: the pinned one does not exist, or does not carry the channel.
             InvalidRouting: no provider carries the channel, or no rule matches.
+            InvalidMessage: none of the route's providers can carry it.
         """
         channel = message.channel
         if pinned is None:
             if (route := matching(self._routes[channel], message)) is None:
                 raise InvalidRouting(channel)
-            return self._suited(route, message)
+            return self._suited(route, message, positions)
         slot = self._slots.get(pinned)
         if slot is None:
             raise InvalidProvider("must name a provider that exists; ListProviders names them all")
         if channel not in slot.provider.channels:
             raise InvalidProvider(f"must name a provider that carries {channel.value}")
-        return self._pinned[pinned]
+        return self._suited(self._pinned[pinned], message, positions)
 
-    def _suited(self, route: Route, message: OutboundMessage) -> Route:
+    def unsuitable(
+        self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None = None
+    ) -> dict[str, FieldViolation]:
+        """Those of a route's providers who cannot carry a message, and why. One whose code fails counts as able to."""
+        found: dict[str, FieldViolation] = {}
+        for name in route.names:
+            if carries := self._selective.get(name):
+                try:
+                    if violation := carries(message, positions):
+                        found[name] = violation
+                except Exception as error:
+                    if self._on_fault:
+                        self._on_fault(error)
+        return found
+
+    def _suited(self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None) -> Route:
         """A route without those who cannot carry the message. There are as many as messages need, and each once."""
-        if not (names := self._unsuitable(route, message)):
+        if not self._selective or not (why := self.unsuitable(route, message, positions)):
             return route
-        which = route.queue_key, frozenset(names)
+        if len(why) == len(route.names):
+            raise InvalidMessage("no provider of its route can carry it", [next(iter(why.values()))])
+        which = route.queue_key, frozenset(why)
         if (found := self._variants.get(which)) is None:
             found = self._variants[which] = variant(route, message.channel, which[1])
             self._by_queue_key[found.queue_key] = found

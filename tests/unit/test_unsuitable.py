@@ -1,0 +1,144 @@
+"""Messages that some of their route's providers cannot carry, at all or to some recipients alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.providers import Puppet, Unsuitable, gate_of, registry_of
+from tests.support.rig import Rig
+
+from postwire.core.errors import InvalidMessage
+from postwire.core.message import Email, MessageState, OutboundMessage
+from postwire.core.obstacles import Obstacle
+from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.outbox.sqlite import SqliteOutbox
+
+QUEUED, SENT, FAILED = MessageState.QUEUED, MessageState.SENT, MessageState.FAILED
+UNCERTAIN = MessageState.UNCERTAIN
+
+
+def apart(*outcomes: Outcome) -> DispatchResult:
+    return DispatchResult(worst(outcomes), recipients=tuple(map(RecipientResult, outcomes)))
+
+
+def email(count: int, **options: Any) -> Any:
+    return build.command(build.email(*(f"{i}@example.com" for i in range(count))), **options)
+
+
+def whole_only(*names: str) -> Unsuitable:
+    """These cannot send to some of the recipients alone."""
+    return lambda message, positions: () if positions is None else names
+
+
+def at_most(count: int, *names: str) -> Unsuitable:
+    def unsuitable(message: OutboundMessage, positions: tuple[int, ...] | None) -> tuple[str, ...]:
+        assert isinstance(message.content, Email)
+        left = len(message.content.recipients) if positions is None else len(positions)
+        return names if left > count else ()
+
+    return unsuitable
+
+
+async def test_who_cannot_carry_a_message_is_left_out_and_no_attempt_is_made_at_it(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first"), Puppet("second")
+    rig = Rig(outbox, registry=registry_of(first, second, unsuitable=at_most(2, "first")))
+    assert (await rig.send(email(3))).attempts[0].provider_name == "second"
+    assert (await rig.send(email(2))).attempts[0].provider_name == "first"
+    one, other = rig.delivery.explain(email(3)).candidates
+    assert (one.provider_name, one.tier, one.obstacle) == ("first", 1, Obstacle.UNSUITABLE)
+    assert (other.provider_name, other.tier, other.obstacle) == ("second", 2, None)
+
+
+async def test_what_nobody_can_carry_is_refused_unless_it_was_accepted_before(outbox: SqliteOutbox) -> None:
+    whom: list[str] = []
+    registry = registry_of(Puppet("first"), Puppet("second"), unsuitable=lambda message, positions: whom)
+    rig = Rig(outbox, registry=registry)
+    command = email(3, request_id="r-1")
+    record = await rig.send(command)
+    whom += ["first", "second"]
+    with pytest.raises(InvalidMessage) as caught:
+        await rig.send(email(3))
+    assert [one.field for one in caught.value.violations] == ["message"]
+    assert await rig.send(command) == record
+
+
+async def test_what_waits_for_others_does_so_apart_from_what_anybody_carries(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first"), Puppet("second")
+    gates = {name: gate_of(name) for name in ("first", "second")}
+    rig = Rig(outbox, registry=registry_of(first, second, gates=gates, unsuitable=at_most(2, "first")))
+    for gate in gates.values():
+        gate.breaker.force_open(0.0)
+    large, small = await rig.send(email(3)), await rig.send(email(2))
+    assert (large.state, small.state) == (QUEUED, QUEUED)
+    gates["first"].breaker.resume(0.0)
+    await rig.noted.reached(small.message_id, SENT)
+    await rig.calm()
+    assert first.keys == [small.message_id]
+    gates["second"].breaker.resume(0.0)
+    await rig.noted.reached(large.message_id, SENT)
+    assert second.keys == [large.message_id]
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_those_who_are_left_go_to_one_that_can_send_to_them_alone(outbox: SqliteOutbox) -> None:
+    success, error = Outcome.SUCCESS, Outcome.ERROR
+    first, second = Puppet("first", answer=apart(success, error, error)), Puppet("second")
+    third = Puppet("third")
+    rig = Rig(outbox, registry=registry_of(first, second, third, unsuitable=whole_only("first", "second")))
+    record = await rig.send(email(3))
+    assert record.state is SENT
+    assert (second.keys, third.positions) == ([], [(1, 2)])
+
+
+async def test_who_cannot_carry_all_may_carry_those_who_are_left(outbox: SqliteOutbox) -> None:
+    success, error = Outcome.SUCCESS, Outcome.ERROR
+    small, large = Puppet("small"), Puppet("large", answer=apart(success, error, error))
+    rig = Rig(outbox, registry=registry_of(small, large, unsuitable=at_most(2, "small")))
+    record = await rig.send(email(3))
+    assert [one.provider_name for one in record.attempts] == ["large", "small"]
+    assert record.state is SENT
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.UNCERTAIN, Outcome.DEFERRED])
+async def test_where_nobody_can_send_to_those_who_are_left_that_is_the_end_for_them(
+    outbox: SqliteOutbox, outcome: Outcome
+) -> None:
+    only = Puppet("only", answer=apart(Outcome.SUCCESS, outcome))
+    rig = Rig(outbox, registry=registry_of(only, unsuitable=whole_only("only")))
+    record = await rig.send(email(2))
+    state = UNCERTAIN if outcome is Outcome.UNCERTAIN else FAILED
+    assert (record.state, [one.state for one in record.recipients]) == (state, [SENT, state])
+    assert [one.error_code for one in record.recipients] == ["", "unsuitable"]
+    assert len(only.keys) == 1
+
+
+async def test_whoever_is_granted_a_message_that_it_cannot_carry_any_more_passes_it_on(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR)), Puppet("second")
+    gates = {name: gate_of(name) for name in ("first", "second")}
+    rig = Rig(outbox, registry=registry_of(first, second, gates=gates, unsuitable=whole_only("first")))
+    gates["second"].breaker.force_open(0.0)
+    record = await rig.send(email(2))
+    assert (record.state, [one.state for one in record.recipients]) == (QUEUED, [SENT, QUEUED])
+    gates["second"].breaker.resume(0.0)
+    rig.clock.advance(300.0)
+    await rig.noted.reached(record.message_id, SENT)
+    kept = await rig.kept(record.message_id)
+    assert [(one.number, one.provider_name) for one in kept.attempts] == [(1, "first"), (2, "second")]
+    assert (len(first.keys), second.positions) == (1, [(1,)])
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_code_that_fails_leaves_nobody_out(outbox: SqliteOutbox) -> None:
+    def fails(message: OutboundMessage, positions: tuple[int, ...] | None) -> tuple[str, ...]:
+        raise ValueError("of its own")
+
+    faults: list[Exception] = []
+    registry = registry_of(Puppet("first"), unsuitable=fails)
+    registry._on_fault = faults.append
+    rig = Rig(outbox, registry=registry)
+    assert (await rig.send()).state is SENT
+    assert [type(fault) for fault in faults] == [ValueError]
