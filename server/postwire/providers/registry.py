@@ -186,6 +186,8 @@ class Registry:
     ) -> dict[str, FieldViolation]:
         """Those of a route's providers who cannot carry a message, and why. One whose code fails counts as able to."""
         found: dict[str, FieldViolation] = {}
+        if not self._selective:
+            return found
         for name in route.names:
             if carries := self._selective.get(name):
                 try:
@@ -198,7 +200,7 @@ class Registry:
 
     def _suited(self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None) -> Route:
         """A route without those who cannot carry the message. There are as many as messages need, and each once."""
-        if not self._selective or not (why := self.unsuitable(route, message, positions)):
+        if not (why := self.unsuitable(route, message, positions)):
             return route
         if len(why) == len(route.names):
             raise InvalidMessage("no provider of its route can carry it", [next(iter(why.values()))])

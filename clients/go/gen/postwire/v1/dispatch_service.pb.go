@@ -45,19 +45,28 @@ const (
 	RouteObstacle_ROUTE_OBSTACLE_CONCURRENCY_LIMIT RouteObstacle = 6
 	// It has had as many messages a second as are allowed: it is waited for.
 	RouteObstacle_ROUTE_OBSTACLE_RATE_LIMIT RouteObstacle = 7
+	// It cannot carry this message, whatever happens: it is left out of the message's route.
+	RouteObstacle_ROUTE_OBSTACLE_UNSUITABLE RouteObstacle = 8
+	// It has not been reached since the server started, which goes on trying: it is passed over.
+	RouteObstacle_ROUTE_OBSTACLE_UNAVAILABLE RouteObstacle = 9
+	// It does not accept the account or the key that it is configured with: it is passed over, and tried now and then.
+	RouteObstacle_ROUTE_OBSTACLE_MISCONFIGURED RouteObstacle = 10
 )
 
 // Enum value maps for RouteObstacle.
 var (
 	RouteObstacle_name = map[int32]string{
-		0: "ROUTE_OBSTACLE_UNSPECIFIED",
-		1: "ROUTE_OBSTACLE_OPEN",
-		2: "ROUTE_OBSTACLE_HALF_OPEN",
-		3: "ROUTE_OBSTACLE_DRAINED",
-		4: "ROUTE_OBSTACLE_COOLING_DOWN",
-		5: "ROUTE_OBSTACLE_RETRY_BUDGET",
-		6: "ROUTE_OBSTACLE_CONCURRENCY_LIMIT",
-		7: "ROUTE_OBSTACLE_RATE_LIMIT",
+		0:  "ROUTE_OBSTACLE_UNSPECIFIED",
+		1:  "ROUTE_OBSTACLE_OPEN",
+		2:  "ROUTE_OBSTACLE_HALF_OPEN",
+		3:  "ROUTE_OBSTACLE_DRAINED",
+		4:  "ROUTE_OBSTACLE_COOLING_DOWN",
+		5:  "ROUTE_OBSTACLE_RETRY_BUDGET",
+		6:  "ROUTE_OBSTACLE_CONCURRENCY_LIMIT",
+		7:  "ROUTE_OBSTACLE_RATE_LIMIT",
+		8:  "ROUTE_OBSTACLE_UNSUITABLE",
+		9:  "ROUTE_OBSTACLE_UNAVAILABLE",
+		10: "ROUTE_OBSTACLE_MISCONFIGURED",
 	}
 	RouteObstacle_value = map[string]int32{
 		"ROUTE_OBSTACLE_UNSPECIFIED":       0,
@@ -68,6 +77,9 @@ var (
 		"ROUTE_OBSTACLE_RETRY_BUDGET":      5,
 		"ROUTE_OBSTACLE_CONCURRENCY_LIMIT": 6,
 		"ROUTE_OBSTACLE_RATE_LIMIT":        7,
+		"ROUTE_OBSTACLE_UNSUITABLE":        8,
+		"ROUTE_OBSTACLE_UNAVAILABLE":       9,
+		"ROUTE_OBSTACLE_MISCONFIGURED":     10,
 	}
 )
 
@@ -1569,7 +1581,7 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"resolution\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
 	"\x16ResolveMessageResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*\x89\x02\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*\xea\x02\n" +
 	"\rRouteObstacle\x12\x1e\n" +
 	"\x1aROUTE_OBSTACLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROUTE_OBSTACLE_OPEN\x10\x01\x12\x1c\n" +
@@ -1578,7 +1590,11 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"\x1bROUTE_OBSTACLE_COOLING_DOWN\x10\x04\x12\x1f\n" +
 	"\x1bROUTE_OBSTACLE_RETRY_BUDGET\x10\x05\x12$\n" +
 	" ROUTE_OBSTACLE_CONCURRENCY_LIMIT\x10\x06\x12\x1d\n" +
-	"\x19ROUTE_OBSTACLE_RATE_LIMIT\x10\a*T\n" +
+	"\x19ROUTE_OBSTACLE_RATE_LIMIT\x10\a\x12\x1d\n" +
+	"\x19ROUTE_OBSTACLE_UNSUITABLE\x10\b\x12\x1e\n" +
+	"\x1aROUTE_OBSTACLE_UNAVAILABLE\x10\t\x12 \n" +
+	"\x1cROUTE_OBSTACLE_MISCONFIGURED\x10\n" +
+	"*T\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n" +

@@ -1487,9 +1487,11 @@ type RecipientStatus struct {
 	// How the last attempt ended for this recipient.
 	Outcome Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=postwire.v1.Outcome" json:"outcome,omitempty"`
 	// The vendor's own error code for this recipient.
-	ErrorCode     string `protobuf:"bytes,4,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ErrorCode string `protobuf:"bytes,4,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	// The vendor's own id of the message to this recipient, where it gives each its own.
+	ProviderMessageId string `protobuf:"bytes,5,opt,name=provider_message_id,json=providerMessageId,proto3" json:"provider_message_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *RecipientStatus) Reset() {
@@ -1546,6 +1548,13 @@ func (x *RecipientStatus) GetOutcome() Outcome {
 func (x *RecipientStatus) GetErrorCode() string {
 	if x != nil {
 		return x.ErrorCode
+	}
+	return ""
+}
+
+func (x *RecipientStatus) GetProviderMessageId() string {
+	if x != nil {
+		return x.ProviderMessageId
 	}
 	return ""
 }
@@ -1651,13 +1660,14 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\a \x01(\tR\terrorCode\x12\x16\n" +
 	"\x06detail\x18\b \x01(\tR\x06detail\x12\x19\n" +
-	"\btrace_id\x18\t \x01(\tR\atraceId\"\xa7\x01\n" +
+	"\btrace_id\x18\t \x01(\tR\atraceId\"\xd7\x01\n" +
 	"\x0fRecipientStatus\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.postwire.v1.MessageStateR\x05state\x12.\n" +
 	"\aoutcome\x18\x03 \x01(\x0e2\x14.postwire.v1.OutcomeR\aoutcome\x12\x1d\n" +
 	"\n" +
-	"error_code\x18\x04 \x01(\tR\terrorCode*W\n" +
+	"error_code\x18\x04 \x01(\tR\terrorCode\x12.\n" +
+	"\x13provider_message_id\x18\x05 \x01(\tR\x11providerMessageId*W\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCHANNEL_SMS\x10\x01\x12\x0f\n" +

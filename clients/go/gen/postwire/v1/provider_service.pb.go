@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Whether a provider can be used at all.
+type Availability int32
+
+const (
+	// Never sent.
+	Availability_AVAILABILITY_UNSPECIFIED Availability = 0
+	// It can.
+	Availability_AVAILABILITY_AVAILABLE Availability = 1
+	// It has not been reached since the server started. The server goes on trying.
+	Availability_AVAILABILITY_UNAVAILABLE Availability = 2
+	// It does not accept the account or the key that it is configured with. The server tries it now and then.
+	Availability_AVAILABILITY_MISCONFIGURED Availability = 3
+)
+
+// Enum value maps for Availability.
+var (
+	Availability_name = map[int32]string{
+		0: "AVAILABILITY_UNSPECIFIED",
+		1: "AVAILABILITY_AVAILABLE",
+		2: "AVAILABILITY_UNAVAILABLE",
+		3: "AVAILABILITY_MISCONFIGURED",
+	}
+	Availability_value = map[string]int32{
+		"AVAILABILITY_UNSPECIFIED":   0,
+		"AVAILABILITY_AVAILABLE":     1,
+		"AVAILABILITY_UNAVAILABLE":   2,
+		"AVAILABILITY_MISCONFIGURED": 3,
+	}
+)
+
+func (x Availability) Enum() *Availability {
+	p := new(Availability)
+	*p = x
+	return p
+}
+
+func (x Availability) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Availability) Descriptor() protoreflect.EnumDescriptor {
+	return file_postwire_v1_provider_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Availability) Type() protoreflect.EnumType {
+	return &file_postwire_v1_provider_service_proto_enumTypes[0]
+}
+
+func (x Availability) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Availability.Descriptor instead.
+func (Availability) EnumDescriptor() ([]byte, []int) {
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Whether a provider's breaker lets attempts through.
 type BreakerState int32
 
@@ -70,11 +127,11 @@ func (x BreakerState) String() string {
 }
 
 func (BreakerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_provider_service_proto_enumTypes[0].Descriptor()
+	return file_postwire_v1_provider_service_proto_enumTypes[1].Descriptor()
 }
 
 func (BreakerState) Type() protoreflect.EnumType {
-	return &file_postwire_v1_provider_service_proto_enumTypes[0]
+	return &file_postwire_v1_provider_service_proto_enumTypes[1]
 }
 
 func (x BreakerState) Number() protoreflect.EnumNumber {
@@ -83,7 +140,7 @@ func (x BreakerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BreakerState.Descriptor instead.
 func (BreakerState) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{0}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{1}
 }
 
 // A named way out. It carries one or more channels.
@@ -111,7 +168,9 @@ type Provider struct {
 	UnservedRouteKeys []string `protobuf:"bytes,9,rep,name=unserved_route_keys,json=unservedRouteKeys,proto3" json:"unserved_route_keys,omitempty"`
 	// What is special about it. `simulated`: it sends nothing. `update`: `UpdateMockProvider` changes how it behaves. More
 	// words may come.
-	Capabilities  []string `protobuf:"bytes,10,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Capabilities []string `protobuf:"bytes,10,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// Whether it can be used at all, whatever its breaker says.
+	Availability  Availability `protobuf:"varint,11,opt,name=availability,proto3,enum=postwire.v1.Availability" json:"availability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +273,13 @@ func (x *Provider) GetCapabilities() []string {
 		return x.Capabilities
 	}
 	return nil
+}
+
+func (x *Provider) GetAvailability() Availability {
+	if x != nil {
+		return x.Availability
+	}
+	return Availability_AVAILABILITY_UNSPECIFIED
 }
 
 // A provider's circuit breaker. It counts the calls in its window: the last ones, and none that is too long ago. Attempts
@@ -891,7 +957,15 @@ type UpdateMockProviderRequest struct {
 	// What an attempt that ends `RATE_LIMITED` asks to wait.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// The seed to draw outcomes from, starting again at its first draw.
-	Seed          *uint64 `protobuf:"varint,8,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	Seed *uint64 `protobuf:"varint,8,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// The share of attempts that reach nobody: they end `ERROR` once the provider's `connect_timeout` is over.
+	ConnectErrorRatio *float64 `protobuf:"fixed64,9,opt,name=connect_error_ratio,json=connectErrorRatio,proto3,oneof" json:"connect_error_ratio,omitempty"`
+	// The share of attempts that the provider puts off, as a mail server does that greylists: they end `RATE_LIMITED`, with
+	// the error code `mock_deferred`, and the message is tried again much later.
+	DeferredRatio *float64 `protobuf:"fixed64,10,opt,name=deferred_ratio,json=deferredRatio,proto3,oneof" json:"deferred_ratio,omitempty"`
+	// Whether it refuses the account that it is configured with: attempts end `ERROR`, with the error code
+	// `mock_misconfigured`, and it is passed over.
+	Misconfigured *bool `protobuf:"varint,11,opt,name=misconfigured,proto3,oneof" json:"misconfigured,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -982,6 +1056,27 @@ func (x *UpdateMockProviderRequest) GetSeed() uint64 {
 	return 0
 }
 
+func (x *UpdateMockProviderRequest) GetConnectErrorRatio() float64 {
+	if x != nil && x.ConnectErrorRatio != nil {
+		return *x.ConnectErrorRatio
+	}
+	return 0
+}
+
+func (x *UpdateMockProviderRequest) GetDeferredRatio() float64 {
+	if x != nil && x.DeferredRatio != nil {
+		return *x.DeferredRatio
+	}
+	return 0
+}
+
+func (x *UpdateMockProviderRequest) GetMisconfigured() bool {
+	if x != nil && x.Misconfigured != nil {
+		return *x.Misconfigured
+	}
+	return false
+}
+
 // What `UpdateMockProvider` gives.
 type UpdateMockProviderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1032,7 +1127,7 @@ var File_postwire_v1_provider_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\n" +
-	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xd8\x02\n" +
+	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x97\x03\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
@@ -1044,7 +1139,8 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x04note\x18\b \x01(\v2\x11.postwire.v1.NoteR\x04note\x12.\n" +
 	"\x13unserved_route_keys\x18\t \x03(\tR\x11unservedRouteKeys\x12\"\n" +
 	"\fcapabilities\x18\n" +
-	" \x03(\tR\fcapabilities\"\xf4\x01\n" +
+	" \x03(\tR\fcapabilities\x12=\n" +
+	"\favailability\x18\v \x01(\x0e2\x19.postwire.v1.AvailabilityR\favailability\"\xf4\x01\n" +
 	"\aBreaker\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.BreakerStateR\x05state\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x05R\x05calls\x12\x1a\n" +
@@ -1077,7 +1173,7 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"I\n" +
 	"\x14ResetBreakerResponse\x121\n" +
-	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\xc3\x03\n" +
+	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\x8c\x05\n" +
 	"\x19UpdateMockProviderRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\verror_ratio\x18\x02 \x01(\x01H\x00R\n" +
@@ -1088,14 +1184,26 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\alatency\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\alatency\x12:\n" +
 	"\vretry_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x17\n" +
-	"\x04seed\x18\b \x01(\x04H\x04R\x04seed\x88\x01\x01B\x0e\n" +
+	"\x04seed\x18\b \x01(\x04H\x04R\x04seed\x88\x01\x01\x123\n" +
+	"\x13connect_error_ratio\x18\t \x01(\x01H\x05R\x11connectErrorRatio\x88\x01\x01\x12*\n" +
+	"\x0edeferred_ratio\x18\n" +
+	" \x01(\x01H\x06R\rdeferredRatio\x88\x01\x01\x12)\n" +
+	"\rmisconfigured\x18\v \x01(\bH\aR\rmisconfigured\x88\x01\x01B\x0e\n" +
 	"\f_error_ratioB\x15\n" +
 	"\x13_rate_limited_ratioB\x12\n" +
 	"\x10_uncertain_ratioB\x11\n" +
 	"\x0f_rejected_ratioB\a\n" +
-	"\x05_seed\"O\n" +
+	"\x05_seedB\x16\n" +
+	"\x14_connect_error_ratioB\x11\n" +
+	"\x0f_deferred_ratioB\x10\n" +
+	"\x0e_misconfigured\"O\n" +
 	"\x1aUpdateMockProviderResponse\x121\n" +
-	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider*\x9b\x01\n" +
+	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider*\x86\x01\n" +
+	"\fAvailability\x12\x1c\n" +
+	"\x18AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16AVAILABILITY_AVAILABLE\x10\x01\x12\x1c\n" +
+	"\x18AVAILABILITY_UNAVAILABLE\x10\x02\x12\x1e\n" +
+	"\x1aAVAILABILITY_MISCONFIGURED\x10\x03*\x9b\x01\n" +
 	"\fBreakerState\x12\x1d\n" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x16\n" +
@@ -1124,65 +1232,67 @@ func file_postwire_v1_provider_service_proto_rawDescGZIP() []byte {
 	return file_postwire_v1_provider_service_proto_rawDescData
 }
 
-var file_postwire_v1_provider_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_postwire_v1_provider_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_postwire_v1_provider_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_postwire_v1_provider_service_proto_goTypes = []any{
-	(BreakerState)(0),                  // 0: postwire.v1.BreakerState
-	(*Provider)(nil),                   // 1: postwire.v1.Provider
-	(*Breaker)(nil),                    // 2: postwire.v1.Breaker
-	(*ListProvidersRequest)(nil),       // 3: postwire.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),      // 4: postwire.v1.ListProvidersResponse
-	(*GetProviderRequest)(nil),         // 5: postwire.v1.GetProviderRequest
-	(*GetProviderResponse)(nil),        // 6: postwire.v1.GetProviderResponse
-	(*WatchProvidersRequest)(nil),      // 7: postwire.v1.WatchProvidersRequest
-	(*WatchProvidersResponse)(nil),     // 8: postwire.v1.WatchProvidersResponse
-	(*DrainProviderRequest)(nil),       // 9: postwire.v1.DrainProviderRequest
-	(*DrainProviderResponse)(nil),      // 10: postwire.v1.DrainProviderResponse
-	(*ResumeProviderRequest)(nil),      // 11: postwire.v1.ResumeProviderRequest
-	(*ResumeProviderResponse)(nil),     // 12: postwire.v1.ResumeProviderResponse
-	(*ResetBreakerRequest)(nil),        // 13: postwire.v1.ResetBreakerRequest
-	(*ResetBreakerResponse)(nil),       // 14: postwire.v1.ResetBreakerResponse
-	(*UpdateMockProviderRequest)(nil),  // 15: postwire.v1.UpdateMockProviderRequest
-	(*UpdateMockProviderResponse)(nil), // 16: postwire.v1.UpdateMockProviderResponse
-	(Channel)(0),                       // 17: postwire.v1.Channel
-	(*Note)(nil),                       // 18: postwire.v1.Note
-	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 20: google.protobuf.Duration
+	(Availability)(0),                  // 0: postwire.v1.Availability
+	(BreakerState)(0),                  // 1: postwire.v1.BreakerState
+	(*Provider)(nil),                   // 2: postwire.v1.Provider
+	(*Breaker)(nil),                    // 3: postwire.v1.Breaker
+	(*ListProvidersRequest)(nil),       // 4: postwire.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),      // 5: postwire.v1.ListProvidersResponse
+	(*GetProviderRequest)(nil),         // 6: postwire.v1.GetProviderRequest
+	(*GetProviderResponse)(nil),        // 7: postwire.v1.GetProviderResponse
+	(*WatchProvidersRequest)(nil),      // 8: postwire.v1.WatchProvidersRequest
+	(*WatchProvidersResponse)(nil),     // 9: postwire.v1.WatchProvidersResponse
+	(*DrainProviderRequest)(nil),       // 10: postwire.v1.DrainProviderRequest
+	(*DrainProviderResponse)(nil),      // 11: postwire.v1.DrainProviderResponse
+	(*ResumeProviderRequest)(nil),      // 12: postwire.v1.ResumeProviderRequest
+	(*ResumeProviderResponse)(nil),     // 13: postwire.v1.ResumeProviderResponse
+	(*ResetBreakerRequest)(nil),        // 14: postwire.v1.ResetBreakerRequest
+	(*ResetBreakerResponse)(nil),       // 15: postwire.v1.ResetBreakerResponse
+	(*UpdateMockProviderRequest)(nil),  // 16: postwire.v1.UpdateMockProviderRequest
+	(*UpdateMockProviderResponse)(nil), // 17: postwire.v1.UpdateMockProviderResponse
+	(Channel)(0),                       // 18: postwire.v1.Channel
+	(*Note)(nil),                       // 19: postwire.v1.Note
+	(*timestamppb.Timestamp)(nil),      // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 21: google.protobuf.Duration
 }
 var file_postwire_v1_provider_service_proto_depIdxs = []int32{
-	17, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
-	2,  // 1: postwire.v1.Provider.breaker:type_name -> postwire.v1.Breaker
-	18, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
-	0,  // 3: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
-	19, // 4: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
-	1,  // 6: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 7: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
-	1,  // 8: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 9: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
-	1,  // 10: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
-	20, // 11: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
-	20, // 12: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
-	1,  // 13: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
-	3,  // 14: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
-	5,  // 15: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
-	7,  // 16: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
-	9,  // 17: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
-	11, // 18: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
-	13, // 19: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
-	15, // 20: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
-	4,  // 21: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
-	6,  // 22: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
-	8,  // 23: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
-	10, // 24: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
-	12, // 25: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
-	14, // 26: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
-	16, // 27: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
+	3,  // 1: postwire.v1.Provider.breaker:type_name -> postwire.v1.Breaker
+	19, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
+	0,  // 3: postwire.v1.Provider.availability:type_name -> postwire.v1.Availability
+	1,  // 4: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
+	20, // 5: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
+	2,  // 6: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 7: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 8: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 9: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 10: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 11: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
+	21, // 12: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
+	21, // 13: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
+	2,  // 14: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
+	4,  // 15: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
+	6,  // 16: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
+	8,  // 17: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
+	10, // 18: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
+	12, // 19: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
+	14, // 20: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
+	16, // 21: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
+	5,  // 22: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
+	7,  // 23: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
+	9,  // 24: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
+	11, // 25: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
+	13, // 26: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
+	15, // 27: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
+	17, // 28: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_provider_service_proto_init() }
@@ -1197,7 +1307,7 @@ func file_postwire_v1_provider_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_provider_service_proto_rawDesc), len(file_postwire_v1_provider_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,

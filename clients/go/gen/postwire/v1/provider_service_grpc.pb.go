@@ -49,7 +49,8 @@ type ProviderServiceClient interface {
 	// Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
 	// is in service it changes nothing.
 	ResumeProvider(ctx context.Context, in *ResumeProviderRequest, opts ...grpc.CallOption) (*ResumeProviderResponse, error)
-	// Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed.
+	// Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+	// refused the server's account. One that is drained is to be resumed.
 	ResetBreaker(ctx context.Context, in *ResetBreakerRequest, opts ...grpc.CallOption) (*ResetBreakerResponse, error)
 	// Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
 	UpdateMockProvider(ctx context.Context, in *UpdateMockProviderRequest, opts ...grpc.CallOption) (*UpdateMockProviderResponse, error)
@@ -161,7 +162,8 @@ type ProviderServiceServer interface {
 	// Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
 	// is in service it changes nothing.
 	ResumeProvider(context.Context, *ResumeProviderRequest) (*ResumeProviderResponse, error)
-	// Closes a provider's breaker, with an empty window, whatever it has seen. One that is drained is to be resumed.
+	// Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
+	// refused the server's account. One that is drained is to be resumed.
 	ResetBreaker(context.Context, *ResetBreakerRequest) (*ResetBreakerResponse, error)
 	// Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
 	UpdateMockProvider(context.Context, *UpdateMockProviderRequest) (*UpdateMockProviderResponse, error)
