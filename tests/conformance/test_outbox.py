@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import change, keep, queue_up, take
+from tests.support.outboxes import change, each, keep, queue_up, take
 
 from postwire.core import canonical
 from postwire.core.errors import RequestIdReused, StoreUnavailable
@@ -317,9 +317,8 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "content": lambda outbox: outbox.content(build.new_id()),
     "find": lambda outbox: outbox.find("r", b"h" * 32),
     "list": lambda outbox: outbox.list(MessageFilter(), 1, None),
-    "due": lambda outbox: outbox.due("q", START, 1),
-    "next_due": lambda outbox: outbox.next_due("q"),
-    "queues": lambda outbox: outbox.queues(),
+    "take": lambda outbox: outbox.take("q", START, each(1), lambda _: None),
+    "heads": lambda outbox: outbox.heads(["q"], START, 1),
     "expired": lambda outbox: outbox.expired(START, 1),
     "next_expiry": lambda outbox: outbox.next_expiry(),
     "orphans": lambda outbox: outbox.orphans(1),

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support import build
-from tests.support.outboxes import change, dropped, failed_over, keep, queue_up, take
+from tests.support.outboxes import change, dropped, failed_over, keep, look_at_due, queue_up, take
 
 from postwire.core import lifecycle
 from postwire.core.listing import MessageFilter
@@ -138,7 +138,7 @@ async def test_that_a_recipient_may_have_been_sent_to_is_never_forgotten(outbox:
     )
     record = await take(outbox, record)
     record = await change(outbox, record, build.ended(record, ERROR))
-    (kept,) = await outbox.due("email", record.next_attempt_time or 0, 1)
+    (kept,) = await look_at_due(outbox, "email", record.next_attempt_time or 0, 1)
     assert [one.maybe_sent for one in kept.record.recipients] == [False, True]
     # What was read out of the store is what decides.
     after = await change(outbox, kept.record, lifecycle.cancel(kept.record, now=kept.record.update_time))

@@ -12,7 +12,21 @@ from typing import Any
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, TRACE, Reopen, change, dropped, ids, keep, queue_up, stored, take
+from tests.support.outboxes import (
+    EVER,
+    TRACE,
+    Reopen,
+    change,
+    dropped,
+    ids,
+    keep,
+    look_at_due,
+    next_due,
+    queue_up,
+    stored,
+    take,
+    waited_in,
+)
 
 from postwire.core import lifecycle
 from postwire.core.message import Note, NoteAction, Priority
@@ -21,7 +35,7 @@ from postwire.outbox.base import Outbox, StoredMessage
 
 
 async def due(outbox: Outbox, queue: str) -> list[str]:
-    return ids(await outbox.due(queue, EVER, 1_000))
+    return ids(await look_at_due(outbox, queue, EVER, 1_000))
 
 
 async def everything_waiting(outbox: Outbox, limit: int, queues: Collection[str] | None = None) -> list[StoredMessage]:
@@ -71,8 +85,8 @@ async def test_what_waits_still_waits_when_the_outbox_opens_again(reopen: Reopen
     outbox = await reopen()
     news = [await queue_up(outbox, send_time=START + later, accept_trace=TRACE) for later in range(5)]
     outbox = await reopen()
-    assert await outbox.due("q", EVER, 9) == [stored(new) for new in news]
-    assert (await outbox.queues(), await outbox.next_due("q")) == (["q"], START)
+    assert await look_at_due(outbox, "q", EVER, 9) == [stored(new) for new in news]
+    assert (await waited_in(outbox, "q"), await next_due(outbox, "q")) == (["q"], START)
     assert await outbox.next_expiry() == news[0].record.expire_time
     taken = await take(outbox, news[0].record)
     assert await outbox.get(taken.message_id) == taken
@@ -121,14 +135,14 @@ async def test_what_is_moved_waits_in_its_new_queue_and_is_otherwise_as_it_was(o
     unknown = replace(news[0].record, message_id=build.new_id())
     assert await outbox.reassign([*moves, (unknown, "of nobody")]) == 3
     moved = [replace(record, queue=queue) for record, queue in moves]
-    assert await outbox.due("q", EVER, 9) == [stored(news[3])]
-    assert await outbox.due("a", EVER, 9) == [stored(news[0], moved[0])]
-    assert await outbox.due("b", EVER, 9) == [stored(news[1], moved[1]), stored(news[2], moved[2])]
-    assert sorted(await outbox.queues()) == ["a", "b", "q"]
-    assert await outbox.next_due("b") == START + 1
+    assert await look_at_due(outbox, "q", EVER, 9) == [stored(news[3])]
+    assert await look_at_due(outbox, "a", EVER, 9) == [stored(news[0], moved[0])]
+    assert await look_at_due(outbox, "b", EVER, 9) == [stored(news[1], moved[1]), stored(news[2], moved[2])]
+    assert await waited_in(outbox, "a", "b", "q", "of nobody") == ["a", "b", "q"]
+    assert await next_due(outbox, "b") == START + 1
     taken = await take(outbox, moved[1])
     back = await change(outbox, taken, dropped(taken))
-    assert await outbox.due("b", EVER, 9) == [stored(news[2], moved[2]), stored(news[1], back)]
+    assert await look_at_due(outbox, "b", EVER, 9) == [stored(news[2], moved[2]), stored(news[1], back)]
     assert await outbox.reassign([]) == 0
 
 

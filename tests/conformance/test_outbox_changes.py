@@ -10,7 +10,7 @@ import itertools
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, Reopen, change, dropped, failed_over, ids, keep, queue_up, take
+from tests.support.outboxes import EVER, Reopen, change, dropped, failed_over, ids, keep, look_at_due, queue_up, take
 
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
@@ -219,7 +219,7 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     # A request id that is let go of is free again, and nothing of the old message is left for the new.
     again = await queue_up(outbox, request_id="r-0")
     assert await outbox.get(again.record.message_id) == again.record
-    assert ids(await outbox.due("q", EVER, 9)) == ids([again])
+    assert ids(await look_at_due(outbox, "q", EVER, 9)) == ids([again])
 
 
 async def test_old_changes_are_forgotten_but_for_the_last(outbox: Outbox) -> None:

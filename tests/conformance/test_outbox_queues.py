@@ -10,7 +10,21 @@ from typing import Any
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, TRACE, change, dropped, failed_over, ids, keep, queue_up, stored, take
+from tests.support.outboxes import (
+    EVER,
+    TRACE,
+    change,
+    dropped,
+    failed_over,
+    ids,
+    keep,
+    look_at_due,
+    next_due,
+    queue_up,
+    stored,
+    take,
+    waited_in,
+)
 
 from postwire.core import lifecycle
 from postwire.core.message import DeliveryGuarantee, MessageState, Priority
@@ -32,7 +46,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 async def due(outbox: Outbox, queue: str = "q", now: int = EVER, limit: int = 1_000) -> list[str]:
-    return ids(await outbox.due(queue, now, limit))
+    return ids(await look_at_due(outbox, queue, now, limit))
 
 
 # What is due.
@@ -44,7 +58,7 @@ async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, opti
     new = await queue_up(
         outbox, content=content, labels={"k": "\u00fc"}, request_id="r", accept_trace=TRACE, **OPTIONS[options]
     )
-    assert await outbox.due("q", EVER, 9) == [stored(new)]
+    assert await look_at_due(outbox, "q", EVER, 9) == [stored(new)]
     assert (await outbox.scan_queued(0, 9))[0] == [stored(new)]
     assert new.options.expire_time in (None, new.record.expire_time)
     taken = await take(outbox, new.record)
@@ -63,7 +77,7 @@ async def test_it_comes_with_the_attempts_that_were_made(outbox: Outbox) -> None
     settled = records.pop()
     assert settled.settled, "its attempts are spent"
     expected = [stored(new, record) for new, record in zip(news, records, strict=False)]
-    assert await outbox.due("q", EVER, 9) == expected
+    assert await look_at_due(outbox, "q", EVER, 9) == expected
 
 
 async def test_what_is_due_comes_by_priority_and_then_the_longest_due_first(outbox: Outbox) -> None:
@@ -92,11 +106,11 @@ async def test_only_its_own_queue_comes(outbox: Outbox) -> None:
     by_queue = {queue: await queue_up(outbox, queue=queue) for queue in queues}
     for queue, new in by_queue.items():
         assert await due(outbox, queue) == ids([new])
-        assert await outbox.next_due(queue) == START
+        assert await next_due(outbox, queue) == START
     for nobodys in ("", "sms#2", "sm", "%"):
         assert await due(outbox, nobodys) == []
-        assert await outbox.next_due(nobodys) is None
-    assert sorted(await outbox.queues()) == sorted(queues)
+        assert await next_due(outbox, nobodys) is None
+    assert await waited_in(outbox, *queues, "", "sms#2", "sm", "%") == sorted(queues)
 
 
 async def test_what_does_not_wait_is_not_due(outbox: Outbox) -> None:
@@ -110,10 +124,10 @@ async def test_what_does_not_wait_is_not_due(outbox: Outbox) -> None:
     assert await due(outbox) == ids([waits])
     taken = await take(outbox, waits.record)
     assert await due(outbox) == []
-    assert await outbox.next_due("q") is None
-    assert await outbox.queues() == []
+    assert await next_due(outbox, "q") is None
+    assert await waited_in(outbox, "q", "a", "b") == []
     again = await change(outbox, taken, dropped(taken))
-    assert await outbox.due("q", EVER, 9) == [stored(waits, again)]
+    assert await look_at_due(outbox, "q", EVER, 9) == [stored(waits, again)]
 
 
 async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox) -> None:
@@ -121,7 +135,7 @@ async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox
     record = await change(outbox, new.record, build.ended(new.record, DispatchResult(Outcome.ERROR), retry_after=500))
     time = record.next_attempt_time
     assert time is not None
-    assert await outbox.next_due("q") == time
+    assert await next_due(outbox, "q") == time
     assert await due(outbox, now=time - 1) == []
     assert await due(outbox, now=time) == ids([new])
 
@@ -162,7 +176,7 @@ async def test_large_contents_come_a_few_at_a_time_but_never_none(
     for count in counts:
         page, after = await outbox.scan_queued(after, 50)
         assert page == [stored(new) for new in left[:count]]
-        assert await outbox.due("q", EVER, 50) == page
+        assert await look_at_due(outbox, "q", EVER, 50) == page
         for new in left[:count]:
             await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
         left = left[count:]
@@ -177,34 +191,34 @@ async def test_large_contents_come_a_few_at_a_time_but_never_none(
 
 async def test_contents_of_over_eight_megabytes_do_not_come_at_once(outbox: Outbox) -> None:
     news = await with_contents(outbox, *[3_000_000] * 4)
-    assert await outbox.due("q", EVER, 50) == [stored(new) for new in news[:2]]
+    assert await look_at_due(outbox, "q", EVER, 50) == [stored(new) for new in news[:2]]
 
 
 # When something is next due.
 
 
 async def test_the_next_due_is_the_earliest_of_all_priorities(outbox: Outbox) -> None:
-    assert await outbox.next_due("q") is None
+    assert await next_due(outbox, "q") is None
     for priority, later in ((Priority.LOW, 50), (Priority.HIGH, 70), (Priority.NORMAL, 60), (Priority.HIGH, 40)):
         await queue_up(outbox, priority=priority, send_time=START + later)
     await queue_up(outbox, queue="other", send_time=START + 1)
     times = []
-    while (time := await outbox.next_due("q")) is not None:
-        (first,) = (one for one in await outbox.due("q", time, 9) if one.record.next_attempt_time == time)
+    while (time := await next_due(outbox, "q")) is not None:
+        (first,) = (one for one in await look_at_due(outbox, "q", time, 9) if one.record.next_attempt_time == time)
         times.append(time - START)
         await take(outbox, first.record)
     assert times == [40, 50, 60, 70]
 
 
 async def test_a_queue_is_one_while_anything_waits_in_it(outbox: Outbox) -> None:
-    assert await outbox.queues() == []
+    assert await waited_in(outbox, "q", "a", "b") == []
     one, other = await queue_up(outbox, queue="a"), await queue_up(outbox, queue="a", send_time=EVER)
     third = await queue_up(outbox, queue="b", priority=Priority.LOW)
     await keep(outbox, queue="nobody waits")
     for new, left in ((one, ["a", "b"]), (other, ["b"]), (third, [])):
         assert new.record.state is MessageState.QUEUED
         await take(outbox, new.record)
-        assert sorted(await outbox.queues()) == left
+        assert await waited_in(outbox, "a", "b", "nobody waits") == left
 
 
 # What has run out of time.
@@ -276,16 +290,16 @@ async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_
 @pytest.mark.parametrize("ahead", [-build.HOUR, -1, 0, 1, build.HOUR])
 async def test_what_is_scheduled_is_due_by_the_wall_clock(outbox: Outbox, ahead: int) -> None:
     scheduled = await queue_up(outbox, send_time=START + 5_000)
-    assert await outbox.next_due("q", ahead) == START + 5_000 - ahead
-    assert await outbox.due("q", START + 4_999 - ahead, 9, ahead) == []
-    assert await outbox.due("q", START + 5_000 - ahead, 9, ahead) == [stored(scheduled)]
+    assert await next_due(outbox, "q", ahead) == START + 5_000 - ahead
+    assert await look_at_due(outbox, "q", START + 4_999 - ahead, 9, ahead) == []
+    assert await look_at_due(outbox, "q", START + 5_000 - ahead, 9, ahead) == [stored(scheduled)]
     # Once it was tried, it waits like any other.
     record = await take(outbox, scheduled.record)
     waits = await change(outbox, record, build.ended(record, DispatchResult(Outcome.ERROR), retry_after=7))
     assert waits.next_attempt_time is not None
-    assert await outbox.next_due("q", ahead) == waits.next_attempt_time
-    assert await outbox.due("q", waits.next_attempt_time - 1, 9, ahead) == []
-    assert len(await outbox.due("q", waits.next_attempt_time, 9, ahead)) == 1
+    assert await next_due(outbox, "q", ahead) == waits.next_attempt_time
+    assert await look_at_due(outbox, "q", waits.next_attempt_time - 1, 9, ahead) == []
+    assert len(await look_at_due(outbox, "q", waits.next_attempt_time, 9, ahead)) == 1
 
 
 @pytest.mark.parametrize("ahead", [-300, 0, 300])
@@ -301,10 +315,10 @@ async def test_the_longest_due_comes_first_by_whichever_clock(outbox: Outbox, ah
         new = await queue_up(outbox, priority=priority, **fields, **now)
         due_at[new.record.message_id] = (list(Priority).index(priority), time)
     expected = sorted(due_at, key=due_at.__getitem__)
-    assert ids(await outbox.due("q", START + 1_000, limit, ahead)) == expected[:limit]
+    assert ids(await look_at_due(outbox, "q", START + 1_000, limit, ahead)) == expected[:limit]
     half = [one for one in expected if due_at[one][1] <= 500]
-    assert ids(await outbox.due("q", START + 500, 100, ahead)) == half
-    assert await outbox.next_due("q", ahead) == START + min(time for _, time in due_at.values())
+    assert ids(await look_at_due(outbox, "q", START + 500, 100, ahead)) == half
+    assert await next_due(outbox, "q", ahead) == START + min(time for _, time in due_at.values())
 
 
 @pytest.mark.parametrize("ahead", [-build.HOUR, 0, build.HOUR])
@@ -332,7 +346,7 @@ async def test_a_boot_brings_what_waits_onto_its_own_clock(outbox: Outbox) -> No
     now = START + 1 - build.HOUR
     for _ in range(2):  # it is made up for once
         await outbox.realign(now, now + build.HOUR)
-        by_id = {one.record.message_id: one.record for one in await outbox.due("q", EVER, 9)}
+        by_id = {one.record.message_id: one.record for one in await look_at_due(outbox, "q", EVER, 9)}
         assert by_id[scheduled.record.message_id] == scheduled.record
         for before in (fresh.record, retried):
             after = by_id[before.message_id]
@@ -358,7 +372,7 @@ async def test_after_a_boot_nobody_waits_for_longer_than_a_backoff_can_be(outbox
     now = START - 1_000
     assert soon.next_attempt_time is not None
     await outbox.realign(now, soon.next_attempt_time)
-    times = {one.record.message_id: one.record.next_attempt_time for one in await outbox.due("q", EVER, 9)}
+    times = {one.record.message_id: one.record.next_attempt_time for one in await look_at_due(outbox, "q", EVER, 9)}
     assert times == {
         scheduled.record.message_id: START + 5 * build.HOUR,
         fresh.record.message_id: now,

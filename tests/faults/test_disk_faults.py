@@ -64,7 +64,7 @@ async def look(outbox: SqliteOutbox, run: Run) -> None:
     """Ask for all that can be asked for."""
     reads: list[Callable[[], Awaitable[object]]] = [
         outbox.stats,
-        outbox.queues,
+        lambda: outbox.heads(["q"], 0, 100),
         outbox.next_expiry,
         lambda: outbox.orphans(100),
         lambda: outbox.list(MessageFilter(), 100, None),

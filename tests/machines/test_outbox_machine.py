@@ -31,6 +31,7 @@ from tests.support.outbox_model import (
     due_time,
     standings,
 )
+from tests.support.outboxes import look_at_due, next_due, waited_in
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
@@ -246,7 +247,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def take_what_is_due(self, queue: str, limit: int, data: st.DataObject) -> None:
         ranks = list(Priority)
         due = self.check_order(
-            self.run(self.outbox.due(queue, self.now, limit)),
+            self.run(look_at_due(self.outbox, queue, self.now, limit)),
             self.model.due(queue, self.now),
             lambda kept: (ranks.index(kept.new.options.priority), due_time(kept)),
             limit,
@@ -370,10 +371,10 @@ class OutboxMachine(RuleBasedStateMachine):
             assert await self.outbox.stats() == self.model.stats()
             assert await self.outbox.unsettled_counts(self.now) == self.model.unsettled_counts(self.now)
             waiting = [kept.record for kept in self.model.waiting()]
-            assert sorted(await self.outbox.queues()) == sorted({record.queue for record in waiting})
+            assert await waited_in(self.outbox, *QUEUES) == sorted({record.queue for record in waiting})
             assert await self.outbox.next_expiry() == min((record.expire_time for record in waiting), default=None)
             for queue in QUEUES:
-                assert await self.outbox.next_due(queue) == self.model.next_due(queue)
+                assert await next_due(self.outbox, queue) == self.model.next_due(queue)
 
         self.run(look())
         assert self.outbox.available

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import apsw
 from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, CallLog
 
 from postwire.core.errors import RequestIdReused
-from postwire.core.message import MessageRecord, MessageState, OutboundMessage
+from postwire.core.message import MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.outcome import DispatchResult
-from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.base import Accepted, Decide, NewMessage, QueuedMessage, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider
@@ -102,6 +102,21 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             applied = await super().advance(before, after)
             failpoint.pass_by(f"{step}.after")
             return applied
+
+        async def take(
+            self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+        ) -> Sequence[TakenMessage]:
+            def decided(queued: QueuedMessage) -> MessageRecord | None:
+                after = decide(queued)
+                if after:
+                    failpoint.pass_by(f"{step_of(queued.record, after)}.before")
+                return after
+
+            taken = await super().take(queue, now, limits, decided, ahead)
+            for one in taken:
+                if one.record.state is MessageState.SENDING:
+                    failpoint.pass_by("resume.after")
+            return taken
 
     return FailingOutbox
 

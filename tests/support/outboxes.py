@@ -11,9 +11,9 @@ from tests.support import build
 from tests.support.clock import START
 
 from postwire.core import lifecycle
-from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import NewMessage, Outbox, StoredMessage
+from postwire.outbox.base import NewMessage, Outbox, QueuedMessage, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 Opening = Callable[[Path], Coroutine[Any, Any, Outbox]]
@@ -59,6 +59,39 @@ async def keep(
 async def queue_up(outbox: Outbox, **fields: Any) -> NewMessage:
     """Have a message accepted that waits, in `q` if nothing else is said."""
     return await keep(outbox, at="", **({"queue": "q"} | fields))
+
+
+def each(limit: int) -> dict[Priority, int]:
+    """So many of each priority."""
+    return dict.fromkeys(Priority, limit)
+
+
+async def look_at_due(
+    outbox: Outbox, queue: str = "q", now: int = EVER, limit: int = 1_000, ahead: int = 0
+) -> list[StoredMessage]:
+    """The first that are due, none of which is taken."""
+    found: list[QueuedMessage] = []
+    assert not await outbox.take(queue, now, each(limit), found.append, ahead)
+    stored = []
+    for one in found[:limit]:
+        content = await outbox.content(one.record.message_id)
+        assert content is not None
+        stored.append(StoredMessage(one.record, one.options, content, one.accept_trace))
+    return stored
+
+
+async def next_due(outbox: Outbox, queue: str = "q", ahead: int = 0) -> int | None:
+    """When the first that waits in a queue is due, however long ago."""
+    head = (await outbox.heads([queue], 0, 1, ahead)).get(queue)
+    if head is None:
+        return None
+    assert not head.due
+    return head.next_due
+
+
+async def waited_in(outbox: Outbox, *keys: str) -> list[str]:
+    """In which of these queues anything waits."""
+    return sorted(await outbox.heads(keys, EVER, 1))
 
 
 async def change(outbox: Outbox, before: MessageRecord, after: MessageRecord) -> MessageRecord:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from postwire.core.message import Priority
+from postwire.outbox.base import Decide, QueuedMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 
@@ -29,14 +31,25 @@ class Paused:
         if name not in self._methods:
             return method
 
-        async def later(*arguments: object) -> object:
+        async def later(*arguments: Any) -> object:
             self.counts[name] += 1
             if not self._go_on.is_set():
+                if name == "take":
+                    arguments = await self._decided(*arguments)
                 self.reached.set()
                 await self._go_on.wait()
             return await method(*arguments)
 
         return later
+
+    async def _decided(
+        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+    ) -> tuple[object, ...]:
+        """Have it be decided now what is to be taken, so that it is on its way to the disk while it is held."""
+        found: list[QueuedMessage] = []
+        await self._inner.take(queue, now, limits, found.append, ahead)
+        decided = {one.record.message_id: decide(one) for one in found}
+        return queue, now, limits, lambda one: decided.get(one.record.message_id), ahead
 
     def hold(self) -> None:
         self._go_on.clear()

@@ -115,7 +115,7 @@ async def test_while_a_failover_cannot_be_kept_nobody_else_is_asked_and_nothing_
 async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_disk(
     on_file: SqliteOutbox, disk: Disk
 ) -> None:
-    counted = Paused(on_file, "due")
+    counted = Paused(on_file, "take")
     gate = gate_of("puppet", max_concurrent=1, rate=1e-6, burst=1)
     provider = Puppet()
     rig = Rig(counted, registry=registry_of(provider, gates={"puppet": gate}))
@@ -124,11 +124,11 @@ async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_di
     away = asyncio.Event()
     on_file.on_availability(lambda available: None if available else away.set())
     disk.fill()
-    counted.counts["due"] = 0
+    counted.counts["take"] = 0
     rig.clock.advance(1.0)
     await within(away.wait())
     await rig.calm()
-    assert counted.counts["due"] <= 2, "it does not look again and again"
+    assert counted.counts["take"] <= 2, "it does not look again and again"
     assert provider.keys == []
     assert await rig.kept(record.message_id) == record
     assert rig.left() == []

@@ -158,7 +158,7 @@ async def test_a_frame_of_which_some_are_refused(outbox: SqliteOutbox, door: Doo
 
 
 async def test_a_message_taken_back_while_it_came_out_of_its_queue(outbox: SqliteOutbox) -> None:
-    paused = Paused(outbox, "advance", held=True)
+    paused = Paused(outbox, "take", held=True)
     door = Door(paused)
     door.half_open()
     record = await door.rig.send(build.command(send_time=START + 60_000_000))

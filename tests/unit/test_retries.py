@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from tests.support.providers import Puppet, gate_of, registry_of
 from tests.support.rig import Rig
 
 from postwire.core import backoff
-from postwire.core.message import MessageRecord, MessageState, Priority, WaitFor
+from postwire.core.message import MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.splitmix import stream
 from postwire.delivery.carrier import Retries
 from postwire.delivery.rounds import AFTER_A_FAULT, LONGEST_REST
-from postwire.outbox.base import NewMessage, StoredMessage
+from postwire.outbox.base import NewMessage, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXPIRED
@@ -239,13 +240,11 @@ async def test_a_fault_of_ours_does_not_strand_a_queue(outbox: SqliteOutbox) -> 
     class Faulty(Paused):
         faults = 2
 
-        async def due(
-            self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
-        ) -> list[StoredMessage]:
+        async def take(self, *arguments: Any) -> Sequence[TakenMessage]:
             if self.faults:
                 self.faults -= 1
                 raise RuntimeError("a fault of ours")
-            return list(await outbox.due(queue, now, limit, ahead, only))
+            return await outbox.take(*arguments)
 
     rig = Rig(Faulty(outbox), provider=Puppet(answers=[ERROR]))
     record = await rig.send()

@@ -14,7 +14,7 @@ import pytest
 from tests.support.clock import START
 
 from postwire.core.listing import SCAN_LIMIT, MessageFilter
-from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, Priority
 from postwire.outbox.sqlite import reads
 from postwire.outbox.sqlite.schema import connect, migrate
 
@@ -130,14 +130,16 @@ LISTS: dict[str, Callable[[apsw.Connection], Any]] = {
     ),
 }
 
+EACH = dict.fromkeys(Priority, 64)
+
 OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "a message": lambda connection: reads.get(connection, UUID(message_id(MIDDLE)).bytes),
     "a message that is not there": lambda connection: reads.get(connection, b"x" * 16),
     "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0"),
     "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes),
-    "what is due": lambda connection: reads.due(connection, "sms", END, 64, 0),
-    "what nobody waits for": lambda connection: reads.due(connection, "nobody's", END, 64, 0),
-    "when something is due": lambda connection: reads.next_due(connection, "email", 0),
+    "what is due": lambda connection: reads.due(connection, "sms", END, EACH, 0),
+    "what nobody waits for": lambda connection: reads.due(connection, "nobody's", END, EACH, 0),
+    "when something is due": lambda connection: reads.heads(connection, ["email"], 0, 128, 0),
     "the queues": lambda connection: reads.queues(connection),
     "what has expired": lambda connection: reads.expired(connection, START, 256, 0),
     "when something expires": lambda connection: reads.next_expiry(connection, 0),

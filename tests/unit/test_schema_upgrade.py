@@ -10,7 +10,7 @@ import apsw
 import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
-from tests.support.outboxes import EVER
+from tests.support.outboxes import EVER, look_at_due
 from tests.support.providers import Puppet, gate_of, registry_of, route
 from tests.support.rig import Rig
 
@@ -56,7 +56,7 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
     found, _ = await outbox.scan_queued(0, 9)
     assert [one.record for one in found] == [waiting[records[number].message_id] for number in (1, 3)]
     assert await outbox.reassign([(record, "q") for record in waiting.values()]) == 2
-    due = await outbox.due("q", EVER, 9)
+    due = await look_at_due(outbox, "q", EVER, 9)
     assert {one.record.message_id for one in due} == set(waiting)
     for one in due:
         taken = build.retried(one.record)

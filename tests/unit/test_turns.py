@@ -196,7 +196,7 @@ async def test_who_comes_the_moment_that_a_slot_is_free_goes_to_the_end(outbox: 
 
 async def test_who_comes_while_the_queue_is_at_work_goes_to_the_end(outbox: SqliteOutbox) -> None:
     """More is due than the rate lets through, and the one that it did is on its way to the disk."""
-    paused = Paused(outbox, "advance")
+    paused = Paused(outbox, "take")
     provider = Puppet("first")
     rig = sms_rig(paused, provider, first={"rate": 1.0, "burst": 1})  # type: ignore[arg-type]  # the rest is the real one's
     await rig.send()

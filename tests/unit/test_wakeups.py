@@ -26,7 +26,7 @@ SECOND = 1_000_000
 
 
 class Distant:
-    """An outbox whose answers to `method` are on their way until `let_go`; with `fault`, `advance` raises it."""
+    """An outbox whose answers to `method` are on their way until `let_go`; with `fault`, what writes raises it."""
 
     def __init__(self, inner: SqliteOutbox, method: str = "") -> None:
         self._inner = inner
@@ -38,14 +38,13 @@ class Distant:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
-        if name == "advance":
-            return self._advance
+        if name in ("advance", "take") and self.fault:
+            return self._fail
         return self._late if name == self._method else method
 
-    async def _advance(self, *arguments: Any) -> bool:
-        if self.fault:
-            raise self.fault
-        return await self._inner.advance(*arguments)
+    async def _fail(self, *arguments: Any) -> None:
+        assert self.fault
+        raise self.fault
 
     async def _late(self, *arguments: Any) -> Any:
         answer = await getattr(self._inner, self._method)(*arguments)
@@ -64,7 +63,7 @@ def accepted(**options: Any) -> Any:
 
 
 async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_forgotten(outbox: SqliteOutbox) -> None:
-    distant = Distant(outbox, "next_due")
+    distant = Distant(outbox, "heads")
     rig = Rig(distant)
     (slot,) = rig.registry
     slot.gate.breaker.force_open(0.0)
@@ -86,7 +85,7 @@ async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_fo
 
 async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox: SqliteOutbox) -> None:
     """Such as when the clock is set: what was read before went by the old time."""
-    distant = Distant(outbox, "next_due")
+    distant = Distant(outbox, "heads")
     rig = Rig(distant)
     later = await rig.send(accepted(send_time=START + 3600 * SECOND))
     await rig.calm()
@@ -196,7 +195,7 @@ async def test_who_comes_when_a_provider_has_just_come_back_passes_nobody(outbox
 
 
 async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbox) -> None:
-    counting = Paused(outbox, "due", "due_counts", "next_due")
+    counting = Paused(outbox, "take", "heads")
     provider = Puppet("first")
     rig = Rig(counting, registry=registry_of(provider, gates={"first": gate_of("first", max_concurrent=1)}))
     (slot,) = rig.registry
@@ -205,6 +204,6 @@ async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbo
     slot.gate.breaker.resume(0.0)
     for record in records:
         await rig.noted.reached(record.message_id, SENT)
-    assert counting.counts["due"] >= 300
-    assert counting.counts["due_counts"] == counting.counts["next_due"] <= 10
+    assert counting.counts["take"] >= 300
+    assert counting.counts["heads"] <= 10
     assert provider.keys == [record.message_id for record in records]

@@ -11,9 +11,9 @@ from postwire.clock import Clock
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import Refusal
 from postwire.core.lifecycle import Next
-from postwire.core.message import MAX_TIME, Channel
+from postwire.core.message import MAX_TIME, Channel, Priority
 from postwire.delivery.carrier import Carrier
-from postwire.outbox.base import Outbox, StoredMessage, WorkQueue
+from postwire.outbox.base import Outbox, QueuedMessage, StoredMessage
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
 
@@ -58,7 +58,7 @@ async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, obser
         observer.state_reached(record)
 
 
-async def _find_queues(outbox: WorkQueue, registry: Registry, have_changed: bool) -> None:
+async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -> None:
     """Find the routes of what waits in queues that nobody serves.
 
     What waits for a rule that is still there stays, though another one may stand before it now. Where the rules
@@ -66,7 +66,7 @@ async def _find_queues(outbox: WorkQueue, registry: Registry, have_changed: bool
     channel any more.
     """
     looked_at = []
-    for key in await outbox.queues():
+    for key in await outbox.heads(None, 0, 1):
         if key in _UNSERVED or key.startswith("@"):
             if have_changed:
                 looked_at.append(key)
@@ -86,13 +86,16 @@ async def _find_queues(outbox: WorkQueue, registry: Registry, have_changed: bool
             await outbox.reassign(moves)
 
 
-async def _is_served(outbox: WorkQueue, registry: Registry, key: str) -> bool:
+async def _is_served(outbox: Outbox, registry: Registry, key: str) -> bool:
     """Whether a queue is that of a route. One of its messages tells that of a route without some of its providers."""
     if registry.route_by_queue_key(key):
         return True
-    for stored in await outbox.due(key, MAX_TIME, 1):
+    found: list[QueuedMessage] = []
+    await outbox.take(key, MAX_TIME, dict.fromkeys(Priority, 1), found.append)  # which takes none
+    for queued in found:
         with suppress(ValueError):
-            return registry.adopt(key, canonical.decode_message(stored.content), _positions(stored)) is not None
+            content = await outbox.content(queued.record.message_id) or b""
+            return registry.adopt(key, canonical.decode_message(content), _positions(queued)) is not None
     return False
 
 
@@ -109,7 +112,7 @@ def _queue_of(stored: StoredMessage, registry: Registry) -> str:
         return key if registry.route_by_queue_key(key) is None else f"{key}/{channel.value}"
 
 
-def _positions(stored: StoredMessage) -> tuple[int, ...] | None:
+def _positions(stored: StoredMessage | QueuedMessage) -> tuple[int, ...] | None:
     return lifecycle.unresolved(stored.record) if stored.record.recipients else None
 
 

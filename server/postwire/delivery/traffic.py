@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import Context
+from typing import Any, Final, TypeVar
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
@@ -16,12 +17,15 @@ from postwire.core.waiting import deadline, due_time, is_scheduled
 from postwire.delivery.carrier import Carrier
 from postwire.delivery.flight import Flight
 from postwire.delivery.queues import Queue
-from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.router import Grants, Pass, Router, Ticket
 from postwire.delivery.sealing import unseal
 from postwire.delivery.sweeper import Sweeper
-from postwire.outbox.base import MessageStore, StoredMessage, WorkQueue
+from postwire.delivery.taking import Batch, Pick
+from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
+
+T = TypeVar("T")
 
 LETTING_GO: Final = 0.5
 """Seconds that attempts have to end once they are cancelled."""
@@ -56,7 +60,7 @@ class Traffic:
         self._sweeper = Sweeper(messages=messages, work=work, clock=clock, settled=self.ended_in_queue)
         self._queues: dict[str, Queue] = {}
         self._flights: dict[str, Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._backlog = backlog
         self._idle = asyncio.Event()
@@ -71,7 +75,8 @@ class Traffic:
         """Begin with what waits in the store."""
         counts = await self._messages.unsettled_counts(self._clock.wall())
         self._backlog.load(counts.queues, counts.scheduled)
-        for queue_key in await self._work.queues():
+        due = self._clock.due()
+        for queue_key in await self._work.heads(None, due, 1, self._clock.wall() - due):
             if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
         self._sweeper.start()
@@ -80,23 +85,38 @@ class Traffic:
         """What is known of a message that is on its way, or that somebody waits for."""
         return self._flights.get(message_id)
 
-    def launch(self, work: Coroutine[None, None, None], ticket: Ticket | None, done: Callable[[], None]) -> None:
+    def launch(
+        self,
+        work: Coroutine[None, None, None],
+        ticket: Ticket | None,
+        done: Callable[[], None] = lambda: None,
+        *,
+        context: Context | None = None,
+    ) -> None:
         """Do work that holds a ticket in a task of its own. `done` is called at its end, however that comes about."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        self._idle.clear()
 
         def landed(task: asyncio.Task[None]) -> None:
             done()
-            self._tasks.discard(task)
+            self._ended(task)
             if ticket:  # where it came to no attempt
                 ticket.permit.cancel(self._clock.monotonic())
             if not task.cancelled() and (error := task.exception()):
                 _log.fault(error)
-            if not self._tasks:
-                self._idle.set()
 
-        task.add_done_callback(landed)
+        self._track(self._loop.create_task(work, context=context), landed)
+
+    def _track(self, task: asyncio.Task[T], ended: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
+        """Have a task be waited for in a drain, and be broken off at the end of it."""
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """It is over."""
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._idle.set()
 
     async def fly(
         self,
@@ -134,56 +154,71 @@ class Traffic:
         for queue in self._queues.values():
             queue.look()
 
-    def take(self, stored: StoredMessage, on: Pass, ticket: Ticket) -> Awaitable[bool]:
+    def take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """See `Hands.take`."""
-        taken: asyncio.Future[bool] = self._loop.create_future()
-        self.launch(self._resume(stored, on, ticket, taken), ticket, lambda: _settle(taken, False))
-        return taken
+        return self._track(self._loop.create_task(self._take(route, limits, grants)), self._ended)
 
-    async def postpone(self, stored: StoredMessage) -> None:
-        """See `Hands.postpone`."""
-        record = stored.record
-        now, due = self._carrier.now()
-        due = self._carrier.retry_time(len(record.attempts), due)
-        await self._messages.advance(record, lifecycle.requeue(record, now=now, due=due))
+    async def _take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
+        batch = Batch(
+            route, grants, router=self._router, carrier=self._carrier, clock=self._clock, observer=self._observer
+        )
+
+        def decide(queued: QueuedMessage) -> MessageRecord | None:
+            return None if self._draining else batch.decide(queued)
+
+        due = self._clock.due()
+        try:
+            for taken in await self._work.take(route.queue_key, due, limits, decide, self._clock.wall() - due):
+                message_id = taken.record.message_id
+                if pick := batch.pop(message_id):
+                    flight = self.forget(taken.record) or Flight()
+                    self.launch(self._resume(taken, pick, flight), pick.ticket, context=pick.context)
+                elif before := batch.expired(message_id):
+                    self.ended_in_queue(before, taken.record)
+            return batch.has_found(limits)
+        finally:
+            batch.close()
 
     def land(self, message_id: str) -> None:
         """See `Hands.land`."""
         if flight := self._flights.pop(message_id, None):
             flight.land()
 
-    def expire(self, stored: StoredMessage) -> Awaitable[None]:
-        """See `Hands.expire`."""
-        return self._sweeper.expire(stored.record)
-
-    async def _resume(self, stored: StoredMessage, on: Pass, ticket: Ticket, taken: asyncio.Future[bool]) -> None:
+    async def _resume(self, taken: TakenMessage, pick: Pick, flight: Flight) -> None:
         """A later pass of a message, in a task of its own."""
-        before = stored.record
-        span = self._observer.delivery_started(stored.accept_trace)
+        record, options = taken.record, pick.queued.options
+        flight.record = record
         try:
-            try:
-                message = await unseal(stored.content)
-            except ValueError as error:  # nothing that can be sent, today: it must not keep its queue busy
-                _log.fault(error)
-                await self.postpone(stored)
-                return
-            trace_id = self._observer.traceparent()[3:35]
-            name = ticket.slot.provider.name
-            record = lifecycle.open_attempt(before, name, now=self._clock.wall(), trace_id=trace_id)
-            try:
-                if not await self._messages.advance(before, record):
-                    return  # it was cancelled, or has expired
-            except StoreUnavailable:
-                return
-            flight = self.forget(record) or Flight()
-            flight.record = record
             self._observer.state_reached(record)
-            if on.choice.passed_over:
-                self._observer.passed_over(record, on.choice.passed_over)
-            _settle(taken, True)
-            await self.fly(record, message, stored.options, on, ticket, flight)
+            try:
+                if taken.content is None:
+                    raise StoreUnavailable
+                message = await unseal(taken.content)
+            except (StoreUnavailable, ValueError) as error:
+                if isinstance(error, ValueError):  # nothing that can be sent, today: it must not keep its queue busy
+                    _log.fault(error)
+                await self._put_back(record, options.priority, pick.ticket)
+                return
+            if pick.on.choice.passed_over:
+                self._observer.passed_over(record, pick.on.choice.passed_over)
+            await self.fly(record, message, options, pick.on, pick.ticket, flight)
         finally:
-            self._observer.delivery_ended(span, before)
+            flight.land()
+            self._observer.delivery_ended(pick.span, pick.queued.record)
+
+    async def _put_back(self, record: MessageRecord, priority: Priority, ticket: Ticket) -> None:
+        """Take back an attempt that cannot be made: its message waits for longer."""
+        ticket.permit.cancel(self._clock.monotonic())
+        while True:
+            now, due = self._carrier.now()
+            after = lifecycle.drop_attempt(record, now=now, due=self._carrier.retry_time(len(record.attempts), due))
+            try:
+                if await self._messages.advance(record, after):
+                    self._observer.state_reached(after)
+                    self.wait(after, priority)
+                return
+            except StoreUnavailable:
+                await self._messages.wait_available()
 
     async def until_landed(self, flight: Flight, deadline: float) -> None:
         """Return when a flight has landed, or at the `deadline` (monotonic)."""
@@ -254,11 +289,6 @@ class Traffic:
         queue = self._queues.get(route.queue_key)
         if queue is None:
             queue = self._queues[route.queue_key] = Queue(
-                route, outbox=self._work, router=self._router, clock=self._clock, hands=self
+                route, work=self._work, router=self._router, clock=self._clock, hands=self
             )
         return queue
-
-
-def _settle(future: asyncio.Future[bool], result: bool) -> None:
-    if not future.done():
-        future.set_result(result)

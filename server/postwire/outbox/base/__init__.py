@@ -9,7 +9,7 @@ from postwire.outbox.base.feed import ChangeFeed, Changes, Snapshot
 from postwire.outbox.base.membership import Membership
 from postwire.outbox.base.messages import Accepted, Counts, MessageStore, NewMessage, OutboxStats, StoredMessage
 from postwire.outbox.base.outbox import Outbox, OutboxError
-from postwire.outbox.base.work import WorkQueue
+from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
 
 __all__ = [
     "Accepted",
@@ -18,13 +18,17 @@ __all__ = [
     "ChangeFeed",
     "Changes",
     "Counts",
+    "Decide",
+    "Head",
     "Membership",
     "MessageStore",
     "NewMessage",
     "Outbox",
     "OutboxError",
     "OutboxStats",
+    "QueuedMessage",
     "Snapshot",
     "StoredMessage",
+    "TakenMessage",
     "WorkQueue",
 ]

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from postwire.core.message import MessageRecord, Priority
+from postwire.core.message import DispatchOptions, MessageRecord, Priority
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that waits, without its content. Its `expire_time` is that of the record."""
+
+    record: MessageRecord
+    options: DispatchOptions
+    accept_trace: str = ""
+
+
+Decide = Callable[[QueuedMessage], MessageRecord | None]
+"""Says what is to become of the record of a message that is due; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TakenMessage:
+    """What became of a message that was due; with its content if an attempt was opened, and that can be read."""
+
+    record: MessageRecord
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What waits in a queue: how many messages of each priority are due, and when (µs, due clock) the next one is."""
+
+    due: Mapping[Priority, int]
+    next_due: int | None
 
 
 class WorkQueue(Availability, Protocol):
     """Tells what is to be done, and when."""
 
-    async def due(
-        self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
-    ) -> Sequence[StoredMessage]:
-        """At most `limit` messages that wait in `queue` and are due: by priority, then longest due first.
+    def take(
+        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+    ) -> Awaitable[Sequence[TakenMessage]]:
+        """Take what waits in `queue` and is due: by priority, and then the longest due first.
 
-        `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of it: see `core.waiting`. `only`
-        those of one priority, if it is given. Fewer than are there where their contents are large, but none only where
-        there is none.
+        At most so many of each priority as `limits` says; fewer than are there where their contents are large, but none
+        only where there is none. `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of it:
+        see `core.waiting`.
+
+        `decide` is asked of each in turn, without a pause between; it says what the record is to become, or None where
+        the message is to be left as it is. All that it has said is kept in one commit, but for messages that somebody
+        else has changed meanwhile. Returns those that were kept, in their order.
+
+        Raises:
+            StoreUnavailable: none is taken, or whether they are is unknown.
         """
         ...
 
-    async def due_counts(self, queue: str, now: int, most: int, ahead: int = 0) -> Mapping[Priority, int]:
-        """How many messages of each priority wait in `queue` and are due; counted up to `most` or a little more."""
-        ...
+    async def heads(self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0) -> Mapping[str, Head]:
+        """What waits in those of the queues `keys` in which anything does, or in all of them where that is None.
 
-    async def next_due(self, queue: str, ahead: int = 0, after: int | None = None) -> int | None:
-        """When the next message of `queue` is due (µs, due clock; it may be past), if any waits there.
-
-        Of those that are due later than `after`, if it is given.
+        What is due by `now` is counted up to `most`, or a little more; what comes later is told of by its time.
         """
-        ...
-
-    async def queues(self) -> Sequence[str]:
-        """The keys of the queues that anything waits in."""
         ...
 
     async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:

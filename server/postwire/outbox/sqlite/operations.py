@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -32,12 +32,16 @@ class Accept:
     result: object = None
 
 
+Pair = tuple[MessageRecord, MessageRecord]
+"""A record before and after a change."""
+
+
 @dataclass(slots=True, eq=False)
 class Change:
-    """A change of a record."""
+    """Changes of records that are kept together. The result is a list of whether each was, or that of the one."""
 
-    before: MessageRecord
-    after: MessageRecord
+    pairs: Sequence[Pair]
+    several: bool
     future: Future
     result: object = None
 

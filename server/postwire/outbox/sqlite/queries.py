@@ -9,6 +9,19 @@ from typing import Final
 
 import apsw
 
+RECORD: Final = (
+    "key", "message_id", "request_id", "payload_hash", "channel", "state", "create_time", "update_time", "expire_time",
+    "next_attempt_time", "recipients", "labels", "revision", "queue", "note", "send_time", "deadline",
+)  # fmt: skip
+"""The columns that a record is made of: `{record}`."""
+
+WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
+"""Those that are needed to go on with a message: `{work}`."""
+
+PAYLOAD_HASH: Final = RECORD.index("payload_hash")
+"""Where a row of either has it."""
+
+_COLUMNS: Final = {"{record}": ", ".join(RECORD), "{work}": ", ".join(WORK)}
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"
 MAX_PIECE: Final = 128
@@ -25,6 +38,8 @@ Row = tuple[SQLValue, ...]
 
 def _load() -> dict[str, str]:
     text = resources.files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
+    for placeholder, columns in _COLUMNS.items():
+        text = text.replace(placeholder, columns)
     parts = _NAME.split(text)[1:]
     return {
         name: "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()

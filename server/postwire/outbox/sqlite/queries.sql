@@ -1,6 +1,6 @@
 -- Every statement of the store. `{rows}` stands for as many rows of values as are written at once: one statement for a
 -- whole batch, because each statement that runs gives up the interpreter lock and has to win it back. Rows of NULLs only
--- fill it up.
+-- fill it up. `{record}` and `{work}` stand for the columns that `rows` makes records of, which it lists.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -17,6 +17,16 @@ SAVEPOINT reading;
 
 -- name: release
 RELEASE reading;
+
+-- Around changes that are kept together, some of which may be too late.
+-- name: begin_changes
+SAVEPOINT changes;
+
+-- name: undo_changes
+ROLLBACK TO changes;
+
+-- name: end_changes
+RELEASE changes;
 
 -- name: insert_boot
 INSERT INTO boots (start_time) VALUES (?) RETURNING boot;
@@ -93,22 +103,13 @@ WHERE key IN (
 );
 
 -- name: message_by_id
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE message_id = ?;
+SELECT {record} FROM messages WHERE message_id = ?;
 
 -- name: message_by_request_id
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE tenant = ? AND request_id = ?;
+SELECT {record} FROM messages WHERE tenant = ? AND request_id = ?;
 
 -- name: messages_by_request_ids
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
+SELECT {record} FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
 
 -- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
 -- on request ids, which would have it sort every message of the tenant.
@@ -119,10 +120,7 @@ ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
 
 -- A NULL does not narrow the choice. Lists come as JSON.
 -- name: list_messages
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages
+SELECT {record} FROM messages
 WHERE +tenant = :tenant
     AND message_id < :after
     AND message_id >= :end
@@ -180,10 +178,7 @@ GROUP BY 1;
 -- What waits in a queue with one priority and is due, longest due first; with it what the path has to know. Apart, what is
 -- scheduled (1), whose times are the wall clock's, and all else (0), whose times are the due clock's.
 -- name: due
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
+SELECT {work}, (SELECT length(content) FROM contents WHERE contents.key = messages.key)
 FROM messages
 WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ? AND next_attempt_time <= ?
 ORDER BY next_attempt_time LIMIT ?;
@@ -206,30 +201,20 @@ SELECT queue FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue L
 
 -- What an earlier boot left in the middle of an attempt.
 -- name: orphans
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
-FROM messages
+SELECT {work} FROM messages
 WHERE state IN ('queued', 'sending') AND state = 'sending'
 ORDER BY create_time LIMIT ?;
 
 -- By the wall clock, where the caller has said when.
 -- name: expired
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE state = 'queued' AND deadline IS NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?;
+SELECT {record} FROM messages WHERE state = 'queued' AND deadline IS NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?;
 
 -- name: next_expiry
 SELECT min(expire_time) FROM messages WHERE state = 'queued' AND deadline IS NULL;
 
 -- By the due clock, where it was left to us.
 -- name: past_deadline
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE state = 'queued' AND deadline <= ? ORDER BY deadline LIMIT ?;
+SELECT {record} FROM messages WHERE state = 'queued' AND deadline <= ? ORDER BY deadline LIMIT ?;
 
 -- name: next_deadline
 SELECT min(deadline) FROM messages WHERE state = 'queued' AND deadline IS NOT NULL;
@@ -251,11 +236,7 @@ WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_att
 -- What waits, in the order of acceptance, behind a key; in some queues, as JSON, or in all of them. It reads the table
 -- on from there, for a boot at which routes have changed.
 -- name: scan_queued
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline,
-    priority, delivery_guarantee, pinned_provider_name, max_attempts, accept_trace
-FROM messages
+SELECT {work} FROM messages
 WHERE +state = 'queued' AND key > :after AND (:queues IS NULL OR +queue IN (SELECT value FROM json_each(:queues)))
 ORDER BY key LIMIT :limit;
 
@@ -279,10 +260,7 @@ FROM (SELECT change, message_id, revision FROM changes WHERE change > ? ORDER BY
 GROUP BY message_id ORDER BY last;
 
 -- name: messages_by_ids
-SELECT
-    key, message_id, request_id, payload_hash, channel, state, create_time, update_time, expire_time,
-    next_attempt_time, recipients, labels, revision, queue, note, send_time, deadline
-FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
+SELECT {record} FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 
 -- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how
 -- many of them are to go, and when the first of them was accepted.
@@ -356,6 +334,10 @@ DELETE FROM facts WHERE name = ?;
 
 -- name: content_by_key
 SELECT content FROM contents WHERE key = ?;
+
+-- name: contents_of
+SELECT message_id, content FROM messages JOIN contents USING (key)
+WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 
 -- name: content_of
 SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message_id = ?);

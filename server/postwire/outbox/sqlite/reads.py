@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, product
 from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
@@ -16,20 +17,20 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.core.waiting import deadline
-from postwire.outbox.base import Changes, Counts, OutboxStats, Snapshot, StoredMessage
+from postwire.outbox.base import Changes, Counts, Head, OutboxStats, QueuedMessage, Snapshot, StoredMessage
 from postwire.outbox.sqlite import rows
-from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
-_BEFORE_ALL: Final = -(1 << 60)
 MAX_CONTENTS: Final = 8 * 1024 * 1024
 """How many bytes of contents are read at once, but for a single one that is larger."""
 
-_REVISION: Final = 12
-"""Where a row of `message_by_id` or the like has the revision."""
+_REVISION: Final = RECORD.index("revision")
+_DUE: Final = RECORD.index("next_attempt_time")
+_SIZE: Final = len(WORK)
+"""Where a row of `due` has the length of the content."""
 
 _WAITING, _SCHEDULED = 0, 1
-_DUE: Final = 9
-"""What `due` tells apart, and where its rows have `next_attempt_time`."""
+"""What `due` tells apart."""
 
 Row = Sequence[Any]
 
@@ -45,7 +46,7 @@ def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash
     """See `Outbox.find`."""
     with _one_moment(connection):
         found = _all(connection, "message_by_request_id", tenant, request_id)
-        if found and found[0][3] != payload_hash:
+        if found and found[0][PAYLOAD_HASH] != payload_hash:
             raise RequestIdReused
         return with_attempts(connection, found[0]) if found else None
 
@@ -90,13 +91,13 @@ def _page_of_requests(
 
 
 def due(
-    connection: apsw.Connection, queue: str, now: int, limit: int, ahead: int, only: Priority | None = None
-) -> list[StoredMessage]:
-    """See `Outbox.due`."""
+    connection: apsw.Connection, queue: str, now: int, limits: Mapping[Priority, int], ahead: int
+) -> list[QueuedMessage]:
+    """What `Outbox.take` offers: at most so many of each priority, and fewer where their contents are large."""
     with _one_moment(connection):
         found: list[Row] = []
-        for priority in (only,) if only else Priority:
-            if (room := limit - len(found)) > 0:
+        for priority in Priority:
+            if room := limits.get(priority, 0):
                 waiting = _all(connection, "due", queue, priority.value, _WAITING, now, room)
                 scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, room)
                 if waiting and scheduled:
@@ -105,33 +106,44 @@ def due(
                     found += [row for _, row in late[:room]]
                 else:
                     found += waiting or scheduled
-        return _stored(connection, found)
-
-
-def due_counts(connection: apsw.Connection, queue: str, now: int, most: int, ahead: int) -> Counter[Priority]:
-    """See `Outbox.due_counts`."""
-    counts: Counter[Priority] = Counter()
-    with _one_moment(connection):
-        for priority in Priority:
-            for clock, by_now in ((_WAITING, now), (_SCHEDULED, now + ahead)):
-                counts[priority] += _all(connection, "due_count", queue, priority.value, clock, by_now, most)[0][0]
-    return counts
-
-
-def next_due(connection: apsw.Connection, queue: str, ahead: int, after: int | None = None) -> int | None:
-    """See `Outbox.next_due`."""
-    after = _BEFORE_ALL if after is None else after
-    with _one_moment(connection):
-        times = [
-            _all(connection, "next_due", queue, priority.value, clock, after + behind)[0] + (behind,)
-            for priority in Priority
-            for clock, behind in ((_WAITING, 0), (_SCHEDULED, ahead))
+        sizes = accumulate(row[_SIZE] for row in found)
+        found = [
+            row for index, (row, size) in enumerate(zip(found, sizes, strict=True)) if not index or size <= MAX_CONTENTS
         ]
-    return min((time - behind for time, behind in times if time is not None), default=None)
+        attempts = _attempts(connection, found)
+    return [rows.queued_from(row, attempts.get(row[1], ())) for row in found]
+
+
+def contents(connection: apsw.Connection, message_ids: Sequence[bytes]) -> dict[str, bytes]:
+    """The contents of messages, by their ids."""
+    found = _all(connection, "contents_of", json.dumps([one.hex() for one in message_ids]))
+    return {str(UUID(bytes=message_id)): body for message_id, body in found}
+
+
+def heads(
+    connection: apsw.Connection, keys: Collection[str] | None, now: int, most: int, ahead: int
+) -> dict[str, Head]:
+    """See `Outbox.heads`."""
+    found: dict[str, Head] = {}
+    with _one_moment(connection):
+        if keys is None or len(keys) > 1:  # of many keys, few may have anything: those are found in one go
+            keys = [one for one in queues(connection) if keys is None or one in keys]
+        for queue in keys:
+            counts: Counter[Priority] = Counter()
+            times: list[int] = []
+            for priority, (clock, behind) in product(Priority, ((_WAITING, 0), (_SCHEDULED, ahead))):
+                at = (queue, priority.value, clock, now + behind)
+                if count := _all(connection, "due_count", *at, most)[0][0]:
+                    counts[priority] += count
+                if (time := _all(connection, "next_due", *at)[0][0]) is not None:
+                    times.append(time - behind)
+            if counts or times:
+                found[queue] = Head(counts, min(times, default=None))
+    return found
 
 
 def queues(connection: apsw.Connection) -> list[str]:
-    """See `Outbox.queues`."""
+    """The keys of the queues that anything waits in."""
     found: list[str] = []
     with _one_moment(connection):
         while row := _all(connection, "next_queue", found[-1] if found else ""):
@@ -297,7 +309,8 @@ def _stored(connection: apsw.Connection, found: Sequence[Row]) -> list[StoredMes
         size += len(body)
         if stored and size > MAX_CONTENTS:
             break
-        stored.append(rows.stored_from(row, attempts.get(row[1], ()), body))
+        queued = rows.queued_from(row, attempts.get(row[1], ()))
+        stored.append(StoredMessage(queued.record, queued.options, body, queued.accept_trace))
     return stored
 
 

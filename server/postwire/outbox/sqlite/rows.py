@@ -23,8 +23,8 @@ from postwire.core.message import (
     RecipientStatus,
 )
 from postwire.core.outcome import Outcome
-from postwire.outbox.base import NewMessage, StoredMessage
-from postwire.outbox.sqlite.queries import Row, SQLValue
+from postwire.outbox.base import NewMessage, QueuedMessage
+from postwire.outbox.sqlite.queries import RECORD, WORK, Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
 _STATES: Final = {state.value: state for state in MessageState}
@@ -32,7 +32,6 @@ _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
 _ACTIONS: Final = {action.value: action for action in NoteAction}
-_RECORD_COLUMNS: Final = 17
 
 
 def id_bytes(message_id: str) -> bytes:
@@ -180,7 +179,7 @@ def _latest(record: MessageRecord) -> tuple[int, str]:
 
 
 def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> MessageRecord:
-    """The record of a row of `message_by_id` or the like and its rows of `attempts_of`."""
+    """The record of a row of `RECORD` and its rows of `attempts_of`."""
     (
         _,
         message_id,
@@ -199,7 +198,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         note,
         send_time,
         deadline,
-    ) = message[:_RECORD_COLUMNS]
+    ) = message[: len(RECORD)]
     return MessageRecord(
         message_id=str(UUID(bytes=message_id)),
         request_id=request_id,
@@ -220,10 +219,10 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
     )
 
 
-def stored_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]], content: bytes) -> StoredMessage:
-    """The message of a row of `due` or the like, with its attempts and its content."""
+def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> QueuedMessage:
+    """The message of a row of `WORK` and its rows of `attempts_of`."""
     record = record_from(message, attempts)
-    priority, guarantee, pinned, max_attempts, accept_trace = message[_RECORD_COLUMNS:]
+    priority, guarantee, pinned, max_attempts, accept_trace = message[len(RECORD) : len(WORK)]
     options = DispatchOptions(
         send_time=record.send_time,
         expire_time=record.expire_time,
@@ -232,7 +231,7 @@ def stored_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]], conte
         provider_name=pinned,
         max_attempts=max_attempts,
     )
-    return StoredMessage(record, options, content, accept_trace)
+    return QueuedMessage(record, options, accept_trace)
 
 
 def _attempt_from(row: Sequence[Any]) -> Attempt:

@@ -7,29 +7,34 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
+from contextlib import suppress
+from typing import Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, MessageRecord, Note, Priority
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, Note, Priority
 from postwire.outbox.base import (
     Accepted,
     Changes,
     Counts,
+    Decide,
+    Head,
     NewMessage,
     OutboxError,
     OutboxStats,
     Snapshot,
     StoredMessage,
+    TakenMessage,
 )
 from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.opening import OpenStore
-from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Statements
+from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.queries import QUERIES, Row
 from postwire.outbox.sqlite.schema import plain, truncate_log
-from postwire.outbox.sqlite.writer import Future, Operation, Writer
+from postwire.outbox.sqlite.writer import Future, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -48,20 +53,16 @@ class SqliteOutbox:
         self._store = store
         self._writing = store.writing
         self._reading = store.reading
-        self._keep_contents = keep_contents
-        self._has_erased = False  # since the log was emptied; the writing thread's
         self._closed = False
-        self._statements = Statements()
-        self._last_key = reads.one_int(self._writing, "last_key")
-        self._last_change = self._seen_change = reads.last_change(self._writing)
         self._watching: set[Future] = set()
         self._boot = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        self._batches = Batches(self._writing, boot=self._boot, keep_contents=keep_contents)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
             self._writing,
-            self._run_batch,
-            self._note_commit,
+            self._batches,
+            self._batches.note_commit,
             self._wake_watchers,
             is_in_place=store.is_in_place,
         )
@@ -124,7 +125,7 @@ class SqliteOutbox:
 
     def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
         """See `Outbox.advance`."""
-        return self._writer.submit(Change(before, after, self._loop.create_future()))
+        return self._writer.submit(Change([(before, after)], False, self._loop.create_future()))
 
     async def get(self, message_id: str) -> MessageRecord | None:
         """See `Outbox.get`."""
@@ -142,23 +143,26 @@ class SqliteOutbox:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
 
-    async def due(
-        self, queue: str, now: int, limit: int, ahead: int = 0, only: Priority | None = None
-    ) -> Sequence[StoredMessage]:
-        """See `Outbox.due`."""
-        return await self._read(reads.due, queue, now, limit, ahead, only)
+    async def take(
+        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+    ) -> Sequence[TakenMessage]:
+        """See `Outbox.take`."""
+        found = await self._read(reads.due, queue, now, limits, ahead)
+        pairs = [(one.record, after) for one in found if (after := decide(one))]
+        if not pairs:
+            return ()
+        kept = await self._writer.submit(Change(pairs, True, self._loop.create_future()))
+        records = [after for (_, after), is_kept in zip(pairs, kept, strict=True) if is_kept]
+        opened = [rows.id_bytes(one.message_id) for one in records if one.state is MessageState.SENDING]
+        contents: Mapping[str, bytes] = {}
+        if opened:
+            with suppress(StoreUnavailable):  # they are taken all the same
+                contents = await self._read(reads.contents, opened)
+        return [TakenMessage(one, contents.get(one.message_id)) for one in records]
 
-    async def due_counts(self, queue: str, now: int, most: int, ahead: int = 0) -> Mapping[Priority, int]:
-        """See `Outbox.due_counts`."""
-        return await self._read(reads.due_counts, queue, now, most, ahead)
-
-    async def next_due(self, queue: str, ahead: int = 0, after: int | None = None) -> int | None:
-        """See `Outbox.next_due`."""
-        return await self._read(reads.next_due, queue, ahead, after)
-
-    async def queues(self) -> Sequence[str]:
-        """See `Outbox.queues`."""
-        return await self._read(reads.queues)
+    async def heads(self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0) -> Mapping[str, Head]:
+        """See `Outbox.heads`."""
+        return await self._read(reads.heads, keys, now, most, ahead)
 
     async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:
         """See `Outbox.expired`."""
@@ -201,7 +205,7 @@ class SqliteOutbox:
     def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
         """See `Outbox.reassign`."""
         changed = [(rows.id_bytes(one.message_id), one.revision, one.queue, queue) for one, queue in moves]
-        return self._call(lambda connection: self._statements.reassign.run(connection, changed))
+        return self._call(lambda connection: self._batches.statements.reassign.run(connection, changed))
 
     async def last_change(self) -> int:
         """See `Outbox.last_change`."""
@@ -213,7 +217,7 @@ class SqliteOutbox:
 
     async def wait_changes(self, after: int) -> None:
         """See `Outbox.wait_changes`."""
-        while self._seen_change <= after:
+        while self._batches.seen_change <= after:
             future = self._loop.create_future()
             self._watching.add(future)
             try:
@@ -243,7 +247,7 @@ class SqliteOutbox:
         def change(connection: apsw.Connection) -> None:
             for query in changing:
                 connection.execute(QUERIES[query], bindings)
-            self._has_erased = True
+            self._batches.has_erased = True
 
         if count:
             await self._call(change)
@@ -253,13 +257,13 @@ class SqliteOutbox:
         """See `Outbox.empty_log`."""
         if self._reading is None:  # in memory there is no log
             return True
-        if self._has_erased:
+        if self._batches.has_erased:
             await self._writer.run_between(self._empty_log)
-        return not self._has_erased
+        return not self._batches.has_erased
 
     def _empty_log(self, connection: apsw.Connection) -> None:
         if truncate_log(connection):
-            self._has_erased = False
+            self._batches.has_erased = False
 
     async def remove_changes(self, keep: int, limit: int) -> int:
         """See `Outbox.remove_changes`."""
@@ -345,109 +349,9 @@ class SqliteOutbox:
         """Have something rare done on the writing thread, in a commit with whatever else there is."""
         return self._writer.submit(Call(function, self._loop.create_future()))
 
-    def _run_batch(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
-        """One transaction's work, on the writing thread. Changes go first, so that repeated requests see them."""
-        self._last_change = self._seen_change  # what a transaction noted that failed has not been
-        self._run_changes(connection, [one for one in operations if isinstance(one, Change)])
-        accepts = [one for one in operations if isinstance(one, Accept)]
-        self._run_accepts(connection, [new for one in accepts for new in one.news])
-        for accept in accepts:
-            accept.result = [new.result for new in accept.news] if accept.several else accept.news[0].result
-        for one in operations:
-            if isinstance(one, Call):
-                one.result = one.function(connection)
-
-    def _run_changes(self, connection: apsw.Connection, operations: Sequence[Change]) -> None:
-        if not operations:
-            return
-        if len({one.before.message_id for one in operations}) != len(operations):
-            raise Fenced  # what is done below for all of them at once would mix up the changes of one
-        changed = self._statements.update.run(
-            connection, [rows.changed_row(one.before, one.after) for one in operations]
-        )
-        if changed != len(operations) > 1:
-            raise Fenced  # the writer then does them one by one, and each learns its own result
-        for one in operations:
-            one.result = changed == len(operations)
-        if not changed:
-            return
-        pairs = [(one.before, one.after) for one in operations]
-        self._note_changes(connection, [after for _, after in pairs])
-        if not self._keep_contents and (
-            settled := [_id_row(after) for before, after in pairs if _settles(before, after)]
-        ):
-            self._statements.erase.run(connection, settled)
-            self._has_erased = True
-        self._statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
-        self._statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
-        self._statements.notes.run(connection, [row for pair in pairs if (row := rows.noted_row(*pair))])
-        self._statements.attempts.run(
-            connection,
-            [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
-        )
-
-    def _run_accepts(self, connection: apsw.Connection, news: Sequence[New]) -> None:
-        if not news:
-            return
-        first = self._last_key + 1
-        inserted = self._statements.messages.run(
-            connection, [rows.message_row(new.message, key) for key, new in enumerate(news, first)]
-        )
-        fresh: list[tuple[int, NewMessage]] = []
-        repeats: list[New] = []
-        for key, new in enumerate(news, first):
-            if inserted == len(news) or self._owner(connection, new.message)[0] == key:
-                fresh.append((key, new.message))
-                new.result = Accepted(new.message.record, created=True)
-            else:
-                repeats.append(new)
-        self._statements.contents.run(connection, [(key, message.content) for key, message in fresh])
-        self._statements.attempts.run(
-            connection,
-            [rows.attempt_row(message.record, self._boot) for _, message in fresh if message.record.attempts],
-        )
-        self._note_changes(connection, [message.record for _, message in fresh])
-        for new in repeats:  # last, since the message that they repeat may be of this batch
-            found = self._owner(connection, new.message)
-            new.result = (
-                Accepted(reads.with_attempts(connection, found), created=False)
-                if found[3] == new.message.payload_hash
-                else RequestIdReused()
-            )
-        # Not taken back if the commit fails: keys only have to rise.
-        self._last_key += len(news)
-
-    def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
-        first = self._last_change + 1
-        self._statements.changes.run(
-            connection,
-            [(change, rows.id_bytes(one.message_id), one.revision) for change, one in enumerate(records, first)],
-        )
-        self._last_change += len(records)
-
-    def _note_commit(self) -> None:
-        self._seen_change = self._last_change
-
     def _wake_watchers(self) -> None:
         if self._watching:
             watching, self._watching = self._watching, set()
             for future in watching:
                 if not future.done():
                     future.set_result(None)
-
-    def _owner(self, connection: apsw.Connection, new: NewMessage) -> Sequence[Any]:
-        """The row of the message that has the request id: its own, or an earlier one's."""
-        (found,) = connection.execute(QUERIES["message_by_request_id"], (new.tenant, new.record.request_id)).fetchall()
-        return found
-
-
-def _settles(before: MessageRecord, after: MessageRecord) -> bool:
-    return after.settled and not before.settled
-
-
-def _id_row(record: MessageRecord) -> Row:
-    return (rows.id_bytes(record.message_id),)
-
-
-def _opens(before: MessageRecord, after: MessageRecord) -> bool:
-    return len(after.attempts) > len(before.attempts)

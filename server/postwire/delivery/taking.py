@@ -1,0 +1,98 @@
+"""Taking what waits out of its queue: who is asked is decided while the messages are claimed, in one commit for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+from postwire.clock import Clock
+from postwire.core import lifecycle
+from postwire.core.message import MessageRecord, Priority
+from postwire.core.obstacles import Obstacle
+from postwire.core.routing import Route
+from postwire.core.waiting import deadline
+from postwire.delivery.carrier import Carrier
+from postwire.delivery.router import Grants, Pass, Router, Ticket
+from postwire.outbox.base import QueuedMessage
+from postwire.telemetry.base import Observer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pick:
+    """A message that a provider was picked for. `span` is that of its pass, for which `context` is."""
+
+    queued: QueuedMessage
+    on: Pass
+    ticket: Ticket
+    context: Context
+    span: Any
+
+
+class Batch:
+    """What a queue takes at once. What was picked is to be handed on with `pop`, and the rest of it let go by `close`.
+
+    `grants` are the slots that were granted for it, of which those are taken out that are used.
+    """
+
+    def __init__(
+        self, route: Route, grants: Grants, *, router: Router, carrier: Carrier, clock: Clock, observer: Observer
+    ) -> None:
+        self._route = route
+        self._grants = grants
+        self._router = router
+        self._carrier = carrier
+        self._clock = clock
+        self._observer = observer
+        self._found: Counter[Priority] = Counter()
+        self._picked: dict[str, Pick] = {}
+        self._expired: dict[str, MessageRecord] = {}
+        self._is_full = False
+        self._is_cut_short = False
+
+    def decide(self, queued: QueuedMessage) -> MessageRecord | None:
+        """See `WorkQueue.take`."""
+        record, priority = queued.record, queued.options.priority
+        self._found[priority] += 1
+        if self._is_full:
+            return None
+        wall, due = self._carrier.now()
+        if deadline(record, wall - due) <= due:  # no attempt begins so late
+            self._expired[record.message_id] = record
+            return lifecycle.expire(record, now=wall)
+        on = self._router.begin(self._route, record.attempts, priority)
+        if ticket := self._router.pick(on, self._grants):
+            return self._open(queued, on, ticket, wall)
+        self._is_cut_short = True
+        if any(one.obstacle is Obstacle.RETRY_BUDGET for one in on.choice.passed_over):
+            return lifecycle.requeue(record, now=wall, due=self._carrier.retry_time(len(record.attempts), due))
+        self._is_full = True  # the rest of them wait, in their order
+        return None
+
+    def _open(self, queued: QueuedMessage, on: Pass, ticket: Ticket, now: int) -> MessageRecord:
+        context = Context()
+        span = context.run(self._observer.delivery_started, queued.accept_trace)
+        self._picked[queued.record.message_id] = Pick(queued, on, ticket, context, span)
+        trace_id = context.run(self._observer.traceparent)[3:35]
+        return lifecycle.open_attempt(queued.record, ticket.slot.provider.name, now=now, trace_id=trace_id)
+
+    def pop(self, message_id: str) -> Pick | None:
+        """The pick of a message that is kept, if it has one."""
+        return self._picked.pop(message_id, None)
+
+    def expired(self, message_id: str) -> MessageRecord | None:
+        """A message as it was before its time had run out, if it had."""
+        return self._expired.get(message_id)
+
+    def has_found(self, limits: Mapping[Priority, int]) -> bool:
+        """Whether there was a message for each slot, and each has gone where it was to go."""
+        return not (self._is_cut_short or self._picked or self._found != Counter(limits))
+
+    def close(self) -> None:
+        """Give back what those have who were not kept."""
+        now = self._clock.monotonic()
+        for pick in self._picked.values():
+            pick.ticket.permit.cancel(now)
+            pick.context.run(self._observer.delivery_ended, pick.span, pick.queued.record)

@@ -1,0 +1,148 @@
+"""The work of one transaction: any number of messages accepted and changed, each by one statement for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from postwire.core.errors import RequestIdReused
+from postwire.core.message import MessageRecord
+from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
+from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
+from postwire.outbox.sqlite.writer import Operation
+
+
+class Batches:
+    """See `writer.Batch`. All of it is for the writing thread, but for what is only looked at.
+
+    `seen_change` is the number of the last change that is on disk. `has_erased` says whether a content was erased since
+    the log was emptied.
+    """
+
+    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool) -> None:
+        self.statements = Statements()
+        self.has_erased = False
+        self._boot = boot
+        self._keep_contents = keep_contents
+        self._last_key = reads.one_int(connection, "last_key")
+        self._last_change = self.seen_change = reads.last_change(connection)
+
+    def note_commit(self) -> None:
+        """What was done is on disk."""
+        self.seen_change = self._last_change
+
+    def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
+        """Do the work of one transaction. Changes go first, so that repeated requests see them."""
+        self._last_change = self.seen_change  # what a transaction noted that failed has not been
+        self._run_changes(connection, [one for one in operations if isinstance(one, Change)])
+        accepts = [one for one in operations if isinstance(one, Accept)]
+        self._run_accepts(connection, [new for one in accepts for new in one.news])
+        for accept in accepts:
+            accept.result = [new.result for new in accept.news] if accept.several else accept.news[0].result
+        for one in operations:
+            if isinstance(one, Call):
+                one.result = one.function(connection)
+
+    def _run_changes(self, connection: apsw.Connection, operations: Sequence[Change]) -> None:
+        pairs = [pair for one in operations for pair in one.pairs]
+        if not pairs:
+            return
+        if len({before.message_id for before, _ in pairs}) != len(pairs):
+            raise Fenced  # what is done below for all of them at once would mix up the changes of one
+        if len(pairs) > 1 and len(operations) == 1:
+            operations[0].result = self._keep_together(connection, pairs)
+            return
+        kept = self._keep(connection, pairs)
+        if kept is None:
+            raise Fenced  # the writer then does them one by one, and each learns its own result
+        for one in operations:
+            one.result = [kept] * len(one.pairs) if one.several else kept
+
+    def _keep_together(self, connection: apsw.Connection, pairs: Sequence[Pair]) -> Sequence[bool]:
+        """Keep changes that belong to one commit, and tell of each whether it was in time."""
+        connection.execute(QUERIES["begin_changes"])
+        kept = self._keep(connection, pairs)
+        if kept is None:  # some came too late, and which of them is found out one by one
+            connection.execute(QUERIES["undo_changes"])
+        connection.execute(QUERIES["end_changes"])
+        return [bool(self._keep(connection, [pair])) if kept is None else kept for pair in pairs]
+
+    def _keep(self, connection: apsw.Connection, pairs: Sequence[Pair]) -> bool | None:
+        """Keep changes of as many messages, if all are in time. None where only some are: it is half done."""
+        changed = self.statements.update.run(connection, [rows.changed_row(*pair) for pair in pairs])
+        if changed != len(pairs):
+            return None if len(pairs) > 1 else False
+        self._note_changes(connection, [after for _, after in pairs])
+        if not self._keep_contents and (
+            settled := [_id_row(after) for before, after in pairs if _settles(before, after)]
+        ):
+            self.statements.erase.run(connection, settled)
+            self.has_erased = True
+        self.statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
+        self.statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
+        self.statements.notes.run(connection, [row for pair in pairs if (row := rows.noted_row(*pair))])
+        self.statements.attempts.run(
+            connection,
+            [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
+        )
+        return True
+
+    def _run_accepts(self, connection: apsw.Connection, news: Sequence[New]) -> None:
+        if not news:
+            return
+        first = self._last_key + 1
+        inserted = self.statements.messages.run(
+            connection, [rows.message_row(new.message, key) for key, new in enumerate(news, first)]
+        )
+        fresh: list[tuple[int, NewMessage]] = []
+        repeats: list[New] = []
+        for key, new in enumerate(news, first):
+            if inserted == len(news) or self._owner(connection, new.message)[0] == key:
+                fresh.append((key, new.message))
+                new.result = Accepted(new.message.record, created=True)
+            else:
+                repeats.append(new)
+        self.statements.contents.run(connection, [(key, message.content) for key, message in fresh])
+        self.statements.attempts.run(
+            connection,
+            [rows.attempt_row(message.record, self._boot) for _, message in fresh if message.record.attempts],
+        )
+        self._note_changes(connection, [message.record for _, message in fresh])
+        for new in repeats:  # last, since the message that they repeat may be of this batch
+            found = self._owner(connection, new.message)
+            new.result = (
+                Accepted(reads.with_attempts(connection, found), created=False)
+                if found[PAYLOAD_HASH] == new.message.payload_hash
+                else RequestIdReused()
+            )
+        # Not taken back if the commit fails: keys only have to rise.
+        self._last_key += len(news)
+
+    def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
+        first = self._last_change + 1
+        self.statements.changes.run(
+            connection,
+            [(change, rows.id_bytes(one.message_id), one.revision) for change, one in enumerate(records, first)],
+        )
+        self._last_change += len(records)
+
+    def _owner(self, connection: apsw.Connection, new: NewMessage) -> Sequence[Any]:
+        """The row of the message that has the request id: its own, or an earlier one's."""
+        (found,) = connection.execute(QUERIES["message_by_request_id"], (new.tenant, new.record.request_id)).fetchall()
+        return found
+
+
+def _settles(before: MessageRecord, after: MessageRecord) -> bool:
+    return after.settled and not before.settled
+
+
+def _id_row(record: MessageRecord) -> Row:
+    return (rows.id_bytes(record.message_id),)
+
+
+def _opens(before: MessageRecord, after: MessageRecord) -> bool:
+    return len(after.attempts) > len(before.attempts)
