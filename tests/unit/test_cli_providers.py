@@ -16,6 +16,7 @@ from tests.support.told import Told, serving
 from postwire.cli.root import root
 from postwire.v1.message_pb2 import Channel
 from postwire.v1.provider_service_pb2 import (
+    Availability,
     Breaker,
     BreakerState,
     DrainProviderRequest,
@@ -87,6 +88,21 @@ def test_list_shows_how_each_stands(call: Call, told: Told) -> None:
         "failure_ratio": 0.625,
         "next_probe_time": "1970-01-01T00:00:01.500Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("availability", "shown"),
+    [("AVAILABLE", "closed"), ("UNAVAILABLE", "unavailable"), ("MISCONFIGURED", "misconfigured")],
+)
+def test_one_that_cannot_be_used_is_told_from_one_whose_breaker_is_closed(
+    call: Call, told: Told, availability: str, shown: str
+) -> None:
+    provider = Provider(availability=Availability.Value(f"AVAILABILITY_{availability}"))
+    provider.MergeFrom(CLOSED)
+    told.answer = ListProvidersResponse(providers=[provider])
+    assert call("list").stdout.splitlines()[1].split()[3] == shown
+    told.answer = GetProviderResponse(provider=provider)
+    assert f"{availability.lower()}\n" in call("get", "email").stdout
 
 
 def test_none_is_a_table_without_rows(call: Call, told: Told) -> None:

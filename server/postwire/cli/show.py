@@ -216,6 +216,8 @@ def print_providers(providers: Iterable[Provider]) -> None:
         told = dict(provider_pairs(provider)) | {"next_probe": next_probe(provider, now)}
         if told["seed"] and not provider.seeded:
             told["seed"] = "random"
+        if told["availability"] not in ("", "available"):  # then it does not matter what its breaker would say
+            told["breaker"] = told["availability"]
         rows.append([told[name] for name in names])
     print_table(names, rows)
 
