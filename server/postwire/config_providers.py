@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
 
 from postwire.core.message import Channel
-from postwire.settings import ConfigError, EnvTree, Mistakes, bind, keys
+from postwire.settings import ConfigError, EnvTree, KeyDescription, Mistakes, bind, describe, keys, setting
 from postwire.units import (
     Choice,
     Count,
@@ -82,16 +82,17 @@ class UnusableKind(Exception):
 class BreakerConfig:
     """`[providers.NAME.breaker]`: when the provider is left alone, and for how long."""
 
-    window_calls: Annotated[int, whole(1, 100_000)] = 20  # one is held in memory for each
-    window_time: PositiveDuration = 60.0
-    failure_ratio: PositiveRatio = 0.5
-    minimum_calls: Count = 10
-    slow_call_ratio: PositiveRatio | None = None
-    slow_call_duration: PositiveDuration | None = None
-    open_for: PositiveDuration = 5.0
-    open_for_max: PositiveDuration = 300.0
-    probe_calls: Count = 1
-    close_after: Count = 1
+    # One is held in memory for each.
+    window_calls: Annotated[int, whole(1, 100_000)] = setting(20, help="How many of the last calls it looks at.")
+    window_time: PositiveDuration = setting(60.0, help="How old a call is at most that it looks at.")
+    failure_ratio: PositiveRatio = setting(0.5, help="It opens once this ratio of them failed.")
+    minimum_calls: Count = setting(10, help="How many there must be at least before it opens.")
+    slow_call_ratio: PositiveRatio | None = setting(None, help="It opens once this ratio of them was slow as well.")
+    slow_call_duration: PositiveDuration | None = setting(None, help="A call that took longer than this was slow.")
+    open_for: PositiveDuration = setting(5.0, help="How long it stays open at first, doubled each time it re-opens.")
+    open_for_max: PositiveDuration = setting(300.0, help="How long it stays open at most.")
+    probe_calls: Count = setting(1, help="How many calls may probe the provider at once after that.")
+    close_after: Count = setting(1, help="How many successes of those close it.")
 
     def check(self) -> None:
         if self.minimum_calls > self.window_calls:
@@ -112,13 +113,17 @@ class BreakerConfig:
 class ProviderTable:
     """What every `[providers.NAME]` may say; the kind's own keys stand beside these."""
 
-    kind: Annotated[str, Unit(_KIND)]
-    channels: Annotated[tuple[Channel, ...], ListOf(_CHANNELS, _CHANNEL, least=1)]
-    max_concurrent: Count = 64
-    rate: Annotated[float, Number("a rate from 0.001 to 1000000 messages a second", 0.001, 1e6)] | None = None
-    burst: Count | None = None
-    connect_timeout: PositiveDuration = CONNECT_TIMEOUT
-    attempt_timeout: PositiveDuration | None = None
+    kind: Annotated[str, Unit(_KIND)] = setting(help="What it is.")
+    channels: Annotated[tuple[Channel, ...], ListOf(_CHANNELS, _CHANNEL, least=1)] = setting(help="What it carries.")
+    max_concurrent: Count = setting(64, help="How many attempts may be under way at once.")
+    rate: Annotated[float, Number("a rate from 0.001 to 1000000 messages a second", 0.001, 1e6)] | None = setting(
+        None, help="How many messages a second; without a limit by default."
+    )
+    burst: Count | None = setting(None, help="How many at once after a pause, where rate is set.")
+    connect_timeout: PositiveDuration = setting(CONNECT_TIMEOUT, help="How long it may take to connect, TLS included.")
+    attempt_timeout: PositiveDuration | None = setting(
+        None, help="How long one attempt may take; by default, what [delivery] or its kind says."
+    )
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
 
     def check(self) -> None:
@@ -248,6 +253,14 @@ def own_keys(settings: type[Any]) -> tuple[str, ...]:
     if shared := set(own) & set(keys(ProviderTable)):
         raise TypeError(f"its settings have keys that every provider has: {sorted(shared)}")
     return own
+
+
+def describe_kind(kind: KindDeclaration, *, attempt_timeout: float | None) -> tuple[KeyDescription, ...]:
+    """Describe every key that a provider of this kind has: the kind's own, then those that all have.
+
+    `attempt_timeout` is that of `[delivery]`, in seconds, where it is known.
+    """
+    return (*describe(kind.settings), *describe(ProviderTable, {"attempt_timeout": attempt_timeout} | _defaults(kind)))
 
 
 def _kind(name: str, path: KeyPath, env: EnvTree, kinds: Mapping[str, KindDeclaration]) -> KindDeclaration:

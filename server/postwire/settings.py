@@ -4,13 +4,13 @@ A settings class is a frozen dataclass. The type of a field says how its value i
 
     @dataclass(frozen=True, slots=True)
     class RelaySettings:
-        host: str                                     # no default: must be given
+        host: str = setting(help="Where it is.")      # no default: must be given
         latency: Duration = 0.0                       # "20ms", "1.5s", "5m": float seconds
         error_ratio: Ratio = 0.0                      # a float from 0 to 1
         mode: Literal["fast", "safe"] = "safe"        # a choice; enums work as well
         tags: tuple[str, ...] = ()                    # a list; "a,b" in the environment
         seed: Seed | None = None                      # optional; "" in the environment means none
-        password: str | None = field(default=None, repr=False, metadata={"secret": True})
+        password: str | None = setting(None, secret=True)
 
         def check(self) -> None:                      # optional: what one field alone cannot know
             if self.mode == "fast" and self.latency > 1:
@@ -177,6 +177,15 @@ class _Slot:
     optional: bool
     required: bool
     secret: bool
+    default: Any  # None where there is none
+    help: str
+
+
+def setting(default: Any = dataclasses.MISSING, *, help: str = "", secret: bool = False) -> Any:
+    """A field of a settings class, with what people are told about its key: one line, and what it is by default if the
+    default itself does not say. A secret is never shown.
+    """
+    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret})
 
 
 def _slot(spec: dataclasses.Field[Any], hint: Any) -> _Slot:
@@ -189,7 +198,11 @@ def _slot(spec: dataclasses.Field[Any], hint: Any) -> _Slot:
     if optional and len(arguments) == 2:
         hint = next(argument for argument in arguments if argument is not type(None))
     table = hint if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None
-    return _Slot(spec.name, Unit() if table else unit_of(hint), table, optional, required, secret)
+    default = None
+    if not required:
+        default = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
+    unit = Unit() if table else unit_of(hint)
+    return _Slot(spec.name, unit, table, optional, required, secret, default, spec.metadata.get("help", ""))
 
 
 def _slots(cls: type[Any]) -> tuple[_Slot, ...]:
@@ -335,3 +348,29 @@ def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[
             yield from _values(value, here, None)
         else:
             yield dotted(here), slot, value
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDescription:
+    """What people are told about a key. `default` is as TOML writes it, None where there is none or it is secret."""
+
+    key: str
+    wants: str
+    default: str | None
+    required: bool
+    secret: bool
+    help: str
+
+
+def describe(
+    cls: type[Any], defaults: Mapping[str, Any] = MappingProxyType({}), path: KeyPath = ()
+) -> Iterator[KeyDescription]:
+    """Describe every key of a settings class, and of the tables in it. `defaults` go before those of the class."""
+    for slot in _slots(cls):
+        here = (*path, slot.name)
+        if slot.table:
+            yield from describe(slot.table, path=here)
+            continue
+        default = defaults.get(slot.name, slot.default)
+        shown = None if default is None or slot.secret else slot.unit.show(default)
+        yield KeyDescription(dotted(here), slot.unit.wants, shown, slot.required, slot.secret, slot.help)

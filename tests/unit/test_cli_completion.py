@@ -75,6 +75,7 @@ def test_names_of_what_is_checked_are_those_of_the_configuration(tmp_path: Path)
     (tmp_path / "my.toml").write_text("[providers.mine]\n", encoding="utf-8")
     assert complete("postwire providers check o", tmp_path) == ["one", "other"]
     assert complete("postwire providers check --config my.toml ", tmp_path) == ["mine"]
+    assert complete("postwire providers kinds ", tmp_path) == ["mock"]
     for broken in ("[providers", "providers = 3"):
         (tmp_path / "my.toml").write_text(broken, encoding="utf-8")
         assert complete("postwire providers check --config my.toml ", tmp_path) == []

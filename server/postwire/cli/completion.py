@@ -55,6 +55,15 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The kinds of providers that are installed here. None is imported."""
+    from click.shell_completion import CompletionItem
+
+    from postwire.providers.builtin import KINDS
+
+    return [CompletionItem(name) for name in KINDS if name.startswith(incomplete)]
+
+
 def complete_declared(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Those of the configuration here; none where it cannot be read."""
     from click.shell_completion import CompletionItem

@@ -45,7 +45,7 @@ def check(path: Path | None, as_json: bool) -> None:
         told = {
             "file": str(loaded.file) if loaded.file else None,
             "settings": [
-                {"key": key, "value": _json_value(value), "explicit": key in loaded.explicit} for key, value in settings
+                {"key": key, "value": json_value(value), "explicit": key in loaded.explicit} for key, value in settings
             ],
             "warnings": warnings,
         }
@@ -80,7 +80,7 @@ def init(path: Path) -> None:
     click.echo(f"{path}: every setting with its default; postwire config check --config {os.fspath(path)}")
 
 
-def _json_value(shown: str) -> Any:
+def json_value(shown: str) -> Any:
     """Of a value as TOML writes it. A duration or a size is a string there as well."""
     if shown in ("(none)", "(set)"):
         return None if shown == "(none)" else shown

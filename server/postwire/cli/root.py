@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from postwire import __version__
-from postwire.cli import follow, provider_checks, steer  # noqa: F401  # more commands of `messages` and `providers`
+from postwire.cli import follow, provider_checks, provider_kinds, steer  # noqa: F401  # more commands of `messages` and `providers`
 from postwire.cli.calls import health, messages
 from postwire.cli.command import Group
 from postwire.cli.completion import completion

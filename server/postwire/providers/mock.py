@@ -24,6 +24,7 @@ from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, wors
 from postwire.core.splitmix import SplitMix64
 from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.providers.handover import Handover
+from postwire.settings import setting
 from postwire.units import CountOrNone, Duration, Ratio, Seed
 
 SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
@@ -65,19 +66,19 @@ class MockSettings:
     `max_recipients` is how many an email may have; 0 is without a limit.
     """
 
-    seed: Seed | None = None
-    error_ratio: Ratio = 0.0
-    rate_limited_ratio: Ratio = 0.0
-    uncertain_ratio: Ratio = 0.0
-    rejected_ratio: Ratio = 0.0
-    latency: Duration = 0.0
-    retry_after: Duration = 0.0
-    connect_error_ratio: Ratio = 0.0
-    deferred_ratio: Ratio = 0.0
-    misconfigured: bool = False
-    dedup_window: Duration = 0.0
-    open_delay: Duration = 0.0
-    max_recipients: CountOrNone = 0
+    seed: Seed | None = setting(None, help="Makes its outcomes repeatable; they are random by default.")
+    error_ratio: Ratio = setting(0.0, help="The ratio of attempts that end error.")
+    rate_limited_ratio: Ratio = setting(0.0, help="That of attempts that end rate_limited.")
+    uncertain_ratio: Ratio = setting(0.0, help="That of attempts that end uncertain.")
+    rejected_ratio: Ratio = setting(0.0, help="That of attempts that end rejected.")
+    latency: Duration = setting(0.0, help="How long each attempt takes.")
+    retry_after: Duration = setting(0.0, help="How long it asks to be left alone when it throttles or puts off.")
+    connect_error_ratio: Ratio = setting(0.0, help="The ratio of attempts that reach nobody.")
+    deferred_ratio: Ratio = setting(0.0, help="That of attempts that are put off, as by a server that greylists.")
+    misconfigured: bool = setting(False, help="Whether it refuses its account.")
+    dedup_window: Duration = setting(0.0, help="For how long it knows a message that it has had already.")
+    open_delay: Duration = setting(0.0, help="How long it takes until it can be used.")
+    max_recipients: CountOrNone = setting(0, help="How many recipients an email may have; 0: any number.")
 
     def check(self) -> None:
         """Raises ValueError, led by a key, where the ratios leave no room for a success ratio of at least 0."""
