@@ -24,7 +24,7 @@ from postwire.core.breaker import BreakerSettings
 from postwire.core.errors import MessageNotQueued, Refusal
 from postwire.core.message import Channel, Content, MessageRecord, OutboundMessage, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery.flight import Flight
+from postwire.delivery.waiters import Flight
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 

@@ -17,7 +17,7 @@ from postwire.core.ids import MessageIds
 from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState
 from postwire.core.routing import PassedOver
 from postwire.delivery import Delivery, Limits
-from postwire.delivery.carrier import Retries
+from postwire.delivery.executor import Retries
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry

@@ -17,7 +17,7 @@ from postwire.core.errors import ProviderDrained, ProviderNotFound, StoreUnavail
 from postwire.core.gate import Gate
 from postwire.core.message import Channel, MessageState, NoteAction
 from postwire.delivery import Control
-from postwire.delivery.control import WATCH_INTERVAL
+from postwire.delivery.provider_control import WATCH_INTERVAL
 from postwire.delivery.watch import BEAT
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -194,7 +194,7 @@ async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
     outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = Lines()
-    monkeypatch.setattr("postwire.delivery.control._log", lines)
+    monkeypatch.setattr("postwire.delivery.provider_control._log", lines)
     routes = {Channel.SMS: [route("a", "b", key="sms")], Channel.EMAIL: [route("b", key="email")]}
     registry = registry_of(Puppet("a"), Puppet("b"), routes=routes)
     control = Control(registry=registry, outbox=outbox, clock=ManualClock())

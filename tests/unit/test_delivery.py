@@ -27,7 +27,7 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.delivery import Limits
-from postwire.delivery.carrier import Retries
+from postwire.delivery.executor import Retries
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.builtin import KINDS
 from postwire.telemetry.base import SilentObserver

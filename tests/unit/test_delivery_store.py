@@ -20,7 +20,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import traffic
-from postwire.delivery.rounds import AFTER_A_FAULT
+from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.outbox.sqlite import SqliteOutbox, writer
 
 SENT, SENDING, QUEUED = MessageState.SENT, MessageState.SENDING, MessageState.QUEUED

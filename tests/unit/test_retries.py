@@ -16,8 +16,8 @@ from postwire.core import backoff
 from postwire.core.message import MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.splitmix import stream
-from postwire.delivery.carrier import Retries
-from postwire.delivery.rounds import AFTER_A_FAULT, LONGEST_REST
+from postwire.delivery.executor import Retries
+from postwire.delivery.wakeable_task import AFTER_A_FAULT, LONGEST_REST
 from postwire.outbox.base import NewMessage, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 

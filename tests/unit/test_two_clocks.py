@@ -16,7 +16,7 @@ from tests.support.rig import Rig
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import Control, clock_steps
-from postwire.delivery.carrier import Retries
+from postwire.delivery.executor import Retries
 from postwire.delivery.retention import BETWEEN_STEPS, BETWEEN_WALKS
 from postwire.outbox.sqlite import SqliteOutbox
 

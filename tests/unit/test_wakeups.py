@@ -18,7 +18,7 @@ from postwire.core.breaker import BreakerSettings
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Channel, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery.rounds import AFTER_A_FAULT
+from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT = MessageState.QUEUED, MessageState.SENT

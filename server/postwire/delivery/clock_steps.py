@@ -7,7 +7,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.clock_steps import STEP, StepDetector
-from postwire.delivery.rounds import Rounds
+from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import WorkQueue
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog

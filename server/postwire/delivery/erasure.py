@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.delivery.rounds import Rounds
+from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import MessageStore
 
 STEP: Final = 500

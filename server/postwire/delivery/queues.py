@@ -18,10 +18,10 @@ from postwire.core.arbiter import Flow
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Priority
 from postwire.core.routing import Route
-from postwire.delivery.flight import Flight
-from postwire.delivery.rounds import Rounds
 from postwire.delivery.router import Grants, Router
-from postwire.delivery.sharing import SharedGate
+from postwire.delivery.shared_gate import SharedGate
+from postwire.delivery.waiters import Flight
+from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import Head, WorkQueue
 
 BATCH: Final = 64

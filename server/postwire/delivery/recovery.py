@@ -12,7 +12,7 @@ from postwire.core import canonical, lifecycle
 from postwire.core.errors import Refusal
 from postwire.core.lifecycle import Next
 from postwire.core.message import MAX_TIME, Channel, Priority
-from postwire.delivery.carrier import Carrier
+from postwire.delivery.executor import Carrier
 from postwire.outbox.base import Outbox, QueuedMessage, StoredMessage
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer

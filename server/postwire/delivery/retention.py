@@ -6,7 +6,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.delivery.clock_steps import ClockSteps
-from postwire.delivery.rounds import Rounds
+from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import ChangeFeed, MessageStore
 
 STEP: Final = 200

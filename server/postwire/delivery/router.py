@@ -13,7 +13,7 @@ from postwire.core.message import Attempt, OutboundMessage, Priority
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
-from postwire.delivery.sharing import SharedGate, Waiter
+from postwire.delivery.shared_gate import SharedGate, Waiter
 from postwire.providers.registry import Registry, Slot
 
 Grants = MutableMapping[SharedGate, int]

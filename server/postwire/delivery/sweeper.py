@@ -10,7 +10,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.message import MessageRecord
-from postwire.delivery.rounds import Rounds
+from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import MessageStore, WorkQueue
 
 BATCH: Final = 256

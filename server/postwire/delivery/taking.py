@@ -14,7 +14,7 @@ from postwire.core.message import MessageRecord, Priority
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
-from postwire.delivery.carrier import Carrier
+from postwire.delivery.executor import Carrier
 from postwire.delivery.router import Grants, Pass, Router, Ticket
 from postwire.outbox.base import QueuedMessage
 from postwire.telemetry.base import Observer

@@ -14,13 +14,13 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
-from postwire.delivery.carrier import Carrier
-from postwire.delivery.flight import Flight
+from postwire.delivery.contents import unseal
+from postwire.delivery.executor import Carrier
 from postwire.delivery.queues import Queue
 from postwire.delivery.router import Grants, Pass, Router, Ticket
-from postwire.delivery.sealing import unseal
 from postwire.delivery.sweeper import Sweeper
 from postwire.delivery.taking import Batch, Pick
+from postwire.delivery.waiters import Flight
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog

@@ -10,8 +10,8 @@ from functools import partial
 from postwire.core.admission import Share
 from postwire.core.errors import InvalidRouting, Refusal
 from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
-from postwire.delivery.flight import Flight
-from postwire.delivery.path import Delivery
+from postwire.delivery.service import Delivery
+from postwire.delivery.waiters import Flight
 from postwire.telemetry.logs import EventLog
 
 OnResult = Callable[[int, MessageRecord | Refusal | None], None]

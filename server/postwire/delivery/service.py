@@ -38,17 +38,17 @@ from postwire.core.message import (
 )
 from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
-from postwire.delivery.carrier import Carrier
+from postwire.delivery.acceptance import Intake
 from postwire.delivery.clock_steps import ClockSteps
+from postwire.delivery.contents import seal
 from postwire.delivery.erasure import Erasure
-from postwire.delivery.flight import Flight
-from postwire.delivery.intake import Intake
-from postwire.delivery.limits import Limits
+from postwire.delivery.executor import Carrier
 from postwire.delivery.recovery import recover
 from postwire.delivery.retention import Retention
 from postwire.delivery.router import Explanation, Router
-from postwire.delivery.sealing import seal
+from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
+from postwire.delivery.waiters import Flight
 from postwire.delivery.watch import Watchers
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry

@@ -21,11 +21,11 @@ from postwire.core.message import MAX_TIME, DispatchCommand, MessageRecord, Prio
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
-from postwire.delivery.flight import Flight
-from postwire.delivery.limits import Limits
+from postwire.delivery.contents import seal
 from postwire.delivery.router import Pass, Router, Ticket
-from postwire.delivery.sealing import seal
+from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
+from postwire.delivery.waiters import Flight
 from postwire.outbox.base import Accepted, MessageStore, NewMessage
 from postwire.telemetry.base import Observer
 from postwire.units import format_duration

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from postwire.config import Config
 from postwire.core.message import Channel
-from postwire.delivery.carrier import Retries
+from postwire.delivery.executor import Retries
 
 IN_FLIGHT_BYTES_FACTOR: Final = 8
 """How many messages of the largest size may be in flight at once."""

@@ -24,8 +24,8 @@ from postwire.core.retries import DEFERRED_FOR_MAX, deferral_delay, deferrals, i
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
-from postwire.delivery.flight import Flight
 from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.waiters import Flight
 from postwire.outbox.base import MessageStore
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
