@@ -9,7 +9,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import canonical, lifecycle
-from postwire.core.errors import Refusal
+from postwire.core.errors import InvalidMessage, Refusal
 from postwire.core.lifecycle import Next
 from postwire.core.message import MAX_TIME, Channel, Priority
 from postwire.delivery.executor import Carrier
@@ -25,6 +25,9 @@ ROUTES: Final = "routes"
 
 _UNSERVED: Final = frozenset(channel.value for channel in Channel)
 """The queues of what no rule takes."""
+
+_UNSUITABLE: Final = "/unsuitable"
+"""How the keys of the queues end of what nobody of its route can carry."""
 
 
 async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: Clock, observer: Observer) -> int:
@@ -63,11 +66,11 @@ async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -
 
     What waits for a rule that is still there stays, though another one may stand before it now. Where the rules
     `have_changed`, there may be a route for what had none; and a pinned provider may be there still, and not carry the
-    channel any more.
+    channel any more. What nobody could carry is looked at in any case: rules do not tell what providers can carry.
     """
     looked_at = []
     for key in await outbox.heads(None, 0, 1):
-        if key in _UNSERVED or key.startswith("@"):
+        if key in _UNSERVED or (key.startswith("@") and not key.endswith(_UNSUITABLE)):
             if have_changed:
                 looked_at.append(key)
         elif not await _is_served(outbox, registry, key):
@@ -108,6 +111,8 @@ def _queue_of(stored: StoredMessage, registry: Registry) -> str:
     except ValueError:  # whoever takes anything is told of it when its turn comes
         rules = registry.routes(channel)
         return rules[-1].queue_key if rules and rules[-1].match.is_empty and not pinned else key
+    except InvalidMessage:
+        return key + _UNSUITABLE
     except Refusal:
         return key if registry.route_by_queue_key(key) is None else f"{key}/{channel.value}"
 
