@@ -17,6 +17,7 @@ from postwire.providers.base import Context, Provider
 from postwire.providers.builtin import KINDS
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockSettings
+from postwire.providers.registry import close
 
 Make = Callable[[str, tuple[Channel, ...]], Provider]
 
@@ -62,7 +63,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def provider(kind: str) -> AsyncIterator[Provider]:
     made = MAKERS[kind](f"a-{kind}", CARRIES[kind])
     yield made
-    await made.close()
+    await close(made)
 
 
 def sendable(provider: Provider) -> list[OutboundMessage]:
@@ -98,7 +99,7 @@ async def test_channels_are_those_of_its_declaration_in_their_order(kind: str) -
     for channels in (CARRIES[kind][:1], CARRIES[kind][::-1]):
         made = MAKERS[kind]("some", channels)
         assert made.channels == channels
-        await made.close()
+        await close(made)
 
 
 async def test_it_carries_each_of_its_channels(provider: Provider) -> None:
@@ -152,4 +153,4 @@ async def test_results_hold_nothing_of_the_message(provider: Provider) -> None:
 
 
 async def test_it_closes_without_having_been_used(kind: str) -> None:
-    await MAKERS[kind]("unused", CARRIES[kind]).close()
+    await close(MAKERS[kind]("unused", CARRIES[kind]))

@@ -15,8 +15,9 @@ from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
 from postwire.core.routing import Match, Route, Tier
 from postwire.providers.base import Provider, ProviderHealth
+from postwire.providers.capabilities import Carries
 from postwire.providers.handover import Handover
-from postwire.providers.registry import Carries, Registry, Slot
+from postwire.providers.registry import Registry, Slot
 
 Unsuitable = Callable[[OutboundMessage, tuple[int, ...] | None], Collection[str]]
 """The names of the providers that cannot carry a message to some recipients."""

@@ -7,10 +7,12 @@ from typing import Any
 
 from tests.support.providers import Puppet
 
-from postwire.core.message import Channel
+from postwire.core.message import Channel, OutboundMessage
+from postwire.core.outcome import DispatchResult
 from postwire.providers import capabilities
-from postwire.providers.base import Context, Seeded, Updatable
+from postwire.providers.base import Context, Provider, ProviderHealth, Seeded, Updatable
 from postwire.providers.capabilities import Capabilities
+from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider, MockSettings
 
 
@@ -60,3 +62,26 @@ def test_they_are_as_they_are_now() -> None:
     assert update is not None
     update({"seed": 8})
     assert (capabilities.of(mock).seed, capabilities.of(mock).seeded) == (8, True)
+
+
+def test_what_is_optional_is_looked_up_as_it_is() -> None:
+    class Bare:
+        name, kind, channels = "bare", "bare", (Channel.SMS,)
+
+        async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+            raise NotImplementedError
+
+        async def check(self) -> ProviderHealth:
+            raise NotImplementedError
+
+    bare: Provider = Bare()
+    assert capabilities.carries_of(bare) is None
+    assert capabilities.dedup_window_of(bare) == 0.0
+    assert capabilities.open_of(bare) is None
+    assert capabilities.close_of(bare) is None
+    some = Puppet(dedup_window=7.0)
+    assert capabilities.carries_of(some) is None, "it says that it is not selective"
+    some.selective = True
+    assert capabilities.carries_of(some) == some.carries
+    assert capabilities.dedup_window_of(some) == 7.0
+    assert (capabilities.open_of(some), capabilities.close_of(some)) == (some.open, some.close)

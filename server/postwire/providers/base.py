@@ -31,7 +31,7 @@ class Provider(Protocol):
     `send` translates: it hands the message over, and says what the vendor's answer means in one of the outcomes. It
     tries once, and neither waits nor retries; limits, time-outs and routes are decided above it.
 
-    A provider that is never asked for them may leave out `dedup_window`, `carries`, `open` and `close`.
+    This is what every provider has. What it may have beside that are the protocols below.
     """
 
     @property
@@ -49,27 +49,6 @@ class Provider(Protocol):
         """What it carries, in the order of declaration."""
         ...
 
-    @property
-    def dedup_window(self) -> float:
-        """For how many seconds the vendor sends a message once only, however often it is handed over with one key; 0
-        if it never looks at the key."""
-        ...
-
-    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
-        """Why this provider can never carry a message, or never to the recipients at `positions` alone; None if it can.
-
-        Asked before any attempt, of every message: it has to be quick, and always gives the same answer. A provider
-        whose attribute `selective` is False is not asked.
-        """
-        ...
-
-    async def open(self) -> ProviderHealth | None:
-        """Make connections and log in, where that is to be done ahead. None is as good as `ok`.
-
-        Called beside the boot, and again after a pause until it succeeds. Nothing is sent before it has.
-        """
-        ...
-
     async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """Hand `message` to the vendor, once.
 
@@ -84,15 +63,56 @@ class Provider(Protocol):
         """Whether the vendor can be reached, without sending anything. It is cancelled after `checks.CHECK_TIMEOUT`."""
         ...
 
+
+# What follows is optional: a provider has it by having its attributes. `providers.capabilities` looks them up.
+
+
+class Deduplicating(Provider, Protocol):
+    """A provider whose vendor looks at the idempotency key. One that has no `dedup_window` is taken to do so never."""
+
+    @property
+    def dedup_window(self) -> float:
+        """For how many seconds the vendor sends a message once only, however often it is handed over with one key; 0
+        if it never looks at the key."""
+        ...
+
+
+class Selective(Provider, Protocol):
+    """A provider that cannot carry every message of its channels."""
+
+    @property
+    def selective(self) -> bool:
+        """Whether `carries` is to be asked at all. One that has no such attribute is asked."""
+        ...
+
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
+        """Why this provider can never carry a message, or never to the recipients at `positions` alone; None if it can.
+
+        Asked before any attempt, of every message: it has to be quick, and always gives the same answer.
+        """
+        ...
+
+
+class Opening(Provider, Protocol):
+    """A provider that has to be opened before it can be used."""
+
+    async def open(self) -> ProviderHealth | None:
+        """Make connections and log in, where that is to be done ahead. None is as good as `ok`.
+
+        Called beside the boot, and again after a pause until it succeeds. Nothing is sent before it has.
+        """
+        ...
+
+
+class Closing(Provider, Protocol):
+    """A provider that has something to close at the end."""
+
     async def close(self) -> None:
         """Let go of connections. Called once; nothing is called after it."""
         ...
 
 
-# Capabilities are optional: a provider has one by having its attributes. `capabilities.of` looks them up.
-
-
-class Simulated(Protocol):
+class Simulated(Provider, Protocol):
     """A provider that sends nothing. The boot warns of the channels that it carries."""
 
     @property

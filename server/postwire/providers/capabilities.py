@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from postwire.providers.base import Provider
+from postwire.core.errors import FieldViolation
+from postwire.core.message import OutboundMessage
+from postwire.providers.base import Provider, ProviderHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,29 @@ class Capabilities:
         return tuple(word for word, is_held in held.items() if is_held)
 
 
-def is_selective(provider: Provider) -> bool:
-    """Whether there is a message of its channels that a provider cannot carry. One that is not is never asked."""
-    return getattr(provider, "selective", True) is not False
+Carries = Callable[[OutboundMessage, tuple[int, ...] | None], FieldViolation | None]
+"""See `Selective.carries`."""
+
+
+def carries_of(provider: Provider) -> Carries | None:
+    """The provider's `carries`; None where it carries every message of its channels."""
+    return getattr(provider, "carries", None) if getattr(provider, "selective", True) is not False else None
+
+
+def dedup_window_of(provider: Provider) -> float:
+    """The provider's `dedup_window`, in seconds; 0 where it has none."""
+    window: float = getattr(provider, "dedup_window", 0.0)
+    return window
+
+
+def open_of(provider: Provider) -> Callable[[], Awaitable[ProviderHealth | None]] | None:
+    """The provider's `open`, if it has one."""
+    return getattr(provider, "open", None)
+
+
+def close_of(provider: Provider) -> Callable[[], Awaitable[None]] | None:
+    """The provider's `close`, if it has one."""
+    return getattr(provider, "close", None)
 
 
 def of(provider: Provider) -> Capabilities:

@@ -139,7 +139,7 @@ class MockProvider:
         self._draws = OutcomeDraws(self.seed)
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
-        """See `Provider.carries`."""
+        """See `Selective.carries`."""
         most, content = self.settings.max_recipients, message.content
         if most and isinstance(content, Email):
             count = len(content.recipients) if positions is None else len(positions)
@@ -148,7 +148,7 @@ class MockProvider:
         return None
 
     async def open(self) -> ProviderHealth:
-        """See `Provider.open`."""
+        """See `Opening.open`."""
         if self.settings.open_delay:
             await asyncio.sleep(self.settings.open_delay)
         return await self.check()
@@ -172,7 +172,7 @@ class MockProvider:
         return ProviderHealth(ok=True)
 
     async def close(self) -> None:
-        """See `Provider.close`."""
+        """See `Closing.close`."""
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Change settings, by their names, from the next attempt on. A `seed` starts the draws anew.

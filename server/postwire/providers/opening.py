@@ -11,6 +11,7 @@ from postwire.core import backoff
 from postwire.core.availability import probe_pause
 from postwire.core.gate import Gate
 from postwire.core.obstacles import Obstacle
+from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.registry import Slot
 
@@ -35,7 +36,7 @@ class ProviderOpening:
         self, slots: Iterable[Slot], *, jitter: Callable[[], float], on_fault: Callable[[BaseException], None]
     ) -> None:
         """`jitter` gives draws in [0, 1) for pauses, `on_fault` is called with what a provider's code raises."""
-        self._slots = [slot for slot in slots if getattr(slot.provider, "open", None)]
+        self._slots = [slot for slot in slots if capabilities.open_of(slot.provider)]
         self._jitter = jitter
         self._on_fault = on_fault
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,7 +82,8 @@ class ProviderOpening:
     async def _try(self, provider: Provider) -> ProviderHealth:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
-                return await provider.open() or ProviderHealth(ok=True)
+                opened = await own() if (own := capabilities.open_of(provider)) else None
+                return opened or ProviderHealth(ok=True)
         except TimeoutError:
             return ProviderHealth(ok=False, detail=f"it did not open within {OPEN_TIMEOUT:g} s")
         except (asyncio.CancelledError, Exception) as error:

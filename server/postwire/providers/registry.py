@@ -38,9 +38,6 @@ OnTransition = Callable[[str, Transition], None]
 
 OnAvailability = Callable[[str, Obstacle | None, str], None]
 
-Carries = Callable[[OutboundMessage, tuple[int, ...] | None], FieldViolation | None]
-"""See `Provider.carries`."""
-
 
 class Slot:
     """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds.
@@ -54,10 +51,8 @@ class Slot:
         self.provider = provider
         self.gate = gate
         self.attempt_timeout = attempt_timeout
-        self.dedup_window: float = getattr(provider, "dedup_window", 0.0)
-        self.carries: Carries | None = (
-            getattr(provider, "carries", None) if capabilities.is_selective(provider) else None
-        )
+        self.dedup_window = capabilities.dedup_window_of(provider)
+        self.carries = capabilities.carries_of(provider)
 
 
 class Registry:
@@ -241,7 +236,7 @@ def make(declared: ProviderConfig, kinds: Mapping[str, Kind], random_seed: Calla
 
 async def close(provider: Provider) -> None:
     """Close a provider, if there is anything about it to close."""
-    if (own := getattr(provider, "close", None)) is not None:
+    if (own := capabilities.close_of(provider)) is not None:
         await own()
 
 
