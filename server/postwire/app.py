@@ -26,6 +26,7 @@ from postwire.daemon import run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
 from postwire.endpoints import host_port
+from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers import capabilities
@@ -141,15 +142,20 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
             ) from None
         observers.add(*telemetry.observers)
+        limits = Limits.from_config(config)
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
             clock=clock,
             ids=MessageIds(RandomBits(os.urandom)),
             observer=observers,
-            limits=Limits.from_config(config),
+            limits=limits,
             seed=seed,
         )
+        maintenance = Maintenance(
+            delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
+        )
+        closing.push_async_callback(maintenance.stop)
         control = Control(registry=registry, outbox=outbox, clock=clock)
         server = ApiServer(config.server, delivery, control, telemetry.call_observers)
         closing.callback(server.release)
@@ -167,7 +173,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await opening.start()
         try:
             await control.restore()
-            await delivery.start()
+            await maintenance.start()
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
         await server.start(ready=outbox.available)

@@ -146,7 +146,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             registry = registry_of(*self.providers, routes=routes, gates=self.gates)
             rig = Rig(self.outbox, registry=registry, max_in_flight=room)
             self.room = room
-            await rig.delivery.start()
+            await rig.boot()
             return rig
 
         self.rig = self.run(make())
@@ -325,7 +325,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             provider.is_free = True
             while provider.pending:
                 provider.end(0, build.SUCCESS)
-        await self.rig.delivery.drain(1.0)
+        await self.rig.drain(1.0)
         await self.outbox.inner.close()
 
 

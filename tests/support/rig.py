@@ -18,6 +18,7 @@ from postwire.core.message import Channel, DispatchCommand, MessageRecord, Messa
 from postwire.core.routing import PassedOver
 from postwire.delivery import Delivery, Limits
 from postwire.delivery.executor import Retries
+from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry
@@ -107,6 +108,24 @@ class Rig:
             limits=Limits(**{**LIMITS, **limits}),
             seed=seed,
         )
+        self.maintenance = Maintenance(
+            self.delivery,
+            registry=self.registry,
+            outbox=outbox,
+            clock=self.clock,
+            observer=observer or self.noted,
+            limits=Limits(**{**LIMITS, **limits}),
+        )
+
+    async def boot(self) -> None:
+        """Go on with what an earlier boot has left."""
+        await self.maintenance.start()
+
+    async def drain(self, grace: float) -> int:
+        """End, as a server does; returns how many messages were cut short."""
+        cut_short = await self.delivery.drain(grace)
+        await self.maintenance.stop()
+        return cut_short
 
     async def send(self, command: DispatchCommand | None = None, **options: Any) -> MessageRecord:
         """One call, waited for."""
@@ -156,4 +175,4 @@ class Rig:
 
     async def landed(self) -> None:
         """Return once nothing is in flight, with an end of its own for everything that was."""
-        assert await self.delivery.drain(60.0) == 0
+        assert await self.drain(60.0) == 0

@@ -40,7 +40,7 @@ async def fill(path: Path) -> None:
     held = boot(outbox, 2, provider=Puppet(held=True))
     await held.send(build.command(wait_for=WaitFor.ACCEPTANCE))
     await within(held.provider.calls())
-    await held.delivery.drain(0.0)
+    await held.drain(0.0)
     await outbox.close()
 
 

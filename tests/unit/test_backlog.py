@@ -141,7 +141,7 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
         providers = [Puppet(name, answers=draws.choices(answers, k=100)) for name in ("a", "b")]
         routes = {Channel.SMS: rules[boot % 2], Channel.EMAIL: [route("b", key="email")]}
         rig = Rig(outbox, registry=registry_of(*providers, routes=routes), clock=clock)
-        await rig.delivery.start()
+        await rig.boot()
         await equal(rig, outbox)
         owned: list[MessageRecord] = []
         for step in range(25):
@@ -166,7 +166,7 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
                 await equal(rig, outbox)
         await outbox.remove_settled(0, clock.wall(), 1_000)
         await equal(rig, outbox)
-        await rig.delivery.drain(0.0)
+        await rig.drain(0.0)
         await outbox.close()
         outbox = await SqliteOutbox.open(path)
     await outbox.close()

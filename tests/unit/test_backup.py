@@ -53,9 +53,9 @@ async def test_a_copy_can_be_served(path: Path, tmp_path: Path) -> None:
     backup(path, target)
     outbox = await SqliteOutbox.open(str(target))
     rig = boot(outbox, 4)
-    await rig.delivery.start()
+    await rig.boot()
     assert (await outbox.stats()).unsettled == 3
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     await outbox.close()
     assert check(target).faults == ()
 

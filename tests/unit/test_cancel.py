@@ -175,7 +175,7 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
 async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOutbox, turns: int) -> None:
     rig = Rig(outbox)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(send_time=START + 5_000_000, expire_time=START + 6_000_000))
     await rig.calm()
     rig.clock.step_wall(10.0)
@@ -190,4 +190,4 @@ async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOut
     assert (await rig.kept(record.message_id)).state is end
     assert rig.noted.told == [("state", "queued"), ("state", end.value)]
     assert rig.delivery._backlog.total == 0
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)

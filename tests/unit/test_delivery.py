@@ -258,7 +258,7 @@ async def test_a_message_that_expired_before_it_could_be_sent_reaches_no_provide
 
     clock, noted = ManualClock(), Slow()
     rig = Rig(outbox, observer=noted, clock=clock)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(expire_time=START + 1_000_000))
     await noted.reached(record.message_id, MessageState.EXPIRED)
     kept = await rig.kept(record.message_id)

@@ -295,7 +295,7 @@ async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: R
 async def test_draining_waits_for_what_is_in_flight(held: Rig) -> None:
     calls = [held.start() for _ in range(3)]
     await held.provider.calls(3)
-    draining = asyncio.create_task(held.delivery.drain(3600.0))
+    draining = asyncio.create_task(held.drain(3600.0))
     await asyncio.sleep(0)  # it has begun
     with pytest.raises(ShuttingDown):
         await held.send()
@@ -308,7 +308,7 @@ async def test_draining_waits_for_what_is_in_flight(held: Rig) -> None:
 async def test_after_the_grace_what_is_in_flight_is_let_go_with_its_attempt_open(held: Rig) -> None:
     calls = [held.start() for _ in range(3)]
     await held.provider.calls(3)
-    assert await held.delivery.drain(0.0) == 3
+    assert await held.drain(0.0) == 3
     assert held.provider.cancelled == 3
     assert held.delivery.in_flight == 0
     for record in await asyncio.gather(*calls):
@@ -333,7 +333,7 @@ async def test_a_call_cut_short_before_its_commit_is_told_that_it_is_not_known(o
     rig = Rig(stuck)  # type: ignore[arg-type]  # the rest is the real one's
     call = rig.start()
     await within(stuck.answered.wait())
-    assert await rig.delivery.drain(0.0) == 1
+    assert await rig.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
 

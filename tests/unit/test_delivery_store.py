@@ -142,7 +142,7 @@ async def test_what_expires_while_the_store_is_away_expires_when_it_is_back(on_f
     gate = gate_of("puppet")
     gate.breaker.force_open(0.0)
     rig = Rig(on_file, registry=registry_of(Puppet(), gates={"puppet": gate}))
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(expire_time=START + 1_000_000))
     away = asyncio.Event()
     on_file.on_availability(lambda available: None if available else away.set())
@@ -163,7 +163,7 @@ async def test_a_boot_on_a_store_that_cannot_commit_is_refused(on_file: SqliteOu
     rig = Rig(on_file, provider=Puppet("sms-mms"))
     disk.fill()
     with pytest.raises(StoreUnavailable):
-        await rig.delivery.start()
+        await rig.boot()
     assert rig.provider.keys == []
 
 
@@ -184,7 +184,7 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
     call = rig.start(build.command(wait_for=WaitFor.ACCEPTANCE))
     record = await call
     await rig.provider.calls()
-    assert await rig.delivery.drain(0.0) == 1
+    assert await rig.drain(0.0) == 1
     await outbox.close()
     closed.set()
     for _ in range(10):

@@ -18,7 +18,7 @@ from tests.support.waiting import within
 
 from postwire.core.message import DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery import erasure
+from postwire.maintenance import erasure
 from postwire.outbox.sqlite import SqliteOutbox
 
 DAY = 24 * build.HOUR
@@ -64,7 +64,7 @@ async def calm(rig: Rig) -> None:
 
 
 async def stop(rig: Rig) -> None:
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
 
 
 @pytest.mark.parametrize("size", [0, 600, 9_000], ids=["many a page", "some a page", "pages each"])
@@ -93,7 +93,7 @@ async def test_neither_file_holds_what_a_settled_message_said(on_file: SqliteOut
 
 async def test_each_end_of_a_message_erases_it_within_a_minute(on_file: SqliteOutbox, path: Path) -> None:
     rig = Rig(on_file, provider=Puppet())
-    await rig.delivery.start()
+    await rig.boot()
     states = []
     for number, outcome in enumerate((Outcome.SUCCESS, Outcome.REJECTED, Outcome.UNCERTAIN)):
         rig.provider.answer = DispatchResult(outcome)
@@ -118,7 +118,7 @@ async def test_each_end_of_a_message_erases_it_within_a_minute(on_file: SqliteOu
 
 async def test_somebody_who_reads_is_not_waited_for_and_it_is_tried_again(on_file: SqliteOutbox, path: Path) -> None:
     rig = Rig(on_file)
-    await rig.delivery.start()
+    await rig.boot()
     reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM messages").fetchall()
@@ -141,7 +141,7 @@ async def test_somebody_who_reads_is_not_waited_for_and_it_is_tried_again(on_fil
 async def test_contents_are_kept_for_as_long_as_is_asked(path: Path) -> None:
     outbox = await SqliteOutbox.open(str(path), keep_contents=True)
     rig = Rig(outbox, content_retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(build.sms(canary(0))))
     await minute(rig)
     assert await outbox.content(record.message_id)
@@ -164,7 +164,7 @@ async def test_what_was_kept_is_erased_once_it_is_not_to_be_kept_any_more(path: 
     outbox = await SqliteOutbox.open(str(path))
     rig = boot(outbox, 2)
     await rig.send(build.command(build.sms(canary(3)), send_time=START + DAY, wait_for=WaitFor.ACCEPTANCE))
-    await rig.delivery.start()
+    await rig.boot()
     await minute(rig)
     assert canaries_in(path, 4) == {3}
     await stop(rig)
@@ -173,7 +173,7 @@ async def test_what_was_kept_is_erased_once_it_is_not_to_be_kept_any_more(path: 
 
 async def test_a_store_that_rests_is_not_written(on_file: SqliteOutbox) -> None:
     rig = Rig(on_file)
-    await rig.delivery.start()
+    await rig.boot()
     await rig.send(build.command(send_time=START + DAY, wait_for=WaitFor.ACCEPTANCE))
     await rig.send()
     await minute(rig)

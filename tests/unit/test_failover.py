@@ -179,7 +179,7 @@ async def test_past_its_time_it_is_offered_to_nobody_else(outbox: SqliteOutbox) 
 
     first, second = Puppet("first", answer=ERROR, meanwhile=slow), Puppet("second")
     rig = Rig(outbox, registry=registry_of(first, second), clock=clock)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(expire_time=START + 1_000_000))
     await rig.noted.reached(record.message_id, MessageState.EXPIRED)
     kept = await rig.kept(record.message_id)

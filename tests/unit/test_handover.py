@@ -136,7 +136,7 @@ async def test_a_shutdown_takes_back_what_has_not_left_yet(
     rig = Rig(outbox, provider=provider)
     sending = rig.start()
     await provider.calls()
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     record = await within(sending)
     kept = await outbox.get(record.message_id)
     assert kept

@@ -115,7 +115,7 @@ async def test_the_end_of_the_server_before_the_acceptance_is_on_disk(outbox: Sq
     call = door.rig.start()
     await within(paused.reached.wait())
     assert door.gate.in_flight == 1
-    assert await door.rig.delivery.drain(0.0) == 1
+    assert await door.rig.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
     await door.stands(BreakerState.HALF_OPEN, None)
@@ -124,7 +124,7 @@ async def test_the_end_of_the_server_before_the_acceptance_is_on_disk(outbox: Sq
 async def test_the_end_of_the_server_before_the_task_has_begun(door: Door) -> None:
     call = door.rig.start()
     await asyncio.sleep(0)
-    assert await door.rig.delivery.drain(0.0) == 1
+    assert await door.rig.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
     await door.stands(BreakerState.HALF_OPEN, None)
@@ -140,7 +140,7 @@ async def test_an_acceptance_that_took_too_long(outbox: SqliteOutbox) -> None:
     noted = Slow()
     door = slow = Door(outbox, observer=noted)
     door.half_open()
-    await door.rig.delivery.start()
+    await door.rig.boot()
     record = await door.rig.send(build.command(expire_time=START + 10_000_000))
     await noted.reached(record.message_id, MessageState.EXPIRED)
     await door.stands(BreakerState.HALF_OPEN, None)
@@ -174,7 +174,7 @@ async def test_a_message_taken_back_while_it_came_out_of_its_queue(outbox: Sqlit
 async def test_a_message_that_this_version_cannot_read(outbox: SqliteOutbox, door: Door) -> None:
     record = build.accepted(provider_name="")
     await outbox.accept(NewMessage(record, b"\xff", b"", build.command().options))
-    await door.rig.delivery.start()
+    await door.rig.boot()
     await door.stands(BreakerState.HALF_OPEN, None)
     kept = await door.rig.kept(record.message_id)
     assert (kept.state, kept.attempts) == (QUEUED, ())
@@ -216,7 +216,7 @@ async def hang_up(door: Door, call: asyncio.Task[MessageRecord]) -> BreakerState
 
 
 async def end_of_the_server(door: Door, call: asyncio.Task[MessageRecord]) -> BreakerState:
-    assert await door.rig.delivery.drain(0.0) == 1
+    assert await door.rig.drain(0.0) == 1
     assert (await call).state is SENDING
     return BreakerState.HALF_OPEN
 
@@ -271,7 +271,7 @@ async def test_a_failover_that_somebody_else_has_forestalled(outbox: SqliteOutbo
 async def test_a_failover_cut_short_by_the_end_of_the_server(outbox: SqliteOutbox) -> None:
     failover = Failover(outbox)
     await failover.begin()
-    assert await failover.rig.delivery.drain(0.0) == 1
+    assert await failover.rig.drain(0.0) == 1
     await failover.stands()
 
 

@@ -23,7 +23,8 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.splitmix import stream
-from postwire.delivery import Control, recovery
+from postwire.delivery import Control
+from postwire.maintenance import recovery
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -40,7 +41,7 @@ async def leave(outbox: SqliteOutbox, command: DispatchCommand | None = None, pr
 
 
 async def boot(rig: Rig) -> None:
-    await rig.delivery.start()
+    await rig.boot()
 
 
 # Attempts that were open.
@@ -130,7 +131,7 @@ async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(t
     await boot(before)
     call = before.start(command)
     await before.provider.calls()
-    assert await before.delivery.drain(0.0) == 1, "its grace is over"
+    assert await before.drain(0.0) == 1, "its grace is over"
     assert (await call).state is SENDING
     await first.close()
 
@@ -144,7 +145,7 @@ async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(t
     kept = await after.kept(record.message_id)
     assert [(one.number, one.outcome) for one in kept.attempts] == [(1, Outcome.UNCERTAIN), (2, Outcome.SUCCESS)]
     assert after.provider.keys == before.provider.keys == [record.message_id], "the vendor can tell that it is the same"
-    await after.delivery.drain(60.0)
+    await after.drain(60.0)
     await second.close()
 
 
@@ -181,7 +182,7 @@ async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteO
 
     before, control = made()
     await control.drain("a")
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
 
     after, control = made()
     await control.restore()
@@ -194,4 +195,4 @@ async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteO
     last, control = made()
     await control.restore()
     assert control.get("a").breaker.state is BreakerState.CLOSED
-    await last.delivery.drain(0.0)
+    await last.drain(0.0)

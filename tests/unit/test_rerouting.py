@@ -27,7 +27,7 @@ from postwire.core.message import (
 )
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
-from postwire.delivery import recovery
+from postwire.maintenance import recovery
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -35,7 +35,7 @@ QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXP
 
 
 async def boot(rig: Rig) -> None:
-    await rig.delivery.start()
+    await rig.boot()
 
 
 def rig_of(outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable | None = None) -> Rig:
@@ -76,7 +76,7 @@ async def leave_some(outbox: SqliteOutbox) -> list[MessageRecord]:
     commands = [build.command(uk), labelled, other, build.command(provider_name="b")]
     records = [await before.send(command) for command in commands]
     assert await queues(before, [one.message_id for one in records]) == ["sms#1", "sms#2", "sms#3", "@b"]
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
     return [await before.kept(one.message_id) for one in records]
 
 
@@ -131,7 +131,7 @@ def test_a_message_is_moved_only_where_its_own_rule_is_gone(
         commands = [build.command(content, labels=labels) for content in to for labels in ({}, {"x": "y"})]
         sent = [await first.send(command) for command in commands]
         records = [await first.kept(one.message_id) for one in sent]
-        await first.delivery.drain(0.0)
+        await first.drain(0.0)
         second = rig_of(outbox, rules(after, catches_all), "a")
         await boot(second)
         for command, record in zip(commands, records, strict=True):
@@ -141,7 +141,7 @@ def test_a_message_is_moved_only_where_its_own_rule_is_gone(
                 with suppress(InvalidRouting):
                     expected = second.registry.route(command.message, None).queue_key
             assert await second.kept(record.message_id) == replace(record, queue=expected)
-        await second.delivery.drain(0.0)
+        await second.drain(0.0)
         await outbox.close()
 
     asyncio.run(go())
@@ -154,7 +154,7 @@ async def test_when_the_rules_have_changed_what_waits_is_found_its_queue_anew(ou
     ids = [(await before.send(command)).message_id for command in commands]
     assert await queues(before, ids) == ["sms", "sms", "@b"]
     kept = await before.kept(ids[0])
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
 
     after = rig_of(outbox, RULES, "a", "b")
     await boot(after)
@@ -175,13 +175,13 @@ async def test_a_pinned_message_is_not_carried_by_who_carries_its_channel_no_mor
     commands = [build.command(one, provider_name="a") for one in (None, build.email("a@a.test"))]
     sms, email = [(await before.send(command)).message_id for command in commands]
     assert await queues(before, [sms, email]) == ["@a", "@a"]
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
 
     after = Rig(outbox, registry=registry_of(Puppet("a", channels=(Channel.EMAIL,))))
     await boot(after)
     await after.noted.reached(email, SENT)
     assert await queues(after, [sms]) == ["@a/sms"]
-    await after.delivery.drain(0.0)
+    await after.drain(0.0)
 
     provider = Puppet("a", channels=both)
     back = Rig(outbox, registry=registry_of(provider))
@@ -198,7 +198,7 @@ async def test_many_are_found_their_queues_and_not_only_the_first(outbox: Sqlite
         content = Sms("+4420" if index % 3 else "+1500", "Hi")
         record = await before.send(build.command(content, wait_for=WaitFor.ACCEPTANCE))
         wanted[record.message_id] = "sms#1" if index % 3 else "sms#2"
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
     after = rig_of(outbox, RULES, "a", "b")
     await boot(after)
     assert await queues(after, list(wanted)) == list(wanted.values())
@@ -238,7 +238,7 @@ async def test_what_waits_is_gone_through_only_where_its_rules_have_changed(outb
     await boot(before)
     for pinned in (None, "b"):
         await before.send(build.command(provider_name=pinned))
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
     looked = Looked(outbox)
     routes, names = (SAME | OTHER)[case]
     everyones = queue_key(Channel.SMS, Match())
@@ -257,7 +257,7 @@ async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_messa
     await boot(before)
     lasting = await before.send(build.command(provider_name=pinned))
     short = await before.send(build.command(provider_name=pinned, expire_time=START + 60_000_000))
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
 
     without = rig_of(outbox, [], "b")
     await boot(without)
@@ -269,7 +269,7 @@ async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_messa
     assert (await without.kept(lasting.message_id)) == kept, "nothing is written meanwhile"
     with pytest.raises(ProviderNotFound):
         without.registry.slot("a")
-    await without.delivery.drain(0.0)
+    await without.drain(0.0)
 
     back = rig_of(outbox, SHORT, "a")
     await boot(back)
@@ -312,7 +312,7 @@ async def leave_unsuitable(outbox: SqliteOutbox) -> list[MessageRecord]:
     await boot(before)
     commands = [build.command(labels=labels) for labels in ({}, {"not a": ""}, {})]
     records = [await before.send(command) for command in commands]
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
     return [await before.kept(one.message_id) for one in records]
 
 

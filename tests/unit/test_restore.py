@@ -133,7 +133,7 @@ async def test_what_waits_in_a_copy_is_in_doubt_and_goes_on_as_its_guarantee_say
             options: dict[str, Any] = {"wait_for": WaitFor.ACCEPTANCE, "delivery_guarantee": guarantee, **more}
             sent[request_id] = await held.send(build.command(content, request_id=request_id, **options))
     await within(held.provider.calls(2))
-    await held.delivery.drain(0.0)
+    await held.drain(0.0)
     await outbox.close()
     backup(path, copy)
     done = await restore(path, copy, now=NOW)
@@ -153,7 +153,7 @@ async def test_what_waits_in_a_copy_is_in_doubt_and_goes_on_as_its_guarantee_say
     # And then it goes on: what is due is sent, once.
     outbox = await SqliteOutbox.open(str(path))
     rig = boot(outbox, 2)
-    await rig.delivery.start()
+    await rig.boot()
     rig.clock.advance(2 * 3600)
     for record in records.values():
         if record.state is MessageState.QUEUED:

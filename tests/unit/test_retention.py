@@ -20,7 +20,7 @@ from postwire.core.errors import MessageNotFound, RequestIdReused
 from postwire.core.listing import MessageFilter
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery import retention
+from postwire.maintenance import retention
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -59,7 +59,7 @@ async def pass_time(rig: Rig, days: float) -> None:
 
 
 async def stop(rig: Rig) -> None:
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
 
 
 # What goes, and when.
@@ -72,7 +72,7 @@ async def stop(rig: Rig) -> None:
 )
 async def test_what_is_settled_stays_for_so_long_and_then_goes(outbox: SqliteOutbox, keep_for: int, days: int) -> None:
     rig = Rig(outbox, retention=keep_for)
-    await rig.delivery.start()
+    await rig.boot()
     command = build.command(request_id="r")
     record = await rig.send(command)
     await pass_time(rig, days - 0.01)
@@ -92,7 +92,7 @@ async def test_what_is_settled_stays_for_so_long_and_then_goes(outbox: SqliteOut
 
 async def test_it_is_the_time_of_the_end_that_counts_and_not_that_of_the_beginning(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=2 * DAY)
-    await rig.delivery.start()
+    await rig.boot()
     late = await rig.send(build.command(send_time=START + 3 * DAY, wait_for=WaitFor.ACCEPTANCE))
     early = await rig.send()
     await pass_time(rig, 3.001)
@@ -107,7 +107,7 @@ async def test_it_is_the_time_of_the_end_that_counts_and_not_that_of_the_beginni
 
 async def test_every_settled_state_goes_and_what_is_not_settled_stays(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=DAY, provider=Puppet())
-    await rig.delivery.start()
+    await rig.boot()
     settled = {}
     for outcome in (Outcome.SUCCESS, Outcome.REJECTED, Outcome.UNCERTAIN):
         rig.provider.answer = DispatchResult(outcome)
@@ -132,7 +132,7 @@ async def test_every_settled_state_goes_and_what_is_not_settled_stays(outbox: Sq
 
 async def test_what_is_resolved_stays_for_as_long_again(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=2 * DAY, provider=Puppet(answer=DispatchResult(Outcome.UNCERTAIN)))
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
     await pass_time(rig, 1.9)
     await rig.delivery.resolve(record.message_id, sent=True)
@@ -147,7 +147,7 @@ async def test_what_an_earlier_boot_has_settled_goes_as_well(on_file: SqliteOutb
     first = Rig(on_file)
     record = await first.send()
     rig = Rig(on_file, retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     await pass_time(rig, 1.1)
     assert await has(rig, record) == [False]
     await stop(rig)
@@ -174,7 +174,7 @@ async def test_each_step_is_one_commit_of_bounded_size_with_a_rest_behind_it(
     rig = Rig(on_file, retention=DAY)
     rig.clock.advance(1.1 * 86400)
     commits = Commits(on_file)
-    rig.delivery._retention.start()
+    rig.maintenance._retention.start()
     seen = []
     for _ in range(5):
         await resting(rig)
@@ -186,7 +186,7 @@ async def test_each_step_is_one_commit_of_bounded_size_with_a_rest_behind_it(
 
 async def test_a_step_removes_nothing_that_is_not_settled_between_what_is(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     records = []
     for number in range(30):
         options: dict[str, Any] = {"send_time": START + 9 * DAY} if number % 3 == 0 else {}
@@ -199,7 +199,7 @@ async def test_a_step_removes_nothing_that_is_not_settled_between_what_is(outbox
 
 async def test_a_walk_begins_anew_so_that_what_settles_late_goes_too(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     first = await rig.send(build.command(send_time=START + 2 * DAY, wait_for=WaitFor.ACCEPTANCE))
     others = [await rig.send() for _ in range(5)]
     await pass_time(rig, 1.5)
@@ -220,7 +220,7 @@ async def test_of_changes_the_last_are_kept(outbox: SqliteOutbox, monkeypatch: p
     await tell(rig, commands(3 * STEP, send_time=START + DAY))
     assert await rows(outbox, "changes") == 3 * STEP
     last = await outbox.last_change()
-    await rig.delivery.start()
+    await rig.boot()
     for count in (2 * STEP, STEP, 25, 25):
         await rig.calm()
         assert await rows(outbox, "changes") == count
@@ -236,7 +236,7 @@ async def test_the_last_change_stays_though_its_message_is_gone(
     """Else numbers would be given again, and whoever goes on behind one of them would miss what they now mean."""
     monkeypatch.setattr(retention, "KEPT_CHANGES", 0)
     rig = Rig(outbox, retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     for _ in range(3):
         await rig.send()
     last = await outbox.last_change()
@@ -257,7 +257,7 @@ async def test_nothing_is_written_where_there_is_nothing_to_remove(on_file: Sqli
     await rig.send()
     await rig.calm()
     commits = Commits(on_file)
-    rig.delivery._retention.start()
+    rig.maintenance._retention.start()
     for _ in range(20):
         await rig.calm()
         rig.clock.advance(3600.0)
@@ -270,7 +270,7 @@ async def test_nothing_is_written_where_there_is_nothing_to_remove(on_file: Sqli
 async def test_an_empty_store_is_fine(on_file: SqliteOutbox) -> None:
     rig = Rig(on_file, retention=DAY)
     commits = Commits(on_file)
-    rig.delivery._retention.start()
+    rig.maintenance._retention.start()
     await pass_time(rig, 30)
     assert commits.count == 0
     await stop(rig)
@@ -278,7 +278,7 @@ async def test_an_empty_store_is_fine(on_file: SqliteOutbox) -> None:
 
 async def test_it_ends_with_the_server(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, retention=DAY)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send()
     await stop(rig)
     await pass_time(rig, 30)

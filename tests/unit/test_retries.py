@@ -143,7 +143,7 @@ async def test_a_queue_that_has_run_empty_takes_what_comes_next(outbox: SqliteOu
 
 async def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox)
-    await rig.delivery.start()
+    await rig.boot()
     due = await rig.send(build.command(send_time=START + 3600 * SECOND))
     over = await rig.send(build.command(send_time=START + 7200 * SECOND, expire_time=START + 7201 * SECOND))
     await rig.calm()
@@ -163,7 +163,7 @@ async def test_a_message_expires_at_its_time_and_not_before(outbox: SqliteOutbox
     gate = gate_of("puppet")
     rig = Rig(outbox, registry=registry_of(Puppet(), gates={"puppet": gate}))
     gate.breaker.force_open(0.0)
-    await rig.delivery.start()
+    await rig.boot()
     ends = [START + seconds * SECOND for seconds in (20, 10, 30)]
     records = [await rig.send(build.command(expire_time=end)) for end in ends]
     rig.clock.advance(9.9)
@@ -180,7 +180,7 @@ async def test_a_message_expires_at_its_time_and_not_before(outbox: SqliteOutbox
 
 async def test_one_deadline_spans_waiting_retries_and_failover(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, provider=Puppet(answer=ERROR), retries=Retries(100, 1.0, 4.0))
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(expire_time=START + 30 * SECOND))
     for _ in range(300):
         rig.clock.advance(0.125)
@@ -195,7 +195,7 @@ async def test_one_deadline_spans_waiting_retries_and_failover(outbox: SqliteOut
 
 async def test_when_both_its_turn_and_its_end_have_come_it_is_not_sent(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox)
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(build.command(send_time=START + 1 * SECOND, expire_time=START + 2 * SECOND))
     rig.clock.advance(3.0)
     await rig.noted.reached(record.message_id, EXPIRED)
@@ -208,7 +208,7 @@ async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
     gate = gate_of("puppet")
     rig = Rig(outbox, registry=registry_of(Puppet(), gates={"puppet": gate}))
     gate.breaker.force_open(0.0)
-    await rig.delivery.start()
+    await rig.boot()
     records = [await rig.send(build.command(expire_time=START + SECOND)) for _ in range(600)]
     rig.clock.advance(1.0)
     for record in records:
@@ -227,7 +227,7 @@ async def test_what_this_version_cannot_read_does_not_hold_up_what_is_behind_it(
     readable = build.new_message(record=build.accepted(provider_name=""))
     await outbox.accept(readable)
     rig = Rig(outbox)
-    await rig.delivery.start()
+    await rig.boot()
     await rig.noted.reached(readable.record.message_id, SENT)
     await rig.calm()
     kept = await rig.kept(unreadable.message_id)

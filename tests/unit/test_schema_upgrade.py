@@ -136,10 +136,10 @@ async def test_what_waits_in_a_store_of_release_0_2_is_put_into_the_queues_of_th
     for _ in range(2):
         registry = registry_of(Puppet("a"), routes={Channel.SMS: [sms, other], EMAIL: [email]}, gates={"a": gate})
         rig = Rig(outbox, registry=registry)
-        await rig.delivery.start()
+        await rig.boot()
         after = (await outbox.list(MessageFilter(), 50, None)).records
         moved = {"sms#1": ours["sms#2"], "sms#2": ours["sms#1"], "email": ours["email"]}
         assert after == tuple(replace(one, queue=moved.get(one.queue, one.queue)) for one in before)
         assert rig.delivery.queue_depths == {"sms#1": 1, "sms#2": 1, "email": 1, "sms": 1, "@a": 1}
-        await rig.delivery.drain(0.0)
+        await rig.drain(0.0)
     await outbox.close()

@@ -385,7 +385,7 @@ async def test_draining_answers_what_was_taken_and_then_ends_the_call(held: Rig)
     caller.send(*later(1))
     assert sequences(await caller.results(1)) == [3]
     await within(held.provider.calls(3))
-    draining = asyncio.create_task(held.delivery.drain(PATIENCE))
+    draining = asyncio.create_task(held.drain(PATIENCE))
     await held.calm()
     caller.send(wire())
     held.provider.let_go()
@@ -403,7 +403,7 @@ async def test_draining_ends_an_idle_call_at_once(outbox: SqliteOutbox) -> None:
     reading = asyncio.create_task(caller.read())
     await rig.calm()
     assert not reading.done()
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     with pytest.raises(ShuttingDown):
         await reading
 
@@ -413,7 +413,7 @@ async def test_what_the_grace_cuts_short_is_answered_as_it_is_kept(held: Rig) ->
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     reading = asyncio.create_task(caller.results(2))
     await within(held.provider.calls(2))
-    assert await held.delivery.drain(0.0) == 2
+    assert await held.drain(0.0) == 2
     assert states(await reading) == [SENDING] * 2
     with pytest.raises(ShuttingDown):
         await caller.read()

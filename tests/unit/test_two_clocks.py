@@ -15,9 +15,10 @@ from tests.support.rig import Rig
 
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery import Control, clock_steps
+from postwire.delivery import Control
 from postwire.delivery.executor import Retries
-from postwire.delivery.retention import BETWEEN_STEPS, BETWEEN_WALKS
+from postwire.maintenance import clock_steps
+from postwire.maintenance.retention import BETWEEN_STEPS, BETWEEN_WALKS
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXPIRED
@@ -30,7 +31,7 @@ PATIENT = Retries(max_attempts=5, backoff_base=100.0, backoff_max=100.0)
 
 async def started(outbox: SqliteOutbox, *answers: DispatchResult, **fields: Any) -> Rig:
     rig = Rig(outbox, provider=Puppet(answers=answers), **fields)
-    await rig.delivery.start()
+    await rig.boot()
     await rig.calm()
     return rig
 
@@ -83,7 +84,7 @@ async def test_who_came_first_goes_first_though_the_clock_was_set_between(outbox
     gates = {"puppet": gate_of("puppet", max_concurrent=1)}
     puppet = Puppet()
     rig = Rig(outbox, provider=puppet, registry=registry_of(puppet, gates=gates))
-    await rig.delivery.start()
+    await rig.boot()
     control = Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
     await control.drain("puppet")
     ids = []
@@ -160,7 +161,7 @@ async def test_a_message_that_is_scheduled_and_one_that_is_not_go_by_how_long_th
     gates = {"puppet": gate_of("puppet", max_concurrent=1)}
     puppet = Puppet()
     rig = Rig(outbox, provider=puppet, registry=registry_of(puppet, gates=gates))
-    await rig.delivery.start()
+    await rig.boot()
     control = Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
     await control.drain("puppet")
     rig.clock.step_wall(-HOUR)
@@ -265,7 +266,7 @@ async def test_what_is_old_goes_though_the_clock_was_set_forward(outbox: SqliteO
 
 async def rebooted(rig: Rig, wall: int) -> Rig:
     """The same store, under a server whose clocks begin at `wall`. Nobody is drained any more."""
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     outbox = rig.outbox
     assert isinstance(outbox, SqliteOutbox)
     return await started(outbox, clock=ManualClock(wall), retries=PATIENT)

@@ -72,7 +72,7 @@ async def test_time_that_runs_out_leaves_it_uncertain_and_expires_what_was_surel
     outbox: SqliteOutbox,
 ) -> None:
     rig = Rig(outbox, provider=Puppet(answers=[MAYBE, ERROR], answer=ERROR))
-    await rig.delivery.start()
+    await rig.boot()
     maybe, surely_not = [await rig.send(build.command(expire_time=START + 300_000_000)) for _ in range(2)]
     assert (await through(rig, maybe, UNCERTAIN)).state is UNCERTAIN
     assert (await through(rig, surely_not, EXPIRED)).state is EXPIRED
@@ -268,7 +268,7 @@ async def test_a_result_that_speaks_of_others_leaves_those_it_was_for_uncertain(
 async def test_time_that_runs_out_is_told_of_each_recipient_as_it_is(outbox: SqliteOutbox) -> None:
     maybe, error, success = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS
     rig = Rig(outbox, provider=Puppet(answer=apart(maybe, error, success)))
-    await rig.delivery.start()
+    await rig.boot()
     record = await rig.send(email(3, expire_time=START + 300_000_000))
     record = await through(rig, record, UNCERTAIN)
     assert recipients(record) == [("uncertain", True), ("expired", False), ("sent", False)]

@@ -120,7 +120,7 @@ async def test_what_goes_back_to_its_queue_still_counts_until_it_is_sent(
 
 async def test_there_is_room_again_once_messages_expire(outbox: SqliteOutbox) -> None:
     rig = Rig(outbox, max_unsettled=2)
-    await rig.delivery.start()
+    await rig.boot()
     first = await rig.send(later(expire_time=LATER + 1_000_000))
     await rig.send(later(expire_time=LATER + 9_000_000))
     rig.provider.answer = DispatchResult(Outcome.ERROR)
@@ -129,7 +129,7 @@ async def test_there_is_room_again_once_messages_expire(outbox: SqliteOutbox) ->
     rig.clock.advance(3602.0)
     await within(rig.noted.reached(first.message_id, MessageState.EXPIRED))
     assert not await is_full(rig)
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
 
 
 async def test_there_is_room_again_once_a_message_is_cancelled(outbox: SqliteOutbox) -> None:
@@ -177,17 +177,17 @@ async def test_it_is_counted_anew_at_boot(tmp_path: Path) -> None:
         await rig.send(later())
     left = await rig.send(build.command(wait_for=WaitFor.ACCEPTANCE))
     await within(rig.provider.calls())
-    assert await rig.delivery.drain(0.0) == 1
+    assert await rig.drain(0.0) == 1
     await outbox.close()
 
     outbox = await SqliteOutbox.open(path)
     rig = Rig(outbox, max_unsettled=3)
-    await rig.delivery.start()
+    await rig.boot()
     assert await is_full(rig), "two that wait, and the one that a crash has left"
     await rig.calm()
     rig.clock.advance(300.0)
     await within(rig.noted.reached(left.message_id, MessageState.SENT))
     await rig.calm()
     assert not await is_full(rig)
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     await outbox.close()

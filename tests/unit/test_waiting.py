@@ -48,7 +48,7 @@ class Busy:
 @pytest.fixture
 async def busy(outbox: SqliteOutbox) -> Busy:
     made = Busy(outbox)
-    await made.rig.delivery.start()
+    await made.rig.boot()
     await made.take()
     return made
 
@@ -157,7 +157,7 @@ async def test_those_who_wait_are_told_when_the_message_expires(busy: Busy) -> N
 async def test_those_who_wait_are_let_go_at_the_end_of_the_server(busy: Busy) -> None:
     waiting = [busy.rig.start(call()), busy.rig.start(call())]
     await busy.rig.calm()
-    assert await busy.rig.delivery.drain(0.0) == 1, "what waits in a queue is not in flight"
+    assert await busy.rig.drain(0.0) == 1, "what waits in a queue is not in flight"
     records = await asyncio.gather(*waiting)
     assert {record.state for record in records} == {QUEUED}
     assert (await busy.rig.send(call())).state is QUEUED, "nor does anybody wait any more"

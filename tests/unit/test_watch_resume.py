@@ -103,7 +103,7 @@ async def test_a_watch_goes_on_over_a_restart(tmp_path: Path, place: str) -> Non
     first = await waiting(rig)
     await watching.until(first)
     missed = [await waiting(rig) for _ in range(2)]
-    await rig.delivery.drain(0.0)
+    await rig.drain(0.0)
     with pytest.raises(ShuttingDown):
         await watching.next()
     resume = watching.resume

@@ -20,7 +20,7 @@ from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.core.retries import DEFERRED_FOR_MAX, deferral_delay, deferrals, is_same_attempt
+from postwire.core.retries import deferral_delay, deferrals, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
@@ -103,8 +103,8 @@ class Carrier:
         return now + int(seconds * 1e6)
 
     def latest_retry(self, now: int) -> int:
-        """When a message is tried again at the latest, whatever is drawn."""
-        return now + int(max(self._retries.backoff_max, DEFERRED_FOR_MAX) * 1e6)
+        """When a message is tried again at the latest, whatever is drawn, unless a provider has put it off."""
+        return now + int(self._retries.backoff_max * 1e6)
 
     async def carry(
         self,

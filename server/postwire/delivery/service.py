@@ -12,7 +12,7 @@ what we own is always OK, whatever has changed since.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -39,12 +39,8 @@ from postwire.core.message import (
 from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
 from postwire.delivery.acceptance import Intake
-from postwire.delivery.clock_steps import ClockSteps
 from postwire.delivery.contents import seal
-from postwire.delivery.erasure import Erasure
 from postwire.delivery.executor import Carrier
-from postwire.delivery.recovery import recover
-from postwire.delivery.retention import Retention
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
@@ -52,7 +48,6 @@ from postwire.delivery.waiters import Flight
 from postwire.delivery.watch import Watchers
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
-from postwire.telemetry import names
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -87,12 +82,13 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._registry = registry
         self._router = Router(registry, clock, seed)
-        detector = StepDetector()
-        self._carrier = Carrier(
+        self.clock_steps = StepDetector()
+        """By how much the wall clock was set since the boot; `maintenance` keeps it up to date."""
+        self.executor = Carrier(
             outbox=outbox,
             router=self._router,
             clock=clock,
-            steps=detector,
+            steps=self.clock_steps,
             observer=observer,
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
@@ -106,7 +102,7 @@ class Delivery:
             messages=outbox,
             work=outbox,
             router=self._router,
-            carrier=self._carrier,
+            carrier=self.executor,
             clock=clock,
             observer=observer,
             backlog=self._backlog,
@@ -117,16 +113,11 @@ class Delivery:
             traffic=self._traffic,
             backlog=self._backlog,
             clock=clock,
-            steps=detector,
+            steps=self.clock_steps,
             ids=ids,
             observer=observer,
             limits=limits,
         )
-        self._steps = ClockSteps(outbox=outbox, clock=clock, detector=detector, wake=self._traffic.wake)
-        self._retention = Retention(
-            messages=outbox, feed=outbox, clock=clock, steps=self._steps, keep_for=limits.retention
-        )
-        self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
         self.watchers = Watchers(outbox, clock, self.shown)
         self._draining = asyncio.Event()
 
@@ -144,19 +135,30 @@ class Delivery:
             depths[key] = depths.get(key, 0) + count
         return depths
 
+    @property
+    def on_deadline(self) -> Callable[[int], None]:
+        """Called with the time (µs, due clock) until which a message that waits may do so."""
+        return self._traffic.on_deadline
+
+    @on_deadline.setter
+    def on_deadline(self, callback: Callable[[int], None]) -> None:
+        self._traffic.on_deadline = callback
+
     async def start(self) -> None:
-        """Go on with what an earlier boot has left.
+        """Begin with what waits in the store.
 
         Raises:
-            StoreUnavailable: the store cannot be read, or cannot commit.
+            StoreUnavailable: the store cannot be read.
         """
-        orphans = await recover(self._outbox, self._registry, self._carrier, self._clock, self._observer)
-        if orphans:
-            _log.warning(names.EVENT_ORPHANED, messages=orphans)
-        self._steps.start()
         await self._traffic.start()
-        self._retention.start()
-        self._erasure.start()
+
+    def wake(self) -> None:
+        """Look again at what waits: a clock was set, or time has passed unseen."""
+        self._traffic.wake()
+
+    def settled_in_queue(self, before: MessageRecord, after: MessageRecord) -> None:
+        """A message that was queued is settled, and that is durable."""
+        self._traffic.ended_in_queue(before, after)
 
     async def dispatch(self, command: DispatchCommand, *, time_left: float | None = None) -> MessageRecord:
         """Accept a well-formed message, and wait for as long as the caller asks.
@@ -285,7 +287,7 @@ class Delivery:
 
         That is found out here, so that nothing has to be rewritten while a message waits.
         """
-        record = by_wall_clock(record, self._steps.ahead)
+        record = by_wall_clock(record, self.clock_steps.ahead)
         if record.state is not MessageState.QUEUED:
             return record
         route = self._router.route_by_queue_key(record.queue)
@@ -317,9 +319,6 @@ class Delivery:
         What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
         """
         self.start_draining()
-        await self._steps.stop()
-        await self._retention.stop()
-        await self._erasure.stop()
         return await self._traffic.drain(grace)
 
     def _answer_by(self, time_left: float | None) -> float:

@@ -18,7 +18,6 @@ from postwire.delivery.contents import unseal
 from postwire.delivery.executor import Carrier
 from postwire.delivery.queues import Queue
 from postwire.delivery.router import Grants, Pass, Router, Ticket
-from postwire.delivery.sweeper import Sweeper
 from postwire.delivery.taking import Batch, Pick
 from postwire.delivery.waiters import Flight
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
@@ -57,7 +56,8 @@ class Traffic:
         self._clock = clock
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._sweeper = Sweeper(messages=messages, work=work, clock=clock, settled=self.ended_in_queue)
+        self.on_deadline: Callable[[int], None] = lambda deadline: None
+        """Called with the time (µs, due clock) until which a message that waits may do so."""
         self._queues: dict[str, Queue] = {}
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -79,7 +79,6 @@ class Traffic:
         for queue_key in await self._work.heads(None, due, 1, self._clock.wall() - due):
             if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
-        self._sweeper.start()
 
     def flight(self, message_id: str) -> Flight | None:
         """What is known of a message that is on its way, or that somebody waits for."""
@@ -144,13 +143,12 @@ class Traffic:
     def wait(self, record: MessageRecord, priority: Priority) -> None:
         """Have a message that is queued come out of its queue again."""
         ahead = self._clock.wall() - self._clock.due()
-        self._sweeper.expect(deadline(record, ahead))
+        self.on_deadline(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
             self._queue(route).put(due_time(record, ahead) or 0, priority)
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
-        self._sweeper.wake()
         for queue in self._queues.values():
             queue.look()
 
@@ -267,7 +265,6 @@ class Traffic:
         What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
         """
         self._draining = True
-        await self._sweeper.stop()
         for queue in self._queues.values():
             await queue.stop()
         for flight in [flight for flight in self._flights.values() if not flight.airborne]:

@@ -17,8 +17,11 @@ BATCH: Final = 256
 """How many messages are expired in one commit."""
 
 
-class Sweeper:
-    """Expires what waits for too long. `settled` is told of each, as it was before and is now, once that is durable."""
+class ExpirySweep:
+    """Expires what waits for too long.
+
+    `expired` is called with each message, as it was before and as it is now, once that is durable.
+    """
 
     def __init__(
         self,
@@ -26,12 +29,12 @@ class Sweeper:
         messages: MessageStore,
         work: WorkQueue,
         clock: Clock,
-        settled: Callable[[MessageRecord, MessageRecord], None],
+        expired: Callable[[MessageRecord, MessageRecord], None],
     ) -> None:
         self._messages = messages
         self._work = work
         self._clock = clock
-        self._settled = settled
+        self._expired = expired
         self._rounds = Rounds(self._round, outbox=work, clock=clock)
         self._next = math.inf  # µs, due clock
 
@@ -48,11 +51,11 @@ class Sweeper:
         """Look again at what waits."""
         self._rounds.wake()
 
-    async def expire(self, record: MessageRecord) -> None:
+    async def _expire(self, record: MessageRecord) -> None:
         """End the wait of one message, unless somebody has changed it meanwhile."""
         after = lifecycle.expire(record, now=self._clock.wall())
         if await self._messages.advance(record, after):
-            self._settled(record, after)
+            self._expired(record, after)
 
     async def stop(self) -> None:
         """Expire nothing more."""
@@ -64,7 +67,7 @@ class Sweeper:
         ahead = self._clock.wall() - due
         expired = await self._work.expired(due, BATCH, ahead)
         if expired:
-            await asyncio.gather(*map(self.expire, expired))
+            await asyncio.gather(*map(self._expire, expired))
             return 0.0
         next_expiry = await self._work.next_expiry(ahead)
         if next_expiry is None:

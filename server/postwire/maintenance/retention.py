@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.delivery.clock_steps import ClockSteps
 from postwire.delivery.wakeable_task import Rounds
+from postwire.maintenance.clock_steps import ClockSteps
 from postwire.outbox.base import ChangeFeed, MessageStore
 
 STEP: Final = 200
