@@ -171,9 +171,9 @@ async def test_who_has_changed_or_was_moved_meanwhile_is_not_moved(outbox: Outbo
 
 async def test_what_is_moved_is_no_news(outbox: Outbox) -> None:
     new = await queue_up(outbox)
-    last = await outbox.last_change()
+    last = await outbox.last_position()
     assert await outbox.reassign([(new.record, "a")]) == 1
-    assert await outbox.last_change() == last
+    assert await outbox.last_position() == last
     assert await outbox.get(new.record.message_id) == replace(new.record, queue="a")
 
 

@@ -14,26 +14,26 @@ from tests.support.outboxes import EVER, Reopen, change, dropped, failed_over, i
 
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
-from postwire.core.listing import MessageFilter
+from postwire.core.listing import MessageFilter, Position
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, Changes, Outbox, OutboxStats, Snapshot
+from postwire.outbox.base import Accepted, Changes, NewMessage, Outbox, OutboxStats
 
 
-async def told(outbox: Outbox, after: int, limit: int = 50) -> tuple[dict[str, MessageRecord], int]:
+async def told(outbox: Outbox, after: Position, limit: int = 50) -> tuple[dict[str, MessageRecord], Position]:
     """What is told from there to the last change, each message as it was told last."""
     records: dict[str, MessageRecord] = {}
     seen: set[tuple[str, int]] = set()
     while True:
         found = await outbox.changes(after, limit)
-        given = [(record.message_id, record.revision) for _, record in found.numbered]
+        given = [(record.message_id, record.revision) for _, record in found.entries]
         assert not seen.intersection(given), "each revision is given once"
         seen.update(given)
-        numbers = [number for number, _ in found.numbered]
-        assert numbers == sorted(set(numbers))
-        assert all(after < number <= found.last for number in numbers)
-        assert len(numbers) <= limit
-        records |= {record.message_id: record for _, record in found.numbered}
+        positions = [position for position, _ in found.entries]
+        assert positions == sorted(set(positions))
+        assert all(after < position <= found.last for position in positions)
+        assert len(positions) <= limit
+        records |= {record.message_id: record for _, record in found.entries}
         if found.last == after:
             return records, after
         after = found.last
@@ -66,6 +66,7 @@ async def test_of_several_that_are_accepted_together_each_gets_its_own_verdict(o
 
 
 async def test_frames_and_single_calls_side_by_side_make_one_message_of_one_request_id(outbox: Outbox) -> None:
+    start = await outbox.last_position()
     new = build.new_message(build.command(request_id="r"))
     frames = [outbox.accept_all([build.repeated(new) for _ in range(5)]) for _ in range(5)]
     singles = [outbox.accept(build.repeated(new)) for _ in range(5)]
@@ -74,43 +75,56 @@ async def test_frames_and_single_calls_side_by_side_make_one_message_of_one_requ
     accepted = [one for one in verdicts if isinstance(one, Accepted)]
     assert sum(one.created for one in accepted) == 1
     assert len({one.record.message_id for one in accepted}) == 1
-    assert await outbox.last_change() == 1
+    assert len((await outbox.changes(start, 9)).entries) == 1
 
 
 # What has changed.
 
 
-async def test_each_change_has_a_number_and_what_changes_nothing_has_none(outbox: Outbox) -> None:
-    assert await outbox.last_change() == 0
-    assert await outbox.changes(0, 9) == Changes((), 0)
+async def test_each_change_has_a_position_and_what_changes_nothing_has_none(outbox: Outbox) -> None:
+    start = await outbox.last_position()
+    assert await outbox.changes(start, 9) == Changes((), start)
     new = await queue_up(outbox, request_id="r")
-    assert await outbox.changes(0, 9) == Changes(((1, new.record),), 1)
+    first = await outbox.last_position()
+    assert start < first
+    assert await outbox.changes(start, 9) == Changes(((first, new.record),), first)
     taken = await take(outbox, new.record)
-    assert await outbox.changes(1, 9) == Changes(((2, taken),), 2)
+    second = await outbox.last_position()
+    assert first < second
+    assert await outbox.changes(first, 9) == Changes(((second, taken),), second)
     await outbox.accept(build.repeated(new))
     assert await outbox.advance(new.record, lifecycle.cancel(new.record, now=START)) is False
     await outbox.set_drained("p", True)
     await outbox.keep_fact("name", "value")
-    assert await outbox.last_change() == 2
-    assert await outbox.changes(2, 9) == Changes((), 2)
+    assert await outbox.last_position() == second
+    assert await outbox.changes(second, 9) == Changes((), second)
 
 
 async def test_a_message_that_changed_several_times_is_told_once_as_it_now_is(outbox: Outbox) -> None:
-    one, other = await keep(outbox), await keep(outbox)
+    places = [await outbox.last_position()]
+
+    async def at(new: NewMessage) -> NewMessage:
+        places.append(await outbox.last_position())
+        return new
+
+    one, other = await at(await keep(outbox)), await at(await keep(outbox))
     second = await change(outbox, one.record, failed_over(one.record))
+    places.append(await outbox.last_position())
     third = await change(outbox, second, dropped(second))
-    assert await outbox.changes(0, 9) == Changes(((2, other.record), (4, third)), 4)
+    places.append(await outbox.last_position())
+    start, first, two, three, four = places
+    assert await outbox.changes(start, 9) == Changes(((two, other.record), (four, third)), four)
     # Whoever looks at less of it is told at its last change, so that no revision comes twice.
-    assert await outbox.changes(0, 1) == Changes((), 1)
-    assert await outbox.changes(1, 2) == Changes(((2, other.record),), 3)
-    assert await outbox.changes(3, 1) == Changes(((4, third),), 4)
+    assert await outbox.changes(start, 1) == Changes((), first)
+    assert await outbox.changes(first, 2) == Changes(((two, other.record),), three)
+    assert await outbox.changes(three, 1) == Changes(((four, third),), four)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
 async def test_who_goes_on_from_where_they_were_is_told_of_everything(outbox: Outbox, limit: int) -> None:
     records: dict[str, MessageRecord] = {}
     seen: dict[str, MessageRecord] = {}
-    after = 0
+    after = start = await outbox.last_position()
     for number in range(8):
         for record in list(records.values())[number // 2 :: 3]:
             if not record.settled:
@@ -118,50 +132,61 @@ async def test_who_goes_on_from_where_they_were_is_told_of_everything(outbox: Ou
         news = await asyncio.gather(*(keep(outbox) for _ in range(5)))
         records |= {new.record.message_id: new.record for new in news}
         found, after = await told(outbox, after, limit)
-        assert after == await outbox.last_change()
+        assert after == await outbox.last_position()
         seen |= found
         assert seen == records
-    everything, _ = await told(outbox, 0, limit)
+    everything, _ = await told(outbox, start, limit)
     assert everything == records
 
 
-async def test_what_is_not_known_of_any_more_or_never_was_is_refused(outbox: Outbox) -> None:
-    with pytest.raises(ResumeTokenExpired):
-        await outbox.changes(1, 9)
+async def test_what_never_was_is_refused(outbox: Outbox) -> None:
+    last = await outbox.last_position()
+    for strange in ((*last[:-1], last[-1] + 1), (*last, 1), ()):
+        with pytest.raises(ResumeTokenExpired):
+            await outbox.changes(strange, 9)
     await keep(outbox)
-    assert (await outbox.changes(1, 9)).last == 1
-    with pytest.raises(ResumeTokenExpired):
-        await outbox.changes(2, 9)
+    last = await outbox.last_position()
+    assert (await outbox.changes(last, 9)).last == last
 
 
-async def test_changes_are_numbered_on_and_told_after_reopening(reopen: Reopen) -> None:
+async def test_positions_rise_on_after_reopening(reopen: Reopen) -> None:
     outbox = await reopen()
+    name, start = await outbox.store_name(), await outbox.last_position()
+    assert name
     first = await keep(outbox)
+    middle = await outbox.last_position()
     outbox = await reopen()
-    assert await outbox.last_change() == 1
+    assert await outbox.store_name() == name
+    assert await outbox.last_position() == middle
     second = await keep(outbox)
-    assert await outbox.changes(0, 9) == Changes(((1, first.record), (2, second.record)), 2)
+    assert list((await told(outbox, start))[0].values()) == [first.record, second.record]
+    last = await outbox.last_position()
+    assert middle < last
     assert await outbox.remove_changes(1, 9) == 1
     outbox = await reopen()
-    assert await outbox.last_change() == 2, "numbers are given once"
+    assert await outbox.last_position() == last, "a position is given once"
     third = await keep(outbox)
-    assert await outbox.changes(1, 9) == Changes(((2, second.record), (3, third.record)), 3)
+    assert [record for _, record in (await outbox.changes(middle, 9)).entries] == [second.record, third.record]
 
 
 async def test_who_waits_for_a_change_is_woken_by_one(outbox: Outbox) -> None:
+    start = await outbox.last_position()
     new = await keep(outbox)
-    await outbox.wait_changes(0)  # there is one
-    waiting = [asyncio.ensure_future(outbox.wait_changes(1)) for _ in range(3)]
-    later = asyncio.ensure_future(outbox.wait_changes(2))
+    first = await outbox.last_position()
+    await outbox.wait_changes(start)  # there is one
+    waiting = [asyncio.ensure_future(outbox.wait_changes(first)) for _ in range(3)]
     waiting[2].cancel()
     for _ in range(3):  # what changes nothing wakes nobody
         await outbox.accept(build.repeated(new))
         await outbox.stats()
         await outbox.keep_fact("name", "value")
-    assert not any(one.done() for one in (*waiting[:2], later))
+    assert not any(one.done() for one in waiting[:2])
     after = await change(outbox, new.record, build.ended(new.record))
     await asyncio.gather(*waiting[:2])
-    assert (await outbox.changes(1, 9)).numbered == ((2, after),)
+    ((second, told_of),) = (await outbox.changes(first, 9)).entries
+    assert told_of == after
+    later = asyncio.ensure_future(outbox.wait_changes(second))
+    await outbox.stats()
     assert not later.done()
     await keep(outbox)
     await later
@@ -171,11 +196,9 @@ async def test_records_are_given_of_those_that_there_are(outbox: Outbox) -> None
     news = [await keep(outbox, content=build.email("a@example.com")) for _ in range(3)]
     await change(outbox, news[0].record, after := failed_over(news[0].record))
     wanted = [news[2].record.message_id, build.new_id(), news[0].record.message_id]
-    snapshot = await outbox.snapshot(wanted)
-    found = {record.message_id: record for record in snapshot.records}
+    found = {record.message_id: record for record in await outbox.records(wanted)}
     assert found == {news[2].record.message_id: news[2].record, news[0].record.message_id: after}
-    assert snapshot.last == await outbox.last_change() == 4
-    assert await outbox.snapshot([]) == Snapshot((), 4)
+    assert list(await outbox.records([])) == []
 
 
 # Letting go.
@@ -196,12 +219,13 @@ async def walk(outbox: Outbox, before: int, limit: int) -> int:
 async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     outbox: Outbox, limit: int, steps: int
 ) -> None:
+    start = await outbox.last_position()
     news = [await keep(outbox, request_id=f"r-{i}", at="" if i == 4 else "p") for i in range(7)]
     ends = {0: 10, 1: 20, 3: 19, 5: 21, 6: 5}  # 2 is being sent, 4 waits
     records = {
         i: await change(outbox, news[i].record, build.ended(news[i].record, after=after)) for i, after in ends.items()
     }
-    last = await outbox.last_change()
+    last = await outbox.last_position()
     assert await walk(outbox, START + 20, limit) == steps
     left = [news[2].record, news[4].record, records[1], records[5]]
     for record in left:
@@ -214,8 +238,8 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     listed = (await outbox.list(MessageFilter(), 50, None)).records
     assert {record.message_id for record in listed} == {record.message_id for record in left}
     assert await outbox.stats() == OutboxStats(2, START)
-    assert set((await told(outbox, 0))[0]) == {record.message_id for record in left}
-    assert await outbox.last_change() == last
+    assert set((await told(outbox, start))[0]) == {record.message_id for record in left}
+    assert await outbox.last_position() == last
     # A request id that is let go of is free again, and nothing of the old message is left for the new.
     again = await queue_up(outbox, request_id="r-0")
     assert await outbox.get(again.record.message_id) == again.record
@@ -223,14 +247,17 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
 
 
 async def test_old_changes_are_forgotten_but_for_the_last(outbox: Outbox) -> None:
-    news = [await keep(outbox) for _ in range(10)]
+    news, places = [], [await outbox.last_position()]
+    for _ in range(10):
+        news.append(await keep(outbox))
+        places.append(await outbox.last_position())
     assert await outbox.remove_changes(10, 50) == 0
     assert await outbox.remove_changes(6, 3) == 3
     assert await outbox.remove_changes(6, 3) == 1
     assert await outbox.remove_changes(6, 3) == 0
     with pytest.raises(ResumeTokenExpired):
-        await outbox.changes(3, 9)
-    assert [number for number, _ in (await outbox.changes(4, 50)).numbered] == [5, 6, 7, 8, 9, 10]
+        await outbox.changes(places[3], 9)
+    assert [position for position, _ in (await outbox.changes(places[4], 50)).entries] == places[5:]
     assert await outbox.remove_changes(0, 50) == 5
-    assert await outbox.changes(9, 9) == Changes(((10, news[-1].record),), 10)
-    assert await outbox.last_change() == 10
+    assert await outbox.changes(places[9], 9) == Changes(((places[10], news[-1].record),), places[10])
+    assert await outbox.last_position() == places[10]

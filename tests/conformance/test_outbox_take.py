@@ -40,7 +40,7 @@ async def test_what_is_opened_comes_with_its_content_and_is_on_record(outbox: Ou
 
 async def test_each_becomes_what_was_decided_of_it(outbox: Outbox) -> None:
     news = [await queue_up(outbox, send_time=START + later) for later in range(4)]
-    start = (await outbox.snapshot([])).last
+    start = await outbox.last_position()
     after = {
         news[0].record.message_id: lifecycle.expire(news[0].record, now=START + MINUTE),
         news[1].record.message_id: build.retried(news[1].record),
@@ -53,7 +53,7 @@ async def test_each_becomes_what_was_decided_of_it(outbox: Outbox) -> None:
     assert kept == [after.get(new.record.message_id, new.record) for new in news]
     assert await outbox.content(news[0].record.message_id) is None, "it is settled"
     told = await outbox.changes(start, 9)
-    assert [record for _, record in told.numbered] == list(after.values())
+    assert [record for _, record in told.entries] == list(after.values())
     waits = [one.record for one in await look_at_due(outbox)]
     assert waits == [news[2].record, after[news[3].record.message_id]]
 

@@ -34,7 +34,7 @@ from tests.support.outbox_model import (
 from tests.support.outboxes import look_at_due, next_due, waited_in
 
 from postwire.core.errors import RequestIdReused
-from postwire.core.listing import MessageFilter
+from postwire.core.listing import MessageFilter, Position
 from postwire.core.message import Channel, MessageRecord, MessageState, Priority
 from postwire.outbox.base import Accepted, NewMessage, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
@@ -107,7 +107,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = START
         self.model = OutboxModel()
-        self.watched = 0
+        self.watched: Position = (0,)
         self.told: dict[str, int] = {}
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(dir=FOLDERS)
@@ -311,24 +311,24 @@ class OutboxMachine(RuleBasedStateMachine):
         told: dict[str, MessageRecord] = {}
         while True:
             found = self.run(self.outbox.changes(self.watched, limit))
-            numbers = [number for number, _ in found.numbered]
-            for _, record in found.numbered:
+            positions = [position for position, _ in found.entries]
+            for _, record in found.entries:
                 assert record.revision > self.told.get(record.message_id, 0), "each revision is given once"
                 self.told[record.message_id] = record.revision
-            assert numbers == sorted({number for number in numbers if self.watched < number <= found.last})
-            told |= {record.message_id: record for _, record in found.numbered}
+            assert positions == sorted({one for one in positions if self.watched < one <= found.last})
+            told |= {record.message_id: record for _, record in found.entries}
             if found.last == self.watched:
                 break
             self.run(self.outbox.wait_changes(self.watched))  # which is at once
             self.watched = found.last
         assert told == {key: kept.record for key in self.model.changed if (kept := self.model.messages.get(key))}
-        assert self.watched == self.run(self.outbox.last_change())
+        assert self.watched == self.run(self.outbox.last_position())
         self.model.changed.clear()
 
     @rule(keep=st.sampled_from([0, 3, 10]), limit=LIMITS)
     def forget_changes(self, keep: int, limit: int) -> None:
-        last = self.run(self.outbox.last_change())
-        if self.watched >= last - max(keep, 1):  # else the watcher would have to begin anew
+        (last,), (watched,) = self.run(self.outbox.last_position()), self.watched
+        if watched >= last - max(keep, 1):  # else the watcher would have to begin anew
             assert self.run(self.outbox.remove_changes(keep, limit)) <= limit
 
     @rule(limit=LIMITS, data=st.data())

@@ -14,7 +14,6 @@ from postwire.core.listing import MessageFilter, ResumePoint
 from postwire.core.message import MessageRecord, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import Sight
-from postwire.delivery.watch import STORE
 
 LATER = START + build.HOUR
 
@@ -34,8 +33,8 @@ class Watching:
     async def next(self) -> Sequence[Sight]:
         batch = await within(anext(self._batches))
         assert batch
-        changes = [one.point.change or 0 for one in batch]
-        assert changes == sorted(changes)
+        positions = [one.point.position or () for one in batch]
+        assert positions == sorted(positions)
         self.resume = batch[-1].point
         return batch
 
@@ -58,9 +57,8 @@ async def waiting(rig: Rig, **options: Any) -> MessageRecord:
 
 async def now(rig: Rig, *, ago: int = 0) -> ResumePoint:
     """Behind the last change, or behind one some changes before it."""
-    store = await rig.outbox.fact(STORE)
-    assert store
-    return ResumePoint(store, await rig.outbox.last_change() - ago)
+    (last,) = await rig.outbox.last_position()
+    return ResumePoint(await rig.outbox.store_name(), (last - ago,))
 
 
 async def touch(rig: Rig, record: MessageRecord) -> MessageRecord:

@@ -165,7 +165,8 @@ async def test_what_waits_in_a_copy_is_in_doubt_and_goes_on_as_its_guarantee_say
 
 async def test_who_watched_the_store_before_is_not_taken_on(path: Path, copy: Path) -> None:
     outbox = await SqliteOutbox.open(str(path))
-    point = ResumePoint(await outbox.fact("store") or "", await outbox.last_change() - 5)
+    (last,) = await outbox.last_position()
+    point = ResumePoint(await outbox.store_name(), (last - 5,))
     await outbox.close()
     await restore(path, copy, now=NOW)
     outbox = await SqliteOutbox.open(str(path))

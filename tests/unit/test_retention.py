@@ -219,14 +219,14 @@ async def test_of_changes_the_last_are_kept(outbox: SqliteOutbox, monkeypatch: p
     rig = Rig(outbox)
     await tell(rig, commands(3 * STEP, send_time=START + DAY))
     assert await rows(outbox, "changes") == 3 * STEP
-    last = await outbox.last_change()
+    (last,) = await outbox.last_position()
     await rig.boot()
     for count in (2 * STEP, STEP, 25, 25):
         await rig.calm()
         assert await rows(outbox, "changes") == count
         rig.clock.advance(retention.BETWEEN_STEPS)
-    assert await outbox.last_change() == last
-    assert len((await outbox.changes(last - 25, 100)).numbered) == 25
+    assert await outbox.last_position() == (last,)
+    assert len((await outbox.changes((last - 25,), 100)).entries) == 25
     await stop(rig)
 
 
@@ -239,12 +239,12 @@ async def test_the_last_change_stays_though_its_message_is_gone(
     await rig.boot()
     for _ in range(3):
         await rig.send()
-    last = await outbox.last_change()
+    (last,) = await outbox.last_position()
     await pass_time(rig, 1.1)
     assert (await rows(outbox, "messages"), await rows(outbox, "changes")) == (0, 1)
-    assert await outbox.last_change() == last
+    assert await outbox.last_position() == (last,)
     await rig.send()
-    assert await outbox.last_change() == last + 2
+    assert await outbox.last_position() == (last + 2,)
     await stop(rig)
 
 

@@ -147,8 +147,8 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None),
     "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"]),
     "the last change": lambda connection: reads.last_change(connection),
-    "changes": lambda connection: reads.changes(connection, LARGE - 700, 500),
-    "some records": lambda connection: reads.snapshot(
+    "changes": lambda connection: reads.changes(connection, (LARGE - 700,), 500),
+    "some records": lambda connection: reads.records(
         connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)]
     ),
     "a step of retention": lambda connection: reads.step(connection, "step", MIDDLE, END, 200),

@@ -16,7 +16,7 @@ from tests.support.watching import LATER, Watching, now, touch, waiting
 
 from postwire.core.errors import ResumeTokenExpired, ShuttingDown
 from postwire.core.ids import MessageIds
-from postwire.core.listing import MessageFilter, ResumePoint, page_token, parse_resume_token, resume_token
+from postwire.core.listing import MessageFilter, Position, ResumePoint, page_token, parse_resume_token, resume_token
 from postwire.core.message import MessageRecord, MessageState
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -162,12 +162,12 @@ def encoded(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "text"),
-    [(None, "first"), (0, "0"), (1, "1"), (10**18 - 1, "9" * 18)],
+    ("position", "text"),
+    [(None, "first"), ((0,), "0"), ((1,), "1"), ((10**18 - 1,), "9" * 18), ((1, 20, 300), "1.20.300")],
 )
-def test_a_token_leads_back_to_where_it_was_given(change: int | None, text: str) -> None:
+def test_a_token_leads_back_to_where_it_was_given(position: Position | None, text: str) -> None:
     """Before an upgrade, too: so its text is held to."""
-    point = ResumePoint(STORE, change)
+    point = ResumePoint(STORE, position)
     assert resume_token(point) == encoded(f"change {STORE} {text}")
     assert parse_resume_token(resume_token(point)) == point
 
@@ -188,6 +188,9 @@ def test_a_token_leads_back_to_where_it_was_given(change: int | None, text: str)
         encoded(f"change {STORE.upper()} 5"),
         encoded(f"change {STORE} "),
         encoded(f"change {STORE} -1"),
+        encoded(f"change {STORE} 1."),
+        encoded(f"change {STORE} 1..2"),
+        encoded(f"change {STORE} 1.2.3.4.5"),
         encoded(f"change {STORE} \u0663"),
         encoded(f"change {STORE} 5\n"),
         encoded("change 5"),

@@ -119,16 +119,16 @@ async def test_a_change_that_could_not_be_kept_is_told_to_nobody_who_watches(out
     await outbox.accept(new_message())
     disk.fill()
     await settle(outbox.accept(new_message()))
-    watching = asyncio.ensure_future(outbox.wait_changes(1))
+    watching = asyncio.ensure_future(outbox.wait_changes((1,)))
     disk.free()
     await outbox.wait_available()
     await outbox.keep_fact("name", "value")
-    assert await outbox.last_change() == 1
+    assert await outbox.last_position() == (1,)
     assert not watching.done()
     kept = new_message()
     await outbox.accept(kept)
     await watching
-    assert await outbox.changes(1, 9) == Changes(((2, kept.record),), 2)
+    assert await outbox.changes((1,), 9) == Changes((((2,), kept.record),), (2,))
 
 
 async def test_a_store_that_fails_again_and_again_recovers_each_time(outbox: SqliteOutbox, disk: Disk) -> None:

@@ -26,7 +26,7 @@ SCAN_LIMIT: Final = 10_000
 _DIGEST_SIZE: Final = 8
 
 
-_RESUME: Final = re.compile(r"change ([0-9a-f]{32}) ([0-9]{1,18}|first)")
+_RESUME: Final = re.compile(r"change ([0-9a-f]{32}) ([0-9]{1,18}(?:\.[0-9]{1,18}){0,3}|first)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +91,25 @@ def parse_page_token(token: str, chosen: MessageFilter) -> str:
     return after
 
 
+Position = tuple[int, ...]
+"""A place in the order of a store's changes. A later one is greater; only the store knows what else there is to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Up to which change a watch has told of; `change` is None before it has shown all that it begins with.
+    """Up to where a watch has told of changes; `position` is None before it has shown all that it begins with.
 
-    Changes are numbered in each store, which `store` names: the same number is another change in another one.
+    It is a position in the store that `store` names, and in another one it would be that of another change.
     """
 
     store: str
-    change: int | None
+    position: Position | None
 
 
 def resume_token(point: ResumePoint) -> str:
     """The token with which a watch goes on."""
-    change = "first" if point.change is None else point.change
-    return base64.urlsafe_b64encode(f"change {point.store} {change}".encode()).decode()
+    position = "first" if point.position is None else ".".join(map(str, point.position))
+    return base64.urlsafe_b64encode(f"change {point.store} {position}".encode()).decode()
 
 
 def parse_resume_token(token: str) -> ResumePoint:
@@ -120,7 +124,7 @@ def parse_resume_token(token: str) -> ResumePoint:
         found = None
     if not found:
         raise ValueError("must be a token that a watch gave, or left out")
-    return ResumePoint(found[1], None if found[2] == "first" else int(found[2]))
+    return ResumePoint(found[1], None if found[2] == "first" else tuple(map(int, found[2].split("."))))
 
 
 def _digest(chosen: MessageFilter) -> bytes:

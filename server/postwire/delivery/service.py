@@ -118,7 +118,7 @@ class Delivery:
             observer=observer,
             limits=limits,
         )
-        self.watchers = Watchers(outbox, clock, self.shown)
+        self.watchers = Watchers(outbox, outbox, clock, self.shown)
         self._draining = asyncio.Event()
 
     @property

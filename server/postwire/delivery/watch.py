@@ -11,16 +11,13 @@ from postwire.clock import Clock
 from postwire.core.errors import MessageNotFound, ResumeTokenExpired, ShuttingDown
 from postwire.core.listing import MessageFilter, ResumePoint
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Outbox
+from postwire.outbox.base import ChangeFeed, MessageStore
 
 BATCH: Final = 500
 """How many changes are read at once."""
 
 BEAT: Final = 15.0
 """Seconds in which nothing was shown after which there is a sign of life."""
-
-STORE: Final = "store"
-"""The fact that names the store: no other has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,11 @@ class Sight:
 class Watchers:
     """Those who watch messages."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, shown: Callable[[MessageRecord], MessageRecord]) -> None:
-        self._outbox = outbox
+    def __init__(
+        self, messages: MessageStore, feed: ChangeFeed, clock: Clock, shown: Callable[[MessageRecord], MessageRecord]
+    ) -> None:
+        self._messages = messages
+        self._feed = feed
         self._clock = clock
         self._shown = shown
         self._ending = asyncio.Event()
@@ -60,17 +60,19 @@ class Watchers:
         if self._ending.is_set():
             raise ShuttingDown
         ids = frozenset(message_ids)
-        store = await self._outbox.fact(STORE) or ""
+        store = await self._feed.store_name()
         if resume and resume.store != store:
             raise ResumeTokenExpired
-        after = resume.change if resume else None
+        revisions: dict[str, int] = {}
+        after = resume.position if resume else None
         if after is None:
-            begun = await self._outbox.snapshot(list(ids))
-            after = begun.last
+            after = await self._feed.last_position()
             if ids:
-                if len(begun.records) < len(ids):
+                records = await self._messages.records(list(ids))
+                if len(records) < len(ids):
                     raise MessageNotFound
-                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in begun.records]
+                revisions = {record.message_id: record.revision for record in records}
+                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in records]
                 sights[-1] = Sight(sights[-1].record, ResumePoint(store, after))
                 yield sights
             else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it
@@ -79,11 +81,13 @@ class Watchers:
         alarm = self._clock.call_later(BEAT, is_silent.set)
         try:
             while not self._ending.is_set():
-                changes = await self._outbox.changes(after, BATCH)
+                changes = await self._feed.changes(after, BATCH)
                 sights = [
-                    Sight(self._shown(record), ResumePoint(store, change))
-                    for change, record in changes.numbered
+                    Sight(self._shown(record), ResumePoint(store, position))
+                    for position, record in changes.entries
                     if (record.message_id in ids if ids else chosen.admits(record))
+                    # What it began with may have been read after some of these.
+                    and record.revision > revisions.get(record.message_id, 0)
                 ]
                 is_behind = changes.last > after
                 after = changes.last
@@ -95,7 +99,7 @@ class Watchers:
                     is_silent.clear()
                     alarm = self._clock.call_later(BEAT, is_silent.set)
                 elif not is_behind:
-                    await _first_of(self._outbox.wait_changes(after), self._ending.wait(), is_silent.wait())
+                    await _first_of(self._feed.wait_changes(after), self._ending.wait(), is_silent.wait())
         finally:
             alarm.cancel()
         raise ShuttingDown

@@ -182,7 +182,7 @@ async def find(outbox: SqliteOutbox, path: Path) -> Found:
     contents = dict(zip(ids, [row[2] for row in rows], strict=True))
     if None in contents.values():
         problems.append("a message without its content")
-    records = {one.message_id: one for one in (await outbox.snapshot(ids)).records}
+    records = {one.message_id: one for one in await outbox.records(ids)}
     if records.keys() != contents.keys():
         problems.append("what is listed and what is read differ")
     fact = await outbox.fact(FACT)

@@ -5,7 +5,7 @@ Whatever is behind it passes `tests/conformance/test_outbox*.py`.
 
 from postwire.outbox.base.admin import AdminState
 from postwire.outbox.base.availability import Availability
-from postwire.outbox.base.feed import ChangeFeed, Changes, Snapshot
+from postwire.outbox.base.feed import ChangeFeed, Changes
 from postwire.outbox.base.membership import Membership
 from postwire.outbox.base.messages import Accepted, Counts, MessageStore, NewMessage, OutboxStats, StoredMessage
 from postwire.outbox.base.outbox import Outbox, OutboxError
@@ -27,7 +27,6 @@ __all__ = [
     "OutboxError",
     "OutboxStats",
     "QueuedMessage",
-    "Snapshot",
     "StoredMessage",
     "TakenMessage",
     "WorkQueue",

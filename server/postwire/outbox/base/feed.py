@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from postwire.core.listing import Position
 from postwire.core.message import MessageRecord
 from postwire.outbox.base.availability import Availability
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Messages that have changed, each with the number of its change, in their order; and up to which all are told."""
+    """Messages that have changed, each with the position of its change, in order; and up to where all are told."""
 
-    numbered: tuple[tuple[int, MessageRecord], ...]
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Records, and the number of the last change of any message, at one moment."""
-
-    records: Sequence[MessageRecord]
-    last: int
+    entries: tuple[tuple[Position, MessageRecord], ...]
+    last: Position
 
 
 class ChangeFeed(Availability, Protocol):
-    """Tells what has changed."""
+    """Tells what has changed. A position is that of one change, and rises from each to the next."""
 
-    async def last_change(self) -> int:
-        """The number of the last change of any message."""
+    async def store_name(self) -> str:
+        """The name of the store, which no other has, nor one that a copy was put in the place of.
+
+        Positions mean something only in the store that gave them.
+        """
         ...
 
-    async def changes(self, after: int, limit: int) -> Changes:
-        """What became of the next `limit` changes behind one.
+    async def last_position(self) -> Position:
+        """Where somebody goes on who begins now: that of the last change of any message."""
+        ...
+
+    async def changes(self, after: Position, limit: int) -> Changes:
+        """What became of the next `limit` changes behind a position.
 
         A message that has changed several times is given once, and not yet where more of its changes come behind these:
         so whoever goes on from there sees each revision once at the most.
 
         Raises:
-            ResumeTokenExpired: what came behind it is not known any more, or never was.
+            ResumeTokenExpired: what came behind it is not known any more, never was, or it is no position of this kind
+                of store.
         """
         ...
 
-    async def wait_changes(self, after: int) -> None:
-        """Return once there is a change behind one."""
-        ...
-
-    async def snapshot(self, message_ids: Sequence[str]) -> Snapshot:
-        """The records of those messages that there are, in any order, and which change was the last then."""
+    async def wait_changes(self, after: Position) -> None:
+        """Return once there is a change behind a position."""
         ...
 
     async def remove_changes(self, keep: int, limit: int) -> int:

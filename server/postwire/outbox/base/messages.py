@@ -91,6 +91,10 @@ class MessageStore(Availability, Protocol):
         """The record of a message."""
         ...
 
+    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+        """The records of those messages that there are, in any order, as they were at one moment."""
+        ...
+
     async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
         """The record of the message that has a request id."""
         ...

@@ -14,10 +14,10 @@ from uuid import UUID
 import apsw
 
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
-from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page
+from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.core.waiting import deadline
-from postwire.outbox.base import Changes, Counts, Head, OutboxStats, QueuedMessage, Snapshot, StoredMessage
+from postwire.outbox.base import Changes, Counts, Head, OutboxStats, QueuedMessage, StoredMessage
 from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
@@ -186,18 +186,18 @@ def scan_queued(
 
 
 def last_change(connection: apsw.Connection) -> int:
-    """See `Outbox.last_change`."""
+    """The number of the last change of any message."""
     found: int = _all(connection, "first_and_last_change")[0][1]
     return found
 
 
-def changes(connection: apsw.Connection, after: int, limit: int) -> Changes:
+def changes(connection: apsw.Connection, after: Position, limit: int) -> Changes:
     """See `Outbox.changes`."""
     with _one_moment(connection):
         ((first, last),) = _all(connection, "first_and_last_change")
-        if not first - 1 <= after <= last:
+        if len(after) != 1 or not first - 1 <= after[0] <= last:
             raise ResumeTokenExpired
-        found = _all(connection, "changes_after", after, limit)
+        found = _all(connection, "changes_after", after[0], limit)
         by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id, _ in found])}
         pairs = [
             (change, by_id[message_id])
@@ -205,15 +205,15 @@ def changes(connection: apsw.Connection, after: int, limit: int) -> Changes:
             # One that a later change has overtaken is left to that change: else the same revision would come twice.
             if message_id in by_id and revision in (by_id[message_id][_REVISION], None)
         ]
-        records = _records(connection, [row for _, row in pairs])
-    numbered = tuple((change, record) for (change, _), record in zip(pairs, records, strict=True))
-    return Changes(numbered, found[-1][0] if found else after)
+        told = _records(connection, [row for _, row in pairs])
+    entries = tuple(((change,), record) for (change, _), record in zip(pairs, told, strict=True))
+    return Changes(entries, (found[-1][0],) if found else after)
 
 
-def snapshot(connection: apsw.Connection, message_ids: Sequence[bytes]) -> Snapshot:
-    """See `Outbox.snapshot`."""
+def records(connection: apsw.Connection, message_ids: Sequence[bytes]) -> tuple[MessageRecord, ...]:
+    """See `Outbox.records`."""
     with _one_moment(connection):
-        return Snapshot(_records(connection, _messages(connection, message_ids)), last_change(connection))
+        return _records(connection, _messages(connection, message_ids))
 
 
 def step(connection: apsw.Connection, query: str, after: int, before: int, limit: int) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple, Unpack
 import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
-from postwire.core.listing import MessageFilter, Page
+from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, Note, Priority
 from postwire.outbox.base import (
     Accepted,
@@ -24,12 +24,12 @@ from postwire.outbox.base import (
     NewMessage,
     OutboxError,
     OutboxStats,
-    Snapshot,
     StoredMessage,
     TakenMessage,
 )
 from postwire.outbox.sqlite import reads, rows
 from postwire.outbox.sqlite.batches import Batches
+from postwire.outbox.sqlite.boots import STORE
 from postwire.outbox.sqlite.opening import OpenStore
 from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.queries import QUERIES, Row
@@ -207,17 +207,21 @@ class SqliteOutbox:
         changed = [(rows.id_bytes(one.message_id), one.revision, one.queue, queue) for one, queue in moves]
         return self._call(lambda connection: self._batches.statements.reassign.run(connection, changed))
 
-    async def last_change(self) -> int:
-        """See `Outbox.last_change`."""
-        return await self._read(reads.last_change)
+    async def store_name(self) -> str:
+        """See `Outbox.store_name`."""
+        return await self._read(reads.fact, STORE) or ""
 
-    async def changes(self, after: int, limit: int) -> Changes:
+    async def last_position(self) -> Position:
+        """See `Outbox.last_position`."""
+        return (await self._read(reads.last_change),)
+
+    async def changes(self, after: Position, limit: int) -> Changes:
         """See `Outbox.changes`."""
         return await self._read(reads.changes, after, limit)
 
-    async def wait_changes(self, after: int) -> None:
+    async def wait_changes(self, after: Position) -> None:
         """See `Outbox.wait_changes`."""
-        while self._batches.seen_change <= after:
+        while (self._batches.seen_change,) <= after:
             future = self._loop.create_future()
             self._watching.add(future)
             try:
@@ -225,9 +229,9 @@ class SqliteOutbox:
             finally:
                 self._watching.discard(future)
 
-    async def snapshot(self, message_ids: Sequence[str]) -> Snapshot:
-        """See `Outbox.snapshot`."""
-        return await self._read(reads.snapshot, list(map(rows.id_bytes, message_ids)))
+    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+        """See `Outbox.records`."""
+        return await self._read(reads.records, [*map(rows.id_bytes, message_ids)])
 
     async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
         """See `Outbox.remove_settled`."""
