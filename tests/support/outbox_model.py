@@ -16,7 +16,7 @@ from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused
 from postwire.core.lifecycle import Next, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
-from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.waiting import is_scheduled
 from postwire.outbox.base import Accepted, Counts, NewMessage, OutboxStats, StoredMessage
 
@@ -27,8 +27,6 @@ Draw = Callable[[Sequence[Any]], Any]
 # Few, so that they meet.
 QUEUES = ("sms", "sms#1", "@p-1")
 REASONS = ("", "found in their log", '\u00fc "\U0001f600"')
-OUTCOMES = [one for one in Outcome if one not in (Outcome.DEFERRED, Outcome.MISCONFIGURED)]
-"""Those that the table of `Event` knows: the others lead a record through no change that is none of these."""
 BODIES = ("one", "two", "\u00fc \U0001f600")
 CALLS = st.fixed_dictionaries(
     {
@@ -181,7 +179,7 @@ def _ended(
     policy = kept.policy
     closed, asks = lifecycle.close_attempt(before, result, policy, now=now, duration=duration)
     counted = [one.outcome for one in before.attempts[:-1]] + [result.outcome]
-    is_spent = sum(outcome is not Outcome.RATE_LIMITED for outcome in counted) >= policy.max_attempts
+    is_spent = sum(outcome not in UNCOUNTED for outcome in counted) >= policy.max_attempts
     is_late = now >= before.expire_time
     # It may not be sent twice, or not any more.
     is_last = is_spent or is_late or policy.delivery_guarantee is DeliveryGuarantee.AT_MOST_ONCE
@@ -201,8 +199,9 @@ def _ended(
         assert asks is Next.NOTHING
         return Change(kept, before, closed, events, doubts)
     is_uncertain = any(outcome is Outcome.UNCERTAIN for _, outcome in again)
-    assert asks is (Next.TRY_AGAIN if is_uncertain else Next.FAIL_OVER)
-    at_once = at_once and not is_late
+    is_deferred = not is_uncertain and any(outcome is Outcome.DEFERRED for _, outcome in again)
+    assert asks is (Next.TRY_AGAIN if is_uncertain else Next.DEFER if is_deferred else Next.FAIL_OVER)
+    at_once = at_once and not is_late and not is_deferred
     for index, outcome in again:
         unknown = outcome is Outcome.UNCERTAIN
         if at_once:
@@ -224,9 +223,11 @@ def _any_result(before: MessageRecord, draw: Draw) -> DispatchResult:
         "detail": draw(["", "busy"]),
     }
     if before.recipients and draw([True, False]):
-        each = tuple(RecipientResult(draw(OUTCOMES), draw(["", "550"])) for _ in _pending(before))
+        each = tuple(
+            RecipientResult(draw(list(Outcome)), draw(["", "550"]), draw(["", "vendor-1"])) for _ in _pending(before)
+        )
         return DispatchResult(worst(one.outcome for one in each), recipients=each, **told)
-    return DispatchResult(draw(OUTCOMES), **told)
+    return DispatchResult(draw(list(Outcome)), **told)
 
 
 def _pending(record: MessageRecord) -> list[int]:

@@ -159,22 +159,22 @@ async def test_what_nobody_can_carry_after_a_boot_waits_until_somebody_can(
     before = boot(at_most(3))
     if pinned is None:  # in a queue that the next boot does not know
         before = boot(at_most(2, "second"))
-    await before.delivery.start()
+    await before.boot()
     record = await before.send(email(3, provider_name=pinned))
-    await before.delivery.drain(0.0)
+    await before.drain(0.0)
     if pinned:  # its queue is known: it is looked at where providers have changed as well
         await outbox.keep_fact("routes", "")
 
     for _ in range(2):
         none = boot(at_most(2, "first", "second"))
-        await none.delivery.start()
+        await none.boot()
         kept = await none.kept(record.message_id)
         assert (kept.state, kept.queue, kept.revision) == (QUEUED, f"{'@first' if pinned else 'email'}/unsuitable", 1)
         assert (await none.delivery.get(record.message_id)).next_attempt_time is None
-        await none.delivery.drain(0.0)
+        await none.drain(0.0)
 
     after = boot(at_most(3))
-    await after.delivery.start()
+    await after.boot()
     for name in ("first", "second"):
         after.registry.slot(name).gate.breaker.resume(0.0)
     await after.noted.reached(record.message_id, SENT)

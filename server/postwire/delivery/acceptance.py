@@ -22,6 +22,7 @@ from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
 from postwire.delivery.contents import seal
+from postwire.delivery.jobs import Job
 from postwire.delivery.router import Pass, Router, Ticket
 from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
@@ -258,9 +259,8 @@ class Intake:
         if entry.on and entry.ticket:
             if entry.on.choice.passed_over:
                 self._observer.passed_over(record, entry.on.choice.passed_over)
-            return self._traffic.fly(
-                record, entry.command.message, entry.command.options, entry.on, entry.ticket, flight
-            )
+            command = entry.command
+            return self._traffic.run(Job(record, command.message, command.options, entry.on, entry.ticket, flight))
         if is_scheduled(record):
             flight.land()  # it is for later
         else:

@@ -18,14 +18,14 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.gate import Gate
 from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import Next, Policy
-from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.retries import deferral_delay, deferrals, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
-from postwire.delivery.router import Pass, Router, Ticket
-from postwire.delivery.waiters import Flight
+from postwire.delivery.jobs import Job
+from postwire.delivery.router import Router, Ticket
 from postwire.outbox.base import MessageStore
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
@@ -106,81 +106,71 @@ class Carrier:
         """When a message is tried again at the latest, whatever is drawn, unless a provider has put it off."""
         return now + int(self._retries.backoff_max * 1e6)
 
-    async def carry(
-        self,
-        record: MessageRecord,
-        message: OutboundMessage,
-        options: DispatchOptions,
-        on: Pass,
-        ticket: Ticket,
-        flight: Flight,
-    ) -> MessageRecord:
-        """Make the attempt that is open in `record`, and whatever follows in this pass.
+    async def execute(self, job: Job) -> MessageRecord:
+        """Make the attempt that is open in the record of a job, and whatever follows in this pass.
 
-        Returns the record as it is kept at the end: settled, or queued again. The ticket is used up.
+        Returns the record as it is kept at the end: settled, or queued again. The permit is used up.
         """
-        policy = self.policy(options)
+        policy = self.policy(job.options)
         clear = True  # no attempt of this pass was uncertain and followed by another
-        next_ticket: Ticket | None = ticket
-        while next_ticket is not None:
-            ticket = next_ticket
-            handover = self._handover(record)
+        while permit := job.permit:
+            before = job.record
+            handover = self._handover(before)
             try:
-                result, duration = await self._attempt(record, message, ticket, handover)
+                result, duration = await self._attempt(job, permit, handover)
             except asyncio.CancelledError as error:
                 if handover.is_before(error):
-                    await self._drop(record)
+                    await self._drop(before)
                 raise
-            before, (now, due) = record, self.now()
+            now, due = self.now()
             if result is attempt.UNSUITABLE:
-                record, next_ticket = await self._pass_on(before, message, on, flight)
+                await self._pass_on(job)
                 continue
             if result is attempt.TOO_LATE:
-                next_ticket, record = None, lifecycle.drop_attempt(before, now=now, due=due)
-            else:
-                record, asks = self._close(before, result, policy, ticket, now, duration, now - due)
-                self._observer.attempt_ended(record)
-                next_ticket = None
-                if asks is not Next.NOTHING and not self._is_suited(record, message, on):
-                    record, asks = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), Next.NOTHING
-                if asks is Next.FAIL_OVER and clear and due < deadline(record, now - due):
-                    next_ticket = self._router.pick(on)
-                    if on.choice.passed_over:
-                        self._observer.passed_over(record, on.choice.passed_over)
-                elif asks is Next.TRY_AGAIN and clear and self._is_same(before, record, ticket, now):
-                    # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
-                    clear, next_ticket = False, self._router.again(on, ticket.slot)
-                if next_ticket:
-                    record = self._opened(record, next_ticket, now)
-                elif asks is Next.DEFER:
-                    record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
-                elif asks is not Next.NOTHING:
-                    record = self._requeued(record, now, due)
-            record, next_ticket = await self._keep(before, record, next_ticket, flight)
-        return record
+                await self._keep(job, lifecycle.drop_attempt(before, now=now, due=due), None)
+                continue
+            record, asks = self._close(before, result, policy, permit, now, duration, now - due)
+            self._observer.attempt_ended(record)
+            next_permit: Ticket | None = None
+            if asks is not Next.NOTHING and not self._is_suited(job, record):
+                record, asks = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), Next.NOTHING
+            if asks is Next.FAIL_OVER and clear and due < deadline(record, now - due):
+                next_permit = self._pick(job, record)
+            elif asks is Next.TRY_AGAIN and clear and self._is_same(before, record, permit, now):
+                # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
+                clear, next_permit = False, self._router.again(job.plan, permit.slot)
+            if next_permit:
+                record = self._opened(record, next_permit, now)
+            elif asks is Next.DEFER:
+                record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
+            elif asks is not Next.NOTHING:
+                record = self._requeued(record, now, due)
+            await self._keep(job, record, next_permit)
+        return job.record
 
-    async def _pass_on(
-        self, before: MessageRecord, message: OutboundMessage, on: Pass, flight: Flight
-    ) -> tuple[MessageRecord, Ticket | None]:
+    async def _pass_on(self, job: Job) -> None:
         """Take back the open attempt at a provider that cannot send to those alone who are left, and go on to one that
         can. Who waits for a route is granted its providers without a look at the message."""
-        now, due = self.now()
+        before, (now, due) = job.record, self.now()
         retry_time = self.retry_time(len(before.attempts), due)
-        record, _ = await self._keep(before, lifecycle.drop_attempt(before, now=now, due=retry_time), None, flight)
-        if record.state is not MessageState.QUEUED:  # somebody else has changed it
-            return record, None
-        if not self._is_suited(record, message, on):
-            return await self._keep(record, lifecycle.give_up(record, UNSUITABLE_CODE, now=now), None, flight)
-        ticket = self._router.pick(on)
-        if on.choice.passed_over:
-            self._observer.passed_over(record, on.choice.passed_over)
-        if ticket is None:
-            return record, None
-        return await self._keep(record, self._opened(record, ticket, now), ticket, flight)
+        await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
+        if job.record.state is not MessageState.QUEUED:  # somebody else has changed it
+            return
+        if not self._is_suited(job, job.record):
+            await self._keep(job, lifecycle.give_up(job.record, UNSUITABLE_CODE, now=now), None)
+        elif permit := self._pick(job, job.record):
+            await self._keep(job, self._opened(job.record, permit, now), permit)
 
-    def _is_suited(self, record: MessageRecord, message: OutboundMessage, on: Pass) -> bool:
+    def _is_suited(self, job: Job, record: MessageRecord) -> bool:
         """Whether anybody of the route can send to those who are left."""
-        return not record.recipients or self._router.narrow(on, message, lifecycle.unresolved(record))
+        return not record.recipients or self._router.narrow(job.plan, job.message, lifecycle.unresolved(record))
+
+    def _pick(self, job: Job, record: MessageRecord) -> Ticket | None:
+        """Leave to ask the next provider of the plan, if there is one."""
+        permit = self._router.pick(job.plan)
+        if job.plan.choice.passed_over:
+            self._observer.passed_over(record, job.plan.choice.passed_over)
+        return permit
 
     def _handover(self, record: MessageRecord) -> Handover:
         """What the attempt that is open in `record` is for."""
@@ -198,11 +188,10 @@ class Carrier:
         with suppress(StoreUnavailable):
             await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
 
-    async def _attempt(
-        self, record: MessageRecord, message: OutboundMessage, ticket: Ticket, handover: Handover
-    ) -> tuple[DispatchResult, int]:
-        """Make the attempt that is open in `record`: its result, and how long it took (µs). Gives the permit back."""
-        slot, permit = ticket.slot, ticket.permit
+    async def _attempt(self, job: Job, ticket: Ticket, handover: Handover) -> tuple[DispatchResult, int]:
+        """Make the attempt that is open in a job's record: its result, and how long it took (µs). Gives back the
+        permit."""
+        record, message, slot, permit = job.record, job.message, ticket.slot, ticket.permit
         due = self._clock.due()
         left = (deadline(record, self._clock.wall() - due) - due) / 1e6
         started = self._clock.monotonic()
@@ -274,32 +263,34 @@ class Carrier:
     def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
         return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))
 
-    async def _keep(
-        self, before: MessageRecord, after: MessageRecord, ticket: Ticket | None, flight: Flight
-    ) -> tuple[MessageRecord, Ticket | None]:
-        """Keep a change, however long the store takes; those who wait get the last durable state meanwhile."""
+    async def _keep(self, job: Job, after: MessageRecord, permit: Ticket | None) -> None:
+        """Keep a change of a job's record, however long the store takes, and go on with `permit`.
+
+        Those who wait get the last durable state meanwhile. Where somebody else has changed the message, it is theirs.
+        """
+        before, job.permit = job.record, None
         try:
             while True:
                 try:
                     if await self._outbox.advance(before, after):
                         break
-                    if ticket:
-                        ticket.permit.cancel(self._clock.monotonic())
-                    return before, None  # somebody else has changed it: it is theirs
+                    if permit:
+                        permit.permit.cancel(self._clock.monotonic())
+                    return
                 except StoreUnavailable:
-                    flight.land()
-                    if ticket:  # not held for so long: whoever waits for the provider is served first
-                        ticket.permit.cancel(self._clock.monotonic())
-                        ticket = None
+                    job.waiter.land()
+                    if permit:  # not held for so long: whoever waits for the provider is served first
+                        permit.permit.cancel(self._clock.monotonic())
+                        permit = None
                         after = self._requeued(_without_open(after), *self.now())
                     await self._outbox.wait_available()
         except BaseException:
-            if ticket:
-                ticket.permit.cancel(self._clock.monotonic())
+            if permit:
+                permit.permit.cancel(self._clock.monotonic())
             raise
-        flight.record = after
+        job.record, job.permit = after, permit
+        job.waiter.record = after
         self._observer.state_reached(after)
-        return after, ticket
 
 
 def _verdict(result: DispatchResult) -> Verdict:

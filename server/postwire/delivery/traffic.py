@@ -11,13 +11,14 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage, Priority
+from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
 from postwire.delivery.contents import unseal
 from postwire.delivery.executor import Carrier
+from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
-from postwire.delivery.router import Grants, Pass, Router, Ticket
+from postwire.delivery.router import Grants, Router, Ticket
 from postwire.delivery.taking import Batch, Pick
 from postwire.delivery.waiters import Flight
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
@@ -117,28 +118,21 @@ class Traffic:
         if not self._tasks:
             self._idle.set()
 
-    async def fly(
-        self,
-        record: MessageRecord,
-        message: OutboundMessage,
-        options: DispatchOptions,
-        on: Pass,
-        ticket: Ticket,
-        flight: Flight,
-    ) -> None:
-        """One pass of a message, whose first attempt is open in `record`, and that is on disk."""
-        self._flights[record.message_id] = flight
-        flight.airborne = True
+    async def run(self, job: Job) -> None:
+        """See a job through, whose first attempt is open in its record, and that is on disk."""
+        message_id, waiter = job.record.message_id, job.waiter
+        self._flights[message_id] = waiter
+        waiter.airborne = True
         try:
-            kept = await self._carrier.carry(record, message, options, on, ticket, flight)
+            kept = await self._carrier.execute(job)
             if kept.state is MessageState.QUEUED:
-                self.wait(kept, options.priority)
+                self.wait(kept, job.options.priority)
             elif kept.settled:
                 self._backlog.remove(kept.queue)
         finally:
-            flight.airborne = False
-            del self._flights[record.message_id]
-            flight.land()
+            waiter.airborne = False
+            del self._flights[message_id]
+            waiter.land()
 
     def wait(self, record: MessageRecord, priority: Priority) -> None:
         """Have a message that is queued come out of its queue again."""
@@ -199,7 +193,7 @@ class Traffic:
                 return
             if pick.on.choice.passed_over:
                 self._observer.passed_over(record, pick.on.choice.passed_over)
-            await self.fly(record, message, options, pick.on, pick.ticket, flight)
+            await self.run(Job(record, message, options, pick.on, pick.ticket, flight))
         finally:
             flight.land()
             self._observer.delivery_ended(pick.span, pick.queued.record)

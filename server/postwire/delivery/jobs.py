@@ -1,0 +1,25 @@
+"""A message in the hands of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postwire.core.message import DispatchOptions, MessageRecord, OutboundMessage
+from postwire.delivery.router import Pass, Ticket
+from postwire.delivery.waiters import Flight
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One pass of a message along its route.
+
+    `record` is its last durable state. `permit` is for the attempt that is open in it; None once there is none to be
+    made in this pass. `waiter` is for whoever wants to know of the message.
+    """
+
+    record: MessageRecord
+    message: OutboundMessage
+    options: DispatchOptions
+    plan: Pass
+    permit: Ticket | None
+    waiter: Flight
