@@ -107,7 +107,7 @@ def test_one_that_is_not_well_decides_the_exit_code(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_made_or_raises_is_a_line_and_its_settings_are_not_told(tmp_path: Path) -> None:
-    unmade = MODULE.replace("self.name, self", "raise ValueError(settings.url); self.name, self")
+    unmade = MODULE.replace("        self.name", "        raise ValueError(settings.url)\n        self.name")
     raises = MODULE.replace("return ProviderHealth(ok=True)", 'raise OSError("http://127.0.0.1:1")')
     unclosed = MODULE.replace("        pass", "        raise OSError")
     plain = MODULE.replace("async def close", "async def no_close")

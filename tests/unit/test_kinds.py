@@ -167,6 +167,29 @@ def test_a_kind_that_cannot_be_used_stops_the_boot_and_the_check_where_it_is_dec
     assert (done.returncode, done.stderr) == (0, ""), "what is not declared is in nobody's way"
 
 
+def test_a_provider_that_cannot_be_made_stops_the_boot_and_its_settings_are_not_told(
+    place: Path, tmp_path: Path
+) -> None:
+    install(
+        place,
+        "acme",
+        {"acme": "acme:KIND"},
+        acme=MODULE.replace("        self.name", "        raise ValueError(settings.url)\n        self.name"),
+    )
+    (tmp_path / "postwire.toml").write_text('[providers.a]\nkind = "acme"\nchannels = ["sms"]\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "postwire", "serve"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")}
+        | {"PYTHONPATH": str(place)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == ("postwire: providers.a: the kind acme fails to make it (ValueError), check its settings\n")
+
+
 # What the configuration makes of it.
 
 PHONES = {

@@ -60,7 +60,10 @@ class Provider(Protocol):
         ...
 
     async def check(self) -> ProviderHealth:
-        """Whether the vendor can be reached, without sending anything. It is cancelled after `checks.CHECK_TIMEOUT`."""
+        """Whether the vendor can be reached, without sending anything. It is cancelled after `checks.CHECK_TIMEOUT`.
+
+        It may be called before `open` has succeeded, or without it.
+        """
         ...
 
 
