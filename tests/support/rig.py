@@ -163,15 +163,14 @@ class Rig:
     def left(self) -> list[object]:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
         traffic, intake = self.delivery._traffic, self.delivery._intake
-        queued = [key for key, queue in traffic._queues.items() if queue.flights]
         gates = [slot.provider.name for slot in self.registry if slot.gate.in_flight]
         room = [intake._admission.count] if intake._admission.count else []
-        return [*traffic._flights, *traffic._tasks, *queued, *gates, *room]
+        return [*traffic._waiters, *traffic._tasks, *gates, *room]
 
     @property
     def waited_for(self) -> int:
         """How many messages that wait are remembered for those who wait for them."""
-        return sum(not flight.airborne for flight in self.delivery._traffic._flights.values())
+        return self.delivery._traffic._waiters.queued
 
     async def landed(self) -> None:
         """Return once nothing is in flight, with an end of its own for everything that was."""

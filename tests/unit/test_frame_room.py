@@ -110,8 +110,8 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
     assert told.results == []
     getattr(told.frame, leave)()
     traffic = rig.delivery._traffic
-    assert list(traffic._flights) == provider.keys, "the one that is on its way"
-    assert not any(queue.flights for queue in traffic._queues.values())
+    assert list(traffic._waiters) == provider.keys, "the one that is on its way"
+    assert not traffic._waiters.queued
     provider.let_go()
     await within(provider.calls(5))
     await rig.calm()

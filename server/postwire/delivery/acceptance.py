@@ -269,7 +269,7 @@ class Intake:
                 self._observer.passed_over(record, choice.passed_over)
             # The doors as they are now: they may have closed during the commit.
             if entry.command.wait_for is WaitFor.OUTCOME and self._router.is_open(entry.route):
-                self._traffic.ground(record, flight)  # its turn comes soon
+                self._traffic.attach(record, flight)  # its turn comes soon
             else:
                 flight.land()
         self._traffic.wait(record, entry.command.options.priority)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from postwire.core.admission import Share
-from postwire.core.errors import InvalidRouting, Refusal
+from postwire.core.errors import Refusal
 from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
 from postwire.delivery.service import Delivery
 from postwire.delivery.waiters import Flight
@@ -83,18 +83,12 @@ class Frame:
             flight.on_landing(partial(self._landed, index, flight))
 
     async def _refused(self, index: int, refusal: Refusal) -> None:
-        command = self._commands[index]
         try:
-            known = await self._delivery.find(command)
-        except Refusal as other:
-            self._on_result(index, other)
-            return
-        if known:
+            known = await self._delivery.repeated(self._commands[index], refusal)
+        except Refusal as why:
+            self._on_result(index, why)
+        else:
             self._follow(index, known)
-            return
-        if isinstance(refusal, InvalidRouting):
-            self._delivery.note_invalid_routing(refusal)
-        self._on_result(index, refusal)
 
     def _landed(self, index: int, flight: Flight) -> None:
         if self._flights.pop(index, None) and flight.record:

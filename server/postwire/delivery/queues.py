@@ -20,7 +20,6 @@ from postwire.core.message import Priority
 from postwire.core.routing import Route
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.shared_gate import SharedGate
-from postwire.delivery.waiters import Flight
 from postwire.delivery.wakeable_task import Rounds
 from postwire.outbox.base import Head, WorkQueue
 
@@ -44,17 +43,16 @@ class Hands(Protocol):
         """
         ...
 
-    def land(self, message_id: str) -> None:
-        """Have nobody wait for a message any longer."""
+    def complete_queue(self, route: Route) -> None:
+        """Have no caller wait any longer for what waits for a route."""
         ...
 
 
 class Queue:
-    """The messages that wait for one route. `flights` are those of its messages that somebody waits for."""
+    """The messages that wait for one route."""
 
     def __init__(self, route: Route, *, work: WorkQueue, router: Router, clock: Clock, hands: Hands) -> None:
         self.route = route
-        self.flights: dict[str, Flight] = {}
         self._work = work
         self._router = router
         self._clock = clock
@@ -101,9 +99,7 @@ class Queue:
         """See `Waiter.gate_changed`. What waits here waits for those who would take it now, or once less busy."""
         flows = [flow for flow in self._flows.values() if flow.waiting]
         if not self._router.wait(self, self.route, flows, now):
-            for message_id in self.flights:  # it may be long: nobody is kept waiting
-                self._hands.land(message_id)
-            self.flights.clear()
+            self._hands.complete_queue(self.route)  # it may be long: nobody is kept waiting
 
     def offer(self, now: float) -> None:
         """See `Waiter.offer`."""

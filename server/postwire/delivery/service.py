@@ -172,10 +172,7 @@ class Delivery:
         try:
             flight = self._intake.take(command)
         except Refusal as refusal:
-            if (known := await self.find(command)) is None:
-                if isinstance(refusal, InvalidRouting):
-                    self.note_invalid_routing(refusal)
-                raise
+            known = await self.repeated(command, refusal)
             return await self.follow(known, command.wait_for, deadline)
         if command.wait_for is WaitFor.OUTCOME:
             await self._traffic.until_landed(flight, deadline)
@@ -197,10 +194,6 @@ class Delivery:
             if isinstance(one, Flight):
                 await one.until_verdict(self._loop)
         return found
-
-    def note_invalid_routing(self, refusal: InvalidRouting) -> None:
-        """Have it be known that a message came for a channel that nobody carries."""
-        self._observer.routing_invalid(refusal.channel)
 
     def let_go(self, flight: Flight) -> None:
         """Nobody waits for a flight of `admit_all` any more."""
@@ -327,26 +320,30 @@ class Delivery:
             wait = min(wait, time_left * (1 - ROUNDED_UP) - ANSWER_MARGIN)
         return self._clock.monotonic() + max(wait, 0.0)
 
-    async def find(self, command: DispatchCommand) -> MessageRecord | None:
-        """The message that a refused command repeats, if it does.
+    async def repeated(self, command: DispatchCommand, refusal: Refusal) -> MessageRecord:
+        """The message that a refused command repeats.
 
         Raises:
             RequestIdReused: it has another payload.
+            Refusal: the `refusal` itself, where it repeats none.
         """
-        if not command.request_id:
-            return None
-        _, digest = await seal(command)
-        return await self._outbox.find(command.request_id, digest)
+        if command.request_id:
+            _, digest = await seal(command)
+            if known := await self._outbox.find(command.request_id, digest):
+                return known
+        if isinstance(refusal, InvalidRouting):
+            self._observer.routing_invalid(refusal.channel)
+        raise refusal
 
     async def follow(self, known: MessageRecord, wait_for: WaitFor, deadline: float | None = None) -> MessageRecord:
         """The record of a message that was accepted before, waited for if asked."""
         if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return self.shown(known)
-        if not (flight := self._traffic.flight(known.message_id)):
+        if not (flight := self._traffic.waiter(known.message_id)):
             current = await self._outbox.get(known.message_id) or known  # it may have landed since
-            if not (flight := self._traffic.flight(known.message_id)):
+            if not (flight := self._traffic.waiter(known.message_id)):
                 if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
                     return self.shown(current)
-                flight = self._traffic.ground(current, Flight())
+                flight = self._traffic.attach(current, Flight())
         await self._traffic.until_landed(flight, self._answer_by(None) if deadline is None else deadline)
         return self.shown(flight.record or known)

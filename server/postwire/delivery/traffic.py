@@ -20,7 +20,7 @@ from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
 from postwire.delivery.router import Grants, Router, Ticket
 from postwire.delivery.taking import Batch, Pick
-from postwire.delivery.waiters import Flight
+from postwire.delivery.waiters import Flight, WaiterRegistry
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
@@ -60,7 +60,7 @@ class Traffic:
         self.on_deadline: Callable[[int], None] = lambda deadline: None
         """Called with the time (µs, due clock) until which a message that waits may do so."""
         self._queues: dict[str, Queue] = {}
-        self._flights: dict[str, Flight] = {}
+        self._waiters = WaiterRegistry()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._backlog = backlog
@@ -81,9 +81,9 @@ class Traffic:
             if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
 
-    def flight(self, message_id: str) -> Flight | None:
+    def waiter(self, message_id: str) -> Flight | None:
         """What is known of a message that is on its way, or that somebody waits for."""
-        return self._flights.get(message_id)
+        return self._waiters.get(message_id)
 
     def launch(
         self,
@@ -120,9 +120,8 @@ class Traffic:
 
     async def run(self, job: Job) -> None:
         """See a job through, whose first attempt is open in its record, and that is on disk."""
-        message_id, waiter = job.record.message_id, job.waiter
-        self._flights[message_id] = waiter
-        waiter.airborne = True
+        record = job.record
+        self._waiters.activate(record, job.waiter)
         try:
             kept = await self._carrier.execute(job)
             if kept.state is MessageState.QUEUED:
@@ -130,9 +129,7 @@ class Traffic:
             elif kept.settled:
                 self._backlog.remove(kept.queue)
         finally:
-            waiter.airborne = False
-            del self._flights[message_id]
-            waiter.land()
+            self._waiters.finish(record, job.waiter)
 
     def wait(self, record: MessageRecord, priority: Priority) -> None:
         """Have a message that is queued come out of its queue again."""
@@ -163,7 +160,7 @@ class Traffic:
             for taken in await self._work.take(route.queue_key, due, limits, decide, self._clock.wall() - due):
                 message_id = taken.record.message_id
                 if pick := batch.pop(message_id):
-                    flight = self.forget(taken.record) or Flight()
+                    flight = self._waiters.remove(taken.record) or Flight()
                     self.launch(self._resume(taken, pick, flight), pick.ticket, context=pick.context)
                 elif before := batch.expired(message_id):
                     self.ended_in_queue(before, taken.record)
@@ -171,10 +168,9 @@ class Traffic:
         finally:
             batch.close()
 
-    def land(self, message_id: str) -> None:
-        """See `Hands.land`."""
-        if flight := self._flights.pop(message_id, None):
-            flight.land()
+    def complete_queue(self, route: Route) -> None:
+        """See `Hands.complete_queue`."""
+        self._waiters.complete_queue(route.queue_key)
 
     async def _resume(self, taken: TakenMessage, pick: Pick, flight: Flight) -> None:
         """A later pass of a message, in a task of its own."""
@@ -219,35 +215,26 @@ class Traffic:
         finally:
             self.let_go(flight)
 
-    def let_go(self, flight: Flight) -> None:
-        """Somebody waits for a flight no more: without others there is nothing to keep for a message that is queued."""
-        record = flight.record
-        is_idle = not flight.airborne and not flight.awaited
-        if record and is_idle and self._flights.get(record.message_id) is flight:
-            self.forget(record)
+    def let_go(self, waiter: Flight) -> None:
+        """Somebody waits no more: without others there is nothing to keep for a message that is queued."""
+        self._waiters.discard_idle(waiter)
 
-    def ground(self, record: MessageRecord, flight: Flight) -> Flight:
-        """Have a flight wait for a message that is queued."""
-        flight.record = record
-        if (route := self._router.route_by_queue_key(record.queue)) and not self._draining:
-            self._flights[record.message_id] = self._queue(route).flights[record.message_id] = flight
+    def attach(self, record: MessageRecord, waiter: Flight) -> Flight:
+        """Have a waiter be that of a message that is queued."""
+        waiter.record = record
+        if self._router.route_by_queue_key(record.queue) and not self._draining:
+            self._waiters.attach(record, waiter)
         else:
-            flight.land()
-        return flight
-
-    def forget(self, record: MessageRecord) -> Flight | None:
-        """Nobody need be told of a message that is queued."""
-        if queue := self._queues.get(record.queue):
-            queue.flights.pop(record.message_id, None)
-        return self._flights.pop(record.message_id, None)
+            waiter.land()
+        return waiter
 
     def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
         self._backlog.remove(before.queue, before.send_time if is_scheduled(before) else None)
         self._observer.state_reached(record)
-        if flight := self.forget(record):
-            flight.record = record
-            flight.land()
+        if waiter := self._waiters.remove(before):
+            waiter.record = record
+            waiter.land()
 
     def resolved(self, record: MessageRecord) -> None:
         """A message that was uncertain is so no more, and that is durable."""
@@ -261,8 +248,7 @@ class Traffic:
         self._draining = True
         for queue in self._queues.values():
             await queue.stop()
-        for flight in [flight for flight in self._flights.values() if not flight.airborne]:
-            flight.land()
+        self._waiters.complete_queued()
         try:
             async with asyncio.timeout(grace):
                 await self._idle.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from postwire.core.errors import Refusal
 from postwire.core.message import MessageRecord
@@ -81,6 +81,72 @@ class Flight:
             timer.cancel()
             if not self._landed:
                 self._for_landing.remove(waiter)
+
+
+class WaiterRegistry:
+    """The waiters of messages that are not settled: of those that a task has in hand, and of those that are queued and
+    that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Flight] = {}
+        self._by_queue: dict[str, dict[str, Flight]] = {}  # of those that are queued
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_id)
+
+    @property
+    def queued(self) -> int:
+        """How many are those of messages that are queued."""
+        return sum(map(len, self._by_queue.values()))
+
+    def get(self, message_id: str) -> Flight | None:
+        """The waiter of a message, if it has one."""
+        return self._by_id.get(message_id)
+
+    def activate(self, record: MessageRecord, waiter: Flight) -> None:
+        """A task has the message in hand, until `finish`."""
+        self._by_id[record.message_id] = waiter
+        waiter.airborne = True
+
+    def finish(self, record: MessageRecord, waiter: Flight) -> None:
+        """No task has it in hand any more, and nobody is to wait for it any longer."""
+        waiter.airborne = False
+        self._by_id.pop(record.message_id, None)
+        waiter.land()
+
+    def attach(self, record: MessageRecord, waiter: Flight) -> None:
+        """The message is queued."""
+        self._by_id[record.message_id] = waiter
+        self._by_queue.setdefault(record.queue, {})[record.message_id] = waiter
+
+    def remove(self, record: MessageRecord) -> Flight | None:
+        """Take out the waiter of a message that is, or was, queued, if it has one."""
+        if queued := self._by_queue.get(record.queue):
+            queued.pop(record.message_id, None)
+            if not queued:
+                del self._by_queue[record.queue]
+        return self._by_id.pop(record.message_id, None)
+
+    def discard_idle(self, waiter: Flight) -> None:
+        """Take out the waiter of a message that is queued, if nobody waits for it any more."""
+        record = waiter.record
+        if record and not waiter.airborne and not waiter.awaited and self._by_id.get(record.message_id) is waiter:
+            self.remove(record)
+
+    def complete_queue(self, queue_key: str) -> None:
+        """Have nobody wait any longer for what is in a queue."""
+        for message_id, waiter in self._by_queue.pop(queue_key, {}).items():
+            self._by_id.pop(message_id, None)
+            waiter.land()
+
+    def complete_queued(self) -> None:
+        """Have nobody wait any longer for what is queued."""
+        for waiters in list(self._by_queue.values()):
+            for waiter in list(waiters.values()):
+                waiter.land()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
