@@ -95,11 +95,11 @@ async def test_what_is_not_there_is_none(outbox: Outbox) -> None:
     await keep(outbox, request_id="another")
     assert await outbox.get(build.new_id()) is None
     assert await outbox.content(build.new_id()) is None
-    assert await outbox.find("nothing", b"h" * 32) is None
+    assert await outbox.find_by_request_id("nothing", b"h" * 32) is None
 
 
 async def test_the_first_boot_has_a_number(outbox: Outbox) -> None:
-    assert outbox.boot >= 1
+    assert outbox.member.number >= 1
     assert outbox.available
 
 
@@ -120,7 +120,7 @@ async def test_a_repeat_gives_the_first_message_as_it_now_stands(outbox: Outbox)
 async def test_a_repeat_of_what_waits_gives_it_and_then_what_became_of_it(outbox: Outbox) -> None:
     new = await queue_up(outbox, request_id="r")
     assert await outbox.accept(build.repeated(new)) == Accepted(new.record, created=False)
-    assert await outbox.find("r", new.payload_hash) == new.record
+    assert await outbox.find_by_request_id("r", new.payload_hash) == new.record
     taken = await take(outbox, new.record)
     assert await outbox.accept(build.repeated(new)) == Accepted(taken, created=False)
     again = build.ended(taken, DispatchResult(Outcome.ERROR))
@@ -151,10 +151,11 @@ async def test_another_payload_under_a_used_request_id_is_refused(outbox: Outbox
 @pytest.mark.parametrize("tenant", ["other", ""])
 async def test_request_ids_of_two_tenants_have_nothing_to_do_with_each_other(outbox: Outbox, tenant: str) -> None:
     one = await keep(outbox, request_id="r")
-    theirs = replace(build.new_message(build.command(build.sms("other"), request_id="r")), tenant=tenant)
+    theirs = build.new_message(build.command(build.sms("other"), request_id="r"))
+    theirs = replace(theirs, record=replace(theirs.record, tenant=tenant))
     assert (await outbox.accept(theirs)).created
-    assert await outbox.find("r", theirs.payload_hash, tenant) == theirs.record
-    assert await outbox.find("r", one.payload_hash) == one.record
+    assert await outbox.find_by_request_id("r", theirs.payload_hash, tenant) == theirs.record
+    assert await outbox.find_by_request_id("r", one.payload_hash) == one.record
 
 
 async def test_request_ids_are_compared_to_the_letter(outbox: Outbox) -> None:
@@ -168,7 +169,7 @@ async def test_of_many_accepts_at_once_under_one_request_id_exactly_one_is_creat
     created = [verdict.record for verdict in verdicts if verdict.created]
     assert len(created) == 1
     assert [verdict.record for verdict in verdicts] == created * 64
-    assert await outbox.find("r", first.payload_hash) == created[0]
+    assert await outbox.find_by_request_id("r", first.payload_hash) == created[0]
 
 
 async def test_of_many_payloads_at_once_under_one_request_id_one_wins_and_the_others_are_refused(
@@ -188,12 +189,12 @@ async def test_of_many_payloads_at_once_under_one_request_id_one_wins_and_the_ot
 
 async def test_find_is_by_request_id_and_payload(outbox: Outbox) -> None:
     new = await keep(outbox, request_id="r")
-    assert await outbox.find("r", new.payload_hash) == new.record
+    assert await outbox.find_by_request_id("r", new.payload_hash) == new.record
     with pytest.raises(RequestIdReused):
-        await outbox.find("r", b"another" * 4 + b"hash")
+        await outbox.find_by_request_id("r", b"another" * 4 + b"hash")
     after = build.ended(new.record)
     assert await outbox.advance(new.record, after)
-    assert await outbox.find("r", new.payload_hash) == after
+    assert await outbox.find_by_request_id("r", new.payload_hash) == after
 
 
 # Together.
@@ -220,7 +221,7 @@ async def test_accepts_repeats_results_and_reads_side_by_side(outbox: Outbox) ->
         applied, _, found = await asyncio.gather(
             outbox.advance(new.record, after),
             outbox.get(new.record.message_id),
-            outbox.find(f"side-{number}", new.payload_hash),
+            outbox.find_by_request_id(f"side-{number}", new.payload_hash),
         )
         assert applied
         assert found in (new.record, after), "one moment or the other, and never half of each"
@@ -305,7 +306,7 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
     with pytest.raises(StoreUnavailable):
         await closing.set_drained("p", True)
     with pytest.raises(StoreUnavailable):
-        await closing.keep_fact("name", "value")
+        await closing.keep_metadata("name", "value")
     with pytest.raises(StoreUnavailable):
         await closing.keep_ahead(1)
     with pytest.raises(StoreUnavailable):
@@ -315,7 +316,7 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
 READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "get": lambda outbox: outbox.get(build.new_id()),
     "content": lambda outbox: outbox.content(build.new_id()),
-    "find": lambda outbox: outbox.find("r", b"h" * 32),
+    "find": lambda outbox: outbox.find_by_request_id("r", b"h" * 32),
     "list": lambda outbox: outbox.list(MessageFilter(), 1, None),
     "take": lambda outbox: outbox.take("q", START, each(1), lambda _: None),
     "heads": lambda outbox: outbox.heads(["q"], START, 1),
@@ -325,8 +326,8 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "scan_queued": lambda outbox: outbox.scan_queued(0, 1),
     "drained": lambda outbox: outbox.drained(),
     "provider_notes": lambda outbox: outbox.provider_notes(),
-    "get_by_request_id": lambda outbox: outbox.get_by_request_id("r"),
-    "fact": lambda outbox: outbox.fact("name"),
+    "get_by_request_id": lambda outbox: outbox.find_by_request_id("r"),
+    "fact": lambda outbox: outbox.metadata("name"),
     "stats": lambda outbox: outbox.stats(),
     "unsettled_counts": lambda outbox: outbox.unsettled_counts(START),
 }

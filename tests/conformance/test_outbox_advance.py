@@ -296,7 +296,7 @@ async def test_a_reader_sees_a_message_before_a_change_or_after_it_and_never_hal
         count = 0
         while not done:
             kept = await outbox.get(new.record.message_id)
-            found = await outbox.find("r", new.payload_hash)
+            found = await outbox.find_by_request_id("r", new.payload_hash)
             page = await outbox.list(MessageFilter(), 1, None)
             assert all(one in past for one in (kept, found, *page.records))
             count += 1

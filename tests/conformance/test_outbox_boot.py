@@ -207,22 +207,22 @@ async def test_who_is_drained_is_kept_until_it_is_resumed(reopen: Reopen) -> Non
 
 async def test_a_fact_is_kept_until_it_is_another(reopen: Reopen) -> None:
     outbox = await reopen()
-    assert await outbox.fact("routes") is None
+    assert await outbox.metadata("routes") is None
     for value in ("one", "one", "\u00fc \0", ""):
-        await outbox.keep_fact("routes", value)
-        assert await outbox.fact("routes") == value
+        await outbox.keep_metadata("routes", value)
+        assert await outbox.metadata("routes") == value
         outbox = await reopen()
-        assert await outbox.fact("routes") == value
-    await outbox.keep_fact("Routes", "other")
-    assert [await outbox.fact(name) for name in ("routes", "Routes", "route")] == ["", "other", None]
+        assert await outbox.metadata("routes") == value
+    await outbox.keep_metadata("Routes", "other")
+    assert [await outbox.metadata(name) for name in ("routes", "Routes", "route")] == ["", "other", None]
 
 
 async def test_what_is_kept_beside_messages_is_seen_at_once(outbox: Outbox) -> None:
     writes: list[Any] = [outbox.set_drained(f"p-{i}", True) for i in range(20)]
-    writes += [outbox.keep_fact(f"f-{i}", str(i)) for i in range(20)]
+    writes += [outbox.keep_metadata(f"f-{i}", str(i)) for i in range(20)]
     assert await asyncio.gather(*writes) == [None] * 40
     assert await outbox.drained() == {f"p-{i}" for i in range(20)}
-    assert [await outbox.fact(f"f-{i}") for i in range(20)] == [str(i) for i in range(20)]
+    assert [await outbox.metadata(f"f-{i}") for i in range(20)] == [str(i) for i in range(20)]
 
 
 DRAINED = Note(NoteAction.DRAIN, 'their incident 4711, "\u00fc"', START)

@@ -95,7 +95,7 @@ async def test_each_change_has_a_position_and_what_changes_nothing_has_none(outb
     await outbox.accept(build.repeated(new))
     assert await outbox.advance(new.record, lifecycle.cancel(new.record, now=START)) is False
     await outbox.set_drained("p", True)
-    await outbox.keep_fact("name", "value")
+    await outbox.keep_metadata("name", "value")
     assert await outbox.last_position() == second
     assert await outbox.changes(second, 9) == Changes((), second)
 
@@ -179,7 +179,7 @@ async def test_who_waits_for_a_change_is_woken_by_one(outbox: Outbox) -> None:
     for _ in range(3):  # what changes nothing wakes nobody
         await outbox.accept(build.repeated(new))
         await outbox.stats()
-        await outbox.keep_fact("name", "value")
+        await outbox.keep_metadata("name", "value")
     assert not any(one.done() for one in waiting[:2])
     after = await change(outbox, new.record, build.ended(new.record))
     await asyncio.gather(*waiting[:2])
@@ -234,7 +234,7 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     for i in (0, 3, 6):
         assert await outbox.get(records[i].message_id) is None
         assert await outbox.content(records[i].message_id) is None
-        assert await outbox.find(f"r-{i}", news[i].payload_hash) is None
+        assert await outbox.find_by_request_id(f"r-{i}", news[i].payload_hash) is None
     listed = (await outbox.list(MessageFilter(), 50, None)).records
     assert {record.message_id for record in listed} == {record.message_id for record in left}
     assert await outbox.stats() == OutboxStats(2, START)

@@ -50,7 +50,7 @@ async def test_a_message_that_settles_loses_its_content_in_the_same_commit(outbo
     # The hash of what it said stays: its request id is still held to it.
     assert await outbox.accept(build.repeated(new)) == Accepted(after, created=False)
     with pytest.raises(RequestIdReused):
-        await outbox.find("r", b"of another payload")
+        await outbox.find_by_request_id("r", b"of another payload")
 
 
 async def test_a_message_keeps_its_content_for_as_long_as_more_may_follow(outbox: Outbox) -> None:

@@ -43,8 +43,8 @@ async def keep(
 ) -> MessageRecord:
     """Have a message accepted, and its attempt ended if there is an outcome; returns its record."""
     of = build.command(CONTENT[channel], labels=labels)
-    record = build.accepted(of, provider_name=provider_name, now=now)
-    assert (await outbox.accept(replace(build.new_message(of, record=record), tenant=tenant))).created
+    record = replace(build.accepted(of, provider_name=provider_name, now=now), tenant=tenant)
+    assert (await outbox.accept(build.new_message(of, record=record))).created
     if outcome:
         before, record = record, build.ended(record, DispatchResult(outcome, error_code="c"))
         assert await outbox.advance(before, record)
@@ -258,7 +258,7 @@ async def test_request_ids_are_found_to_the_letter_newest_first_whatever_lies_be
         of = build.command(request_id=request_id, labels={"even": str(len(kept) % 2)})
         record = build.accepted(of, provider_name="p-0")
         for tenant in ("default", "other"):
-            await outbox.accept(replace(build.new_message(of, record=record), tenant=tenant))
+            await outbox.accept(build.new_message(of, record=replace(record, tenant=tenant)))
             record = build.accepted(of, provider_name="p-0")
         kept[request_id] = (await outbox.list(ALL, 1, None)).records[0]
         for _ in range(3):
@@ -266,9 +266,9 @@ async def test_request_ids_are_found_to_the_letter_newest_first_whatever_lies_be
     for request_id, record in kept.items():
         assert record.request_id == request_id
         assert await outbox.list(MessageFilter(request_ids=frozenset({request_id})), 50, None) == Page((record,), None)
-        assert await outbox.get_by_request_id(request_id) == record
-        assert await outbox.get_by_request_id(request_id, "nobody") is None
-    assert await outbox.get_by_request_id("r") is None
+        assert await outbox.find_by_request_id(request_id) == record
+        assert await outbox.find_by_request_id(request_id, tenant="nobody") is None
+    assert await outbox.find_by_request_id("r") is None
     newest_first = list(kept.values())[::-1]
     every = frozenset({*REQUEST_IDS, *(f"n-{number}" for number in range(1_000))})
     for size in (1, 2, 3, len(kept), 50):

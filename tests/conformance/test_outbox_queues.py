@@ -15,6 +15,7 @@ from tests.support.outboxes import (
     TRACE,
     change,
     dropped,
+    each,
     failed_over,
     ids,
     keep,
@@ -29,7 +30,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import DeliveryGuarantee, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Counts, NewMessage, Outbox
+from postwire.outbox.base import Counts, NewMessage, Outbox, QueuedMessage
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -140,10 +141,20 @@ async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox
     assert await due(outbox, now=time) == ids([new])
 
 
-async def test_all_tenants_wait_together(outbox: Outbox) -> None:
-    news = [await queue_up(outbox, tenant=tenant, send_time=START + i) for i, tenant in enumerate(("a", "default"))]
-    assert await due(outbox) == ids(news)
-    assert (await outbox.scan_queued(0, 9))[0] == [stored(new) for new in news]
+async def test_a_queue_is_taken_from_for_one_tenant_and_swept_for_all(outbox: Outbox) -> None:
+    news = {tenant: await queue_up(outbox, tenant=tenant, send_time=START) for tenant in ("a", "default")}
+    for tenant, new in news.items():
+        (head,) = (await outbox.heads(["q"], EVER, 9, tenant=tenant)).values()
+        assert head.due == {Priority.NORMAL: 1}
+        found: list[QueuedMessage] = []
+        await outbox.take("q", EVER, each(9), found.append, tenant=tenant)
+        assert [one.record for one in found] == [new.record]
+    assert await outbox.heads(["q"], EVER, 9, tenant="nobody") == {}
+    assert (await outbox.scan_queued(0, 9))[0] == [stored(new) for new in news.values()]
+    assert list(await outbox.expired(EVER, 9)) == [new.record for new in news.values()]
+    (taken,) = await outbox.take("q", EVER, each(9), lambda one: build.retried(one.record), tenant="a")
+    assert taken.record.tenant == "a"
+    assert [one.record for one in await outbox.orphans(9)] == [taken.record]
 
 
 async def with_contents(outbox: Outbox, *sizes: int, provider_name: str = "") -> list[NewMessage]:

@@ -159,7 +159,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def accept_a_repeat(self, position: int) -> None:
         kept = self.model.at(position)
         assert self.run(self.outbox.accept(build.repeated(kept.new))) == Accepted(kept.record, created=False)
-        assert self.run(self.outbox.find(kept.record.request_id, kept.new.payload_hash)) == kept.record
+        assert self.run(self.outbox.find_by_request_id(kept.record.request_id, kept.new.payload_hash)) == kept.record
 
     @WITH_MESSAGES
     @rule(position=POSITIONS, spec=CALLS)
@@ -168,7 +168,7 @@ class OutboxMachine(RuleBasedStateMachine):
         other = call({**spec, "request_id": kept.record.request_id, "body": "another"}, self.now)
         assert self.run(self.accept([other])) == [RequestIdReused]
         with pytest.raises(RequestIdReused):
-            self.run(self.outbox.find(kept.record.request_id, other.payload_hash))
+            self.run(self.outbox.find_by_request_id(kept.record.request_id, other.payload_hash))
 
     # Changes.
 
@@ -389,11 +389,11 @@ class OnFile(OutboxMachine):
         return Path(self.folder.name) / "postwire.db"
 
     async def reopen(self) -> None:
-        boot = self.outbox.boot
+        boot = self.outbox.member.number
         await self.outbox.close()
         assert maintenance.check(self.path).faults == ()
         self.outbox = await self.open()
-        assert self.outbox.boot == boot + 1
+        assert self.outbox.member.number == boot + 1
 
 
 MACHINES = pytest.mark.parametrize("machine", [OutboxMachine, OnFile], ids=["memory", "file"])

@@ -80,7 +80,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
         @classmethod
         async def open(cls, path: str, **options: Any) -> Self:
             opened = await super().open(path, **options)
-            log.boot = opened.boot
+            log.boot = opened.member.number
             log.note(OPENED)
             return opened
 
@@ -104,7 +104,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             return applied
 
         async def take(
-            self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+            self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0, *tenant: str
         ) -> Sequence[TakenMessage]:
             def decided(queued: QueuedMessage) -> MessageRecord | None:
                 after = decide(queued)
@@ -112,7 +112,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
                     failpoint.pass_by(f"{step_of(queued.record, after)}.before")
                 return after
 
-            taken = await super().take(queue, now, limits, decided, ahead)
+            taken = await super().take(queue, now, limits, decided, ahead, *tenant)
             for one in taken:
                 if one.record.state is MessageState.SENDING:
                     failpoint.pass_by("resume.after")

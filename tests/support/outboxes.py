@@ -51,7 +51,8 @@ async def keep(
     """Have a message accepted, with attempt 1 open `at` a provider; the rest is for `build.command`."""
     of = build.command(**command)
     record = build.accepted(of, provider_name=at, queue=queue, now=now, trace_id=trace_id)
-    new = replace(build.new_message(of, record=record), tenant=tenant, accept_trace=accept_trace)
+    record = replace(record, tenant=tenant)
+    new = replace(build.new_message(of, record=record), accept_trace=accept_trace)
     assert (await outbox.accept(new)).created
     return new
 

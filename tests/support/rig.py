@@ -145,7 +145,7 @@ class Rig:
         """What the store has for a request id."""
         content = canonical.encode_message(command.message)
         digest = canonical.payload_hash(content, canonical.encode_options(command.options))
-        return await self.outbox.find(command.request_id, digest)
+        return await self.outbox.find_by_request_id(command.request_id, digest)
 
     async def calm(self) -> None:
         """Return once nothing goes on by itself any more: what is left waits for a provider, a door or a clock."""

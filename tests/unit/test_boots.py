@@ -40,7 +40,7 @@ async def served(path: Path, request_id: str) -> None:
 async def name_of(path: Path) -> str:
     outbox = await SqliteOutbox.open(str(path))
     try:
-        return await outbox.fact("store") or ""
+        return await outbox.metadata("store") or ""
     finally:
         await outbox.close()
 

@@ -60,12 +60,11 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         provider_name="pinned",
         max_attempts=3,
     )
-    record = replace(email_record(), next_attempt_time=START + 7, send_time=5, deadline=START + 8)
+    record = replace(email_record(), next_attempt_time=START + 7, send_time=5, deadline=START + 8, tenant="t-1")
     new = replace(
         build.new_message(record=record),
         options=options,
         payload_hash=b"h" * 32,
-        tenant="t-1",
         accept_trace="00-ab-cd-01",
     )
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 77), strict=True))
@@ -150,6 +149,7 @@ def test_the_row_of_a_change_is_fenced_by_the_revision_before_it() -> None:
     changed = dict(zip(columns("update_messages"), rows.changed_row(before, after), strict=True))
     assert changed == {
         "message_id": rows.id_bytes(before.message_id),
+        "tenant": "default",
         "from_revision": 7,
         "state": "sending",
         "update_time": START + 20_000,

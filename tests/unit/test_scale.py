@@ -133,13 +133,13 @@ LISTS: dict[str, Callable[[apsw.Connection], Any]] = {
 EACH = dict.fromkeys(Priority, 64)
 
 OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
-    "a message": lambda connection: reads.get(connection, UUID(message_id(MIDDLE)).bytes),
-    "a message that is not there": lambda connection: reads.get(connection, b"x" * 16),
+    "a message": lambda connection: reads.get(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
+    "a message that is not there": lambda connection: reads.get(connection, b"x" * 16, DEFAULT_TENANT),
     "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0"),
-    "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes),
-    "what is due": lambda connection: reads.due(connection, "sms", END, EACH, 0),
-    "what nobody waits for": lambda connection: reads.due(connection, "nobody's", END, EACH, 0),
-    "when something is due": lambda connection: reads.heads(connection, ["email"], 0, 128, 0),
+    "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
+    "what is due": lambda connection: reads.due(connection, "sms", END, EACH, 0, DEFAULT_TENANT),
+    "what nobody waits for": lambda connection: reads.due(connection, "nobody's", END, EACH, 0, DEFAULT_TENANT),
+    "when something is due": lambda connection: reads.heads(connection, ["email"], 0, 128, 0, DEFAULT_TENANT),
     "the queues": lambda connection: reads.queues(connection),
     "what has expired": lambda connection: reads.expired(connection, START, 256, 0),
     "when something expires": lambda connection: reads.next_expiry(connection, 0),
@@ -147,9 +147,9 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None),
     "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"]),
     "the last change": lambda connection: reads.last_change(connection),
-    "changes": lambda connection: reads.changes(connection, (LARGE - 700,), 500),
+    "changes": lambda connection: reads.changes(connection, (LARGE - 700,), 500, DEFAULT_TENANT),
     "some records": lambda connection: reads.records(
-        connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)]
+        connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)], DEFAULT_TENANT
     ),
     "a step of retention": lambda connection: reads.step(connection, "step", MIDDLE, END, 200),
     "a step of erasure": lambda connection: reads.step(connection, "erasure_step", MIDDLE, END, 500),

@@ -30,15 +30,15 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
     first_version.fill(connection)
     connection.close()
     outbox = await SqliteOutbox.open(str(path))
-    assert outbox.boot == 2
+    assert outbox.member.number == 2
     records = first_version.RECORDS
     assert (await outbox.list(MessageFilter(), 50, None)).records == records[::-1]
     for record in records:
         assert await outbox.get(record.message_id) == record
         assert await outbox.content(record.message_id) == first_version.content(record)
-        assert await outbox.find(record.request_id, first_version.payload_hash(record)) == record
+        assert await outbox.find_by_request_id(record.request_id, first_version.payload_hash(record)) == record
         with pytest.raises(RequestIdReused):
-            await outbox.find(record.request_id, b"h" * 32)
+            await outbox.find_by_request_id(record.request_id, b"h" * 32)
     assert await outbox.stats() == OutboxStats(2, records[3].create_time)
     # What was being sent is found, oldest first, and let go of as any orphan is.
     expected = [

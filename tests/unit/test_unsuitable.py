@@ -163,7 +163,7 @@ async def test_what_nobody_can_carry_after_a_boot_waits_until_somebody_can(
     record = await before.send(email(3, provider_name=pinned))
     await before.drain(0.0)
     if pinned:  # its queue is known: it is looked at where providers have changed as well
-        await outbox.keep_fact("routes", "")
+        await outbox.keep_metadata("routes", "")
 
     for _ in range(2):
         none = boot(at_most(2, "first", "second"))

@@ -56,7 +56,7 @@ async def test_a_commit_that_fails_makes_every_write_of_it_unknown(outbox: Sqlit
     verdicts = await settle(
         *(outbox.accept(one) for one in new),
         outbox.advance(old.record, build.ended(old.record)),
-        outbox.keep_fact("name", "value"),
+        outbox.keep_metadata("name", "value"),
     )
     assert [type(one) for one in verdicts] == [StoreUnavailable] * 52
     assert not outbox.available
@@ -74,7 +74,7 @@ async def test_while_the_store_is_away_writes_are_refused_at_once_and_reads_go_o
     assert refused.done(), "without waiting for the disk to fail again"
     assert isinstance(refused.exception(), StoreUnavailable)
     assert await outbox.get(old.record.message_id) == old.record
-    assert await outbox.find(old.record.request_id, old.payload_hash) == old.record
+    assert await outbox.find_by_request_id(old.record.request_id, old.payload_hash) == old.record
 
 
 async def test_once_the_store_can_commit_again_it_says_so_and_nothing_is_half_written(
@@ -122,7 +122,7 @@ async def test_a_change_that_could_not_be_kept_is_told_to_nobody_who_watches(out
     watching = asyncio.ensure_future(outbox.wait_changes((1,)))
     disk.free()
     await outbox.wait_available()
-    await outbox.keep_fact("name", "value")
+    await outbox.keep_metadata("name", "value")
     assert await outbox.last_position() == (1,)
     assert not watching.done()
     kept = new_message()

@@ -377,6 +377,7 @@ def _changed(
         note or record.note,
         record.send_time,
         record.deadline,
+        record.tenant,
     )
 
 

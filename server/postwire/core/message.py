@@ -249,6 +249,7 @@ class MessageRecord:
     caller gave, `next_attempt_time` are by the due clock: `core.waiting` compares them. Where there is a `deadline`, it
     is in force, and `expire_time` is what was expected of it. `revision` rises with every change. `queue` is the key of
     the queue that it waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
+    `tenant` is whose message it is.
     """
 
     message_id: str
@@ -267,6 +268,7 @@ class MessageRecord:
     note: Note | None = None
     send_time: int | None = None
     deadline: int | None = None
+    tenant: str = DEFAULT_TENANT
 
     @property
     def settled(self) -> bool:

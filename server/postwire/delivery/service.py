@@ -218,7 +218,7 @@ class Delivery:
 
     async def get_by_request_id(self, request_id: str) -> MessageRecord:
         """The record of the message that has a request id. Raises as `get` does."""
-        record = await self._outbox.get_by_request_id(request_id)
+        record = await self._outbox.find_by_request_id(request_id)
         if record is None:
             raise MessageNotFound("request_id")
         return self.shown(record)
@@ -329,7 +329,7 @@ class Delivery:
         """
         if command.request_id:
             _, digest = await seal(command)
-            if known := await self._outbox.find(command.request_id, digest):
+            if known := await self._outbox.find_by_request_id(command.request_id, digest):
                 return known
         if isinstance(refusal, InvalidRouting):
             self._observer.routing_invalid(refusal.channel)

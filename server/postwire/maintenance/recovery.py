@@ -43,10 +43,10 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
         count += len(orphans)
         await asyncio.gather(*(_let_go(outbox, stored, carrier, observer) for stored in orphans))
     rules = _fingerprint(registry)
-    have_changed = await outbox.fact(ROUTES) != rules
+    have_changed = await outbox.metadata(ROUTES) != rules
     await _find_queues(outbox, registry, have_changed)
     if have_changed:
-        await outbox.keep_fact(ROUTES, rules)
+        await outbox.keep_metadata(ROUTES, rules)
     return count
 
 

@@ -185,7 +185,7 @@ async def find(outbox: SqliteOutbox, path: Path) -> Found:
     records = {one.message_id: one for one in await outbox.records(ids)}
     if records.keys() != contents.keys():
         problems.append("what is listed and what is read differ")
-    fact = await outbox.fact(FACT)
+    fact = await outbox.metadata(FACT)
     return Found(records, contents, int(fact or 0), problems)
 
 

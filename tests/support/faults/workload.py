@@ -54,7 +54,7 @@ class Workload:
         await asyncio.gather(*(self._client(steps) for _ in range(CLIENTS)))
 
     async def _client(self, steps: int) -> None:
-        actions = (self._accept, self._accept_all, self._repeat, self._advance, self._race, self._keep_fact)
+        actions = (self._accept, self._accept_all, self._repeat, self._advance, self._race, self._keep_metadata)
         for _ in range(steps):
             (action,) = self._random.choices(actions, (5, 2, 1, 8, 1, 1))
             await action()
@@ -136,12 +136,12 @@ class Workload:
             else:
                 self._ledger.deny(version)
 
-    async def _keep_fact(self) -> None:
+    async def _keep_metadata(self) -> None:
         if self._is_counting:  # one at a time, or the order of two would be open
             return
         self._is_counting = True
         value, write = self._ledger.fact()
-        await self._told(partial(self._outbox.keep_fact, FACT, str(value)))
+        await self._told(partial(self._outbox.keep_metadata, FACT, str(value)))
         self._ledger.acknowledge(write)
         self._is_counting = False
 

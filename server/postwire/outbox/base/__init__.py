@@ -6,7 +6,7 @@ Whatever is behind it passes `tests/conformance/test_outbox*.py`.
 from postwire.outbox.base.admin import AdminState
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.feed import ChangeFeed, Changes
-from postwire.outbox.base.membership import Membership
+from postwire.outbox.base.membership import Member, Membership
 from postwire.outbox.base.messages import Accepted, Counts, MessageStore, NewMessage, OutboxStats, StoredMessage
 from postwire.outbox.base.outbox import Outbox, OutboxError
 from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
@@ -20,6 +20,7 @@ __all__ = [
     "Counts",
     "Decide",
     "Head",
+    "Member",
     "Membership",
     "MessageStore",
     "NewMessage",

@@ -28,10 +28,10 @@ class AdminState(Availability, Protocol):
         """Keep a note of a provider."""
         ...
 
-    async def fact(self, name: str) -> str | None:
-        """A fact about the store as a whole. `store` is there from the start: its name, which no other store has."""
+    async def metadata(self, name: str) -> str | None:
+        """What is kept of the store as a whole under a name."""
         ...
 
-    def keep_fact(self, name: str, value: str) -> Awaitable[None]:
-        """Keep a fact."""
+    def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
+        """Keep it, in place of what was there."""
         ...

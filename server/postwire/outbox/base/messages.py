@@ -26,7 +26,6 @@ class NewMessage:
     payload_hash: bytes
     options: DispatchOptions
     accept_trace: str = ""
-    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,7 +64,11 @@ class Counts:
 
 
 class MessageStore(Availability, Protocol):
-    """Keeps messages."""
+    """Keeps messages.
+
+    What is asked for somebody is asked for one tenant, and nobody else's messages are there for it; a change applies to
+    the message of the record's tenant. What goes through the whole store, such as retention, is for all of them.
+    """
 
     def accept(self, new: NewMessage) -> Awaitable[Accepted]:
         """Keep a new message and its open attempt in one commit.
@@ -87,29 +90,25 @@ class MessageStore(Availability, Protocol):
         """
         ...
 
-    def get(self, message_id: str) -> Awaitable[MessageRecord | None]:
+    def get(self, message_id: str, tenant: str = DEFAULT_TENANT) -> Awaitable[MessageRecord | None]:
         """The record of a message."""
         ...
 
-    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+    async def records(self, message_ids: Sequence[str], tenant: str = DEFAULT_TENANT) -> Sequence[MessageRecord]:
         """The records of those messages that there are, in any order, as they were at one moment."""
         ...
 
-    async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
-        """The record of the message that has a request id."""
-        ...
-
-    def find(
-        self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT
+    def find_by_request_id(
+        self, request_id: str, payload_hash: bytes | None = None, tenant: str = DEFAULT_TENANT
     ) -> Awaitable[MessageRecord | None]:
         """The record of the message that has a request id.
 
         Raises:
-            RequestIdReused: it has another payload.
+            RequestIdReused: it has another payload than the one that is asked for, if one is.
         """
         ...
 
-    async def content(self, message_id: str) -> bytes | None:
+    async def content(self, message_id: str, tenant: str = DEFAULT_TENANT) -> bytes | None:
         """The content of a message, as it was accepted; None once it is erased."""
         ...
 

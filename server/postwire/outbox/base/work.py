@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from postwire.core.message import DispatchOptions, MessageRecord, Priority
+from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Priority
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import StoredMessage
 
@@ -41,12 +41,18 @@ class Head:
 
 
 class WorkQueue(Availability, Protocol):
-    """Tells what is to be done, and when."""
+    """Tells what is to be done, and when: in queues for one tenant at a time, in the sweeps for all of them."""
 
     def take(
-        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+        self,
+        queue: str,
+        now: int,
+        limits: Mapping[Priority, int],
+        decide: Decide,
+        ahead: int = 0,
+        tenant: str = DEFAULT_TENANT,
     ) -> Awaitable[Sequence[TakenMessage]]:
-        """Take what waits in `queue` and is due: by priority, and then the longest due first.
+        """Take what waits in `queue` for a tenant and is due: by priority, and then the longest due first.
 
         At most so many of each priority as `limits` says; fewer than are there where their contents are large, but none
         only where there is none. `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of it:
@@ -61,8 +67,10 @@ class WorkQueue(Availability, Protocol):
         """
         ...
 
-    async def heads(self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0) -> Mapping[str, Head]:
-        """What waits in those of the queues `keys` in which anything does, or in all of them where that is None.
+    async def heads(
+        self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0, tenant: str = DEFAULT_TENANT
+    ) -> Mapping[str, Head]:
+        """What waits for a tenant in those of the queues `keys` in which anything does, or in any where that is None.
 
         What is due by `now` is counted up to `most`, or a little more; what comes later is told of by its time.
         """

@@ -132,7 +132,9 @@ class Batches:
 
     def _owner(self, connection: apsw.Connection, new: NewMessage) -> Sequence[Any]:
         """The row of the message that has the request id: its own, or an earlier one's."""
-        (found,) = connection.execute(QUERIES["message_by_request_id"], (new.tenant, new.record.request_id)).fetchall()
+        (found,) = connection.execute(
+            QUERIES["message_by_request_id"], (new.record.tenant, new.record.request_id)
+        ).fetchall()
         return found
 
 

@@ -11,7 +11,7 @@ import apsw
 
 RECORD: Final = (
     "key", "message_id", "request_id", "payload_hash", "channel", "state", "create_time", "update_time", "expire_time",
-    "next_attempt_time", "recipients", "labels", "revision", "queue", "note", "send_time", "deadline",
+    "next_attempt_time", "recipients", "labels", "revision", "queue", "note", "send_time", "deadline", "tenant",
 )  # fmt: skip
 """The columns that a record is made of: `{record}`."""
 

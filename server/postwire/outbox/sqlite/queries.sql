@@ -60,7 +60,7 @@ INSERT INTO changes (change, message_id, revision) SELECT * FROM (VALUES {rows})
 -- come too late, and against two who change one message at once.
 -- name: update_messages
 WITH changed (
-    message_id, from_revision, state, update_time, next_attempt_time, attempt_number, provider_name, recipients, revision
+    message_id, tenant, from_revision, state, update_time, next_attempt_time, attempt_number, provider_name, recipients, revision
 ) AS (VALUES {rows})
 UPDATE messages
 SET state = changed.state,
@@ -71,7 +71,9 @@ SET state = changed.state,
     recipients = changed.recipients,
     revision = changed.revision
 FROM changed
-WHERE messages.message_id = changed.message_id AND messages.revision = changed.from_revision;
+WHERE messages.message_id = changed.message_id
+    AND +messages.tenant = changed.tenant
+    AND messages.revision = changed.from_revision;
 
 -- name: update_notes
 WITH noted (message_id, note) AS (VALUES {rows})
@@ -103,7 +105,7 @@ WHERE key IN (
 );
 
 -- name: message_by_id
-SELECT {record} FROM messages WHERE message_id = ?;
+SELECT {record} FROM messages WHERE message_id = ? AND +tenant = ?;
 
 -- name: message_by_request_id
 SELECT {record} FROM messages WHERE tenant = ? AND request_id = ?;
@@ -181,18 +183,19 @@ GROUP BY 1;
 SELECT {work}, (SELECT length(content) FROM contents WHERE contents.key = messages.key)
 FROM messages
 WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ? AND next_attempt_time <= ?
+    AND +tenant = ?
 ORDER BY next_attempt_time LIMIT ?;
 
 -- name: next_due
 SELECT min(next_attempt_time) FROM messages
 WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
-    AND next_attempt_time > ?;
+    AND next_attempt_time > ? AND +tenant = ?;
 
 -- name: due_count
 SELECT count(*) FROM (
     SELECT 1 FROM messages
     WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
-        AND next_attempt_time <= ? LIMIT ?
+        AND next_attempt_time <= ? AND +tenant = ? LIMIT ?
 );
 
 -- The first queue behind a key that anything waits in: asked again and again, it skips from one to the next.
@@ -242,11 +245,12 @@ ORDER BY key LIMIT :limit;
 
 -- Fenced as a change is, but not a change: its revision stays, and nobody who watches hears of it.
 -- name: reassign_messages
-WITH moved (message_id, from_revision, from_queue, queue) AS (VALUES {rows})
+WITH moved (message_id, tenant, from_revision, from_queue, queue) AS (VALUES {rows})
 UPDATE messages
 SET queue = moved.queue
 FROM moved
 WHERE messages.message_id = moved.message_id
+    AND +messages.tenant = moved.tenant
     AND messages.revision = moved.from_revision
     AND messages.queue = moved.from_queue;
 
@@ -260,7 +264,7 @@ FROM (SELECT change, message_id, revision FROM changes WHERE change > ? ORDER BY
 GROUP BY message_id ORDER BY last;
 
 -- name: messages_by_ids
-SELECT {record} FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
+SELECT {record} FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) AND +tenant = ?;
 
 -- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how
 -- many of them are to go, and when the first of them was accepted.
@@ -340,7 +344,7 @@ SELECT message_id, content FROM messages JOIN contents USING (key)
 WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
 
 -- name: content_of
-SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message_id = ?);
+SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message_id = ? AND +tenant = ?);
 
 -- For `postwire store check`, which reads everything there is.
 -- name: count_states

@@ -35,26 +35,19 @@ _WAITING, _SCHEDULED = 0, 1
 Row = Sequence[Any]
 
 
-def get(connection: apsw.Connection, message_id: bytes) -> MessageRecord | None:
+def get(connection: apsw.Connection, message_id: bytes, tenant: str) -> MessageRecord | None:
     """See `Outbox.get`."""
     with _one_moment(connection):
-        found = _all(connection, "message_by_id", message_id)
+        found = _all(connection, "message_by_id", message_id, tenant)
         return with_attempts(connection, found[0]) if found else None
 
 
-def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes) -> MessageRecord | None:
-    """See `Outbox.find`."""
+def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes | None) -> MessageRecord | None:
+    """See `Outbox.find_by_request_id`."""
     with _one_moment(connection):
         found = _all(connection, "message_by_request_id", tenant, request_id)
-        if found and found[0][PAYLOAD_HASH] != payload_hash:
+        if found and payload_hash not in (None, found[0][PAYLOAD_HASH]):
             raise RequestIdReused
-        return with_attempts(connection, found[0]) if found else None
-
-
-def get_by_request_id(connection: apsw.Connection, tenant: str, request_id: str) -> MessageRecord | None:
-    """See `Outbox.get_by_request_id`."""
-    with _one_moment(connection):
-        found = _all(connection, "message_by_request_id", tenant, request_id)
         return with_attempts(connection, found[0]) if found else None
 
 
@@ -91,15 +84,15 @@ def _page_of_requests(
 
 
 def due(
-    connection: apsw.Connection, queue: str, now: int, limits: Mapping[Priority, int], ahead: int
+    connection: apsw.Connection, queue: str, now: int, limits: Mapping[Priority, int], ahead: int, tenant: str
 ) -> list[QueuedMessage]:
     """What `Outbox.take` offers: at most so many of each priority, and fewer where their contents are large."""
     with _one_moment(connection):
         found: list[Row] = []
         for priority in Priority:
             if room := limits.get(priority, 0):
-                waiting = _all(connection, "due", queue, priority.value, _WAITING, now, room)
-                scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, room)
+                waiting = _all(connection, "due", queue, priority.value, _WAITING, now, tenant, room)
+                scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, tenant, room)
                 if waiting and scheduled:
                     late = [(row[_DUE], row) for row in waiting] + [(row[_DUE] - ahead, row) for row in scheduled]
                     late.sort(key=itemgetter(0))
@@ -121,7 +114,7 @@ def contents(connection: apsw.Connection, message_ids: Sequence[bytes]) -> dict[
 
 
 def heads(
-    connection: apsw.Connection, keys: Collection[str] | None, now: int, most: int, ahead: int
+    connection: apsw.Connection, keys: Collection[str] | None, now: int, most: int, ahead: int, tenant: str
 ) -> dict[str, Head]:
     """See `Outbox.heads`."""
     found: dict[str, Head] = {}
@@ -132,7 +125,7 @@ def heads(
             counts: Counter[Priority] = Counter()
             times: list[int] = []
             for priority, (clock, behind) in product(Priority, ((_WAITING, 0), (_SCHEDULED, ahead))):
-                at = (queue, priority.value, clock, now + behind)
+                at = (queue, priority.value, clock, now + behind, tenant)
                 if count := _all(connection, "due_count", *at, most)[0][0]:
                     counts[priority] += count
                 if (time := _all(connection, "next_due", *at)[0][0]) is not None:
@@ -191,14 +184,14 @@ def last_change(connection: apsw.Connection) -> int:
     return found
 
 
-def changes(connection: apsw.Connection, after: Position, limit: int) -> Changes:
+def changes(connection: apsw.Connection, after: Position, limit: int, tenant: str) -> Changes:
     """See `Outbox.changes`."""
     with _one_moment(connection):
         ((first, last),) = _all(connection, "first_and_last_change")
         if len(after) != 1 or not first - 1 <= after[0] <= last:
             raise ResumeTokenExpired
         found = _all(connection, "changes_after", after[0], limit)
-        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id, _ in found])}
+        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id, _ in found], tenant)}
         pairs = [
             (change, by_id[message_id])
             for change, message_id, revision in found
@@ -210,10 +203,10 @@ def changes(connection: apsw.Connection, after: Position, limit: int) -> Changes
     return Changes(entries, (found[-1][0],) if found else after)
 
 
-def records(connection: apsw.Connection, message_ids: Sequence[bytes]) -> tuple[MessageRecord, ...]:
+def records(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> tuple[MessageRecord, ...]:
     """See `Outbox.records`."""
     with _one_moment(connection):
-        return _records(connection, _messages(connection, message_ids))
+        return _records(connection, _messages(connection, message_ids, tenant))
 
 
 def step(connection: apsw.Connection, query: str, after: int, before: int, limit: int) -> tuple[int, int] | None:
@@ -269,9 +262,9 @@ def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     return Counts(by_queue, scheduled)
 
 
-def content(connection: apsw.Connection, message_id: bytes) -> bytes | None:
+def content(connection: apsw.Connection, message_id: bytes, tenant: str) -> bytes | None:
     """See `Outbox.content`."""
-    found = _all(connection, "content_of", message_id)
+    found = _all(connection, "content_of", message_id, tenant)
     return (found[0][0] or None) if found else None
 
 
@@ -291,8 +284,8 @@ def _all(connection: apsw.Connection, query: str, *bindings: Any) -> list[tuple[
     return connection.execute(QUERIES[query], bindings).fetchall()
 
 
-def _messages(connection: apsw.Connection, message_ids: Sequence[bytes]) -> list[tuple[Any, ...]]:
-    return _all(connection, "messages_by_ids", json.dumps([one.hex() for one in message_ids]))
+def _messages(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> list[tuple[Any, ...]]:
+    return _all(connection, "messages_by_ids", json.dumps([one.hex() for one in message_ids]), tenant)
 
 
 def _records(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:

@@ -140,7 +140,7 @@ async def _make_ready(files: StoreFiles, copy: Path, boot_ids: Sequence[str], no
             ends = await _doubt(outbox, now)
             goes_on = ends[MessageState.QUEUED]
             report = Restored(copy_time, ends.total(), goes_on, ends.total() - goes_on)
-            await outbox.keep_fact(RESTORED, json.dumps(asdict(report)))
+            await outbox.keep_metadata(RESTORED, json.dumps(asdict(report)))
         finally:
             await outbox.close()
         with closing(apsw.Connection(str(ready.store))) as connection:

@@ -76,7 +76,7 @@ def message_row(new: NewMessage, key: int) -> Row:
     return (
         key,
         id_bytes(record.message_id),
-        new.tenant,
+        record.tenant,
         record.request_id,
         new.payload_hash,
         record.channel.value,
@@ -117,6 +117,7 @@ def changed_row(before: MessageRecord, after: MessageRecord) -> Row:
     """The row of `update_messages`."""
     return (
         id_bytes(after.message_id),
+        before.tenant,
         before.revision,
         after.state.value,
         after.update_time,
@@ -198,6 +199,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         note,
         send_time,
         deadline,
+        tenant,
     ) = message[: len(RECORD)]
     return MessageRecord(
         message_id=str(UUID(bytes=message_id)),
@@ -216,6 +218,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         note=note_from(note) if note else None,
         send_time=send_time,
         deadline=deadline,
+        tenant=tenant,
     )
 
 

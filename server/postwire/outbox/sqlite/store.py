@@ -21,6 +21,7 @@ from postwire.outbox.base import (
     Counts,
     Decide,
     Head,
+    Member,
     NewMessage,
     OutboxError,
     OutboxStats,
@@ -55,8 +56,9 @@ class SqliteOutbox:
         self._reading = store.reading
         self._closed = False
         self._watching: set[Future] = set()
-        self._boot = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
-        self._batches = Batches(self._writing, boot=self._boot, keep_contents=keep_contents)
+        boot = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        self._member = Member(boot, rank=0, is_leader=True)
+        self._batches = Batches(self._writing, boot=boot, keep_contents=keep_contents)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -86,9 +88,13 @@ class SqliteOutbox:
             raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
 
     @property
-    def boot(self) -> int:
-        """See `Outbox.boot`."""
-        return self._boot
+    def member(self) -> Member:
+        """See `Outbox.member`."""
+        return self._member
+
+    async def members(self) -> Sequence[Member]:
+        """See `Outbox.members`."""
+        return (self._member,)
 
     @property
     def available(self) -> bool:
@@ -127,27 +133,31 @@ class SqliteOutbox:
         """See `Outbox.advance`."""
         return self._writer.submit(Change([(before, after)], False, self._loop.create_future()))
 
-    async def get(self, message_id: str) -> MessageRecord | None:
+    async def get(self, message_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
         """See `Outbox.get`."""
-        return await self._read(reads.get, rows.id_bytes(message_id))
+        return await self._read(reads.get, rows.id_bytes(message_id), tenant)
 
-    async def find(self, request_id: str, payload_hash: bytes, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
-        """See `Outbox.find`."""
+    async def find_by_request_id(
+        self, request_id: str, payload_hash: bytes | None = None, tenant: str = DEFAULT_TENANT
+    ) -> MessageRecord | None:
+        """See `Outbox.find_by_request_id`."""
         return await self._read(reads.find, tenant, request_id, payload_hash)
-
-    async def get_by_request_id(self, request_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
-        """See `Outbox.get_by_request_id`."""
-        return await self._read(reads.get_by_request_id, tenant, request_id)
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
 
     async def take(
-        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+        self,
+        queue: str,
+        now: int,
+        limits: Mapping[Priority, int],
+        decide: Decide,
+        ahead: int = 0,
+        tenant: str = DEFAULT_TENANT,
     ) -> Sequence[TakenMessage]:
         """See `Outbox.take`."""
-        found = await self._read(reads.due, queue, now, limits, ahead)
+        found = await self._read(reads.due, queue, now, limits, ahead, tenant)
         pairs = [(one.record, after) for one in found if (after := decide(one))]
         if not pairs:
             return ()
@@ -160,9 +170,11 @@ class SqliteOutbox:
                 contents = await self._read(reads.contents, opened)
         return [TakenMessage(one, contents.get(one.message_id)) for one in records]
 
-    async def heads(self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0) -> Mapping[str, Head]:
+    async def heads(
+        self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0, tenant: str = DEFAULT_TENANT
+    ) -> Mapping[str, Head]:
         """See `Outbox.heads`."""
-        return await self._read(reads.heads, keys, now, most, ahead)
+        return await self._read(reads.heads, keys, now, most, ahead, tenant)
 
     async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:
         """See `Outbox.expired`."""
@@ -174,7 +186,7 @@ class SqliteOutbox:
 
     def keep_ahead(self, ahead: int) -> Awaitable[None]:
         """See `Outbox.keep_ahead`."""
-        return self.keep_fact(_AHEAD, str(ahead))
+        return self.keep_metadata(_AHEAD, str(ahead))
 
     def realign(self, now: int, latest: int) -> Awaitable[None]:
         """See `Outbox.realign`."""
@@ -204,7 +216,7 @@ class SqliteOutbox:
 
     def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
         """See `Outbox.reassign`."""
-        changed = [(rows.id_bytes(one.message_id), one.revision, one.queue, queue) for one, queue in moves]
+        changed = [(rows.id_bytes(one.message_id), one.tenant, one.revision, one.queue, queue) for one, queue in moves]
         return self._call(lambda connection: self._batches.statements.reassign.run(connection, changed))
 
     async def store_name(self) -> str:
@@ -215,9 +227,9 @@ class SqliteOutbox:
         """See `Outbox.last_position`."""
         return (await self._read(reads.last_change),)
 
-    async def changes(self, after: Position, limit: int) -> Changes:
+    async def changes(self, after: Position, limit: int, tenant: str = DEFAULT_TENANT) -> Changes:
         """See `Outbox.changes`."""
-        return await self._read(reads.changes, after, limit)
+        return await self._read(reads.changes, after, limit, tenant)
 
     async def wait_changes(self, after: Position) -> None:
         """See `Outbox.wait_changes`."""
@@ -229,9 +241,9 @@ class SqliteOutbox:
             finally:
                 self._watching.discard(future)
 
-    async def records(self, message_ids: Sequence[str]) -> Sequence[MessageRecord]:
+    async def records(self, message_ids: Sequence[str], tenant: str = DEFAULT_TENANT) -> Sequence[MessageRecord]:
         """See `Outbox.records`."""
-        return await self._read(reads.records, [*map(rows.id_bytes, message_ids)])
+        return await self._read(reads.records, [*map(rows.id_bytes, message_ids)], tenant)
 
     async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
         """See `Outbox.remove_settled`."""
@@ -298,12 +310,12 @@ class SqliteOutbox:
         """See `Outbox.keep_provider_note`."""
         return self._write("keep_provider_note", [(provider_name, rows.note_text(note))])
 
-    async def fact(self, name: str) -> str | None:
-        """See `Outbox.fact`."""
+    async def metadata(self, name: str) -> str | None:
+        """See `Outbox.metadata`."""
         return await self._read(reads.fact, name)
 
-    def keep_fact(self, name: str, value: str) -> Awaitable[None]:
-        """See `Outbox.keep_fact`."""
+    def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
+        """See `Outbox.keep_metadata`."""
         return self._write("keep_fact", [(name, value)])
 
     async def stats(self) -> OutboxStats:
@@ -314,9 +326,9 @@ class SqliteOutbox:
         """See `Outbox.unsettled_counts`."""
         return await self._read(reads.unsettled_counts, now)
 
-    async def content(self, message_id: str) -> bytes | None:
+    async def content(self, message_id: str, tenant: str = DEFAULT_TENANT) -> bytes | None:
         """See `Outbox.content`."""
-        return await self._read(reads.content, rows.id_bytes(message_id))
+        return await self._read(reads.content, rows.id_bytes(message_id), tenant)
 
     async def close(self) -> None:
         """See `Outbox.close`."""
