@@ -22,7 +22,7 @@ from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
-from postwire.daemon import run_in_daemon
+from postwire.daemon import leaves_work_behind, run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
 from postwire.endpoints import host_port
@@ -55,6 +55,9 @@ TELEMETRY_TIME: Final = 2.0
 TELEMETRY_MARGIN: Final = 0.5
 """Seconds that telemetry has for its last words where the drain has used up the grace."""
 
+LEFT_BEHIND_TIME: Final = 0.5
+"""Seconds that what providers have begun has to end, once everything else has."""
+
 _log = EventLog()
 
 
@@ -78,7 +81,11 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
     )
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(config, hang_up, read_again))
+            code = runner.run(_serve(config, hang_up, read_again))
+            if runner.run(leaves_work_behind(LEFT_BEHIND_TIME)):
+                logs.close()
+                os._exit(code)  # all is stored and told, and what is left is a provider's own
+            return code
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the loop has given them back, and it is the end already

@@ -1,4 +1,4 @@
-"""Work that may never end, on threads that nothing waits for."""
+"""Work that may never end, and that nothing waits for."""
 
 from __future__ import annotations
 
@@ -39,3 +39,21 @@ def run_in_daemon(function: Callable[[], T], name: str) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+async def leaves_work_behind(seconds: float) -> bool:
+    """Cancel every other task of this loop, for the end of a process. Return whether any of them, or any thread of the
+    loop's executor, has not ended then.
+
+    A task may swallow its cancellation, and a thread cannot be cancelled at all. To close the loop would be to wait
+    for them.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    _, pending = await asyncio.wait({*others, asyncio.create_task(_shut_executor_down())}, timeout=seconds)
+    return bool(pending)
+
+
+async def _shut_executor_down() -> None:
+    await asyncio.get_running_loop().shutdown_default_executor()

@@ -33,6 +33,15 @@ def test_it_ends_in_good_order_while_a_check_is_under_way(unreachable: Unreachab
     assert unreachable.log("stopped")
 
 
+@pytest.mark.parametrize("how", ["stubborn", "on_thread"])
+def test_it_ends_though_a_check_never_does(tmp_path: Path, how: str) -> None:
+    server = Unreachable(tmp_path)
+    server.main = f"tests.support.unreachable_server:run_{how}"
+    with server:
+        assert server.terminate() == 0
+        assert server.log("stopped")
+
+
 def test_the_results_are_in_the_log(serve: Serve) -> None:
     server = serve()
     server.wait_for_event("provider_check")
