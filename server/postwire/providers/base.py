@@ -1,4 +1,4 @@
-"""The seam to the providers. Whatever is behind it passes `tests/conformance/test_provider.py`."""
+"""The seam to the providers. Whatever is behind it passes the suite in `postwire.testing`."""
 
 from __future__ import annotations
 
