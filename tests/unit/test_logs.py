@@ -335,7 +335,7 @@ def test_an_attempt_is_one_line(outcome: Outcome) -> None:
         "level": "warning" if failed else "info",
         "event": "attempt",
         "provider_name": "sms-mms",
-        "outcome": outcome.value,
+        "outcome": outcome.reported.value,
         "message_id": record.message_id,
         "channel": "sms",
         "attempt": 1,

@@ -9,7 +9,10 @@ import pytest
 from postwire.core.outcome import Outcome, worst
 
 # From the least that is left to do to the most: what may have been sent needs the most care.
-ORDER = (Outcome.SUCCESS, Outcome.REJECTED, Outcome.RATE_LIMITED, Outcome.ERROR, Outcome.UNCERTAIN)
+ORDER = (
+    *(Outcome.SUCCESS, Outcome.REJECTED, Outcome.DEFERRED, Outcome.RATE_LIMITED, Outcome.ERROR),
+    *(Outcome.MISCONFIGURED, Outcome.UNCERTAIN),
+)
 
 
 def test_every_outcome_is_ordered() -> None:

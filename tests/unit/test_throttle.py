@@ -122,7 +122,11 @@ def test_failures_of_one_kind_are_told_at_a_limited_rate_with_a_count(lines: Lin
     assert len(lines.written) == FAILURE_BURST + 1
     assert level == "warning"
     assert fields["suppressed"] == 100 - FAILURE_BURST + 1
-    assert (fields["provider_name"], fields["outcome"], fields["message_id"]) == ("sms-mms", outcome.value, last)
+    assert (fields["provider_name"], fields["outcome"], fields["message_id"]) == (
+        "sms-mms",
+        outcome.reported.value,
+        last,
+    )
 
 
 def test_every_success_is_told_and_takes_no_part(lines: Lines) -> None:

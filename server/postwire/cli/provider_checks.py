@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -62,6 +61,8 @@ def _check(asked: Sequence[ProviderConfig]) -> tuple[dict[str, ProviderHealth], 
 
     They run on a loop of their own on a daemon thread, so that not even one that holds its loop is waited for.
     """
+    import asyncio
+
     from postwire.daemon import run_in_daemon
     from postwire.providers.base import ProviderHealth
     from postwire.providers.builtin import KINDS
@@ -88,6 +89,8 @@ def _check(asked: Sequence[ProviderConfig]) -> tuple[dict[str, ProviderHealth], 
 
 
 async def _run(made: Sequence[Provider], found: dict[str, ProviderHealth]) -> None:
+    import asyncio
+
     from postwire.providers.checks import CANCEL_GRACE, ProviderChecks
 
     def report(provider: Provider, health: ProviderHealth) -> None:
