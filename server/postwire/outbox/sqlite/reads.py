@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
 MAX_CONTENTS: Final = 8 * 1024 * 1024
 """How many bytes of contents are read at once, but for a single one that is larger."""
+
+SMALL_CONTENTS: Final = 256 * 1024
+"""How many bytes are read with the messages that are offered, some of which may not be taken."""
 
 _REVISION: Final = RECORD.index("revision")
 _DUE: Final = RECORD.index("next_attempt_time")
@@ -85,8 +89,11 @@ def _page_of_requests(
 
 def due(
     connection: apsw.Connection, queue: str, now: int, limits: Mapping[Priority, int], ahead: int, tenant: str
-) -> list[QueuedMessage]:
-    """What `Outbox.take` offers: at most so many of each priority, and fewer where their contents are large."""
+) -> tuple[list[QueuedMessage], dict[str, bytes]]:
+    """What `Outbox.take` offers: at most so many of each priority, and fewer where their contents are large.
+
+    With it those contents, by message id, that are not worth another turn of the reading thread.
+    """
     with _one_moment(connection):
         found: list[Row] = []
         for priority in Priority:
@@ -99,12 +106,14 @@ def due(
                     found += [row for _, row in late[:room]]
                 else:
                     found += waiting or scheduled
-        sizes = accumulate(row[_SIZE] for row in found)
-        found = [
-            row for index, (row, size) in enumerate(zip(found, sizes, strict=True)) if not index or size <= MAX_CONTENTS
-        ]
+        sizes = list(accumulate(row[_SIZE] for row in found))
+        found = found[: max(1, bisect_right(sizes, MAX_CONTENTS))]
         attempts = _attempts(connection, found)
-    return [rows.queued_from(row, attempts.get(row[1], ())) for row in found]
+        small = found[: bisect_right(sizes, SMALL_CONTENTS)]
+        bodies = [_all(connection, "content_by_key", row[0])[0][0] for row in small]
+    offered = [rows.queued_from(row, attempts.get(row[1], ())) for row in found]
+    ids = [one.record.message_id for one in offered[: len(bodies)]]
+    return offered, dict(zip(ids, bodies, strict=True))
 
 
 def contents(connection: apsw.Connection, message_ids: Sequence[bytes]) -> dict[str, bytes]:

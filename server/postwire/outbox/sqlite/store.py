@@ -157,18 +157,19 @@ class SqliteOutbox:
         tenant: str = DEFAULT_TENANT,
     ) -> Sequence[TakenMessage]:
         """See `Outbox.take`."""
-        found = await self._read(reads.due, queue, now, limits, ahead, tenant)
+        found, contents = await self._read(reads.due, queue, now, limits, ahead, tenant)
         pairs = [(one.record, after) for one in found if (after := decide(one))]
         if not pairs:
             return ()
         kept = await self._writer.submit(Change(pairs, True, self._loop.create_future()))
         records = [after for (_, after), is_kept in zip(pairs, kept, strict=True) if is_kept]
-        opened = [rows.id_bytes(one.message_id) for one in records if one.state is MessageState.SENDING]
-        contents: Mapping[str, bytes] = {}
-        if opened:
+        opened = {one.message_id for one in records if one.state is MessageState.SENDING}
+        if large := opened - contents.keys():
             with suppress(StoreUnavailable):  # they are taken all the same
-                contents = await self._read(reads.contents, opened)
-        return [TakenMessage(one, contents.get(one.message_id)) for one in records]
+                contents |= await self._read(reads.contents, [*map(rows.id_bytes, large)])
+        return [
+            TakenMessage(one, contents.get(one.message_id) if one.message_id in opened else None) for one in records
+        ]
 
     async def heads(
         self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0, tenant: str = DEFAULT_TENANT
