@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support import build
+from tests.support.clock import START
 from tests.support.outboxes import change, dropped, failed_over, keep, look_at_due, queue_up, take
 
 from postwire.core import lifecycle
@@ -309,3 +310,29 @@ async def test_a_reader_sees_a_message_before_a_change_or_after_it_and_never_hal
             assert await outbox.advance(past[-2], past[-1])
     done = True
     assert all(await asyncio.gather(*readers)), "or this shows nothing"
+
+
+# Tried again.
+
+
+async def test_a_change_that_is_tried_again_was_kept_or_is_now(outbox: Outbox) -> None:
+    new = await keep(outbox)
+    first, second = failed_over(new.record), build.ended(new.record)
+    assert await outbox.advance(new.record, first, [first]), "it was not kept"
+    assert not await outbox.advance(new.record, first)
+    assert await outbox.advance(new.record, first, [first])
+    assert await outbox.advance(new.record, second, [first]), "another that was tried before has been kept"
+    assert await outbox.get(new.record.message_id) == first
+    third = await change(outbox, first, build.ended(first))
+    assert not await outbox.advance(new.record, first, [first]), "it has gone on since"
+    assert not await outbox.advance(new.record, second, [first])
+    assert await outbox.get(new.record.message_id) == third
+
+
+async def test_what_somebody_else_has_made_of_it_is_no_try(outbox: Outbox) -> None:
+    new = await queue_up(outbox)
+    tried = build.retried(new.record)
+    cancelled = await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
+    assert tried.revision == cancelled.revision
+    assert not await outbox.advance(new.record, tried, [tried])
+    assert await outbox.get(new.record.message_id) == cancelled

@@ -138,3 +138,9 @@ async def test_heads_tell_how_many_are_due_and_when_the_next_is(outbox: Outbox) 
     (head,) = (await outbox.heads(["q"], EVER, 2)).values()
     assert 2 <= head.due[Priority.LOW] <= 3
     assert (head.due[Priority.HIGH], head.next_due) == (1, None)
+
+
+async def test_large_contents_come_with_what_is_taken_as_well(outbox: Outbox) -> None:
+    news = [await queue_up(outbox, content=build.email(text=str(i) * 300_000)) for i in range(3)]
+    taken = await outbox.take("q", EVER, each(9), opened)
+    assert {one.record.message_id: one.content for one in taken} == {new.record.message_id: new.content for new in news}

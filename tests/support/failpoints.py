@@ -96,10 +96,12 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             failpoint.pass_by("accept_all.after")
             return accepted
 
-        async def advance(self, before: MessageRecord, after: MessageRecord) -> bool:
+        async def advance(
+            self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+        ) -> bool:
             step = step_of(before, after)
             failpoint.pass_by(f"{step}.before")
-            applied = await super().advance(before, after)
+            applied = await super().advance(before, after, tried)
             failpoint.pass_by(f"{step}.after")
             return applied
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import build
@@ -17,10 +19,11 @@ from tests.support.rig import Rig
 from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import MessageState, WaitFor
+from postwire.core.message import MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import traffic
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
+from postwire.outbox.base import TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox, writer
 
 SENT, SENDING, QUEUED = MessageState.SENT, MessageState.SENDING, MessageState.QUEUED
@@ -192,3 +195,68 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
     again = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
     assert await again.get(record.message_id) == record
     await again.close()
+
+
+class Unsure:
+    """An outbox that keeps what it is told to, but says for some of it that it could not."""
+
+    def __init__(self, inner: SqliteOutbox, *, unsure_of: MessageState, unread: bool = False) -> None:
+        self._inner = inner
+        self._unsure_of: MessageState | None = unsure_of
+        self._unread = unread
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any) -> bool:
+        kept = await self._inner.advance(before, after, *tried)
+        if after.state is self._unsure_of:
+            self._unsure_of = None
+            raise StoreUnavailable
+        return kept
+
+    async def take(self, *arguments: Any) -> Sequence[TakenMessage]:
+        taken = await self._inner.take(*arguments)
+        if taken and self._unread:
+            self._unread = False
+            return [replace(one, content=None) for one in taken]
+        return taken
+
+
+async def test_an_outcome_that_was_kept_after_all_is_not_lost_when_it_is_tried_again(outbox: SqliteOutbox) -> None:
+    rig = Rig(Unsure(outbox, unsure_of=SENT))
+    record = await rig.send()
+    await rig.noted.reached(record.message_id, SENT)
+    kept = await rig.kept(record.message_id)
+    assert (kept.state, len(kept.attempts), len(rig.provider.keys)) == (SENT, 1, 1)
+    await rig.calm()
+    assert rig.left() == []
+    assert rig.delivery.queue_depths["sms"] == 0
+
+
+async def test_an_attempt_that_was_opened_after_all_and_never_made_is_taken_back(outbox: SqliteOutbox) -> None:
+    first, second = Puppet("first", answers=[ERROR]), Puppet("second")
+    rig = Rig(Unsure(outbox, unsure_of=SENDING), registry=registry_of(first, second))
+    record = await rig.send()
+    await rig.noted.reached(record.message_id, QUEUED)
+    kept = await rig.kept(record.message_id)
+    assert [one.outcome for one in kept.attempts] == [Outcome.ERROR]
+    assert second.keys == []
+    rig.clock.advance(2.0)
+    await rig.noted.reached(record.message_id, SENT)
+    await rig.calm()
+    assert rig.left() == []
+
+
+async def test_a_message_whose_content_cannot_be_read_goes_back_to_its_queue(outbox: SqliteOutbox) -> None:
+    rig = Rig(Unsure(outbox, unsure_of=QUEUED, unread=True))
+    record = await rig.send(build.command(send_time=START + 1_000_000))
+    rig.clock.advance(1.0)
+    await rig.noted.reached(record.message_id, SENDING)
+    await rig.noted.reached(record.message_id, QUEUED)
+    kept = await rig.kept(record.message_id)
+    assert (kept.attempts, rig.provider.keys) == ((), [])
+    rig.clock.advance(2.0)
+    await rig.noted.reached(record.message_id, SENT)
+    await rig.calm()
+    assert rig.left() == []

@@ -269,16 +269,23 @@ class Carrier:
         Those who wait get the last durable state meanwhile. Where somebody else has changed the message, it is theirs.
         """
         before, job.permit = job.record, None
+        tried: list[MessageRecord] = []
         try:
             while True:
                 try:
-                    if await self._outbox.advance(before, after):
-                        break
+                    if await self._outbox.advance(before, after, tried):
+                        kept = await self._outbox.get(before.message_id, before.tenant) if tried else after
+                        if kept is None or kept == after or kept not in tried:
+                            break
+                        # An attempt was opened after all, and nobody is to make it.
+                        before, after, tried = kept, self._requeued(_without_open(kept), *self.now()), []
+                        continue
                     if permit:
                         permit.permit.cancel(self._clock.monotonic())
                     return
                 except StoreUnavailable:
                     job.waiter.land()
+                    tried.append(after)
                     if permit:  # not held for so long: whoever waits for the provider is served first
                         permit.permit.cancel(self._clock.monotonic())
                         permit = None

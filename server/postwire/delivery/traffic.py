@@ -197,15 +197,17 @@ class Traffic:
     async def _put_back(self, record: MessageRecord, priority: Priority, ticket: Ticket) -> None:
         """Take back an attempt that cannot be made: its message waits for longer."""
         ticket.permit.cancel(self._clock.monotonic())
+        now, due = self._carrier.now()
+        after = lifecycle.drop_attempt(record, now=now, due=self._carrier.retry_time(len(record.attempts), due))
+        tried: list[MessageRecord] = []
         while True:
-            now, due = self._carrier.now()
-            after = lifecycle.drop_attempt(record, now=now, due=self._carrier.retry_time(len(record.attempts), due))
             try:
-                if await self._messages.advance(record, after):
+                if await self._messages.advance(record, after, tried):
                     self._observer.state_reached(after)
                     self.wait(after, priority)
                 return
             except StoreUnavailable:
+                tried.append(after)
                 await self._messages.wait_available()
 
     async def until_landed(self, flight: Flight, deadline: float) -> None:

@@ -82,11 +82,16 @@ class MessageStore(Availability, Protocol):
         """Accept several messages in one commit; for each, what `accept` would have given or raised."""
         ...
 
-    def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
+    def advance(
+        self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+    ) -> Awaitable[bool]:
         """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
 
         Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
         Applies where the message still is at the revision of `before` (fencing); tells whether it did.
+
+        Whoever tries again after `StoreUnavailable` says what was `tried` from `before`. If it has been kept after all
+        the message is there already, which is true as well; `get` tells at which of them.
         """
         ...
 

@@ -129,9 +129,16 @@ class SqliteOutbox:
         )
         return results
 
-    def advance(self, before: MessageRecord, after: MessageRecord) -> Awaitable[bool]:
+    def advance(
+        self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+    ) -> Awaitable[bool]:
         """See `Outbox.advance`."""
+        if tried:
+            return self._advance_again(before, after, tried)
         return self._writer.submit(Change([(before, after)], False, self._loop.create_future()))
+
+    async def _advance_again(self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
+        return await self.advance(before, after) or await self.get(before.message_id, before.tenant) in (after, *tried)
 
     async def get(self, message_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
         """See `Outbox.get`."""
