@@ -1,4 +1,4 @@
-"""docs/providers.md: its package is built, installed apart and sent through, by the commands that it shows."""
+"""docs/providers.md: its package is built, installed apart, sent through and tested, by the commands that it shows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_what_the_page_shows_of_the_package_is_what_is_in_it() -> None:
-    code = (EXAMPLE / "postwire_acme.py").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in EXAMPLE.glob("*.py"))
     assert len(blocks("python")) >= 3
     for block in blocks("python"):
         assert block in code
@@ -85,9 +85,10 @@ def test_the_package_is_installed_and_a_message_goes_out_through_it(acme: Acme, 
     def is_code(step: Step) -> bool:
         return step.kind == "python"
 
-    with Reader(checkout(tmp_path), {"PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"}) as reader:
+    leaves_nothing = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    with Reader(checkout(tmp_path), {"PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"} | leaves_nothing) as reader:
         done = list(reader.follow(PAGE, is_code))
-        assert len(done) == 5
+        assert len(done) == 6
         ((headers, body),) = acme.requests
         assert body == {"to": "+12025550101", "text": "It is on its way.", "from": "Acme"}
         assert headers["Authorization"] == "Bearer 4711"
@@ -104,5 +105,5 @@ def test_the_package_is_installed_and_a_message_goes_out_through_it(acme: Acme, 
 
 def test_every_step_is_run() -> None:
     assert [step.kind for step in steps(PAGE) if step.kind != "python"] == [
-        "command", "command", "command", "server", "command",
+        "command", "command", "command", "server", "command", "command",
     ]  # fmt: skip

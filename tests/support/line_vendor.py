@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,9 +121,6 @@ class LineConformance(ProviderConformance):
         self._how = Answer.SUCCESS
         self._port = 0
         self._requests: list[Request] = []
-        self._open = ExitStack()
-        self._serving = AsyncExitStack()
-        self._hole = BlackHole()
 
     def make(self, context: Context) -> Provider:
         """See `ProviderConformance.make`."""
@@ -135,7 +131,7 @@ class LineConformance(ProviderConformance):
     async def start(self) -> None:
         """See `ProviderConformance.start`."""
         self._writers: set[asyncio.StreamWriter] = set()
-        self._open.enter_context(self._hole)
+        self._hole = BlackHole()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=MAX_LINE)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -145,7 +141,7 @@ class LineConformance(ProviderConformance):
         for writer in list(self._writers):
             writer.close()
         await self._server.wait_closed()
-        self._open.close()
+        self._hole.close()
 
     async def answer(self, how: Answer) -> None:
         """See `ProviderConformance.answer`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -88,7 +88,20 @@ class Attempt:
     def shown(self) -> str:
         """Everything that can be seen of how it has ended."""
         result = "" if self.task.cancelled() else repr(self.task.result())
-        return result + ("".join(traceback.format_exception(self.raised)) if self.raised else "")
+        return result + (_text(self.raised) if self.raised else "")
+
+
+async def shown_by(call: Awaitable[object]) -> str:
+    """Return everything that can be seen of how a call has ended."""
+    try:
+        return repr(await call)
+    except Exception as error:
+        return _text(error)
+
+
+def _text(error: BaseException) -> str:
+    """What a traceback shows, with all that led to it."""
+    return "".join(traceback.format_exception(error))
 
 
 async def until(happened: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from postwire.providers.base import Kind, ProviderHealth
 from postwire.providers.capabilities import dedup_window_of
 from postwire.providers.registry import close
 from postwire.testing import messages
-from postwire.testing.attempts import LIMIT, logged
+from postwire.testing.attempts import LIMIT, logged, shown_by
 from postwire.testing.counterpart import Answer
 from postwire.testing.harness import Harness, later, runs, text_of, unsuitable
 
@@ -250,5 +250,5 @@ class ProviderConformance(Harness):
                 await self._outcome(call, how, before)
                 lines.append(call.shown())
             lines.append(repr(provider))
-            if how is not Answer.UNREACHABLE:
-                lines.append(repr(await asyncio.wait_for(provider.check(), LIMIT)))
+            if how not in _NOT_ANSWERS:
+                lines.append(await shown_by(asyncio.wait_for(provider.check(), LIMIT)))

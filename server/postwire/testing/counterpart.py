@@ -50,30 +50,29 @@ class Request:
 
 
 class BlackHole:
-    """An address of this machine where connecting never ends, while the context lasts."""
+    """An address of this machine where connecting never ends, until it is closed. It is a context manager, too."""
 
     def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> Self:
         listener = socket.socket()
-        self._sockets.append(listener)
+        self._sockets = [listener]
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
+        self.port: int = listener.getsockname()[1]
+        """Its port at 127.0.0.1."""
         # The kernel drops who comes once as many wait as the listener allows, and this one accepts nobody.
         for _ in range(4):
             waiting = socket.socket()
             self._sockets.append(waiting)
             waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        return self
+            waiting.connect_ex(("127.0.0.1", self.port))
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of the address. May be called again."""
         while self._sockets:
             self._sockets.pop().close()
 
-    @property
-    def port(self) -> int:
-        """The port at 127.0.0.1."""
-        port: int = self._sockets[0].getsockname()[1]
-        return port
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
