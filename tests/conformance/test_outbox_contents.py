@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import change, dropped, failed_over, keep, queue_up, take
+from tests.support.outboxes import KEEPING, change, dropped, failed_over, keep, queue_up, take
 
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, Outbox
-from postwire.outbox.sqlite import SqliteOutbox
 
 ONCE = lifecycle.Policy(max_attempts=5, delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)
 
@@ -29,11 +28,10 @@ ENDS: dict[MessageState, Callable[[MessageRecord], MessageRecord]] = {
 }
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=list(KEEPING))
 async def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
     """One that keeps contents."""
-    path = ":memory:" if request.param == "memory" else str(tmp_path / "postwire.db")
-    opened = await SqliteOutbox.open(path, keep_contents=True)
+    opened = await KEEPING[request.param](tmp_path)
     yield opened
     await opened.close()
 

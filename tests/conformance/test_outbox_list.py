@@ -284,7 +284,7 @@ SCAN = 5
 
 @pytest.fixture
 def _short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postwire.outbox.sqlite.reads.SCAN_LIMIT", SCAN)
+    monkeypatch.setattr("postwire.core.listing.SCAN_LIMIT", SCAN)
 
 
 @pytest.mark.usefixtures("_short_sight")

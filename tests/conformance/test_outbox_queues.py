@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import DeliveryGuarantee, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Counts, NewMessage, Outbox, QueuedMessage
+from postwire.outbox.base import Counts, Outbox, QueuedMessage
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -155,54 +154,6 @@ async def test_a_queue_is_taken_from_for_one_tenant_and_swept_for_all(outbox: Ou
     (taken,) = await outbox.take("q", EVER, each(9), lambda one: build.retried(one.record), tenant="a")
     assert taken.record.tenant == "a"
     assert [one.record for one in await outbox.orphans(9)] == [taken.record]
-
-
-async def with_contents(outbox: Outbox, *sizes: int, provider_name: str = "") -> list[NewMessage]:
-    news = []
-    for number, size in enumerate(sizes):
-        of = build.command(send_time=START + number)
-        record = build.accepted(of, provider_name=provider_name, queue="q", now=START + number)
-        news.append(replace(build.new_message(of, record=record), content=bytes([number]) * size))
-        await outbox.accept(news[-1])
-    return news
-
-
-@pytest.mark.parametrize(
-    ("sizes", "counts"),
-    [
-        ((1_000, 1, 1), [1, 2]),
-        ((999, 1, 1), [2, 1]),
-        ((5_000, 5_000), [1, 1]),
-        ((1, 5_000, 1), [1, 1, 1]),
-        ((400, 400, 400, 400, 400), [2, 2, 1]),
-    ],
-)
-async def test_large_contents_come_a_few_at_a_time_but_never_none(
-    outbox: Outbox, sizes: tuple[int, ...], counts: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("postwire.outbox.sqlite.reads.MAX_CONTENTS", 1_000)
-    news = await with_contents(outbox, *sizes)
-    after = 0
-    left = list(news)
-    for count in counts:
-        page, after = await outbox.scan_queued(after, 50)
-        assert page == [stored(new) for new in left[:count]]
-        assert await look_at_due(outbox, "q", EVER, 50) == page
-        for new in left[:count]:
-            await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
-        left = left[count:]
-    assert await outbox.scan_queued(after, 50) == ([], after)
-    sending = await with_contents(outbox, *sizes, provider_name="p")
-    for count in counts:
-        assert await outbox.orphans(50) == [stored(new) for new in sending[:count]]
-        for new in sending[:count]:
-            await change(outbox, new.record, build.ended(new.record))
-        sending = sending[count:]
-
-
-async def test_contents_of_over_eight_megabytes_do_not_come_at_once(outbox: Outbox) -> None:
-    news = await with_contents(outbox, *[3_000_000] * 4)
-    assert await look_at_due(outbox, "q", EVER, 50) == [stored(new) for new in news[:2]]
 
 
 # When something is next due.

@@ -26,6 +26,12 @@ PLACES: Final[Mapping[str, Opening]] = {
 }
 """By name: how to open one whose files are in a folder."""
 
+KEEPING: Final[Mapping[str, Opening]] = {
+    "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db"), keep_contents=True),
+    "memory": lambda _: SqliteOutbox.open(":memory:", keep_contents=True),
+}
+"""The same, of those that keep what a message says when it is settled."""
+
 LASTING: Final = ("file", "file, sync normal")
 """Those that keep what they have when they are closed."""
 

@@ -14,8 +14,9 @@ from uuid import UUID
 
 import apsw
 
+from postwire.core import listing
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
-from postwire.core.listing import SCAN_LIMIT, MessageFilter, Page, Position
+from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, Note, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox.base import Changes, Counts, Head, OutboxStats, QueuedMessage, StoredMessage
@@ -61,7 +62,7 @@ def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: 
         return _page_of_requests(connection, tenant, chosen, size, after)
     start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
     with _one_moment(connection):
-        scan = {"tenant": tenant, "after": start, "scan": SCAN_LIMIT}
+        scan = {"tenant": tenant, "after": start, "scan": listing.SCAN_LIMIT}
         ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
         end: bytes | None = ends[0][0] if ends else None
         oldest = rows.first_id_at(chosen.create_time_from)
