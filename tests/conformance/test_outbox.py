@@ -323,7 +323,7 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "expired": lambda outbox: outbox.expired(START, 1),
     "next_expiry": lambda outbox: outbox.next_expiry(),
     "orphans": lambda outbox: outbox.orphans(1),
-    "scan_queued": lambda outbox: outbox.scan_queued(0, 1),
+    "scan_queued": lambda outbox: outbox.scan_queued((), 1),
     "drained": lambda outbox: outbox.drained(),
     "provider_notes": lambda outbox: outbox.provider_notes(),
     "get_by_request_id": lambda outbox: outbox.find_by_request_id("r"),

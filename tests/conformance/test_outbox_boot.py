@@ -31,7 +31,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import Note, NoteAction, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Outbox, StoredMessage
+from postwire.outbox.base import BEGINNING, Outbox, StoredMessage
 
 
 async def due(outbox: Outbox, queue: str) -> list[str]:
@@ -40,7 +40,7 @@ async def due(outbox: Outbox, queue: str) -> list[str]:
 
 async def everything_waiting(outbox: Outbox, limit: int, queues: Collection[str] | None = None) -> list[StoredMessage]:
     found: list[StoredMessage] = []
-    after = 0
+    after = BEGINNING
     while True:
         page, after = await outbox.scan_queued(after, limit, queues)
         assert len(page) <= limit
@@ -113,7 +113,7 @@ async def test_what_waits_is_paged_through_once_each_in_the_order_of_acceptance(
 async def test_what_changes_between_pages_makes_no_gap_and_no_repeat(outbox: Outbox) -> None:
     news = [await queue_up(outbox) for _ in range(12)]
     found: list[str] = []
-    after, rounds = 0, 0
+    after, rounds = BEGINNING, 0
     while True:
         page, after = await outbox.scan_queued(after, 4)
         if not page:

@@ -17,7 +17,7 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Position
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, Changes, NewMessage, Outbox, OutboxStats
+from postwire.outbox.base import BEGINNING, Accepted, Changes, NewMessage, Outbox, OutboxStats
 
 
 async def told(outbox: Outbox, after: Position, limit: int = 50) -> tuple[dict[str, MessageRecord], Position]:
@@ -206,7 +206,7 @@ async def test_records_are_given_of_those_that_there_are(outbox: Outbox) -> None
 
 async def walk(outbox: Outbox, before: int, limit: int) -> int:
     """One walk through the store; returns how many steps it took."""
-    position = 0
+    position = BEGINNING
     for steps in range(50):
         if (reached := await outbox.remove_settled(position, before, limit)) is None:
             return steps

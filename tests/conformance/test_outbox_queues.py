@@ -59,7 +59,7 @@ async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, opti
         outbox, content=content, labels={"k": "\u00fc"}, request_id="r", accept_trace=TRACE, **OPTIONS[options]
     )
     assert await look_at_due(outbox, "q", EVER, 9) == [stored(new)]
-    assert (await outbox.scan_queued(0, 9))[0] == [stored(new)]
+    assert (await outbox.scan_queued((), 9))[0] == [stored(new)]
     assert new.options.expire_time in (None, new.record.expire_time)
     taken = await take(outbox, new.record)
     assert await outbox.orphans(9) == [stored(new, taken)]
@@ -149,7 +149,7 @@ async def test_a_queue_is_taken_from_for_one_tenant_and_swept_for_all(outbox: Ou
         await outbox.take("q", EVER, each(9), found.append, tenant=tenant)
         assert [one.record for one in found] == [new.record]
     assert await outbox.heads(["q"], EVER, 9, tenant="nobody") == {}
-    assert (await outbox.scan_queued(0, 9))[0] == [stored(new) for new in news.values()]
+    assert (await outbox.scan_queued((), 9))[0] == [stored(new) for new in news.values()]
     assert list(await outbox.expired(EVER, 9)) == [new.record for new in news.values()]
     (taken,) = await outbox.take("q", EVER, each(9), lambda one: build.retried(one.record), tenant="a")
     assert taken.record.tenant == "a"

@@ -68,7 +68,7 @@ async def look(outbox: SqliteOutbox, run: Run) -> None:
         outbox.next_expiry,
         lambda: outbox.orphans(100),
         lambda: outbox.list(MessageFilter(), 100, None),
-        lambda: outbox.scan_queued(0, 100),
+        lambda: outbox.scan_queued((), 100),
     ]
     for read in reads:
         for _ in range(MAX_REFUSED):

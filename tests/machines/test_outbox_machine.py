@@ -36,7 +36,7 @@ from tests.support.outboxes import look_at_due, next_due, waited_in
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Position
 from postwire.core.message import Channel, MessageRecord, MessageState, Priority
-from postwire.outbox.base import Accepted, NewMessage, StoredMessage
+from postwire.outbox.base import BEGINNING, Accepted, NewMessage, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
 
 T = TypeVar("T")
@@ -280,7 +280,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(limit=LIMITS, queues=st.none() | st.sets(st.sampled_from(QUEUES)))
     def page_through_what_waits(self, limit: int, queues: set[str] | None) -> None:
         found: list[StoredMessage] = []
-        after = 0
+        after = BEGINNING
         while True:
             page, after = self.run(self.outbox.scan_queued(after, limit, queues))
             assert len(page) <= limit
@@ -299,7 +299,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(limit=LIMITS)
     def remove_what_is_long_settled(self, limit: int) -> None:
-        before, position = self.now - 500, 0
+        before, position = self.now - 500, BEGINNING
         while (reached := self.run(self.outbox.remove_settled(position, before, limit))) is not None:
             assert reached > position
             position = reached

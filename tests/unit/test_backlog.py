@@ -164,7 +164,7 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
                 draws.choice([breaker.force_open, breaker.resume])(clock.monotonic())
             if step % 5 == 4:
                 await equal(rig, outbox)
-        await outbox.remove_settled(0, clock.wall(), 1_000)
+        await outbox.remove_settled((), clock.wall(), 1_000)
         await equal(rig, outbox)
         await rig.drain(0.0)
         await outbox.close()

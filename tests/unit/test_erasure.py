@@ -82,12 +82,12 @@ async def test_neither_file_holds_what_a_settled_message_said(on_file: SqliteOut
             settled = dice.choice(list(alive)[-40:])
             assert await on_file.advance(alive[settled], build.ended(alive.pop(settled)))
     assert canaries_in(path, count) > set(alive), "the log still has them"
-    assert await on_file.empty_log()
+    assert await on_file.purge_erased()
     assert canaries_in(path, count) == set(alive)
     for number, record in alive.items():
         if number % 2:
             assert await on_file.advance(record, build.ended(record))
-    assert await on_file.empty_log()
+    assert await on_file.purge_erased()
     assert canaries_in(path, count) == {number for number in alive if not number % 2}
 
 
@@ -123,7 +123,7 @@ async def test_somebody_who_reads_is_not_waited_for_and_it_is_tried_again(on_fil
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM messages").fetchall()
     await rig.send(build.command(build.sms(canary(0))))
-    assert not await within(on_file.empty_log())
+    assert not await within(on_file.purge_erased())
     await minute(rig)
     assert canaries_in(path, 1) == {0}
     sent = await rig.send()

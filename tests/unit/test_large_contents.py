@@ -12,7 +12,7 @@ from tests.support.clock import START
 from tests.support.outboxes import EVER, change, look_at_due, stored
 
 from postwire.core import lifecycle
-from postwire.outbox.base import NewMessage
+from postwire.outbox.base import BEGINNING, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox, reads
 
 
@@ -49,7 +49,7 @@ async def test_large_contents_come_a_few_at_a_time_but_never_none(
 ) -> None:
     monkeypatch.setattr(reads, "MAX_CONTENTS", 1_000)
     news = await with_contents(outbox, *sizes)
-    after = 0
+    after = BEGINNING
     left = list(news)
     for count in counts:
         page, after = await outbox.scan_queued(after, 50)

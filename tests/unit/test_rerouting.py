@@ -28,7 +28,7 @@ from postwire.core.message import (
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
 from postwire.maintenance import recovery
-from postwire.outbox.base import NewMessage
+from postwire.outbox.base import Cursor, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXPIRED
@@ -214,7 +214,7 @@ class Looked:
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    async def scan_queued(self, after: int, limit: int, queues: Collection[str]) -> object:
+    async def scan_queued(self, after: Cursor, limit: int, queues: Collection[str]) -> object:
         self.looked_at |= set(queues)
         return await self._inner.scan_queued(after, limit, queues)
 

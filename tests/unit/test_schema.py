@@ -122,7 +122,7 @@ async def test_what_is_let_go_of_leaves_nothing_in_any_table(path: Path) -> None
     sent = build.ended(failed)
     assert await outbox.advance(settled.record, failed)
     assert await outbox.advance(failed, sent)
-    assert await outbox.remove_settled(0, sent.update_time + 1, 9) is not None
+    assert await outbox.remove_settled((), sent.update_time + 1, 9) is not None
     assert await outbox.remove_changes(1, 9) == 3
     await outbox.close()
     with database(path) as connection:

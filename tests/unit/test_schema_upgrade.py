@@ -53,7 +53,7 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
         assert await outbox.advance(orphan.record, after)
         waiting[after.message_id] = after
     assert await outbox.orphans(9) == []
-    found, _ = await outbox.scan_queued(0, 9)
+    found, _ = await outbox.scan_queued((), 9)
     assert [one.record for one in found] == [waiting[records[number].message_id] for number in (1, 3)]
     assert await outbox.reassign([(record, "q") for record in waiting.values()]) == 2
     due = await look_at_due(outbox, "q", EVER, 9)

@@ -44,7 +44,7 @@ async def test_going_on_with_ids_needs_no_message_to_be_there_still(rig: Rig) ->
     """One that was settled may be removed while nobody watched."""
     record = await rig.send()
     after = await now(rig)
-    assert await rig.outbox.remove_settled(0, 2 * START, 9)
+    assert await rig.outbox.remove_settled((), 2 * START, 9)
     other = await waiting(rig)
     watching = Watching(rig, record.message_id, other.message_id, after=after)
     assert [one.record for one in await watching.next()] == [other]

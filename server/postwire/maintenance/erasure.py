@@ -7,7 +7,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.delivery.wakeable_task import Rounds
-from postwire.outbox.base import MessageStore
+from postwire.outbox.base import BEGINNING, MessageStore
 
 STEP: Final = 500
 """How many messages are looked at in one commit."""
@@ -41,7 +41,7 @@ class Erasure:
         self._keep_for = keep_for
         self._walk = Rounds(self._step, outbox=outbox, clock=clock)
         self._emptying = Rounds(self._empty_log, outbox=outbox, clock=clock)
-        self._position = 0
+        self._position = BEGINNING
         self._is_done = False
 
     def start(self) -> None:
@@ -59,11 +59,11 @@ class Erasure:
             return math.inf
         before = self._clock.wall() - self._keep_for if self._keep_for else EVER
         position = await self._outbox.erase_contents(self._position, before, STEP)
-        self._position = position or 0
+        self._position = position or BEGINNING
         if position is not None:
             return BETWEEN_STEPS
         self._is_done = not self._keep_for
         return BETWEEN_WALKS
 
     async def _empty_log(self) -> float:
-        return EMPTY_EVERY if await self._outbox.empty_log() else TRY_AGAIN
+        return EMPTY_EVERY if await self._outbox.purge_erased() else TRY_AGAIN

@@ -13,7 +13,7 @@ from postwire.core.errors import InvalidMessage, Refusal
 from postwire.core.lifecycle import Next
 from postwire.core.message import MAX_TIME, Channel, Priority
 from postwire.delivery.executor import Carrier
-from postwire.outbox.base import Outbox, QueuedMessage, StoredMessage
+from postwire.outbox.base import BEGINNING, Outbox, QueuedMessage, StoredMessage
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
 
@@ -77,7 +77,7 @@ async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -
             looked_at.append(key)
     if not looked_at:
         return
-    after = 0
+    after = BEGINNING
     while True:
         found, after = await outbox.scan_queued(after, STEP, looked_at)
         if not found:

@@ -7,7 +7,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.delivery.wakeable_task import Rounds
 from postwire.maintenance.clock_steps import ClockSteps
-from postwire.outbox.base import ChangeFeed, MessageStore
+from postwire.outbox.base import BEGINNING, ChangeFeed, MessageStore
 
 STEP: Final = 200
 """How many messages are looked at in one commit."""
@@ -34,7 +34,7 @@ class Retention:
         self._steps = steps
         self._keep_for = keep_for
         self._rounds = Rounds(self._step, outbox=messages, clock=clock)
-        self._position = 0
+        self._position = BEGINNING
 
     def start(self) -> None:
         """Begin."""
@@ -49,5 +49,5 @@ class Retention:
         before = self._clock.due() + self._steps.lowest - self._keep_for
         position = await self._messages.remove_settled(self._position, before, STEP)
         removed = await self._feed.remove_changes(KEPT_CHANGES, STEP)
-        self._position = position or 0
+        self._position = position or BEGINNING
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

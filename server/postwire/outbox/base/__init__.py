@@ -7,17 +7,28 @@ from postwire.outbox.base.admin import AdminState
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.feed import ChangeFeed, Changes
 from postwire.outbox.base.membership import Member, Membership
-from postwire.outbox.base.messages import Accepted, Counts, MessageStore, NewMessage, OutboxStats, StoredMessage
+from postwire.outbox.base.messages import (
+    BEGINNING,
+    Accepted,
+    Counts,
+    Cursor,
+    MessageStore,
+    NewMessage,
+    OutboxStats,
+    StoredMessage,
+)
 from postwire.outbox.base.outbox import Outbox, OutboxError
 from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
 
 __all__ = [
+    "BEGINNING",
     "Accepted",
     "AdminState",
     "Availability",
     "ChangeFeed",
     "Changes",
     "Counts",
+    "Cursor",
     "Decide",
     "Head",
     "Member",

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
 from postwire.outbox.base.availability import Availability
+
+Cursor = tuple[int, ...]
+"""How far somebody has come who goes through the messages in the order of acceptance; only the store can read it."""
+
+BEGINNING: Final[Cursor] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,23 +137,23 @@ class MessageStore(Availability, Protocol):
         """What is not settled, counted in whole. For a boot: it takes long where much waits."""
         ...
 
-    async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
-        """Look at `limit` messages in the order of acceptance, behind the position `after`, and remove those that were
+    async def remove_settled(self, after: Cursor, before: int, limit: int) -> Cursor | None:
+        """Look at `limit` messages in the order of acceptance, behind `after`, and remove those that were
         settled before a time (µs), with all that belongs to them.
 
-        Returns the position they reach to; None where there is nothing more to be found.
+        Returns how far they reach; None where there is nothing more to be found.
         """
         ...
 
-    async def erase_contents(self, after: int, before: int, limit: int) -> int | None:
-        """Look at `limit` messages in the order of acceptance, behind the position `after`, and erase the contents of
+    async def erase_contents(self, after: Cursor, before: int, limit: int) -> Cursor | None:
+        """Look at `limit` messages in the order of acceptance, behind `after`, and erase the contents of
         those that were settled before a time (µs). Their records stay.
 
-        Returns the position they reach to; None where there is nothing more to be found.
+        Returns how far they reach; None where there is nothing more to be found.
         """
         ...
 
-    async def empty_log(self) -> bool:
+    async def purge_erased(self) -> bool:
         """Have copies of erased contents gone from wherever a write leaves them before it reaches its place.
 
         Returns whether none is left; False where somebody reads who may still need them, so that it is to be tried

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Priority
 from postwire.outbox.base.availability import Availability
-from postwire.outbox.base.messages import StoredMessage
+from postwire.outbox.base.messages import Cursor, StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,9 @@ class WorkQueue(Availability, Protocol):
         ...
 
     async def scan_queued(
-        self, after: int, limit: int, queues: Collection[str] | None = None
-    ) -> tuple[Sequence[StoredMessage], int]:
-        """At most `limit` queued messages in the order of acceptance, behind the position `after`; and the position of
-        the last.
+        self, after: Cursor, limit: int, queues: Collection[str] | None = None
+    ) -> tuple[Sequence[StoredMessage], Cursor]:
+        """At most `limit` queued messages in the order of acceptance, behind `after`; and how far they reach.
 
         Those that wait in one of `queues`, or all of them where that is None.
         """

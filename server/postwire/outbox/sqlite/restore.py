@@ -20,7 +20,7 @@ import apsw
 from postwire.core import lifecycle
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageState
-from postwire.outbox.base import OutboxError, StoredMessage
+from postwire.outbox.base import BEGINNING, OutboxError, StoredMessage
 from postwire.outbox.sqlite import boots
 from postwire.outbox.sqlite.files import StoreFiles
 from postwire.outbox.sqlite.maintenance import COPIED, Progress, check, copy_pages, damage, ignore, open_file
@@ -185,7 +185,7 @@ def _has_facts(source: apsw.Connection) -> bool:
 async def _doubt(outbox: SqliteOutbox, now: int) -> Counter[MessageState]:
     """Give every message that is not settled an attempt that ended `RESTORED`; returns how many came to which state."""
     ends: Counter[MessageState] = Counter()
-    after = 0
+    after = BEGINNING
     while True:  # first what waits, since what was being sent waits afterwards
         found, after = await outbox.scan_queued(after, STEP)
         if not found:

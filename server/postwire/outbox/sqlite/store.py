@@ -19,6 +19,7 @@ from postwire.outbox.base import (
     Accepted,
     Changes,
     Counts,
+    Cursor,
     Decide,
     Head,
     Member,
@@ -217,10 +218,11 @@ class SqliteOutbox:
         return await self._read(reads.orphans, limit)
 
     async def scan_queued(
-        self, after: int, limit: int, queues: Collection[str] | None = None
-    ) -> tuple[Sequence[StoredMessage], int]:
+        self, after: Cursor, limit: int, queues: Collection[str] | None = None
+    ) -> tuple[Sequence[StoredMessage], Cursor]:
         """See `Outbox.scan_queued`."""
-        return await self._read(reads.scan_queued, after, limit, queues)
+        found, end = await self._read(reads.scan_queued, _key_of(after), limit, queues)
+        return found, (end,)
 
     def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
         """See `Outbox.reassign`."""
@@ -253,20 +255,23 @@ class SqliteOutbox:
         """See `Outbox.records`."""
         return await self._read(reads.records, [*map(rows.id_bytes, message_ids)], tenant)
 
-    async def remove_settled(self, after: int, before: int, limit: int) -> int | None:
+    async def remove_settled(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.remove_settled`."""
         return await self._walk("step", ("remove_contents", "remove_attempts", "remove_messages"), after, before, limit)
 
-    async def erase_contents(self, after: int, before: int, limit: int) -> int | None:
+    async def erase_contents(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.erase_contents`."""
         return await self._walk("erasure_step", ("erase_settled",), after, before, limit)
 
-    async def _walk(self, counting: str, changing: Sequence[str], after: int, before: int, limit: int) -> int | None:
-        step = await self._read(reads.step, counting, after, before, limit)
+    async def _walk(
+        self, counting: str, changing: Sequence[str], after: Cursor, before: int, limit: int
+    ) -> Cursor | None:
+        key = _key_of(after)
+        step = await self._read(reads.step, counting, key, before, limit)
         if step is None:
             return None
         end, count = step
-        bindings = {"after": after, "end": end, "before": before}
+        bindings = {"after": key, "end": end, "before": before}
 
         def change(connection: apsw.Connection) -> None:
             for query in changing:
@@ -275,10 +280,10 @@ class SqliteOutbox:
 
         if count:
             await self._call(change)
-        return end
+        return (end,)
 
-    async def empty_log(self) -> bool:
-        """See `Outbox.empty_log`."""
+    async def purge_erased(self) -> bool:
+        """See `Outbox.purge_erased`."""
         if self._reading is None:  # in memory there is no log
             return True
         if self._batches.has_erased:
@@ -379,3 +384,7 @@ class SqliteOutbox:
             for future in watching:
                 if not future.done():
                     future.set_result(None)
+
+
+def _key_of(cursor: Cursor) -> int:
+    return cursor[0] if cursor else 0
