@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.line_vendor import LineConformance, LineProvider
+from tests.support.line_vendor import LineConformance, LineProvider, LineSettings
 
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.providers.base import Context
 from postwire.providers.handover import Handover
-from postwire.testing import Answer
+from postwire.telemetry.logs import EventLog
+from postwire.testing import Answer, attempts, conformance, harness
 
 Suite = LineConformance
 
@@ -47,6 +49,15 @@ class Logging(LineProvider):
     def request(self, message: OutboundMessage, handover: Handover) -> dict[str, Any]:
         logging.getLogger("vendor.line").debug("sending %s", super().request(message, handover)["text"])
         return super().request(message, handover)
+
+
+class Telling(LineProvider):
+    """Has a line in the server's own log for each message."""
+
+    def request(self, message: OutboundMessage, handover: Handover) -> dict[str, Any]:
+        asked = super().request(message, handover)
+        EventLog().info("sending", to=asked["to"])
+        return asked
 
 
 class Showing(LineProvider):
@@ -153,6 +164,41 @@ class Clinging(LineProvider):
         return self._kept
 
 
+class Stubborn(LineProvider):
+    """Starts again when it is cancelled."""
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        while True:
+            try:
+                return await super().send(message, handover)
+            except asyncio.CancelledError:
+                continue
+
+
+class Serial(LineProvider):
+    """Sends one after another."""
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        lock: asyncio.Lock = self.__dict__.setdefault("lock", asyncio.Lock())
+        async with lock:
+            return await super().send(message, handover)
+
+
+class Waiting(LineProvider):
+    """Closes once all calls have ended."""
+
+    async def close(self) -> None:
+        while self._all:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+class Patient(LineProvider):
+    """Goes on connecting for as long as it takes."""
+
+    def __init__(self, context: Context, settings: LineSettings) -> None:
+        super().__init__(replace(context, connect_timeout=1000), settings)
+
+
 class Sending(LineProvider):
     """Sends a message to see whether that works."""
 
@@ -199,7 +245,36 @@ def test_a_fault_fails_its_test_and_what_has_it_not_passes(
         test(Broken())
 
 
-LEAKS = [(Quoting, Answer.REJECTED), (Raising, Answer.ERROR), (Logging, Answer.SUCCESS), (Showing, Answer.SUCCESS)]
+ENDLESS: list[tuple[type[LineProvider], Callable[[Suite], None], str]] = [
+    (Stubborn, lambda suite: suite.test_a_time_out_after_hand_over_is_uncertain(), "did not end"),
+    (Serial, lambda suite: suite.test_a_cancelled_call_ends_and_leaves_the_provider_usable(), "5 requests at once"),
+    (Waiting, lambda suite: suite.test_it_closes_while_it_is_busy(), "closing waits"),
+    (Patient, lambda suite: suite.test_a_time_out_before_hand_over_is_an_error(), "did not end"),
+    (Forgetful, lambda suite: suite.test_what_is_cut_short_before_hand_over_is_an_error(), "was not entered"),
+]
+
+
+@pytest.mark.parametrize(("broken", "test", "why"), ENDLESS, ids=[broken.__name__ for broken, _, _ in ENDLESS])
+def test_what_never_ends_fails_and_holds_up_nobody(
+    broken: type[LineProvider], test: Callable[[Suite], None], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Suite):
+        make_from = broken
+
+    test(Suite())
+    for module in (attempts, conformance, harness):
+        monkeypatch.setattr(module, "LIMIT", 0.3)
+    with pytest.raises(AssertionError, match=why):
+        test(Broken())
+
+
+LEAKS = [
+    (Quoting, Answer.REJECTED),
+    (Raising, Answer.ERROR),
+    (Logging, Answer.SUCCESS),
+    (Telling, Answer.SILENCE),
+    (Showing, Answer.SUCCESS),
+]
 
 
 @pytest.mark.parametrize(("broken", "how"), LEAKS, ids=[broken.__name__ for broken, _ in LEAKS])

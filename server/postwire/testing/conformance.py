@@ -167,7 +167,7 @@ class ProviderConformance(Harness):
         self._needs(Answer.UNREACHABLE)
         async with self._provider(Answer.UNREACHABLE, connect_timeout=1000 * LIMIT) as provider:
             call = self._begin(provider, self._messages()[0])
-            await call.until(lambda: call.handover.entered)
+            await call.until_connecting()
             assert await call.cut_short(self.patience) is Outcome.ERROR
         assert not self.received()
 
@@ -231,7 +231,7 @@ class ProviderConformance(Harness):
     def test_nothing_of_a_message_or_a_secret_gets_out(self, how: Answer, capfd: pytest.CaptureFixture[str]) -> None:
         """Not in what is returned, raised, logged or printed, by an attempt or a check."""
         self._needs(how)
-        with logged() as lines:
+        with logged(self.log_level) as lines:
             self._test_leaks(how, lines)
         lines.extend(capfd.readouterr())
         seen = "\n".join(lines).lower()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import ClassVar, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, TypeVar
 from unittest import mock
 
 import pytest
@@ -27,6 +28,9 @@ H = TypeVar("H", bound="Harness")
 
 _TRIES: Final = 3
 """How many attempts may meet what a restart has left of old connections."""
+
+CANCEL_GRACE: Final = 0.5
+"""Seconds that tasks have to end after a test."""
 
 _SOON: Final = 0.05
 """Seconds after which a provider is to give up connecting where nobody is."""
@@ -53,6 +57,9 @@ class Harness:
     """Whether whatever was taken has a `provider_message_id`."""
     secrets: ClassVar[tuple[str, ...]] = ()
     """Keys and passwords that `make` gives to the provider."""
+    log_level: ClassVar[int] = logging.DEBUG
+    """The level of `logging` from which on nothing of a message may be seen. Raise it where a library tells all that it
+    does; the server shows `WARNING` and above."""
     patience: ClassVar[float] = 0.2
     """Seconds that an attempt is given to end by a time-out of the provider's own, before it is cancelled. More of them
     find more; none fails because they are few."""
@@ -151,7 +158,10 @@ class Harness:
 
     async def _until_received(self, count: int, calls: Sequence[Attempt]) -> None:
         if self.observes:
-            await until(lambda: len(self.received()) >= count or any(call.task.done() for call in calls))
+            await until(
+                lambda: len(self.received()) >= count or any(call.task.done() for call in calls),
+                f"the counterpart did not receive {count} requests at once",
+            )
 
     async def _outcome(self, call: Attempt, how: Answer, before: int = 0) -> Outcome:
         """Let an attempt come to its end: once its request was taken it is cut short, where there is no answer."""
@@ -192,9 +202,23 @@ def runs(
             finally:
                 await self.stop()
 
-        asyncio.run(with_counterpart())
+        _run(with_counterpart())
 
     return run
+
+
+def _run(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test in a loop of its own. Unlike `asyncio.run`, leave behind what does not end when it is cancelled."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(test)
+    finally:
+        if pending := asyncio.all_tasks(loop):
+            for task in pending:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(pending, timeout=CANCEL_GRACE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def unsuitable(
