@@ -27,7 +27,7 @@ from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
 from postwire.endpoints import host_port
 from postwire.maintenance import Maintenance
-from postwire.outbox.base import Outbox, OutboxError
+from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
@@ -249,7 +249,7 @@ async def _close(registry: Registry) -> None:
             _log.fault(error)
 
 
-async def _gauges(outbox: Outbox, clock: Clock) -> dict[str, float]:
+async def _gauges(outbox: MessageStore, clock: Clock) -> dict[str, float]:
     store = {names.STORE_AVAILABLE: float(outbox.available)}
     try:
         stats = await outbox.stats()
