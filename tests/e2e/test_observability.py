@@ -47,7 +47,7 @@ def test_all_that_can_happen_has_happened(server: Server) -> None:
     messages = values(server, "postwire_messages_total")
     assert {state for _, state in messages} == {state.value for state in set(MessageState) - NOT_YET}
     attempts = values(server, "postwire_attempts_total")
-    assert {outcome for _, outcome, _ in attempts} == {outcome.value for outcome in Outcome}
+    assert {outcome for _, outcome, _ in attempts} == {outcome.reported.value for outcome in Outcome}
     assert {channel for channel, _, _ in attempts} == {channel.value for channel in Channel}
     changes = {labels[:2] for labels in transitions(server)}
     assert changes >= {("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("closed", "forced_open")}
