@@ -16,7 +16,9 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config import Config
+from postwire.config.bind import ConfigError
+from postwire.config.endpoints import host_port
+from postwire.config.schema import Config
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
@@ -25,7 +27,6 @@ from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind, run_in_daemon
 from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
-from postwire.endpoints import host_port
 from postwire.maintenance import Maintenance
 from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
@@ -36,7 +37,6 @@ from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.reload import Prepared, Reloadable, Reloader
-from postwire.settings import ConfigError
 from postwire.signals import HangUp
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers

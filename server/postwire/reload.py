@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from postwire.config import Config, differences
+from postwire.config.schema import Config, differences
 
 
 @dataclass(frozen=True, slots=True)

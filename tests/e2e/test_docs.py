@@ -10,7 +10,7 @@ import pytest
 from tests.support.docs import Step, steps
 from tests.support.reader import ROOT, Reader, checkout
 
-from postwire.config import load
+from postwire.config.schema import load
 from postwire.providers.builtin import KINDS
 
 PAGES = {"README.md": 4, "docs/quickstart.md": 40, "docs/operations.md": 15, "docs/observability.md": 7}

@@ -26,7 +26,7 @@ from tests.support.driver import (
     drive,
     why_of,
 )
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

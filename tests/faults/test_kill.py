@@ -14,7 +14,7 @@ from tests.support.audit import nothing_is_missing, on_record, settle, the_watch
 from tests.support.call_log import KILLED
 from tests.support.driver import AT_MOST_ONCE, Book, drive, in_seconds
 from tests.support.failpoints import POINTS
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 from tests.support.driver import TIMEOUT, connect
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.support.checker import KEPT, TRIED, judge, kept_in
 from tests.support.driver import REUSED, SHUTTING_DOWN, in_seconds
-from tests.support.judge import KEPT, TRIED, judge, kept_in
 from tests.support.reachable import Reachable
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import error_reason_pb2, message_pb2

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.support.doors import COOL_DOWN_DRAW, Door, Entry
+from tests.support.gate_model import COOL_DOWN_DRAW, Door, Entry
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
 from postwire.core.gate import Gate, GateSettings

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from tests.support.checker import KEPT, TRIED, Findings, judge, kept_in
 from tests.support.driver import QUEUED, TIMEOUT, UNSETTLED, Book, connect, watch
-from tests.support.judge import KEPT, TRIED, Findings, judge, kept_in
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from postwire.config.types import CountOrNone, Duration, Ratio, Seed
 from postwire.core.message import Channel
 from postwire.providers.base import Context, Kind, Provider
-from postwire.units import CountOrNone, Duration, Ratio, Seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ POSTWIRE: Final = "postwire.cli:main"
 
 _IMPORTED: Final = (
     "postwire.app",
-    "postwire.cli.bulk",
+    "postwire.cli.send.bulk",
     "postwire.cli.root",
     "postwire.cli.serve",
     "postwire.telemetry.exposition",

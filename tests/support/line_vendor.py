@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from postwire.config.bind import setting
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Context, Kind, Provider, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.settings import setting
 from postwire.testing import Answer, BlackHole, ProviderConformance, Request
 
 MAX_LINE: Final = 8 * 1024 * 1024

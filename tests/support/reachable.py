@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from tests.support.driver import BROKEN, CANCELLED, CUT, OVERLOADED, ROOM, SHUTTING_DOWN, TIMEOUT, connect, why_of
-from tests.support.victim import Victim
+from tests.support.server_process import Victim
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub

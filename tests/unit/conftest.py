@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.configs import KINDS
 
-from postwire.config import Config, load
+from postwire.config.schema import Config, load
 from postwire.outbox.sqlite import SqliteOutbox
 
 

@@ -20,8 +20,8 @@ from postwire import __version__, app
 from postwire.cli import main
 from postwire.cli.failure import ExitCode
 from postwire.cli.root import root
-from postwire.config import Config
-from postwire.settings import ConfigError
+from postwire.config.bind import ConfigError
+from postwire.config.schema import Config
 from postwire.signals import HangUp
 
 
@@ -113,7 +113,7 @@ def test_without_the_servers_libraries_it_says_what_to_install(monkeypatch: pyte
 
 def test_an_interrupt_is_quiet() -> None:
     code = (
-        "import signal; from postwire import config; from postwire.cli.root import root\n"
+        "import signal; from postwire.config import schema as config; from postwire.cli.root import root\n"
         "config.load = lambda **_: signal.raise_signal(signal.SIGINT)\n"
         "root(['serve'])"
     )
@@ -224,7 +224,7 @@ def test_signals_that_end_a_process_by_default_are_taken_over_before_what_takes_
 import signal, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name in ("postwire.config", "postwire.app", "grpc"):
+        if name in ("postwire.config.schema", "postwire.app", "grpc"):
             taken = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
             print(name, [one.name for one in taken if signal.getsignal(one) is signal.SIG_DFL])
             if name == "grpc":
@@ -235,7 +235,7 @@ from postwire.cli import main
 main()
 """
     )
-    assert done.stdout.splitlines() == ["postwire.config []", "postwire.app []", "grpc []"], done.stderr
+    assert done.stdout.splitlines() == ["postwire.config.schema []", "postwire.app []", "grpc []"], done.stderr
 
 
 def test_a_service_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postwire.cli import bulk_source
-from postwire.cli.bulk_faults import BadRow, parse_request
-from postwire.cli.bulk_ids import Occurrences, request_id
-from postwire.cli.bulk_report import Report, results_file
-from postwire.cli.bulk_source import Row, Source
 from postwire.cli.failure import Failed
 from postwire.cli.root import root
+from postwire.cli.send import bulk_source
+from postwire.cli.send.bulk_faults import BadRow, parse_request
+from postwire.cli.send.bulk_ids import Occurrences, request_id
+from postwire.cli.send.bulk_report import Report, results_file
+from postwire.cli.send.bulk_source import Row, Source
 from postwire_client import DispatchRequest, DispatchResult, Message, OutboundMessage, Sms
 
 TO = "+15005550006"

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tests.support.waiting import PATIENCE
 
-from postwire.cli import demo_server
-from postwire.cli.demo import CONFIG, LABEL, SAMPLES, _program, read_samples
-from postwire.cli.demo_server import Interrupts, Server, ServerFailed, environ, running
-from postwire.config import load
+from postwire.cli.demo import server as demo_server
+from postwire.cli.demo.command import CONFIG, LABEL, SAMPLES, _program, read_samples
+from postwire.cli.demo.server import Interrupts, Server, ServerFailed, environ, running
+from postwire.config.schema import load
 from postwire.core.message import Channel
 from postwire.providers.builtin import KINDS
 

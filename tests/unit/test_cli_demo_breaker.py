@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tests.support.waiting import PATIENCE
 
-from postwire.cli.demo_breaker import CHANNELS, CONFIG, FAILING, FAILS_AT, MOST, UNTOUCHED, WELL_AT, _Breakers
-from postwire.cli.demo_server import Event
-from postwire.cli.timeline import Slice, Timeline
-from postwire.config import load
+from postwire.cli.demo.breaker import CHANNELS, CONFIG, FAILING, FAILS_AT, MOST, UNTOUCHED, WELL_AT, _Breakers
+from postwire.cli.demo.server import Event
+from postwire.cli.demo.timeline import Slice, Timeline
+from postwire.config.schema import load
 from postwire.core.message import Channel
 from postwire.providers.builtin import KINDS
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 
-from postwire.cli import calls
+from postwire.cli.messages import read as calls
 from postwire.cli.root import root
 from postwire.core.message import Channel as CoreChannel
 from postwire.core.message import MessageState as CoreState

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from tests.support.packages import MODULE, install
 
 from postwire.cli.root import root
-from postwire.config import effective, load
-from postwire.config_providers import describe_kind
+from postwire.config.providers import describe_kind
+from postwire.config.schema import effective, load
 from postwire.providers.builtin import KINDS
 
 KEYS = MODULE.replace(
@@ -27,8 +27,8 @@ KEYS = MODULE.replace(
 ).replace(
     "@dataclass",
     """from dataclasses import field
-from postwire.settings import setting
-from postwire.units import Duration
+from postwire.config.bind import setting
+from postwire.config.types import Duration
 
 @dataclass(frozen=True, slots=True)
 class Dkim:

@@ -22,9 +22,10 @@ from click.testing import CliRunner, Result
 from tests.support.told import Told, serving
 from tests.support.waiting import PATIENCE
 
-from postwire.cli import show, watch
+from postwire.cli import show
 from postwire.cli.failure import Failed
 from postwire.cli.options import Connection
+from postwire.cli.providers import watch
 from postwire.cli.root import root
 from postwire.v1.message_pb2 import Channel
 from postwire.v1.provider_service_pb2 import Breaker, BreakerState, Provider, WatchProvidersResponse

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from tests.support.faces import FACES, connect
+from tests.support.client_adapters import FACES, connect
 from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE
 

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.e2e.server import eventually
-from tests.support.faces import FACES, Feed, connect
+from tests.support.client_adapters import FACES, Feed, connect
 from tests.support.scripted import (
     Refuse,
     Told,

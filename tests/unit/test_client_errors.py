@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
-from tests.support.faces import FACES, connect
+from tests.support.client_adapters import FACES, connect
 from tests.support.scripted import DETAILS, Refuse, Told, overloaded, serving
 
 from postwire_client import (

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
-from tests.support.faces import FACES, connect
+from tests.support.client_adapters import FACES, connect
 from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE, Limit
 

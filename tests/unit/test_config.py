@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.configs import KINDS, ONE, TWO, MockSettings, RelaySettings
 
-from postwire.config import Config, effective, load
+from postwire.config.bind import rows
+from postwire.config.schema import Config, effective, load
 from postwire.core.message import Channel
 from postwire.core.routing import Route, Tier
 from postwire.providers import mock
-from postwire.settings import rows
 
 SAMPLE = Path(__file__).parents[2] / "postwire.toml"
 

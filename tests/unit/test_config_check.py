@@ -17,10 +17,10 @@ from tests.support.configs import KINDS
 from postwire import app
 from postwire.cli.preflight import examine
 from postwire.cli.root import root
-from postwire.config import Config, load
+from postwire.config.bind import ConfigError, stray_variables
+from postwire.config.schema import Config, load
 from postwire.providers.builtin import KINDS as KINDS_BUILT_IN
 from postwire.providers.registry import Registry
-from postwire.settings import ConfigError, stray_variables
 
 ROOT = Path(__file__).parents[2]
 

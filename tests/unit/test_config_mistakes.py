@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tests.support.configs import KINDS, ONE, RELAY, kind_of
 
-from postwire.config import load
-from postwire.endpoints import host_port
-from postwire.settings import ConfigError
+from postwire.config.bind import ConfigError
+from postwire.config.endpoints import host_port
+from postwire.config.schema import load
 
 
 @pytest.mark.parametrize(

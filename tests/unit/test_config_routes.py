@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import build
 
-from postwire import config_routes
-from postwire.config import effective
+from postwire.config import routes as config_routes
+from postwire.config.bind import ConfigError, EnvTree
+from postwire.config.schema import effective
 from postwire.core.message import Channel
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route, Tier
 from postwire.core.validation import Violations, check_content
-from postwire.settings import ConfigError, EnvTree
 
 SAMPLE = Path(__file__).parents[2] / "postwire.toml"
 

@@ -13,7 +13,7 @@ from tests.support.clock import START, ManualClock
 from tests.support.providers import Puppet, registry_of
 from tests.support.rig import Noted, Rig
 
-from postwire.config import load
+from postwire.config.schema import load
 from postwire.core import canonical
 from postwire.core.errors import InvalidProvider, InvalidRouting, MessageNotFound, RequestIdReused
 from postwire.core.gate import Gate

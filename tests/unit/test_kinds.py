@@ -15,14 +15,14 @@ from tests.support.configs import MockSettings, kind_of
 from tests.support.packages import MODULE, install, installed
 
 from postwire import core
-from postwire.config import effective, load
-from postwire.config_providers import UnusableKind
+from postwire.config.bind import ConfigError
+from postwire.config.providers import UnusableKind
+from postwire.config.schema import effective, load
 from postwire.core.message import Channel
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.providers.base import Kind
 from postwire.providers.builtin import KINDS
 from postwire.providers.kinds import Kinds
-from postwire.settings import ConfigError
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_only_what_is_declared_is_imported(place: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from postwire.config import load\n"
+        "from postwire.config.schema import load\n"
         "from postwire.providers.builtin import KINDS\n"
         "config = load(path=Path(sys.argv[1]), environ={}, kinds=KINDS)\n"
         "print(config.providers['a'].options.url, 'other' in KINDS, len(KINDS))\n"

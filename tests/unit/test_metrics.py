@@ -15,7 +15,7 @@ from tests.support.otlp import Collector
 from tests.support.waiting import PATIENCE
 
 from postwire.api import errors
-from postwire.config import TelemetryConfig
+from postwire.config.schema import TelemetryConfig
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
 from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle

@@ -13,7 +13,7 @@ import pytest
 from tests.support.providers import Puppet, registry_of
 from tests.support.providers import route as made
 
-from postwire.config import Config, load
+from postwire.config.schema import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
 from postwire.core.errors import FieldViolation, InvalidMessage, InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms

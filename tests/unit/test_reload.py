@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postwire.config import Config
+from postwire.config.bind import ConfigError
+from postwire.config.schema import Config
 from postwire.reload import Prepared, Reloadable, Reloaded, Reloader
-from postwire.settings import ConfigError
 
 RELAY = """
 [providers.relay]

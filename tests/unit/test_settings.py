@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postwire.settings import ConfigError, EnvTree, Mistakes, bind, rows
-from postwire.units import (
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, rows
+from postwire.config.types import (
     Count,
     Duration,
     PositiveDuration,

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import aiohttp
 
+from postwire.config.bind import setting
 from postwire.core import Channel, DispatchResult, OutboundMessage, Outcome, Sms
 from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.settings import setting
 
 REJECTED: Final = frozenset({"invalid_number", "opted_out"})
 """Acme's codes for what no repeat would change."""

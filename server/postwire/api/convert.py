@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
+from postwire.config.types import dotted, toml_string
 from postwire.core import validation
 from postwire.core.message import (
     EMPTY,
@@ -44,7 +45,6 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
-from postwire.units import dotted, toml_string
 from postwire.v1 import dispatch_service_pb2, message_pb2
 
 E = TypeVar("E", bound=enum.Enum)

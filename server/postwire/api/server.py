@@ -20,7 +20,7 @@ from postwire.api.guard import Calls, Guard
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
 from postwire.api.unix_socket import UnixSocket
-from postwire.config import ServerConfig
+from postwire.config.schema import ServerConfig
 from postwire.delivery import Control, Delivery
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc

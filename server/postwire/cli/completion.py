@@ -68,8 +68,8 @@ def complete_declared(ctx: click.Context, param: click.Parameter, incomplete: st
     """Those of the configuration here; none where it cannot be read."""
     from click.shell_completion import CompletionItem
 
-    from postwire.config_file import read_file
-    from postwire.config_providers import declared_names
+    from postwire.config.file import read_file
+    from postwire.config.providers import declared_names
 
     try:
         _, table = read_file(ctx.params.get("path"), Path())

@@ -36,7 +36,7 @@ def check(path: Path | None, as_json: bool) -> None:
     """
     from postwire.cli.preflight import examine
     from postwire.cli.show import print_json, print_table
-    from postwire.config import effective
+    from postwire.config.schema import effective
 
     loaded = load_config(path, as_json=as_json, examine=examine)
     settings = effective(loaded)

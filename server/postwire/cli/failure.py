@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from postwire.settings import ConfigError
+    from postwire.config.bind import ConfigError
     from postwire_client import PostwireError
 
 

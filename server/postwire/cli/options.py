@@ -27,7 +27,7 @@ def duration(
     """A callback that makes seconds, at most `most` and more than 0 (`or_none`: or 0), of `500ms`, `30s` or `10m`."""
 
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        from postwire.units import format_duration, parse_duration
+        from postwire.config.types import format_duration, parse_duration
 
         if value is None:
             return None
@@ -45,7 +45,7 @@ def duration(
 
 def address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """A callback that lets `host:port` and `unix:/path` through."""
-    from postwire.endpoints import host_port
+    from postwire.config.endpoints import host_port
 
     if value is None:
         return None

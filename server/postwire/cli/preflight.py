@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from postwire.config import ServerConfig, StoreConfig, TelemetryConfig
-from postwire.endpoints import host_port
-from postwire.settings import ConfigError
+from postwire.config.bind import ConfigError
+from postwire.config.endpoints import host_port
+from postwire.config.schema import ServerConfig, StoreConfig, TelemetryConfig
 
 _PRIVILEGED: Final = 1024
 """Ports below this may want a privilege: see ip(7)."""

@@ -13,16 +13,17 @@ from typing import Any, Final, NoReturn
 import click
 
 from postwire import __version__
-from postwire.cli import follow, provider_checks, provider_kinds, steer  # noqa: F401  # more commands of `messages` and `providers`
-from postwire.cli.calls import health, messages
 from postwire.cli.command import Group
 from postwire.cli.completion import completion
 from postwire.cli.config import config
-from postwire.cli.demo import demo
+from postwire.cli.demo.command import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
-from postwire.cli.providers import providers
+from postwire.cli.messages import follow, steer  # noqa: F401  # more commands of `messages`
+from postwire.cli.messages.read import health, messages
+from postwire.cli.providers import checks, kinds  # noqa: F401  # and of `providers`
+from postwire.cli.providers.command import providers
 from postwire.cli.route import route
-from postwire.cli.send import send
+from postwire.cli.send.command import send
 from postwire.cli.serve import serve
 from postwire.cli.store import store
 

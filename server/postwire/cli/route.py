@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from postwire.cli.command import Group
-from postwire.cli.compose import Composed, add_channels
 from postwire.cli.failure import ExitCode
 from postwire.cli.options import Connection
+from postwire.cli.send.compose import Composed, add_channels
 
 
 @click.group(cls=Group)

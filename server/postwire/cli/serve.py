@@ -15,8 +15,8 @@ from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.descriptors import STDERR, leave_unread
 
 if TYPE_CHECKING:
-    from postwire.config import Config
-    from postwire.settings import ConfigError
+    from postwire.config.bind import ConfigError
+    from postwire.config.schema import Config
 
 CONFIG = click.option(
     "--config",
@@ -60,7 +60,7 @@ def load_config(
     path: Path | None, *, as_json: bool = False, examine: Callable[[object], Iterable[ConfigError]] = lambda section: ()
 ) -> Config:
     """The configuration, as the server would take it; what is wrong with it ends the command."""
-    from postwire.settings import ConfigError
+    from postwire.config.bind import ConfigError
 
     try:
         return _read(path, examine)
@@ -70,7 +70,7 @@ def load_config(
 
 def _read(path: Path | None, examine: Callable[[object], Iterable[ConfigError]] = lambda section: ()) -> Config:
     """The configuration of a file and the environment. Raises ConfigError."""
-    from postwire.config import load
+    from postwire.config.schema import load
     from postwire.providers.builtin import KINDS
 
     return load(path=path, environ=os.environ, kinds=KINDS, examine=examine)

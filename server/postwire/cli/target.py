@@ -18,8 +18,8 @@ def default_server(*, as_json: bool) -> str:
 
     Raises Failed for a configuration that is wrong there: another server than the one that is meant would be worse.
     """
-    from postwire.config_file import default_listen
-    from postwire.settings import ConfigError, stray_variables
+    from postwire.config.bind import ConfigError, stray_variables
+    from postwire.config.file import default_listen
 
     for stray in stray_variables(os.environ, ()):
         if stray.nearest and not as_json:
@@ -33,7 +33,7 @@ def default_server(*, as_json: bool) -> str:
 
 def reachable(listen: str) -> str | None:
     """The address at which a server of this machine is called that listens there; None where nobody can know it."""
-    from postwire.endpoints import host_port
+    from postwire.config.endpoints import host_port
 
     if listen.startswith("unix:"):
         return listen

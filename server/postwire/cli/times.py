@@ -40,7 +40,7 @@ def parse_time(text: str) -> datetime:
 
 def time_ahead(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | float | None:
     """A callback that makes a time of RFC 3339's, and seconds from now of `in 2h`."""
-    from postwire.units import format_duration, parse_duration
+    from postwire.config.types import format_duration, parse_duration
 
     if value is None:
         return None
@@ -58,7 +58,7 @@ def time_ahead(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 def time_past(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """A callback that makes a time of RFC 3339's, of `2030-01-31` (in UTC), or of `2h`: two hours ago."""
-    from postwire.units import parse_duration
+    from postwire.config.types import parse_duration
 
     if value is None:
         return None

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from postwire.clock import Clock
+from postwire.config.types import format_duration
 from postwire.core import lifecycle
 from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, WaitingStreams
 from postwire.core.backlog import Backlog
@@ -29,7 +30,6 @@ from postwire.delivery.traffic import Traffic
 from postwire.delivery.waiters import Flight
 from postwire.outbox.base import Accepted, MessageStore, NewMessage
 from postwire.telemetry.base import Observer
-from postwire.units import format_duration
 
 COME_BACK: Final = 1.0
 """Seconds, on average, after which who was told that too much is in flight is to try again."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from postwire.config import Config
+from postwire.config.schema import Config
 from postwire.core.message import Channel
 from postwire.delivery.executor import Retries
 

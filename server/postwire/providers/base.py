@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from postwire.config_providers import CONNECT_TIMEOUT
+from postwire.config.providers import CONNECT_TIMEOUT
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
@@ -171,7 +171,7 @@ class Kind:
     """
 
     settings: type[Any]
-    """A frozen dataclass, as `postwire.settings` describes it."""
+    """A frozen dataclass, as `postwire.config.bind` describes it."""
     make: Callable[[Context, Any], Provider]
     """Makes a provider of its context and an instance of `settings`. It does no I/O."""
     channels: tuple[Channel, ...]

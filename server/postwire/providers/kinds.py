@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from postwire.config_providers import UnusableKind, own_keys
+from postwire.config.providers import UnusableKind, own_keys
 from postwire.providers.base import Kind
 
 GROUP: Final = "postwire.providers"

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from postwire.config.bind import setting
+from postwire.config.types import CountOrNone, Duration, Ratio, Seed
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.splitmix import SplitMix64
 from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.settings import setting
-from postwire.units import CountOrNone, Duration, Ratio, Seed
 
 SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
     {

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
-from postwire.config import Config
-from postwire.config_providers import ProviderConfig
+from postwire.config.providers import ProviderConfig
+from postwire.config.schema import Config
 from postwire.core.breaker import Breaker, BreakerSettings, Transition
 from postwire.core.errors import FieldViolation, InvalidMessage, InvalidProvider, InvalidRouting, ProviderNotFound
 from postwire.core.gate import Gate, GateSettings

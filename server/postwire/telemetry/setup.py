@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from postwire import __version__
-from postwire.config import TelemetryConfig
+from postwire.config.endpoints import host_port
+from postwire.config.schema import TelemetryConfig
 from postwire.daemon import run_in_daemon
-from postwire.endpoints import host_port
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import CallObserver, Observer
 from postwire.telemetry.environment import Wanted

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from postwire.config_providers import own_keys
+from postwire.config.providers import own_keys
 from postwire.core.message import Channel, Email
 from postwire.core.outcome import Outcome
 from postwire.providers.base import Kind, ProviderHealth

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from postwire.cli import content
 from postwire.cli.command import Word
 from postwire.cli.completion import complete_providers
-from postwire.cli.content import Given
 from postwire.cli.options import Connection, connection_options, duration, mapping
+from postwire.cli.send import content
+from postwire.cli.send.content import Given
 from postwire.cli.times import MOST_AHEAD, TIMES_AHEAD, time_ahead
 
 if TYPE_CHECKING:

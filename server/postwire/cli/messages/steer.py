@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from postwire.cli.calls import MAX_PAGE_SIZE, messages
 from postwire.cli.command import Word
 from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.filters import filter_options, reason_option
+from postwire.cli.messages.read import MAX_PAGE_SIZE, messages
 from postwire.cli.options import Connection, connection_options
 
 if TYPE_CHECKING:

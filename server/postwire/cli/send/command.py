@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from postwire.cli import content
-from postwire.cli.bulk import Bulk, send_file
-from postwire.cli.bulk_columns import COLUMNS
-from postwire.cli.bulk_source import FORMATS
 from postwire.cli.command import Group, Word
-from postwire.cli.compose import Composed, add_channels, delivery_options
 from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.options import Connection, connection_options
+from postwire.cli.send import content
+from postwire.cli.send.bulk import Bulk, send_file
+from postwire.cli.send.bulk_columns import COLUMNS
+from postwire.cli.send.bulk_source import FORMATS
+from postwire.cli.send.compose import Composed, add_channels, delivery_options
 
 _COLUMNS = f"""\b
 Columns of a CSV file, which its first line names; of each row, all but "to" may

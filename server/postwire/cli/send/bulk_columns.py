@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from postwire.cli.bulk_faults import BadRow, unknown
+from postwire.cli.send.bulk_faults import BadRow, unknown
 from postwire.cli.times import parse_time
 from postwire.core.message import Channel
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from postwire.endpoints import LISTEN
-from postwire.settings import ConfigError, bind
+from postwire.config.bind import ConfigError, bind
+from postwire.config.endpoints import LISTEN
 
 DEFAULT_FILE: Final = "postwire.toml"
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from postwire.cli.bulk_faults import BadRow
-from postwire.cli.bulk_ids import Occurrences, request_id
-from postwire.cli.bulk_report import Report, progress, results_file
-from postwire.cli.bulk_source import Source
 from postwire.cli.failure import ExitCode, Failed, even_if_unread, from_client_error
 from postwire.cli.options import Connection
+from postwire.cli.send.bulk_faults import BadRow
+from postwire.cli.send.bulk_ids import Occurrences, request_id
+from postwire.cli.send.bulk_report import Report, progress, results_file
+from postwire.cli.send.bulk_source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from postwire.cli.command import Command
+from postwire.cli.demo.timeline import Slice, Timeline
 from postwire.cli.failure import ExitCode, Failed, from_client_error
-from postwire.cli.timeline import Slice, Timeline
 
 if TYPE_CHECKING:
-    from postwire.cli.demo_server import Event
+    from postwire.cli.demo.server import Event
     from postwire_client import Client, OutboundMessage
 
 FAILING: Final = "sms-mms"
@@ -81,7 +81,7 @@ def breaker() -> None:
     SMS and email are sent at a steady pace. Then every SMS fails: its provider's breaker opens, and what comes is
     parked. When it works again, the breaker lets a few through, closes, and all are sent. Email goes on all the while.
     """
-    from postwire.cli.demo_server import ServerFailed, serving
+    from postwire.cli.demo.server import ServerFailed, serving
 
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from postwire.units import HIDDEN, Refused, Unit
+from postwire.config.types import HIDDEN, Refused, Unit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LISTEN = "an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock"

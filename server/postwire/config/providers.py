@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
 
-from postwire.core.message import Channel
-from postwire.settings import ConfigError, EnvTree, KeyDescription, Mistakes, bind, describe, keys, setting
-from postwire.units import (
+from postwire.config.bind import ConfigError, EnvTree, KeyDescription, Mistakes, bind, describe, keys, setting
+from postwire.config.types import (
     Choice,
     Count,
     KeyPath,
@@ -30,6 +29,7 @@ from postwire.units import (
     toml_string,
     whole,
 )
+from postwire.core.message import Channel
 
 CONNECT_TIMEOUT: Final = 3.0
 """Seconds, where neither the configuration nor the kind says otherwise."""
@@ -47,7 +47,7 @@ class KindDeclaration(Protocol):
 
     @property
     def settings(self) -> type[Any]:
-        """The class of its own settings: see `postwire.settings`."""
+        """The class of its own settings: see `postwire.config.bind`."""
         ...
 
     @property

@@ -16,11 +16,11 @@ import click
 from postwire.cli.completion import complete_declared
 from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.options import JSON
-from postwire.cli.providers import providers
+from postwire.cli.providers.command import providers
 from postwire.cli.serve import CONFIG, load_config
 
 if TYPE_CHECKING:
-    from postwire.config_providers import ProviderConfig
+    from postwire.config.providers import ProviderConfig
     from postwire.providers.base import Provider, ProviderHealth
 
 

@@ -35,7 +35,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from postwire import CLIENT_VARIABLES
-from postwire.units import HIDDEN, KeyPath, ListOf, Refused, Unit, dotted, quote, unit_of
+from postwire.config.types import HIDDEN, KeyPath, ListOf, Refused, Unit, dotted, quote, unit_of
 
 T = TypeVar("T")
 

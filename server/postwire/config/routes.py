@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind
+from postwire.config.types import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Channel
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route, Tier, domain_key
-from postwire.settings import ConfigError, EnvTree, Mistakes, bind
-from postwire.units import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 
 Carriers = Mapping[str, Collection[Channel]]
 """Every provider's channels, in the order of declaration."""

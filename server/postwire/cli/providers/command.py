@@ -48,7 +48,7 @@ def watch(connection: Connection) -> int:
     On a terminal, a table that is kept up to date. Elsewhere, and with --json, a line for each provider and each
     change: `postwire providers watch | grep -m 1 'email .* open'` waits for one. The timeout is for the first answer.
     """
-    from postwire.cli.watch import watch_providers
+    from postwire.cli.providers.watch import watch_providers
 
     try:
         watch_providers(connection)

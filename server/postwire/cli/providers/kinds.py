@@ -12,13 +12,13 @@ from postwire.cli.completion import complete_kinds
 from postwire.cli.config import json_value
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.options import JSON
-from postwire.cli.providers import providers
+from postwire.cli.providers.command import providers
 from postwire.cli.serve import CONFIG, load_config
 
 if TYPE_CHECKING:
-    from postwire.config import Config
+    from postwire.config.bind import KeyDescription
+    from postwire.config.schema import Config
     from postwire.providers.base import Kind
-    from postwire.settings import KeyDescription
 
 
 @providers.command()
@@ -53,7 +53,7 @@ def _readable(path: Path | None, *, as_json: bool) -> Config | None:
 
 def _list(config: Config | None, *, as_json: bool) -> None:
     from postwire.cli.show import print_json, print_table
-    from postwire.config_providers import UnusableKind
+    from postwire.config.providers import UnusableKind
     from postwire.providers.builtin import KINDS
 
     found: list[dict[str, Any]] = []
@@ -83,7 +83,7 @@ def _list(config: Config | None, *, as_json: bool) -> None:
 
 def _describe(name: str, config: Config | None, *, as_json: bool) -> None:
     from postwire.cli.show import print_json, print_pairs, print_table
-    from postwire.config_providers import UnusableKind, describe_kind
+    from postwire.config.providers import UnusableKind, describe_kind
     from postwire.providers.builtin import KINDS
 
     try:

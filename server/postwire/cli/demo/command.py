@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from postwire.cli.command import Group
-from postwire.cli.demo_breaker import breaker
+from postwire.cli.demo.breaker import breaker
 from postwire.cli.failure import ExitCode, Failed, from_client_error
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def demo(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from postwire.cli.demo_server import ServerFailed, serving
+    from postwire.cli.demo.server import ServerFailed, serving
 
     try:
         with serving(CONFIG) as server:
@@ -100,7 +100,7 @@ def read_samples() -> list[DispatchRequest]:
 
     from postwire.v1.dispatch_service_pb2 import DispatchRequest
 
-    lines = resources.files("postwire.cli").joinpath(SAMPLES).read_text(encoding="utf-8").splitlines()
+    lines = resources.files(__package__).joinpath(SAMPLES).read_text(encoding="utf-8").splitlines()
     return [json_format.Parse(line, DispatchRequest()) for line in lines]
 
 

@@ -11,13 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from postwire import config_providers, config_routes
-from postwire.config_file import read_file
-from postwire.config_providers import KindDeclaration, ProviderConfig, ProviderTable
-from postwire.core.message import Channel
-from postwire.core.routing import Route
-from postwire.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
-from postwire.settings import (
+from postwire.config import providers as config_providers
+from postwire.config import routes as config_routes
+from postwire.config.bind import (
     ConfigError,
     EnvTree,
     Mistakes,
@@ -28,7 +24,10 @@ from postwire.settings import (
     stray_variables,
     values,
 )
-from postwire.units import (
+from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
+from postwire.config.file import read_file
+from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
+from postwire.config.types import (
     Count,
     CountOrNone,
     Duration,
@@ -39,6 +38,8 @@ from postwire.units import (
     dotted,
     longer_than,
 )
+from postwire.core.message import Channel
+from postwire.core.routing import Route
 
 T = TypeVar("T")
 

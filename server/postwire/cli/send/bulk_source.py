@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from postwire.cli.bulk_columns import Columns
-from postwire.cli.bulk_faults import BadRow, parse_request
+from postwire.cli.send.bulk_columns import Columns
+from postwire.cli.send.bulk_faults import BadRow, parse_request
 
 if TYPE_CHECKING:
     from postwire_client import DispatchRequest

@@ -1,6 +1,6 @@
 """Units: how one kind of value is read from TOML or the environment, checked, and written.
 
-A settings class names them as the types of its fields: `Duration`, `Ratio`, `Seed`, … (see `postwire.settings`).
+A settings class names them as the types of its fields: `Duration`, `Ratio`, `Seed`, … (see `postwire.config.bind`).
 """
 
 from __future__ import annotations

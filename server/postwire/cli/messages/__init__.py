@@ -1,0 +1,1 @@
+"""`postwire messages`: what became of them, and steering them."""

@@ -1,0 +1,1 @@
+"""`postwire providers`: how they stand, and steering them."""

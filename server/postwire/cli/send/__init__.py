@@ -1,0 +1,1 @@
+"""`postwire send`: one message, or a file of them."""
