@@ -111,27 +111,27 @@ class _Page:
         return self._comments[name].replace("\n\n", "<br>").replace("|", "\\|")
 
     def _learn(self, file: FileDescriptorProto) -> None:
-        told = {tuple(at.path): _paragraphs(at.leading_comments) for at in file.source_code_info.location}
+        shown = {tuple(at.path): _paragraphs(at.leading_comments) for at in file.source_code_info.location}
         comments = self._comments
         for index, service in enumerate(file.service):
             self._services.append(service)
-            comments[service.name] = told[_SERVICES, index]
+            comments[service.name] = shown[_SERVICES, index]
             for number, call in enumerate(service.method):
-                comments[f"{service.name}.{call.name}"] = told[_SERVICES, index, _METHODS, number]
+                comments[f"{service.name}.{call.name}"] = shown[_SERVICES, index, _METHODS, number]
         for index, message in enumerate(file.message_type):
             if message.enum_type or not all(nested.options.map_entry for nested in message.nested_type):
                 raise Undocumented(f"{message.name} has a message or an enum inside it: the page has no place for that")
             self._messages[message.name] = message
-            comments[message.name] = told[_MESSAGES, index]
+            comments[message.name] = shown[_MESSAGES, index]
             for number, field in enumerate(message.field):
-                comments[f"{message.name}.{field.name}"] = told[_MESSAGES, index, _FIELDS, number]
+                comments[f"{message.name}.{field.name}"] = shown[_MESSAGES, index, _FIELDS, number]
             for number, oneof in enumerate(message.oneof_decl):
-                comments[f"{message.name}.{oneof.name}"] = told.get((_MESSAGES, index, _ONEOFS, number), "")
+                comments[f"{message.name}.{oneof.name}"] = shown.get((_MESSAGES, index, _ONEOFS, number), "")
         for index, enum in enumerate(file.enum_type):
             self._enums.append(enum)
-            comments[enum.name] = told[_ENUMS, index]
+            comments[enum.name] = shown[_ENUMS, index]
             for number, value in enumerate(enum.value):
-                comments[f"{enum.name}.{value.name}"] = told[_ENUMS, index, _VALUES, number]
+                comments[f"{enum.name}.{value.name}"] = shown[_ENUMS, index, _VALUES, number]
 
 
 def _paragraphs(comment: str) -> str:

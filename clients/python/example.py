@@ -59,7 +59,7 @@ async def dispatch(client: AsyncClient) -> str:
     for channel, message in messages.items():
         sent = await client.dispatch(message, request_id=request_ids[channel])
         state = short(MessageState, sent.state)
-        tell(
+        report(
             f"dispatch   {channel:<5}  {state:<8}  {sent.provider_name:<8}  {sent.message_id}",
             step="dispatch",
             channel=channel,
@@ -76,7 +76,7 @@ async def forced(client: AsyncClient) -> None:
     """A provider that fails is no error of the call: the record says what has happened."""
     failed = await client.dispatch(sms("Hello", to=REJECTED), request_id=new_request_id())
     state, outcome = short(MessageState, failed.state), short(Outcome, failed.outcome)
-    tell(
+    report(
         f"forced     sms    {state:<8}  {outcome} by {failed.provider_name}",
         step="forced",
         channel="sms",
@@ -94,7 +94,7 @@ async def invalid(client: AsyncClient) -> None:
         await client.dispatch(sms("", to="12"))
     except PostwireError as error:
         fields = [violation.field for violation in error.violations]
-        tell(
+        report(
             f"invalid    {error.code.name}  {error.reason}  {', '.join(fields)}",
             step="invalid",
             code=error.code.name,
@@ -110,7 +110,7 @@ async def conflict(client: AsyncClient, request_id: str) -> None:
     try:
         await client.dispatch(sms("Something else."), request_id=request_id)
     except PostwireError as error:
-        tell_refusal("conflict", error)
+        report_refusal("conflict", error)
     else:
         refused_nothing()
 
@@ -119,7 +119,7 @@ async def not_found(client: AsyncClient) -> None:
     try:
         await client.get_message(NOBODY)
     except PostwireError as error:
-        tell_refusal("not_found", error)
+        report_refusal("not_found", error)
     else:
         refused_nothing()
 
@@ -137,7 +137,7 @@ async def retry(client: AsyncClient) -> None:
             if tries == 10:
                 raise
     again = await client.dispatch(sms("Hello"), request_id=request_id)
-    tell(
+    report(
         f"retry      {again.message_id}  after {tries} tries",
         step="retry",
         request_id=request_id,
@@ -165,9 +165,9 @@ async def stream(client: AsyncClient) -> None:
             rejections.append(
                 {"sequence": result.index, "code": error.code.name, "reason": error.reason, "violations": fields}
             )
-    told = [f"{one['sequence']} {one['code']} {one['reason']} {', '.join(one['violations'])}" for one in rejections]
-    tell(
-        f"stream     {len(messages)} {'/'.join(states)}, {len(rejections)} refused: {'; '.join(told)}",
+    reported = [f"{one['sequence']} {one['code']} {one['reason']} {', '.join(one['violations'])}" for one in rejections]
+    report(
+        f"stream     {len(messages)} {'/'.join(states)}, {len(rejections)} refused: {'; '.join(reported)}",
         step="stream",
         messages=messages,
         rejections=rejections,
@@ -187,7 +187,7 @@ async def watch(client: AsyncClient) -> None:
             revisions.append(message.revision)
             if message.state == MessageState.MESSAGE_STATE_SENT:
                 break
-    tell(
+    report(
         f"watch      {' → '.join(states)}",
         step="watch",
         message_id=queued.message_id,
@@ -211,12 +211,12 @@ def short(enum: Any, value: int) -> str:
     return name.removeprefix(enum.Name(0).removesuffix("UNSPECIFIED"))
 
 
-def tell(line: str, **fields: Any) -> None:
+def report(line: str, **fields: Any) -> None:
     print(json.dumps(fields) if AS_JSON else line, flush=True)
 
 
-def tell_refusal(step: str, error: PostwireError) -> None:
-    tell(f"{step:<9}  {error.code.name}  {error.reason}", step=step, code=error.code.name, reason=error.reason)
+def report_refusal(step: str, error: PostwireError) -> None:
+    report(f"{step:<9}  {error.code.name}  {error.reason}", step=step, code=error.code.name, reason=error.reason)
 
 
 def refused_nothing() -> NoReturn:

@@ -40,7 +40,7 @@ from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers
-from postwire.telemetry.environment import TelemetryError, Wanted
+from postwire.telemetry.environment import OtelSettings, TelemetryError
 from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
 from postwire.telemetry.setup import MetricsListenError, Telemetry
@@ -104,7 +104,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
     stop = _stop_signal(signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hang_up.drains else ()))
     try:
-        wanted = Wanted.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
+        wanted = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
         raise BootError(str(error)) from None
     async with AsyncExitStack() as closing:
@@ -130,7 +130,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         except ProviderNotMade as error:
             raise BootError(str(error)) from error
         closing.push_async_callback(_close, registry)
-        checks = ProviderChecks((slot.provider for slot in registry), _log_check, on_fault=_log.fault)
+        checks = ProviderChecks((entry.provider for entry in registry), _log_check, on_fault=_log.fault)
         closing.push_async_callback(checks.stop)
         opening = ProviderOpening(registry, jitter=stream(seed, "opening").next_unit, on_fault=_log.fault)
         closing.push_async_callback(opening.stop)
@@ -144,7 +144,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
             )
-        except Exception as error:  # the SDK reads more variables than `Wanted` knows, and each fails in its own way
+        except Exception as error:  # the SDK reads more variables than we know, and each fails in its own way
             raise BootError(
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
             ) from None
@@ -172,11 +172,11 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         except (ListenError, MetricsListenError) as error:
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
-        outbox.on_availability(_tell_availability)
+        outbox.on_availability(_log_availability)
         outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
         for detail in outbox.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
-        _tell_boot(config, registry)
+        _log_boot(config, registry)
         await opening.start()
         try:
             await control.restore()
@@ -238,7 +238,7 @@ RELOADABLES: Final = (Reloadable(("telemetry.log_format", "telemetry.log_level")
 
 
 def _breaker_states(registry: Registry) -> dict[str, str]:
-    return {slot.provider.name: slot.gate.breaker.state.value for slot in registry}
+    return {entry.provider.name: entry.gate.breaker.state.value for entry in registry}
 
 
 async def _close(registry: Registry) -> None:
@@ -273,9 +273,9 @@ def _stop_signal(*numbers: signal.Signals) -> asyncio.Future[str]:
     return future
 
 
-def _tell_boot(config: Config, registry: Registry) -> None:
-    for slot in registry:
-        provider = slot.provider
+def _log_boot(config: Config, registry: Registry) -> None:
+    for entry in registry:
+        provider = entry.provider
         fields: dict[str, Any] = {
             names.LOG_PROVIDER_NAME: provider.name,
             "kind": provider.kind,
@@ -289,7 +289,7 @@ def _tell_boot(config: Config, registry: Registry) -> None:
         log = _log.debug if stray.injected else _log.warning
         log(names.EVENT_WARNING, detail=str(stray))
     for channel in Channel:
-        carriers = [slot.provider for slot in registry.carriers(channel)]
+        carriers = [entry.provider for entry in registry.carriers(channel)]
         simulated = [provider.name for provider in carriers if capabilities.of(provider).simulated]
         if simulated:
             _log.warning(
@@ -324,7 +324,7 @@ def _beyond_loopback(address: str) -> bool:
     return not (host == "localhost" or host == "::1" or host.startswith("127."))
 
 
-def _tell_availability(available: bool) -> None:
+def _log_availability(available: bool) -> None:
     if available:
         _log.info(names.EVENT_STORE_AVAILABLE)
     else:

@@ -68,10 +68,10 @@ async def test_what_was_being_sent_when_the_outbox_closed_is_found_when_it_opens
         assert await outbox.orphans(9) == expected
         assert await outbox.orphans(2) == expected[:2]
     for number, orphan in enumerate(expected):
-        record, asks = lifecycle.close_attempt(
+        record, next_step = lifecycle.close_attempt(
             orphan.record, lifecycle.ORPHANED, build.POLICY, now=START + 10, duration=None
         )
-        assert asks is lifecycle.Next.TRY_AGAIN
+        assert next_step is lifecycle.NextStep.TRY_AGAIN
         after = await change(outbox, orphan.record, lifecycle.requeue(record, now=START + 10, due=START + 20))
         assert await outbox.get(after.message_id) == after
         assert await outbox.orphans(9) == expected[number + 1 :]

@@ -283,7 +283,7 @@ SCAN = 5
 
 
 @pytest.fixture
-def _short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("postwire.core.listing.SCAN_LIMIT", SCAN)
 
 

@@ -11,7 +11,7 @@ from tests.e2e.calls import dispatch_ahead, in_flight, new_request_id
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.e2e.streams import in_time
-from tests.support.client_adapters import FACES, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 
 from postwire_client import (
     Breaker,
@@ -44,7 +44,7 @@ SENT, QUEUED = MessageState.MESSAGE_STATE_SENT, MessageState.MESSAGE_STATE_QUEUE
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 

@@ -11,7 +11,7 @@ from tests.e2e.calls import new_request_id
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
 from tests.e2e.streams import in_time
-from tests.support.client_adapters import FACES, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.waiting import PATIENCE
 
 from postwire_client import (
@@ -33,7 +33,7 @@ Connect = Callable[..., Client]
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 

@@ -10,7 +10,7 @@ from tests.e2e.server import Server
 from tests.support.http2 import Connection
 
 from postwire.api import server as api
-from postwire.delivery.watch import BEAT
+from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.v1.provider_service_pb2 import WatchProvidersRequest
 
 PINGS = 6
@@ -40,7 +40,7 @@ def test_a_caller_may_ping_as_often_as_libraries_let_it(server: Server) -> None:
 
 @pytest.mark.long
 def test_a_watch_of_providers_without_a_change_shows_a_sign_of_life(server: Server) -> None:
-    watch = server.providers.WatchProviders(WatchProvidersRequest(), timeout=2 * BEAT)
+    watch = server.providers.WatchProviders(WatchProvidersRequest(), timeout=2 * HEARTBEAT_INTERVAL)
     assert next(watch).providers
     assert not next(watch).providers
     watch.cancel()

@@ -99,7 +99,7 @@ def told(messages: Sequence[Message]) -> list[tuple[list[tuple[str, str]], int]]
     ]
 
 
-def foretold(delivery_seed: int, count: int) -> list[tuple[list[tuple[str, str]], int]]:
+def predicted(delivery_seed: int, count: int) -> list[tuple[list[tuple[str, str]], int]]:
     """The same, worked out from the seeds."""
     weights, backoff = stream(delivery_seed, "weights sms#1"), stream(delivery_seed, "backoff")
     outcomes = {"alpha": drawn_errors(11), "beta": drawn_errors(22)}
@@ -131,9 +131,9 @@ def test_weights_and_backoff_replay_with_the_seed_of_delivery(serve: Serve) -> N
         delivery__seed="5",
     )
     run = told([dispatch(server) for _ in range(count)])
-    assert run == foretold(5, count)
+    assert run == predicted(5, count)
     assert len({len(attempts) for attempts, _ in run}) == 2
     assert sum(waits > 0 for _, waits in run) > 3
     server.restart(delivery__seed="6")
-    assert told([dispatch(server) for _ in range(count)]) == foretold(6, count) != run
+    assert told([dispatch(server) for _ in range(count)]) == predicted(6, count) != run
     assert SENT in {dispatch(server).state for _ in range(10)}

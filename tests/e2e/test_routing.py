@@ -183,19 +183,19 @@ def test_weights_share_messages_out_and_the_seed_decides_how(serve: Serve) -> No
         return [dispatch(server).provider_name for _ in range(count)]
 
     weights = stream(42, "weights sms#4")
-    foretold = ["big" if weights.next_unit() < 0.75 else "small" for _ in range(100)]
-    assert 60 < foretold.count("big") < 90
-    assert shared(50) == foretold[:50]
+    predicted = ["big" if weights.next_unit() < 0.75 else "small" for _ in range(100)]
+    assert 60 < predicted.count("big") < 90
+    assert shared(50) == predicted[:50]
     # Neither other routes nor those who only ask use up a draw.
     for _ in range(3):
         dispatch(server, email("ada@example.com"))
         dispatch(server, provider_name="small")
         explain(server)
-    assert shared(50) == foretold[50:]
+    assert shared(50) == predicted[50:]
     server.restart()
-    assert shared(50) == foretold[:50]
+    assert shared(50) == predicted[:50]
     server.restart(delivery__seed="43")
-    assert shared(50) != foretold[:50]
+    assert shared(50) != predicted[:50]
 
 
 def test_what_waits_goes_by_the_rules_of_the_next_boot(serve: Serve) -> None:

@@ -41,7 +41,7 @@ from postwire.v1.message_pb2 import CHANNEL_EMAIL, CHANNEL_MMS, MESSAGE_STATE_CA
 
 NOBODY = "018bcfe5-6800-7000-8000-000000000000"
 UNKNOWN: Any = 99
-BEAT = 15.0
+HEARTBEAT_INTERVAL = 15.0
 """Seconds of silence after which there is a sign of life."""
 
 
@@ -342,7 +342,7 @@ def test_a_watch_of_an_uncertain_message_shows_how_it_was_resolved(server: Serve
 @pytest.mark.long
 def test_silence_is_broken_by_a_sign_of_life_though_others_change_all_the_while(server: Server) -> None:
     asked = WatchMessagesRequest(filter=MessageFilter(provider_names=["nobody"]))
-    beats = server.dispatch.WatchMessages(asked, timeout=2 * BEAT)
+    beats = server.dispatch.WatchMessages(asked, timeout=2 * HEARTBEAT_INTERVAL)
     first, start = next(beats), time.monotonic()
     is_over = threading.Event()
 
@@ -359,5 +359,5 @@ def test_silence_is_broken_by_a_sign_of_life_though_others_change_all_the_while(
         others.join()
     assert not response.HasField("message")
     assert response.resume_token != first.resume_token, "it does not fall behind"
-    assert time.monotonic() - start >= BEAT - 1
+    assert time.monotonic() - start >= HEARTBEAT_INTERVAL - 1
     beats.cancel()

@@ -26,7 +26,7 @@ from tests.support.driver import (
     drive,
     why_of,
 )
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -102,8 +102,8 @@ def pinned(book: Book, name: str) -> Shot:
 class Round:
     """One boot, from its first call to its end."""
 
-    def __init__(self, victim: Victim, book: Book, *, stuck: bool) -> None:
-        self._victim = victim
+    def __init__(self, server_process: ServerProcess, book: Book, *, stuck: bool) -> None:
+        self._server_process = server_process
         self._book = book
         self._stuck = stuck
         self.told: dict[str, str] = {}
@@ -111,20 +111,20 @@ class Round:
 
     async def run(self, seconds: float) -> None:
         """Have it work for so long, then stop it."""
-        async with connect(self._victim.address) as channel, asyncio.TaskGroup() as group:
+        async with connect(self._server_process.address) as channel, asyncio.TaskGroup() as group:
             dispatch: Any = DispatchServiceStub(channel)
             group.create_task(self._until_told("providers", self._watch_providers(channel)))
             group.create_task(self._until_told("idle stream", self._idle_stream(dispatch)))
-            load = group.create_task(drive(self._victim.address, self._book, self._victim.gone))
+            load = group.create_task(drive(self._server_process.address, self._book, self._server_process.gone))
             health = group.create_task(self._health(channel))
             await asyncio.sleep(seconds)
             group.create_task(self._under_way(dispatch, await self._accepted(dispatch, "slow"), SENT))
             if self._stuck:
                 group.create_task(self._under_way(dispatch, await self._accepted(dispatch, "stuck"), SENDING))
             started = time.monotonic()
-            self._victim.send_signal(signal.SIGTERM)
+            self._server_process.send_signal(signal.SIGTERM)
             await health
-            assert await self._victim.wait() == 0
+            assert await self._server_process.wait() == 0
             self.took = time.monotonic() - started
             await load
 
@@ -175,7 +175,7 @@ class Round:
         assert (await statuses.read()).status == SERVING
         assert (await statuses.read()).status == NOT_SERVING
         statuses.cancel()
-        async with connect(self._victim.address) as late:
+        async with connect(self._server_process.address) as late:
             again: Any = health_pb2_grpc.HealthStub(late)
             assert (await again.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)).status == NOT_SERVING
             dispatch: Any = DispatchServiceStub(late)
@@ -188,31 +188,31 @@ class Round:
 async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
     tmp_path: Path, tell: Callable[[str], None], rounds: int
 ) -> None:
-    victim = Victim(tmp_path, TOML)
+    server_process = ServerProcess(tmp_path, TOML)
     book = Book(request)
     chance = random.Random(rounds)
     longest = longest_stuck = 0.0
     try:
         for number in range(rounds):
             stuck = number % 4 == 3
-            assert await victim.start(server__grace=f"{GRACE}s" if stuck else "1h")
-            one = Round(victim, book, stuck=stuck)
+            assert await server_process.start(server__grace=f"{GRACE}s" if stuck else "1h")
+            one = Round(server_process, book, stuck=stuck)
             await one.run(chance.uniform(0.2, 0.6))
             assert one.told == {"providers": "OK", "idle stream": SHUTTING_DOWN}
             if stuck:
                 longest_stuck = max(longest_stuck, one.took)
             else:
                 longest = max(longest, one.took)
-            nothing_is_missing(victim, book)
-        assert await victim.start()
-        records = await settle(victim, book, PROVIDERS)
-        assert await victim.terminate() == 0
+            nothing_is_missing(server_process, book)
+        assert await server_process.start()
+        records = await settle(server_process, book, PROVIDERS)
+        assert await server_process.terminate() == 0
     finally:
-        if not victim.gone.is_set():
-            await victim.kill()
-    victim.no_faults()
-    boots = victim.boots
-    found = on_record(victim, book, killed=frozenset(boots[3::4]))
+        if not server_process.gone.is_set():
+            await server_process.kill()
+    server_process.no_faults()
+    boots = server_process.boots
+    found = on_record(server_process, book, killed=frozenset(boots[3::4]))
     the_watch_has_missed_nothing(book, records)
     assert found.orphans == rounds // 4, "only what was stuck was let go"
     assert {failure.partition(": ")[2] for failure in book.failures} <= {SHUTTING_DOWN, CANCELLED, CUT}

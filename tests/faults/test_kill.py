@@ -14,7 +14,7 @@ from tests.support.audit import nothing_is_missing, on_record, settle, the_watch
 from tests.support.call_log import KILLED
 from tests.support.driver import AT_MOST_ONCE, Book, drive, in_seconds
 from tests.support.failpoints import POINTS
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -114,33 +114,33 @@ def ends(kills: int) -> Iterator[str]:
 async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_killed(
     tmp_path: Path, tell: Callable[[str], None], kills: int
 ) -> None:
-    victim = Victim(tmp_path, TOML)
+    server_process = ServerProcess(tmp_path, TOML)
     book = Book(request)
     chance = random.Random(kills)
     busy, opened = 0.0, 0
     try:
         for failpoint in ends(kills):
-            if await victim.start(failpoint):
+            if await server_process.start(failpoint):
                 started = time.monotonic()
                 moment = TOO_LATE if failpoint else chance.uniform(SHORTEST, LONGEST)
-                alarm = asyncio.get_running_loop().call_later(moment, victim.send_signal, signal.SIGKILL)
-                await drive(victim.address, book, victim.gone)
+                alarm = asyncio.get_running_loop().call_later(moment, server_process.send_signal, signal.SIGKILL)
+                await drive(server_process.address, book, server_process.gone)
                 alarm.cancel()
                 busy += time.monotonic() - started
-            assert await victim.wait() == -signal.SIGKILL
-            nothing_is_missing(victim, book)
-        opened = len(victim.boots)
-        assert await victim.start()
-        records = await settle(victim, book, PROVIDERS)
-        assert await victim.terminate() == 0
+            assert await server_process.wait() == -signal.SIGKILL
+            nothing_is_missing(server_process, book)
+        opened = len(server_process.boots)
+        assert await server_process.start()
+        records = await settle(server_process, book, PROVIDERS)
+        assert await server_process.terminate() == 0
     finally:
-        if not victim.gone.is_set():
-            await victim.kill()
-    victim.no_faults()
+        if not server_process.gone.is_set():
+            await server_process.kill()
+    server_process.no_faults()
 
-    met = [line.key for line in victim.lines() if line.event == KILLED]
+    met = [line.key for line in server_process.lines() if line.event == KILLED]
     assert met == [failpoint.partition(":")[0] for failpoint in ends(kills) if failpoint]
-    found = on_record(victim, book, killed=frozenset(victim.boots[:-1]))
+    found = on_record(server_process, book, killed=frozenset(server_process.boots[:-1]))
     the_watch_has_missed_nothing(book, records)
     tell(
         f"kill: {kills} kills ({len(set(met))} failpoints), {opened} boots that opened the store, "

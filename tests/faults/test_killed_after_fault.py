@@ -94,7 +94,7 @@ async def fail(folder: Path, fault: str, first: int, seed: int, report: Report) 
         outbox = await SqliteOutbox.open(str(store))
         opened = len(second.steps)
         found = await find(outbox, store)
-        verdict = ledger.judge(found, len(disk.steps) + 1)
+        verdict = ledger.check_messages(found, len(disk.steps) + 1)
         report.problems += [f"{where}, killed: {one}" for one in verdict.lost + verdict.wrong]
         ledger = Ledger(lambda: len(second.steps), found)
         await Workload(outbox, ledger, random).run(STEPS)

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 from tests.support.driver import TIMEOUT, connect
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -85,19 +85,19 @@ async def send(dispatch: Any, messages: int, text: str) -> AsyncIterator[int]:
 async def test_the_log_shrinks_once_a_long_reader_has_gone_and_memory_stays_flat(
     tmp_path: Path, tell: Callable[[str], None], messages: int, size: int, slack: int
 ) -> None:
-    victim = Victim(tmp_path, TOML)
+    server_process = ServerProcess(tmp_path, TOML)
     log = tmp_path / "postwire.db-wal"
     text = "x" * size
     try:
-        assert await victim.start()
-        async with connect(victim.address) as channel:
+        assert await server_process.start()
+        async with connect(server_process.address) as channel:
             dispatch: Any = DispatchServiceStub(channel)
             await dispatch.Dispatch(request(-1), timeout=TIMEOUT)
-            with reader(victim.store):
+            with reader(server_process.store):
                 started, warm, most = time.monotonic(), 0, 0
                 async for sent in send(dispatch, messages, text):
                     if sent >= messages // WARM:
-                        now = memory(victim.pid)
+                        now = memory(server_process.pid)
                         warm, most = warm or now, max(most, now)
                 seconds = time.monotonic() - started
                 held = log.stat().st_size
@@ -106,12 +106,12 @@ async def test_the_log_shrinks_once_a_long_reader_has_gone_and_memory_stays_flat
             for number in range(-3, -1):
                 await dispatch.Dispatch(request(number), timeout=TIMEOUT)
             shrunk = log.stat().st_size
-        assert await victim.terminate() == 0
+        assert await server_process.terminate() == 0
     finally:
-        if not victim.gone.is_set():
-            await victim.kill()
-    victim.no_faults()
-    ((count,),) = victim.rows("SELECT count(*) FROM messages WHERE state = 'sent'")
+        if not server_process.gone.is_set():
+            await server_process.kill()
+    server_process.no_faults()
+    ((count,),) = server_process.rows("SELECT count(*) FROM messages WHERE state = 'sent'")
     assert count == (messages + 3,)
     tell(
         f"long reader: {messages:,} messages at {messages / seconds:,.0f}/s, log {held / MIB:,.0f} MiB while it read "

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.support.checker import KEPT, TRIED, judge, kept_in
+from tests.support.checker import KEPT, TRIED, check_messages, kept_in
 from tests.support.driver import REUSED, SHUTTING_DOWN, in_seconds
 from tests.support.reachable import Reachable
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import error_reason_pb2, message_pb2
@@ -146,8 +146,8 @@ def answer_of(result: pb.DispatchStreamResult) -> Message | str:
 async def test_many_callers_that_race_for_a_request_id_get_one_message_however_the_server_ends(
     tmp_path: Path, tell: Callable[[str], None], ids: int, ends: int
 ) -> None:
-    victim = Victim(tmp_path, TOML)
-    server = Reachable(victim)
+    server_process = ServerProcess(tmp_path, TOML)
+    server = Reachable(server_process)
     races = [Race(f"race-{number}") for number in range(ids)]
     progress = Progress()
     waiting = iter(races)
@@ -171,17 +171,17 @@ async def test_many_callers_that_race_for_a_request_id_get_one_message_however_t
         await ask_all_again(server, races)
         await server.end(kill=False)
     finally:
-        if not victim.gone.is_set():
-            await victim.kill()
-    victim.no_faults()
+        if not server_process.gone.is_set():
+            await server_process.kill()
+    server_process.no_faults()
 
-    (state,), messages, attempts = victim.rows("PRAGMA integrity_check", KEPT, TRIED)
+    (state,), messages, attempts = server_process.rows("PRAGMA integrity_check", KEPT, TRIED)
     assert state == ("ok",)
     kept = kept_in(messages, attempts)
     assert len(kept) == ids
     assert {one.request_id: one.message_id for one in kept} == {one.request_id: one.message_id for one in races}
-    killed = frozenset(victim.boots[1:ends:2])
-    found = judge(kept, victim.calls(), killed=killed)
+    killed = frozenset(server_process.boots[1:ends:2])
+    found = check_messages(kept, server_process.calls(), killed=killed)
     assert found.calls <= ids + found.orphans
     refused = sum(sum(one.refused.values()) for one in races)
     others = sum(one.winner != 0 for one in races)

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 from tests.support import build
-from tests.support.providers import Puppet, gate_of, registry_of, route
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 
 from postwire.core.admission import Share
 from postwire.core.breaker import BreakerSettings
 from postwire.core.errors import MessageNotQueued, Refusal
 from postwire.core.message import Channel, Content, MessageRecord, OutboundMessage, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery.waiters import Flight
+from postwire.delivery.waiters import Waiter
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 
@@ -67,7 +67,7 @@ SPIN: Final = 400
 """More reads than any one thing that happens leads to here."""
 
 
-class Scripted(Puppet):
+class Scripted(FakeProvider):
     """A provider whose every call waits until the test says how it ends."""
 
     def __init__(self, name: str) -> None:
@@ -111,7 +111,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.calls: list[asyncio.Task[MessageRecord]] = []
         self.streams = [Share() for _ in range(2)]
-        self.frames: dict[int, asyncio.Task[list[Flight | Refusal]]] = {}
+        self.frames: dict[int, asyncio.Task[list[Waiter | Refusal]]] = {}
 
     def run(self, awaitable: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -130,7 +130,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def begin(
         self, one: dict[str, Any], two: dict[str, Any], probes: int, overflow: bool, strict: bool, room: int
     ) -> None:
-        async def make() -> Rig:
+        async def make() -> Harness:
             self.outbox = Counting(await SqliteOutbox.open(":memory:"))
             self.providers = [Scripted(name) for name in NAMES]
             breaker = BreakerSettings(minimum_calls=3, open_for=5.0, probe_calls=probes, close_after=probes)
@@ -144,24 +144,24 @@ class DeliveryMachine(RuleBasedStateMachine):
                 Channel.EMAIL: [route("two", key="email")],
             }
             registry = registry_of(*self.providers, routes=routes, gates=self.gates)
-            rig = Rig(self.outbox, registry=registry, max_in_flight=room)
+            harness = Harness(self.outbox, registry=registry, max_in_flight=room)
             self.room = room
-            await rig.boot()
-            return rig
+            await harness.boot()
+            return harness
 
-        self.rig = self.run(make())
+        self.harness = self.run(make())
 
     def settle_down(self) -> None:
         """Return once nothing goes on by itself; it does not go on for ever."""
         before = self.outbox.reads
-        self.run(self.rig.calm())
+        self.run(self.harness.calm())
         assert self.outbox.reads - before < SPIN, "it spins"
 
     @rule(specs=st.lists(MESSAGES, min_size=1, max_size=6))
     def send(self, specs: list[dict[str, Any]]) -> None:
         async def start() -> None:
             for spec in specs:
-                self.calls.append(asyncio.create_task(self.rig.delivery.dispatch(self.command(spec))))
+                self.calls.append(asyncio.create_task(self.harness.delivery.dispatch(self.command(spec))))
 
         self.run(start())
         self.settle_down()
@@ -171,10 +171,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         if position in self.frames and not self.frames[position].done():
             return
 
-        async def all_of(commands: list[Any]) -> list[Flight | Refusal]:
-            found: list[Flight | Refusal] = []
+        async def all_of(commands: list[Any]) -> list[Waiter | Refusal]:
+            found: list[Waiter | Refusal] = []
             while len(found) < len(commands):
-                found += await self.rig.delivery.admit_all(commands[len(found) :], self.streams[position])
+                found += await self.harness.delivery.admit_all(commands[len(found) :], self.streams[position])
             return found
 
         async def start() -> None:
@@ -190,7 +190,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.settle_down()
 
     def command(self, spec: dict[str, Any]) -> Any:
-        now = self.rig.clock.wall()
+        now = self.harness.clock.wall()
         return build.command(
             CONTENTS[spec["channel"]],
             request_id=build.new_request_id(),
@@ -213,7 +213,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), action=st.sampled_from(["drain", "drain", "resume", "resume", "reset"]))
     def steer(self, name: str, action: str) -> None:
         async def steer() -> None:
-            breaker, now = self.gates[name].breaker, self.rig.clock.monotonic()
+            breaker, now = self.gates[name].breaker, self.harness.clock.monotonic()
             if action == "drain":
                 breaker.force_open(now)
             elif action == "resume":
@@ -229,16 +229,16 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(position=st.integers(0, 50), race=st.booleans())
     def cancel(self, position: int, race: bool) -> None:
         """Alone, or while a provider comes back."""
-        known = list(self.rig.noted.states)
+        known = list(self.harness.noted.states)
         if not known:
             return
 
         async def cancel() -> None:
             with suppress(MessageNotQueued):
-                cancelling = asyncio.create_task(self.rig.delivery.cancel(known[position % len(known)]))
+                cancelling = asyncio.create_task(self.harness.delivery.cancel(known[position % len(known)]))
                 if race:
                     for gate in self.gates.values():
-                        gate.breaker.resume(self.rig.clock.monotonic())
+                        gate.breaker.resume(self.harness.clock.monotonic())
                 await cancelling
 
         self.run(cancel())
@@ -247,7 +247,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.2, 1.0, 4.0, 20.0]))
     def pass_time(self, seconds: float) -> None:
         async def advance() -> None:
-            self.rig.clock.advance(seconds)
+            self.harness.clock.advance(seconds)
 
         self.run(advance())
         self.settle_down()
@@ -256,32 +256,32 @@ class DeliveryMachine(RuleBasedStateMachine):
     def no_more_is_in_flight_than_allowed(self) -> None:
         for name, gate in self.gates.items():
             assert 0 <= gate.in_flight <= self.max_concurrent[name]
-        admission = self.rig.delivery._intake._admission
+        admission = self.harness.delivery._acceptance._admission
         assert 0 <= admission.count <= self.room
         assert sum(share.count for share in admission._queues.values()) == admission.count
         assert sum(share.count for share in self.streams) <= admission.count
 
     @invariant()
     def no_grant_is_kept(self) -> None:
-        for gate in self.rig.delivery._router._gates.values():
+        for gate in self.harness.delivery._router._gates.values():
             assert gate._arbiter.granted == 0, "all is quiet, so each was used or given back"
 
     @invariant()
     def the_backlog_is_what_the_store_holds(self) -> None:
-        counts = self.run(self.outbox.inner.unsettled_counts(self.rig.clock.wall()))
-        assert self.rig.delivery._backlog.queues == dict(counts.queues)
+        counts = self.run(self.outbox.inner.unsettled_counts(self.harness.clock.wall()))
+        assert self.harness.delivery._backlog.queues == dict(counts.queues)
 
     @invariant()
     def whoever_is_due_waits_for_somebody_who_is_not_free(self) -> None:
         """No wake-up was lost: what is due has nobody who would take it."""
-        now = self.rig.clock.monotonic()
-        for queue in self.rig.delivery._traffic._queues.values():
-            heads = self.run(self.outbox.inner.heads([queue.route.queue_key], self.rig.clock.due(), 100))
+        now = self.harness.clock.monotonic()
+        for queue in self.harness.delivery._traffic._queues.values():
+            heads = self.run(self.outbox.inner.heads([queue.route.queue_key], self.harness.clock.due(), 100))
             if any(any(head.due.values()) for head in heads.values()) and not queue.route.strict_weights:
-                assert self.rig.delivery._router.look(queue.route, now).chosen is None, queue.route.key
+                assert self.harness.delivery._router.look(queue.route, now).chosen is None, queue.route.key
 
     def teardown(self) -> None:
-        if hasattr(self, "rig"):
+        if hasattr(self, "harness"):
             try:
                 self.allow_everything()
             finally:
@@ -295,11 +295,11 @@ class DeliveryMachine(RuleBasedStateMachine):
                 while provider.pending:
                     provider.end(0, build.SUCCESS)
             for gate in self.gates.values():
-                gate.breaker.resume(self.rig.clock.monotonic())
+                gate.breaker.resume(self.harness.clock.monotonic())
                 gate.end_cool_down()
 
         async def advance() -> None:
-            self.rig.clock.advance(7.0)
+            self.harness.clock.advance(7.0)
 
         self.run(free())
         for _ in range(200):
@@ -309,12 +309,12 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.run(advance())
         assert self.run(self.outbox.inner.stats()).unsettled == 0
         self.settle_down()
-        assert self.rig.left() == []
+        assert self.harness.left() == []
         assert [share.count for share in self.streams] == [0, 0]
-        assert self.rig.delivery._intake._admission._queues == {}
-        assert self.rig.delivery._backlog.total == 0
+        assert self.harness.delivery._acceptance._admission._queues == {}
+        assert self.harness.delivery._backlog.total == 0
         before = self.outbox.reads
-        self.run(self.rig.calm())
+        self.run(self.harness.calm())
         assert self.outbox.reads == before, "there is nothing to do, and nobody looks for it"
 
     async def close(self) -> None:
@@ -325,7 +325,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             provider.is_free = True
             while provider.pending:
                 provider.end(0, build.SUCCESS)
-        await self.rig.drain(1.0)
+        await self.harness.drain(1.0)
         await self.outbox.inner.close()
 
 

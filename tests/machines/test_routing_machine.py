@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.support.gate_model import COOL_DOWN_DRAW, Door, Entry
+from tests.support.gate_model import COOL_DOWN_DRAW, Entry, GateModel
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
 from postwire.core.gate import Gate, GateSettings
@@ -79,7 +79,7 @@ class RoutingMachine(RuleBasedStateMachine):
         self.now = 1000.0
         self.route = Route("sms#1", ())
         self.gates: dict[str, Gate] = {}
-        self.doors: dict[str, Door] = {}
+        self.gate_models: dict[str, GateModel] = {}
         self.back: list[Entry] = []  # whose permits were closed
         self.freed: set[str] = set()
         self.drained: set[str] = set()
@@ -89,7 +89,7 @@ class RoutingMachine(RuleBasedStateMachine):
     def begin(self, route: Route, limits: tuple[GateSettings, ...], rules: tuple[BreakerSettings, ...]) -> None:
         self.route = route
         for name, limit, of in zip(NAMES, limits, rules, strict=True):
-            self.doors[name] = Door(limit, of)
+            self.gate_models[name] = GateModel(limit, of)
             self.gates[name] = self.gate(name, limit, of)
 
     def gate(self, name: str, limits: GateSettings, rules: BreakerSettings) -> Gate:
@@ -114,20 +114,20 @@ class RoutingMachine(RuleBasedStateMachine):
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
         """Whom this step sets free, without time passing, has said so."""
-        shut = [name for name in NAMES if self.doors[name].obstacle(self.now)]
+        shut = [name for name in NAMES if self.gate_models[name].obstacle(self.now)]
         self.freed.clear()
         yield
-        assert {name for name in shut if self.doors[name].obstacle(self.now) is None} <= self.freed
+        assert {name for name in shut if self.gate_models[name].obstacle(self.now) is None} <= self.freed
 
     @property
     def out(self) -> list[Entry]:
-        return [entry for door in self.doors.values() for entry in door.out]
+        return [entry for gate_model in self.gate_models.values() for entry in gate_model.out]
 
     # Messages.
 
     def expected(self, order: Order, overflow: bool, repeats: set[str], tried: set[str]) -> Choice:
         """The choice as one would make it with all doors in sight."""
-        found = {name: self.doors[name].obstacle(self.now, repeat=name in repeats) for name in NAMES}
+        found = {name: self.gate_models[name].obstacle(self.now, repeat=name in repeats) for name in NAMES}
         reach: list[str] = []
         for tier in order:
             members = [name for name in tier if name not in tried]
@@ -143,20 +143,20 @@ class RoutingMachine(RuleBasedStateMachine):
         )
 
     def enter(self, name: str, repeat: bool) -> Entry:
-        gate, door = self.gates[name], self.doors[name]
-        entry = door.enter(name, self.now, repeat, gate.enter(self.now, repeat=repeat))
+        gate, gate_model = self.gates[name], self.gate_models[name]
+        entry = gate_model.enter(name, self.now, repeat, gate.enter(self.now, repeat=repeat))
         assert name not in self.drained
-        assert self.now >= door.cool_until
-        assert gate.in_flight <= door.limits.max_concurrent
+        assert self.now >= gate_model.cool_until
+        assert gate.in_flight <= gate_model.limits.max_concurrent
         free = gate.free(self.now)
-        assert (free > 0) == (door.obstacle(self.now) is None)
-        assert free <= door.limits.max_concurrent - len(door.out)
-        if rate := door.limits.rate:
-            burst = max(1, math.ceil(rate)) if door.limits.burst is None else door.limits.burst
-            for index, start in enumerate(door.entered):
-                assert len(door.entered) - index <= burst + rate * (self.now - start)
+        assert (free > 0) == (gate_model.obstacle(self.now) is None)
+        assert free <= gate_model.limits.max_concurrent - len(gate_model.out)
+        if rate := gate_model.limits.rate:
+            burst = max(1, math.ceil(rate)) if gate_model.limits.burst is None else gate_model.limits.burst
+            for index, start in enumerate(gate_model.entered):
+                assert len(gate_model.entered) - index <= burst + rate * (self.now - start)
         if entry.lease is not None:
-            assert len(door.probes()) <= door.rules.probe_calls
+            assert len(gate_model.probes()) <= gate_model.rules.probe_calls
         return entry
 
     @rule(repeats=SOME, tried=SOME, overflow=st.booleans(), draws=st.lists(DRAWS, min_size=1, max_size=4))
@@ -175,7 +175,7 @@ class RoutingMachine(RuleBasedStateMachine):
 
     @rule(name=ANY, repeat=st.booleans())
     def knock(self, name: str, repeat: bool) -> None:
-        if self.doors[name].obstacle(self.now, repeat=repeat) is None:
+        if self.gate_models[name].obstacle(self.now, repeat=repeat) is None:
             self.enter(name, repeat)
         else:
             with pytest.raises(RuntimeError, match=f"^the gate of {name} is shut"):
@@ -188,24 +188,24 @@ class RoutingMachine(RuleBasedStateMachine):
                 self.close(out[position % len(out)], verdict, duration)
 
     def close(self, entry: Entry, verdict: Verdict, duration: float) -> None:
-        gate, door = self.gates[entry.name], self.doors[entry.name]
+        gate, gate_model = self.gates[entry.name], self.gate_models[entry.name]
         with self.telling():
             entry.permit.close(verdict, self.now, duration)
-            door.close(entry, verdict, self.now, duration)
+            gate_model.close(entry, verdict, self.now, duration)
         assert entry.name in self.freed
         if verdict is Verdict.SUCCESS:
             gate.note_success()
-            door.throttlings = 0
+            gate_model.throttlings = 0
         self.back.append(entry)
 
     @rule(name=ANY, retry_after=RETRY_AFTER, waits=st.lists(EIGHTHS | st.none(), max_size=3))
     def throttle(self, name: str, retry_after: float | None, waits: list[float | None]) -> None:
         """Once, and again after each wait; None is for until it is over."""
-        gate, door = self.gates[name], self.doors[name]
+        gate, gate_model = self.gates[name], self.gate_models[name]
         for wait in (0.0, *waits):
-            self.now = max(self.now, door.cool_until) if wait is None else self.now + wait
+            self.now = max(self.now, gate_model.cool_until) if wait is None else self.now + wait
             gate.cool_down(self.now, retry_after)
-            door.cool_down(self.now, retry_after)
+            gate_model.cool_down(self.now, retry_after)
 
     @rule(position=POSITIONS, verdict=VERDICTS)
     def close_again(self, position: int, verdict: Verdict) -> None:
@@ -216,29 +216,29 @@ class RoutingMachine(RuleBasedStateMachine):
 
     @rule(name=ANY, repeat=st.booleans())
     def enter_and_cancel(self, name: str, repeat: bool) -> None:
-        if self.doors[name].obstacle(self.now, repeat=repeat) is None:
+        if self.gate_models[name].obstacle(self.now, repeat=repeat) is None:
             with self.telling():
                 entry = self.enter(name, repeat)
                 entry.permit.cancel(self.now)
-                self.doors[name].cancel(entry)
+                self.gate_models[name].cancel(entry)
             self.back.append(entry)
 
     @rule(name=ANY, verdict=VERDICTS, repeat=st.booleans())
     def pass_many(self, name: str, verdict: Verdict, repeat: bool) -> None:
         for _ in range(12):
-            if self.doors[name].obstacle(self.now, repeat=repeat) is None:
+            if self.gate_models[name].obstacle(self.now, repeat=repeat) is None:
                 self.close(self.enter(name, repeat), verdict, 0.0)
 
     @rule(name=ANY, ends=st.lists(VERDICTS, max_size=3), held=st.booleans(), duration=DURATIONS)
     def fail_and_probe(self, name: str, ends: list[Verdict], held: bool, duration: float) -> None:
         """Fail until the door is shut, come back when it is time, and end some probes, or keep one."""
         for _ in range(8):
-            if self.doors[name].obstacle(self.now) is None:
+            if self.gate_models[name].obstacle(self.now) is None:
                 self.close(self.enter(name, False), Verdict.FAILURE, 0.0)
         for end in ends:
             for _ in range(3):
                 self.now = self.gates[name].until(self.now) or self.now
-            if self.doors[name].obstacle(self.now) is None:
+            if self.gate_models[name].obstacle(self.now) is None:
                 entry = self.enter(name, False)
                 if not held:
                     self.close(entry, end, duration)
@@ -248,7 +248,7 @@ class RoutingMachine(RuleBasedStateMachine):
         """Some first attempts, of which one fails, and then repeats only: they have to come out of the budget."""
         self.operate(name, "resume")
         for number in range(firsts):
-            if self.doors[name].obstacle(self.now) is None:
+            if self.gate_models[name].obstacle(self.now) is None:
                 self.close(self.enter(name, False), Verdict.NONE if number else Verdict.FAILURE, 0.0)
         if cancelled:
             self.enter_and_cancel(name, False)
@@ -269,11 +269,11 @@ class RoutingMachine(RuleBasedStateMachine):
 
     @rule(name=ANY, order=st.sampled_from(["drain", "resume", "reset", "resume"]))
     def operate(self, name: str, order: str) -> None:
-        breaker, door = self.gates[name].breaker, self.doors[name]
+        breaker, gate_model = self.gates[name].breaker, self.gate_models[name]
         if order == "drain":
             breaker.force_open(self.now)
             if name not in self.drained:
-                door.become(BreakerState.FORCED_OPEN)
+                gate_model.become(BreakerState.FORCED_OPEN)
             self.drained.add(name)
         elif order == "reset" and name in self.drained:
             with pytest.raises(ValueError, match="forced open"):
@@ -281,7 +281,7 @@ class RoutingMachine(RuleBasedStateMachine):
         else:
             with self.telling():
                 (breaker.reset if order == "reset" else breaker.resume)(self.now)
-                door.become(BreakerState.CLOSED)
+                gate_model.become(BreakerState.CLOSED)
             self.drained.discard(name)
 
     # What holds at any time.
@@ -290,31 +290,31 @@ class RoutingMachine(RuleBasedStateMachine):
     def gates_are_as_the_model_has_them(self) -> None:
         assert self.faults == []
         for name, gate in self.gates.items():
-            door = self.doors[name]
-            assert gate.in_flight == len(door.out)
-            assert gate.breaker.state is door.state
+            gate_model = self.gate_models[name]
+            assert gate.in_flight == len(gate_model.out)
+            assert gate.breaker.state is gate_model.state
             for repeat in (False, True):
-                assert gate.obstacle(self.now, repeat=repeat) is door.obstacle(self.now, repeat=repeat)
+                assert gate.obstacle(self.now, repeat=repeat) is gate_model.obstacle(self.now, repeat=repeat)
 
     @invariant()
     def who_waits_until_then_is_neither_early_nor_late(self) -> None:
         for name, gate in self.gates.items():
-            door = self.doors[name]
+            gate_model = self.gate_models[name]
             for repeat in (False, True):
-                why = door.obstacle(self.now, repeat=repeat)
+                why = gate_model.obstacle(self.now, repeat=repeat)
                 until = gate.until(self.now, repeat=repeat)
                 if why in (None, Obstacle.DRAINED, Obstacle.CONCURRENCY):
                     assert until is None
                     continue
                 assert until is not None
                 assert until > self.now
-                assert self.change(door, until, repeat) != self.change(door, self.now, repeat)
+                assert self.change(gate_model, until, repeat) != self.change(gate_model, self.now, repeat)
                 if why is not Obstacle.RETRY_BUDGET:  # which the failures may leave sooner, by growing old
-                    assert door.obstacle(max(self.now, until - 1 / 16), repeat=repeat)
+                    assert gate_model.obstacle(max(self.now, until - 1 / 16), repeat=repeat)
 
-    def change(self, door: Door, now: float, repeat: bool) -> tuple[Obstacle | None, bool]:
+    def change(self, gate_model: GateModel, now: float, repeat: bool) -> tuple[Obstacle | None, bool]:
         """What a waiter sees: the obstacle, and whether a probe's lease is over, which only moves its end."""
-        return door.obstacle(now, repeat=repeat), now >= door.lapse()
+        return gate_model.obstacle(now, repeat=repeat), now >= gate_model.lapse()
 
     def teardown(self) -> None:
         if self.faults or not self.gates:
@@ -324,7 +324,7 @@ class RoutingMachine(RuleBasedStateMachine):
         for gate in self.gates.values():
             assert gate.obstacle(self.now, repeat=True) in (None, Obstacle.DRAINED, Obstacle.CONCURRENCY)
         for name, gate in self.gates.items():
-            for entry in list(self.doors[name].out):
+            for entry in list(self.gate_models[name].out):
                 self.close(entry, Verdict.NONE, 0.0)
             self.operate(name, "resume")
             assert gate.in_flight == 0

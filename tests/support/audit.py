@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from tests.support.checker import KEPT, TRIED, Findings, judge, kept_in
+from tests.support.checker import KEPT, TRIED, Findings, check_messages, kept_in
 from tests.support.driver import QUEUED, TIMEOUT, UNSETTLED, Book, connect, watch
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -20,9 +20,11 @@ from postwire.v1.provider_service_pb2 import ResetBreakerRequest, UpdateMockProv
 from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
 
 
-def nothing_is_missing(victim: Victim, book: Book) -> None:
+def nothing_is_missing(server_process: ServerProcess, book: Book) -> None:
     """The file is whole, and has every message that was answered."""
-    (state,), kept = victim.rows("PRAGMA integrity_check", "SELECT request_id, lower(hex(message_id)) FROM messages")
+    (state,), kept = server_process.rows(
+        "PRAGMA integrity_check", "SELECT request_id, lower(hex(message_id)) FROM messages"
+    )
     assert state == ("ok",)
     by_request_id = dict(kept)
     assert len(by_request_id) == len(kept)
@@ -30,9 +32,9 @@ def nothing_is_missing(victim: Victim, book: Book) -> None:
         assert by_request_id.get(shot.request.request_id) == shot.message_id.replace("-", "")
 
 
-async def settle(victim: Victim, book: Book, names: Sequence[str]) -> dict[str, Message]:
+async def settle(server_process: ServerProcess, book: Book, names: Sequence[str]) -> dict[str, Message]:
     """Make the providers of these names well, repeat everything, and return every record once all is settled."""
-    async with connect(victim.address) as channel:
+    async with connect(server_process.address) as channel:
         dispatch: Any = DispatchServiceStub(channel)
         providers: Any = ProviderServiceStub(channel)
         watching = asyncio.create_task(watch(dispatch, book))
@@ -94,13 +96,13 @@ def the_watch_has_missed_nothing(book: Book, records: dict[str, Message]) -> Non
     assert len(book.seen) > len(records) / 2
 
 
-def on_record(victim: Victim, book: Book, *, killed: frozenset[int]) -> Findings:
+def on_record(server_process: ServerProcess, book: Book, *, killed: frozenset[int]) -> Findings:
     """The file is whole, has one message for each request id that was used, and says what the providers say."""
-    (state,), messages, attempts = victim.rows("PRAGMA integrity_check", KEPT, TRIED)
+    (state,), messages, attempts = server_process.rows("PRAGMA integrity_check", KEPT, TRIED)
     assert state == ("ok",)
     kept = kept_in(messages, attempts)
     assert len({one.request_id for one in kept}) == len(kept)
     assert {one.request_id: one.message_id for one in kept} == {
         shot.request.request_id: shot.message_id for shot in book.shots
     }
-    return judge(kept, victim.calls(), killed=killed)
+    return check_messages(kept, server_process.calls(), killed=killed)

@@ -107,8 +107,10 @@ def ended(
 ) -> MessageRecord:
     """The record once its open attempt has ended, `after` µs later; where more is to follow it is queued again."""
     now = record.update_time + after
-    closed, asks = lifecycle.close_attempt(record, result, policy, now=now, duration=after)
-    return closed if asks is lifecycle.Next.NOTHING else lifecycle.requeue(closed, now=now, due=now + retry_after)
+    closed, next_step = lifecycle.close_attempt(record, result, policy, now=now, duration=after)
+    return (
+        closed if next_step is lifecycle.NextStep.NOTHING else lifecycle.requeue(closed, now=now, due=now + retry_after)
+    )
 
 
 def retried(record: MessageRecord, provider_name: str = "sms-mms", *, after: int = 20_000) -> MessageRecord:

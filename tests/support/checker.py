@@ -83,7 +83,7 @@ def _uuid(digits: str) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def judge(messages: Iterable[Kept], calls: Iterable[Call], *, killed: frozenset[int]) -> Findings:
+def check_messages(messages: Iterable[Kept], calls: Iterable[Call], *, killed: frozenset[int]) -> Findings:
     """Every call is explained by an attempt on record, and every unknown end by a kill or by what a provider has said.
 
     `killed` are the numbers of the boots that were killed.
@@ -94,14 +94,14 @@ def judge(messages: Iterable[Kept], calls: Iterable[Call], *, killed: frozenset[
         asked[call.key].append(call)
         findings.calls += 1
     for message in messages:
-        _judge_state(message)
-        _judge_attempts(message, killed)
-        _judge_calls(message, asked.pop(message.message_id, []), findings)
+        _check_state(message)
+        _check_attempts(message, killed)
+        _check_calls(message, asked.pop(message.message_id, []), findings)
     assert not asked, f"providers were asked for what nobody has on record: {list(asked)[:5]}"
     return findings
 
 
-def _judge_state(message: Kept) -> None:
+def _check_state(message: Kept) -> None:
     """It is settled, and its state says what its attempts say."""
     assert message.state in SETTLED, message
     outcomes = [attempt.outcome for attempt in message.attempts]
@@ -117,7 +117,7 @@ def _judge_state(message: Kept) -> None:
         assert outcomes[-1] == "rejected" or spent, message
 
 
-def _judge_attempts(message: Kept, killed: frozenset[int]) -> None:
+def _check_attempts(message: Kept, killed: frozenset[int]) -> None:
     attempts = message.attempts
     assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1)), message
     for attempt, following in zip(attempts, (*attempts[1:], None), strict=True):
@@ -134,7 +134,7 @@ def _judge_attempts(message: Kept, killed: frozenset[int]) -> None:
     assert all(attempt.outcome == "uncertain" for attempt in attempts if attempt.is_orphan), message
 
 
-def _judge_calls(message: Kept, calls: list[Call], findings: Findings) -> None:
+def _check_calls(message: Kept, calls: list[Call], findings: Findings) -> None:
     """Boot by boot, call n is attempt n, and only of the last attempt of a boot may anything be unknown."""
     by_boot: Mapping[int, list[Call]] = _by_boot(calls)
     attempts_by_boot: Mapping[int, list[Tried]] = _by_boot(message.attempts)

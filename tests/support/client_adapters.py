@@ -16,7 +16,7 @@ from postwire_client import AsyncClient, Client, DispatchRequest
 
 T = TypeVar("T")
 
-FACES: Final = ("Client", "AsyncClient")
+CLIENT_ADAPTERS: Final = ("Client", "AsyncClient")
 
 _END: Final = object()
 
@@ -109,9 +109,9 @@ class _Iterated:
         self._thread.run(self._generator.aclose())
 
 
-def connect(face: str, *args: Any, **settings: Any) -> Client:
+def connect(adapter: str, *args: Any, **settings: Any) -> Client:
     """A client, or what is called like one. It is used as a context."""
-    return Client(*args, **settings) if face == "Client" else cast(Client, Driven(*args, **settings))
+    return Client(*args, **settings) if adapter == "Client" else cast(Client, Driven(*args, **settings))
 
 
 class Feed:

@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass
-class Door:
+class GateModel:
     """The model of one provider's gate, breaker and all. Times must be exact in binary, and the jitter none."""
 
     limits: GateSettings
@@ -74,7 +74,7 @@ class Door:
             return BreakerState.OPEN, self.lapse() + self.opening()
         return self.state, self.open_until
 
-    def is_shut(self, now: float) -> bool:
+    def is_blocked(self, now: float) -> bool:
         state, until = self.breaker_at(now)
         if state is BreakerState.OPEN:
             return now < until
@@ -110,7 +110,7 @@ class Door:
         )
 
     def obstacle(self, now: float, *, repeat: bool = False) -> Obstacle | None:
-        if self.is_shut(now):
+        if self.is_blocked(now):
             return SHUT[self.state]  # as it was left: that a lease is over shows only with the next step
         if now < self.cool_until:
             return Obstacle.COOLING_DOWN

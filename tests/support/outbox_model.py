@@ -14,7 +14,7 @@ from tests.support.outboxes import stored
 
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused
-from postwire.core.lifecycle import Next, Policy
+from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.waiting import is_scheduled
@@ -177,7 +177,7 @@ def _ended(
     pending = _pending(before)
     outcomes = [one.outcome for one in result.recipients] or [result.outcome] * len(pending)
     policy = kept.policy
-    closed, asks = lifecycle.close_attempt(before, result, policy, now=now, duration=duration)
+    closed, next_step = lifecycle.close_attempt(before, result, policy, now=now, duration=duration)
     counted = [one.outcome for one in before.attempts[:-1]] + [result.outcome]
     is_spent = sum(outcome not in UNCOUNTED for outcome in counted) >= policy.max_attempts
     is_late = now >= before.expire_time
@@ -196,11 +196,11 @@ def _ended(
             again.append((index, outcome))
     doubts = frozenset(index for index, one in zip(pending, outcomes, strict=True) if one is Outcome.UNCERTAIN)
     if not again:
-        assert asks is Next.NOTHING
+        assert next_step is NextStep.NOTHING
         return Change(kept, before, closed, events, doubts)
     is_uncertain = any(outcome is Outcome.UNCERTAIN for _, outcome in again)
     is_deferred = not is_uncertain and any(outcome is Outcome.DEFERRED for _, outcome in again)
-    assert asks is (Next.TRY_AGAIN if is_uncertain else Next.DEFER if is_deferred else Next.FAIL_OVER)
+    assert next_step is (NextStep.TRY_AGAIN if is_uncertain else NextStep.DEFER if is_deferred else NextStep.FAIL_OVER)
     at_once = at_once and not is_late and not is_deferred
     for index, outcome in again:
         unknown = outcome is Outcome.UNCERTAIN

@@ -116,8 +116,8 @@ def failed_over(record: MessageRecord, provider_name: str = "p-2", **result: Any
     """The record once its open attempt has failed, and the next one is open: one change."""
     now = record.update_time + 20_000
     failure = DispatchResult(Outcome.ERROR, **result)
-    closed, asks = lifecycle.close_attempt(record, failure, PATIENT, now=now, duration=20_000)
-    assert asks is lifecycle.Next.FAIL_OVER
+    closed, next_step = lifecycle.close_attempt(record, failure, PATIENT, now=now, duration=20_000)
+    assert next_step is lifecycle.NextStep.FAIL_OVER
     return lifecycle.open_attempt(closed, provider_name, now=now)
 
 

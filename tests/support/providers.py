@@ -17,13 +17,13 @@ from postwire.core.routing import Match, Route, Tier
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.capabilities import Carries
 from postwire.providers.handover import Handover
-from postwire.providers.registry import Registry, Slot
+from postwire.providers.registry import ProviderEntry, Registry
 
 Unsuitable = Callable[[OutboundMessage, tuple[int, ...] | None], Collection[str]]
 """The names of the providers that cannot carry a message to some recipients."""
 
 
-class Puppet:
+class FakeProvider:
     """Ends each call with `answer`, but not before `let_go` while it is held; `answers` go first, one a call.
 
     `keys` are the idempotency keys it was given, in order; `calls(n)` waits until there were n. `meanwhile` is awaited
@@ -151,11 +151,11 @@ def registry_of(
 ) -> Registry:
     """A registry in which every provider is on the route of each of its channels, with a gate that stands open."""
     made = {provider.name: gate_of(provider.name, max_concurrent=10_000) for provider in providers} | dict(gates or {})
-    slots = [Slot(provider, made[provider.name], attempt_timeout=attempt_timeout) for provider in providers]
+    entries = [ProviderEntry(provider, made[provider.name], attempt_timeout=attempt_timeout) for provider in providers]
     if unsuitable:
-        for slot in slots:
-            slot.carries = _carries(slot.provider.name, unsuitable)
-    return Registry(slots, short_routes(*providers) if routes is None else routes)
+        for entry in entries:
+            entry.carries = _carries(entry.provider.name, unsuitable)
+    return Registry(entries, short_routes(*providers) if routes is None else routes)
 
 
 def _carries(name: str, unsuitable: Unsuitable) -> Carries:

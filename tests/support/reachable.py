@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from tests.support.driver import BROKEN, CANCELLED, CUT, OVERLOADED, ROOM, SHUTTING_DOWN, TIMEOUT, connect, why_of
-from tests.support.server_process import Victim
+from tests.support.server_process import ServerProcess
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
@@ -19,8 +19,8 @@ from postwire.v1.message_pb2 import Message
 class Reachable:
     """Connections to the boot that is up. `boot` counts them; `ending` is set from the signal to the end."""
 
-    def __init__(self, victim: Victim, connections: int = 4) -> None:
-        self._victim = victim
+    def __init__(self, server_process: ServerProcess, connections: int = 4) -> None:
+        self._server_process = server_process
         self._connections = connections
         self._channels: list[grpc.aio.Channel] = []
         self._stubs: itertools.cycle[Any] = itertools.cycle(())
@@ -31,8 +31,8 @@ class Reachable:
 
     async def start(self) -> None:
         """Start the server, and let callers in."""
-        assert await self._victim.start()
-        self._channels = [connect(self._victim.address) for _ in range(self._connections)]
+        assert await self._server_process.start()
+        self._channels = [connect(self._server_process.address) for _ in range(self._connections)]
         self._stubs = itertools.cycle([DispatchServiceStub(channel) for channel in self._channels])
         async with self._changed:
             self.boot += 1
@@ -43,9 +43,9 @@ class Reachable:
         """Have it end, by SIGKILL or by SIGTERM, and wait for that."""
         self.ending = True
         if kill:
-            await self._victim.kill()
+            await self._server_process.kill()
         else:
-            assert await self._victim.terminate() == 0
+            assert await self._server_process.terminate() == 0
         await self.close()
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.forking import Forked
 from tests.support.waiting import PATIENCE
 
 
-class Victim:
+class ServerProcess:
     """The process, its store in `folder`, and the log of its calls. `address` is the latest boot's."""
 
     def __init__(self, folder: Path, toml: str) -> None:

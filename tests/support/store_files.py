@@ -12,8 +12,8 @@ import apsw
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider
 from tests.support.waiting import within
 
 from postwire.core.ids import MessageIds
@@ -23,21 +23,23 @@ from postwire.outbox.base import Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 
 
-def boot(outbox: Outbox, number: int, **fields: Any) -> Rig:
-    """The rig of a later boot: its message ids are its own."""
-    return Rig(outbox, ids=MessageIds(random.Random(number).getrandbits), **fields)
+def boot(outbox: Outbox, number: int, **fields: Any) -> Harness:
+    """The harness of a later boot: its message ids are its own."""
+    return Harness(outbox, ids=MessageIds(random.Random(number).getrandbits), **fields)
 
 
 async def fill(path: Path) -> None:
     """Make a store with seven messages in many states, one of which was being sent, and a provider that is drained."""
     outbox = await SqliteOutbox.open(str(path))
-    rig = Rig(outbox, provider=Puppet())
+    harness = Harness(outbox, provider=FakeProvider())
     for outcome in (Outcome.SUCCESS, Outcome.SUCCESS, Outcome.REJECTED, Outcome.UNCERTAIN, Outcome.ERROR):
-        rig.provider.answer = DispatchResult(outcome)
-        await rig.send(build.command(build.email(text="x" * 3_000), delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
-    await rig.send(build.command(send_time=START + build.HOUR))
+        harness.provider.answer = DispatchResult(outcome)
+        await harness.send(
+            build.command(build.email(text="x" * 3_000), delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)
+        )
+    await harness.send(build.command(send_time=START + build.HOUR))
     await outbox.set_drained("sms-mms", True)
-    held = boot(outbox, 2, provider=Puppet(held=True))
+    held = boot(outbox, 2, provider=FakeProvider(held=True))
     await held.send(build.command(wait_for=WaitFor.ACCEPTANCE))
     await within(held.provider.calls())
     await held.drain(0.0)

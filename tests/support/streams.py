@@ -8,8 +8,8 @@ from typing import Any
 
 import apsw
 from tests.support import build
-from tests.support.providers import Puppet
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider
 from tests.support.waiting import PATIENCE, within
 
 from postwire.api.stream import Stream
@@ -29,10 +29,10 @@ Result = tuple[int, MessageRecord | Refusal | None]
 class Told:
     """A frame, and what its caller is told: (position, result), in the order of the telling."""
 
-    def __init__(self, rig: Rig, commands: Sequence[DispatchCommand], stream: Share | None = None) -> None:
+    def __init__(self, harness: Harness, commands: Sequence[DispatchCommand], stream: Share | None = None) -> None:
         self.results: list[Result] = []
         self._news = asyncio.Event()
-        self.frame = Frame(rig.delivery, commands, self._on_result, stream or Share())
+        self.frame = Frame(harness.delivery, commands, self._on_result, stream or Share())
 
     def _on_result(self, index: int, result: MessageRecord | Refusal | None) -> None:
         self.results.append((index, result))
@@ -62,14 +62,14 @@ class Told:
         return {index: type(result) for index, result in self.results if isinstance(result, Refusal)}
 
 
-async def tell(rig: Rig, commands: Sequence[DispatchCommand]) -> Told:
+async def tell(harness: Harness, commands: Sequence[DispatchCommand]) -> Told:
     """Have a frame accepted."""
-    told = Told(rig, commands)
+    told = Told(harness, commands)
     await within(told.frame.accept())
     return told
 
 
-class Choosy(Puppet):
+class Choosy(FakeProvider):
     """Ends each call when it is told to, by the text of its message."""
 
     def __init__(self, name: str = "choosy", **fields: Any) -> None:
@@ -123,11 +123,11 @@ def wire(
 class Caller:
     """Calls `DispatchStream`. Nothing is read before `read`, and no frame is there to be taken before `send`."""
 
-    def __init__(self, rig: Rig, *, max_wait: float = 3600.0, max_message_bytes: int = 1 << 20) -> None:
+    def __init__(self, harness: Harness, *, max_wait: float = 3600.0, max_message_bytes: int = 1 << 20) -> None:
         self.taken = 0
         self.responses: list[pb.DispatchStreamResponse] = []
         self._frames: asyncio.Queue[pb.DispatchStreamRequest | None] = asyncio.Queue()
-        self.stream = Stream(rig.delivery, max_message_bytes=max_message_bytes, max_wait=max_wait)
+        self.stream = Stream(harness.delivery, max_message_bytes=max_message_bytes, max_wait=max_wait)
         self._run = self.stream.run(self._iterate())
 
     async def _iterate(self) -> AsyncGenerator[pb.DispatchStreamRequest, None]:

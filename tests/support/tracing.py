@@ -33,7 +33,7 @@ class Ids(IdGenerator):
         return next(self._traces)
 
 
-class Rig:
+class Harness:
     """A tracer whose spans are in `ended`; `clock` is in ns, and stands still."""
 
     def __init__(self, sampler: Sampler = DEFAULT_ON, max_events: int | None = MAX_EVENTS) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from tests.support import build
 from tests.support.clock import START
-from tests.support.rig import Rig
+from tests.support.harness import Harness
 from tests.support.waiting import within
 
 from postwire.core.listing import MessageFilter, ResumePoint
 from postwire.core.message import MessageRecord, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery import Sight
+from postwire.delivery import WatchEvent
 
 LATER = START + build.HOUR
 
@@ -21,8 +21,8 @@ LATER = START + build.HOUR
 class Watching:
     """A watch that goes on when it is asked to. `resume` is what it has come to."""
 
-    def __init__(self, rig: Rig, *message_ids: str, after: ResumePoint | None = None, **chosen: Any) -> None:
-        self._batches = rig.delivery.watchers.watch(message_ids, MessageFilter(**chosen), after)
+    def __init__(self, harness: Harness, *message_ids: str, after: ResumePoint | None = None, **chosen: Any) -> None:
+        self._batches = harness.delivery.watchers.watch(message_ids, MessageFilter(**chosen), after)
         self.resume = after
 
     async def begin(self) -> Watching:
@@ -30,7 +30,7 @@ class Watching:
         await self.next()
         return self
 
-    async def next(self) -> Sequence[Sight]:
+    async def next(self) -> Sequence[WatchEvent]:
         batch = await within(anext(self._batches))
         assert batch
         positions = [one.point.position or () for one in batch]
@@ -50,21 +50,21 @@ class Watching:
         await self._batches.aclose()
 
 
-async def waiting(rig: Rig, **options: Any) -> MessageRecord:
+async def waiting(harness: Harness, **options: Any) -> MessageRecord:
     """A message that is sent in an hour."""
-    return await rig.send(build.command(send_time=LATER, wait_for=WaitFor.ACCEPTANCE, **options))
+    return await harness.send(build.command(send_time=LATER, wait_for=WaitFor.ACCEPTANCE, **options))
 
 
-async def now(rig: Rig, *, ago: int = 0) -> ResumePoint:
+async def now(harness: Harness, *, ago: int = 0) -> ResumePoint:
     """Behind the last change, or behind one some changes before it."""
-    (last,) = await rig.outbox.last_position()
-    return ResumePoint(await rig.outbox.store_name(), (last - ago,))
+    (last,) = await harness.outbox.last_position()
+    return ResumePoint(await harness.outbox.store_name(), (last - ago,))
 
 
-async def touch(rig: Rig, record: MessageRecord) -> MessageRecord:
+async def touch(harness: Harness, record: MessageRecord) -> MessageRecord:
     """Two changes that leave it queued."""
     taken = build.retried(record)
-    assert await rig.outbox.advance(record, taken)
+    assert await harness.outbox.advance(record, taken)
     after = build.ended(taken, DispatchResult(Outcome.RATE_LIMITED), retry_after=build.HOUR)
-    assert await rig.outbox.advance(taken, after)
+    assert await harness.outbox.advance(taken, after)
     return after

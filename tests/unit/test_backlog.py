@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import ManualClock
-from tests.support.providers import Puppet, registry_of, route
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, registry_of, route
 from tests.support.streams import commands, tell
 
 from postwire.core.backlog import SHARE, Backlog
@@ -103,24 +103,24 @@ def test_it_counts_as_a_list_would(data: st.DataObject) -> None:
 
 
 async def test_a_channel_that_is_out_of_service_does_not_close_the_others(outbox: SqliteOutbox) -> None:
-    phone, post = Puppet("phone"), Puppet("post")
+    phone, post = FakeProvider("phone"), FakeProvider("post")
     routes = {Channel.SMS: [route("phone")], Channel.EMAIL: [route("post", key="email")]}
-    rig = Rig(outbox, registry=registry_of(phone, post, routes=routes), max_unsettled=500)
-    rig.registry.slot("phone").gate.breaker.force_open(0.0)
-    told = await tell(rig, commands(500))
+    harness = Harness(outbox, registry=registry_of(phone, post, routes=routes), max_unsettled=500)
+    harness.registry.entry("phone").gate.breaker.force_open(0.0)
+    told = await tell(harness, commands(500))
     assert set(told.refusals) == set(range(400, 500))
-    assert (await rig.send(build.command(build.email()))).state is MessageState.SENT
+    assert (await harness.send(build.command(build.email()))).state is MessageState.SENT
     with pytest.raises(Overloaded, match="for the providers of this one"):
-        await rig.send()
-    assert rig.delivery.queue_depths == {"sms": 400, "email": 0}
+        await harness.send()
+    assert harness.delivery.queue_depths == {"sms": 400, "email": 0}
 
 
-async def equal(rig: Rig, outbox: Outbox) -> None:
+async def equal(harness: Harness, outbox: Outbox) -> None:
     """What is counted is what the store holds."""
-    await rig.calm()
-    now = rig.clock.wall()
+    await harness.calm()
+    now = harness.clock.wall()
     counts = await outbox.unsettled_counts(now)
-    backlog = rig.delivery._backlog
+    backlog = harness.delivery._backlog
     assert backlog.queues == counts.queues
     assert backlog.total == (await outbox.stats()).unsettled
     second = now // SECOND
@@ -138,11 +138,11 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
         [route("a", key="sms#1", match=Match(labels={"x": "y"})), route("b", key="sms#2")],
     ]
     for boot in range(3):
-        providers = [Puppet(name, answers=draws.choices(answers, k=100)) for name in ("a", "b")]
+        providers = [FakeProvider(name, answers=draws.choices(answers, k=100)) for name in ("a", "b")]
         routes = {Channel.SMS: rules[boot % 2], Channel.EMAIL: [route("b", key="email")]}
-        rig = Rig(outbox, registry=registry_of(*providers, routes=routes), clock=clock)
-        await rig.boot()
-        await equal(rig, outbox)
+        harness = Harness(outbox, registry=registry_of(*providers, routes=routes), clock=clock)
+        await harness.boot()
+        await equal(harness, outbox)
         owned: list[MessageRecord] = []
         for step in range(25):
             options: dict[str, Any] = {"wait_for": WaitFor.ACCEPTANCE, "request_id": f"{boot} {draws.randrange(20)}"}
@@ -152,21 +152,21 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
                 options["expire_time"] = clock.wall() + 40 * SECOND
             content = build.email() if draws.random() < 0.3 else build.sms(draws.choice("xy"))
             with suppress(RequestIdReused):
-                owned.append(await rig.send(build.command(content, labels={"x": draws.choice("yz")}, **options)))
+                owned.append(await harness.send(build.command(content, labels={"x": draws.choice("yz")}, **options)))
             action = draws.random()
             if action < 0.2 and owned:
                 with suppress(MessageNotQueued):
-                    await rig.delivery.cancel(draws.choice(owned).message_id)
+                    await harness.delivery.cancel(draws.choice(owned).message_id)
             elif action < 0.5:
                 clock.advance(draws.choice([0.5, 3.0, 20.0]))
             elif action < 0.6:
-                breaker = rig.registry.slot(draws.choice("ab")).gate.breaker
+                breaker = harness.registry.entry(draws.choice("ab")).gate.breaker
                 draws.choice([breaker.force_open, breaker.resume])(clock.monotonic())
             if step % 5 == 4:
-                await equal(rig, outbox)
+                await equal(harness, outbox)
         await outbox.remove_settled((), clock.wall(), 1_000)
-        await equal(rig, outbox)
-        await rig.drain(0.0)
+        await equal(harness, outbox)
+        await harness.drain(0.0)
         await outbox.close()
         outbox = await SqliteOutbox.open(path)
     await outbox.close()

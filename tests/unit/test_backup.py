@@ -52,10 +52,10 @@ async def test_a_copy_can_be_served(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     backup(path, target)
     outbox = await SqliteOutbox.open(str(target))
-    rig = boot(outbox, 4)
-    await rig.boot()
+    harness = boot(outbox, 4)
+    await harness.boot()
     assert (await outbox.stats()).unsettled == 3
-    await rig.drain(0.0)
+    await harness.drain(0.0)
     await outbox.close()
     assert check(target).faults == ()
 
@@ -77,7 +77,7 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
 ) -> None:
     monkeypatch.setattr(maintenance, "PAGES_AT_ONCE", 3)
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 5)
+    harness = boot(outbox, 5)
     acknowledged: list[MessageRecord] = []
     steps: list[int] = []
     arrived = asyncio.Event()
@@ -85,7 +85,7 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
 
     async def write() -> None:
         while True:
-            told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+            told = await tell(harness, commands(5, wait_for=WaitFor.OUTCOME))
             await told.until(5)
             acknowledged.extend(told.records)
             arrived.set()
@@ -115,7 +115,7 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
     for record in before:
         assert await copy.get(record.message_id) == record
     await copy.close()
-    await rig.landed()
+    await harness.completed()
     assert (await outbox.stats()).unsettled == 3
     await outbox.close()
     assert check(path).faults == ()
@@ -124,17 +124,17 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
 
 async def test_a_copy_holds_up_nobody_who_writes(path: Path, tmp_path: Path) -> None:
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 6)
+    harness = boot(outbox, 6)
     loop = asyncio.get_running_loop()
     records: list[MessageRecord] = []
 
     def progress(done: int, total: int) -> None:
-        records.append(asyncio.run_coroutine_threadsafe(rig.send(), loop).result(PATIENCE))
+        records.append(asyncio.run_coroutine_threadsafe(harness.send(), loop).result(PATIENCE))
 
     await within(asyncio.to_thread(backup, path, tmp_path / "copy.db", progress))
     assert records
-    assert await rig.kept(records[0].message_id) == records[0]
-    await rig.landed()
+    assert await harness.kept(records[0].message_id) == records[0]
+    await harness.completed()
     await outbox.close()
 
 

@@ -169,10 +169,10 @@ async def test_a_copy_that_is_served_elsewhere_is_another_store(path: Path) -> N
 
 async def test_a_copy_made_in_this_boot_is_named_anew_as_well(path: Path) -> None:
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 2)
-    await rig.send()
+    harness = boot(outbox, 2)
+    await harness.send()
     backup(path, copy := path.with_name("copy.db"))
-    await rig.send()
+    await harness.send()
     await outbox.close()
     name = database_fact(path, "store")
     shutil.copy(copy, path)

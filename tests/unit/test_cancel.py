@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.streams import commands, tell
 from tests.support.waiting import within
 
@@ -43,47 +43,47 @@ def states_of(record: MessageRecord) -> list[MessageState]:
 async def test_what_an_earlier_attempt_may_have_sent_is_not_said_to_be_cancelled(
     outbox: SqliteOutbox, ends: list[Outcome], state: MessageState
 ) -> None:
-    rig = Rig(outbox, provider=Puppet())
-    rig.provider.answers = [DispatchResult(end, retry_after=1.0) for end in ends]
-    record = await rig.send()
+    harness = Harness(outbox, provider=FakeProvider())
+    harness.provider.answers = [DispatchResult(end, retry_after=1.0) for end in ends]
+    record = await harness.send()
     for count in range(2, len(ends) + 1):
-        await rig.calm()
-        rig.clock.advance(60.0)
-        await within(rig.provider.calls(count))
-        await rig.calm()
-    before = await rig.kept(record.message_id)
+        await harness.calm()
+        harness.clock.advance(60.0)
+        await within(harness.provider.calls(count))
+        await harness.calm()
+    before = await harness.kept(record.message_id)
     assert before.state is QUEUED
-    after = await rig.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id)
     assert (after.state, after.next_attempt_time) == (state, None)
     assert after.attempts == before.attempts
-    assert await rig.kept(record.message_id) == after
-    rig.clock.advance(3600.0)
-    await rig.calm()
-    assert len(rig.provider.keys) == len(ends), "nothing follows"
-    assert rig.left() == []
+    assert await harness.kept(record.message_id) == after
+    harness.clock.advance(3600.0)
+    await harness.calm()
+    assert len(harness.provider.keys) == len(ends), "nothing follows"
+    assert harness.left() == []
 
 
 async def test_recipients_that_have_it_keep_it_when_the_rest_is_taken_back(outbox: SqliteOutbox) -> None:
     each = tuple(RecipientResult(outcome) for outcome in (Outcome.SUCCESS, Outcome.ERROR, Outcome.REJECTED))
-    rig = Rig(outbox, provider=Puppet(answer=DispatchResult(Outcome.ERROR, recipients=each)))
-    record = await rig.send(build.command(build.email(*TO)))
+    harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.ERROR, recipients=each)))
+    record = await harness.send(build.command(build.email(*TO)))
     assert states_of(record) == [SENT, QUEUED, FAILED]
-    after = await rig.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id)
     assert (after.state, states_of(after)) == (CANCELLED, [SENT, CANCELLED, FAILED])
-    assert await rig.kept(record.message_id) == after
+    assert await harness.kept(record.message_id) == after
 
 
 async def test_the_state_of_a_message_that_was_taken_back_is_its_recipients_least_certain(outbox: SqliteOutbox) -> None:
     each = tuple(RecipientResult(outcome) for outcome in (Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS))
-    rig = Rig(outbox, provider=Puppet(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
-    record = await rig.send(build.command(build.email(*TO)))
+    harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
+    record = await harness.send(build.command(build.email(*TO)))
     assert record.state is QUEUED
-    after = await rig.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id)
     assert (after.state, states_of(after)) == (UNCERTAIN, [UNCERTAIN, CANCELLED, SENT])
-    resolved = await rig.delivery.resolve(record.message_id, sent=True)
+    resolved = await harness.delivery.resolve(record.message_id, sent=True)
     assert states_of(resolved) == [SENT, CANCELLED, SENT]
     assert resolved.state is CANCELLED
-    assert await rig.kept(record.message_id) == resolved
+    assert await harness.kept(record.message_id) == resolved
 
 
 @pytest.mark.parametrize(("sent", "end"), [(True, SENT), (False, FAILED)])
@@ -91,65 +91,67 @@ async def test_only_recipients_that_are_uncertain_are_resolved(
     outbox: SqliteOutbox, sent: bool, end: MessageState
 ) -> None:
     each = tuple(RecipientResult(outcome) for outcome in (Outcome.SUCCESS, Outcome.UNCERTAIN, Outcome.REJECTED))
-    rig = Rig(outbox, provider=Puppet(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
-    record = await rig.send(build.command(build.email(*TO), delivery_guarantee=ONCE))
+    harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
+    record = await harness.send(build.command(build.email(*TO), delivery_guarantee=ONCE))
     assert (record.state, states_of(record)) == (UNCERTAIN, [SENT, UNCERTAIN, FAILED])
-    after = await rig.delivery.resolve(record.message_id, sent=sent)
+    after = await harness.delivery.resolve(record.message_id, sent=sent)
     assert states_of(after) == [SENT, end, FAILED]
     assert after.state is FAILED, "one of them has not got it, whatever became of the other"
     assert after.revision > record.revision
     assert after.attempts == record.attempts
-    assert await rig.kept(record.message_id) == after
+    assert await harness.kept(record.message_id) == after
     with pytest.raises(MessageNotUncertain):
-        await rig.delivery.resolve(record.message_id, sent=sent)
+        await harness.delivery.resolve(record.message_id, sent=sent)
 
 
 async def test_a_repeat_of_a_message_that_was_taken_back_gives_it_and_sends_nothing(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox)
+    harness = Harness(outbox)
     command = build.command(request_id="r", send_time=START + build.HOUR)
-    record = await rig.send(command)
-    after = await rig.delivery.cancel(record.message_id)
-    assert await rig.send(command) == after
-    assert (await tell(rig, [command])).records == [after]
-    rig.clock.advance(7200.0)
-    assert await rig.send(command) == after
-    assert rig.provider.keys == []
+    record = await harness.send(command)
+    after = await harness.delivery.cancel(record.message_id)
+    assert await harness.send(command) == after
+    assert (await tell(harness, [command])).records == [after]
+    harness.clock.advance(7200.0)
+    assert await harness.send(command) == after
+    assert harness.provider.keys == []
 
 
 async def test_all_who_wait_are_told_at_once_calls_and_streams_alike(outbox: SqliteOutbox) -> None:
-    provider = Puppet("p", held=True)
-    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
-    holder = rig.start()
+    provider = FakeProvider("p", held=True)
+    harness = Harness(
+        outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
+    )
+    holder = harness.start()
     await within(provider.calls())
     (command,) = commands(1, wait_for=WaitFor.OUTCOME)
-    told = [await tell(rig, [command]), await tell(rig, [command])]
-    calls = [rig.start(command) for _ in range(2)]
-    await rig.calm()
-    record = await rig.kept_of(command)
+    told = [await tell(harness, [command]), await tell(harness, [command])]
+    calls = [harness.start(command) for _ in range(2)]
+    await harness.calm()
+    record = await harness.kept_of(command)
     assert record
-    after = await rig.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id)
     assert await within(asyncio.gather(*calls)) == [after] * 2
     for one in told:
         assert await one.until(1) == [(0, after)]
     provider.let_go()
     assert (await holder).state is SENT
-    await rig.calm()
-    assert (len(provider.keys), rig.left()) == (1, [])
+    await harness.calm()
+    assert (len(provider.keys), harness.left()) == (1, [])
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: SqliteOutbox, seed: int) -> None:
     """While the queue takes them, their callers take them back: some at once, others once so many were sent."""
     order = random.Random(seed)
-    rig = Rig(outbox)
-    records = (await tell(rig, commands(150, send_time=START + build.HOUR))).records
-    await rig.calm()
-    rig.clock.advance(3601.0)
+    harness = Harness(outbox)
+    records = (await tell(harness, commands(150, send_time=START + build.HOUR))).records
+    await harness.calm()
+    harness.clock.advance(3601.0)
 
     async def take_back(record: MessageRecord) -> str:
-        await rig.provider.calls(order.randrange(50))  # at least as many are sent, since nobody takes those back
+        await harness.provider.calls(order.randrange(50))  # at least as many are sent, since nobody takes those back
         try:
-            return (await rig.delivery.cancel(record.message_id)).state.value
+            return (await harness.delivery.cancel(record.message_id)).state.value
         except MessageNotQueued:
             return "too late"
 
@@ -157,37 +159,37 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
     ends = await within(asyncio.gather(*map(take_back, tried)))
     cancelled = {record.message_id for record, end in zip(tried, ends, strict=True) if end == "cancelled"}
     assert 0 < len(cancelled) < len({record.message_id for record in tried}), "or they did not race"
-    await within(rig.provider.calls(len(records) - len(cancelled)))
-    await rig.landed()
-    assert set(rig.provider.keys) == {record.message_id for record in records} - cancelled
-    assert len(rig.provider.keys) == len(records) - len(cancelled)
+    await within(harness.provider.calls(len(records) - len(cancelled)))
+    await harness.completed()
+    assert set(harness.provider.keys) == {record.message_id for record in records} - cancelled
+    assert len(harness.provider.keys) == len(records) - len(cancelled)
     for record in records:
-        kept = await rig.kept(record.message_id)
+        kept = await harness.kept(record.message_id)
         assert kept.state is (CANCELLED if record.message_id in cancelled else SENT)
         assert len(kept.attempts) == (record.message_id not in cancelled)
-    told = Counter(rig.noted.told)
+    told = Counter(harness.noted.told)
     assert told["state", "cancelled"] == len(cancelled)
     assert told["state", "sent"] == len(records) - len(cancelled)
-    assert rig.delivery._backlog.total == 0
-    assert rig.left() == []
+    assert harness.delivery._backlog.total == 0
+    assert harness.left() == []
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
 async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOutbox, turns: int) -> None:
-    rig = Rig(outbox)
-    await rig.boot()
-    record = await rig.send(build.command(send_time=START + 5_000_000, expire_time=START + 6_000_000))
-    await rig.calm()
-    rig.clock.step_wall(10.0)
-    rig.clock.advance(60.0)
+    harness = Harness(outbox)
+    await harness.boot()
+    record = await harness.send(build.command(send_time=START + 5_000_000, expire_time=START + 6_000_000))
+    await harness.calm()
+    harness.clock.step_wall(10.0)
+    harness.clock.advance(60.0)
     for _ in range(turns):
         await asyncio.sleep(0)
     try:
-        end = (await rig.delivery.cancel(record.message_id)).state
+        end = (await harness.delivery.cancel(record.message_id)).state
     except MessageNotQueued:
         end = MessageState.EXPIRED
-    await rig.calm()
-    assert (await rig.kept(record.message_id)).state is end
-    assert rig.noted.told == [("state", "queued"), ("state", end.value)]
-    assert rig.delivery._backlog.total == 0
-    await rig.drain(0.0)
+    await harness.calm()
+    assert (await harness.kept(record.message_id)).state is end
+    assert harness.noted.told == [("state", "queued"), ("state", end.value)]
+    assert harness.delivery._backlog.total == 0
+    await harness.drain(0.0)

@@ -197,7 +197,7 @@ def test_version_1_of_the_payload_hash(message: OutboundMessage, digest: str) ->
     assert canonical.payload_hash(encoded, options).hex() == digest
     framed = b"\x00" + len(encoded).to_bytes(4, "little") + encoded + options
     assert hashlib.sha256(framed).hexdigest() == digest
-    assert canonical.seal(message, FULL_OPTIONS) == (encoded, bytes.fromhex(digest))
+    assert canonical.encode(message, FULL_OPTIONS) == (encoded, bytes.fromhex(digest))
 
 
 def test_the_hash_tells_where_the_message_ends() -> None:

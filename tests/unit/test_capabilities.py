@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.providers import Puppet
+from tests.support.providers import FakeProvider
 
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
@@ -16,13 +16,13 @@ from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider, MockSettings
 
 
-class Sandbox(Puppet):
+class Sandbox(FakeProvider):
     """Somebody's own provider that sends nothing, and has no more to it."""
 
     simulated = True
 
 
-class Misleading(Puppet):
+class Misleading(FakeProvider):
     """One that sends, with attributes that are named like capabilities."""
 
     seed = "a secret"
@@ -32,7 +32,7 @@ class Misleading(Puppet):
 
 
 def test_most_providers_have_none() -> None:
-    assert capabilities.of(Puppet()) == Capabilities()
+    assert capabilities.of(FakeProvider()) == Capabilities()
     assert Capabilities().words == ()
 
 
@@ -79,7 +79,7 @@ def test_what_is_optional_is_looked_up_as_it_is() -> None:
     assert capabilities.dedup_window_of(bare) == 0.0
     assert capabilities.open_of(bare) is None
     assert capabilities.close_of(bare) is None
-    some = Puppet(dedup_window=7.0)
+    some = FakeProvider(dedup_window=7.0)
     assert capabilities.carries_of(some) is None, "it says that it is not selective"
     some.selective = True
     assert capabilities.carries_of(some) == some.carries

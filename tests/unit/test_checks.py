@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.support.providers import Puppet
+from tests.support.providers import FakeProvider
 from tests.support.waiting import within
 
 from postwire.providers.base import Provider, ProviderHealth
@@ -17,7 +17,7 @@ LONG = 3600.0
 AT_ONCE = 0.0
 
 
-class Checked(Puppet):
+class Checked(FakeProvider):
     """A provider whose check is whatever a test makes of it. `asked` is set once it has been called."""
 
     def __init__(self, name: str, check: Callable[[], Awaitable[Any]]) -> None:

@@ -161,7 +161,7 @@ def play() -> None:
             timeline.add("one", slice, state)
             timeline.add("another", Slice.SENT, "closed")
             timeline.draw()
-        timeline.tell(1.25, "it rains")
+        timeline.report(1.25, "it rains")
 
 
 def test_elsewhere_than_on_a_terminal_what_happens_is_told_and_the_rows_follow(

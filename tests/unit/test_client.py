@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from tests.support.client_adapters import FACES, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE
 
@@ -67,7 +67,7 @@ HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 

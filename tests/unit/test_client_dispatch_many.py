@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.e2e.server import eventually
-from tests.support.client_adapters import FACES, Feed, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, Feed, connect
 from tests.support.scripted import (
     Refuse,
     Told,
@@ -45,7 +45,7 @@ from postwire_client import (
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 

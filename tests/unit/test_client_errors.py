@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
-from tests.support.client_adapters import FACES, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.scripted import DETAILS, Refuse, Told, overloaded, serving
 
 from postwire_client import (
@@ -32,7 +32,7 @@ HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 

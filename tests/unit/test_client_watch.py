@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
-from tests.support.client_adapters import FACES, connect
+from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE, Limit
 
@@ -36,7 +36,7 @@ Connect = Callable[..., Client]
 SMS, EMAIL = Provider(name="sms-mms"), Provider(name="email")
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=CLIENT_ADAPTERS)
 def client_of(request: pytest.FixtureRequest) -> Connect:
     return lambda *args, **settings: connect(request.param, *args, **settings)
 
@@ -240,7 +240,7 @@ def test_silence_in_the_middle_is_an_interruption_like_another(
 
 
 def test_a_sign_of_life_is_awaited_for_longer_than_two_of_them_take() -> None:
-    assert watching.SILENCE > 2 * watching.BEAT
+    assert watching.SILENCE > 2 * watching.HEARTBEAT_INTERVAL
 
 
 def test_time_that_the_caller_takes_does_not_count(
@@ -345,9 +345,9 @@ def test_to_close_the_client_just_before_a_pause_ends_it(
 
 def test_who_asks_too_late_is_told_that_it_is_over() -> None:
     lifetime, heard = Lifetime(), []
-    with lifetime.told(lambda: heard.append("while it ends")):
+    with lifetime.reported(lambda: heard.append("while it ends")):
         lifetime.end()
-    with lifetime.told(lambda: heard.append("after its end")):
+    with lifetime.reported(lambda: heard.append("after its end")):
         pass
     lifetime.end()
     assert heard == ["while it ends", "after its end"]

@@ -260,7 +260,7 @@ def test_a_server_says_it_at_its_boot(read: Any, monkeypatch: pytest.MonkeyPatch
     registry = Registry.build(
         config, KINDS_BUILT_IN, random_seed=lambda: 1, seed=1, on_transition=print, on_fault=print
     )
-    app._tell_boot(config, registry)
+    app._log_boot(config, registry)
     assert [one for one in said if "POSTWIRE_" in str(one)] == [
         ("warning", "POSTWIRE_SERVER_LISTEN is no variable of Postwire's, did you mean POSTWIRE_SERVER__LISTEN?"),
         ("debug", "POSTWIRE_SERVICE_HOST is no variable of Postwire's"),

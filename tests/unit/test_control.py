@@ -9,8 +9,8 @@ import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
 from tests.support.gates import fail
-from tests.support.providers import Puppet, gate_of, registry_of, route
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.errors import ProviderDrained, ProviderNotFound, StoreUnavailable
@@ -18,7 +18,7 @@ from postwire.core.gate import Gate
 from postwire.core.message import Channel, MessageState, NoteAction
 from postwire.delivery import Control
 from postwire.delivery.provider_control import WATCH_INTERVAL
-from postwire.delivery.watch import BEAT
+from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 CLOSED, OPEN = BreakerState.CLOSED, BreakerState.OPEN
@@ -26,15 +26,15 @@ HALF_OPEN, FORCED_OPEN = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
 
 
 class Steered:
-    """A rig with the providers `a` and `b`, whose breakers open with one failure, and its control."""
+    """A harness with the providers `a` and `b`, whose breakers open with one failure, and its control."""
 
     def __init__(self, outbox: SqliteOutbox) -> None:
         self.clock = ManualClock()
-        self.providers = {name: Puppet(name) for name in ("a", "b")}
+        self.providers = {name: FakeProvider(name) for name in ("a", "b")}
         settings = BreakerSettings(minimum_calls=1, open_for=5.0)
         self.gates: dict[str, Gate] = {name: gate_of(name, breaker=settings) for name in self.providers}
         registry = registry_of(*self.providers.values(), gates=self.gates)
-        self.rig = Rig(outbox, registry=registry, clock=self.clock)
+        self.harness = Harness(outbox, registry=registry, clock=self.clock)
         self.control = Control(registry=registry, outbox=outbox, clock=self.clock)
 
     def state(self, name: str) -> BreakerState:
@@ -49,18 +49,18 @@ async def steered(outbox: SqliteOutbox) -> Steered:
 async def test_a_drained_provider_gets_nothing_more_until_it_is_resumed(steered: Steered) -> None:
     status = await steered.control.drain("a")
     assert (status.provider.name, status.breaker.state, status.next_probe_time) == ("a", FORCED_OPEN, None)
-    assert (await steered.rig.send()).attempts[0].provider_name == "b"
+    assert (await steered.harness.send()).attempts[0].provider_name == "b"
     steered.clock.advance(3600.0)
-    assert (await steered.rig.send()).attempts[0].provider_name == "b"
+    assert (await steered.harness.send()).attempts[0].provider_name == "b"
     assert (await steered.control.resume("a")).breaker.state is CLOSED
-    assert (await steered.rig.send()).attempts[0].provider_name == "a"
+    assert (await steered.harness.send()).attempts[0].provider_name == "a"
 
 
 async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothing(outbox: SqliteOutbox) -> None:
-    provider = Puppet("a", held=True)
-    rig = Rig(outbox, registry=registry_of(provider))
-    control = Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
-    call = rig.start()
+    provider = FakeProvider("a", held=True)
+    harness = Harness(outbox, registry=registry_of(provider))
+    control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
+    call = harness.start()
     await provider.calls()
     assert (await control.drain("a")).in_flight == 1
     provider.let_go()
@@ -196,7 +196,7 @@ async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
     lines = Lines()
     monkeypatch.setattr("postwire.delivery.provider_control._log", lines)
     routes = {Channel.SMS: [route("a", "b", key="sms")], Channel.EMAIL: [route("b", key="email")]}
-    registry = registry_of(Puppet("a"), Puppet("b"), routes=routes)
+    registry = registry_of(FakeProvider("a"), FakeProvider("b"), routes=routes)
     control = Control(registry=registry, outbox=outbox, clock=ManualClock())
 
     def unserved() -> dict[str, tuple[str, ...]]:
@@ -211,7 +211,9 @@ async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
     await control.resume("a")
     assert unserved() == {"a": (), "b": ("email",)}
     # A boot says so as well.
-    again = Control(registry=registry_of(Puppet("a"), Puppet("b"), routes=routes), outbox=outbox, clock=ManualClock())
+    again = Control(
+        registry=registry_of(FakeProvider("a"), FakeProvider("b"), routes=routes), outbox=outbox, clock=ManualClock()
+    )
     await again.restore()
     assert lines.route_keys == ["sms", "email", "email"]
 
@@ -243,9 +245,9 @@ async def test_who_watches_sees_everything_and_then_what_changes(steered: Steere
 
 async def looked(steered: Steered) -> None:
     """Let those who watch have a look."""
-    await steered.rig.calm()
+    await steered.harness.calm()
     steered.clock.advance(WATCH_INTERVAL)
-    await steered.rig.calm()
+    await steered.harness.calm()
 
 
 def touched(steered: Steered) -> None:
@@ -265,7 +267,7 @@ async def test_every_change_of_a_provider_is_seen(steered: Steered, change: Call
     watch = steered.control.watch()
     await anext(watch)
     upcoming = asyncio.ensure_future(anext(watch))
-    await steered.rig.calm()
+    await steered.harness.calm()
     change(steered)
     await looked(steered)
     assert [one.provider.name for one in await upcoming] == ["a"]
@@ -292,7 +294,7 @@ async def test_silence_is_broken_by_a_sign_of_life_again_and_again(steered: Stee
     await anext(watch)
     for _ in range(2):
         upcoming = asyncio.ensure_future(anext(watch))
-        for _ in range(int(BEAT / WATCH_INTERVAL) - 1):
+        for _ in range(int(HEARTBEAT_INTERVAL / WATCH_INTERVAL) - 1):
             await looked(steered)
         assert not upcoming.done()
         await looked(steered)
@@ -303,7 +305,7 @@ async def test_silence_is_broken_by_a_sign_of_life_again_and_again(steered: Stee
 async def test_a_change_is_a_sign_of_life_as_well(steered: Steered) -> None:
     watch = steered.control.watch()
     await anext(watch)
-    for _ in range(int(BEAT / WATCH_INTERVAL)):
+    for _ in range(int(HEARTBEAT_INTERVAL / WATCH_INTERVAL)):
         upcoming = asyncio.ensure_future(anext(watch))
         steered.control.touch("a")
         await looked(steered)
@@ -321,7 +323,7 @@ async def test_changes_in_between_arrive_as_one(steered: Steered) -> None:
     await anext(watch)
     for _ in range(3):
         steered.control.touch("a")
-    await steered.rig.send()
+    await steered.harness.send()
     upcoming = asyncio.ensure_future(anext(watch))
     await looked(steered)
     (status,) = await upcoming
@@ -334,7 +336,7 @@ async def test_at_the_end_of_the_server_all_who_watch_are_let_go(steered: Steere
     for watch in watches:
         await anext(watch)
     upcoming = [asyncio.ensure_future(anext(watch)) for watch in watches]
-    await steered.rig.calm()
+    await steered.harness.calm()
     steered.control.end_watches()
     for one in upcoming:
         with pytest.raises(StopAsyncIteration):
@@ -348,7 +350,7 @@ async def test_who_stops_watching_leaves_nothing_behind(steered: Steered) -> Non
     watch = steered.control.watch()
     await anext(watch)
     upcoming = asyncio.ensure_future(anext(watch))
-    await steered.rig.calm()
+    await steered.harness.calm()
     upcoming.cancel()
     await asyncio.wait([upcoming])
     await watch.aclose()
@@ -357,9 +359,9 @@ async def test_who_stops_watching_leaves_nothing_behind(steered: Steered) -> Non
 
 
 async def test_a_provider_shows_what_is_under_way_at_it(steered: Steered) -> None:
-    held = steered.providers["a"] = Puppet("a", held=True)
-    steered.rig.registry.slot("a").provider = held
-    call = steered.rig.start(build.command())
+    held = steered.providers["a"] = FakeProvider("a", held=True)
+    steered.harness.registry.entry("a").provider = held
+    call = steered.harness.start(build.command())
     await held.calls()
     assert steered.control.get("a").in_flight == 1
     held.let_go()

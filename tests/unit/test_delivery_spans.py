@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.support import build
-from tests.support.tracing import METHOD, PARENT, TRACE, Rig, traceparent
+from tests.support.tracing import METHOD, PARENT, TRACE, Harness, traceparent
 
 from postwire.telemetry import tracing
 from postwire.telemetry.tracing import EndedSpan, Link
@@ -26,16 +26,16 @@ def _no_call_of_another_test() -> None:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def harness() -> Harness:
+    return Harness()
 
 
-def test_a_delivery_begins_a_trace_with_a_link_to_where_the_message_was_accepted(rig: Rig) -> None:
-    started = rig.tracer.delivery_started(ACCEPTED)
-    rig.clock += 500
+def test_a_delivery_begins_a_trace_with_a_link_to_where_the_message_was_accepted(harness: Harness) -> None:
+    started = harness.tracer.delivery_started(ACCEPTED)
+    harness.clock += 500
     record = build.ended(build.accepted())
-    rig.tracer.delivery_ended(started, record)
-    assert rig.ended == [
+    harness.tracer.delivery_ended(started, record)
+    assert harness.ended == [
         EndedSpan(
             kind=SpanKind.CONSUMER,
             name="deliver",
@@ -55,37 +55,37 @@ def test_a_delivery_begins_a_trace_with_a_link_to_where_the_message_was_accepted
     ]
 
 
-def test_what_a_call_gives_to_keep_leads_back_to_it(rig: Rig) -> None:
-    started = rig.tracer.call_started(METHOD, ())
-    kept = rig.tracer.traceparent()
-    rig.tracer.call_ended(started, METHOD, "OK")
-    later = rig.tracer.delivery_started(kept)
-    rig.tracer.delivery_ended(later, build.accepted())
-    call, delivery = rig.ended
+def test_what_a_call_gives_to_keep_leads_back_to_it(harness: Harness) -> None:
+    started = harness.tracer.call_started(METHOD, ())
+    kept = harness.tracer.traceparent()
+    harness.tracer.call_ended(started, METHOD, "OK")
+    later = harness.tracer.delivery_started(kept)
+    harness.tracer.delivery_ended(later, build.accepted())
+    call, delivery = harness.ended
     assert delivery.links == (Link(call.trace_id, call.span_id),)
     assert delivery.trace_id != call.trace_id
 
 
 @pytest.mark.parametrize("kind", ["call", "delivery"])
-def test_what_is_current_is_told_as_the_header_has_it(rig: Rig, kind: str) -> None:
-    started = rig.tracer.call_started(METHOD, ()) if kind == "call" else rig.tracer.delivery_started(ACCEPTED)
+def test_what_is_current_is_told_as_the_header_has_it(harness: Harness, kind: str) -> None:
+    started = harness.tracer.call_started(METHOD, ()) if kind == "call" else harness.tracer.delivery_started(ACCEPTED)
     assert started
-    context = TraceContextTextMapPropagator().extract({"traceparent": rig.tracer.traceparent()}, Context())
+    context = TraceContextTextMapPropagator().extract({"traceparent": harness.tracer.traceparent()}, Context())
     read = get_current_span(context).get_span_context()
     assert (read.trace_id, read.span_id) == (started.trace_id, started.span_id)
     assert read.trace_flags.sampled
 
 
-def test_attempts_of_a_delivery_hang_under_it(rig: Rig) -> None:
-    started = rig.tracer.delivery_started(ACCEPTED)
-    assert rig.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01", "what the record of the attempt says"
+def test_attempts_of_a_delivery_hang_under_it(harness: Harness) -> None:
+    started = harness.tracer.delivery_started(ACCEPTED)
+    assert harness.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01", "what the record of the attempt says"
     record = build.ended(build.accepted())
     for _ in range(2):
-        rig.tracer.attempt_ended(record)
-    rig.tracer.delivery_ended(started, record)
-    *attempts, delivery = rig.ended
+        harness.tracer.attempt_ended(record)
+    harness.tracer.delivery_ended(started, record)
+    *attempts, delivery = harness.ended
     assert [(span.trace_id, span.parent_id) for span in attempts] == [(delivery.trace_id, delivery.span_id)] * 2
-    assert len({span.span_id for span in rig.ended}) == 3
+    assert len({span.span_id for span in harness.ended}) == 3
 
 
 NO_TRACE = [
@@ -105,47 +105,49 @@ NO_TRACE = [
 
 
 @pytest.mark.parametrize("kept", NO_TRACE)
-def test_a_message_whose_call_was_not_sampled_has_no_later_spans(rig: Rig, kept: str) -> None:
-    rig.tracer.call_started(METHOD, ())  # whatever was current before is not taken for the delivery's
-    started = rig.tracer.delivery_started(kept)
-    assert rig.tracer.traceparent() == ""
-    rig.tracer.attempt_ended(build.ended(build.accepted()))
-    rig.tracer.delivery_ended(started, build.accepted())
-    assert (started, rig.ended) == (None, [])
+def test_a_message_whose_call_was_not_sampled_has_no_later_spans(harness: Harness, kept: str) -> None:
+    harness.tracer.call_started(METHOD, ())  # whatever was current before is not taken for the delivery's
+    started = harness.tracer.delivery_started(kept)
+    assert harness.tracer.traceparent() == ""
+    harness.tracer.attempt_ended(build.ended(build.accepted()))
+    harness.tracer.delivery_ended(started, build.accepted())
+    assert (started, harness.ended) == (None, [])
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF])
 def test_a_message_whose_call_was_sampled_has_all_its_later_spans_whatever_the_sampler_says_by_now(
     sampler: Sampler,
 ) -> None:
-    rig = Rig(sampler)
-    rig.tracer.delivery_ended(rig.tracer.delivery_started(ACCEPTED), build.accepted())
-    assert [span.name for span in rig.ended] == ["deliver"]
+    harness = Harness(sampler)
+    harness.tracer.delivery_ended(harness.tracer.delivery_started(ACCEPTED), build.accepted())
+    assert [span.name for span in harness.ended] == ["deliver"]
 
 
-def test_after_its_end_nothing_is_current(rig: Rig) -> None:
-    started = rig.tracer.delivery_started(ACCEPTED)
-    rig.tracer.delivery_ended(started, build.accepted())
-    assert rig.tracer.traceparent() == ""
+def test_after_its_end_nothing_is_current(harness: Harness) -> None:
+    started = harness.tracer.delivery_started(ACCEPTED)
+    harness.tracer.delivery_ended(started, build.accepted())
+    assert harness.tracer.traceparent() == ""
 
 
 # Between tasks.
 
 
-async def test_a_delivery_does_not_hang_under_the_call_whose_task_has_started_it(rig: Rig) -> None:
+async def test_a_delivery_does_not_hang_under_the_call_whose_task_has_started_it(harness: Harness) -> None:
     async def deliver(kept: str) -> None:
-        started = rig.tracer.delivery_started(kept)
+        started = harness.tracer.delivery_started(kept)
         await asyncio.sleep(0)
-        rig.tracer.attempt_ended(build.ended(build.accepted()))
-        rig.tracer.delivery_ended(started, build.accepted())
+        harness.tracer.attempt_ended(build.ended(build.accepted()))
+        harness.tracer.delivery_ended(started, build.accepted())
 
-    call = rig.tracer.call_started(METHOD, [traceparent()])
-    kept = rig.tracer.traceparent()
+    call = harness.tracer.call_started(METHOD, [traceparent()])
+    kept = harness.tracer.traceparent()
     await asyncio.gather(*(asyncio.create_task(deliver(kept)) for _ in range(5)))
-    assert rig.tracer.traceparent() == kept, "and the call is what it was"
-    rig.tracer.call_ended(call, METHOD, "OK")
-    deliveries: Mapping[int, EndedSpan] = {span.span_id: span for span in rig.ended if span.kind is SpanKind.CONSUMER}
-    attempts = [span for span in rig.ended if span.kind is SpanKind.CLIENT]
+    assert harness.tracer.traceparent() == kept, "and the call is what it was"
+    harness.tracer.call_ended(call, METHOD, "OK")
+    deliveries: Mapping[int, EndedSpan] = {
+        span.span_id: span for span in harness.ended if span.kind is SpanKind.CONSUMER
+    }
+    attempts = [span for span in harness.ended if span.kind is SpanKind.CLIENT]
     assert len({span.trace_id for span in deliveries.values()} | {int(TRACE, 16)}) == 6
     assert {span.parent_id for span in attempts} == deliveries.keys()
     assert all(span.trace_id == deliveries[span.parent_id].trace_id for span in attempts)

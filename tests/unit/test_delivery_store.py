@@ -13,9 +13,9 @@ import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.disk import Disk
+from tests.support.harness import Harness
 from tests.support.paused import Paused
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
@@ -48,71 +48,71 @@ def disk(on_file: SqliteOutbox, tmp_path: Path) -> Iterator[Disk]:
 async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_what_is_durable(
     on_file: SqliteOutbox, disk: Disk
 ) -> None:
-    rig = Rig(on_file, provider=Puppet(held=True))
+    harness = Harness(on_file, provider=FakeProvider(held=True))
     command = build.command(request_id="r")
-    call = rig.start(command)
-    await rig.provider.calls()
+    call = harness.start(command)
+    await harness.provider.calls()
     disk.fill()
-    rig.provider.let_go()
+    harness.provider.let_go()
     answered = await call
     assert answered.state is SENDING
-    assert await rig.kept(answered.message_id) == answered
-    assert await rig.send(command) == answered, "a repeat is told the same, without waiting"
-    assert rig.delivery.in_flight == 1
-    (slot,) = rig.registry
-    assert slot.gate.in_flight == 0, "the provider is done with it"
+    assert await harness.kept(answered.message_id) == answered
+    assert await harness.send(command) == answered, "a repeat is told the same, without waiting"
+    assert harness.delivery.in_flight == 1
+    (entry,) = harness.registry
+    assert entry.gate.in_flight == 0, "the provider is done with it"
     disk.free()
-    await rig.landed()
-    kept = await rig.kept(answered.message_id)
+    await harness.completed()
+    kept = await harness.kept(answered.message_id)
     assert (kept.state, kept.attempts[0].outcome) == (SENT, Outcome.SUCCESS)
-    assert len(rig.provider.keys) == 1
-    assert rig.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+    assert len(harness.provider.keys) == 1
+    assert harness.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
 
 
 async def test_while_the_store_is_away_new_ones_are_refused_and_repeats_are_not(
     on_file: SqliteOutbox, disk: Disk
 ) -> None:
-    rig = Rig(on_file)
-    first = await rig.send(build.command(request_id="r"))
+    harness = Harness(on_file)
+    first = await harness.send(build.command(request_id="r"))
     disk.fill()
     for _ in range(2):  # the first finds out, the second knows
         with pytest.raises(StoreUnavailable):
-            await rig.send(build.command(request_id="new"))
-    assert await rig.send(build.command(request_id="r")) == first
-    assert len(rig.provider.keys) == 1, "what is not kept is not sent"
+            await harness.send(build.command(request_id="new"))
+    assert await harness.send(build.command(request_id="r")) == first
+    assert len(harness.provider.keys) == 1, "what is not kept is not sent"
     disk.free()
     await on_file.wait_available()
-    assert (await rig.send(build.command(request_id="new"))).state is SENT
+    assert (await harness.send(build.command(request_id="new"))).state is SENT
 
 
 async def test_while_a_failover_cannot_be_kept_nobody_else_is_asked_and_nothing_is_lost(
     on_file: SqliteOutbox, disk: Disk
 ) -> None:
-    first, second = Puppet("first", held=True, answer=ERROR), Puppet("second")
+    first, second = FakeProvider("first", held=True, answer=ERROR), FakeProvider("second")
     gate = gate_of("second", max_concurrent=1)
-    rig = Rig(on_file, registry=registry_of(first, second, gates={"second": gate}))
-    call = rig.start(build.command(request_id="r"))
+    harness = Harness(on_file, registry=registry_of(first, second, gates={"second": gate}))
+    call = harness.start(build.command(request_id="r"))
     await first.calls()
     disk.fill()
     first.let_go()
     answered = await call
     assert (answered.state, [one.outcome for one in answered.attempts]) == (SENDING, [None]), "what is durable"
-    await rig.calm()
+    await harness.calm()
     assert second.keys == []
     assert gate.in_flight == 0, "it is not held for so long"
-    assert rig.delivery.in_flight == 1
+    assert harness.delivery.in_flight == 1
     disk.free()
-    await rig.noted.reached(answered.message_id, QUEUED)
-    kept = await rig.kept(answered.message_id)
+    await harness.noted.reached(answered.message_id, QUEUED)
+    kept = await harness.kept(answered.message_id)
     assert [(one.provider_name, one.outcome) for one in kept.attempts] == [("first", Outcome.ERROR)]
-    assert rig.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "queued")]
-    rig.clock.advance(1.0)
-    await rig.noted.reached(answered.message_id, SENT)
-    kept = await rig.kept(answered.message_id)
+    assert harness.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "queued")]
+    harness.clock.advance(1.0)
+    await harness.noted.reached(answered.message_id, SENT)
+    kept = await harness.kept(answered.message_id)
     assert [one.provider_name for one in kept.attempts] == ["first", "first", "second"]
     assert second.keys == [answered.message_id]
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_disk(
@@ -120,61 +120,61 @@ async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_di
 ) -> None:
     counted = Paused(on_file, "take")
     gate = gate_of("puppet", max_concurrent=1, rate=1e-6, burst=1)
-    provider = Puppet()
-    rig = Rig(counted, registry=registry_of(provider, gates={"puppet": gate}))
-    record = await rig.send(build.command(send_time=START + 1_000_000))
-    await rig.calm()
+    provider = FakeProvider()
+    harness = Harness(counted, registry=registry_of(provider, gates={"puppet": gate}))
+    record = await harness.send(build.command(send_time=START + 1_000_000))
+    await harness.calm()
     away = asyncio.Event()
     on_file.on_availability(lambda available: None if available else away.set())
     disk.fill()
     counted.counts["take"] = 0
-    rig.clock.advance(1.0)
+    harness.clock.advance(1.0)
     await within(away.wait())
-    await rig.calm()
+    await harness.calm()
     assert counted.counts["take"] <= 2, "it does not look again and again"
     assert provider.keys == []
-    assert await rig.kept(record.message_id) == record
-    assert rig.left() == []
-    assert gate.obstacle(rig.clock.monotonic()) is None, "its token is back as well"
+    assert await harness.kept(record.message_id) == record
+    assert harness.left() == []
+    assert gate.obstacle(harness.clock.monotonic()) is None, "its token is back as well"
     disk.free()
-    await rig.noted.reached(record.message_id, SENT)
+    await harness.noted.reached(record.message_id, SENT)
     assert provider.keys == [record.message_id]
 
 
 async def test_what_expires_while_the_store_is_away_expires_when_it_is_back(on_file: SqliteOutbox, disk: Disk) -> None:
     gate = gate_of("puppet")
     gate.breaker.force_open(0.0)
-    rig = Rig(on_file, registry=registry_of(Puppet(), gates={"puppet": gate}))
-    await rig.boot()
-    record = await rig.send(build.command(expire_time=START + 1_000_000))
+    harness = Harness(on_file, registry=registry_of(FakeProvider(), gates={"puppet": gate}))
+    await harness.boot()
+    record = await harness.send(build.command(expire_time=START + 1_000_000))
     away = asyncio.Event()
     on_file.on_availability(lambda available: None if available else away.set())
     disk.fill()
-    rig.clock.advance(1.0)
+    harness.clock.advance(1.0)
     await within(away.wait())
-    await rig.calm()
-    assert (await rig.kept(record.message_id)).state is QUEUED
+    await harness.calm()
+    assert (await harness.kept(record.message_id)).state is QUEUED
     disk.free()
     await on_file.wait_available()
-    await rig.calm()
-    rig.clock.advance(AFTER_A_FAULT)
-    await rig.noted.reached(record.message_id, MessageState.EXPIRED)
+    await harness.calm()
+    harness.clock.advance(AFTER_A_FAULT)
+    await harness.noted.reached(record.message_id, MessageState.EXPIRED)
 
 
 async def test_a_boot_on_a_store_that_cannot_commit_is_refused(on_file: SqliteOutbox, disk: Disk) -> None:
     await on_file.accept(build.new_message())
-    rig = Rig(on_file, provider=Puppet("sms-mms"))
+    harness = Harness(on_file, provider=FakeProvider("sms-mms"))
     disk.fill()
     with pytest.raises(StoreUnavailable):
-        await rig.boot()
-    assert rig.provider.keys == []
+        await harness.boot()
+    assert harness.provider.keys == []
 
 
 async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_stop_the_server_from_ending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its outcome cannot be kept any more: the attempt is still open for the next boot to find."""
-    monkeypatch.setattr(traffic, "LETTING_GO", 0.01)
+    monkeypatch.setattr(traffic, "CANCEL_GRACE", 0.01)
     closed = asyncio.Event()
 
     async def stubborn(_: str) -> None:
@@ -183,11 +183,11 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
                 await closed.wait()
 
     outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    rig = Rig(outbox, provider=Puppet("puppet", meanwhile=stubborn))
-    call = rig.start(build.command(wait_for=WaitFor.ACCEPTANCE))
+    harness = Harness(outbox, provider=FakeProvider("puppet", meanwhile=stubborn))
+    call = harness.start(build.command(wait_for=WaitFor.ACCEPTANCE))
     record = await call
-    await rig.provider.calls()
-    assert await rig.drain(0.0) == 1
+    await harness.provider.calls()
+    assert await harness.drain(0.0) == 1
     await outbox.close()
     closed.set()
     for _ in range(10):
@@ -224,39 +224,39 @@ class Unsure:
 
 
 async def test_an_outcome_that_was_kept_after_all_is_not_lost_when_it_is_tried_again(outbox: SqliteOutbox) -> None:
-    rig = Rig(Unsure(outbox, unsure_of=SENT))
-    record = await rig.send()
-    await rig.noted.reached(record.message_id, SENT)
-    kept = await rig.kept(record.message_id)
-    assert (kept.state, len(kept.attempts), len(rig.provider.keys)) == (SENT, 1, 1)
-    await rig.calm()
-    assert rig.left() == []
-    assert rig.delivery.queue_depths["sms"] == 0
+    harness = Harness(Unsure(outbox, unsure_of=SENT))
+    record = await harness.send()
+    await harness.noted.reached(record.message_id, SENT)
+    kept = await harness.kept(record.message_id)
+    assert (kept.state, len(kept.attempts), len(harness.provider.keys)) == (SENT, 1, 1)
+    await harness.calm()
+    assert harness.left() == []
+    assert harness.delivery.queue_depths["sms"] == 0
 
 
 async def test_an_attempt_that_was_opened_after_all_and_never_made_is_taken_back(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answers=[ERROR]), Puppet("second")
-    rig = Rig(Unsure(outbox, unsure_of=SENDING), registry=registry_of(first, second))
-    record = await rig.send()
-    await rig.noted.reached(record.message_id, QUEUED)
-    kept = await rig.kept(record.message_id)
+    first, second = FakeProvider("first", answers=[ERROR]), FakeProvider("second")
+    harness = Harness(Unsure(outbox, unsure_of=SENDING), registry=registry_of(first, second))
+    record = await harness.send()
+    await harness.noted.reached(record.message_id, QUEUED)
+    kept = await harness.kept(record.message_id)
     assert [one.outcome for one in kept.attempts] == [Outcome.ERROR]
     assert second.keys == []
-    rig.clock.advance(2.0)
-    await rig.noted.reached(record.message_id, SENT)
-    await rig.calm()
-    assert rig.left() == []
+    harness.clock.advance(2.0)
+    await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_a_message_whose_content_cannot_be_read_goes_back_to_its_queue(outbox: SqliteOutbox) -> None:
-    rig = Rig(Unsure(outbox, unsure_of=QUEUED, unread=True))
-    record = await rig.send(build.command(send_time=START + 1_000_000))
-    rig.clock.advance(1.0)
-    await rig.noted.reached(record.message_id, SENDING)
-    await rig.noted.reached(record.message_id, QUEUED)
-    kept = await rig.kept(record.message_id)
-    assert (kept.attempts, rig.provider.keys) == ((), [])
-    rig.clock.advance(2.0)
-    await rig.noted.reached(record.message_id, SENT)
-    await rig.calm()
-    assert rig.left() == []
+    harness = Harness(Unsure(outbox, unsure_of=QUEUED, unread=True))
+    record = await harness.send(build.command(send_time=START + 1_000_000))
+    harness.clock.advance(1.0)
+    await harness.noted.reached(record.message_id, SENDING)
+    await harness.noted.reached(record.message_id, QUEUED)
+    kept = await harness.kept(record.message_id)
+    assert (kept.attempts, harness.provider.keys) == ((), [])
+    harness.clock.advance(2.0)
+    await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 
 from postwire import __version__
-from postwire.telemetry.environment import TelemetryError, Wanted
+from postwire.telemetry.environment import OtelSettings, TelemetryError
 from postwire.telemetry.setup import service_resource
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -18,8 +18,8 @@ HERE = "http://127.0.0.1:4317"
 SECRET = "Zq9canary7"
 
 
-def read(environ: dict[str, str], endpoint: str | None = None) -> Wanted:
-    return Wanted.read(environ, configured_endpoint=endpoint)
+def read(environ: dict[str, str], endpoint: str | None = None) -> OtelSettings:
+    return OtelSettings.read(environ, configured_endpoint=endpoint)
 
 
 def refusal(environ: dict[str, str]) -> str:
@@ -59,7 +59,7 @@ def test_what_goes_out(environ: dict[str, str], wanted: tuple[bool, bool, bool])
 
 def test_the_configurations_endpoint_counts_as_the_environments() -> None:
     assert read({}, HERE) == read({ENDPOINT: HERE})
-    assert read({"OTEL_SDK_DISABLED": "true"}, HERE) == Wanted(
+    assert read({"OTEL_SDK_DISABLED": "true"}, HERE) == OtelSettings(
         traces=False, continues_traces=True, metrics=False, prometheus=False
     )
 

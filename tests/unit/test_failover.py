@@ -9,8 +9,8 @@ import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
 from tests.support.gates import fail
-from tests.support.providers import Puppet, gate_of, registry_of, route
-from tests.support.rig import Noted, Rig
+from tests.support.harness import Harness, Noted
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 
 from postwire.core.breaker import BreakerSettings
 from postwire.core.message import Channel, MessageRecord, MessageState
@@ -31,15 +31,15 @@ def tried(record: MessageRecord) -> list[tuple[int, str, str]]:
 async def test_where_one_surely_has_not_sent_it_the_next_does_within_the_same_call(
     outbox: SqliteOutbox, answer: DispatchResult
 ) -> None:
-    first, second = Puppet("first", answer=answer), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send()
+    first, second = FakeProvider("first", answer=answer), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send()
     assert record.state is SENT
     assert tried(record) == [(1, "first", answer.outcome.value), (2, "second", "success")]
     assert first.keys == second.keys == [record.message_id], "each by the same key"
-    assert await rig.kept(record.message_id) == record
-    await rig.calm()
-    assert rig.left() == []
+    assert await harness.kept(record.message_id) == record
+    await harness.calm()
+    assert harness.left() == []
 
 
 @pytest.mark.parametrize(
@@ -48,23 +48,23 @@ async def test_where_one_surely_has_not_sent_it_the_next_does_within_the_same_ca
 async def test_where_it_may_have_been_sent_or_never_will_be_nobody_else_is_asked(
     outbox: SqliteOutbox, answer: DispatchResult | Exception
 ) -> None:
-    first, second = Puppet("first", answer=answer), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send()
+    first, second = FakeProvider("first", answer=answer), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send()
     assert record.state is (MessageState.FAILED if answer is REJECTED else QUEUED)
-    await rig.calm()
+    await harness.calm()
     assert (len(first.keys), len(second.keys)) == (1, 0)
-    assert rig.left() == []
+    assert harness.left() == []
 
 
 async def test_what_is_uncertain_may_go_elsewhere_only_in_a_later_pass(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answers=[MAYBE, ERROR]), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send()
+    first, second = FakeProvider("first", answers=[MAYBE, ERROR]), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send()
     assert second.keys == []
-    rig.clock.advance(1.0)
-    await rig.noted.reached(record.message_id, SENT)
-    kept = await rig.kept(record.message_id)
+    harness.clock.advance(1.0)
+    await harness.noted.reached(record.message_id, SENT)
+    kept = await harness.kept(record.message_id)
     assert tried(kept) == [(1, "first", "uncertain"), (2, "first", "error"), (3, "second", "success")]
 
 
@@ -89,12 +89,12 @@ async def test_one_attempt_is_closed_and_the_next_opened_in_one_commit_before_it
     seen: list[MessageRecord] = []
 
     async def look(key: str) -> None:
-        seen.append(await rig.kept(key))
+        seen.append(await harness.kept(key))
 
     counting = Counting(outbox)
-    first, second = Puppet("first", answer=ERROR), Puppet("second", meanwhile=look)
-    rig = Rig(counting, registry=registry_of(first, second))  # type: ignore[arg-type]  # the rest is the real one's
-    await rig.send()
+    first, second = FakeProvider("first", answer=ERROR), FakeProvider("second", meanwhile=look)
+    harness = Harness(counting, registry=registry_of(first, second))  # type: ignore[arg-type]  # the rest is the real one's
+    await harness.send()
     (found,) = seen
     assert found.state is SENDING
     assert tried(found) == [(1, "first", "error"), (2, "second", "open")]
@@ -106,16 +106,16 @@ async def test_one_attempt_is_closed_and_the_next_opened_in_one_commit_before_it
 
 
 async def test_nobody_is_tried_twice_in_a_pass_and_everybody_again_in_the_next(outbox: SqliteOutbox) -> None:
-    providers = [Puppet(name, answer=ERROR) for name in ("a", "b", "c")]
-    rig = Rig(outbox, registry=registry_of(*providers))
-    record = await rig.send(build.command(max_attempts=6))
+    providers = [FakeProvider(name, answer=ERROR) for name in ("a", "b", "c")]
+    harness = Harness(outbox, registry=registry_of(*providers))
+    record = await harness.send(build.command(max_attempts=6))
     assert record.state is QUEUED
     assert tried(record) == [(1, "a", "error"), (2, "b", "error"), (3, "c", "error")]
-    await rig.calm()
+    await harness.calm()
     assert [len(one.keys) for one in providers] == [1, 1, 1]
-    rig.clock.advance(4.0)
-    await rig.noted.reached(record.message_id, MessageState.FAILED)
-    kept = await rig.kept(record.message_id)
+    harness.clock.advance(4.0)
+    await harness.noted.reached(record.message_id, MessageState.FAILED)
+    kept = await harness.kept(record.message_id)
     assert [name for _, name, _ in tried(kept)] == ["a", "b", "c"] * 2
 
 
@@ -128,16 +128,16 @@ async def test_attempts_are_counted_over_providers_but_for_those_that_were_throt
     outbox: SqliteOutbox, allowed: int, outcomes: list[str]
 ) -> None:
     answers = [LIMITED, ERROR, ERROR, build.SUCCESS]
-    providers = [Puppet(name, answer=answer) for name, answer in zip("abcd", answers, strict=True)]
-    rig = Rig(outbox, registry=registry_of(*providers))
-    record = await rig.send(build.command(max_attempts=allowed))
+    providers = [FakeProvider(name, answer=answer) for name, answer in zip("abcd", answers, strict=True)]
+    harness = Harness(outbox, registry=registry_of(*providers))
+    record = await harness.send(build.command(max_attempts=allowed))
     assert [outcome for _, _, outcome in tried(record)] == outcomes
     assert record.state is (SENT if allowed == 3 else MessageState.FAILED)
 
 
 async def test_the_servers_limit_holds_where_the_caller_has_none(outbox: SqliteOutbox) -> None:
-    providers = [Puppet(name, answer=ERROR) for name in "abcdefg"]
-    record = await Rig(outbox, registry=registry_of(*providers)).send()
+    providers = [FakeProvider(name, answer=ERROR) for name in "abcdefg"]
+    record = await Harness(outbox, registry=registry_of(*providers)).send()
     assert record.state is MessageState.FAILED
     assert len(record.attempts) == 5
 
@@ -147,26 +147,28 @@ async def test_doors_that_are_closed_are_passed_over(outbox: SqliteOutbox) -> No
     gates = {name: gate_of(name, breaker=BreakerSettings(minimum_calls=1)) for name in "abcd"}
     fail(gates["b"], 1, clock.monotonic())
     gates["c"].cool_down(clock.monotonic(), 60.0)
-    providers = [Puppet("a", answer=LIMITED), Puppet("b"), Puppet("c"), Puppet("d")]
-    rig = Rig(outbox, registry=registry_of(*providers, gates=gates), clock=clock)
-    record = await rig.send()
+    providers = [FakeProvider("a", answer=LIMITED), FakeProvider("b"), FakeProvider("c"), FakeProvider("d")]
+    harness = Harness(outbox, registry=registry_of(*providers, gates=gates), clock=clock)
+    record = await harness.send()
     assert tried(record) == [(1, "a", "rate_limited"), (2, "d", "success")]
-    assert [what for event, what in rig.noted.told if event == "passed over"] == ["b open", "c cooling_down"]
+    assert [what for event, what in harness.noted.told if event == "passed over"] == ["b open", "c cooling_down"]
 
 
 async def test_one_at_its_limit_is_not_waited_for_in_the_middle_of_a_pass(outbox: SqliteOutbox) -> None:
     """Else a message would hold room for as long as that takes. It comes again after backoff."""
-    first = Puppet("first", answers=[ERROR])
-    second = Puppet("second", held=True)
-    rig = Rig(outbox, registry=registry_of(first, second, gates={"second": gate_of("second", max_concurrent=1)}))
-    busy = rig.start(build.command(provider_name="second"))
+    first = FakeProvider("first", answers=[ERROR])
+    second = FakeProvider("second", held=True)
+    harness = Harness(
+        outbox, registry=registry_of(first, second, gates={"second": gate_of("second", max_concurrent=1)})
+    )
+    busy = harness.start(build.command(provider_name="second"))
     await second.calls()
-    record = await rig.send()
+    record = await harness.send()
     assert record.state is QUEUED
     assert record.next_attempt_time is not None
     assert START < record.next_attempt_time <= START + 1_000_000
-    rig.clock.advance(1.0)
-    await rig.noted.reached(record.message_id, SENT)
+    harness.clock.advance(1.0)
+    await harness.noted.reached(record.message_id, SENT)
     second.let_go()
     assert (await busy).state is SENT
 
@@ -177,56 +179,56 @@ async def test_past_its_time_it_is_offered_to_nobody_else(outbox: SqliteOutbox) 
     async def slow(_: str) -> None:
         clock.advance(2.0)
 
-    first, second = Puppet("first", answer=ERROR, meanwhile=slow), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second), clock=clock)
-    await rig.boot()
-    record = await rig.send(build.command(expire_time=START + 1_000_000))
-    await rig.noted.reached(record.message_id, MessageState.EXPIRED)
-    kept = await rig.kept(record.message_id)
+    first, second = FakeProvider("first", answer=ERROR, meanwhile=slow), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second), clock=clock)
+    await harness.boot()
+    record = await harness.send(build.command(expire_time=START + 1_000_000))
+    await harness.noted.reached(record.message_id, MessageState.EXPIRED)
+    kept = await harness.kept(record.message_id)
     assert tried(kept) == [(1, "first", "error")]
     assert second.keys == []
-    states = [what for event, what in rig.noted.told if event == "state"]
+    states = [what for event, what in harness.noted.told if event == "state"]
     assert states == ["sending", "queued", "expired"], "nor is an attempt opened"
     assert kept.update_time == START + 2_000_000
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_a_pinned_provider_is_the_only_one(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answer=ERROR), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send(build.command(provider_name="first"))
+    first, second = FakeProvider("first", answer=ERROR), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send(build.command(provider_name="first"))
     assert (record.state, record.queue) == (QUEUED, "@first")
     first.answer = build.SUCCESS
-    rig.clock.advance(1.0)
-    await rig.noted.reached(record.message_id, SENT)
+    harness.clock.advance(1.0)
+    await harness.noted.reached(record.message_id, SENT)
     assert second.keys == []
 
 
 async def test_each_channel_has_a_route_of_its_own(outbox: SqliteOutbox) -> None:
-    phone, post = Puppet("phone", answer=ERROR), Puppet("post")
+    phone, post = FakeProvider("phone", answer=ERROR), FakeProvider("post")
     routes = {Channel.SMS: [route("phone")], Channel.EMAIL: [route("phone", "post", key="email")]}
-    rig = Rig(outbox, registry=registry_of(phone, post, routes=routes))
-    assert (await rig.send()).state is QUEUED
-    assert (await rig.send(build.command(build.email()))).attempts[-1].provider_name == "post"
+    harness = Harness(outbox, registry=registry_of(phone, post, routes=routes))
+    assert (await harness.send()).state is QUEUED
+    assert (await harness.send(build.command(build.email()))).attempts[-1].provider_name == "post"
 
 
 async def test_those_who_watch_are_told_in_order(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answers=[ERROR]), Puppet("second", answer=LIMITED)
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send()
-    assert rig.noted.told == [
+    first, second = FakeProvider("first", answers=[ERROR]), FakeProvider("second", answer=LIMITED)
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send()
+    assert harness.noted.told == [
         ("state", "sending"),
         ("attempt", "error"),
         ("state", "sending"),
         ("attempt", "rate_limited"),
         ("state", "queued"),
     ]
-    rig.noted.told.clear()
-    rig.clock.advance(2.0)
-    await rig.noted.reached(record.message_id, SENT)
-    await rig.calm()
-    assert rig.noted.told == [
+    harness.noted.told.clear()
+    harness.clock.advance(2.0)
+    await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert harness.noted.told == [
         ("delivery", "started"),
         ("state", "sending"),
         ("attempt", "success"),
@@ -238,14 +240,14 @@ async def test_those_who_watch_are_told_in_order(outbox: SqliteOutbox) -> None:
 async def test_those_who_watch_hear_of_an_attempts_end_at_once_and_of_states_when_they_are_durable(
     outbox: SqliteOutbox,
 ) -> None:
-    first, second = Puppet("first", answer=ERROR), Puppet("second", held=True)
-    rig = Rig(outbox, registry=registry_of(first, second))
-    call = rig.start()
+    first, second = FakeProvider("first", answer=ERROR), FakeProvider("second", held=True)
+    harness = Harness(outbox, registry=registry_of(first, second))
+    call = harness.start()
     await second.calls()
-    assert rig.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "sending")]
+    assert harness.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "sending")]
     second.let_go()
     await call
-    assert rig.noted.told[3:] == [("attempt", "success"), ("state", "sent")]
+    assert harness.noted.told[3:] == [("attempt", "success"), ("state", "sent")]
 
 
 async def test_every_attempt_of_a_pass_is_shown_in_the_same_trace(outbox: SqliteOutbox) -> None:
@@ -258,21 +260,21 @@ async def test_every_attempt_of_a_pass_is_shown_in_the_same_trace(outbox: Sqlite
         def delivery_started(self, accept_trace: str) -> None:
             self.count += 1
 
-    first, second = Puppet("first", answers=[ERROR]), Puppet("second", answer=ERROR)
+    first, second = FakeProvider("first", answers=[ERROR]), FakeProvider("second", answer=ERROR)
     noted = Tracing()
-    rig = Rig(outbox, registry=registry_of(first, second), observer=noted)
-    record = await rig.send()
-    rig.clock.advance(2.0)
+    harness = Harness(outbox, registry=registry_of(first, second), observer=noted)
+    record = await harness.send()
+    harness.clock.advance(2.0)
     await noted.reached(record.message_id, SENT)
-    kept = await rig.kept(record.message_id)
+    kept = await harness.kept(record.message_id)
     assert [int(one.trace_id, 16) for one in kept.attempts] == [0, 0, 1]
 
 
 async def test_many_at_once_all_fail_over(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answer=LIMITED), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    records = await asyncio.gather(*(rig.send() for _ in range(200)))
+    first, second = FakeProvider("first", answer=LIMITED), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    records = await asyncio.gather(*(harness.send() for _ in range(200)))
     assert {record.state for record in records} == {SENT}
     assert len(set(second.keys)) == len(second.keys) == 200
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.streams import Choosy, Told, commands, tell
 from tests.support.waiting import within
 
@@ -23,9 +23,9 @@ QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.
 
 
 @pytest.fixture
-async def held(outbox: SqliteOutbox) -> Rig:
-    """A rig whose provider answers when it is let go."""
-    return Rig(outbox, provider=Puppet(held=True))
+async def held(outbox: SqliteOutbox) -> Harness:
+    """A harness whose provider answers when it is let go."""
+    return Harness(outbox, provider=FakeProvider(held=True))
 
 
 # Room.
@@ -33,50 +33,50 @@ async def held(outbox: SqliteOutbox) -> Rig:
 
 async def test_what_there_is_no_room_for_waits_instead_of_being_refused(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    rig = Rig(outbox, provider=provider, max_in_flight=3)
-    told = Told(rig, commands(8))
+    harness = Harness(outbox, provider=provider, max_in_flight=3)
+    told = Told(harness, commands(8))
     accepting = asyncio.create_task(told.frame.accept())
     for done in range(8):
         await within(provider.calls(min(done + 3, 8)))
-        await rig.calm()
+        await harness.calm()
         assert len(provider.keys) == min(done + 3, 8), "no more than three at once"
         assert told.order == list(range(min(done + 3, 8)))
         if done <= 5:
             with pytest.raises(Overloaded):
-                await rig.send()  # it has no frame to wait in
+                await harness.send()  # it has no frame to wait in
         provider.free(str(done)).set()
     await within(accepting)
     assert told.refusals == {}
-    await rig.landed()
+    await harness.completed()
     assert (await outbox.stats()).unsettled == 0
 
 
 async def test_a_message_larger_than_all_the_room_waits_until_it_is_alone(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True), max_in_flight_bytes=1_000)
+    harness = Harness(outbox, provider=FakeProvider(held=True), max_in_flight_bytes=1_000)
     small, large = build.command(request_id="small"), build.command(request_id="large", size=5_000)
     small, large = (replace(one, wait_for=WaitFor.ACCEPTANCE) for one in (small, large))
-    told = Told(rig, [small, large])
+    told = Told(harness, [small, large])
     accepting = asyncio.create_task(told.frame.accept())
     await told.until(1)
-    await rig.calm()
+    await harness.calm()
     assert told.order == [0]
-    rig.provider.let_go()
+    harness.provider.let_go()
     await told.until(2)
     await within(accepting)
     assert told.refusals == {}
 
 
 async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no_room(outbox: SqliteOutbox) -> None:
-    provider = Puppet("p", held=True)
+    provider = FakeProvider("p", held=True)
     registry = registry_of(provider, gates={"p": gate_of("p", max_concurrent=2)})
-    rig = Rig(outbox, provider=provider, registry=registry, max_in_flight=10)
-    told = await tell(rig, commands(10))
+    harness = Harness(outbox, provider=provider, registry=registry, max_in_flight=10)
+    told = await tell(harness, commands(10))
     assert [record.state for record in told.records] == [SENDING] * 2 + [QUEUED] * 8
-    assert (await tell(rig, commands(8))).refusals == {}
+    assert (await tell(harness, commands(8))).refusals == {}
     provider.let_go()
     await within(provider.calls(18))
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 # Nobody waits for long, and nobody has to stay.
@@ -84,8 +84,8 @@ async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no
 
 async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    rig = Rig(outbox, provider=provider)
-    told = await tell(rig, commands(4, wait_for=WaitFor.OUTCOME))
+    harness = Harness(outbox, provider=provider)
+    told = await tell(harness, commands(4, wait_for=WaitFor.OUTCOME))
     await within(provider.calls(4))
     provider.free("2").set()
     await told.until(1)
@@ -95,7 +95,7 @@ async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox)
     assert told.frame.done
     for number in "013":
         provider.free(number).set()
-    await rig.landed()
+    await harness.completed()
     assert len(told.results) == 4, "each once"
     assert (await outbox.stats()).unsettled == 0
 
@@ -103,42 +103,44 @@ async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox)
 @pytest.mark.parametrize("leave", ["give_up", "close"])
 async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox, leave: str) -> None:
     """There may be a million of them, and they may wait for hours."""
-    provider = Puppet("p", held=True)
-    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
-    told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+    provider = FakeProvider("p", held=True)
+    harness = Harness(
+        outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
+    )
+    told = await tell(harness, commands(5, wait_for=WaitFor.OUTCOME))
     await within(provider.calls())
     assert told.results == []
     getattr(told.frame, leave)()
-    traffic = rig.delivery._traffic
+    traffic = harness.delivery._traffic
     assert list(traffic._waiters) == provider.keys, "the one that is on its way"
     assert not traffic._waiters.queued
     provider.let_go()
     await within(provider.calls(5))
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
     assert len(told.results) == (5 if leave == "give_up" else 0)
 
 
 async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True))
+    harness = Harness(outbox, provider=FakeProvider(held=True))
     frame = commands(20, wait_for=WaitFor.OUTCOME)
-    told = Told(rig, frame)
+    told = Told(harness, frame)
     accepting = asyncio.create_task(told.frame.accept())
     await asyncio.sleep(0)  # it has begun, and waits for the commit
     accepting.cancel()
     told.frame.close()
-    await within(rig.provider.calls(20))
-    rig.provider.let_go()
-    await rig.landed()
+    await within(harness.provider.calls(20))
+    harness.provider.let_go()
+    await harness.completed()
     for command in frame:
-        record = await rig.kept_of(command)
+        record = await harness.kept_of(command)
         assert record is not None
         assert record.state is SENT
     assert told.results == []
-    assert rig.left() == []
+    assert harness.left() == []
 
 
-async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Rig) -> None:
+async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Harness) -> None:
     (one,) = commands(1)
     await tell(held, [one])
     told = await tell(held, [replace(one, wait_for=WaitFor.OUTCOME)])
@@ -147,14 +149,14 @@ async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Rig) -> 
     await held.calm()
     assert told.frame.done
     held.provider.let_go()
-    await held.landed()
+    await held.completed()
     assert (told.results, held.left()) == ([], [])
 
 
 # Several streams.
 
 
-def in_streams(rig: Rig, *counts: int, **fields: Any) -> tuple[list[tuple[int, int]], list[asyncio.Task[None]]]:
+def in_streams(harness: Harness, *counts: int, **fields: Any) -> tuple[list[tuple[int, int]], list[asyncio.Task[None]]]:
     """A stream for each of `counts`, with a frame of so many messages; what is told, in order, and who accepts them."""
     order: list[tuple[int, int]] = []
     accepting: list[asyncio.Task[None]] = []
@@ -163,21 +165,21 @@ def in_streams(rig: Rig, *counts: int, **fields: Any) -> tuple[list[tuple[int, i
         def tell_of(index: int, result: object, stream: int = stream) -> None:
             order.append((stream, index))
 
-        frame = Frame(rig.delivery, commands(count, **fields), tell_of, Share())
+        frame = Frame(harness.delivery, commands(count, **fields), tell_of, Share())
         accepting.append(asyncio.create_task(frame.accept()))
     return order, accepting
 
 
 async def test_streams_that_wait_are_served_in_turn(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    rig = Rig(outbox, provider=provider, max_in_flight=10)
-    order, accepting = in_streams(rig, 8, 3, 3)
+    harness = Harness(outbox, provider=provider, max_in_flight=10)
+    order, accepting = in_streams(harness, 8, 3, 3)
     await within(provider.calls(5))
-    await rig.calm()
+    await harness.calm()
     assert order == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)], "four times what it leaves of six tenths"
     for number in range(5):  # one after the other: each lets one in
         provider.free(str(number)).set()
-        await rig.calm()
+        await harness.calm()
     for number in range(5, 8):
         provider.free(str(number)).set()
     await within(asyncio.gather(*accepting))
@@ -185,36 +187,36 @@ async def test_streams_that_wait_are_served_in_turn(outbox: SqliteOutbox) -> Non
 
 
 async def test_a_turn_is_of_a_hundred_messages(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True))
-    order, accepting = in_streams(rig, 480, 150, 150)
-    await within(rig.provider.calls(480))
-    await rig.calm()
+    harness = Harness(outbox, provider=FakeProvider(held=True))
+    order, accepting = in_streams(harness, 480, 150, 150)
+    await within(harness.provider.calls(480))
+    await harness.calm()
     assert {stream for stream, _ in order} == {0}
-    rig.provider.let_go()
+    harness.provider.let_go()
     await within(asyncio.gather(*accepting))
     assert [stream for stream, _ in order[480:680]] == [1] * 100 + [2] * 100
 
 
 async def test_a_turn_ends_with_the_message_that_makes_it_a_mebibyte(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True))
-    order, accepting = in_streams(rig, 480, 20, 20, size=200_000)
-    await within(rig.provider.calls(480))
-    await rig.calm()
-    rig.provider.let_go()
+    harness = Harness(outbox, provider=FakeProvider(held=True))
+    order, accepting = in_streams(harness, 480, 20, 20, size=200_000)
+    await within(harness.provider.calls(480))
+    await harness.calm()
+    harness.provider.let_go()
     await within(asyncio.gather(*accepting))
     assert [stream for stream, _ in order[480:492]] == [1] * 6 + [2] * 6
 
 
 async def test_a_stream_that_hangs_up_while_it_waits_passes_its_turn_on(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True))
-    order, accepting = in_streams(rig, 480, 10, 10, 10)
-    await within(rig.provider.calls(480))
-    await rig.calm()
+    harness = Harness(outbox, provider=FakeProvider(held=True))
+    order, accepting = in_streams(harness, 480, 10, 10, 10)
+    await within(harness.provider.calls(480))
+    await harness.calm()
     accepting[2].cancel()
-    rig.provider.let_go()
+    harness.provider.let_go()
     accepting[1].cancel()
     await within(accepting[3])
     await within(accepting[0])
     assert [stream for stream, _ in order[480:]] == [3] * 10
-    assert not rig.delivery._intake._streams
-    await rig.landed()
+    assert not harness.delivery._acceptance._streams
+    await harness.completed()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, registry_of
 from tests.support.streams import Choosy, Commits, commands, tell
 from tests.support.waiting import within
 
@@ -41,9 +41,9 @@ async def on_file(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
 
 
 @pytest.fixture
-async def held(outbox: SqliteOutbox) -> Rig:
-    """A rig whose provider answers when it is let go."""
-    return Rig(outbox, provider=Puppet(held=True))
+async def held(outbox: SqliteOutbox) -> Harness:
+    """A harness whose provider answers when it is let go."""
+    return Harness(outbox, provider=FakeProvider(held=True))
 
 
 # One commit.
@@ -51,8 +51,8 @@ async def held(outbox: SqliteOutbox) -> Rig:
 
 @pytest.mark.parametrize("count", [1, 2, 100, 256, 257, 1_000])
 async def test_a_frame_is_one_commit(on_file: SqliteOutbox, count: int) -> None:
-    rig, commits = Rig(on_file, max_in_flight=4_000), Commits(on_file)
-    told = await tell(rig, commands(count, send_time=LATER))
+    harness, commits = Harness(on_file, max_in_flight=4_000), Commits(on_file)
+    told = await tell(harness, commands(count, send_time=LATER))
     assert commits.count == 1
     assert told.order == list(range(count))
     assert {record.state for record in told.records} == {QUEUED}
@@ -60,31 +60,31 @@ async def test_a_frame_is_one_commit(on_file: SqliteOutbox, count: int) -> None:
 
 
 async def test_a_frame_whose_messages_are_sent_at_once_is_accepted_in_one_commit(on_file: SqliteOutbox) -> None:
-    rig, commits = Rig(on_file, provider=Puppet(held=True)), Commits(on_file)
-    told = await tell(rig, commands(100))
-    await within(rig.provider.calls(100))
+    harness, commits = Harness(on_file, provider=FakeProvider(held=True)), Commits(on_file)
+    told = await tell(harness, commands(100))
+    await within(harness.provider.calls(100))
     assert commits.count == 1
     assert {record.state for record in told.records} == {SENDING}
-    rig.provider.let_go()
-    await rig.landed()
+    harness.provider.let_go()
+    await harness.completed()
     assert commits.count < 20, "and their ends share commits"
 
 
 async def test_refused_ones_and_repeats_cost_no_commit_of_their_own(on_file: SqliteOutbox) -> None:
-    rig, commits = Rig(on_file), Commits(on_file)
+    harness, commits = Harness(on_file), Commits(on_file)
     frame = commands(20, send_time=LATER)
     frame[3] = replace(frame[3], options=replace(frame[3].options, provider_name="nobody"))
     frame[5] = frame[4]
     frame[7] = build.command(build.sms("another"), request_id=frame[6].request_id, send_time=LATER)
-    told = await tell(rig, frame)
+    told = await tell(harness, frame)
     assert commits.count == 1
     assert told.refusals == {3: InvalidProvider, 7: RequestIdReused}
     assert len({record.message_id for record in told.records}) == 17
 
 
 async def test_frames_of_many_callers_are_all_accepted(on_file: SqliteOutbox) -> None:
-    rig, commits = Rig(on_file), Commits(on_file)
-    frames = await asyncio.gather(*(tell(rig, commands(50, send_time=LATER)) for _ in range(10)))
+    harness, commits = Harness(on_file), Commits(on_file)
+    frames = await asyncio.gather(*(tell(harness, commands(50, send_time=LATER)) for _ in range(10)))
     assert len({record.message_id for told in frames for record in told.records}) == 500
     assert commits.count <= 10
     assert (await on_file.stats()).unsettled == 500
@@ -93,7 +93,7 @@ async def test_frames_of_many_callers_are_all_accepted(on_file: SqliteOutbox) ->
 # In which order what is told.
 
 
-async def test_what_waits_for_acceptance_is_told_in_order_and_is_durable(held: Rig) -> None:
+async def test_what_waits_for_acceptance_is_told_in_order_and_is_durable(held: Harness) -> None:
     told = await tell(held, commands(50))
     assert told.order == list(range(50))
     for record in told.records:
@@ -101,13 +101,13 @@ async def test_what_waits_for_acceptance_is_told_in_order_and_is_durable(held: R
         assert await held.kept(record.message_id) == record
     assert [message.content.body for message in held.provider.messages] == [str(number) for number in range(50)]  # type: ignore[union-attr]  # they are SMS
     held.provider.let_go()
-    await held.landed()
+    await held.completed()
 
 
 async def test_what_waits_for_the_outcome_is_told_as_it_completes(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    rig = Rig(outbox, provider=provider)
-    told = await tell(rig, commands(5, wait_for=WaitFor.OUTCOME))
+    harness = Harness(outbox, provider=provider)
+    told = await tell(harness, commands(5, wait_for=WaitFor.OUTCOME))
     await within(provider.calls(5))
     assert told.results == []
     for count, number in enumerate((3, 0, 4, 2, 1), 1):
@@ -117,16 +117,16 @@ async def test_what_waits_for_the_outcome_is_told_as_it_completes(outbox: Sqlite
     assert {record.state for record in told.records} == {SENT}
     assert told.frame.done
     for record in told.records:
-        assert await rig.kept(record.message_id) == record
+        assert await harness.kept(record.message_id) == record
 
 
 async def test_each_waits_for_what_it_asked_for(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    rig = Rig(outbox, provider=provider)
+    harness = Harness(outbox, provider=provider)
     frame = commands(6)
     for number in (1, 3, 4):
         frame[number] = replace(frame[number], wait_for=WaitFor.OUTCOME)
-    told = await tell(rig, frame)
+    told = await tell(harness, frame)
     assert told.order == [0, 2, 5]
     assert not told.frame.done
     await within(provider.calls(6))
@@ -136,7 +136,7 @@ async def test_each_waits_for_what_it_asked_for(outbox: SqliteOutbox) -> None:
     assert told.order == [0, 2, 5, 4, 1, 3]
     for number in (0, 2, 5):
         provider.free(str(number)).set()
-    await rig.landed()
+    await harness.completed()
 
 
 @pytest.mark.parametrize(
@@ -154,19 +154,19 @@ async def test_each_waits_for_what_it_asked_for(outbox: SqliteOutbox) -> None:
 async def test_the_outcome_is_told_whatever_it_is(
     outbox: SqliteOutbox, answer: DispatchResult | BaseException, state: MessageState
 ) -> None:
-    rig = Rig(outbox, provider=Puppet(answer=answer))
-    told = await tell(rig, commands(3, wait_for=WaitFor.OUTCOME))
+    harness = Harness(outbox, provider=FakeProvider(answer=answer))
+    told = await tell(harness, commands(3, wait_for=WaitFor.OUTCOME))
     await told.until(3)
     assert [record.state for record in told.records] == [state] * 3
 
 
 async def test_what_is_not_due_yet_is_told_at_once_whatever_it_waits_for(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox)
-    told = await tell(rig, commands(3, wait_for=WaitFor.OUTCOME, send_time=LATER))
+    harness = Harness(outbox)
+    told = await tell(harness, commands(3, wait_for=WaitFor.OUTCOME, send_time=LATER))
     assert [record.state for record in told.records] == [QUEUED] * 3
     assert told.frame.done
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 # Repeats.
@@ -174,19 +174,19 @@ async def test_what_is_not_due_yet_is_told_at_once_whatever_it_waits_for(outbox:
 
 @pytest.mark.parametrize("wait_for", WaitFor)
 async def test_repeats_in_one_frame_are_one_message(outbox: SqliteOutbox, wait_for: WaitFor) -> None:
-    rig = Rig(outbox)
+    harness = Harness(outbox)
     (one,) = commands(1, wait_for=wait_for)
-    told = await tell(rig, [one, *commands(1, wait_for=wait_for), one, one])
+    told = await tell(harness, [one, *commands(1, wait_for=wait_for), one, one])
     await told.until(4)
     ids = [record.message_id for record in told.records]
     assert ids[0] == ids[2] == ids[3] != ids[1]
-    await rig.calm()
-    assert len(rig.provider.keys) == 2
+    await harness.calm()
+    assert len(harness.provider.keys) == 2
     if wait_for is WaitFor.OUTCOME:
         assert {record.state for record in told.records} == {SENT}
 
 
-async def test_repeats_over_frames_are_one_message(held: Rig) -> None:
+async def test_repeats_over_frames_are_one_message(held: Harness) -> None:
     (one,) = commands(1)
     first = await tell(held, [one])
     await within(held.provider.calls())
@@ -204,60 +204,60 @@ async def test_repeats_over_frames_are_one_message(held: Rig) -> None:
 
 
 async def test_a_repeat_of_a_call_is_its_message(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox)
+    harness = Harness(outbox)
     (one,) = commands(1)
-    record = await rig.send(replace(one, wait_for=WaitFor.OUTCOME))
-    assert (await tell(rig, [one])).records == [record]
+    record = await harness.send(replace(one, wait_for=WaitFor.OUTCOME))
+    assert (await tell(harness, [one])).records == [record]
     (other,) = commands(1, wait_for=WaitFor.OUTCOME)
-    told = await tell(rig, [other])
+    told = await tell(harness, [other])
     await told.until(1)
-    assert [await rig.send(other)] == told.records
-    assert len(rig.provider.keys) == 2
+    assert [await harness.send(other)] == told.records
+    assert len(harness.provider.keys) == 2
 
 
 async def test_of_many_frames_that_race_on_one_request_id_one_message_comes(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox)
+    harness = Harness(outbox)
     (one,) = commands(1, wait_for=WaitFor.OUTCOME)
-    frames = await asyncio.gather(*(tell(rig, [one]) for _ in range(20)))
+    frames = await asyncio.gather(*(tell(harness, [one]) for _ in range(20)))
     for told in frames:
         await told.until(1)
     assert len({record for told in frames for record in [told.records[0].message_id]}) == 1
-    assert len(rig.provider.keys) == 1
+    assert len(harness.provider.keys) == 1
 
 
 # Refusals.
 
 
 async def test_each_refusal_is_told_in_its_place_and_keeps_none_of_the_others(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(channels=[Channel.SMS]))
+    harness = Harness(outbox, provider=FakeProvider(channels=[Channel.SMS]))
     frame = commands(7)
     frame[1] = build.command(build.email(), request_id="nobody carries it")
     frame[2] = replace(frame[2], options=replace(frame[2].options, provider_name="nobody"))
     frame[4] = build.command(request_id=frame[3].request_id)
     frame[5] = replace(frame[5], options=replace(frame[5].options, expire_time=START))
-    told = await tell(rig, frame)
+    told = await tell(harness, frame)
     assert told.refusals == {1: InvalidRouting, 2: InvalidProvider, 4: RequestIdReused, 5: InvalidMessage}
     assert told.order == list(range(7))
     assert len(told.records) == 3
-    await rig.calm()
-    assert len(rig.provider.keys) == 3
-    assert rig.noted.told.count(("routing", "email")) == 1
-    assert rig.left() == []
+    await harness.calm()
+    assert len(harness.provider.keys) == 3
+    assert harness.noted.told.count(("routing", "email")) == 1
+    assert harness.left() == []
 
 
 async def test_a_repeat_is_told_of_whatever_has_changed_since(outbox: SqliteOutbox) -> None:
     frame = commands(3, expire_time=LATER)
-    first = await tell(Rig(outbox), frame)
-    rig = Rig(outbox, registry=registry_of(routes={}))
-    rig.clock.advance(7200)
-    again = await tell(rig, frame)
+    first = await tell(Harness(outbox), frame)
+    harness = Harness(outbox, registry=registry_of(routes={}))
+    harness.clock.advance(7200)
+    again = await tell(harness, frame)
     assert [record.message_id for record in again.records] == [record.message_id for record in first.records]
-    assert rig.noted.told == []
+    assert harness.noted.told == []
     frame[1] = build.command(build.sms("another"), request_id=frame[1].request_id)
-    assert (await tell(rig, frame)).refusals == {1: RequestIdReused}
+    assert (await tell(harness, frame)).refusals == {1: RequestIdReused}
 
 
-async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: Rig) -> None:
+async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: Harness) -> None:
     frame = commands(2)
     first = await tell(held, frame)
     held.delivery.start_draining()
@@ -265,7 +265,7 @@ async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: R
     assert told.refusals == {1: ShuttingDown}
     assert told.records == first.records[::-1]
     held.provider.let_go()
-    await held.landed()
+    await held.completed()
 
 
 async def test_while_the_store_is_away_all_of_a_frame_are_unknown(outbox: SqliteOutbox) -> None:
@@ -273,11 +273,11 @@ async def test_while_the_store_is_away_all_of_a_frame_are_unknown(outbox: Sqlite
         async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
             raise StoreUnavailable
 
-    rig = Rig(Away(outbox))  # type: ignore[arg-type]  # the rest is the real one's
-    told = await tell(rig, commands(3))
+    harness = Harness(Away(outbox))  # type: ignore[arg-type]  # the rest is the real one's
+    told = await tell(harness, commands(3))
     assert told.refusals == dict.fromkeys(range(3), StoreUnavailable)
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 class _Wrapped:
@@ -293,8 +293,8 @@ async def test_a_fault_of_ours_on_the_way_to_the_store_leaves_nobody_without_an_
         def next(self, now: int) -> str:
             return "018bcfe5-6800-7000-8000-000000000000"
 
-    rig = Rig(outbox, ids=Stuck(lambda _: 0))
-    told = await tell(rig, commands(3))
+    harness = Harness(outbox, ids=Stuck(lambda _: 0))
+    told = await tell(harness, commands(3))
     assert told.refusals == dict.fromkeys(range(3), StoreUnavailable), "not that nothing was accepted"
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []

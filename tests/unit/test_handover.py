@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
 from postwire.core.availability import PROBE_AFTER, PROBE_AFTER_MAX
@@ -30,7 +30,7 @@ SUCCESS = DispatchResult(Outcome.SUCCESS, provider_message_id="1")
 SECOND = 1_000_000
 
 
-class Scripted(Puppet):
+class Scripted(FakeProvider):
     """Does as `script` says with its handover."""
 
     def __init__(self, script: Callable[[Handover], Any], name: str = "first") -> None:
@@ -118,9 +118,9 @@ async def test_only_what_ends_while_connecting_has_surely_sent_nothing(
 
 async def test_a_black_hole_is_passed_over_at_once_and_opens_its_breaker(outbox: SqliteOutbox) -> None:
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
-    second = Puppet("second")
-    rig = Rig(outbox, registry=registry_of(Scripted(connect_in_vain), second, gates={"first": gate}))
-    record = await rig.send()
+    second = FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(Scripted(connect_in_vain), second, gates={"first": gate}))
+    record = await harness.send()
     assert [(one.provider_name, one.outcome) for one in record.attempts] == [
         ("first", Outcome.ERROR),
         ("second", Outcome.SUCCESS),
@@ -133,10 +133,10 @@ async def test_a_shutdown_takes_back_what_has_not_left_yet(
     outbox: SqliteOutbox, script: Callable[[Handover], Any], attempts: int
 ) -> None:
     provider = Scripted(script)
-    rig = Rig(outbox, provider=provider)
-    sending = rig.start()
+    harness = Harness(outbox, provider=provider)
+    sending = harness.start()
     await provider.calls()
-    await rig.drain(0.0)
+    await harness.drain(0.0)
     record = await within(sending)
     kept = await outbox.get(record.message_id)
     assert kept
@@ -147,92 +147,92 @@ async def test_a_shutdown_takes_back_what_has_not_left_yet(
 async def test_what_is_put_off_waits_long_is_no_attempt_that_counts_and_goes_to_nobody_else(
     outbox: SqliteOutbox,
 ) -> None:
-    first, second = Puppet("first", answers=[DEFERRED] * 3), Puppet("second")
+    first, second = FakeProvider("first", answers=[DEFERRED] * 3), FakeProvider("second")
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
-    rig = Rig(outbox, registry=registry_of(first, second, gates={"first": gate}))
-    record = await rig.send(build.command(max_attempts=1))
+    harness = Harness(outbox, registry=registry_of(first, second, gates={"first": gate}))
+    record = await harness.send(build.command(max_attempts=1))
     for count in (1, 2, 3):
         assert (record.state, len(record.attempts)) == (QUEUED, count)
         assert record.next_attempt_time is not None
-        waits = (record.next_attempt_time - rig.clock.wall()) / SECOND
+        waits = (record.next_attempt_time - harness.clock.wall()) / SECOND
         assert DEFERRED_FOR * 2 ** (count - 1) <= waits <= DEFERRED_FOR * 2 ** (count - 1) * 1.2
-        rig.clock.advance(waits - 1)
-        await rig.calm()
+        harness.clock.advance(waits - 1)
+        await harness.calm()
         assert len(first.keys) == count
-        rig.clock.advance(2)
+        harness.clock.advance(2)
         await first.calls(count + 1)
-        await rig.calm()
-        record = await rig.delivery.get(record.message_id)
+        await harness.calm()
+        record = await harness.delivery.get(record.message_id)
     assert record.state is SENT
     assert second.keys == []
     assert gate.breaker.state is BreakerState.CLOSED
-    assert not gate.breaker.snapshot(rig.clock.monotonic()).failures
+    assert not gate.breaker.snapshot(harness.clock.monotonic()).failures
 
 
 async def test_what_is_put_off_for_a_time_waits_for_that_time(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[DispatchResult(Outcome.DEFERRED, retry_after=1000.0)]))
-    record = await rig.send()
+    harness = Harness(outbox, provider=FakeProvider(answers=[DispatchResult(Outcome.DEFERRED, retry_after=1000.0)]))
+    record = await harness.send()
     assert record.next_attempt_time is not None
-    assert 1000 <= (record.next_attempt_time - rig.clock.wall()) / SECOND <= 1200
+    assert 1000 <= (record.next_attempt_time - harness.clock.wall()) / SECOND <= 1200
 
 
 async def test_one_that_refuses_our_account_is_passed_over_and_tried_with_one_message_now_and_then(
     outbox: SqliteOutbox,
 ) -> None:
-    first, second = Puppet("first", answer=MISCONFIGURED), Puppet("second")
+    first, second = FakeProvider("first", answer=MISCONFIGURED), FakeProvider("second")
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
-    rig = Rig(outbox, registry=registry_of(first, second, gates={"first": gate}))
-    record = await rig.send(build.command(max_attempts=1))
+    harness = Harness(outbox, registry=registry_of(first, second, gates={"first": gate}))
+    record = await harness.send(build.command(max_attempts=1))
     assert [(one.provider_name, one.outcome) for one in record.attempts] == [
         ("first", Outcome.MISCONFIGURED),
         ("second", Outcome.SUCCESS),
     ]
-    assert gate.obstacle(rig.clock.monotonic()) is Obstacle.MISCONFIGURED
+    assert gate.obstacle(harness.clock.monotonic()) is Obstacle.MISCONFIGURED
     assert gate.breaker.state is BreakerState.CLOSED
-    await rig.send()
+    await harness.send()
     assert len(first.keys) == 1
 
     pauses = [PROBE_AFTER, 2 * PROBE_AFTER, 4 * PROBE_AFTER, 8 * PROBE_AFTER, PROBE_AFTER_MAX, PROBE_AFTER_MAX]
     for count, pause in enumerate(pauses, 1):
-        rig.clock.advance(pause - 1)
-        await rig.send()
+        harness.clock.advance(pause - 1)
+        await harness.send()
         assert len(first.keys) == count
-        rig.clock.advance(1)
-        await asyncio.gather(*(rig.send() for _ in range(5)))
+        harness.clock.advance(1)
+        await asyncio.gather(*(harness.send() for _ in range(5)))
         assert len(first.keys) == count + 1, "one that finds out, and no more"
     first.answer = SUCCESS
-    rig.clock.advance(PROBE_AFTER_MAX)
-    await rig.send()
-    await rig.send()
-    assert gate.obstacle(rig.clock.monotonic()) is None
+    harness.clock.advance(PROBE_AFTER_MAX)
+    await harness.send()
+    await harness.send()
+    assert gate.obstacle(harness.clock.monotonic()) is None
     assert len(first.keys) == len(pauses) + 3
 
 
 async def test_what_nobody_else_can_take_waits_for_the_account_to_be_mended(outbox: SqliteOutbox) -> None:
-    provider = Puppet(answers=[MISCONFIGURED])
-    rig = Rig(outbox, provider=provider)
-    record = await rig.send()
+    provider = FakeProvider(answers=[MISCONFIGURED])
+    harness = Harness(outbox, provider=provider)
+    record = await harness.send()
     assert record.state is QUEUED
-    other = await rig.send()
+    other = await harness.send()
     assert (other.state, len(other.attempts)) == (QUEUED, 0)
-    rig.clock.advance(PROBE_AFTER + 2)
-    await rig.noted.reached(record.message_id, SENT)
-    await rig.noted.reached(other.message_id, SENT)
-    await rig.calm()
-    assert rig.left() == []
+    harness.clock.advance(PROBE_AFTER + 2)
+    await harness.noted.reached(record.message_id, SENT)
+    await harness.noted.reached(other.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_a_try_that_finds_nothing_out_is_followed_by_another_after_a_pause(outbox: SqliteOutbox) -> None:
-    provider = Puppet(answers=[MISCONFIGURED, DispatchResult(Outcome.ERROR)])
+    provider = FakeProvider(answers=[MISCONFIGURED, DispatchResult(Outcome.ERROR)])
     gate = gate_of("puppet")
-    rig = Rig(outbox, registry=registry_of(provider, gates={"puppet": gate}))
-    record = await rig.send()
-    rig.clock.advance(PROBE_AFTER + 2)
+    harness = Harness(outbox, registry=registry_of(provider, gates={"puppet": gate}))
+    record = await harness.send()
+    harness.clock.advance(PROBE_AFTER + 2)
     await provider.calls(2)
-    await rig.calm()
-    assert gate.obstacle(rig.clock.monotonic()) is Obstacle.MISCONFIGURED
-    rig.clock.advance(PROBE_AFTER + 2)
-    await rig.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert gate.obstacle(harness.clock.monotonic()) is Obstacle.MISCONFIGURED
+    harness.clock.advance(PROBE_AFTER + 2)
+    await harness.noted.reached(record.message_id, SENT)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.UNCERTAIN])
@@ -240,8 +240,8 @@ async def test_a_failure_that_is_not_the_providers_says_nothing_of_its_health(
     outbox: SqliteOutbox, outcome: Outcome
 ) -> None:
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
-    provider = Puppet("first", answer=DispatchResult(outcome, provider_fault=False))
-    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
-    await rig.send(build.command(max_attempts=1))
+    provider = FakeProvider("first", answer=DispatchResult(outcome, provider_fault=False))
+    harness = Harness(outbox, registry=registry_of(provider, gates={"first": gate}))
+    await harness.send(build.command(max_attempts=1))
     assert gate.breaker.state is BreakerState.CLOSED
-    assert gate.breaker.snapshot(rig.clock.monotonic()).calls == 0
+    assert gate.breaker.snapshot(harness.clock.monotonic()).calls == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -29,6 +32,54 @@ def test_no_file_is_too_long_to_be_read_at_once() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
     assert len(lengths) > 50, "or this looks in the wrong place"
     assert {str(path): length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+WENT: Final = {
+    "flight": "waiter",
+    "flights": "waiters",
+    "airborne": "active",
+    "ticket": "provider permit",
+    "tickets": "provider permits",
+    "hands": "handler",
+    "asks": "next step",
+    "foretold": "predicted",
+    "seal": "encode",
+    "unseal": "decode",
+    "sight": "watch event",
+    "puppet": "fake provider",
+    "puppets": "fake providers",
+    "rig": "harness",
+    "faces": "client adapters",
+    "victim": "server process",
+    "intake": "acceptance",
+}
+"""Words for which the field has a better one, as parts of names (`in_flight` is the field's)."""
+
+WENT_FROM_THE_PRODUCT: Final = {
+    "told": "reported",
+    "tell": "report",
+    "tells": "reports",
+    "fact": "metadata",
+}
+"""The same, but not in tests."""
+
+PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+
+
+def test_names_are_the_terms_of_the_field() -> None:
+    """Decision records, the changelog and names in SQL keep the words of their time."""
+    found = set()
+    for path in sources():
+        name = path.relative_to(ROOT)
+        went = WENT if name.parts[0] == "tests" else WENT | WENT_FROM_THE_PRODUCT
+        with path.open("rb") as source:
+            names = {token.string for token in tokenize.tokenize(source.readline) if token.type == tokenize.NAME}
+        for one in names:
+            if one.startswith("test_"):  # a sentence
+                continue
+            parts = [part.lower() for part in PART.findall(one.replace("in_flight", "").replace("IN_FLIGHT", ""))]
+            found |= {f"{name}: {one}: {part}, call it {went[part]}" for part in parts if part in went}
+    assert sorted(found) == []
 
 
 def loaded_by(module: str) -> set[str]:

@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 
 from postwire.core import lifecycle
-from postwire.core.lifecycle import Next, Policy
+from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import (
     Attempt,
     Channel,
@@ -33,14 +33,14 @@ STATE_AFTER = dict.fromkeys(Outcome, SENDING) | {SUCCESS: SENT, REJECTED: FAILED
 """Of one attempt, where more are left: `SENDING` is where more is to follow."""
 STATE_AT_LAST = STATE_AFTER | {ERROR: FAILED, MAYBE: UNCERTAIN}
 """Of the only one there is."""
-ASKS = {
-    SUCCESS: Next.NOTHING,
-    REJECTED: Next.NOTHING,
-    ERROR: Next.FAIL_OVER,
-    LIMITED: Next.FAIL_OVER,
-    MAYBE: Next.TRY_AGAIN,
-    DEFERRED: Next.DEFER,
-    MISCONFIGURED: Next.FAIL_OVER,
+NEXT_STEPS = {
+    SUCCESS: NextStep.NOTHING,
+    REJECTED: NextStep.NOTHING,
+    ERROR: NextStep.FAIL_OVER,
+    LIMITED: NextStep.FAIL_OVER,
+    MAYBE: NextStep.TRY_AGAIN,
+    DEFERRED: NextStep.DEFER,
+    MISCONFIGURED: NextStep.FAIL_OVER,
 }
 PRECEDENCE = (
     MessageState.SENDING,
@@ -75,7 +75,7 @@ def close(
     policy: Policy = build.POLICY,
     *,
     now: int | None = None,
-) -> tuple[MessageRecord, Next]:
+) -> tuple[MessageRecord, NextStep]:
     if isinstance(result, Outcome):
         result = DispatchResult(result)
     return lifecycle.close_attempt(record, result, policy, now=now or record.update_time + 1, duration=40)
@@ -144,8 +144,8 @@ def test_an_email_has_one_status_a_recipient_in_their_order() -> None:
 def test_an_outcome_leads_on_where_attempts_are_left(outcome: Outcome) -> None:
     before = build.accepted(trace_id="cd" * 16)
     result = DispatchResult(outcome, provider_message_id="v1", error_code="c1", detail="d1", retry_after=3.0)
-    after, asks = close(before, result, now=START + 50)
-    assert (after.state, asks) == (STATE_AFTER[outcome], ASKS[outcome])
+    after, next_step = close(before, result, now=START + 50)
+    assert (after.state, next_step) == (STATE_AFTER[outcome], NEXT_STEPS[outcome])
     assert not lifecycle.is_open(after)
     assert after.attempts == (Attempt(1, "sms-mms", START, outcome, 40, "v1", "c1", "d1", "cd" * 16),)
     assert (after.update_time, after.revision) == (START + 50, before.revision + 1)
@@ -163,61 +163,61 @@ def test_an_outcome_leads_on_where_attempts_are_left(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_last_attempt_settles_the_message_unless_it_was_throttled(outcome: Outcome) -> None:
-    after, asks = close(build.accepted(), outcome, ONE)
+    after, next_step = close(build.accepted(), outcome, ONE)
     assert after.state is STATE_AT_LAST[outcome]
-    assert asks is (ASKS[outcome] if outcome in (LIMITED, DEFERRED, MISCONFIGURED) else Next.NOTHING)
+    assert next_step is (NEXT_STEPS[outcome] if outcome in (LIMITED, DEFERRED, MISCONFIGURED) else NextStep.NOTHING)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_what_may_be_sent_at_most_once_is_not_tried_again_once_it_may_have_been(outcome: Outcome) -> None:
-    after, asks = close(build.accepted(), outcome, ONCE)
-    expected = (UNCERTAIN, Next.NOTHING) if outcome is MAYBE else (STATE_AFTER[outcome], ASKS[outcome])
-    assert (after.state, asks) == expected
+    after, next_step = close(build.accepted(), outcome, ONCE)
+    expected = (UNCERTAIN, NextStep.NOTHING) if outcome is MAYBE else (STATE_AFTER[outcome], NEXT_STEPS[outcome])
+    assert (after.state, next_step) == expected
 
 
 @pytest.mark.parametrize("late", [0, 1, build.HOUR])
 @pytest.mark.parametrize("outcome", Outcome)
 def test_past_its_time_a_message_that_may_have_been_sent_is_uncertain(outcome: Outcome, late: int) -> None:
     before = build.accepted()
-    after, asks = close(before, outcome, now=before.expire_time + late)
-    expected = (UNCERTAIN, Next.NOTHING) if outcome is MAYBE else (STATE_AFTER[outcome], ASKS[outcome])
-    assert (after.state, asks) == expected, "what was surely not sent expires in its queue"
+    after, next_step = close(before, outcome, now=before.expire_time + late)
+    expected = (UNCERTAIN, NextStep.NOTHING) if outcome is MAYBE else (STATE_AFTER[outcome], NEXT_STEPS[outcome])
+    assert (after.state, next_step) == expected, "what was surely not sent expires in its queue"
 
 
 def test_attempts_are_counted_but_for_those_in_which_nobody_looked_at_the_message() -> None:
     policy = Policy(max_attempts=2)
     record = build.accepted()
     for outcome in (LIMITED, ERROR, DEFERRED, MISCONFIGURED, LIMITED):
-        record, asks = close(record, outcome, policy)
-        assert asks is ASKS[outcome]
+        record, next_step = close(record, outcome, policy)
+        assert next_step is NEXT_STEPS[outcome]
         record = lifecycle.open_attempt(record, "p", now=record.update_time)
-    record, asks = close(record, ERROR, policy)
-    assert (record.state, asks, len(record.attempts)) == (FAILED, Next.NOTHING, 6)
+    record, next_step = close(record, ERROR, policy)
+    assert (record.state, next_step, len(record.attempts)) == (FAILED, NextStep.NOTHING, 6)
 
 
 def test_a_throttled_attempt_may_be_the_last_where_fewer_are_allowed_than_there_were() -> None:
     """As after a restart with a lower `delivery.max_attempts`: there is an end all the same."""
     record, _ = close(build.accepted(), ERROR)
-    record, asks = close(lifecycle.open_attempt(record, "p", now=START), LIMITED, ONE)
-    assert (record.state, asks) == (FAILED, Next.NOTHING)
+    record, next_step = close(lifecycle.open_attempt(record, "p", now=START), LIMITED, ONE)
+    assert (record.state, next_step) == (FAILED, NextStep.NOTHING)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_one_outcome_for_all_is_each_recipients(outcome: Outcome) -> None:
-    after, asks = close(email(2), DispatchResult(outcome, error_code="c"), ONE)
+    after, next_step = close(email(2), DispatchResult(outcome, error_code="c"), ONE)
     state = STATE_AT_LAST[outcome]
     assert after.recipients == tuple(RecipientStatus(i, state, outcome, "c", outcome is MAYBE) for i in range(2))
     assert after.state is state
-    assert (asks is Next.NOTHING) == after.settled
+    assert (next_step is NextStep.NOTHING) == after.settled
 
 
 def test_recipients_that_fared_apart_keep_what_is_theirs() -> None:
     outcomes = (SUCCESS, REJECTED, ERROR, LIMITED, MAYBE, SUCCESS)
-    after, asks = close(email(6), mixed(*outcomes))
+    after, next_step = close(email(6), mixed(*outcomes))
     assert after.recipients == tuple(
         RecipientStatus(i, STATE_AFTER[one], one, f"code-{one.value}", one is MAYBE) for i, one in enumerate(outcomes)
     )
-    assert (after.state, asks) == (SENDING, Next.TRY_AGAIN)
+    assert (after.state, next_step) == (SENDING, NextStep.TRY_AGAIN)
     assert lifecycle.unresolved(after) == (2, 3, 4)
 
 
@@ -227,8 +227,8 @@ def test_one_uncertain_recipient_makes_the_message_uncertain() -> None:
 
 
 def test_one_recipient_who_may_be_tried_again_elsewhere_is_though_another_is_uncertain_for_good() -> None:
-    after, asks = close(email(3), mixed(MAYBE, ERROR, SUCCESS), ONCE)
-    assert (after.state, asks) == (SENDING, Next.FAIL_OVER)
+    after, next_step = close(email(3), mixed(MAYBE, ERROR, SUCCESS), ONCE)
+    assert (after.state, next_step) == (SENDING, NextStep.FAIL_OVER)
     assert [one.state for one in after.recipients] == [UNCERTAIN, SENDING, SENT]
     assert lifecycle.unresolved(after) == (1,)
 
@@ -256,8 +256,8 @@ def test_a_result_speaks_of_those_that_the_attempt_was_for() -> None:
 
 
 def test_a_message_without_recipients_of_its_own_counts_as_having_one() -> None:
-    after, asks = close(build.accepted(), DispatchResult(REJECTED, recipients=(RecipientResult(REJECTED),)))
-    assert (after.state, asks, after.recipients) == (FAILED, Next.NOTHING, ())
+    after, next_step = close(build.accepted(), DispatchResult(REJECTED, recipients=(RecipientResult(REJECTED),)))
+    assert (after.state, next_step, after.recipients) == (FAILED, NextStep.NOTHING, ())
     with pytest.raises(ValueError, match="speaks of 2 recipients, the attempt was for 1"):
         close(build.accepted(), mixed(SUCCESS, SUCCESS))
 

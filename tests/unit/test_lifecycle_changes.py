@@ -13,7 +13,7 @@ from tests.support import build
 from tests.support.clock import START
 
 from postwire.core import lifecycle
-from postwire.core.lifecycle import Next, Policy
+from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import Attempt, DeliveryGuarantee, MessageRecord, MessageState, Note, NoteAction
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult, worst
 
@@ -48,7 +48,7 @@ def opened(record: MessageRecord, name: str = "p2") -> MessageRecord:
     return lifecycle.open_attempt(record, name, now=LATER, trace_id="ef" * 16)
 
 
-def closed(record: MessageRecord, outcome: Outcome, policy: Policy = build.POLICY) -> tuple[MessageRecord, Next]:
+def closed(record: MessageRecord, outcome: Outcome, policy: Policy = build.POLICY) -> tuple[MessageRecord, NextStep]:
     return lifecycle.close_attempt(record, DispatchResult(outcome), policy, now=LATER, duration=1)
 
 
@@ -69,9 +69,9 @@ def test_a_queued_message_whose_turn_has_come_has_its_next_attempt_open(before: 
 @pytest.mark.parametrize("outcome", [ERROR, LIMITED])
 def test_a_failover_is_one_change_that_closes_an_attempt_and_opens_the_next(outcome: Outcome) -> None:
     before = build.accepted()
-    half, asks = closed(before, outcome)
+    half, next_step = closed(before, outcome)
     after = opened(half)
-    assert asks is Next.FAIL_OVER
+    assert next_step is NextStep.FAIL_OVER
     assert after.state is SENDING
     assert [(one.number, one.provider_name, one.outcome) for one in after.attempts] == [
         (1, "sms-mms", outcome),
@@ -182,9 +182,9 @@ def test_an_attempt_whose_boot_is_over_has_ended_as_one_that_is_uncertain(
     guarantee: DeliveryGuarantee, spent: bool
 ) -> None:
     policy = Policy(1 if spent else 5, guarantee)
-    orphan, asks = lifecycle.close_attempt(OPEN, lifecycle.ORPHANED, policy, now=LATER, duration=None)
+    orphan, next_step = lifecycle.close_attempt(OPEN, lifecycle.ORPHANED, policy, now=LATER, duration=None)
     like, asked = closed(OPEN, MAYBE, policy)
-    assert (orphan.state, asks) == (like.state, asked)
+    assert (orphan.state, next_step) == (like.state, asked)
     assert (orphan.attempts[0].outcome, orphan.attempts[0].error_code) == (MAYBE, "orphaned")
     assert orphan.attempts[0].duration is None, "nobody knows"
 
@@ -265,10 +265,10 @@ def histories(draw: st.DrawFn) -> tuple[MessageRecord, list[MessageRecord], Poli
             unresolved = len(record.recipients) and len(lifecycle.unresolved(record) or record.recipients)
             outcomes = draw(st.lists(st.sampled_from(Outcome), min_size=unresolved or 1, max_size=unresolved or 1))
             result = apart(*outcomes) if record.recipients else DispatchResult(outcomes[0])
-            record, asks = lifecycle.close_attempt(record, result, policy, now=now, duration=5)
-            if asks is Next.FAIL_OVER and draw(st.booleans()):
+            record, next_step = lifecycle.close_attempt(record, result, policy, now=now, duration=5)
+            if next_step is NextStep.FAIL_OVER and draw(st.booleans()):
                 record = lifecycle.open_attempt(record, "c", now=now)
-            elif asks is not Next.NOTHING:
+            elif next_step is not NextStep.NOTHING:
                 record = lifecycle.requeue(record, now=now, due=now)
         steps.append(record)
     return record, steps, policy

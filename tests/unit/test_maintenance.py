@@ -51,8 +51,8 @@ async def test_a_store_that_is_new_is_sound(tmp_path: Path) -> None:
 
 async def test_a_store_that_is_served_is_looked_at_all_the_same(path: Path) -> None:
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 3)
-    await tell(rig, commands(10, send_time=START + build.HOUR))
+    harness = boot(outbox, 3)
+    await tell(harness, commands(10, send_time=START + build.HOUR))
     report = await asyncio.to_thread(check, path)
     assert report.faults == ()
     assert report.messages["queued"] == 12

@@ -23,7 +23,7 @@ from postwire.core.routing import PassedOver
 from postwire.telemetry import names, tracing
 from postwire.telemetry.base import Observers
 from postwire.telemetry.durations import FetchedReader
-from postwire.telemetry.environment import Wanted
+from postwire.telemetry.environment import OtelSettings
 from postwire.telemetry.metrics import Metrics
 from postwire.telemetry.setup import Telemetry
 
@@ -45,7 +45,7 @@ def values(text: str, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-class Rig:
+class Harness:
     """Metrics of these breakers, and the text that Prometheus would fetch."""
 
     def __init__(self, *names: str) -> None:
@@ -72,10 +72,10 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    rig = Rig("sms-mms", "email")
-    yield rig
-    rig.meters.shutdown()
+def harness() -> Iterator[Harness]:
+    harness = Harness("sms-mms", "email")
+    yield harness
+    harness.meters.shutdown()
 
 
 def usual(provider_name: str, **counts: int) -> dict[tuple[str, ...], float]:
@@ -84,38 +84,38 @@ def usual(provider_name: str, **counts: int) -> dict[tuple[str, ...], float]:
     return {(source, target, provider_name): counts.get(f"{source}_to_{target}", 0) for source, target in pairs}
 
 
-def test_everything_is_there_before_anything_happens(rig: Rig) -> None:
-    assert rig.values(TRANSITIONS) == usual("sms-mms") | usual("email")
-    assert rig.values(REJECTIONS) == {("sms-mms",): 0, ("email",): 0}
-    assert rig.values(STATE) == {
-        (state.value, provider_name): int(state is CLOSED) for provider_name in rig.states for state in BreakerState
+def test_everything_is_there_before_anything_happens(harness: Harness) -> None:
+    assert harness.values(TRANSITIONS) == usual("sms-mms") | usual("email")
+    assert harness.values(REJECTIONS) == {("sms-mms",): 0, ("email",): 0}
+    assert harness.values(STATE) == {
+        (state.value, provider_name): int(state is CLOSED) for provider_name in harness.states for state in BreakerState
     }
 
 
-def test_each_transition_raises_its_counter_by_one(rig: Rig) -> None:
+def test_each_transition_raises_its_counter_by_one(harness: Harness) -> None:
     for count in (1, 2):
-        rig.metrics.breaker_changed("sms-mms", Transition(CLOSED, OPEN))
-        assert rig.values(TRANSITIONS) == usual("sms-mms", closed_to_open=count) | usual("email")
-    rig.metrics.breaker_changed("sms-mms", Transition(HALF_OPEN, OPEN))
-    rig.metrics.breaker_changed("email", Transition(OPEN, HALF_OPEN))
-    assert rig.values(TRANSITIONS) == (
+        harness.metrics.breaker_changed("sms-mms", Transition(CLOSED, OPEN))
+        assert harness.values(TRANSITIONS) == usual("sms-mms", closed_to_open=count) | usual("email")
+    harness.metrics.breaker_changed("sms-mms", Transition(HALF_OPEN, OPEN))
+    harness.metrics.breaker_changed("email", Transition(OPEN, HALF_OPEN))
+    assert harness.values(TRANSITIONS) == (
         usual("sms-mms", closed_to_open=2, half_open_to_open=1) | usual("email", open_to_half_open=1)
     )
 
 
 @pytest.mark.parametrize("source", BreakerState)
 @pytest.mark.parametrize("target", BreakerState)
-def test_any_transition_is_counted(rig: Rig, source: BreakerState, target: BreakerState) -> None:
-    rig.metrics.breaker_changed("sms-mms", Transition(source, target))
-    told = rig.values(TRANSITIONS)
+def test_any_transition_is_counted(harness: Harness, source: BreakerState, target: BreakerState) -> None:
+    harness.metrics.breaker_changed("sms-mms", Transition(source, target))
+    told = harness.values(TRANSITIONS)
     assert told[source.value, target.value, "sms-mms"] == 1
     assert sum(told.values()) == 1
 
 
 @pytest.mark.parametrize("state", BreakerState)
-def test_the_state_is_the_one_that_it_is_when_asked(rig: Rig, state: BreakerState) -> None:
-    rig.states["email"] = state
-    told = rig.values(STATE)
+def test_the_state_is_the_one_that_it_is_when_asked(harness: Harness, state: BreakerState) -> None:
+    harness.states["email"] = state
+    told = harness.values(STATE)
     assert {key: value for key, value in told.items() if "email" in key} == {
         (one.value, "email"): int(one is state) for one in BreakerState
     }
@@ -123,28 +123,28 @@ def test_the_state_is_the_one_that_it_is_when_asked(rig: Rig, state: BreakerStat
 
 
 @pytest.mark.parametrize("obstacle", Obstacle)
-def test_a_message_is_rejected_by_a_breaker_and_by_nothing_else(rig: Rig, obstacle: Obstacle) -> None:
+def test_a_message_is_rejected_by_a_breaker_and_by_nothing_else(harness: Harness, obstacle: Obstacle) -> None:
     rejects = obstacle in (Obstacle.OPEN, Obstacle.HALF_OPEN, Obstacle.DRAINED)
     for count in (1, 2):
-        rig.metrics.passed_over(build.accepted(), [PassedOver("email", obstacle)])
-        assert rig.values(REJECTIONS) == {("sms-mms",): 0, ("email",): count if rejects else 0}
+        harness.metrics.passed_over(build.accepted(), [PassedOver("email", obstacle)])
+        assert harness.values(REJECTIONS) == {("sms-mms",): 0, ("email",): count if rejects else 0}
 
 
-def test_each_provider_that_a_message_went_past_is_counted(rig: Rig) -> None:
-    rig.metrics.passed_over(
+def test_each_provider_that_a_message_went_past_is_counted(harness: Harness) -> None:
+    harness.metrics.passed_over(
         build.accepted(), [PassedOver("sms-mms", Obstacle.OPEN), PassedOver("email", Obstacle.COOLING_DOWN)]
     )
-    rig.metrics.passed_over(
+    harness.metrics.passed_over(
         build.accepted(), [PassedOver("sms-mms", Obstacle.DRAINED), PassedOver("email", Obstacle.HALF_OPEN)]
     )
-    assert rig.values(REJECTIONS) == {("sms-mms",): 2, ("email",): 1}
+    assert harness.values(REJECTIONS) == {("sms-mms",): 2, ("email",): 1}
 
 
-def test_the_lines_are_those_that_people_look_for(rig: Rig) -> None:
-    rig.metrics.breaker_changed("sms-mms", Transition(CLOSED, OPEN))
-    rig.metrics.passed_over(build.accepted(), [PassedOver("sms-mms", Obstacle.OPEN)])
-    rig.states["sms-mms"] = OPEN
-    lines = [line for line in rig.text().splitlines() if not line.startswith("#")]
+def test_the_lines_are_those_that_people_look_for(harness: Harness) -> None:
+    harness.metrics.breaker_changed("sms-mms", Transition(CLOSED, OPEN))
+    harness.metrics.passed_over(build.accepted(), [PassedOver("sms-mms", Obstacle.OPEN)])
+    harness.states["sms-mms"] = OPEN
+    lines = [line for line in harness.text().splitlines() if not line.startswith("#")]
     for name, labels, value in (
         (
             TRANSITIONS,
@@ -159,19 +159,19 @@ def test_the_lines_are_those_that_people_look_for(rig: Rig) -> None:
         assert line.endswith(f"}} {value}")
 
 
-def test_each_says_what_it_is(rig: Rig) -> None:
-    families = {family.name: family for family in text_string_to_metric_families(rig.text())}
+def test_each_says_what_it_is(harness: Harness) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(harness.text())}
     for name, kind in (("transitions", "counter"), ("state", "gauge"), ("rejections", "counter")):
         family = families[f"postwire_breaker_{name}"]
         assert family.type == kind
         assert family.documentation
 
 
-def test_a_channel_that_cannot_be_routed_is_there_before_the_first_message_of_it(rig: Rig) -> None:
+def test_a_channel_that_cannot_be_routed_is_there_before_the_first_message_of_it(harness: Harness) -> None:
     name = "postwire_routing_invalid_total"
-    assert rig.values(name) == {("sms",): 0, ("mms",): 0, ("email",): 0}
-    rig.metrics.routing_invalid(Channel.MMS)
-    assert rig.values(name) == {("sms",): 0, ("mms",): 1, ("email",): 0}
+    assert harness.values(name) == {("sms",): 0, ("mms",): 0, ("email",): 0}
+    harness.metrics.routing_invalid(Channel.MMS)
+    assert harness.values(name) == {("sms",): 0, ("mms",): 1, ("email",): 0}
 
 
 # As the server puts it together.
@@ -182,7 +182,7 @@ def _no_call_of_another_test() -> None:
     tracing._current.set(None)
 
 
-class Door:
+class GateModel:
     """A provider's breaker, which tells whoever observes."""
 
     def __init__(self) -> None:
@@ -203,10 +203,10 @@ async def no_gauges() -> dict[str, float]:
     return {names.OUTBOX_DEPTH: 0, names.OUTBOX_OLDEST_AGE: 0}
 
 
-def telemetry(door: Door, wanted: Wanted, endpoint: str | None = None) -> Telemetry:
+def telemetry(gate_model: GateModel, wanted: OtelSettings, endpoint: str | None = None) -> Telemetry:
     config = TelemetryConfig(metrics_listen="127.0.0.1:0", otlp_endpoint=endpoint)
-    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": door.breaker.state.value}, dict, lambda: "")
-    door.told = Observers(*made.observers, on_fault=_raise)
+    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": gate_model.breaker.state.value}, dict, lambda: "")
+    gate_model.told = Observers(*made.observers, on_fault=_raise)
     return made
 
 
@@ -222,11 +222,11 @@ def fetch(address: str) -> str:
 
 
 async def test_a_breaker_is_seen_through_the_address_for_metrics() -> None:
-    door = Door()
-    made = telemetry(door, Wanted(traces=False, continues_traces=False, metrics=False, prometheus=True))
+    gate_model = GateModel()
+    made = telemetry(gate_model, OtelSettings(traces=False, continues_traces=False, metrics=False, prometheus=True))
     address = await made.start()
     before = await asyncio.to_thread(fetch, address)
-    door.fail()
+    gate_model.fail()
     after = await asyncio.to_thread(fetch, address)
     await made.stop(5)
     assert values(before, STATE)["closed", "sms-mms"] == values(after, STATE)["open", "sms-mms"] == 1
@@ -240,15 +240,15 @@ async def test_a_breaker_is_seen_through_the_address_for_metrics() -> None:
 async def test_a_collector_has_the_events_and_as_many_as_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "2")
     with Collector() as collector:
-        door = Door()
-        wanted = Wanted(traces=True, continues_traces=True, metrics=True, prometheus=False)
-        made = telemetry(door, wanted, collector.endpoint)
-        assert door.told
-        started = door.told.delivery_started("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        gate_model = GateModel()
+        wanted = OtelSettings(traces=True, continues_traces=True, metrics=True, prometheus=False)
+        made = telemetry(gate_model, wanted, collector.endpoint)
+        assert gate_model.told
+        started = gate_model.told.delivery_started("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         record = build.accepted()
-        door.told.passed_over(record, [PassedOver(name, Obstacle.OPEN) for name in ("a", "b")])
-        door.fail()
-        door.told.delivery_ended(started, record)
+        gate_model.told.passed_over(record, [PassedOver(name, Obstacle.OPEN) for name in ("a", "b")])
+        gate_model.fail()
+        gate_model.told.delivery_ended(started, record)
         await made.stop(10)
         (seen,) = collector.spans()
         metrics = collector.metrics()
@@ -271,27 +271,27 @@ async def test_a_collector_has_the_events_and_as_many_as_the_variable_says(monke
     assert metrics["postwire.breaker.transitions"].sum.is_monotonic
 
 
-def test_lines_that_the_log_has_lost_are_counted_from_the_start(rig: Rig) -> None:
-    assert rig.values("postwire_log_dropped_total") == {(): 0}
-    rig.dropped_lines = 3
-    assert rig.values("postwire_log_dropped_total") == {(): 3}
+def test_lines_that_the_log_has_lost_are_counted_from_the_start(harness: Harness) -> None:
+    assert harness.values("postwire_log_dropped_total") == {(): 0}
+    harness.dropped_lines = 3
+    assert harness.values("postwire_log_dropped_total") == {(): 3}
 
 
 # What is refused, and what waits.
 
 
-def test_every_reason_to_refuse_is_there_from_the_start_and_counted(rig: Rig) -> None:
-    found = rig.values("postwire_refused_total")
+def test_every_reason_to_refuse_is_there_from_the_start_and_counted(harness: Harness) -> None:
+    found = harness.values("postwire_refused_total")
     assert set(found) == {(reason,) for reason in errors.STATUS_OF}
     assert set(found.values()) == {0}
     for reason in ("OVERLOADED", "INVALID_MESSAGE", "OVERLOADED"):
-        rig.metrics.request_refused(reason)
-    assert {key: count for key, count in rig.values("postwire_refused_total").items() if count} == {
+        harness.metrics.request_refused(reason)
+    assert {key: count for key, count in harness.values("postwire_refused_total").items() if count} == {
         ("OVERLOADED",): 2,
         ("INVALID_MESSAGE",): 1,
     }
 
 
-def test_each_queue_says_how_deep_it_is(rig: Rig) -> None:
-    rig.depths = {"sms#1": 7, "@a": 0}
-    assert rig.values("postwire_queue_depth") == {("sms#1",): 7, ("@a",): 0}
+def test_each_queue_says_how_deep_it_is(harness: Harness) -> None:
+    harness.depths = {"sms#1": 7, "@a": 0}
+    assert harness.values("postwire_queue_depth") == {("sms#1",): 7, ("@a",): 0}

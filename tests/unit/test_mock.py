@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import ManualClock
-from tests.support.providers import Puppet, registry_of
+from tests.support.providers import FakeProvider, registry_of
 
 from postwire.api.providers import ProviderServicer
 from postwire.core.errors import InvalidMessage, ProviderNotFound, ProviderNotMock
@@ -29,7 +29,7 @@ REJECTED, UNCERTAIN = Outcome.REJECTED, Outcome.UNCERTAIN
 MIXED: dict[str, Any] = {"error_ratio": 0.25, "rate_limited_ratio": 0.2, "uncertain_ratio": 0.15, "rejected_ratio": 0.1}
 
 # Seed 42 with MIXED, worked out by the reference generator in C and a chain of comparisons, not by the mock.
-FORETOLD = (
+PREDICTED = (
     *(SUCCESS, ERROR, RATE_LIMITED, RATE_LIMITED, ERROR, SUCCESS, ERROR, SUCCESS, RATE_LIMITED, REJECTED),
     *(ERROR, UNCERTAIN, UNCERTAIN, UNCERTAIN, REJECTED, ERROR, ERROR, UNCERTAIN, ERROR, REJECTED),
 )
@@ -56,13 +56,13 @@ async def outcomes(provider: MockProvider, count: int) -> tuple[Outcome, ...]:
 
 
 async def test_the_first_twenty_outcomes_of_seed_42() -> None:
-    assert await outcomes(mock(seed=42, **MIXED), 20) == FORETOLD
+    assert await outcomes(mock(seed=42, **MIXED), 20) == PREDICTED
 
 
 async def test_an_unseeded_mock_draws_from_the_seed_it_tells() -> None:
     provider = mock(random_seed=42, **MIXED)
     assert (provider.seed, provider.seeded) == (42, False)
-    assert await outcomes(provider, 20) == FORETOLD
+    assert await outcomes(provider, 20) == PREDICTED
 
 
 async def test_a_seed_of_zero_is_a_seed() -> None:
@@ -123,7 +123,7 @@ async def test_simulator_recipients_force_an_outcome_and_use_no_draw(
     provider = mock(seed=42, **MIXED)
     for content in (Sms(phone, "Hi"), Mms(phone, "Hi"), build.email(mailbox), build.email(mailbox.upper())):
         assert (await provider.send(message(content), Handover("k"))).outcome is outcome
-    assert await outcomes(provider, 20) == FORETOLD
+    assert await outcomes(provider, 20) == PREDICTED
 
 
 async def test_an_email_to_simulators_alone_has_an_outcome_a_recipient_and_uses_no_draw() -> None:
@@ -141,17 +141,17 @@ async def test_an_email_to_simulators_alone_has_an_outcome_a_recipient_and_uses_
         RecipientResult(SUCCESS, provider_message_id="mock-k-2"),
     )
     assert result.provider_message_id == "mock-k", "it took the message for those it did not reject"
-    assert await outcomes(provider, 20) == FORETOLD
+    assert await outcomes(provider, 20) == PREDICTED
 
 
 async def test_the_other_recipients_of_an_email_fare_alike_by_one_draw() -> None:
     provider = mock(seed=42, **MIXED)
     content = build.email("a@example.com", "uncertain@simulator.postwire.test", "b@example.com")
     first = await provider.send(message(content), Handover("k"))
-    assert [one.outcome for one in first.recipients] == [FORETOLD[0], UNCERTAIN, FORETOLD[0]]
+    assert [one.outcome for one in first.recipients] == [PREDICTED[0], UNCERTAIN, PREDICTED[0]]
     assert first.outcome is UNCERTAIN
     second = await provider.send(message(content), Handover("k"))
-    assert [one.outcome for one in second.recipients] == [FORETOLD[1], UNCERTAIN, FORETOLD[1]]
+    assert [one.outcome for one in second.recipients] == [PREDICTED[1], UNCERTAIN, PREDICTED[1]]
     assert second.provider_message_id == "", "nobody got it"
 
 
@@ -159,7 +159,7 @@ async def test_an_email_without_simulators_is_one_draw_whatever_the_number_of_re
     provider = mock(seed=42, **MIXED)
     content = build.email(*(f"{i}@example.com" for i in range(50)))
     results = [await provider.send(message(content), Handover("k")) for _ in range(20)]
-    assert tuple(result.outcome for result in results) == FORETOLD
+    assert tuple(result.outcome for result in results) == PREDICTED
     assert all(result.recipients == () for result in results)
 
 
@@ -172,13 +172,13 @@ async def test_draws_are_taken_on_entry_and_in_order_even_while_calls_wait() -> 
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     provider.update({"latency": 0.0})
-    assert await outcomes(provider, 10) == FORETOLD[10:]
+    assert await outcomes(provider, 10) == PREDICTED[10:]
 
 
 async def test_calls_that_run_at_once_get_draws_in_the_order_of_their_start() -> None:
     provider = mock(seed=42, latency=1e-9, **MIXED)
     calls = [provider.send(message(), Handover(str(i))) for i in range(20)]
-    assert tuple(result.outcome for result in await asyncio.gather(*calls)) == FORETOLD
+    assert tuple(result.outcome for result in await asyncio.gather(*calls)) == PREDICTED
 
 
 async def test_a_new_seed_starts_at_its_first_draw() -> None:
@@ -186,16 +186,16 @@ async def test_a_new_seed_starts_at_its_first_draw() -> None:
     await outcomes(provider, 3)
     provider.update({"seed": 42})
     assert (provider.seed, provider.seeded) == (42, True)
-    assert await outcomes(provider, 7) == FORETOLD[:7]
+    assert await outcomes(provider, 7) == PREDICTED[:7]
     provider.update({"seed": 42})
-    assert await outcomes(provider, 20) == FORETOLD
+    assert await outcomes(provider, 20) == PREDICTED
 
 
 async def test_other_changes_leave_the_draws_where_they_are() -> None:
     provider = mock(seed=42, **MIXED)
     await outcomes(provider, 5)
     provider.update({"retry_after": 1.0})
-    assert await outcomes(provider, 15) == FORETOLD[5:]
+    assert await outcomes(provider, 15) == PREDICTED[5:]
 
 
 @given(
@@ -216,13 +216,13 @@ async def test_a_refused_change_leaves_all_as_it_was() -> None:
         provider.update({"seed": 1, "latency": 9.0, "error_ratio": 0.9})
     assert provider.settings == before
     assert provider.seed == 42
-    assert await outcomes(provider, 15) == FORETOLD[5:]
+    assert await outcomes(provider, 15) == PREDICTED[5:]
 
 
 # Through the contract.
 
 
-async def update(provider: MockProvider | Puppet, **fields: Any) -> pb.Provider:
+async def update(provider: MockProvider | FakeProvider, **fields: Any) -> pb.Provider:
     outbox = await SqliteOutbox.open(":memory:")
     try:
         control = Control(registry=registry_of(provider), outbox=outbox, clock=ManualClock())
@@ -270,4 +270,4 @@ async def test_only_a_mock_that_exists_can_be_changed() -> None:
     with pytest.raises(ProviderNotFound):
         await update(provider, name="other")
     with pytest.raises(ProviderNotMock):
-        await update(Puppet("real"), name="real")
+        await update(FakeProvider("real"), name="real")

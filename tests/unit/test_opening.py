@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.support.providers import Puppet, gate_of
+from tests.support.providers import FakeProvider, gate_of
 from tests.support.waiting import within
 
 from postwire.core.availability import Availability, probe_pause
@@ -13,13 +13,13 @@ from postwire.core.obstacles import Obstacle
 from postwire.providers import opening
 from postwire.providers.base import ProviderHealth
 from postwire.providers.opening import ProviderOpening
-from postwire.providers.registry import Slot
+from postwire.providers.registry import ProviderEntry
 
 REFUSED = ProviderHealth(ok=False, detail="it refused the key", misconfigured=True)
 AWAY = ProviderHealth(ok=False, detail="nobody there")
 
 
-class Opens(Puppet):
+class Opens(FakeProvider):
     """Opens with one answer after the other, and at last with none; `held` once it has given them."""
 
     def __init__(self, name: str, *answers: ProviderHealth | Exception, held: bool = False) -> None:
@@ -46,7 +46,7 @@ class Noted:
         self.faults: list[BaseException] = []
         self._news = asyncio.Event()
 
-    def slot(self, provider: Puppet) -> Slot:
+    def entry(self, provider: FakeProvider) -> ProviderEntry:
         gate = gate_of(provider.name)
 
         def note(state: Obstacle | None, detail: str) -> None:
@@ -54,7 +54,7 @@ class Noted:
             self._news.set()
 
         gate.on_availability = note
-        return Slot(provider, gate, attempt_timeout=1.0)
+        return ProviderEntry(provider, gate, attempt_timeout=1.0)
 
     async def until(self, count: int) -> None:
         while len(self.states) < count:
@@ -69,18 +69,18 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> Noted:
     return Noted()
 
 
-async def start(noted: Noted, *providers: Puppet) -> tuple[ProviderOpening, list[Slot]]:
-    slots = [noted.slot(provider) for provider in providers]
-    found = ProviderOpening(slots, jitter=lambda: 0.0, on_fault=noted.faults.append)
+async def start(noted: Noted, *providers: FakeProvider) -> tuple[ProviderOpening, list[ProviderEntry]]:
+    entries = [noted.entry(provider) for provider in providers]
+    found = ProviderOpening(entries, jitter=lambda: 0.0, on_fault=noted.faults.append)
     await found.start()
-    return found, slots
+    return found, entries
 
 
 async def test_who_has_nothing_to_open_can_be_used_at_once_and_nothing_is_said(noted: Noted) -> None:
-    plain = Puppet("plain")
+    plain = FakeProvider("plain")
     plain.open = None  # type: ignore[assignment,method-assign]  # as one that has no such method
-    found, slots = await start(noted, Opens("quick"), plain)
-    assert [slot.gate.obstacle(0.0) for slot in slots] == [None, None]
+    found, entries = await start(noted, Opens("quick"), plain)
+    assert [entry.gate.obstacle(0.0) for entry in entries] == [None, None]
     assert noted.states == []
     await found.stop()
 
@@ -96,7 +96,7 @@ async def test_one_that_hangs_holds_up_neither_the_boot_nor_the_others(noted: No
 async def test_it_is_tried_again_until_it_succeeds_and_each_change_is_told_once(noted: Noted) -> None:
     refused, away = REFUSED, AWAY
     answers = (away, OSError("+15005550006"), refused, refused, ValueError("x"))
-    found, (slot,) = await start(noted, Opens("late", *answers))
+    found, (entry,) = await start(noted, Opens("late", *answers))
     await noted.until(4)
     assert noted.states == [
         ("late", Obstacle.UNAVAILABLE, "nobody there"),
@@ -104,25 +104,25 @@ async def test_it_is_tried_again_until_it_succeeds_and_each_change_is_told_once(
         ("late", Obstacle.UNAVAILABLE, "it could not be opened: ValueError"),
         ("late", None, ""),
     ]
-    assert slot.gate.obstacle(0.0) is None
+    assert entry.gate.obstacle(0.0) is None
     assert [type(fault) for fault in noted.faults] == [ValueError], "that a network fails is no fault"
     await found.stop()
 
 
 async def test_one_that_is_opened_has_whoever_waits_look_again(noted: Noted) -> None:
     provider = Opens("late", AWAY, held=True)
-    slot = noted.slot(provider)
+    entry = noted.entry(provider)
     looked = asyncio.Event()
 
     def look() -> None:
-        if slot.gate.obstacle(0.0) is None:
+        if entry.gate.obstacle(0.0) is None:
             looked.set()
 
-    slot.gate.on_free = look
-    found = ProviderOpening([slot], jitter=lambda: 0.0, on_fault=noted.faults.append)
+    entry.gate.on_free = look
+    found = ProviderOpening([entry], jitter=lambda: 0.0, on_fault=noted.faults.append)
     await found.start()
     assert not looked.is_set()
-    slot.gate.note_opened()
+    entry.gate.note_opened()
     assert looked.is_set()
     await found.stop()
 

@@ -12,9 +12,9 @@ from tests.support import build
 from tests.support.clock import START, ManualClock
 from tests.support.disk import Disk
 from tests.support.gates import fail
+from tests.support.harness import Harness, Noted
 from tests.support.paused import Paused
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Noted, Rig
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
 from postwire.core import lifecycle
@@ -31,12 +31,12 @@ from postwire.outbox.sqlite import SqliteOutbox, writer
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 
 
-class Door:
-    """A rig whose only provider has one slot and one token, and a breaker that lets in one probe."""
+class GateModel:
+    """A harness whose only provider has one slot and one token, and a breaker that lets in one probe."""
 
-    def __init__(self, outbox: object, provider: Puppet | None = None, **fields: object) -> None:
+    def __init__(self, outbox: object, provider: FakeProvider | None = None, **fields: object) -> None:
         self.clock = ManualClock()
-        self.provider = provider or Puppet()
+        self.provider = provider or FakeProvider()
         self.gate = gate_of(
             "puppet",
             breaker=BreakerSettings(minimum_calls=1, open_for=5.0, lease=1e9),
@@ -44,7 +44,7 @@ class Door:
             rate=1e-6,
             burst=1,
         )
-        self.rig = Rig(
+        self.harness = Harness(
             outbox,  # type: ignore[arg-type]  # a real one, or something around it
             registry=registry_of(self.provider, gates={"puppet": self.gate}),
             clock=self.clock,
@@ -58,15 +58,15 @@ class Door:
 
     async def stands(self, state: BreakerState, obstacle: Obstacle | None) -> None:
         """Assert that nothing is left taken, and how the door stands."""
-        await self.rig.calm()
-        assert self.rig.left() == []
+        await self.harness.calm()
+        assert self.harness.left() == []
         assert self.gate.breaker.state is state
         assert self.gate.obstacle(self.clock.monotonic()) is obstacle
 
 
 @pytest.fixture
-async def door(outbox: SqliteOutbox) -> Door:
-    made = Door(outbox)
+async def gate_model(outbox: SqliteOutbox) -> GateModel:
+    made = GateModel(outbox)
     made.half_open()
     return made
 
@@ -74,24 +74,24 @@ async def door(outbox: SqliteOutbox) -> Door:
 # Where nothing was sent, all of it comes back: the slot, the probe and the token.
 
 
-async def test_a_request_id_reused(outbox: SqliteOutbox, door: Door) -> None:
+async def test_a_request_id_reused(outbox: SqliteOutbox, gate_model: GateModel) -> None:
     await outbox.accept(build.new_message(build.command(request_id="r")))
     with pytest.raises(RequestIdReused):
-        await door.rig.send(build.command(build.sms("another"), request_id="r"))
-    await door.stands(BreakerState.HALF_OPEN, None)
+        await gate_model.harness.send(build.command(build.sms("another"), request_id="r"))
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
-async def test_a_repeat(outbox: SqliteOutbox, door: Door) -> None:
+async def test_a_repeat(outbox: SqliteOutbox, gate_model: GateModel) -> None:
     new = build.new_message(build.command(request_id="r"))
     await outbox.accept(new)
-    assert (await door.rig.send(build.command(request_id="r"))).message_id == new.record.message_id
-    await door.stands(BreakerState.HALF_OPEN, None)
+    assert (await gate_model.harness.send(build.command(request_id="r"))).message_id == new.record.message_id
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
-async def test_of_two_at_once_with_one_request_id(outbox: SqliteOutbox, door: Door) -> None:
-    records = await asyncio.gather(*(door.rig.send(build.command(request_id="r")) for _ in range(3)))
+async def test_of_two_at_once_with_one_request_id(outbox: SqliteOutbox, gate_model: GateModel) -> None:
+    records = await asyncio.gather(*(gate_model.harness.send(build.command(request_id="r")) for _ in range(3)))
     assert {record.state for record in records} == {SENT}
-    await door.stands(BreakerState.CLOSED, Obstacle.RATE)
+    await gate_model.stands(BreakerState.CLOSED, Obstacle.RATE)
 
 
 async def test_a_fault_of_ours_at_the_acceptance(outbox: SqliteOutbox) -> None:
@@ -99,35 +99,35 @@ async def test_a_fault_of_ours_at_the_acceptance(outbox: SqliteOutbox) -> None:
         def next(self, now: int) -> str:
             return taken
 
-    door = Door(outbox, ids=Stuck(lambda _: 0))
-    door.half_open()
+    gate_model = GateModel(outbox, ids=Stuck(lambda _: 0))
+    gate_model.half_open()
     taken = build.new_id()
     await outbox.accept(build.new_message(record=replace(build.accepted(), message_id=taken)))
     with pytest.raises(StoreUnavailable):
-        await door.rig.send()
-    await door.stands(BreakerState.HALF_OPEN, None)
+        await gate_model.harness.send()
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
 async def test_the_end_of_the_server_before_the_acceptance_is_on_disk(outbox: SqliteOutbox) -> None:
     paused = Paused(outbox, "accept", held=True)
-    door = Door(paused)
-    door.half_open()
-    call = door.rig.start()
+    gate_model = GateModel(paused)
+    gate_model.half_open()
+    call = gate_model.harness.start()
     await within(paused.reached.wait())
-    assert door.gate.in_flight == 1
-    assert await door.rig.drain(0.0) == 1
+    assert gate_model.gate.in_flight == 1
+    assert await gate_model.harness.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
-    await door.stands(BreakerState.HALF_OPEN, None)
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
-async def test_the_end_of_the_server_before_the_task_has_begun(door: Door) -> None:
-    call = door.rig.start()
+async def test_the_end_of_the_server_before_the_task_has_begun(gate_model: GateModel) -> None:
+    call = gate_model.harness.start()
     await asyncio.sleep(0)
-    assert await door.rig.drain(0.0) == 1
+    assert await gate_model.harness.drain(0.0) == 1
     with pytest.raises(StoreUnavailable):
         await call
-    await door.stands(BreakerState.HALF_OPEN, None)
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
 async def test_an_acceptance_that_took_too_long(outbox: SqliteOutbox) -> None:
@@ -138,45 +138,45 @@ async def test_an_acceptance_that_took_too_long(outbox: SqliteOutbox) -> None:
                 slow.clock.advance(60.0)
 
     noted = Slow()
-    door = slow = Door(outbox, observer=noted)
-    door.half_open()
-    await door.rig.boot()
-    record = await door.rig.send(build.command(expire_time=START + 10_000_000))
+    gate_model = slow = GateModel(outbox, observer=noted)
+    gate_model.half_open()
+    await gate_model.harness.boot()
+    record = await gate_model.harness.send(build.command(expire_time=START + 10_000_000))
     await noted.reached(record.message_id, MessageState.EXPIRED)
-    await door.stands(BreakerState.HALF_OPEN, None)
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
 
 
-async def test_a_frame_of_which_some_are_refused(outbox: SqliteOutbox, door: Door) -> None:
+async def test_a_frame_of_which_some_are_refused(outbox: SqliteOutbox, gate_model: GateModel) -> None:
     await outbox.accept(build.new_message(build.command(request_id="r")))
     reused = build.command(build.sms("another"), request_id="r")
-    verdicts = await door.rig.delivery.admit_all([reused, build.command(), reused], Share())
-    flights = [one for one in verdicts if not isinstance(one, Refusal)]
-    assert [isinstance(flight.verdict, Refusal) for flight in flights] == [True, False, True]
+    verdicts = await gate_model.harness.delivery.admit_all([reused, build.command(), reused], Share())
+    waiters = [one for one in verdicts if not isinstance(one, Refusal)]
+    assert [isinstance(waiter.verdict, Refusal) for waiter in waiters] == [True, False, True]
     # What the first has given back is the second's.
-    await door.stands(BreakerState.CLOSED, Obstacle.RATE)
-    assert len(door.provider.keys) == 1
+    await gate_model.stands(BreakerState.CLOSED, Obstacle.RATE)
+    assert len(gate_model.provider.keys) == 1
 
 
 async def test_a_message_taken_back_while_it_came_out_of_its_queue(outbox: SqliteOutbox) -> None:
     paused = Paused(outbox, "take", held=True)
-    door = Door(paused)
-    door.half_open()
-    record = await door.rig.send(build.command(send_time=START + 60_000_000))
-    door.clock.advance(60.0)
+    gate_model = GateModel(paused)
+    gate_model.half_open()
+    record = await gate_model.harness.send(build.command(send_time=START + 60_000_000))
+    gate_model.clock.advance(60.0)
     await within(paused.reached.wait())
-    assert door.gate.in_flight == 1
+    assert gate_model.gate.in_flight == 1
     assert await outbox.advance(record, lifecycle.cancel(record, now=START))
     paused.let_go()
-    await door.stands(BreakerState.HALF_OPEN, None)
-    assert door.provider.keys == []
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
+    assert gate_model.provider.keys == []
 
 
-async def test_a_message_that_this_version_cannot_read(outbox: SqliteOutbox, door: Door) -> None:
+async def test_a_message_that_this_version_cannot_read(outbox: SqliteOutbox, gate_model: GateModel) -> None:
     record = build.accepted(provider_name="")
     await outbox.accept(NewMessage(record, b"\xff", b"", build.command().options))
-    await door.rig.boot()
-    await door.stands(BreakerState.HALF_OPEN, None)
-    kept = await door.rig.kept(record.message_id)
+    await gate_model.harness.boot()
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
+    kept = await gate_model.harness.kept(record.message_id)
     assert (kept.state, kept.attempts) == (QUEUED, ())
     assert kept.next_attempt_time
     assert kept.next_attempt_time > START, "it keeps nobody from the queue"
@@ -201,63 +201,63 @@ async def test_a_message_that_this_version_cannot_read(outbox: SqliteOutbox, doo
     ids=repr,
 )
 async def test_whatever_comes_of_the_attempt(
-    door: Door, answer: DispatchResult, state: BreakerState, obstacle: Obstacle
+    gate_model: GateModel, answer: DispatchResult, state: BreakerState, obstacle: Obstacle
 ) -> None:
-    door.provider.answer = answer
-    await door.rig.send()
-    await door.stands(state, obstacle)
+    gate_model.provider.answer = answer
+    await gate_model.harness.send()
+    await gate_model.stands(state, obstacle)
 
 
-async def hang_up(door: Door, call: asyncio.Task[MessageRecord]) -> BreakerState:
+async def hang_up(gate_model: GateModel, call: asyncio.Task[MessageRecord]) -> BreakerState:
     call.cancel()
     await asyncio.wait([call])
-    door.provider.let_go()
+    gate_model.provider.let_go()
     return BreakerState.CLOSED
 
 
-async def end_of_the_server(door: Door, call: asyncio.Task[MessageRecord]) -> BreakerState:
-    assert await door.rig.drain(0.0) == 1
+async def end_of_the_server(gate_model: GateModel, call: asyncio.Task[MessageRecord]) -> BreakerState:
+    assert await gate_model.harness.drain(0.0) == 1
     assert (await call).state is SENDING
     return BreakerState.HALF_OPEN
 
 
 @pytest.mark.parametrize("end", [hang_up, end_of_the_server])
 async def test_whatever_comes_of_the_caller_and_of_the_server(
-    outbox: SqliteOutbox, end: Callable[[Door, asyncio.Task[MessageRecord]], Awaitable[BreakerState]]
+    outbox: SqliteOutbox, end: Callable[[GateModel, asyncio.Task[MessageRecord]], Awaitable[BreakerState]]
 ) -> None:
-    door = Door(outbox, Puppet(held=True))
-    door.half_open()
-    call = door.rig.start()
-    await door.provider.calls()
-    await door.stands(await end(door, call), Obstacle.RATE)
+    gate_model = GateModel(outbox, FakeProvider(held=True))
+    gate_model.half_open()
+    call = gate_model.harness.start()
+    await gate_model.provider.calls()
+    await gate_model.stands(await end(gate_model, call), Obstacle.RATE)
 
 
 # The permit for the next provider, in a failover.
 
 
 class Failover:
-    """A rig whose first provider has failed, and whose change to the second is on its way to the disk."""
+    """A harness whose first provider has failed, and whose change to the second is on its way to the disk."""
 
     def __init__(self, outbox: SqliteOutbox) -> None:
         self.paused = Paused(outbox, "advance", held=True)
-        self.first = Puppet("first", answer=DispatchResult(Outcome.ERROR))
-        self.second = Puppet("second")
+        self.first = FakeProvider("first", answer=DispatchResult(Outcome.ERROR))
+        self.second = FakeProvider("second")
         self.gate = gate_of("second", max_concurrent=1, rate=1e-6, burst=1)
         registry = registry_of(self.first, self.second, gates={"second": self.gate})
-        self.rig = Rig(self.paused, registry=registry)
+        self.harness = Harness(self.paused, registry=registry)
         self.call: asyncio.Task[MessageRecord] | None = None
 
     async def begin(self) -> MessageRecord:
-        self.call = self.rig.start()
+        self.call = self.harness.start()
         await within(self.paused.reached.wait())
         assert self.gate.in_flight == 1
-        return await self.rig.kept(self.first.keys[0])
+        return await self.harness.kept(self.first.keys[0])
 
     async def stands(self) -> None:
-        await self.rig.calm()
-        assert self.rig.left() == []
+        await self.harness.calm()
+        assert self.harness.left() == []
         assert self.second.keys == []
-        assert self.gate.obstacle(self.rig.clock.monotonic()) is None
+        assert self.gate.obstacle(self.harness.clock.monotonic()) is None
 
 
 async def test_a_failover_that_somebody_else_has_forestalled(outbox: SqliteOutbox) -> None:
@@ -271,7 +271,7 @@ async def test_a_failover_that_somebody_else_has_forestalled(outbox: SqliteOutbo
 async def test_a_failover_cut_short_by_the_end_of_the_server(outbox: SqliteOutbox) -> None:
     failover = Failover(outbox)
     await failover.begin()
-    assert await failover.rig.drain(0.0) == 1
+    assert await failover.harness.drain(0.0) == 1
     await failover.stands()
 
 
@@ -285,17 +285,17 @@ async def test_an_acceptance_that_the_store_could_not_keep(
     monkeypatch.setattr(writer, "PROBE_INTERVAL", 0.005)
     outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
     disk = Disk(tmp_path / "postwire.db")
-    door = Door(outbox)
-    await door.rig.send(build.command(send_time=START + build.HOUR))  # so that there is a log to be full
-    door.half_open()
+    gate_model = GateModel(outbox)
+    await gate_model.harness.send(build.command(send_time=START + build.HOUR))  # so that there is a log to be full
+    gate_model.half_open()
     disk.fill()
     try:
         for _ in range(2 if known else 1):
             with pytest.raises(StoreUnavailable):
-                await door.rig.send()
+                await gate_model.harness.send()
     finally:
         disk.free()
     await outbox.wait_available()
-    await door.stands(BreakerState.HALF_OPEN, None)
-    assert door.provider.keys == []
+    await gate_model.stands(BreakerState.HALF_OPEN, None)
+    assert gate_model.provider.keys == []
     await outbox.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
-from tests.support.providers import Puppet, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, registry_of
 
 from postwire.core import backoff
 from postwire.core.breaker import BreakerState
@@ -40,8 +40,8 @@ async def leave(outbox: SqliteOutbox, command: DispatchCommand | None = None, pr
     return new.record.message_id
 
 
-async def boot(rig: Rig) -> None:
-    await rig.boot()
+async def boot(harness: Harness) -> None:
+    await harness.boot()
 
 
 # Attempts that were open.
@@ -49,20 +49,20 @@ async def boot(rig: Rig) -> None:
 
 async def test_an_attempt_that_was_open_is_uncertain_and_its_message_waits(outbox: SqliteOutbox) -> None:
     left = await leave(outbox)
-    rig = Rig(outbox, provider=Puppet("sms-mms"), seed=9)
-    await boot(rig)
-    kept = await rig.kept(left)
+    harness = Harness(outbox, provider=FakeProvider("sms-mms"), seed=9)
+    await boot(harness)
+    kept = await harness.kept(left)
     assert (kept.state, len(kept.attempts)) == (QUEUED, 1)
     attempt = kept.attempts[0]
     assert (attempt.outcome, attempt.error_code, attempt.duration) == (Outcome.UNCERTAIN, "orphaned", None)
-    assert rig.noted.told[0] == ("state", "queued"), "and who counts states is told"
+    assert harness.noted.told[0] == ("state", "queued"), "and who counts states is told"
     draw = stream(9, "backoff").next_unit()
     assert kept.next_attempt_time == START + int(backoff.delay(1, base=1.0, most=300.0, draw=draw) * 1e6)
-    (slot,) = rig.registry
-    assert slot.gate.breaker.snapshot(rig.clock.monotonic()).calls == 0, "it says nothing of the provider"
-    rig.clock.advance(1.0)
-    await rig.noted.reached(left, SENT)
-    assert rig.provider.keys == [left]
+    (entry,) = harness.registry
+    assert entry.gate.breaker.snapshot(harness.clock.monotonic()).calls == 0, "it says nothing of the provider"
+    harness.clock.advance(1.0)
+    await harness.noted.reached(left, SENT)
+    assert harness.provider.keys == [left]
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ async def test_an_attempt_that_was_open_leaves_the_message_uncertain_where_none_
     outbox: SqliteOutbox, options: Mapping[str, object]
 ) -> None:
     left = await leave(outbox, build.command(**options))  # type: ignore[arg-type]  # they fit
-    rig = Rig(outbox, provider=Puppet("sms-mms"))
-    rig.clock.advance(1.0)
-    await boot(rig)
-    assert (await rig.kept(left)).state is UNCERTAIN
-    rig.clock.advance(1000.0)
-    await rig.calm()
-    assert rig.provider.keys == []
+    harness = Harness(outbox, provider=FakeProvider("sms-mms"))
+    harness.clock.advance(1.0)
+    await boot(harness)
+    assert (await harness.kept(left)).state is UNCERTAIN
+    harness.clock.advance(1000.0)
+    await harness.calm()
+    assert harness.provider.keys == []
 
 
 async def test_recipients_keep_what_they_had(outbox: SqliteOutbox) -> None:
@@ -91,43 +91,43 @@ async def test_recipients_keep_what_they_had(outbox: SqliteOutbox) -> None:
     await outbox.accept(new)
     after = build.retried(build.ended(record, DispatchResult(Outcome.ERROR)))
     assert await outbox.advance(record, replace(after, recipients=recipients))
-    rig = Rig(outbox, provider=Puppet("sms-mms"))
-    await boot(rig)
-    kept = await rig.kept(record.message_id)
+    harness = Harness(outbox, provider=FakeProvider("sms-mms"))
+    await boot(harness)
+    kept = await harness.kept(record.message_id)
     assert kept.recipients == (
         RecipientStatus(0, SENT, Outcome.SUCCESS),
         RecipientStatus(1, QUEUED, Outcome.UNCERTAIN, "orphaned", maybe_sent=True),
     )
-    rig.clock.advance(2.0)
-    await rig.noted.reached(record.message_id, SENT)
-    assert rig.provider.positions == [(1,)]
+    harness.clock.advance(2.0)
+    await harness.noted.reached(record.message_id, SENT)
+    assert harness.provider.positions == [(1,)]
 
 
 @pytest.mark.parametrize("wall", [START - 3600_000_000, START, START + 3600_000_000])
 async def test_no_clock_is_needed_to_tell_whose_boot_is_over(outbox: SqliteOutbox, wall: int) -> None:
     left = await leave(outbox)
-    rig = Rig(outbox, provider=Puppet("sms-mms"), clock=ManualClock(wall))
-    await boot(rig)
-    assert (await rig.kept(left)).attempts[0].outcome is Outcome.UNCERTAIN
+    harness = Harness(outbox, provider=FakeProvider("sms-mms"), clock=ManualClock(wall))
+    await boot(harness)
+    assert (await harness.kept(left)).attempts[0].outcome is Outcome.UNCERTAIN
 
 
 async def test_all_of_them_are_let_go_before_the_first_comes_out(outbox: SqliteOutbox) -> None:
     count = 2 * recovery.STEP + 1
     left = [await leave(outbox) for _ in range(count)]
-    rig = Rig(outbox, provider=Puppet("sms-mms"))
-    await boot(rig)
+    harness = Harness(outbox, provider=FakeProvider("sms-mms"))
+    await boot(harness)
     assert await outbox.orphans(1) == []
-    kept = [await rig.kept(one) for one in left]
+    kept = [await harness.kept(one) for one in left]
     assert {record.state for record in kept} == {QUEUED}
     assert len({record.next_attempt_time for record in kept}) > count / 2, "they do not all come back at once"
-    assert rig.provider.keys == []
+    assert harness.provider.keys == []
 
 
 async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(tmp_path: Path) -> None:
     path = str(tmp_path / "postwire.db")
     command = build.command(request_id="r")
     first = await SqliteOutbox.open(path)
-    before = Rig(first, provider=Puppet("sms-mms", held=True))
+    before = Harness(first, provider=FakeProvider("sms-mms", held=True))
     await boot(before)
     call = before.start(command)
     await before.provider.calls()
@@ -136,7 +136,7 @@ async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(t
     await first.close()
 
     second = await SqliteOutbox.open(path)
-    after = Rig(second, provider=Puppet("sms-mms"))
+    after = Harness(second, provider=FakeProvider("sms-mms"))
     await boot(after)
     record = await after.send(build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE))
     assert record.state is QUEUED
@@ -152,33 +152,33 @@ async def test_a_server_that_is_killed_in_mid_send_sends_again_when_it_is_back(t
 async def test_what_waits_in_the_store_comes_out_after_a_boot(outbox: SqliteOutbox) -> None:
     command = build.command(send_time=START + 5_000_000)
     waiting = [await leave(outbox, one, provider_name="") for one in (None, command)]
-    rig = Rig(outbox)
-    await boot(rig)
-    await rig.noted.reached(waiting[0], SENT)
-    await rig.calm()
-    assert rig.provider.keys == waiting[:1]
-    rig.clock.advance(5.0)
-    await rig.noted.reached(waiting[1], SENT)
+    harness = Harness(outbox)
+    await boot(harness)
+    await harness.noted.reached(waiting[0], SENT)
+    await harness.calm()
+    assert harness.provider.keys == waiting[:1]
+    harness.clock.advance(5.0)
+    await harness.noted.reached(waiting[1], SENT)
 
 
 async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> None:
     waiting = [await leave(outbox, provider_name="") for _ in range(300)]
-    rig = Rig(outbox, clock=ManualClock(START + 5 * build.HOUR))
-    await boot(rig)
+    harness = Harness(outbox, clock=ManualClock(START + 5 * build.HOUR))
+    await boot(harness)
     for one in waiting:
-        await rig.noted.reached(one, EXPIRED)
-    assert rig.provider.keys == []
-    assert rig.noted.told == [("state", "expired")] * 300, "no attempt was begun"
-    assert rig.delivery._backlog.total == 0
+        await harness.noted.reached(one, EXPIRED)
+    assert harness.provider.keys == []
+    assert harness.noted.told == [("state", "expired")] * 300, "no attempt was begun"
+    assert harness.delivery._backlog.total == 0
 
 
 # Providers that were drained.
 
 
 async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteOutbox) -> None:
-    def made() -> tuple[Rig, Control]:
-        rig = Rig(outbox, registry=registry_of(Puppet("a"), Puppet("b")))
-        return rig, Control(registry=rig.registry, outbox=outbox, clock=rig.clock)
+    def made() -> tuple[Harness, Control]:
+        harness = Harness(outbox, registry=registry_of(FakeProvider("a"), FakeProvider("b")))
+        return harness, Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
 
     before, control = made()
     await control.drain("a")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.providers import Puppet, registry_of
+from tests.support.providers import FakeProvider, registry_of
 from tests.support.providers import route as made
 
 from postwire.config.schema import Config, load
@@ -22,7 +22,7 @@ from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
 from postwire.providers.builtin import KINDS
 from postwire.providers.mock import MockProvider
-from postwire.providers.registry import Registry, Slot
+from postwire.providers.registry import ProviderEntry, Registry
 
 THREE = """
 [delivery]
@@ -59,8 +59,8 @@ def route(registry: Registry, content: Content, pinned: str | None = None, **lab
     return registry.route(OutboundMessage(content, labels), pinned)
 
 
-def names(slots: tuple[Slot, ...]) -> list[str]:
-    return [slot.provider.name for slot in slots]
+def names(entries: tuple[ProviderEntry, ...]) -> list[str]:
+    return [entry.provider.name for entry in entries]
 
 
 SMS = Sms("+4420", "Hi")
@@ -69,20 +69,20 @@ EMAIL = Email(("a@a.test",), text="Hi")
 
 
 def mock_of(registry: Registry, name: str) -> MockProvider:
-    provider = registry.slot(name).provider
+    provider = registry.entry(name).provider
     assert isinstance(provider, MockProvider)
     return provider
 
 
 def test_every_declared_provider_is_made_in_order(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE)
-    assert [(slot.provider.name, slot.provider.channels, slot.attempt_timeout) for slot in registry] == [
+    assert [(entry.provider.name, entry.provider.channels, entry.attempt_timeout) for entry in registry] == [
         ("phone", (Channel.MMS, Channel.SMS), 7.0),
         ("spare", (Channel.SMS,), 3.0),
         ("post", (Channel.EMAIL,), 7.0),
     ]
-    assert [slot.gate.name for slot in registry] == ["phone", "spare", "post"]
-    assert [slot.gate.in_flight for slot in registry] == [0, 0, 0]
+    assert [entry.gate.name for entry in registry] == ["phone", "spare", "post"]
+    assert [entry.gate.in_flight for entry in registry] == [0, 0, 0]
 
 
 def test_a_provider_gets_its_own_settings(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_route_without_some_of_its_providers_is_found_by_the_key_of_its_queue_
     def unsuitable(message: OutboundMessage, _: object) -> list[str]:
         return list(message.labels)
 
-    registry = registry_of(Puppet("a"), Puppet("b"), unsuitable=unsuitable)
+    registry = registry_of(FakeProvider("a"), FakeProvider("b"), unsuitable=unsuitable)
     (whole,) = registry.routes(Channel.SMS)
     assert route(registry, SMS) is whole
     without = route(registry, SMS, a="")
@@ -183,8 +183,8 @@ def test_the_route_of_a_queue_that_was_left_is_told_by_a_message() -> None:
 
     def build_one() -> Registry:
         return registry_of(
-            Puppet("a"),
-            Puppet("b"),
+            FakeProvider("a"),
+            FakeProvider("b"),
             routes={Channel.SMS: rules},
             unsuitable=lambda message, _: ["a"] if message.content == SMS else [],
         )
@@ -229,9 +229,9 @@ def test_a_pin_that_cannot_be_kept_is_the_callers_fault(
 
 def test_slots_are_found_by_name(tmp_path: Path) -> None:
     registry = build(tmp_path, THREE)
-    assert registry.slot("post").provider.name == "post"
+    assert registry.entry("post").provider.name == "post"
     with pytest.raises(ProviderNotFound):
-        registry.slot("nobody")
+        registry.entry("nobody")
 
 
 LIMITED = """
@@ -253,7 +253,7 @@ open_for = "8s"
 
 
 def test_a_provider_gets_its_own_limits(tmp_path: Path) -> None:
-    gate = build(tmp_path, LIMITED).slot("phone").gate
+    gate = build(tmp_path, LIMITED).entry("phone").gate
     permits = [gate.enter(0.0) for _ in range(2)]
     assert gate.obstacle(0.0) is Obstacle.CONCURRENCY
     for permit in permits:
@@ -265,7 +265,7 @@ def test_a_provider_gets_its_own_limits(tmp_path: Path) -> None:
 
 
 def test_a_probe_that_never_reports_counts_as_failed_after_twice_its_time_limit(tmp_path: Path) -> None:
-    gate = build(tmp_path, LIMITED).slot("phone").gate
+    gate = build(tmp_path, LIMITED).entry("phone").gate
     gate.enter(0.0).close(Verdict.FAILURE, 0.0)
     gate.enter(10.0)
     assert gate.breaker.state is BreakerState.HALF_OPEN
@@ -274,7 +274,7 @@ def test_a_probe_that_never_reports_counts_as_failed_after_twice_its_time_limit(
 
 def opening(registry: Registry, name: str) -> float:
     """For how long the breaker of a provider opens."""
-    gate = registry.slot(name).gate
+    gate = registry.entry(name).gate
     for permit in [gate.enter(0.0) for _ in range(10)]:
         permit.close(Verdict.FAILURE, 0.0)
     until = gate.until(0.0)
@@ -284,7 +284,7 @@ def opening(registry: Registry, name: str) -> float:
 
 def cool_down(registry: Registry, name: str) -> float:
     """For how long a provider is left alone that throttles without saying how long."""
-    gate = registry.slot(name).gate
+    gate = registry.entry(name).gate
     gate.cool_down(0.0, None)
     until = gate.until(0.0)
     assert until is not None
@@ -318,7 +318,7 @@ def test_transitions_are_told_and_wake_those_who_wait_whatever_the_listener_does
         on_transition=listener,
         on_fault=faults.append,
     )
-    gate, woken = registry.slot("phone").gate, []
+    gate, woken = registry.entry("phone").gate, []
     gate.on_free = lambda: woken.append(gate.breaker.state)
     gate.breaker.force_open(0.0)
     assert told == [("phone", Transition(BreakerState.CLOSED, BreakerState.FORCED_OPEN))]
@@ -329,7 +329,7 @@ def test_transitions_are_told_and_wake_those_who_wait_whatever_the_listener_does
 async def test_providers_are_closed_last_made_first() -> None:
     closed: list[str] = []
 
-    class Noted(Puppet):
+    class Noted(FakeProvider):
         async def close(self) -> None:
             closed.append(self.name)
 
@@ -338,20 +338,20 @@ async def test_providers_are_closed_last_made_first() -> None:
 
 
 async def test_one_without_anything_to_close_is_left_alone() -> None:
-    class Plain(Puppet):
+    class Plain(FakeProvider):
         close: Any = None
 
-    first = Puppet("a")
+    first = FakeProvider("a")
     await registry_of(first, Plain("b")).close()
     assert first.closed == 1
 
 
 async def test_one_that_fails_to_close_keeps_no_other_from_closing() -> None:
-    class Broken(Puppet):
+    class Broken(FakeProvider):
         async def close(self) -> None:
             raise OSError("a connection that is gone")
 
-    first = Puppet("a")
+    first = FakeProvider("a")
     with suppress(OSError, ExceptionGroup):  # it may be told, once all are closed
         await registry_of(first, Broken("b")).close()
     assert first.closed == 1

@@ -38,7 +38,7 @@ class Part:
         return Prepared(apply, self.renewed)
 
 
-class Rig:
+class Harness:
     """A reloader of what `read` makes of `toml`, with two parts."""
 
     def __init__(self, read: Any, toml: str) -> None:
@@ -53,54 +53,58 @@ class Rig:
 
 
 @pytest.fixture
-def rig(read: Any) -> Rig:
-    return Rig(read, RELAY)
+def harness(read: Any) -> Harness:
+    return Harness(read, RELAY)
 
 
-def test_what_is_the_same_is_not_told(rig: Rig) -> None:
-    assert rig.reload(RELAY) == Reloaded([], [])
+def test_what_is_the_same_is_not_told(harness: Harness) -> None:
+    assert harness.reload(RELAY) == Reloaded([], [])
 
 
-def test_what_can_change_is_taken_over_and_the_rest_needs_a_restart(rig: Rig) -> None:
-    told = rig.reload('server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY)
+def test_what_can_change_is_taken_over_and_the_rest_needs_a_restart(harness: Harness) -> None:
+    told = harness.reload('server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY)
     assert told == Reloaded(["telemetry.log_level"], ["server.grace"])
-    assert [part.level for part in rig.parts] == ["debug", "debug"]
+    assert [part.level for part in harness.parts] == ["debug", "debug"]
 
 
-def test_what_needs_a_restart_is_told_until_there_is_one_and_what_was_taken_over_once(rig: Rig) -> None:
+def test_what_needs_a_restart_is_told_until_there_is_one_and_what_was_taken_over_once(harness: Harness) -> None:
     changed = 'server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY
-    rig.reload(changed)
-    assert rig.reload(changed) == Reloaded([], ["server.grace"])
-    assert rig.reload(RELAY) == Reloaded(["telemetry.log_level"], [])
+    harness.reload(changed)
+    assert harness.reload(changed) == Reloaded([], ["server.grace"])
+    assert harness.reload(RELAY) == Reloaded(["telemetry.log_level"], [])
 
 
-def test_a_secret_that_has_changed_is_seen_and_named_without_its_value(rig: Rig) -> None:
-    told = rig.reload(RELAY.replace("one", "two"))
+def test_a_secret_that_has_changed_is_seen_and_named_without_its_value(harness: Harness) -> None:
+    told = harness.reload(RELAY.replace("one", "two"))
     assert told == Reloaded(["providers.relay.password"], [])
 
 
-def test_a_file_that_was_written_anew_is_told_though_its_path_is_the_same(rig: Rig) -> None:
-    rig.parts[1].renewed = ("server.tls.certificate",)
-    assert rig.reload(RELAY) == Reloaded(["server.tls.certificate"], [])
+def test_a_file_that_was_written_anew_is_told_though_its_path_is_the_same(harness: Harness) -> None:
+    harness.parts[1].renewed = ("server.tls.certificate",)
+    assert harness.reload(RELAY) == Reloaded(["server.tls.certificate"], [])
 
 
-def test_a_provider_that_comes_or_goes_is_its_table(rig: Rig) -> None:
+def test_a_provider_that_comes_or_goes_is_its_table(harness: Harness) -> None:
     one = '[providers.b]\nkind = "mock"\nchannels = ["sms"]\n'
-    assert rig.reload(RELAY + one).needs_restart == ["routes.sms", "providers.b"]
-    assert rig.reload(one.replace("sms", "email")).needs_restart == ["routes.email", "providers.relay", "providers.b"]
+    assert harness.reload(RELAY + one).needs_restart == ["routes.sms", "providers.b"]
+    assert harness.reload(one.replace("sms", "email")).needs_restart == [
+        "routes.email",
+        "providers.relay",
+        "providers.b",
+    ]
 
 
 @pytest.mark.parametrize("refusing", [0, 1])
-def test_where_one_part_refuses_none_takes_it_over(rig: Rig, refusing: int) -> None:
-    rig.parts[refusing].refuses = True
+def test_where_one_part_refuses_none_takes_it_over(harness: Harness, refusing: int) -> None:
+    harness.parts[refusing].refuses = True
     with pytest.raises(ConfigError, match="cannot be read"):
-        rig.reload('telemetry.log_level = "debug"\n' + RELAY)
-    assert [part.level for part in rig.parts] == ["", ""]
-    rig.parts[refusing].refuses = False
-    assert rig.reload('telemetry.log_level = "debug"\n' + RELAY).changed == ["telemetry.log_level"]
+        harness.reload('telemetry.log_level = "debug"\n' + RELAY)
+    assert [part.level for part in harness.parts] == ["", ""]
+    harness.parts[refusing].refuses = False
+    assert harness.reload('telemetry.log_level = "debug"\n' + RELAY).changed == ["telemetry.log_level"]
 
 
-def test_a_configuration_that_is_wrong_changes_nothing(rig: Rig) -> None:
+def test_a_configuration_that_is_wrong_changes_nothing(harness: Harness) -> None:
     with pytest.raises(ConfigError, match=r"server\.grace"):
-        rig.reload('server.grace = 5\ntelemetry.log_level = "debug"\n' + RELAY)
-    assert [part.level for part in rig.parts] == ["", ""]
+        harness.reload('server.grace = 5\ntelemetry.log_level = "debug"\n' + RELAY)
+    assert [part.level for part in harness.parts] == ["", ""]

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet, Unsuitable, gate_of, registry_of, route
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, Unsuitable, gate_of, registry_of, route
 
 from postwire.core.errors import InvalidRouting, ProviderNotFound
 from postwire.core.message import (
@@ -34,19 +34,21 @@ from postwire.outbox.sqlite import SqliteOutbox
 QUEUED, SENT, EXPIRED = MessageState.QUEUED, MessageState.SENT, MessageState.EXPIRED
 
 
-async def boot(rig: Rig) -> None:
-    await rig.boot()
+async def boot(harness: Harness) -> None:
+    await harness.boot()
 
 
-def rig_of(outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable | None = None) -> Rig:
-    """A rig with these rules for SMS, whose queues have the keys that a configuration gives them."""
+def harness_of(
+    outbox: SqliteOutbox, routes: Sequence[Route], *names: str, unsuitable: Unsuitable | None = None
+) -> Harness:
+    """A harness with these rules for SMS, whose queues have the keys that a configuration gives them."""
     keyed = [replace(one, queue_key=queue_key(Channel.SMS, one.match)) for one in routes]
-    providers = [Puppet(name) for name in names]
+    providers = [FakeProvider(name) for name in names]
     gates = {name: gate_of(name) for name in names}
     for gate in gates.values():
         gate.breaker.force_open(0.0)  # so that all of them stay where they are
     registry = registry_of(*providers, routes={Channel.SMS: keyed}, gates=gates, unsuitable=unsuitable)
-    return Rig(outbox, registry=registry)
+    return Harness(outbox, registry=registry)
 
 
 SHORT = [route("a")]
@@ -54,10 +56,10 @@ UK = Match(prefixes=("+44",))
 RULES = [route("b", key="sms#1", match=UK), route("a", key="sms#2", match=Match(prefixes=("+1",)))]
 
 
-async def queues(rig: Rig, ids: Sequence[str]) -> list[str]:
+async def queues(harness: Harness, ids: Sequence[str]) -> list[str]:
     """The keys, as they are shown, of the queues that messages wait in."""
-    found = [(await rig.kept(one)).queue for one in ids]
-    routes = map(rig.registry.route_by_queue_key, found)
+    found = [(await harness.kept(one)).queue for one in ids]
+    routes = map(harness.registry.route_by_queue_key, found)
     return [route.key if route else queue for route, queue in zip(routes, found, strict=True)]
 
 
@@ -70,7 +72,7 @@ TWO = [
 
 async def leave_some(outbox: SqliteOutbox) -> list[MessageRecord]:
     """Have four messages wait by the rules `TWO`: one by each, and a pinned one."""
-    before = rig_of(outbox, TWO, "a", "b")
+    before = harness_of(outbox, TWO, "a", "b")
     await boot(before)
     uk, labelled, other = Sms("+4420", "Hi"), build.command(labels={"x": "y"}), build.command()
     commands = [build.command(uk), labelled, other, build.command(provider_name="b")]
@@ -92,7 +94,7 @@ async def test_rules_beside_its_own_move_no_message(outbox: SqliteOutbox, case: 
     records = await leave_some(outbox)
     rules, expected = ANEW[case]
     numbered = [replace(one, key=f"sms#{number}") for number, one in enumerate(rules, 1)]
-    after = rig_of(outbox, numbered, "a", "b")
+    after = harness_of(outbox, numbered, "a", "b")
     await boot(after)
     assert [await after.kept(one.message_id) for one in records] == records, "not even rewritten"
     assert await queues(after, [one.message_id for one in records]) == expected
@@ -100,7 +102,7 @@ async def test_rules_beside_its_own_move_no_message(outbox: SqliteOutbox, case: 
 
 async def test_a_rule_that_asks_for_something_else_moves_its_own_messages(outbox: SqliteOutbox) -> None:
     records = await leave_some(outbox)
-    after = rig_of(outbox, [TWO[0], replace(TWO[1], match=Match(labels={"x": "z"})), TWO[2]], "a", "b")
+    after = harness_of(outbox, [TWO[0], replace(TWO[1], match=Match(labels={"x": "z"})), TWO[2]], "a", "b")
     await boot(after)
     kept = [await after.kept(one.message_id) for one in records]
     moved = replace(records[1], queue=queue_key(Channel.SMS, Match()))
@@ -125,14 +127,14 @@ def test_a_message_is_moved_only_where_its_own_rule_is_gone(
 
     async def go() -> None:
         outbox = await SqliteOutbox.open(":memory:")
-        first = rig_of(outbox, rules(before, True), "a")
+        first = harness_of(outbox, rules(before, True), "a")
         await boot(first)
         to = [Sms(number, "Hi") for number in ("+15005550100", "+4420", "+4477", "+353")]
         commands = [build.command(content, labels=labels) for content in to for labels in ({}, {"x": "y"})]
         sent = [await first.send(command) for command in commands]
         records = [await first.kept(one.message_id) for one in sent]
         await first.drain(0.0)
-        second = rig_of(outbox, rules(after, catches_all), "a")
+        second = harness_of(outbox, rules(after, catches_all), "a")
         await boot(second)
         for command, record in zip(commands, records, strict=True):
             expected = record.queue
@@ -148,7 +150,7 @@ def test_a_message_is_moved_only_where_its_own_rule_is_gone(
 
 
 async def test_when_the_rules_have_changed_what_waits_is_found_its_queue_anew(outbox: SqliteOutbox) -> None:
-    before = rig_of(outbox, SHORT, "a", "b")
+    before = harness_of(outbox, SHORT, "a", "b")
     await boot(before)
     commands = [build.command(Sms("+4420", "Hi")), build.command(), build.command(provider_name="b")]
     ids = [(await before.send(command)).message_id for command in commands]
@@ -156,11 +158,11 @@ async def test_when_the_rules_have_changed_what_waits_is_found_its_queue_anew(ou
     kept = await before.kept(ids[0])
     await before.drain(0.0)
 
-    after = rig_of(outbox, RULES, "a", "b")
+    after = harness_of(outbox, RULES, "a", "b")
     await boot(after)
     assert await queues(after, ids) == ["sms#1", "sms#2", "@b"]
     assert (await after.kept(ids[0])).revision == kept.revision, "it is nothing that callers could see"
-    after.registry.slot("b").gate.breaker.resume(0.0)
+    after.registry.entry("b").gate.breaker.resume(0.0)
     await after.noted.reached(ids[0], SENT)
     await after.noted.reached(ids[2], SENT)
     await after.calm()
@@ -169,29 +171,29 @@ async def test_when_the_rules_have_changed_what_waits_is_found_its_queue_anew(ou
 
 async def test_a_pinned_message_is_not_carried_by_who_carries_its_channel_no_more(outbox: SqliteOutbox) -> None:
     both = (Channel.SMS, Channel.EMAIL)
-    before = Rig(outbox, registry=registry_of(Puppet("a", channels=both, held=True)))
-    before.registry.slot("a").gate.breaker.force_open(0.0)
+    before = Harness(outbox, registry=registry_of(FakeProvider("a", channels=both, held=True)))
+    before.registry.entry("a").gate.breaker.force_open(0.0)
     await boot(before)
     commands = [build.command(one, provider_name="a") for one in (None, build.email("a@a.test"))]
     sms, email = [(await before.send(command)).message_id for command in commands]
     assert await queues(before, [sms, email]) == ["@a", "@a"]
     await before.drain(0.0)
 
-    after = Rig(outbox, registry=registry_of(Puppet("a", channels=(Channel.EMAIL,))))
+    after = Harness(outbox, registry=registry_of(FakeProvider("a", channels=(Channel.EMAIL,))))
     await boot(after)
     await after.noted.reached(email, SENT)
     assert await queues(after, [sms]) == ["@a/sms"]
     await after.drain(0.0)
 
-    provider = Puppet("a", channels=both)
-    back = Rig(outbox, registry=registry_of(provider))
+    provider = FakeProvider("a", channels=both)
+    back = Harness(outbox, registry=registry_of(provider))
     await boot(back)
     await back.noted.reached(sms, SENT)
     assert provider.keys == [sms]
 
 
 async def test_many_are_found_their_queues_and_not_only_the_first(outbox: SqliteOutbox) -> None:
-    before = rig_of(outbox, SHORT, "a", "b")
+    before = harness_of(outbox, SHORT, "a", "b")
     await boot(before)
     wanted = {}
     for index in range(2 * recovery.STEP + 1):
@@ -199,7 +201,7 @@ async def test_many_are_found_their_queues_and_not_only_the_first(outbox: Sqlite
         record = await before.send(build.command(content, wait_for=WaitFor.ACCEPTANCE))
         wanted[record.message_id] = "sms#1" if index % 3 else "sms#2"
     await before.drain(0.0)
-    after = rig_of(outbox, RULES, "a", "b")
+    after = harness_of(outbox, RULES, "a", "b")
     await boot(after)
     assert await queues(after, list(wanted)) == list(wanted.values())
 
@@ -234,7 +236,7 @@ OTHER = {
 
 @pytest.mark.parametrize("case", [*SAME, *OTHER])
 async def test_what_waits_is_gone_through_only_where_its_rules_have_changed(outbox: SqliteOutbox, case: str) -> None:
-    before = rig_of(outbox, SHORT, "a", "b")
+    before = harness_of(outbox, SHORT, "a", "b")
     await boot(before)
     for pinned in (None, "b"):
         await before.send(build.command(provider_name=pinned))
@@ -245,7 +247,7 @@ async def test_what_waits_is_gone_through_only_where_its_rules_have_changed(outb
     gone = {everyones} if case in ("another match", "none") else set()
     for expected in ({"@b"} | gone if case in OTHER else set(), set()):
         looked.looked_at.clear()
-        await boot(rig_of(looked, routes, *names))  # type: ignore[arg-type]  # the rest is the real one's
+        await boot(harness_of(looked, routes, *names))  # type: ignore[arg-type]  # the rest is the real one's
         assert looked.looked_at == expected
 
 
@@ -253,13 +255,13 @@ async def test_what_waits_is_gone_through_only_where_its_rules_have_changed(outb
 async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_message_expires(
     outbox: SqliteOutbox, pinned: str | None, queue: str
 ) -> None:
-    before = rig_of(outbox, SHORT, "a")
+    before = harness_of(outbox, SHORT, "a")
     await boot(before)
     lasting = await before.send(build.command(provider_name=pinned))
     short = await before.send(build.command(provider_name=pinned, expire_time=START + 60_000_000))
     await before.drain(0.0)
 
-    without = rig_of(outbox, [], "b")
+    without = harness_of(outbox, [], "b")
     await boot(without)
     kept = await without.kept(lasting.message_id)
     assert (kept.state, kept.queue, kept.attempts, kept.revision) == (QUEUED, queue, (), 1)
@@ -268,30 +270,30 @@ async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_messa
     await without.noted.reached(short.message_id, EXPIRED)
     assert (await without.kept(lasting.message_id)) == kept, "nothing is written meanwhile"
     with pytest.raises(ProviderNotFound):
-        without.registry.slot("a")
+        without.registry.entry("a")
     await without.drain(0.0)
 
-    back = rig_of(outbox, SHORT, "a")
+    back = harness_of(outbox, SHORT, "a")
     await boot(back)
-    back.registry.slot("a").gate.breaker.resume(0.0)
+    back.registry.entry("a").gate.breaker.resume(0.0)
     await back.noted.reached(lasting.message_id, SENT)
 
 
 async def test_a_message_that_this_version_cannot_read_keeps_nobody_from_booting(outbox: SqliteOutbox) -> None:
     record = build.accepted(provider_name="", queue="sms#7")
     await outbox.accept(NewMessage(record, b"\xff", b"", build.command().options))
-    rig = rig_of(outbox, SHORT, "a")
-    await boot(rig)
-    assert await queues(rig, [record.message_id]) == ["sms"]
-    rig = rig_of(outbox, [route("a", match=UK)], "a")
-    await boot(rig)
-    assert await queues(rig, [record.message_id]) == ["sms"], "which nobody serves"
+    harness = harness_of(outbox, SHORT, "a")
+    await boot(harness)
+    assert await queues(harness, [record.message_id]) == ["sms"]
+    harness = harness_of(outbox, [route("a", match=UK)], "a")
+    await boot(harness)
+    assert await queues(harness, [record.message_id]) == ["sms"], "which nobody serves"
 
 
 def test_an_email_is_found_its_queue_by_all_its_recipients() -> None:
     rules = [route("a", key="email#1", match=Match(domains=("a.test",))), route("a", key="email#2")]
     registry = registry_of(
-        Puppet("a"),
+        FakeProvider("a"),
         routes={Channel.EMAIL: rules},
     )
     for to, key in ((("x@a.test",), "email#1"), (("x@a.test", "y@b.test"), "email#2")):
@@ -308,7 +310,7 @@ def not_a(message: OutboundMessage, _: object) -> Collection[str]:
 
 async def leave_unsuitable(outbox: SqliteOutbox) -> list[MessageRecord]:
     """Have two messages wait for `a` or `b`, and a third that `a` cannot carry."""
-    before = rig_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
+    before = harness_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
     await boot(before)
     commands = [build.command(labels=labels) for labels in ({}, {"not a": ""}, {})]
     records = [await before.send(command) for command in commands]
@@ -328,17 +330,17 @@ async def test_what_some_cannot_carry_stays_in_its_queue_over_a_boot(
     records = await leave_unsuitable(outbox)
     assert [one.queue for one in records] == [queue_key(Channel.SMS, Match()), WITHOUT_A, records[0].queue]
     looked = Looked(outbox)
-    after = rig_of(looked, [*more, route("a", "b")], "a", "b", unsuitable=not_a)  # type: ignore[arg-type]
+    after = harness_of(looked, [*more, route("a", "b")], "a", "b", unsuitable=not_a)  # type: ignore[arg-type]
     await boot(after)
     assert looked.looked_at == set()
     assert [await after.kept(one.message_id) for one in records] == records
     assert after.delivery.queue_depths["sms"] == 3
-    after.registry.slot("a").gate.breaker.resume(0.0)
+    after.registry.entry("a").gate.breaker.resume(0.0)
     for number in (0, 2):
         await after.noted.reached(records[number].message_id, SENT)
     await after.calm()
     assert (await after.kept(records[1].message_id)) == records[1]
-    after.registry.slot("b").gate.breaker.resume(0.0)
+    after.registry.entry("b").gate.breaker.resume(0.0)
     await after.noted.reached(records[1].message_id, SENT)
     assert (await after.kept(records[1].message_id)).attempts[0].provider_name == "b"
 
@@ -346,7 +348,7 @@ async def test_what_some_cannot_carry_stays_in_its_queue_over_a_boot(
 async def test_what_can_be_carried_by_all_again_waits_with_the_others(outbox: SqliteOutbox) -> None:
     records = await leave_unsuitable(outbox)
     looked = Looked(outbox)
-    after = rig_of(looked, [route("a", "b")], "a", "b")  # type: ignore[arg-type]  # the rest is the real one's
+    after = harness_of(looked, [route("a", "b")], "a", "b")  # type: ignore[arg-type]  # the rest is the real one's
     await boot(after)
     assert looked.looked_at == {WITHOUT_A}
     kept = [await after.kept(one.message_id) for one in records]
@@ -357,10 +359,10 @@ async def test_an_attempt_that_was_open_without_some_goes_on_without_them(outbox
     command = build.command(labels={"not a": ""})
     new = build.new_message(command, record=build.accepted(command, provider_name="b", queue=WITHOUT_A))
     await outbox.accept(new)
-    rig = rig_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
-    await boot(rig)
+    harness = harness_of(outbox, [route("a", "b")], "a", "b", unsuitable=not_a)
+    await boot(harness)
     for name in "ab":
-        rig.registry.slot(name).gate.breaker.resume(0.0)
-    rig.clock.advance(2.0)
-    await rig.noted.reached(new.record.message_id, SENT)
-    assert [one.provider_name for one in (await rig.kept(new.record.message_id)).attempts] == ["b", "b"]
+        harness.registry.entry(name).gate.breaker.resume(0.0)
+    harness.clock.advance(2.0)
+    await harness.noted.reached(new.record.message_id, SENT)
+    assert [one.provider_name for one in (await harness.kept(new.record.message_id)).attempts] == ["b", "b"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
-from tests.support.providers import Puppet
+from tests.support.providers import FakeProvider
 from tests.support.store_files import boot, change, database, fill, refused
 from tests.support.waiting import within
 
@@ -118,7 +118,7 @@ def database_fact(path: Path, name: str) -> str:
 async def test_what_waits_in_a_copy_is_in_doubt_and_goes_on_as_its_guarantee_says(tmp_path: Path) -> None:
     path, copy = tmp_path / "postwire.db", tmp_path / "copy.db"
     outbox = await SqliteOutbox.open(str(path))
-    held = boot(outbox, 1, provider=Puppet(held=True))
+    held = boot(outbox, 1, provider=FakeProvider(held=True))
     sent: dict[str, MessageRecord] = {}
     kinds: dict[str, dict[str, Any]] = {
         "waits": {"send_time": START + build.HOUR, "max_attempts": 1},
@@ -152,14 +152,14 @@ async def test_what_waits_in_a_copy_is_in_doubt_and_goes_on_as_its_guarantee_say
             assert record.next_attempt_time == (before.next_attempt_time or NOW)
     # And then it goes on: what is due is sent, once.
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 2)
-    await rig.boot()
-    rig.clock.advance(2 * 3600)
+    harness = boot(outbox, 2)
+    await harness.boot()
+    harness.clock.advance(2 * 3600)
     for record in records.values():
         if record.state is MessageState.QUEUED:
-            await within(rig.noted.reached(record.message_id, MessageState.SENT))
-    await rig.landed()
-    assert len(rig.provider.keys) == 3
+            await within(harness.noted.reached(record.message_id, MessageState.SENT))
+    await harness.completed()
+    assert len(harness.provider.keys) == 3
     await outbox.close()
 
 
@@ -170,12 +170,12 @@ async def test_who_watched_the_store_before_is_not_taken_on(path: Path, copy: Pa
     await outbox.close()
     await restore(path, copy, now=NOW)
     outbox = await SqliteOutbox.open(str(path))
-    rig = boot(outbox, 8)
+    harness = boot(outbox, 8)
     for number in range(30):
-        await rig.send(build.command(request_id=str(number)))
+        await harness.send(build.command(request_id=str(number)))
     with pytest.raises(ResumeTokenExpired):
-        await anext(rig.delivery.watchers.watch([], MessageFilter(), point))
-    await rig.landed()
+        await anext(harness.delivery.watchers.watch([], MessageFilter(), point))
+    await harness.completed()
     await outbox.close()
 
 

@@ -347,9 +347,11 @@ def test_the_first_that_can_takes_it_and_only_those_at_a_limit_are_waited_for(
     waits_for: str,
     passed_over: str,
 ) -> None:
-    doors = {name: Obstacle(obstacle) for name, obstacle in obstacles.items()}
-    choice = choose(tuple(map(tuple, order.split())), overflow=overflow, obstacle=doors.get, tried=set(tried))
-    assert choice == Choice(chosen, tuple(waits_for), tuple(PassedOver(name, doors[name]) for name in passed_over))
+    gate_models = {name: Obstacle(obstacle) for name, obstacle in obstacles.items()}
+    choice = choose(tuple(map(tuple, order.split())), overflow=overflow, obstacle=gate_models.get, tried=set(tried))
+    assert choice == Choice(
+        chosen, tuple(waits_for), tuple(PassedOver(name, gate_models[name]) for name in passed_over)
+    )
 
 
 def test_every_obstacle_is_either_waited_for_or_passed_over() -> None:

@@ -10,9 +10,9 @@ import apsw
 import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
+from tests.support.harness import Harness
 from tests.support.outboxes import EVER, look_at_due
-from tests.support.providers import Puppet, gate_of, registry_of, route
-from tests.support.rig import Rig
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import RequestIdReused
@@ -134,12 +134,12 @@ async def test_what_waits_in_a_store_of_release_0_2_is_put_into_the_queues_of_th
     gate = gate_of("a")
     gate.breaker.force_open(0.0)
     for _ in range(2):
-        registry = registry_of(Puppet("a"), routes={Channel.SMS: [sms, other], EMAIL: [email]}, gates={"a": gate})
-        rig = Rig(outbox, registry=registry)
-        await rig.boot()
+        registry = registry_of(FakeProvider("a"), routes={Channel.SMS: [sms, other], EMAIL: [email]}, gates={"a": gate})
+        harness = Harness(outbox, registry=registry)
+        await harness.boot()
         after = (await outbox.list(MessageFilter(), 50, None)).records
         moved = {"sms#1": ours["sms#2"], "sms#2": ours["sms#1"], "email": ours["email"]}
         assert after == tuple(replace(one, queue=moved.get(one.queue, one.queue)) for one in before)
-        assert rig.delivery.queue_depths == {"sms#1": 1, "sms#2": 1, "email": 1, "sms": 1, "@a": 1}
-        await rig.drain(0.0)
+        assert harness.delivery.queue_depths == {"sms#1": 1, "sms#2": 1, "email": 1, "sms": 1, "@a": 1}
+        await harness.drain(0.0)
     await outbox.close()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.streams import Caller, Choosy, wire
 from tests.support.waiting import PATIENCE, within
 
@@ -33,9 +33,9 @@ CLIENTS_LIMIT = 4 * 1024 * 1024
 
 
 @pytest.fixture
-async def held(outbox: SqliteOutbox) -> Rig:
-    """A rig whose provider answers when it is let go."""
-    return Rig(outbox, provider=Puppet(held=True))
+async def held(outbox: SqliteOutbox) -> Harness:
+    """A harness whose provider answers when it is let go."""
+    return Harness(outbox, provider=FakeProvider(held=True))
 
 
 def later(count: int = 1) -> list[pb.DispatchRequest]:
@@ -65,7 +65,7 @@ def reason(result: pb.DispatchStreamResult) -> str:
 
 
 async def test_positions_count_on_over_frames(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox))
+    caller = Caller(Harness(outbox))
     for size in (1, 3, 0, 2):
         caller.send(*later(size))
     results = await caller.rest()
@@ -75,7 +75,7 @@ async def test_positions_count_on_over_frames(outbox: SqliteOutbox) -> None:
 
 
 async def test_results_are_in_the_order_of_their_requests_with_refusals_in_their_places(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox, provider=Puppet(channels=[Channel.SMS])))
+    caller = Caller(Harness(outbox, provider=FakeProvider(channels=[Channel.SMS])))
     known, (one, other) = wire(request_id="r"), later(2)
     caller.send(known)
     bad, nowhere = wire(to="x"), wire(request_id="e")
@@ -107,7 +107,7 @@ async def test_results_are_in_the_order_of_their_requests_with_refusals_in_their
 
 async def test_outcomes_come_as_they_complete(outbox: SqliteOutbox) -> None:
     provider = Choosy()
-    caller = Caller(Rig(outbox, provider=provider))
+    caller = Caller(Harness(outbox, provider=provider))
     caller.send(wire("a", wait_for=OUTCOME), wire("b", wait_for=OUTCOME), wire("c"))
     caller.send(wire("d", wait_for=OUTCOME), wire("e"), wire("bad", to="x", wait_for=OUTCOME))
     assert [sequences(await caller.results(1)), sequences(await caller.results(2))] == [[2], [4, 5]]
@@ -121,7 +121,7 @@ async def test_outcomes_come_as_they_complete(outbox: SqliteOutbox) -> None:
 
 
 async def test_an_empty_frame_has_no_result_and_ends_nothing(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox))
+    caller = Caller(Harness(outbox))
     for _ in range(3):
         caller.send()
     caller.send(*later())
@@ -131,7 +131,7 @@ async def test_an_empty_frame_has_no_result_and_ends_nothing(outbox: SqliteOutbo
 
 
 async def test_a_call_without_a_frame_ends_at_once(outbox: SqliteOutbox) -> None:
-    assert await Caller(Rig(outbox)).rest() == []
+    assert await Caller(Harness(outbox)).rest() == []
 
 
 # Refusals.
@@ -171,7 +171,7 @@ def test_a_fault_of_ours_is_a_rejection_without_a_reason() -> None:
 
 
 async def test_a_request_is_as_large_as_a_call_may_be_and_its_frame_larger(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox), max_message_bytes=1_000)
+    caller = Caller(Harness(outbox), max_message_bytes=1_000)
     fits, large = later(2)
     fits.message.sms.body = "x" * 850
     large.message.sms.body = "x" * 1_000
@@ -182,7 +182,7 @@ async def test_a_request_is_as_large_as_a_call_may_be_and_its_frame_larger(outbo
 
 
 async def test_a_frame_of_a_thousand_is_taken_and_a_larger_one_is_refused_entry_by_entry(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox))
+    caller = Caller(Harness(outbox))
     caller.send(*later(stream.MAX_FRAME))
     caller.send(*later(stream.MAX_FRAME + 1))
     caller.send(*later(1))
@@ -200,13 +200,13 @@ async def test_a_frame_of_a_thousand_is_taken_and_a_larger_one_is_refused_entry_
 
 async def test_a_frame_far_too_large_is_refused_no_faster_than_its_caller_reads(outbox: SqliteOutbox) -> None:
     """Empty requests take two bytes each: a frame of a few megabytes has millions of them."""
-    rig = Rig(outbox)
-    caller = Caller(rig)
+    harness = Harness(outbox)
+    caller = Caller(harness)
     count = 3 * stream.WINDOW
     caller.send(*[pb.DispatchRequest()] * count)
     caller.send(*later(1))
     found = await caller.read()
-    await rig.calm()
+    await harness.calm()
     assert len(caller.stream._results) <= stream.WINDOW + stream.MAX_FRAME
     found += await caller.rest()
     assert sequences(found) == list(range(count + 1))
@@ -221,17 +221,17 @@ async def test_who_does_not_read_is_taken_no_more_frames_from(
 ) -> None:
     monkeypatch.setattr(stream, "MAX_FRAME", 100)
     monkeypatch.setattr(stream, "WINDOW", 400)
-    rig = Rig(outbox)
-    caller = Caller(rig)
+    harness = Harness(outbox)
+    caller = Caller(harness)
     for _ in range(7):
         caller.send(*later(100))
     results = await caller.read()  # the call has begun; that these were read shows when more is asked for
-    await rig.calm()
+    await harness.calm()
     assert caller.taken == 4
     assert (await outbox.stats()).unsettled == 400
     assert len(caller.stream._results) == 300
     results += await caller.read()
-    await rig.calm()
+    await harness.calm()
     assert caller.taken == 5, "one was read, and one more taken"
     results += await caller.rest()
     assert sequences(results) == list(range(700))
@@ -243,18 +243,18 @@ async def test_what_has_no_outcome_yet_counts_as_unanswered(
 ) -> None:
     monkeypatch.setattr(stream, "WINDOW", 10)
     provider = Choosy()
-    rig = Rig(outbox, provider=provider)
-    caller = Caller(rig)
+    harness = Harness(outbox, provider=provider)
+    caller = Caller(harness)
     for number in range(30):
         caller.send(wire(str(number), wait_for=OUTCOME))
     reading = asyncio.create_task(caller.results(30))
     await within(provider.calls(10))
-    await rig.calm()
+    await harness.calm()
     assert (caller.taken, len(provider.keys)) == (10, 10)
     for number in range(20):
         provider.free(str(number)).set()
         await within(provider.calls(number + 11))
-        await rig.calm()
+        await harness.calm()
         assert caller.taken == number + 11
     for number in range(20, 30):
         provider.free(str(number)).set()
@@ -263,7 +263,7 @@ async def test_what_has_no_outcome_yet_counts_as_unanswered(
 
 
 async def test_a_response_is_no_larger_than_clients_take(outbox: SqliteOutbox) -> None:
-    caller = Caller(Rig(outbox), max_message_bytes=1 << 20)
+    caller = Caller(Harness(outbox), max_message_bytes=1 << 20)
     requests = later(1_000)
     for one in requests:
         one.message.labels.update({f"{number:02}" + "k" * 60: "v" * 256 for number in range(16)})
@@ -280,7 +280,7 @@ async def test_a_single_result_is_sent_however_large_it_is(
     outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "MAX_RESPONSE_BYTES", 1)
-    caller = Caller(Rig(outbox))
+    caller = Caller(Harness(outbox))
     caller.send(*later(3))
     assert sequences(await caller.rest()) == [0, 1, 2]
     assert [len(response.results) for response in caller.responses] == [1, 1, 1]
@@ -289,31 +289,33 @@ async def test_a_single_result_is_sent_however_large_it_is(
 # Time.
 
 
-async def test_an_outcome_that_takes_too_long_is_answered_with_how_it_stands(held: Rig) -> None:
+async def test_an_outcome_that_takes_too_long_is_answered_with_how_it_stands(held: Harness) -> None:
     caller = Caller(held, max_wait=0.01)
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     assert states(await caller.results(2)) == [SENDING] * 2
     held.provider.let_go()
     assert await caller.rest() == [], "each once"
-    await held.landed()
+    await held.completed()
 
 
 async def test_one_that_waits_for_a_slot_is_answered_as_queued(outbox: SqliteOutbox) -> None:
-    provider = Puppet("p", held=True)
-    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
-    caller = Caller(rig, max_wait=0.01)
+    provider = FakeProvider("p", held=True)
+    harness = Harness(
+        outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
+    )
+    caller = Caller(harness, max_wait=0.01)
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     assert states(await caller.results(2)) == [SENDING, QUEUED]
     provider.let_go()
     await within(provider.calls(2))
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 # Ends.
 
 
-async def test_closing_ones_side_gets_the_rest(held: Rig) -> None:
+async def test_closing_ones_side_gets_the_rest(held: Harness) -> None:
     caller = Caller(held)
     caller.send(*(wire(wait_for=OUTCOME) for _ in range(3)))
     caller.send(*(wire(wait_for=OUTCOME) for _ in range(3)))
@@ -327,7 +329,7 @@ async def test_closing_ones_side_gets_the_rest(held: Rig) -> None:
     assert set(states(results)) == {SENT}
 
 
-async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Rig) -> None:
+async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Harness) -> None:
     caller = Caller(held)
     caller.send(wire(), *(wire(request_id=f"r-{number}", wait_for=OUTCOME) for number in range(5)))
     caller.send(*(wire(request_id=f"s-{number}", wait_for=OUTCOME) for number in range(5)))
@@ -338,24 +340,26 @@ async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Rig) -> None:
     await held.calm()
     assert len(held.provider.keys) == 11, "what was not taken is not sent"
     held.provider.let_go()
-    await held.landed()
+    await held.completed()
     assert [(await held.kept(key)).state for key in held.provider.keys] == [MessageState.SENT] * 11
     assert held.left() == []
 
 
 async def test_whoever_hangs_up_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox) -> None:
-    provider = Puppet("p", held=True)
-    rig = Rig(outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)}))
-    caller = Caller(rig)
+    provider = FakeProvider("p", held=True)
+    harness = Harness(
+        outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
+    )
+    caller = Caller(harness)
     caller.send(wire(), *(wire(wait_for=OUTCOME) for _ in range(4)))
     await caller.results(1)
-    assert rig.waited_for == 4
+    assert harness.waited_for == 4
     await caller.hang_up()
-    assert rig.waited_for == 0
+    assert harness.waited_for == 0
     provider.let_go()
     await within(provider.calls(5))
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_hanging_up_while_a_frame_is_on_its_way_to_the_store_loses_nothing(outbox: SqliteOutbox) -> None:
@@ -367,19 +371,19 @@ async def test_hanging_up_while_a_frame_is_on_its_way_to_the_store_loses_nothing
                 on_its_way.set()
             return getattr(outbox, name)
 
-    rig = Rig(Noting())  # type: ignore[arg-type]  # it is the real one
-    caller = Caller(rig)
+    harness = Harness(Noting())  # type: ignore[arg-type]  # it is the real one
+    caller = Caller(harness)
     caller.send(*later(3))
     reading = asyncio.create_task(caller.read())
     await within(on_its_way.wait())
     reading.cancel()
     await asyncio.wait([reading])
-    await rig.calm()
+    await harness.calm()
     assert (await outbox.stats()).unsettled == 3
-    assert rig.left() == []
+    assert harness.left() == []
 
 
-async def test_draining_answers_what_was_taken_and_then_ends_the_call(held: Rig) -> None:
+async def test_draining_answers_what_was_taken_and_then_ends_the_call(held: Harness) -> None:
     caller = Caller(held)
     caller.send(*(wire(wait_for=OUTCOME) for _ in range(3)))
     caller.send(*later(1))
@@ -398,17 +402,17 @@ async def test_draining_answers_what_was_taken_and_then_ends_the_call(held: Rig)
 
 
 async def test_draining_ends_an_idle_call_at_once(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox)
-    caller = Caller(rig)
+    harness = Harness(outbox)
+    caller = Caller(harness)
     reading = asyncio.create_task(caller.read())
-    await rig.calm()
+    await harness.calm()
     assert not reading.done()
-    await rig.drain(0.0)
+    await harness.drain(0.0)
     with pytest.raises(ShuttingDown):
         await reading
 
 
-async def test_what_the_grace_cuts_short_is_answered_as_it_is_kept(held: Rig) -> None:
+async def test_what_the_grace_cuts_short_is_answered_as_it_is_kept(held: Harness) -> None:
     caller = Caller(held)
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     reading = asyncio.create_task(caller.results(2))

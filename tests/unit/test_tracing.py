@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, get_current_span
 from tests.support import build
-from tests.support.tracing import METHOD, PARENT, TRACE, Rig, traceparent
+from tests.support.tracing import METHOD, PARENT, TRACE, Harness, traceparent
 
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
@@ -31,19 +31,19 @@ def attempted(outcome: Outcome = Outcome.SUCCESS, detail: str = "", after: int =
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def harness() -> Harness:
+    return Harness()
 
 
 # Whose trace.
 
 
-def test_a_call_without_a_trace_begins_one(rig: Rig) -> None:
-    started = rig.tracer.call_started(METHOD, ())
-    assert rig.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01"
-    rig.clock += 500
-    rig.tracer.call_ended(started, METHOD, "OK")
-    assert rig.ended == [
+def test_a_call_without_a_trace_begins_one(harness: Harness) -> None:
+    started = harness.tracer.call_started(METHOD, ())
+    assert harness.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01"
+    harness.clock += 500
+    harness.tracer.call_ended(started, METHOD, "OK")
+    assert harness.ended == [
         EndedSpan(
             kind=SpanKind.SERVER,
             name=METHOD,
@@ -64,12 +64,12 @@ def test_a_call_without_a_trace_begins_one(rig: Rig) -> None:
     ]
 
 
-def test_a_call_continues_the_callers_trace(rig: Rig) -> None:
-    started = rig.tracer.call_started(METHOD, [("user-agent", "x"), traceparent(), ("tracestate", "a=1,b=2")])
-    assert rig.tracer.traceparent() == f"00-{TRACE}-{1:016x}-01", "its own span, and not the caller's"
-    rig.tracer.attempt_ended(attempted())
-    rig.tracer.call_ended(started, METHOD, "OK")
-    attempt, call = rig.ended
+def test_a_call_continues_the_callers_trace(harness: Harness) -> None:
+    started = harness.tracer.call_started(METHOD, [("user-agent", "x"), traceparent(), ("tracestate", "a=1,b=2")])
+    assert harness.tracer.traceparent() == f"00-{TRACE}-{1:016x}-01", "its own span, and not the caller's"
+    harness.tracer.attempt_ended(attempted())
+    harness.tracer.call_ended(started, METHOD, "OK")
+    attempt, call = harness.ended
     assert (f"{call.trace_id:032x}", f"{call.parent_id:016x}") == (TRACE, PARENT)
     assert (f"{attempt.trace_id:032x}", attempt.parent_id) == (TRACE, call.span_id)
     assert call.trace_state == attempt.trace_state == "a=1,b=2"
@@ -95,49 +95,49 @@ NO_TRACE: list[Sequence[tuple[str, str | bytes]]] = [
 
 
 @pytest.mark.parametrize("metadata", NO_TRACE)
-def test_what_is_no_trace_begins_one(rig: Rig, metadata: Metadata) -> None:
-    rig.call(*metadata)
-    (call,) = rig.ended
+def test_what_is_no_trace_begins_one(harness: Harness, metadata: Metadata) -> None:
+    harness.call(*metadata)
+    (call,) = harness.ended
     assert (call.trace_id, call.parent_id, call.trace_state) == (1001, 0, "")
 
 
 @pytest.mark.parametrize("state", ["", "=", "a", "a=1,,b", "é=1", "x" * 10_000, "a=1," * 100])
-def test_a_state_that_is_none_does_not_break_the_trace(rig: Rig, state: str) -> None:
-    rig.call(traceparent(), ("tracestate", state))
-    (call,) = rig.ended
+def test_a_state_that_is_none_does_not_break_the_trace(harness: Harness, state: str) -> None:
+    harness.call(traceparent(), ("tracestate", state))
+    (call,) = harness.ended
     assert f"{call.trace_id:032x}" == TRACE
 
 
-def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known(rig: Rig) -> None:
-    rig.call(traceparent(version="cc", rest="-what-comes-later"))
-    assert f"{rig.ended[0].trace_id:032x}" == TRACE
+def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known(harness: Harness) -> None:
+    harness.call(traceparent(version="cc", rest="-what-comes-later"))
+    assert f"{harness.ended[0].trace_id:032x}" == TRACE
 
 
 # Whether there are spans at all.
 
 
-def test_a_caller_that_does_not_sample_has_no_spans(rig: Rig) -> None:
-    started = rig.tracer.call_started(METHOD, [traceparent(flags="00")])
-    assert rig.tracer.traceparent() == ""
-    rig.tracer.attempt_ended(attempted(Outcome.ERROR))
-    rig.tracer.call_ended(started, METHOD, "INTERNAL")
-    assert rig.ended == []
+def test_a_caller_that_does_not_sample_has_no_spans(harness: Harness) -> None:
+    started = harness.tracer.call_started(METHOD, [traceparent(flags="00")])
+    assert harness.tracer.traceparent() == ""
+    harness.tracer.attempt_ended(attempted(Outcome.ERROR))
+    harness.tracer.call_ended(started, METHOD, "INTERNAL")
+    assert harness.ended == []
 
 
-def test_what_was_current_before_is_not_taken_for_an_unsampled_call(rig: Rig) -> None:
-    rig.call(traceparent())
-    rig.ended.clear()
-    rig.tracer.call_started(METHOD, [traceparent(flags="00")])
-    rig.tracer.attempt_ended(attempted())
-    assert (rig.tracer.traceparent(), rig.ended) == ("", [])
+def test_what_was_current_before_is_not_taken_for_an_unsampled_call(harness: Harness) -> None:
+    harness.call(traceparent())
+    harness.ended.clear()
+    harness.tracer.call_started(METHOD, [traceparent(flags="00")])
+    harness.tracer.attempt_ended(attempted())
+    assert (harness.tracer.traceparent(), harness.ended) == ("", [])
 
 
 @pytest.mark.parametrize(("sampler", "spans"), [(ALWAYS_ON, 1), (ALWAYS_OFF, 0)])
 def test_a_sampler_that_ignores_the_parent_decides_alone(sampler: Sampler, spans: int) -> None:
     for flags in ("00", "01"):
-        rig = Rig(sampler)
-        rig.call(traceparent(flags=flags))
-        assert len(rig.ended) == spans
+        harness = Harness(sampler)
+        harness.call(traceparent(flags=flags))
+        assert len(harness.ended) == spans
 
 
 class Asked(Sampler):
@@ -160,9 +160,9 @@ class Asked(Sampler):
 
 def test_the_sampler_is_asked_for_each_call_with_what_it_needs() -> None:
     sampler = Asked(Decision.RECORD_AND_SAMPLE)
-    rig = Rig(sampler)
-    rig.call()
-    rig.call(traceparent(flags="00"))
+    harness = Harness(sampler)
+    harness.call()
+    harness.call(traceparent(flags="00"))
     assert sampler.asked == [
         (0, 1001, METHOD, SpanKind.SERVER),
         (int(PARENT, 16), int(TRACE, 16), METHOD, SpanKind.SERVER),
@@ -171,28 +171,28 @@ def test_the_sampler_is_asked_for_each_call_with_what_it_needs() -> None:
 
 @pytest.mark.parametrize("decision", [Decision.DROP, Decision.RECORD_ONLY])
 def test_what_is_not_to_be_exported_is_not_made(decision: Decision) -> None:
-    rig = Rig(Asked(decision))
-    rig.call(traceparent())
-    assert rig.ended == []
+    harness = Harness(Asked(decision))
+    harness.call(traceparent())
+    assert harness.ended == []
 
 
 # What a span tells.
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED"])
-def test_a_refused_call_reads_as_an_error(rig: Rig, code: str) -> None:
-    rig.call(code=code)
-    (call,) = rig.ended
+def test_a_refused_call_reads_as_an_error(harness: Harness, code: str) -> None:
+    harness.call(code=code)
+    (call,) = harness.ended
     assert call.error == code
     assert dict(call.attributes)["rpc.response.status_code"] == code
     assert dict(call.attributes)["error.type"] == code
 
 
-def test_an_attempt_tells_its_provider_channel_outcome_and_message(rig: Rig) -> None:
-    rig.tracer.call_started(METHOD, ())
+def test_an_attempt_tells_its_provider_channel_outcome_and_message(harness: Harness) -> None:
+    harness.tracer.call_started(METHOD, ())
     record = attempted(after=1_234)
-    rig.tracer.attempt_ended(record)
-    assert rig.ended == [
+    harness.tracer.attempt_ended(record)
+    assert harness.ended == [
         EndedSpan(
             kind=SpanKind.CLIENT,
             name="attempt sms-mms",
@@ -214,72 +214,72 @@ def test_an_attempt_tells_its_provider_channel_outcome_and_message(rig: Rig) -> 
 
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.SUCCESS])
-def test_an_attempt_that_failed_reads_as_an_error(rig: Rig, outcome: Outcome) -> None:
-    rig.tracer.call_started(METHOD, ())
-    rig.tracer.attempt_ended(attempted(outcome, detail="the vendor said no"))
-    rig.tracer.attempt_ended(attempted(outcome))
-    assert [span.error for span in rig.ended] == ["the vendor said no", outcome.reported.value], (
+def test_an_attempt_that_failed_reads_as_an_error(harness: Harness, outcome: Outcome) -> None:
+    harness.tracer.call_started(METHOD, ())
+    harness.tracer.attempt_ended(attempted(outcome, detail="the vendor said no"))
+    harness.tracer.attempt_ended(attempted(outcome))
+    assert [span.error for span in harness.ended] == ["the vendor said no", outcome.reported.value], (
         "an error is never empty"
     )
-    for span in rig.ended:
+    for span in harness.ended:
         assert (
             dict(span.attributes)["postwire.outcome"] == dict(span.attributes)["error.type"] == outcome.reported.value
         )
 
 
-def test_the_last_attempt_of_several_is_the_one_that_ended(rig: Rig) -> None:
-    rig.tracer.call_started(METHOD, ())
+def test_the_last_attempt_of_several_is_the_one_that_ended(harness: Harness) -> None:
+    harness.tracer.call_started(METHOD, ())
     first = attempted(Outcome.ERROR)
     second = replace(first.attempts[0], number=2, provider_name="other", outcome=Outcome.SUCCESS)
-    rig.tracer.attempt_ended(replace(first, attempts=(*first.attempts, second)))
-    (span,) = rig.ended
+    harness.tracer.attempt_ended(replace(first, attempts=(*first.attempts, second)))
+    (span,) = harness.ended
     assert (span.name, dict(span.attributes)["postwire.outcome"]) == ("attempt other", "success")
 
 
-def test_an_attempt_that_no_call_has_begun_has_no_span(rig: Rig) -> None:
-    rig.tracer.attempt_ended(attempted())
-    assert (rig.tracer.traceparent(), rig.ended) == ("", [])
+def test_an_attempt_that_no_call_has_begun_has_no_span(harness: Harness) -> None:
+    harness.tracer.attempt_ended(attempted())
+    assert (harness.tracer.traceparent(), harness.ended) == ("", [])
 
 
 # Between tasks.
 
 
-async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(rig: Rig) -> None:
+async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(harness: Harness) -> None:
     let_go = asyncio.Event()
 
     async def attempt() -> None:
         await let_go.wait()
-        rig.tracer.attempt_ended(attempted())
+        harness.tracer.attempt_ended(attempted())
 
     async def call() -> asyncio.Task[None]:
-        started = rig.tracer.call_started(METHOD, [traceparent()])
+        started = harness.tracer.call_started(METHOD, [traceparent()])
         task = asyncio.create_task(attempt())
-        rig.tracer.call_ended(started, METHOD, "OK")
+        harness.tracer.call_ended(started, METHOD, "OK")
         return task
 
     # As in the server: each call has a task of its own, and the message another.
     carrying = await asyncio.create_task(call())
-    assert rig.tracer.traceparent() == "", "nothing of it is left where it was started from"
+    assert harness.tracer.traceparent() == "", "nothing of it is left where it was started from"
     let_go.set()
     await carrying
-    ended_call, ended_attempt = rig.ended
+    ended_call, ended_attempt = harness.ended
     assert ended_attempt.parent_id == ended_call.span_id
     assert f"{ended_attempt.trace_id:032x}" == TRACE
 
 
-async def test_calls_side_by_side_do_not_mix(rig: Rig) -> None:
+async def test_calls_side_by_side_do_not_mix(harness: Harness) -> None:
     async def call(number: int) -> None:
-        started = rig.tracer.call_started(f"service/{number}", ())
+        started = harness.tracer.call_started(f"service/{number}", ())
         for _ in range(3):
             await asyncio.sleep(0)
         record = replace(attempted(), message_id=str(number))
         await asyncio.create_task(asyncio.to_thread(lambda: None))
-        rig.tracer.attempt_ended(record)
-        rig.tracer.call_ended(started, f"service/{number}", "OK")
+        harness.tracer.attempt_ended(record)
+        harness.tracer.call_ended(started, f"service/{number}", "OK")
 
     await asyncio.gather(*(asyncio.create_task(call(number)) for number in range(20)))
-    calls = {span.span_id: span for span in rig.ended if span.kind is SpanKind.SERVER}
-    attempts = [span for span in rig.ended if span.kind is SpanKind.CLIENT]
+    calls = {span.span_id: span for span in harness.ended if span.kind is SpanKind.SERVER}
+    attempts = [span for span in harness.ended if span.kind is SpanKind.CLIENT]
     assert len(calls) == len(attempts) == 20
     for span in attempts:
         above = calls[span.parent_id]

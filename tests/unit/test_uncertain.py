@@ -8,8 +8,8 @@ from uuid import UUID, uuid5
 import pytest
 from tests.support import build
 from tests.support.clock import START, ManualClock
-from tests.support.providers import Puppet, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
 
 from postwire.core import lifecycle
 from postwire.core.breaker import BreakerSettings
@@ -33,11 +33,11 @@ def apart(*outcomes: Outcome) -> DispatchResult:
     return DispatchResult(worst(outcomes), recipients=tuple(map(RecipientResult, outcomes)))
 
 
-async def through(rig: Rig, record: MessageRecord, *states: MessageState) -> MessageRecord:
+async def through(harness: Harness, record: MessageRecord, *states: MessageState) -> MessageRecord:
     """The record once it is in one of `states`, after one backoff of any length."""
-    rig.clock.advance(300.0)
-    await rig.noted.reached(record.message_id, *states)
-    return await rig.kept(record.message_id)
+    harness.clock.advance(300.0)
+    await harness.noted.reached(record.message_id, *states)
+    return await harness.kept(record.message_id)
 
 
 @pytest.mark.parametrize(
@@ -54,57 +54,57 @@ async def through(rig: Rig, record: MessageRecord, *states: MessageState) -> Mes
 async def test_an_end_that_denies_sending_would_be_a_lie(
     outbox: SqliteOutbox, then: list[DispatchResult], state: MessageState
 ) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, *then]))
-    record = await rig.send(build.command(max_attempts=2))
+    harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE, *then]))
+    record = await harness.send(build.command(max_attempts=2))
     assert (record.state, outcomes(record)) == (QUEUED, ["uncertain"])
     for count in range(2, len(then) + 2):
-        rig.clock.advance(300.0)
-        await rig.provider.calls(count)
-        await rig.calm()
-    record = await rig.kept(record.message_id)
+        harness.clock.advance(300.0)
+        await harness.provider.calls(count)
+        await harness.calm()
+    record = await harness.kept(record.message_id)
     assert record.state is state
     assert outcomes(record) == ["uncertain", *(one.outcome.value for one in then)]
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_time_that_runs_out_leaves_it_uncertain_and_expires_what_was_surely_not_sent(
     outbox: SqliteOutbox,
 ) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, ERROR], answer=ERROR))
-    await rig.boot()
-    maybe, surely_not = [await rig.send(build.command(expire_time=START + 300_000_000)) for _ in range(2)]
-    assert (await through(rig, maybe, UNCERTAIN)).state is UNCERTAIN
-    assert (await through(rig, surely_not, EXPIRED)).state is EXPIRED
-    assert len(rig.provider.keys) == 2
+    harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE, ERROR], answer=ERROR))
+    await harness.boot()
+    maybe, surely_not = [await harness.send(build.command(expire_time=START + 300_000_000)) for _ in range(2)]
+    assert (await through(harness, maybe, UNCERTAIN)).state is UNCERTAIN
+    assert (await through(harness, surely_not, EXPIRED)).state is EXPIRED
+    assert len(harness.provider.keys) == 2
 
 
 async def test_a_caller_who_takes_it_back_is_not_told_that_it_was_not_sent(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, ERROR]))
-    maybe, surely_not = await rig.send(), await rig.send()
-    assert (await rig.delivery.cancel(maybe.message_id)).state is UNCERTAIN
-    assert (await rig.delivery.cancel(surely_not.message_id)).state is MessageState.CANCELLED
-    rig.clock.advance(300.0)
-    await rig.calm()
-    assert len(rig.provider.keys) == 2, "nothing is left to send"
+    harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE, ERROR]))
+    maybe, surely_not = await harness.send(), await harness.send()
+    assert (await harness.delivery.cancel(maybe.message_id)).state is UNCERTAIN
+    assert (await harness.delivery.cancel(surely_not.message_id)).state is MessageState.CANCELLED
+    harness.clock.advance(300.0)
+    await harness.calm()
+    assert len(harness.provider.keys) == 2, "nothing is left to send"
 
 
 async def test_what_may_be_sent_at_most_once_is_not_tried_again(outbox: SqliteOutbox) -> None:
-    deduplicating, second = Puppet("first", answer=MAYBE, dedup_window=3600.0), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(deduplicating, second))
-    record = await rig.send(build.command(delivery_guarantee=ONCE))
+    deduplicating, second = FakeProvider("first", answer=MAYBE, dedup_window=3600.0), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(deduplicating, second))
+    record = await harness.send(build.command(delivery_guarantee=ONCE))
     assert (record.state, outcomes(record)) == (UNCERTAIN, ["uncertain"])
-    rig.clock.advance(300.0)
-    await rig.calm()
+    harness.clock.advance(300.0)
+    await harness.calm()
     assert (len(deduplicating.keys), len(second.keys)) == (1, 0)
 
 
 async def test_what_may_be_sent_at_most_once_is_tried_again_while_it_surely_was_not(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answer=ERROR), Puppet("second", answers=[LIMITED, MAYBE])
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send(build.command(delivery_guarantee=ONCE))
+    first, second = FakeProvider("first", answer=ERROR), FakeProvider("second", answers=[LIMITED, MAYBE])
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send(build.command(delivery_guarantee=ONCE))
     assert record.state is QUEUED
-    record = await through(rig, record, UNCERTAIN)
+    record = await through(harness, record, UNCERTAIN)
     assert outcomes(record) == ["error", "rate_limited", "error", "uncertain"]
 
 
@@ -117,55 +117,55 @@ async def test_what_may_be_sent_at_most_once_is_tried_again_while_it_surely_was_
 async def test_one_that_deduplicates_is_asked_again_at_once_and_once_by_the_same_key(
     outbox: SqliteOutbox, answer: DispatchResult, state: MessageState
 ) -> None:
-    first, second = Puppet("first", answers=[MAYBE, answer], dedup_window=3600.0), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send()
+    first, second = FakeProvider("first", answers=[MAYBE, answer], dedup_window=3600.0), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send()
     assert (record.state, outcomes(record)) == (state, ["uncertain", answer.outcome.value])
-    await rig.calm()
+    await harness.calm()
     assert first.keys == [record.message_id] * 2
     assert second.keys == [], "nobody else in the pass in which it may have been sent"
-    assert rig.left() == []
+    assert harness.left() == []
 
 
 async def test_one_that_deduplicates_is_asked_again_once_a_pass_however_healthy_it_is(outbox: SqliteOutbox) -> None:
-    provider = Puppet(answers=[SUCCESS] * 10 + [MAYBE] * 3, dedup_window=3600.0)
-    rig = Rig(outbox, provider=provider)
+    provider = FakeProvider(answers=[SUCCESS] * 10 + [MAYBE] * 3, dedup_window=3600.0)
+    harness = Harness(outbox, provider=provider)
     for _ in range(10):
-        await rig.send()
-    record = await rig.send()
+        await harness.send()
+    record = await harness.send()
     assert (record.state, outcomes(record)) == (QUEUED, ["uncertain"] * 2)
 
 
 async def test_in_the_next_pass_it_may_be_asked_twice_again(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE, MAYBE, MAYBE], dedup_window=3600.0))
-    record = await rig.send()
-    record = await through(rig, record, SENT)
+    harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE, MAYBE, MAYBE], dedup_window=3600.0))
+    record = await harness.send()
+    record = await through(harness, record, SENT)
     assert outcomes(record) == ["uncertain", "uncertain", "uncertain", "success"]
 
 
 async def test_the_second_time_counts_as_an_attempt(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answer=MAYBE, dedup_window=3600.0))
-    assert outcomes(await rig.send(build.command(max_attempts=1))) == ["uncertain"]
-    record = await rig.send(build.command(max_attempts=2))
+    harness = Harness(outbox, provider=FakeProvider(answer=MAYBE, dedup_window=3600.0))
+    assert outcomes(await harness.send(build.command(max_attempts=1))) == ["uncertain"]
+    record = await harness.send(build.command(max_attempts=2))
     assert (record.state, outcomes(record)) == (UNCERTAIN, ["uncertain"] * 2)
 
 
 async def test_one_that_deduplicates_is_not_asked_again_past_its_breaker(outbox: SqliteOutbox) -> None:
-    provider = Puppet("first", answer=MAYBE, dedup_window=3600.0)
+    provider = FakeProvider("first", answer=MAYBE, dedup_window=3600.0)
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
-    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
-    record = await rig.send()
+    harness = Harness(outbox, registry=registry_of(provider, gates={"first": gate}))
+    record = await harness.send()
     assert (record.state, outcomes(record)) == (QUEUED, ["uncertain"])
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_repeats_at_one_in_trouble_are_within_its_budget(outbox: SqliteOutbox) -> None:
     """One a second here, and a tenth of the first attempts: the eleventh first attempt has the second repeat."""
-    provider = Puppet("first", answer=MAYBE, dedup_window=3600.0)
+    provider = FakeProvider("first", answer=MAYBE, dedup_window=3600.0)
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1000))
-    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
-    repeated = [len((await rig.send()).attempts) == 2 for _ in range(20)]
+    harness = Harness(outbox, registry=registry_of(provider, gates={"first": gate}))
+    repeated = [len((await harness.send()).attempts) == 2 for _ in range(20)]
     assert sum(repeated) == 3
     assert repeated[0], "the one a second"
 
@@ -183,26 +183,26 @@ def email(count: int, **options: Any) -> Any:
 
 async def test_the_next_provider_is_asked_for_those_recipients_only_who_have_no_end_yet(outbox: SqliteOutbox) -> None:
     success, error, rejected, limited = Outcome.SUCCESS, Outcome.ERROR, Outcome.REJECTED, Outcome.RATE_LIMITED
-    first = Puppet("first", answer=apart(success, error, rejected, limited, error))
-    second = Puppet("second", answer=apart(rejected, error, success))
-    third = Puppet("third")
-    rig = Rig(outbox, registry=registry_of(first, second, third))
-    record = await rig.send(email(5))
+    first = FakeProvider("first", answer=apart(success, error, rejected, limited, error))
+    second = FakeProvider("second", answer=apart(rejected, error, success))
+    third = FakeProvider("third")
+    harness = Harness(outbox, registry=registry_of(first, second, third))
+    record = await harness.send(email(5))
     assert (first.positions, second.positions, third.positions) == ([None], [(1, 3, 4)], [(3,)])
     assert [one.state for one in record.recipients] == [SENT, FAILED, FAILED, SENT, SENT]
     assert record.state is FAILED
-    assert await rig.kept(record.message_id) == record
+    assert await harness.kept(record.message_id) == record
     some, one = (str(uuid5(UUID(record.message_id), text)) for text in ("1,3,4", "3"))
     assert (first.keys, second.keys, third.keys) == ([record.message_id], [some], [one])
 
 
 async def test_each_recipient_keeps_whether_it_may_have_got_it(outbox: SqliteOutbox) -> None:
     maybe, error, success, rejected = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS, Outcome.REJECTED
-    provider = Puppet(answers=[apart(maybe, error, success), apart(rejected, rejected)])
-    rig = Rig(outbox, provider=provider)
-    record = await rig.send(email(3))
+    provider = FakeProvider(answers=[apart(maybe, error, success), apart(rejected, rejected)])
+    harness = Harness(outbox, provider=provider)
+    record = await harness.send(email(3))
     assert recipients(record) == [("queued", True), ("queued", False), ("sent", False)]
-    record = await through(rig, record, UNCERTAIN)
+    record = await through(harness, record, UNCERTAIN)
     assert recipients(record) == [("uncertain", True), ("failed", False), ("sent", False)]
     assert provider.positions == [None, (0, 1)]
     assert record.state is UNCERTAIN
@@ -210,9 +210,9 @@ async def test_each_recipient_keeps_whether_it_may_have_got_it(outbox: SqliteOut
 
 async def test_at_most_once_is_a_promise_to_each_recipient(outbox: SqliteOutbox) -> None:
     maybe, error, success = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS
-    first, second = Puppet("first", answer=apart(maybe, error, success)), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send(email(3, delivery_guarantee=ONCE))
+    first, second = FakeProvider("first", answer=apart(maybe, error, success)), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send(email(3, delivery_guarantee=ONCE))
     assert recipients(record) == [("uncertain", True), ("sent", False), ("sent", False)]
     assert second.positions == [(1,)], "who may have got it is not sent to again"
     assert record.state is UNCERTAIN
@@ -222,20 +222,20 @@ async def test_an_email_of_which_anybody_may_have_got_it_goes_to_nobody_else_in_
     outbox: SqliteOutbox,
 ) -> None:
     maybe, error = Outcome.UNCERTAIN, Outcome.ERROR
-    first, second = Puppet("first", answer=apart(maybe, error)), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second))
-    assert (await rig.send(email(2))).state is QUEUED
+    first, second = FakeProvider("first", answer=apart(maybe, error)), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second))
+    assert (await harness.send(email(2))).state is QUEUED
     assert second.keys == []
 
 
 async def test_one_that_deduplicates_is_asked_again_at_once_only_for_the_same_recipients(outbox: SqliteOutbox) -> None:
     """To the vendor, other recipients are another message: it would send to those whom it may have sent to already."""
     maybe, error, success = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS
-    provider = Puppet(answers=[apart(maybe, success, error), apart(maybe, error)], dedup_window=3600.0)
-    rig = Rig(outbox, provider=provider)
-    record = await rig.send(email(3))
+    provider = FakeProvider(answers=[apart(maybe, success, error), apart(maybe, error)], dedup_window=3600.0)
+    harness = Harness(outbox, provider=provider)
+    record = await harness.send(email(3))
     assert (record.state, provider.positions) == (QUEUED, [None])
-    record = await through(rig, record, SENT)
+    record = await through(harness, record, SENT)
     assert provider.positions == [None, (0, 2), (0, 2)]
     some = str(uuid5(UUID(record.message_id), "0,2"))
     assert provider.keys == [record.message_id, some, some]
@@ -246,31 +246,31 @@ async def test_one_that_deduplicates_is_asked_again_at_once_only_within_its_wind
     outbox: SqliteOutbox, latency: float, attempts: int
 ) -> None:
     async def wait(key: str) -> None:
-        rig.clock.advance(latency)
+        harness.clock.advance(latency)
 
-    provider = Puppet(answer=MAYBE, dedup_window=10.0, meanwhile=wait)
-    rig = Rig(outbox, provider=provider)
-    assert len((await rig.send()).attempts) == attempts
+    provider = FakeProvider(answer=MAYBE, dedup_window=10.0, meanwhile=wait)
+    harness = Harness(outbox, provider=provider)
+    assert len((await harness.send()).attempts) == attempts
 
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_result_that_speaks_of_others_leaves_those_it_was_for_uncertain(
     outbox: SqliteOutbox, count: int
 ) -> None:
-    first = Puppet("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR, Outcome.ERROR))
-    second = Puppet("second", answer=apart(*[Outcome.SUCCESS] * count))
-    rig = Rig(outbox, registry=registry_of(first, second))
-    record = await rig.send(email(3, delivery_guarantee=ONCE))
+    first = FakeProvider("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR, Outcome.ERROR))
+    second = FakeProvider("second", answer=apart(*[Outcome.SUCCESS] * count))
+    harness = Harness(outbox, registry=registry_of(first, second))
+    record = await harness.send(email(3, delivery_guarantee=ONCE))
     assert recipients(record) == [("sent", False), ("uncertain", True), ("uncertain", True)]
     assert record.attempts[1].error_code == "internal"
 
 
 async def test_time_that_runs_out_is_told_of_each_recipient_as_it_is(outbox: SqliteOutbox) -> None:
     maybe, error, success = Outcome.UNCERTAIN, Outcome.ERROR, Outcome.SUCCESS
-    rig = Rig(outbox, provider=Puppet(answer=apart(maybe, error, success)))
-    await rig.boot()
-    record = await rig.send(email(3, expire_time=START + 300_000_000))
-    record = await through(rig, record, UNCERTAIN)
+    harness = Harness(outbox, provider=FakeProvider(answer=apart(maybe, error, success)))
+    await harness.boot()
+    record = await harness.send(email(3, expire_time=START + 300_000_000))
+    record = await through(harness, record, UNCERTAIN)
     assert recipients(record) == [("uncertain", True), ("expired", False), ("sent", False)]
 
 
@@ -279,16 +279,16 @@ async def test_time_that_runs_out_is_told_of_each_recipient_as_it_is(outbox: Sql
 
 @pytest.mark.parametrize(("sent", "state"), [(True, SENT), (False, FAILED)])
 async def test_what_is_uncertain_is_resolved_once(outbox: SqliteOutbox, sent: bool, state: MessageState) -> None:
-    rig = Rig(outbox, provider=Puppet(answer=MAYBE))
-    record = await rig.send(build.command(delivery_guarantee=ONCE))
-    assert (await rig.delivery.resolve(record.message_id, sent=sent)).state is state
-    kept = await rig.kept(record.message_id)
+    harness = Harness(outbox, provider=FakeProvider(answer=MAYBE))
+    record = await harness.send(build.command(delivery_guarantee=ONCE))
+    assert (await harness.delivery.resolve(record.message_id, sent=sent)).state is state
+    kept = await harness.kept(record.message_id)
     assert kept == lifecycle.resolve(record, sent=sent, now=START)
-    assert rig.noted.states[record.message_id] is state
+    assert harness.noted.states[record.message_id] is state
 
 
 async def test_a_message_sent_late_keeps_the_times_it_was_tried_at(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, provider=Puppet(answers=[MAYBE]), clock=ManualClock())
-    record = await rig.send()
-    record = await through(rig, record, SENT)
+    harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE]), clock=ManualClock())
+    record = await harness.send()
+    record = await through(harness, record, SENT)
     assert [one.start_time for one in record.attempts] == [START, START + 300_000_000]

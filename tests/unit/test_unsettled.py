@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.providers import Puppet
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider
 from tests.support.streams import commands, tell
 from tests.support.waiting import within
 
@@ -27,41 +27,41 @@ def later(request_id: str = "", **options: Any) -> DispatchCommand:
     return build.command(request_id=request_id, wait_for=WaitFor.ACCEPTANCE, **{"send_time": LATER, **options})
 
 
-async def is_full(rig: Rig) -> bool:
+async def is_full(harness: Harness) -> bool:
     """Whether a new message is refused; if it is not, it is taken back at once."""
     try:
-        record = await rig.send(later())
+        record = await harness.send(later())
     except Overloaded:
         return True
-    await rig.delivery.cancel(record.message_id)
+    await harness.delivery.cancel(record.message_id)
     return False
 
 
 async def test_at_the_cap_new_ones_are_told_to_come_back_and_leave_nothing(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=3)
+    harness = Harness(outbox, max_unsettled=3)
     for _ in range(3):
-        await rig.send(later())
+        await harness.send(later())
     for command in (later("new"), build.command(request_id="new"), build.command(build.email(), request_id="new")):
         with pytest.raises(Overloaded, match="too many messages wait") as caught:
-            await rig.send(command)
+            await harness.send(command)
         assert caught.value.retry_delay > 0
-        assert await rig.kept_of(command) is None
+        assert await harness.kept_of(command) is None
     assert (await outbox.stats()).unsettled == 3
-    assert rig.provider.keys == []
-    assert rig.left() == []
+    assert harness.provider.keys == []
+    assert harness.left() == []
 
 
 async def test_repeats_of_what_is_owned_are_fine_at_the_cap(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=2)
-    settled = await rig.send(build.command(request_id="settled"))
-    waiting = await rig.send(later("waiting"))
-    await rig.send(later())
-    assert await is_full(rig)
-    assert await rig.send(build.command(request_id="settled")) == settled
-    assert await rig.send(later("waiting")) == waiting
+    harness = Harness(outbox, max_unsettled=2)
+    settled = await harness.send(build.command(request_id="settled"))
+    waiting = await harness.send(later("waiting"))
+    await harness.send(later())
+    assert await is_full(harness)
+    assert await harness.send(build.command(request_id="settled")) == settled
+    assert await harness.send(later("waiting")) == waiting
     with pytest.raises(RequestIdReused):
-        await rig.send(build.command(request_id="waiting"))
-    frame = await tell(rig, [later("waiting"), later("new"), build.command(request_id="settled")])
+        await harness.send(build.command(request_id="waiting"))
+    frame = await tell(harness, [later("waiting"), later("new"), build.command(request_id="settled")])
     assert frame.records == [waiting, settled]
     assert frame.refusals == {1: Overloaded}
     assert (await outbox.stats()).unsettled == 2
@@ -69,16 +69,16 @@ async def test_repeats_of_what_is_owned_are_fine_at_the_cap(outbox: SqliteOutbox
 
 async def test_of_many_calls_at_once_no_more_are_accepted_than_there_is_room_for(outbox: SqliteOutbox) -> None:
     """All of them are there before the first is on disk."""
-    rig = Rig(outbox, max_unsettled=7)
-    results = await asyncio.gather(*(rig.send(later()) for _ in range(40)), return_exceptions=True)
+    harness = Harness(outbox, max_unsettled=7)
+    results = await asyncio.gather(*(harness.send(later()) for _ in range(40)), return_exceptions=True)
     refused = [one for one in results if isinstance(one, Overloaded)]
     assert len(refused) == 33
     assert (await outbox.stats()).unsettled == 7
 
 
 async def test_of_a_frame_no_more_are_accepted_than_there_is_room_for(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=7)
-    told = await tell(rig, commands(40, send_time=LATER))
+    harness = Harness(outbox, max_unsettled=7)
+    told = await tell(harness, commands(40, send_time=LATER))
     assert told.refusals == dict.fromkeys(range(7, 40), Overloaded)
     assert (await outbox.stats()).unsettled == 7
     assert told.order == list(range(40))
@@ -93,101 +93,101 @@ ENDS: dict[str, DispatchResult] = {
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_there_is_room_again_once_a_message_settles(outbox: SqliteOutbox, end: str) -> None:
-    rig = Rig(outbox, provider=Puppet(held=True, answer=ENDS[end]), max_unsettled=1)
-    call = rig.start(build.command(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
-    await within(rig.provider.calls())
-    assert await is_full(rig)
-    rig.provider.let_go()
+    harness = Harness(outbox, provider=FakeProvider(held=True, answer=ENDS[end]), max_unsettled=1)
+    call = harness.start(build.command(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
+    await within(harness.provider.calls())
+    assert await is_full(harness)
+    harness.provider.let_go()
     assert (await call).state.value == end
-    assert not await is_full(rig)
+    assert not await is_full(harness)
 
 
 @pytest.mark.parametrize("answer", [DispatchResult(Outcome.ERROR), DispatchResult(Outcome.UNCERTAIN)], ids=str)
 async def test_what_goes_back_to_its_queue_still_counts_until_it_is_sent(
     outbox: SqliteOutbox, answer: DispatchResult
 ) -> None:
-    rig = Rig(outbox, max_unsettled=1)
-    rig.provider.answers = [answer]
-    record = await rig.send()
+    harness = Harness(outbox, max_unsettled=1)
+    harness.provider.answers = [answer]
+    record = await harness.send()
     assert record.state is MessageState.QUEUED
-    assert await is_full(rig)
-    await rig.calm()
-    rig.clock.advance(60.0)
-    await within(rig.noted.reached(record.message_id, MessageState.SENT))
-    await rig.calm()
-    assert not await is_full(rig)
+    assert await is_full(harness)
+    await harness.calm()
+    harness.clock.advance(60.0)
+    await within(harness.noted.reached(record.message_id, MessageState.SENT))
+    await harness.calm()
+    assert not await is_full(harness)
 
 
 async def test_there_is_room_again_once_messages_expire(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=2)
-    await rig.boot()
-    first = await rig.send(later(expire_time=LATER + 1_000_000))
-    await rig.send(later(expire_time=LATER + 9_000_000))
-    rig.provider.answer = DispatchResult(Outcome.ERROR)
-    assert await is_full(rig)
-    await rig.calm()
-    rig.clock.advance(3602.0)
-    await within(rig.noted.reached(first.message_id, MessageState.EXPIRED))
-    assert not await is_full(rig)
-    await rig.drain(0.0)
+    harness = Harness(outbox, max_unsettled=2)
+    await harness.boot()
+    first = await harness.send(later(expire_time=LATER + 1_000_000))
+    await harness.send(later(expire_time=LATER + 9_000_000))
+    harness.provider.answer = DispatchResult(Outcome.ERROR)
+    assert await is_full(harness)
+    await harness.calm()
+    harness.clock.advance(3602.0)
+    await within(harness.noted.reached(first.message_id, MessageState.EXPIRED))
+    assert not await is_full(harness)
+    await harness.drain(0.0)
 
 
 async def test_there_is_room_again_once_a_message_is_cancelled(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=1)
-    record = await rig.send(later())
-    assert await is_full(rig)
+    harness = Harness(outbox, max_unsettled=1)
+    record = await harness.send(later())
+    assert await is_full(harness)
     for _ in range(3):
-        await rig.delivery.cancel(record.message_id)  # of which but one changes anything
-    await rig.send(later())
-    assert await is_full(rig)
+        await harness.delivery.cancel(record.message_id)  # of which but one changes anything
+    await harness.send(later())
+    assert await is_full(harness)
 
 
 async def test_what_is_refused_or_known_takes_no_room(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=2)
-    await rig.send(later("r"))
+    harness = Harness(outbox, max_unsettled=2)
+    await harness.send(later("r"))
     for _ in range(5):
-        await rig.send(later("r"))
+        await harness.send(later("r"))
         with pytest.raises(RequestIdReused):
-            await rig.send(build.command(request_id="r"))
-        assert not await is_full(rig)
-    assert (await tell(rig, [later("r")] * 50)).refusals == {}
-    await rig.send(later())
-    assert await is_full(rig)
+            await harness.send(build.command(request_id="r"))
+        assert not await is_full(harness)
+    assert (await tell(harness, [later("r")] * 50)).refusals == {}
+    await harness.send(later())
+    assert await is_full(harness)
 
 
 async def test_what_is_cut_short_on_its_way_to_the_store_takes_no_room(outbox: SqliteOutbox) -> None:
-    rig = Rig(outbox, max_unsettled=1)
-    call = rig.start(later("r"))
+    harness = Harness(outbox, max_unsettled=1)
+    call = harness.start(later("r"))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.wait([call])
-    await rig.calm()
-    assert await is_full(rig), "whoever hangs up has sent it all the same"
-    record = await rig.kept_of(later("r"))
+    await harness.calm()
+    assert await is_full(harness), "whoever hangs up has sent it all the same"
+    record = await harness.kept_of(later("r"))
     assert record
-    await rig.delivery.cancel(record.message_id)
-    assert not await is_full(rig)
+    await harness.delivery.cancel(record.message_id)
+    assert not await is_full(harness)
 
 
 async def test_it_is_counted_anew_at_boot(tmp_path: Path) -> None:
     path = str(tmp_path / "postwire.db")
     outbox = await SqliteOutbox.open(path)
-    rig = Rig(outbox, provider=Puppet(held=True))
+    harness = Harness(outbox, provider=FakeProvider(held=True))
     for _ in range(2):
-        await rig.send(later())
-    left = await rig.send(build.command(wait_for=WaitFor.ACCEPTANCE))
-    await within(rig.provider.calls())
-    assert await rig.drain(0.0) == 1
+        await harness.send(later())
+    left = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE))
+    await within(harness.provider.calls())
+    assert await harness.drain(0.0) == 1
     await outbox.close()
 
     outbox = await SqliteOutbox.open(path)
-    rig = Rig(outbox, max_unsettled=3)
-    await rig.boot()
-    assert await is_full(rig), "two that wait, and the one that a crash has left"
-    await rig.calm()
-    rig.clock.advance(300.0)
-    await within(rig.noted.reached(left.message_id, MessageState.SENT))
-    await rig.calm()
-    assert not await is_full(rig)
-    await rig.drain(0.0)
+    harness = Harness(outbox, max_unsettled=3)
+    await harness.boot()
+    assert await is_full(harness), "two that wait, and the one that a crash has left"
+    await harness.calm()
+    harness.clock.advance(300.0)
+    await within(harness.noted.reached(left.message_id, MessageState.SENT))
+    await harness.calm()
+    assert not await is_full(harness)
+    await harness.drain(0.0)
     await outbox.close()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.providers import Puppet, Unsuitable, gate_of, registry_of
-from tests.support.rig import Rig
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, Unsuitable, gate_of, registry_of
 
 from postwire.core.errors import InvalidMessage
 from postwire.core.message import Email, MessageState, OutboundMessage
@@ -42,62 +42,62 @@ def at_most(count: int, *names: str) -> Unsuitable:
 
 
 async def test_who_cannot_carry_a_message_is_left_out_and_no_attempt_is_made_at_it(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first"), Puppet("second")
-    rig = Rig(outbox, registry=registry_of(first, second, unsuitable=at_most(2, "first")))
-    assert (await rig.send(email(3))).attempts[0].provider_name == "second"
-    assert (await rig.send(email(2))).attempts[0].provider_name == "first"
-    one, other = rig.delivery.explain(email(3)).candidates
+    first, second = FakeProvider("first"), FakeProvider("second")
+    harness = Harness(outbox, registry=registry_of(first, second, unsuitable=at_most(2, "first")))
+    assert (await harness.send(email(3))).attempts[0].provider_name == "second"
+    assert (await harness.send(email(2))).attempts[0].provider_name == "first"
+    one, other = harness.delivery.explain(email(3)).candidates
     assert (one.provider_name, one.tier, one.obstacle) == ("first", 1, Obstacle.UNSUITABLE)
     assert (other.provider_name, other.tier, other.obstacle) == ("second", 2, None)
 
 
 async def test_what_nobody_can_carry_is_refused_unless_it_was_accepted_before(outbox: SqliteOutbox) -> None:
     whom: list[str] = []
-    registry = registry_of(Puppet("first"), Puppet("second"), unsuitable=lambda message, positions: whom)
-    rig = Rig(outbox, registry=registry)
+    registry = registry_of(FakeProvider("first"), FakeProvider("second"), unsuitable=lambda message, positions: whom)
+    harness = Harness(outbox, registry=registry)
     command = email(3, request_id="r-1")
-    record = await rig.send(command)
+    record = await harness.send(command)
     whom += ["first", "second"]
     with pytest.raises(InvalidMessage) as caught:
-        await rig.send(email(3))
+        await harness.send(email(3))
     assert [one.field for one in caught.value.violations] == ["message"]
-    assert await rig.send(command) == record
+    assert await harness.send(command) == record
 
 
 async def test_what_waits_for_others_does_so_apart_from_what_anybody_carries(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first"), Puppet("second")
+    first, second = FakeProvider("first"), FakeProvider("second")
     gates = {name: gate_of(name) for name in ("first", "second")}
-    rig = Rig(outbox, registry=registry_of(first, second, gates=gates, unsuitable=at_most(2, "first")))
+    harness = Harness(outbox, registry=registry_of(first, second, gates=gates, unsuitable=at_most(2, "first")))
     for gate in gates.values():
         gate.breaker.force_open(0.0)
-    large, small = await rig.send(email(3)), await rig.send(email(2))
+    large, small = await harness.send(email(3)), await harness.send(email(2))
     assert (large.state, small.state) == (QUEUED, QUEUED)
     gates["first"].breaker.resume(0.0)
-    await rig.noted.reached(small.message_id, SENT)
-    await rig.calm()
+    await harness.noted.reached(small.message_id, SENT)
+    await harness.calm()
     assert first.keys == [small.message_id]
     gates["second"].breaker.resume(0.0)
-    await rig.noted.reached(large.message_id, SENT)
+    await harness.noted.reached(large.message_id, SENT)
     assert second.keys == [large.message_id]
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_those_who_are_left_go_to_one_that_can_send_to_them_alone(outbox: SqliteOutbox) -> None:
     success, error = Outcome.SUCCESS, Outcome.ERROR
-    first, second = Puppet("first", answer=apart(success, error, error)), Puppet("second")
-    third = Puppet("third")
-    rig = Rig(outbox, registry=registry_of(first, second, third, unsuitable=whole_only("first", "second")))
-    record = await rig.send(email(3))
+    first, second = FakeProvider("first", answer=apart(success, error, error)), FakeProvider("second")
+    third = FakeProvider("third")
+    harness = Harness(outbox, registry=registry_of(first, second, third, unsuitable=whole_only("first", "second")))
+    record = await harness.send(email(3))
     assert record.state is SENT
     assert (second.keys, third.positions) == ([], [(1, 2)])
 
 
 async def test_who_cannot_carry_all_may_carry_those_who_are_left(outbox: SqliteOutbox) -> None:
     success, error = Outcome.SUCCESS, Outcome.ERROR
-    small, large = Puppet("small"), Puppet("large", answer=apart(success, error, error))
-    rig = Rig(outbox, registry=registry_of(small, large, unsuitable=at_most(2, "small")))
-    record = await rig.send(email(3))
+    small, large = FakeProvider("small"), FakeProvider("large", answer=apart(success, error, error))
+    harness = Harness(outbox, registry=registry_of(small, large, unsuitable=at_most(2, "small")))
+    record = await harness.send(email(3))
     assert [one.provider_name for one in record.attempts] == ["large", "small"]
     assert record.state is SENT
 
@@ -106,9 +106,9 @@ async def test_who_cannot_carry_all_may_carry_those_who_are_left(outbox: SqliteO
 async def test_where_nobody_can_send_to_those_who_are_left_that_is_the_end_for_them(
     outbox: SqliteOutbox, outcome: Outcome
 ) -> None:
-    only = Puppet("only", answer=apart(Outcome.SUCCESS, outcome))
-    rig = Rig(outbox, registry=registry_of(only, unsuitable=whole_only("only")))
-    record = await rig.send(email(2))
+    only = FakeProvider("only", answer=apart(Outcome.SUCCESS, outcome))
+    harness = Harness(outbox, registry=registry_of(only, unsuitable=whole_only("only")))
+    record = await harness.send(email(2))
     state = UNCERTAIN if outcome is Outcome.UNCERTAIN else FAILED
     assert (record.state, [one.state for one in record.recipients]) == (state, [SENT, state])
     assert [one.error_code for one in record.recipients] == ["", "unsuitable"]
@@ -116,20 +116,20 @@ async def test_where_nobody_can_send_to_those_who_are_left_that_is_the_end_for_t
 
 
 async def test_whoever_is_granted_a_message_that_it_cannot_carry_any_more_passes_it_on(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR)), Puppet("second")
+    first, second = FakeProvider("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR)), FakeProvider("second")
     gates = {name: gate_of(name) for name in ("first", "second")}
-    rig = Rig(outbox, registry=registry_of(first, second, gates=gates, unsuitable=whole_only("first")))
+    harness = Harness(outbox, registry=registry_of(first, second, gates=gates, unsuitable=whole_only("first")))
     gates["second"].breaker.force_open(0.0)
-    record = await rig.send(email(2))
+    record = await harness.send(email(2))
     assert (record.state, [one.state for one in record.recipients]) == (QUEUED, [SENT, QUEUED])
     gates["second"].breaker.resume(0.0)
-    rig.clock.advance(300.0)
-    await rig.noted.reached(record.message_id, SENT)
-    kept = await rig.kept(record.message_id)
+    harness.clock.advance(300.0)
+    await harness.noted.reached(record.message_id, SENT)
+    kept = await harness.kept(record.message_id)
     assert [(one.number, one.provider_name) for one in kept.attempts] == [(1, "first"), (2, "second")]
     assert (len(first.keys), second.positions) == (1, [(1,)])
-    await rig.calm()
-    assert rig.left() == []
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_code_that_fails_leaves_nobody_out(outbox: SqliteOutbox) -> None:
@@ -137,10 +137,10 @@ async def test_code_that_fails_leaves_nobody_out(outbox: SqliteOutbox) -> None:
         raise ValueError("of its own")
 
     faults: list[Exception] = []
-    registry = registry_of(Puppet("first"), unsuitable=fails)
+    registry = registry_of(FakeProvider("first"), unsuitable=fails)
     registry._on_fault = faults.append
-    rig = Rig(outbox, registry=registry)
-    assert (await rig.send()).state is SENT
+    harness = Harness(outbox, registry=registry)
+    assert (await harness.send()).state is SENT
     assert [type(fault) for fault in faults] == [ValueError]
 
 
@@ -148,13 +148,13 @@ async def test_code_that_fails_leaves_nobody_out(outbox: SqliteOutbox) -> None:
 async def test_what_nobody_can_carry_after_a_boot_waits_until_somebody_can(
     outbox: SqliteOutbox, pinned: str | None
 ) -> None:
-    def boot(unsuitable: Unsuitable) -> Rig:
+    def boot(unsuitable: Unsuitable) -> Harness:
         gates = {name: gate_of(name) for name in ("first", "second")}
-        providers = Puppet("first"), Puppet("second")
-        rig = Rig(outbox, registry=registry_of(*providers, gates=gates, unsuitable=unsuitable))
+        providers = FakeProvider("first"), FakeProvider("second")
+        harness = Harness(outbox, registry=registry_of(*providers, gates=gates, unsuitable=unsuitable))
         for gate in gates.values():
             gate.breaker.force_open(0.0)
-        return rig
+        return harness
 
     before = boot(at_most(3))
     if pinned is None:  # in a queue that the next boot does not know
@@ -176,6 +176,6 @@ async def test_what_nobody_can_carry_after_a_boot_waits_until_somebody_can(
     after = boot(at_most(3))
     await after.boot()
     for name in ("first", "second"):
-        after.registry.slot(name).gate.breaker.resume(0.0)
+        after.registry.entry(name).gate.breaker.resume(0.0)
     await after.noted.reached(record.message_id, SENT)
     assert (await after.kept(record.message_id)).attempts[0].provider_name == "first"

@@ -9,7 +9,7 @@ from tests.support import build
 from tests.support.clock import START
 
 from postwire.core import lifecycle, waiting
-from postwire.core.lifecycle import Next, Policy
+from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 
@@ -77,19 +77,19 @@ def test_what_is_not_queued_is_not_due() -> None:
 
 @AHEAD
 def test_an_uncertain_attempt_is_too_late_to_repeat_by_the_clock_of_its_expiry(ahead: int) -> None:
-    def after(record: MessageRecord, passed: int, now_ahead: int) -> Next:
+    def after(record: MessageRecord, passed: int, now_ahead: int) -> NextStep:
         now = START + passed + now_ahead - ahead
-        _, asks = lifecycle.close_attempt(
+        _, next_step = lifecycle.close_attempt(
             record, DispatchResult(Outcome.UNCERTAIN), Policy(5), now=now, duration=1, ahead=now_ahead
         )
-        return asks
+        return next_step
 
     left = accepted(ahead, provider_name="p")
-    assert after(left, 4 * HOUR - 1, ahead + 9 * HOUR) is Next.TRY_AGAIN
-    assert after(left, 4 * HOUR, ahead - 9 * HOUR) is Next.NOTHING
+    assert after(left, 4 * HOUR - 1, ahead + 9 * HOUR) is NextStep.TRY_AGAIN
+    assert after(left, 4 * HOUR, ahead - 9 * HOUR) is NextStep.NOTHING
     said = accepted(ahead, provider_name="p", expire_time=START + 4 * HOUR)
-    assert after(said, 4 * HOUR - 1, ahead) is Next.TRY_AGAIN
-    assert after(said, 1, ahead + 4 * HOUR) is Next.NOTHING
+    assert after(said, 4 * HOUR - 1, ahead) is NextStep.TRY_AGAIN
+    assert after(said, 1, ahead + 4 * HOUR) is NextStep.NOTHING
 
 
 @pytest.mark.parametrize("by", [-HOUR, HOUR])

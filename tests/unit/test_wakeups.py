@@ -9,9 +9,9 @@ import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.gates import fail
+from tests.support.harness import Harness
 from tests.support.paused import Paused
-from tests.support.providers import Puppet, gate_of, registry_of, route
-from tests.support.rig import Rig
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 from tests.support.waiting import within
 
 from postwire.core.breaker import BreakerSettings
@@ -64,68 +64,68 @@ def accepted(**options: Any) -> Any:
 
 async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_forgotten(outbox: SqliteOutbox) -> None:
     distant = Distant(outbox, "heads")
-    rig = Rig(distant)
-    (slot,) = rig.registry
-    slot.gate.breaker.force_open(0.0)
-    gone = await rig.send(accepted())
-    await rig.delivery.cancel(gone.message_id)
-    slot.gate.breaker.resume(0.0)
-    await rig.calm()
+    harness = Harness(distant)
+    (entry,) = harness.registry
+    entry.gate.breaker.force_open(0.0)
+    gone = await harness.send(accepted())
+    await harness.delivery.cancel(gone.message_id)
+    entry.gate.breaker.resume(0.0)
+    await harness.calm()
     distant.held = True
-    rig.delivery._traffic.wake()
+    harness.delivery._traffic.wake()
     await within(distant.answered.wait())
-    rig.provider.answers = [DispatchResult(Outcome.ERROR)]
-    failed = await rig.send()
+    harness.provider.answers = [DispatchResult(Outcome.ERROR)]
+    failed = await harness.send()
     assert failed.state is QUEUED
     distant.let_go()
-    await rig.calm()
-    rig.clock.advance(1.0)
-    await rig.noted.reached(failed.message_id, SENT)
+    await harness.calm()
+    harness.clock.advance(1.0)
+    await harness.noted.reached(failed.message_id, SENT)
 
 
 async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox: SqliteOutbox) -> None:
     """Such as when the clock is set: what was read before went by the old time."""
     distant = Distant(outbox, "heads")
-    rig = Rig(distant)
-    later = await rig.send(accepted(send_time=START + 3600 * SECOND))
-    await rig.calm()
+    harness = Harness(distant)
+    later = await harness.send(accepted(send_time=START + 3600 * SECOND))
+    await harness.calm()
     distant.held = True
-    rig.delivery._traffic.wake()
+    harness.delivery._traffic.wake()
     await within(distant.answered.wait())
-    rig.clock.step_wall(3600.0)
-    rig.delivery._traffic.wake()
+    harness.clock.step_wall(3600.0)
+    harness.delivery._traffic.wake()
     distant.let_go()
-    await rig.noted.reached(later.message_id, SENT)
+    await harness.noted.reached(later.message_id, SENT)
 
 
 async def test_one_that_cannot_be_expired_does_not_strand_the_others(outbox: SqliteOutbox) -> None:
     distant = Distant(outbox)
-    rig = Rig(distant)
-    (slot,) = rig.registry
-    slot.gate.breaker.force_open(0.0)
-    await rig.send(accepted(expire_time=START + SECOND))
-    stays = await rig.send(accepted())
-    rig.clock.advance(1.0)
+    harness = Harness(distant)
+    (entry,) = harness.registry
+    entry.gate.breaker.force_open(0.0)
+    await harness.send(accepted(expire_time=START + SECOND))
+    stays = await harness.send(accepted())
+    harness.clock.advance(1.0)
     distant.fault = StoreUnavailable()
-    slot.gate.breaker.resume(0.0)
-    await rig.calm()
-    assert rig.provider.keys == []
+    entry.gate.breaker.resume(0.0)
+    await harness.calm()
+    assert harness.provider.keys == []
     distant.fault = None
-    rig.clock.advance(AFTER_A_FAULT)
-    await rig.noted.reached(stays.message_id, SENT)
-    await rig.calm()
-    assert rig.left() == []
+    harness.clock.advance(AFTER_A_FAULT)
+    await harness.noted.reached(stays.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []
 
 
 async def test_what_overflows_with_strict_weights_waits_for_the_next_tier_as_well(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", held=True), Puppet("second", held=True)
+    first, second = FakeProvider("first", held=True), FakeProvider("second", held=True)
     gates = {name: gate_of(name, max_concurrent=1) for name in ("first", "second")}
     to = route("first", "second", overflow=True, strict_weights=True)
-    rig = Rig(outbox, registry=registry_of(first, second, routes={Channel.SMS: [to]}, gates=gates))
-    calls = [rig.start() for _ in range(3)]
+    harness = Harness(outbox, registry=registry_of(first, second, routes={Channel.SMS: [to]}, gates=gates))
+    calls = [harness.start() for _ in range(3)]
     await first.calls()
     await second.calls()
-    await rig.calm()
+    await harness.calm()
     second.let_go()
     assert (await calls[2]).attempts[0].provider_name == "second"
     first.let_go()
@@ -133,30 +133,30 @@ async def test_what_overflows_with_strict_weights_waits_for_the_next_tier_as_wel
 
 
 async def test_while_a_later_probe_is_out_other_queues_go_to_the_next_tier(outbox: SqliteOutbox) -> None:
-    first, second = Puppet("first", held=True), Puppet("second", held=True)
+    first, second = FakeProvider("first", held=True), FakeProvider("second", held=True)
     gates = {
         "first": gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0)),
         "second": gate_of("second", max_concurrent=1),
     }
     routes = {Channel.SMS: [route("first")], Channel.EMAIL: [route("first", "second", key="email")]}
-    rig = Rig(outbox, registry=registry_of(first, second, routes=routes, gates=gates))
-    now, gate = rig.clock.monotonic(), gates["first"]
+    harness = Harness(outbox, registry=registry_of(first, second, routes=routes, gates=gates))
+    now, gate = harness.clock.monotonic(), gates["first"]
     fail(gate, 1, now)
-    rig.clock.advance(10.0)
-    now = rig.clock.monotonic()
+    harness.clock.advance(10.0)
+    now = harness.clock.monotonic()
     probe = gate.enter(now)
-    busy = rig.start(build.command(provider_name="second"))
+    busy = harness.start(build.command(provider_name="second"))
     await second.calls()
-    text = await rig.send(accepted())
-    email = await rig.send(accepted(content=build.email()))
-    await rig.calm()
+    text = await harness.send(accepted())
+    email = await harness.send(accepted(content=build.email()))
+    await harness.calm()
     probe.cancel(now)  # without a verdict: the next one goes to the text message, which has waited for longer
     await first.calls()
     assert first.keys == [text.message_id]
     second.let_go()
-    await rig.noted.reached(email.message_id, SENT)
+    await harness.noted.reached(email.message_id, SENT)
     first.let_go()
-    await rig.noted.reached(text.message_id, SENT)
+    await harness.noted.reached(text.message_id, SENT)
     await busy
 
 
@@ -167,43 +167,43 @@ async def test_a_provider_that_comes_back_between_two_looks_at_the_clock_is_noti
 ) -> None:
     """As happened with uvloop, whose alarms come up to a millisecond early: the provider stayed out of service."""
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0))
-    rig = Rig(outbox, registry=registry_of(Puppet("first"), gates={"first": gate}))
-    fail(gate, 1, rig.clock.monotonic())
-    rig.clock.reading_takes, rig.clock.haste = reading_takes, haste
-    waits = await rig.send(accepted())
-    await rig.calm()
+    harness = Harness(outbox, registry=registry_of(FakeProvider("first"), gates={"first": gate}))
+    fail(gate, 1, harness.clock.monotonic())
+    harness.clock.reading_takes, harness.clock.haste = reading_takes, haste
+    waits = await harness.send(accepted())
+    await harness.calm()
     for _ in range(20):
-        rig.clock.advance(0.5)
-    await rig.noted.reached(waits.message_id, SENT)
+        harness.clock.advance(0.5)
+    await harness.noted.reached(waits.message_id, SENT)
 
 
 async def test_who_comes_when_a_provider_has_just_come_back_passes_nobody(outbox: SqliteOutbox) -> None:
     gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1, open_for=5.0))
-    provider = Puppet("first", held=True)
-    rig = Rig(outbox, registry=registry_of(provider, gates={"first": gate}))
-    fail(gate, 1, rig.clock.monotonic())
-    first = await rig.send(accepted())
-    await rig.calm()
-    rig.clock.reading_takes = 6.0  # past its time, of which no alarm has told yet
-    second = await rig.send(accepted())
-    rig.clock.reading_takes = 0.0
-    rig.clock.advance(0.0)
+    provider = FakeProvider("first", held=True)
+    harness = Harness(outbox, registry=registry_of(provider, gates={"first": gate}))
+    fail(gate, 1, harness.clock.monotonic())
+    first = await harness.send(accepted())
+    await harness.calm()
+    harness.clock.reading_takes = 6.0  # past its time, of which no alarm has told yet
+    second = await harness.send(accepted())
+    harness.clock.reading_takes = 0.0
+    harness.clock.advance(0.0)
     await provider.calls()
     assert provider.keys == [first.message_id]
     provider.let_go()
-    await rig.noted.reached(second.message_id, SENT)
+    await harness.noted.reached(second.message_id, SENT)
 
 
 async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbox) -> None:
     counting = Paused(outbox, "take", "heads")
-    provider = Puppet("first")
-    rig = Rig(counting, registry=registry_of(provider, gates={"first": gate_of("first", max_concurrent=1)}))
-    (slot,) = rig.registry
-    slot.gate.breaker.force_open(0.0)
-    records = [await rig.send(accepted()) for _ in range(300)]
-    slot.gate.breaker.resume(0.0)
+    provider = FakeProvider("first")
+    harness = Harness(counting, registry=registry_of(provider, gates={"first": gate_of("first", max_concurrent=1)}))
+    (entry,) = harness.registry
+    entry.gate.breaker.force_open(0.0)
+    records = [await harness.send(accepted()) for _ in range(300)]
+    entry.gate.breaker.resume(0.0)
     for record in records:
-        await rig.noted.reached(record.message_id, SENT)
+        await harness.noted.reached(record.message_id, SENT)
     assert counting.counts["take"] >= 300
     assert counting.counts["heads"] <= 10
     assert provider.keys == [record.message_id for record in records]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
+from tests.support.harness import Harness
 from tests.support.outboxes import LASTING, PLACES
-from tests.support.rig import Rig
 from tests.support.streams import commands, tell
 from tests.support.watching import LATER, Watching, now, touch, waiting
 
@@ -24,61 +24,63 @@ QUEUED = MessageState.QUEUED
 
 
 @pytest.fixture
-async def rig(outbox: SqliteOutbox) -> Rig:
-    return Rig(outbox)
+async def harness(outbox: SqliteOutbox) -> Harness:
+    return Harness(outbox)
 
 
-async def test_whoever_is_cut_off_amid_the_beginning_is_given_all_of_it_again(rig: Rig) -> None:
+async def test_whoever_is_cut_off_amid_the_beginning_is_given_all_of_it_again(harness: Harness) -> None:
     """Else the rest of the messages would never be shown unless they change."""
-    records = [await waiting(rig) for _ in range(3)]
+    records = [await waiting(harness) for _ in range(3)]
     ids = [record.message_id for record in records]
-    first = await Watching(rig, *ids).next()
-    for sight in first[:-1]:
-        again = await Watching(rig, *ids, after=sight.point).next()
+    first = await Watching(harness, *ids).next()
+    for event in first[:-1]:
+        again = await Watching(harness, *ids, after=event.point).next()
         assert [one.record for one in again] == [one.record for one in first]
-    cancelled = await rig.delivery.cancel(ids[0])
-    assert [one.record for one in await Watching(rig, *ids, after=first[-1].point).next()] == [cancelled]
+    cancelled = await harness.delivery.cancel(ids[0])
+    assert [one.record for one in await Watching(harness, *ids, after=first[-1].point).next()] == [cancelled]
 
 
-async def test_going_on_with_ids_needs_no_message_to_be_there_still(rig: Rig) -> None:
+async def test_going_on_with_ids_needs_no_message_to_be_there_still(harness: Harness) -> None:
     """One that was settled may be removed while nobody watched."""
-    record = await rig.send()
-    after = await now(rig)
-    assert await rig.outbox.remove_settled((), 2 * START, 9)
-    other = await waiting(rig)
-    watching = Watching(rig, record.message_id, other.message_id, after=after)
+    record = await harness.send()
+    after = await now(harness)
+    assert await harness.outbox.remove_settled((), 2 * START, 9)
+    other = await waiting(harness)
+    watching = Watching(harness, record.message_id, other.message_id, after=after)
     assert [one.record for one in await watching.next()] == [other]
 
 
-async def test_a_watch_goes_on_without_a_gap_wherever_it_was_left(rig: Rig) -> None:
-    watching = Watching(rig, after=await now(rig))
-    records = (await tell(rig, commands(10, send_time=LATER))).records
+async def test_a_watch_goes_on_without_a_gap_wherever_it_was_left(harness: Harness) -> None:
+    watching = Watching(harness, after=await now(harness))
+    records = (await tell(harness, commands(10, send_time=LATER))).records
     sights = list(await watching.next())
     assert [one.record for one in sights] == records
-    for number, sight in enumerate(sights):
+    for number, event in enumerate(sights):
         rest = records[number + 1 :]
         if rest:
-            assert [one.record for one in await Watching(rig, after=sight.point).next()] == rest
+            assert [one.record for one in await Watching(harness, after=event.point).next()] == rest
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(rig: Rig, seed: int) -> None:
+async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(harness: Harness, seed: int) -> None:
     order = random.Random(seed)
     kept: dict[str, MessageRecord] = {}
     seen: dict[str, MessageRecord] = {}
-    resume = await now(rig)
-    watching = Watching(rig, after=resume)
+    resume = await now(harness)
+    watching = Watching(harness, after=resume)
     for _ in range(40):
         for _ in range(order.randrange(6)):
             if kept and order.random() < 0.5:
                 record = order.choice(list(kept.values()))
-                record = await (touch(rig, record) if record.state is QUEUED else rig.delivery.get(record.message_id))
+                record = await (
+                    touch(harness, record) if record.state is QUEUED else harness.delivery.get(record.message_id)
+                )
                 if order.random() < 0.2 and record.state is QUEUED:
-                    record = await rig.delivery.cancel(record.message_id)
+                    record = await harness.delivery.cancel(record.message_id)
             else:
-                record = await waiting(rig)
+                record = await waiting(harness)
             kept[record.message_id] = record
-        if resume != await now(rig):
+        if resume != await now(harness):
             batch = await watching.next()
             for record in (one.record for one in batch if one.record):
                 before = seen.get(record.message_id)
@@ -87,8 +89,8 @@ async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(rig
             resume = batch[-1].point
         if order.random() < 0.3:
             await watching.hang_up()
-            watching = Watching(rig, after=resume)
-    while resume != await now(rig):
+            watching = Watching(harness, after=resume)
+    while resume != await now(harness):
         batch = await watching.next()
         seen |= {one.record.message_id: one.record for one in batch if one.record}
         resume = batch[-1].point
@@ -98,22 +100,22 @@ async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(rig
 @pytest.mark.parametrize("place", LASTING)
 async def test_a_watch_goes_on_over_a_restart(tmp_path: Path, place: str) -> None:
     outbox = await PLACES[place](tmp_path)
-    rig = Rig(outbox)
-    watching = Watching(rig, after=await now(rig))
-    first = await waiting(rig)
+    harness = Harness(outbox)
+    watching = Watching(harness, after=await now(harness))
+    first = await waiting(harness)
     await watching.until(first)
-    missed = [await waiting(rig) for _ in range(2)]
-    await rig.drain(0.0)
+    missed = [await waiting(harness) for _ in range(2)]
+    await harness.drain(0.0)
     with pytest.raises(ShuttingDown):
         await watching.next()
     resume = watching.resume
     await outbox.close()
 
     outbox = await PLACES[place](tmp_path)
-    rig = Rig(outbox, ids=MessageIds(random.Random(2).getrandbits))
-    late = await waiting(rig)
-    by_id = Watching(rig, first.message_id, late.message_id, after=resume)
-    everything = Watching(rig, after=resume)
+    harness = Harness(outbox, ids=MessageIds(random.Random(2).getrandbits))
+    late = await waiting(harness)
+    by_id = Watching(harness, first.message_id, late.message_id, after=resume)
+    everything = Watching(harness, after=resume)
     seen = [one.record for one in await everything.next()]
     assert seen[-1] == late
     assert [record for record in seen if record in missed] in (missed, []), "they may have been shown before the end"
@@ -121,13 +123,13 @@ async def test_a_watch_goes_on_over_a_restart(tmp_path: Path, place: str) -> Non
     await outbox.close()
 
 
-async def test_what_is_not_known_any_more_is_told_and_what_still_is_goes_on(rig: Rig) -> None:
-    records = [await waiting(rig) for _ in range(10)]
-    assert await rig.outbox.remove_changes(3, 100) == 7
+async def test_what_is_not_known_any_more_is_told_and_what_still_is_goes_on(harness: Harness) -> None:
+    records = [await waiting(harness) for _ in range(10)]
+    assert await harness.outbox.remove_changes(3, 100) == 7
     for ago in (10, 4):
         with pytest.raises(ResumeTokenExpired):
-            await Watching(rig, after=await now(rig, ago=ago)).next()
-    assert [one.record for one in await Watching(rig, after=await now(rig, ago=3)).next()] == records[7:]
+            await Watching(harness, after=await now(harness, ago=ago)).next()
+    assert [one.record for one in await Watching(harness, after=await now(harness, ago=3)).next()] == records[7:]
 
 
 async def test_the_token_of_another_store_is_told_whoever_has_more_changes(tmp_path: Path) -> None:
@@ -135,23 +137,23 @@ async def test_the_token_of_another_store_is_told_whoever_has_more_changes(tmp_p
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         outboxes.append(await SqliteOutbox.open(str(tmp_path / name / "postwire.db")))
-    one, other = map(Rig, outboxes)
-    for count, rig in ((30, one), (5, other)):
+    one, other = map(Harness, outboxes)
+    for count, harness in ((30, one), (5, other)):
         for _ in range(count):
-            await waiting(rig)
-    for rig, stranger in ((one, other), (other, one)):
+            await waiting(harness)
+    for harness, stranger in ((one, other), (other, one)):
         with pytest.raises(ResumeTokenExpired):
-            await Watching(rig, after=await now(stranger)).next()
+            await Watching(harness, after=await now(stranger)).next()
     for outbox in outboxes:
         await outbox.close()
 
 
-async def test_a_change_that_has_not_been_is_told(rig: Rig) -> None:
+async def test_a_change_that_has_not_been_is_told(harness: Harness) -> None:
     """As after a store was put back to a copy of it."""
-    await waiting(rig)
+    await waiting(harness)
     for ahead in (1, 10**15):
         with pytest.raises(ResumeTokenExpired):
-            await Watching(rig, after=await now(rig, ago=-ahead)).next()
+            await Watching(harness, after=await now(harness, ago=-ahead)).next()
 
 
 STORE = "0123456789abcdef" * 2

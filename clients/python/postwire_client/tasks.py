@@ -17,7 +17,7 @@ from postwire_client.lifetime import Lifetime
 from postwire_client.reopening import no_answer
 from postwire_client.watching import Watch
 
-Told = TypeVar("Told")
+Reported = TypeVar("Reported")
 
 
 class LoopLifetime(Lifetime):
@@ -53,7 +53,9 @@ def errors(lifetime: Lifetime) -> Iterator[None]:
         raise
 
 
-async def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Told]) -> AsyncGenerator[Told, None]:
+async def watch(
+    lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reported]
+) -> AsyncGenerator[Reported, None]:
     """What a watch tells, over as many streams as it takes."""
     while True:
         error: PostwireError | None = None
@@ -68,14 +70,14 @@ async def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[T
                     break
                 if response is None:
                     break
-                told = watch.heard(response)
-                if told is not None:
-                    yield told
+                reported = watch.heard(response)
+                if reported is not None:
+                    yield reported
         pause = watch.ended(error)
         if pause is None:
             return
         is_over = asyncio.Event()
-        with lifetime.told(is_over.set), suppress(TimeoutError):
+        with lifetime.reported(is_over.set), suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await is_over.wait()
 
@@ -121,10 +123,10 @@ class Sending:
                             if response is None:
                                 break
                             for result in response.results:
-                                told = self._bulk.answered(result, _now())
+                                reported = self._bulk.answered(result, _now())
                                 self._notify()
-                                if told is not None:
-                                    yield told
+                                if reported is not None:
+                                    yield reported
                 self._bulk.ended(error, _now())
         self._bulk.finish()
 
@@ -142,7 +144,7 @@ class Sending:
 
     async def _until_frame(self) -> bool:
         """Wait until there is something to send; False: there will be nothing any more. Raises ClientClosed."""
-        with self._lifetime.told(self._reading.set):
+        with self._lifetime.reported(self._reading.set):
             while not self._bulk.is_done:
                 self._lifetime.check()
                 wake_at = self._bulk.wake_at

@@ -18,12 +18,12 @@ from postwire_client.lifetime import Lifetime
 from postwire_client.reopening import no_answer
 from postwire_client.watching import Watch
 
-Told = TypeVar("Told")
+Reported = TypeVar("Reported")
 
 _now = time.monotonic
 
 
-def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Told]) -> Generator[Told, None, None]:
+def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reported]) -> Generator[Reported, None, None]:
     """What a watch tells, over as many streams as it takes."""
     while True:
         error: PostwireError | None = None
@@ -39,14 +39,14 @@ def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Told]) 
                 stream.expect(None)
                 if response is None:
                     break
-                told = watch.heard(response)
-                if told is not None:
-                    yield told
+                reported = watch.heard(response)
+                if reported is not None:
+                    yield reported
         pause = watch.ended(error)
         if pause is None:
             return
         is_over = threading.Event()
-        with lifetime.told(is_over.set):
+        with lifetime.reported(is_over.set):
             is_over.wait(pause)
 
 
@@ -71,7 +71,7 @@ class Sending:
         taking = contextvars.copy_context().run
         threading.Thread(target=taking, args=(self._take,), name="postwire-requests", daemon=True).start()
         try:
-            with self._lifetime.told(self._notify):
+            with self._lifetime.reported(self._notify):
                 while self._until_frame():
                     error = yield from self._over_one_stream()
                     with self._changed:
@@ -99,11 +99,11 @@ class Sending:
                     return None
                 for result in response.results:
                     with self._changed:
-                        told = self._bulk.answered(result, _now())
+                        reported = self._bulk.answered(result, _now())
                         stream.expect(self._bulk.deadline)
                         self._changed.notify_all()
-                    if told is not None:
-                        yield told
+                    if reported is not None:
+                        yield reported
 
     def _frames(self, stream: _Stream) -> Iterator[DispatchStreamRequest]:
         while True:

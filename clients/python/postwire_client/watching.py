@@ -12,13 +12,13 @@ from postwire.v1.provider_service_pb2 import Provider, WatchProvidersRequest, Wa
 from postwire_client.errors import PostwireError
 from postwire_client.reopening import Reopening
 
-BEAT: Final = 15.0
+HEARTBEAT_INTERVAL: Final = 15.0
 """After how long (s) without a change a watch shows a sign of life."""
 
-SILENCE: Final = 3 * BEAT
+SILENCE: Final = 3 * HEARTBEAT_INTERVAL
 """After how long (s) without either it counts as broken."""
 
-Told = TypeVar("Told")
+Reported = TypeVar("Reported")
 
 
 class MessageChange(NamedTuple):
@@ -28,7 +28,7 @@ class MessageChange(NamedTuple):
     resume_token: str
 
 
-class Watch(ABC, Generic[Told]):
+class Watch(ABC, Generic[Reported]):
     """One watch, over as many streams as it takes. `timeout` (s) is how long the first answer of each may take."""
 
     def __init__(self, *, timeout: float, reopening: Reopening) -> None:
@@ -47,11 +47,11 @@ class Watch(ABC, Generic[Told]):
         """How long (s) to wait for the next answer."""
         return SILENCE if self._has_begun else self._timeout
 
-    def heard(self, response: Any) -> Told | None:
+    def heard(self, response: Any) -> Reported | None:
         """An answer has come. What to tell of it, if anything."""
         self._has_begun = True
         self._reopening.got_further()
-        return self._told(response)
+        return self._reported(response)
 
     def ended(self, error: PostwireError | None) -> float | None:
         """The stream has ended, in good order or with an error, which is raised if the watch ends with it.
@@ -68,7 +68,7 @@ class Watch(ABC, Generic[Told]):
     def _request(self) -> Any: ...
 
     @abstractmethod
-    def _told(self, response: Any) -> Told | None: ...
+    def _reported(self, response: Any) -> Reported | None: ...
 
 
 class MessageWatch(Watch[MessageChange]):
@@ -89,7 +89,7 @@ class MessageWatch(Watch[MessageChange]):
     def _request(self) -> WatchMessagesRequest:
         return self._asked
 
-    def _told(self, response: WatchMessagesResponse) -> MessageChange | None:
+    def _reported(self, response: WatchMessagesResponse) -> MessageChange | None:
         self._asked.resume_token = response.resume_token
         return MessageChange(response.message, response.resume_token) if response.HasField("message") else None
 
@@ -100,5 +100,5 @@ class ProviderWatch(Watch[list[Provider]]):
     def _request(self) -> WatchProvidersRequest:
         return WatchProvidersRequest()
 
-    def _told(self, response: WatchProvidersResponse) -> list[Provider] | None:
+    def _reported(self, response: WatchProvidersResponse) -> list[Provider] | None:
         return list(response.providers) or None

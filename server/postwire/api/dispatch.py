@@ -93,9 +93,9 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         message_ids, chosen, after = listing.watch_from(request)
         async with aclosing(self._delivery.watchers.watch(message_ids, chosen, after)) as batches:
             async for batch in batches:
-                for sight in batch:
-                    message = convert.message_to(sight.record) if sight.record else None
-                    yield pb.WatchMessagesResponse(message=message, resume_token=resume_token(sight.point))
+                for event in batch:
+                    message = convert.message_to(event.record) if event.record else None
+                    yield pb.WatchMessagesResponse(message=message, resume_token=resume_token(event.point))
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
         """See the contract."""

@@ -28,7 +28,7 @@ from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provide
 HEADROOM_BYTES: Final = 4 * 1024 * 1024
 """How much larger than `server.max_message_bytes` a call may be and still get our answer instead of the transport's."""
 
-LAST_WORDS: Final = 0.2
+FLUSH_GRACE: Final = 0.2
 """Seconds for answers that are ready to reach the wire, once nothing else is under way."""
 
 QUIET: Final = 0.1
@@ -150,13 +150,13 @@ class ApiServer:
         self._control.end_watches()
         unfinished = await delivery.drain(grace)
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(max(end, loop.time() + LAST_WORDS)):
+            async with asyncio.timeout_at(max(end, loop.time() + FLUSH_GRACE)):
                 await self._calls.wait_idle()
         # What has come and is not begun when it stops, gRPC ends as CANCELLED, which no caller repeats. So those who go
         # on calling are answered until all of them have been told.
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(max(min(end, loop.time() + TELLING), loop.time() + LAST_WORDS)):
+            async with asyncio.timeout_at(max(min(end, loop.time() + TELLING), loop.time() + FLUSH_GRACE)):
                 await self._calls.wait_quiet(QUIET)
         # What is left are streams that end when their caller wants, such as a watch of our health: they are cut.
-        await self._server.stop(LAST_WORDS)
+        await self._server.stop(FLUSH_GRACE)
         return unfinished

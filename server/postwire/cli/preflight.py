@@ -83,10 +83,10 @@ def _listener(key: str, listen: str) -> Iterator[ConfigError]:
 
 
 def _telemetry(endpoint: str | None) -> Iterator[ConfigError]:
-    from postwire.telemetry.environment import TelemetryError, Wanted
+    from postwire.telemetry.environment import OtelSettings, TelemetryError
 
     try:
-        Wanted.read(os.environ, configured_endpoint=endpoint)
+        OtelSettings.read(os.environ, configured_endpoint=endpoint)
     except TelemetryError as error:
         variable, _, problem = str(error).partition(": ")
         yield ConfigError(variable, problem)

@@ -213,12 +213,12 @@ def print_providers(providers: Iterable[Provider]) -> None:
     names = ("provider", "kind", "channels", "breaker", "failure_ratio", "next_probe", "in_flight", "seed")
     now, rows = datetime.now(UTC), []
     for provider in providers:
-        told = dict(provider_pairs(provider)) | {"next_probe": next_probe(provider, now)}
-        if told["seed"] and not provider.seeded:
-            told["seed"] = "random"
-        if told["availability"] not in ("", "available"):  # then it does not matter what its breaker would say
-            told["breaker"] = told["availability"]
-        rows.append([told[name] for name in names])
+        reported = dict(provider_pairs(provider)) | {"next_probe": next_probe(provider, now)}
+        if reported["seed"] and not provider.seeded:
+            reported["seed"] = "random"
+        if reported["availability"] not in ("", "available"):  # then it does not matter what its breaker would say
+            reported["breaker"] = reported["availability"]
+        rows.append([reported[name] for name in names])
     print_table(names, rows)
 
 

@@ -205,7 +205,7 @@ def _slot(spec: dataclasses.Field[Any], hint: Any) -> _Slot:
     return _Slot(spec.name, unit, table, optional, required, secret, default, spec.metadata.get("help", ""))
 
 
-def _slots(cls: type[Any]) -> tuple[_Slot, ...]:
+def _entries(cls: type[Any]) -> tuple[_Slot, ...]:
     hashable: Any = cls  # as classes are, but mypy does not see it
     return _slots_once(hashable)
 
@@ -218,7 +218,7 @@ def _slots_once(cls: type[Any]) -> tuple[_Slot, ...]:
 
 def keys(cls: type[Any]) -> tuple[str, ...]:
     """The keys of a settings class, in order."""
-    return tuple(slot.name for slot in _slots(cls))
+    return tuple(entry.name for entry in _entries(cls))
 
 
 def refuse_unknown(known: Collection[str], table: Mapping[str, object], path: KeyPath, env: EnvTree) -> None:
@@ -267,19 +267,19 @@ def bind(
         with mistakes.caught():
             refuse_unknown((*keys(cls), *beside), table, path, env)
     values: dict[str, Any] = {}
-    for slot in _slots(cls):
-        here, node, key = (*path, slot.name), env.at(slot.name), dotted((*path, slot.name))
+    for entry in _entries(cls):
+        here, node, key = (*path, entry.name), env.at(entry.name), dotted((*path, entry.name))
         with mistakes.caught():
-            if slot.table:
-                values[slot.name] = bind(slot.table, table.get(slot.name, {}), here, node, seen=seen)
-            elif slot.name in table or node.text is not None or node.below:
-                values[slot.name] = _value(slot, table.get(slot.name), here, node)
+            if entry.table:
+                values[entry.name] = bind(entry.table, table.get(entry.name, {}), here, node, seen=seen)
+            elif entry.name in table or node.text is not None or node.below:
+                values[entry.name] = _value(entry, table.get(entry.name), here, node)
                 if seen is not None:
                     seen.add(key)
-            elif slot.name in defaults:
-                values[slot.name] = defaults[slot.name]
-            elif slot.required:
-                raise ConfigError(key, f"is missing, it must be {slot.unit.wants}")
+            elif entry.name in defaults:
+                values[entry.name] = defaults[entry.name]
+            elif entry.required:
+                raise ConfigError(key, f"is missing, it must be {entry.unit.wants}")
     mistakes.raise_if_any()
     try:
         made = cls(**values)
@@ -290,18 +290,18 @@ def bind(
     return made
 
 
-def _value(slot: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
+def _value(entry: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
     if node.below:
         variable = next(next(iter(node.below.values())).set_variables())
         raise ConfigError(dotted(path), f"has no keys below it, set {node.variable} itself", variable=variable)
     if node.text is not None:
-        if slot.optional and node.text == "" and not isinstance(slot.unit, ListOf):
+        if entry.optional and node.text == "" and not isinstance(entry.unit, ListOf):
             return None
-        raw = slot.unit.native(node.text)
+        raw = entry.unit.native(node.text)
     try:
-        return slot.unit.read(raw)
+        return entry.unit.read(raw)
     except Refused as wrong:
-        hide = slot.secret or wrong.culprit is HIDDEN
+        hide = entry.secret or wrong.culprit is HIDDEN
         subject = "the value" if hide else quote(wrong.culprit)
         source = None if node.text is None else node.variable
         raise ConfigError(dotted((*path, *wrong.at)), f"{subject} {wrong.problem}", variable=source) from None
@@ -309,8 +309,8 @@ def _value(slot: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
 
 def _from_check(cls: type[Any], message: str, values: dict[str, Any], path: KeyPath, env: EnvTree) -> ConfigError:
     """A check's "key: problem" (or "key, key: problem") with full paths; without a key it is the table's."""
-    for slot in _slots(cls):
-        value = values.get(slot.name) if slot.secret else None
+    for entry in _entries(cls):
+        value = values.get(entry.name) if entry.secret else None
         for secret in value if isinstance(value, tuple) else (value,):
             message = message.replace(str(secret), "(secret)") if secret not in (None, "") else message
     head, colon, problem = message.partition(": ")
@@ -328,11 +328,11 @@ def rows(settings: object, path: KeyPath, cls: type[Any] | None = None) -> list[
     With `cls`, the keys are those of that class, read from attributes of the same names.
     """
     found: list[tuple[str, str]] = []
-    for key, slot, value in _values(settings, path, cls):
+    for key, entry, value in _values(settings, path, cls):
         if value is None:
             found.append((key, "(none)"))
         else:
-            found.append((key, "(set)" if slot.secret and value else slot.unit.show(value)))
+            found.append((key, "(set)" if entry.secret and value else entry.unit.show(value)))
     return found
 
 
@@ -342,12 +342,12 @@ def values(settings: object, path: KeyPath, cls: type[Any] | None = None) -> dic
 
 
 def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, _Slot, Any]]:
-    for slot in _slots(cls or type(settings)):
-        value, here = getattr(settings, slot.name), (*path, slot.name)
-        if slot.table:
+    for entry in _entries(cls or type(settings)):
+        value, here = getattr(settings, entry.name), (*path, entry.name)
+        if entry.table:
             yield from _values(value, here, None)
         else:
-            yield dotted(here), slot, value
+            yield dotted(here), entry, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,11 +366,11 @@ def describe(
     cls: type[Any], defaults: Mapping[str, Any] = MappingProxyType({}), path: KeyPath = ()
 ) -> Iterator[KeyDescription]:
     """Describe every key of a settings class, and of the tables in it. `defaults` go before those of the class."""
-    for slot in _slots(cls):
-        here = (*path, slot.name)
-        if slot.table:
-            yield from describe(slot.table, path=here)
+    for entry in _entries(cls):
+        here = (*path, entry.name)
+        if entry.table:
+            yield from describe(entry.table, path=here)
             continue
-        default = defaults.get(slot.name, slot.default)
-        shown = None if default is None or slot.secret else slot.unit.show(default)
-        yield KeyDescription(dotted(here), slot.unit.wants, shown, slot.required, slot.secret, slot.help)
+        default = defaults.get(entry.name, entry.default)
+        shown = None if default is None or entry.secret else entry.unit.show(default)
+        yield KeyDescription(dotted(here), entry.unit.wants, shown, entry.required, entry.secret, entry.help)

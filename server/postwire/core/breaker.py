@@ -227,7 +227,7 @@ class Breaker:
     def force_open(self, now: float) -> None:
         """Let nothing through until `resume`."""
         self._now = max(now, self._now)
-        self._tell(self._enter(_FORCED_OPEN))
+        self._notify(self._enter(_FORCED_OPEN))
 
     def resume(self, now: float) -> None:
         """Close with an empty window, from any state. What is under way no longer counts."""
@@ -280,7 +280,7 @@ class Breaker:
             return None
         permit = Permit(self._generation, True)
         self._probes[permit] = self._now + self._settings.lease
-        self._tell(source)  # only now that the place is taken, since the listener may ask for one too
+        self._notify(source)  # only now that the place is taken, since the listener may ask for one too
         return permit
 
     def _end_probe(self, permit: Permit, verdict: Verdict, duration: float) -> None:
@@ -311,13 +311,13 @@ class Breaker:
         self._until = self._end_of_opening(start)
         self._open_for = min(2 * self._open_for, self._settings.open_for_max)
         self._draw = self._jitter()
-        self._tell(self._enter(_OPEN))
+        self._notify(self._enter(_OPEN))
 
     def _close(self) -> None:
         self._window.clear()
         self._failures = self._slow_calls = 0
         self._open_for = self._settings.open_for
-        self._tell(self._enter(_CLOSED))
+        self._notify(self._enter(_CLOSED))
 
     def _enter(self, state: BreakerState) -> BreakerState:
         """Begin a generation in `state`, and return the state before."""
@@ -327,7 +327,7 @@ class Breaker:
         self._successes = 0
         return source
 
-    def _tell(self, source: BreakerState) -> None:
+    def _notify(self, source: BreakerState) -> None:
         """Tell the listener of a change. To be called last, with all settled."""
         if self._listener is None or source is self._state:
             return

@@ -82,7 +82,7 @@ def payload_hash(encoded_message: bytes, encoded_options: bytes) -> bytes:
     return digest.digest()
 
 
-def seal(message: OutboundMessage, options: DispatchOptions) -> tuple[bytes, bytes]:
+def encode(message: OutboundMessage, options: DispatchOptions) -> tuple[bytes, bytes]:
     """The message's canonical bytes, and the hash of the payload that it makes with its options."""
     encoded = encode_message(message)
     return encoded, payload_hash(encoded, _known_options(options))

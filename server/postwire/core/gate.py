@@ -24,7 +24,7 @@ MAX_COOL_DOWN: Final = 3600.0
 _CLOSED: Final = BreakerState.CLOSED
 _FORCED_OPEN: Final = BreakerState.FORCED_OPEN
 
-_SHUT: Final = {
+_BLOCKED: Final = {
     BreakerState.OPEN: Obstacle.OPEN,
     BreakerState.HALF_OPEN: Obstacle.HALF_OPEN,
     BreakerState.FORCED_OPEN: Obstacle.DRAINED,
@@ -158,7 +158,7 @@ class Gate:
         if self.availability.blocked and state is not _FORCED_OPEN and (found := self.availability.obstacle(now)):
             return found
         if state is not _CLOSED and not breaker.admits(now):
-            return _SHUT[state]
+            return _BLOCKED[state]
         if now < self._cooling_until:
             return Obstacle.COOLING_DOWN
         if repeat and not self._budget.allows(now) and breaker.exceeds_failure_ratio(now):

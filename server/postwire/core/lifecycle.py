@@ -34,7 +34,7 @@ from postwire.core.message import (
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult
 from postwire.core.waiting import deadline
 
-MAX_TOLD: Final = 512
+MAX_VENDOR_TEXT: Final = 512
 """How many characters of an id, a code or a detail of a vendor are kept."""
 
 ORPHANED: Final = DispatchResult(
@@ -71,7 +71,7 @@ class Policy:
     delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
 
 
-class Next(enum.Enum):
+class NextStep(enum.Enum):
     """What the end of an attempt asks for."""
 
     NOTHING = "nothing"
@@ -153,7 +153,7 @@ def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_i
 
 def close_attempt(
     record: MessageRecord, result: DispatchResult, policy: Policy, *, now: int, duration: int | None, ahead: int = 0
-) -> tuple[MessageRecord, Next]:
+) -> tuple[MessageRecord, NextStep]:
     """The record after its open attempt, the last one, ended with `result` after `duration` µs, and what is to follow.
 
     Where more is to follow the record is only half of a change: `open_attempt` or `requeue` makes it whole. The result
@@ -167,7 +167,7 @@ def close_attempt(
     attempts = (*record.attempts[:-1], _closed(record.attempts[-1], result, duration))
     if not record.recipients and result.outcome is Outcome.SUCCESS and not result.recipients:
         # What nearly every message comes to, without what follows.
-        return _changed(record, MessageState.SENT, now, attempts=attempts), Next.NOTHING
+        return _changed(record, MessageState.SENT, now, attempts=attempts), NextStep.NOTHING
     is_spent = sum(one.outcome not in UNCOUNTED for one in attempts) >= policy.max_attempts
     is_late = now - ahead >= deadline(record, ahead)
     statuses = record.recipients or (_only_recipient(record),)
@@ -182,7 +182,12 @@ def close_attempt(
         state = _state_after(one.outcome, policy, maybe_sent=maybe_sent, is_spent=is_spent, is_late=is_late)
         after.append(
             RecipientStatus(
-                status.index, state, one.outcome, _told(one.error_code), maybe_sent, _told(one.provider_message_id)
+                status.index,
+                state,
+                one.outcome,
+                _reported(one.error_code),
+                maybe_sent,
+                _reported(one.provider_message_id),
             )
         )
     ended = _changed(
@@ -193,11 +198,11 @@ def close_attempt(
         recipients=tuple(after) if record.recipients else (),
     )
     if ended.settled:
-        return ended, Next.NOTHING
+        return ended, NextStep.NOTHING
     pending = {one.outcome for one in after if one.state is MessageState.SENDING}
     if Outcome.UNCERTAIN in pending:
-        return ended, Next.TRY_AGAIN
-    return ended, Next.DEFER if Outcome.DEFERRED in pending else Next.FAIL_OVER
+        return ended, NextStep.TRY_AGAIN
+    return ended, NextStep.DEFER if Outcome.DEFERRED in pending else NextStep.FAIL_OVER
 
 
 def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
@@ -261,8 +266,8 @@ def restored(record: MessageRecord, options: DispatchOptions, *, now: int) -> tu
     provider_name = record.attempts[-1].provider_name if record.attempts else options.provider_name or ""
     opened = record if is_open(record) else open_attempt(record, provider_name, now=now)
     policy = Policy(len(opened.attempts) + 1, options.delivery_guarantee)
-    ended, asks = close_attempt(opened, RESTORED, policy, now=now, duration=None)
-    if asks is not Next.NOTHING:
+    ended, next_step = close_attempt(opened, RESTORED, policy, now=now, duration=None)
+    if next_step is not NextStep.NOTHING:
         due = now if record.next_attempt_time is None else record.next_attempt_time
         ended = requeue(ended, now=now, due=due)
     return opened, ended
@@ -339,9 +344,9 @@ def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> A
         start_time=attempt.start_time,
         outcome=result.outcome,
         duration=duration,
-        provider_message_id=_told(result.provider_message_id),
-        error_code=_told(result.error_code),
-        detail=_told(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
+        provider_message_id=_reported(result.provider_message_id),
+        error_code=_reported(result.error_code),
+        detail=_reported(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
         trace_id=attempt.trace_id,
     )
 
@@ -381,7 +386,7 @@ def _changed(
     )
 
 
-def _told(text: str) -> str:
+def _reported(text: str) -> str:
     """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
-    text = text[:MAX_TOLD]
+    text = text[:MAX_VENDOR_TEXT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

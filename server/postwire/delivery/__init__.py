@@ -5,6 +5,6 @@ from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
 from postwire.delivery.settings import Limits
-from postwire.delivery.watch import Sight
+from postwire.delivery.watch import WatchEvent
 
-__all__ = ["Candidate", "Control", "Delivery", "Explanation", "Frame", "Limits", "ProviderStatus", "Sight"]
+__all__ = ["Candidate", "Control", "Delivery", "Explanation", "Frame", "Limits", "ProviderStatus", "WatchEvent"]

@@ -22,36 +22,36 @@ from postwire.core.message import MAX_TIME, DispatchCommand, MessageRecord, Prio
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
-from postwire.delivery.contents import seal
+from postwire.delivery.contents import encode
 from postwire.delivery.jobs import Job
-from postwire.delivery.router import Pass, Router, Ticket
+from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
-from postwire.delivery.waiters import Flight
+from postwire.delivery.waiters import Waiter
 from postwire.outbox.base import Accepted, MessageStore, NewMessage
 from postwire.telemetry.base import Observer
 
-COME_BACK: Final = 1.0
+MEAN_RETRY_DELAY: Final = 1.0
 """Seconds, on average, after which who was told that too much is in flight is to try again."""
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class Admitted:
     """A message that is admitted, on its way to its acceptance."""
 
     command: DispatchCommand
     record: MessageRecord
     route: Route
-    on: Pass | None
-    ticket: Ticket | None
+    plan: RoutePlan | None
+    permit: ProviderPermit | None
     trace: str
     stream: Share | None
     later: int | None
-    flight: Flight = field(default_factory=Flight)
+    waiter: Waiter = field(default_factory=Waiter)
     handed_over: bool = False
 
 
-class Intake:
+class Acceptance:
     """Admits messages, one or a frame at a time, and has each of them carried on."""
 
     def __init__(
@@ -77,30 +77,30 @@ class Intake:
         self._observer = observer
         self._limits = limits
         self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
-        self._come_back = Spread(COME_BACK)
+        self._retry_delays = Spread(MEAN_RETRY_DELAY)
         self._loop = asyncio.get_running_loop()
         self._streams = WaitingStreams(self._admission)
         self._turns: dict[Share, asyncio.Future[None]] = {}  # of the streams that wait
         self._offered: Share | None = None  # the one that was woken, and has not run since
         self.closed = False
 
-    def take(self, command: DispatchCommand) -> Flight:
+    def take(self, command: DispatchCommand) -> Waiter:
         """Admit a message, and start its task.
 
         Raises:
             Refusal: nothing is done.
         """
-        entry = self._admit(command)
-        if entry is None:
-            raise Overloaded(self._come_back.next())
-        self._traffic.launch(self._carry(entry), entry.ticket, partial(self._done, entry))
-        return entry.flight
+        admitted = self._admit(command)
+        if admitted is None:
+            raise Overloaded(self._retry_delays.next())
+        self._traffic.launch(self._carry(admitted), admitted.permit, partial(self._done, admitted))
+        return admitted.waiter
 
-    async def take_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Flight | Refusal]:
+    async def take_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
         """Admit messages of a stream once it is its turn, and start one task for them; at least one, and no more than
         there is room for.
 
-        Returns for each the flight, or why it was refused.
+        Returns for each its waiter, or why it was refused.
         """
         if self._streams or not (found := self._take_some(commands, stream, math.inf, math.inf)):
             await self._until_turn(commands[0], stream)
@@ -110,27 +110,27 @@ class Intake:
 
     def _take_some(
         self, commands: Sequence[DispatchCommand], stream: Share, most: float, most_bytes: float
-    ) -> list[Flight | Refusal]:
-        entries: list[Entry] = []
-        found: list[Flight | Refusal] = []
+    ) -> list[Waiter | Refusal]:
+        all_admitted: list[Admitted] = []
+        found: list[Waiter | Refusal] = []
         size = 0
         try:
             for command in commands:
                 if len(found) >= most or size >= most_bytes:
                     break
                 try:
-                    entry = self._admit(command, stream)
+                    admitted = self._admit(command, stream)
                 except Refusal as refusal:
                     found.append(refusal)
                     continue
-                if entry is None:
+                if admitted is None:
                     break
-                entries.append(entry)
-                found.append(entry.flight)
+                all_admitted.append(admitted)
+                found.append(admitted.waiter)
                 size += command.size
         finally:  # whatever goes wrong with one: those that are admitted are carried on
-            if entries:
-                self._traffic.launch(self._carry_all(entries), None, partial(self._done_with, entries))
+            if all_admitted:
+                self._traffic.launch(self._carry_all(all_admitted), None, partial(self._done_with, all_admitted))
         return found
 
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
@@ -164,7 +164,7 @@ class Intake:
                 self._offered = stream
                 turn.set_result(None)
 
-    def _admit(self, command: DispatchCommand, stream: Share | None = None) -> Entry | None:
+    def _admit(self, command: DispatchCommand, stream: Share | None = None) -> Admitted | None:
         """Route a message and make room for it; None where too much is in flight. What is returned is to be carried on,
         which gives the room back.
 
@@ -184,23 +184,23 @@ class Intake:
             raise Overloaded(text=text)
         if not self._admission.enter(command.size, route.queue_key, stream, urgent=options.priority is Priority.HIGH):
             return None
-        on = ticket = None
+        plan = permit = None
         if later is None:
-            on = self._router.begin(route, (), options.priority)
-            ticket = self._router.pick(on)
+            plan = self._router.begin(route, (), options.priority)
+            permit = self._router.pick(plan)
         trace = self._observer.traceparent()
         record = lifecycle.accept(
             command,
             message_id=self._ids.next(now),
             queue=route.queue_key,
-            provider_name=ticket.slot.provider.name if ticket else "",
+            provider_name=permit.entry.provider.name if permit else "",
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
             ahead=now - self._steps.due_at(now, self._clock.due()),
         )
         self._backlog.add(route.queue_key, later)
-        return Entry(command, record, route, on, ticket, trace, stream, later)
+        return Admitted(command, record, route, plan, permit, trace, stream, later)
 
     def check_times(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs).
@@ -221,80 +221,82 @@ class Intake:
                 found.malformed("options.send_time", f"must be {room} before the year 10000, or have an expire_time")
         found.raise_any()
 
-    async def _carry(self, entry: Entry) -> None:
+    async def _carry(self, admitted: Admitted) -> None:
         """The life of a message from its acceptance to the end of its first pass."""
         try:
-            accepted = await self._outbox.accept(await _new(entry))
+            accepted = await self._outbox.accept(await _new(admitted))
         except Refusal as refusal:
-            self._refuse(entry, refusal)
+            self._refuse(admitted, refusal)
             return
-        if flying := self._accepted(entry, accepted):
+        if flying := self._accepted(admitted, accepted):
             await flying
 
-    async def _carry_all(self, entries: Sequence[Entry]) -> None:
+    async def _carry_all(self, all_admitted: Sequence[Admitted]) -> None:
         """The same for a frame: one commit for all, then a task for each that has something to do."""
         try:
-            verdicts = await self._outbox.accept_all([await _new(entry) for entry in entries])
+            verdicts = await self._outbox.accept_all([await _new(admitted) for admitted in all_admitted])
         except Refusal as refusal:
-            for entry in entries:
-                self._refuse(entry, refusal)
+            for admitted in all_admitted:
+                self._refuse(admitted, refusal)
             return
-        for entry, verdict in zip(entries, verdicts, strict=True):
+        for admitted, verdict in zip(all_admitted, verdicts, strict=True):
             if isinstance(verdict, Refusal):
-                self._refuse(entry, verdict)
-            elif flying := self._accepted(entry, verdict):
-                entry.handed_over = True
-                self._traffic.launch(flying, entry.ticket, partial(self._done, entry))
+                self._refuse(admitted, verdict)
+            elif flying := self._accepted(admitted, verdict):
+                admitted.handed_over = True
+                self._traffic.launch(flying, admitted.permit, partial(self._done, admitted))
 
-    def _accepted(self, entry: Entry, accepted: Accepted) -> Coroutine[None, None, None] | None:
+    def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
-        flight, record = entry.flight, entry.record
+        waiter, record = admitted.waiter, admitted.record
         if not accepted.created:
-            self._backlog.remove(entry.route.queue_key, entry.later)
-            flight.take_off(accepted)
-            flight.land()
+            self._backlog.remove(admitted.route.queue_key, admitted.later)
+            waiter.accept(accepted)
+            waiter.complete()
             return None
         self._observer.state_reached(record)
-        flight.take_off(accepted)
-        if entry.on and entry.ticket:
-            if entry.on.choice.passed_over:
-                self._observer.passed_over(record, entry.on.choice.passed_over)
-            command = entry.command
-            return self._traffic.run(Job(record, command.message, command.options, entry.on, entry.ticket, flight))
+        waiter.accept(accepted)
+        if admitted.plan and admitted.permit:
+            if admitted.plan.choice.passed_over:
+                self._observer.passed_over(record, admitted.plan.choice.passed_over)
+            command = admitted.command
+            return self._traffic.run(
+                Job(record, command.message, command.options, admitted.plan, admitted.permit, waiter)
+            )
         if is_scheduled(record):
-            flight.land()  # it is for later
+            waiter.complete()  # it is for later
         else:
-            choice = entry.on.choice if entry.on else self._router.look(entry.route)
+            choice = admitted.plan.choice if admitted.plan else self._router.look(admitted.route)
             if choice.passed_over:
                 self._observer.passed_over(record, choice.passed_over)
             # The doors as they are now: they may have closed during the commit.
-            if entry.command.wait_for is WaitFor.OUTCOME and self._router.is_open(entry.route):
-                self._traffic.attach(record, flight)  # its turn comes soon
+            if admitted.command.wait_for is WaitFor.OUTCOME and self._router.is_open(admitted.route):
+                self._traffic.attach(record, waiter)  # its turn comes soon
             else:
-                flight.land()
-        self._traffic.wait(record, entry.command.options.priority)
+                waiter.complete()
+        self._traffic.wait(record, admitted.command.options.priority)
         return None
 
-    def _refuse(self, entry: Entry, refusal: Refusal) -> None:
-        self._backlog.remove(entry.route.queue_key, entry.later)
-        entry.flight.take_off(refusal)
-        entry.flight.land()
+    def _refuse(self, admitted: Admitted, refusal: Refusal) -> None:
+        self._backlog.remove(admitted.route.queue_key, admitted.later)
+        admitted.waiter.accept(refusal)
+        admitted.waiter.complete()
 
-    def _done_with(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if not entry.handed_over:
-                self._done(entry)
-                if entry.ticket:
-                    entry.ticket.permit.cancel(self._clock.monotonic())
+    def _done_with(self, all_admitted: Sequence[Admitted]) -> None:
+        for admitted in all_admitted:
+            if not admitted.handed_over:
+                self._done(admitted)
+                if admitted.permit:
+                    admitted.permit.gate_permit.cancel(self._clock.monotonic())
 
-    def _done(self, entry: Entry) -> None:
-        self._admission.leave(entry.command.size, entry.route.queue_key, entry.stream)
+    def _done(self, admitted: Admitted) -> None:
+        self._admission.leave(admitted.command.size, admitted.route.queue_key, admitted.stream)
         if self._streams:
             self._offer_turn()
-        if entry.flight.verdict is None:  # cut short: whether the message was accepted may be unknown
-            self._refuse(entry, StoreUnavailable())
+        if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
+            self._refuse(admitted, StoreUnavailable())
 
 
-async def _new(entry: Entry) -> NewMessage:
-    content, digest = await seal(entry.command)
-    return NewMessage(entry.record, content, digest, entry.command.options, entry.trace)
+async def _new(admitted: Admitted) -> NewMessage:
+    content, digest = await encode(admitted.command)
+    return NewMessage(admitted.record, content, digest, admitted.command.options, admitted.trace)

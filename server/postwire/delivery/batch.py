@@ -11,7 +11,7 @@ from postwire.core.admission import Share
 from postwire.core.errors import Refusal
 from postwire.core.message import DispatchCommand, MessageRecord, WaitFor
 from postwire.delivery.service import Delivery
-from postwire.delivery.waiters import Flight
+from postwire.delivery.waiters import Waiter
 from postwire.telemetry.logs import EventLog
 
 OnResult = Callable[[int, MessageRecord | Refusal | None], None]
@@ -34,7 +34,7 @@ class Frame:
         self._stream = stream
         self._commands = commands
         self._on_result = on_result
-        self._flights: dict[int, Flight] = {}
+        self._waiters: dict[int, Waiter] = {}
         self._following: set[asyncio.Task[None]] = set()
 
     async def accept(self) -> None:
@@ -44,33 +44,33 @@ class Frame:
             taken = await self._delivery.admit_all([self._commands[index] for index in waiting], self._stream)
             for verdict in taken:
                 index = waiting.popleft()
-                if isinstance(verdict, Flight):
-                    self._told(index, verdict)
+                if isinstance(verdict, Waiter):
+                    self._reported(index, verdict)
                 else:
                     await self._refused(index, verdict)
         self._commands = ()  # which may be large, and the frame stays until its last message has an outcome
 
     def give_up(self) -> None:
         """Answer all that have not ended with how they stand."""
-        for index, flight in list(self._flights.items()):
-            self._delivery.let_go(flight)
-            self._landed(index, flight)
+        for index, waiter in list(self._waiters.items()):
+            self._delivery.detach(waiter)
+            self._completed(index, waiter)
 
     def close(self) -> None:
         """Nobody listens any more."""
-        for flight in self._flights.values():
-            self._delivery.let_go(flight)
-        self._flights.clear()
+        for waiter in self._waiters.values():
+            self._delivery.detach(waiter)
+        self._waiters.clear()
         for task in self._following:
             task.cancel()
 
     @property
     def done(self) -> bool:
         """Whether all have been told."""
-        return not self._flights and not self._following
+        return not self._waiters and not self._following
 
-    def _told(self, index: int, flight: Flight) -> None:
-        verdict = flight.verdict
+    def _reported(self, index: int, waiter: Waiter) -> None:
+        verdict = waiter.verdict
         assert verdict is not None
         if isinstance(verdict, Refusal):
             self._on_result(index, verdict)
@@ -79,8 +79,8 @@ class Frame:
         elif self._commands[index].wait_for is WaitFor.ACCEPTANCE:
             self._on_result(index, self._delivery.shown(verdict.record))
         else:
-            self._flights[index] = flight
-            flight.on_landing(partial(self._landed, index, flight))
+            self._waiters[index] = waiter
+            waiter.on_completion(partial(self._completed, index, waiter))
 
     async def _refused(self, index: int, refusal: Refusal) -> None:
         try:
@@ -90,9 +90,9 @@ class Frame:
         else:
             self._follow(index, known)
 
-    def _landed(self, index: int, flight: Flight) -> None:
-        if self._flights.pop(index, None) and flight.record:
-            self._on_result(index, self._delivery.shown(flight.record))
+    def _completed(self, index: int, waiter: Waiter) -> None:
+        if self._waiters.pop(index, None) and waiter.record:
+            self._on_result(index, self._delivery.shown(waiter.record))
 
     def _follow(self, index: int, known: MessageRecord) -> None:
         wait_for = self._commands[index].wait_for

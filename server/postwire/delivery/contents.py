@@ -12,14 +12,14 @@ LARGE: Final = 256 * 1024
 """From how many bytes on a message is encoded, hashed or decoded on another thread."""
 
 
-async def seal(command: DispatchCommand) -> tuple[bytes, bytes]:
+async def encode(command: DispatchCommand) -> tuple[bytes, bytes]:
     """The command's content in canonical form, and its payload's hash."""
     if command.size < LARGE:
-        return canonical.seal(command.message, command.options)
-    return await asyncio.to_thread(canonical.seal, command.message, command.options)
+        return canonical.encode(command.message, command.options)
+    return await asyncio.to_thread(canonical.encode, command.message, command.options)
 
 
-async def unseal(content: bytes) -> OutboundMessage:
+async def decode(content: bytes) -> OutboundMessage:
     """The message whose content that is.
 
     Raises:

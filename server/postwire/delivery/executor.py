@@ -17,7 +17,7 @@ from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
 from postwire.core.gate import Gate
 from postwire.core.ids import idempotency_key
-from postwire.core.lifecycle import Next, Policy
+from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.retries import deferral_delay, deferrals, is_same_attempt
@@ -25,7 +25,7 @@ from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.jobs import Job
-from postwire.delivery.router import Router, Ticket
+from postwire.delivery.router import ProviderPermit, Router
 from postwire.outbox.base import MessageStore
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
@@ -57,7 +57,7 @@ class Retries:
     backoff_max: float
 
 
-class Carrier:
+class Executor:
     """Sees messages through their passes."""
 
     def __init__(
@@ -129,21 +129,21 @@ class Carrier:
             if result is attempt.TOO_LATE:
                 await self._keep(job, lifecycle.drop_attempt(before, now=now, due=due), None)
                 continue
-            record, asks = self._close(before, result, policy, permit, now, duration, now - due)
+            record, next_step = self._close(before, result, policy, permit, now, duration, now - due)
             self._observer.attempt_ended(record)
-            next_permit: Ticket | None = None
-            if asks is not Next.NOTHING and not self._is_suited(job, record):
-                record, asks = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), Next.NOTHING
-            if asks is Next.FAIL_OVER and clear and due < deadline(record, now - due):
+            next_permit: ProviderPermit | None = None
+            if next_step is not NextStep.NOTHING and not self._is_suited(job, record):
+                record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), NextStep.NOTHING
+            if next_step is NextStep.FAIL_OVER and clear and due < deadline(record, now - due):
                 next_permit = self._pick(job, record)
-            elif asks is Next.TRY_AGAIN and clear and self._is_same(before, record, permit, now):
+            elif next_step is NextStep.TRY_AGAIN and clear and self._is_same(before, record, permit, now):
                 # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
-                clear, next_permit = False, self._router.again(job.plan, permit.slot)
+                clear, next_permit = False, self._router.again(job.plan, permit.entry)
             if next_permit:
                 record = self._opened(record, next_permit, now)
-            elif asks is Next.DEFER:
+            elif next_step is NextStep.DEFER:
                 record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
-            elif asks is not Next.NOTHING:
+            elif next_step is not NextStep.NOTHING:
                 record = self._requeued(record, now, due)
             await self._keep(job, record, next_permit)
         return job.record
@@ -165,7 +165,7 @@ class Carrier:
         """Whether anybody of the route can send to those who are left."""
         return not record.recipients or self._router.narrow(job.plan, job.message, lifecycle.unresolved(record))
 
-    def _pick(self, job: Job, record: MessageRecord) -> Ticket | None:
+    def _pick(self, job: Job, record: MessageRecord) -> ProviderPermit | None:
         """Leave to ask the next provider of the plan, if there is one."""
         permit = self._router.pick(job.plan)
         if job.plan.choice.passed_over:
@@ -188,10 +188,10 @@ class Carrier:
         with suppress(StoreUnavailable):
             await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
 
-    async def _attempt(self, job: Job, ticket: Ticket, handover: Handover) -> tuple[DispatchResult, int]:
+    async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int]:
         """Make the attempt that is open in a job's record: its result, and how long it took (µs). Gives back the
         permit."""
-        record, message, slot, permit = job.record, job.message, ticket.slot, ticket.permit
+        record, message, entry, gate_permit = job.record, job.message, permit.entry, permit.gate_permit
         due = self._clock.due()
         left = (deadline(record, self._clock.wall() - due) - due) / 1e6
         started = self._clock.monotonic()
@@ -200,23 +200,23 @@ class Carrier:
         try:
             if left <= 0:
                 result = attempt.TOO_LATE
-            elif handover.positions is not None and slot.carries and slot.carries(message, handover.positions):
+            elif handover.positions is not None and entry.carries and entry.carries(message, handover.positions):
                 result = attempt.UNSUITABLE
             else:
                 result = await attempt.send(
-                    slot.provider, message, handover, self._loop, min(slot.attempt_timeout, left)
+                    entry.provider, message, handover, self._loop, min(entry.attempt_timeout, left)
                 )
                 # Where the message's own time ran out, the provider may not have had all of its own.
-                if left >= slot.attempt_timeout or result not in attempt.CUT_SHORT:
+                if left >= entry.attempt_timeout or result not in attempt.CUT_SHORT:
                     verdict = _verdict(result)
                 # Told before the permit is back: who gets in next is to find the door as this attempt leaves it.
-                self._note(slot.gate, result)
+                self._note(entry.gate, result)
         finally:
             now = self._clock.monotonic()
             if result is attempt.TOO_LATE or result is attempt.UNSUITABLE:
-                permit.cancel(now)
+                gate_permit.cancel(now)
             else:
-                permit.close(verdict, now, now - started)
+                gate_permit.close(verdict, now, now - started)
         return result, int((now - started) * 1e6)
 
     def _note(self, gate: Gate, result: DispatchResult) -> None:
@@ -236,34 +236,36 @@ class Carrier:
         delay = deferral_delay(deferrals(record), result.retry_after, draw=self._jitter.next_unit())
         return int(delay * 1e6)
 
-    def _is_same(self, before: MessageRecord, after: MessageRecord, ticket: Ticket, now: int) -> bool:
+    def _is_same(self, before: MessageRecord, after: MessageRecord, permit: ProviderPermit, now: int) -> bool:
         """Whether the vendor would know one more attempt at once for the same, and send nothing twice."""
-        slot = ticket.slot
-        return is_same_attempt(before, after, slot.provider.name, now=now, dedup_window=slot.dedup_window)
+        entry = permit.entry
+        return is_same_attempt(before, after, entry.provider.name, now=now, dedup_window=entry.dedup_window)
 
     def _close(
         self,
         record: MessageRecord,
         result: DispatchResult,
         policy: Policy,
-        ticket: Ticket,
+        permit: ProviderPermit,
         now: int,
         duration: int,
         ahead: int,
-    ) -> tuple[MessageRecord, Next]:
+    ) -> tuple[MessageRecord, NextStep]:
         try:
             return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
         except Exception as error:  # the provider's code gave something that is no result of this message
-            result = attempt.fault(ticket.slot.provider, error)
+            result = attempt.fault(permit.entry.provider, error)
             return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
 
-    def _opened(self, record: MessageRecord, ticket: Ticket, now: int) -> MessageRecord:
-        return lifecycle.open_attempt(record, ticket.slot.provider.name, now=now, trace_id=record.attempts[-1].trace_id)
+    def _opened(self, record: MessageRecord, permit: ProviderPermit, now: int) -> MessageRecord:
+        return lifecycle.open_attempt(
+            record, permit.entry.provider.name, now=now, trace_id=record.attempts[-1].trace_id
+        )
 
     def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
         return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))
 
-    async def _keep(self, job: Job, after: MessageRecord, permit: Ticket | None) -> None:
+    async def _keep(self, job: Job, after: MessageRecord, permit: ProviderPermit | None) -> None:
         """Keep a change of a job's record, however long the store takes, and go on with `permit`.
 
         Those who wait get the last durable state meanwhile. Where somebody else has changed the message, it is theirs.
@@ -281,19 +283,19 @@ class Carrier:
                         before, after, tried = kept, self._requeued(_without_open(kept), *self.now()), []
                         continue
                     if permit:
-                        permit.permit.cancel(self._clock.monotonic())
+                        permit.gate_permit.cancel(self._clock.monotonic())
                     return
                 except StoreUnavailable:
-                    job.waiter.land()
+                    job.waiter.complete()
                     tried.append(after)
                     if permit:  # not held for so long: whoever waits for the provider is served first
-                        permit.permit.cancel(self._clock.monotonic())
+                        permit.gate_permit.cancel(self._clock.monotonic())
                         permit = None
                         after = self._requeued(_without_open(after), *self.now())
                     await self._outbox.wait_available()
         except BaseException:
             if permit:
-                permit.permit.cancel(self._clock.monotonic())
+                permit.gate_permit.cancel(self._clock.monotonic())
             raise
         job.record, job.permit = after, permit
         job.waiter.record = after

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from postwire.core.message import DispatchOptions, MessageRecord, OutboundMessage
-from postwire.delivery.router import Pass, Ticket
-from postwire.delivery.waiters import Flight
+from postwire.delivery.router import ProviderPermit, RoutePlan
+from postwire.delivery.waiters import Waiter
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +20,6 @@ class Job:
     record: MessageRecord
     message: OutboundMessage
     options: DispatchOptions
-    plan: Pass
-    permit: Ticket | None
-    waiter: Flight
+    plan: RoutePlan
+    permit: ProviderPermit | None
+    waiter: Waiter

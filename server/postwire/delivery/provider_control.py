@@ -14,10 +14,10 @@ from postwire.core.breaker import BreakerSnapshot, BreakerState
 from postwire.core.errors import ProviderDrained, StoreUnavailable
 from postwire.core.message import Note, NoteAction
 from postwire.core.obstacles import Obstacle
-from postwire.delivery.watch import BEAT
+from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.outbox.base import AdminState
 from postwire.providers.base import Provider
-from postwire.providers.registry import Registry, Slot
+from postwire.providers.registry import ProviderEntry, Registry
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
@@ -62,14 +62,14 @@ class Control:
         """Drain the providers that were drained when the server last stopped, with what was noted of them."""
         drained = await self._outbox.drained()
         self._notes = dict(await self._outbox.provider_notes())
-        for slot in self._registry:
-            if slot.provider.name in drained:
-                slot.gate.breaker.force_open(self._clock.monotonic())
-        _log_unserved(key for slot in self._registry for key in self._unserved(slot))
+        for entry in self._registry:
+            if entry.provider.name in drained:
+                entry.gate.breaker.force_open(self._clock.monotonic())
+        _log_unserved(key for entry in self._registry for key in self._unserved(entry))
 
     def list(self) -> Sequence[ProviderStatus]:
         """Every provider, in the order of declaration."""
-        return [self._status(slot) for slot in self._registry]
+        return [self._status(entry) for entry in self._registry]
 
     def get(self, name: str) -> ProviderStatus:
         """One provider.
@@ -77,7 +77,7 @@ class Control:
         Raises:
             ProviderNotFound: there is none of that name.
         """
-        return self._status(self._registry.slot(name))
+        return self._status(self._registry.entry(name))
 
     async def drain(self, name: str, reason: str = "") -> ProviderStatus:
         """Take a provider out of service; done once that is durable.
@@ -88,27 +88,27 @@ class Control:
             ProviderNotFound: there is none of that name.
             StoreUnavailable: it could not be kept; nothing has changed.
         """
-        slot = self._registry.slot(name)
-        was_drained = _is_drained(slot)
+        entry = self._registry.entry(name)
+        was_drained = _is_drained(entry)
         note = self._note(NoteAction.DRAIN, reason) if reason or not was_drained else None
         await self._outbox.set_drained(name, True, note)
-        slot.gate.breaker.force_open(self._clock.monotonic())
+        entry.gate.breaker.force_open(self._clock.monotonic())
         self._keep_note(name, note)
         if not was_drained:
-            _log_unserved(self._unserved(slot))
-        return self._status(slot)
+            _log_unserved(self._unserved(entry))
+        return self._status(entry)
 
     async def resume(self, name: str, reason: str = "") -> ProviderStatus:
         """Put a drained provider into service again; done once that is durable. Again, and raises, as `drain` does."""
-        slot = self._registry.slot(name)
-        note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(slot) else None
+        entry = self._registry.entry(name)
+        note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(entry) else None
         await self._outbox.set_drained(name, False, note)
-        if _is_drained(slot):
-            slot.gate.breaker.resume(self._clock.monotonic())
-            slot.gate.end_cool_down()
-            slot.gate.note_configured()
+        if _is_drained(entry):
+            entry.gate.breaker.resume(self._clock.monotonic())
+            entry.gate.end_cool_down()
+            entry.gate.note_configured()
         self._keep_note(name, note)
-        return self._status(slot)
+        return self._status(entry)
 
     async def reset(self, name: str, reason: str = "") -> ProviderStatus:
         """Close a provider's breaker, end its cool-down, and have it be asked again if it has refused our account.
@@ -119,17 +119,17 @@ class Control:
             ProviderNotFound: there is none of that name.
             ProviderDrained: it is to be resumed instead.
         """
-        slot = self._registry.slot(name)
-        if _is_drained(slot):
+        entry = self._registry.entry(name)
+        if _is_drained(entry):
             raise ProviderDrained
-        slot.gate.breaker.reset(self._clock.monotonic())
-        slot.gate.end_cool_down()
-        slot.gate.note_configured()
+        entry.gate.breaker.reset(self._clock.monotonic())
+        entry.gate.end_cool_down()
+        entry.gate.note_configured()
         note = self._note(NoteAction.RESET, reason)
         self._keep_note(name, note)
         with suppress(StoreUnavailable):
             await self._outbox.keep_provider_note(name, note)
-        return self._status(slot)
+        return self._status(entry)
 
     def touch(self, name: str) -> None:
         """Something about the provider itself was changed: those who watch are to see it."""
@@ -139,15 +139,15 @@ class Control:
         """Every provider, then those that have changed, until the server ends; none as a sign of life, now and then."""
         shown: dict[str, ProviderStatus] = {}
         look = asyncio.Event()
-        beat_at = self._clock.monotonic()
+        heartbeat_at = self._clock.monotonic()
         self._watching.add(look)
         try:
             while not self._ending:
                 look.clear()
                 changed = [one for one in self.list() if shown.get(one.provider.name) != one]
-                if changed or self._clock.monotonic() >= beat_at:
+                if changed or self._clock.monotonic() >= heartbeat_at:
                     yield changed
-                    beat_at = self._clock.monotonic() + BEAT
+                    heartbeat_at = self._clock.monotonic() + HEARTBEAT_INTERVAL
                     shown |= {one.provider.name: one for one in changed}
                 alarm = self._clock.call_later(WATCH_INTERVAL, look.set)
                 try:
@@ -163,19 +163,19 @@ class Control:
         for look in self._watching:
             look.set()
 
-    def _status(self, slot: Slot) -> ProviderStatus:
+    def _status(self, entry: ProviderEntry) -> ProviderStatus:
         now = self._clock.monotonic()
-        snapshot = slot.gate.breaker.snapshot(now)
+        snapshot = entry.gate.breaker.snapshot(now)
         probe = snapshot.next_probe_time
         return ProviderStatus(
-            provider=slot.provider,
+            provider=entry.provider,
             breaker=snapshot,
             next_probe_time=None if probe is None else self._clock.wall() + int((probe - now) * 1e6),
-            in_flight=slot.gate.in_flight,
-            touched=self._touched[slot.provider.name],
-            note=self._notes.get(slot.provider.name),
-            unserved_route_keys=self._unserved(slot),
-            unavailable=slot.gate.availability.state,
+            in_flight=entry.gate.in_flight,
+            touched=self._touched[entry.provider.name],
+            note=self._notes.get(entry.provider.name),
+            unserved_route_keys=self._unserved(entry),
+            unavailable=entry.gate.availability.state,
         )
 
     def _note(self, action: NoteAction, reason: str) -> Note:
@@ -185,18 +185,18 @@ class Control:
         if note:
             self._notes[name] = note
 
-    def _unserved(self, slot: Slot) -> tuple[str, ...]:
+    def _unserved(self, entry: ProviderEntry) -> tuple[str, ...]:
         """The keys of the provider's routes on which every provider is drained."""
-        if not _is_drained(slot):
+        if not _is_drained(entry):
             return ()
-        routes = [route for route in self._registry.all_routes() if slot.provider.name in route.names]
+        routes = [route for route in self._registry.all_routes() if entry.provider.name in route.names]
         return tuple(
-            route.key for route in routes if all(_is_drained(self._registry.slot(name)) for name in route.names)
+            route.key for route in routes if all(_is_drained(self._registry.entry(name)) for name in route.names)
         )
 
 
-def _is_drained(slot: Slot) -> bool:
-    return slot.gate.breaker.state is BreakerState.FORCED_OPEN
+def _is_drained(entry: ProviderEntry) -> bool:
+    return entry.gate.breaker.state is BreakerState.FORCED_OPEN
 
 
 def _log_unserved(route_keys: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from postwire.core.message import Priority
 from postwire.core.routing import Route
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.shared_gate import SharedGate
-from postwire.delivery.wakeable_task import Rounds
+from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import Head, WorkQueue
 
 BATCH: Final = 64
@@ -29,7 +29,7 @@ BATCH: Final = 64
 NOTHING: Final = Head({}, None)
 
 
-class Hands(Protocol):
+class QueueHandler(Protocol):
     """Who takes messages out of a queue."""
 
     def take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
@@ -51,13 +51,13 @@ class Hands(Protocol):
 class Queue:
     """The messages that wait for one route."""
 
-    def __init__(self, route: Route, *, work: WorkQueue, router: Router, clock: Clock, hands: Hands) -> None:
+    def __init__(self, route: Route, *, work: WorkQueue, router: Router, clock: Clock, handler: QueueHandler) -> None:
         self.route = route
         self._work = work
         self._router = router
         self._clock = clock
-        self._hands = hands
-        self._rounds = Rounds(self._round, outbox=work, clock=clock)
+        self._handler = handler
+        self._wakeable = WakeableTask(self._round, outbox=work, clock=clock)
         self._flows = {priority: Flow(priority) for priority in Priority}
         self._grants: Counter[SharedGate] = Counter()
         self._granted: Counter[Priority] = Counter()
@@ -71,43 +71,43 @@ class Queue:
         if due > self._clock.due():
             if due < self._next_due:
                 self._next_due = due
-                self._rounds.wake()
+                self._wakeable.wake()
         else:
             self._put[priority] += 1
             flow = self._flows[priority]
             flow.waiting += 1
             if flow.waiting == 1:
                 self._wait_anew()
-        if not self._rounds.started:
+        if not self._wakeable.started:
             self.look()
 
     def look(self) -> None:
         """Find out anew what waits here."""
         self._is_unknown = True
-        if self._rounds.started:
-            self._rounds.wake()
+        if self._wakeable.started:
+            self._wakeable.wake()
         else:
-            self._rounds.start()
+            self._wakeable.start()
 
     def granted(self, gate: SharedGate, flow: Flow) -> None:
-        """See `Waiter.granted`."""
+        """See `WaitingQueue.granted`."""
         self._grants[gate] += 1
         self._granted[flow.priority] += 1
-        self._rounds.wake()
+        self._wakeable.wake()
 
     def gate_changed(self, now: float) -> None:
-        """See `Waiter.gate_changed`. What waits here waits for those who would take it now, or once less busy."""
+        """See `WaitingQueue.gate_changed`. What waits here waits for those who would take it now, or once less busy."""
         flows = [flow for flow in self._flows.values() if flow.waiting]
         if not self._router.wait(self, self.route, flows, now):
-            self._hands.complete_queue(self.route)  # it may be long: nobody is kept waiting
+            self._handler.complete_queue(self.route)  # it may be long: nobody is kept waiting
 
     def offer(self, now: float) -> None:
-        """See `Waiter.offer`."""
+        """See `WaitingQueue.offer`."""
         self._router.offer(self.route, now)
 
     async def stop(self) -> None:
         """Take nothing more."""
-        await self._rounds.stop()
+        await self._wakeable.stop()
 
     async def _round(self) -> float:
         """Take what was granted; returns for how many seconds there is nothing to do unless something happens."""
@@ -137,7 +137,7 @@ class Queue:
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}
             # It goes on by itself if this is broken off: what it has taken is seen through.
-            is_known &= await asyncio.shield(self._hands.take(self.route, limits, grants)) and limits == granted
+            is_known &= await asyncio.shield(self._handler.take(self.route, limits, grants)) and limits == granted
         if not is_known:
             await self._count()
 

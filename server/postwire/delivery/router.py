@@ -13,8 +13,8 @@ from postwire.core.message import Attempt, OutboundMessage, Priority
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
-from postwire.delivery.shared_gate import SharedGate, Waiter
-from postwire.providers.registry import Registry, Slot
+from postwire.delivery.shared_gate import SharedGate, WaitingQueue
+from postwire.providers.registry import ProviderEntry, Registry
 
 Grants = MutableMapping[SharedGate, int]
 """How many slots of which provider were granted to a queue."""
@@ -23,11 +23,11 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class ProviderPermit:
     """What a message needs for one attempt: a provider, and leave to ask it."""
 
-    slot: Slot
-    permit: GatePermit
+    entry: ProviderEntry
+    gate_permit: GatePermit
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Explanation:
     candidates: tuple[Candidate, ...]
 
 
-class Pass:
+class RoutePlan:
     """One pass of a message along its route: nobody is tried twice in it."""
 
     __slots__ = ("choice", "order", "priority", "repeats", "route", "tried", "unsuitable")
@@ -72,13 +72,13 @@ class Router:
 
     def __init__(self, registry: Registry, clock: Clock, seed: int) -> None:
         self._registry = registry
-        self._slots = {slot.provider.name: slot for slot in registry}
+        self._entries = {entry.provider.name: entry for entry in registry}
         self._clock = clock
         self._seed = seed
         self._no_depths = {route.key: 0 for route in registry.all_routes()}
         self._weights: dict[str, SplitMix64] = {}
         self._drawn: dict[str, float] = {}  # by route with strict weights: the draw that is the next message's
-        self._gates = {name: SharedGate(slot.gate, clock) for name, slot in self._slots.items()}
+        self._gates = {name: SharedGate(entry.gate, clock) for name, entry in self._entries.items()}
 
     @property
     def no_depths(self) -> dict[str, int]:
@@ -98,11 +98,13 @@ class Router:
         """See `Registry.route_by_queue_key`."""
         return self._registry.route_by_queue_key(queue_key)
 
-    def begin(self, route: Route, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL) -> Pass:
+    def begin(
+        self, route: Route, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL
+    ) -> RoutePlan:
         """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
         if not route.weighted:
-            return Pass(route, route.order(0.0), attempts, priority)
-        return Pass(route, route.order(self._draw(route)), attempts, priority)
+            return RoutePlan(route, route.order(0.0), attempts, priority)
+        return RoutePlan(route, route.order(self._draw(route)), attempts, priority)
 
     def _draw(self, route: Route) -> float:
         """The next draw of a route with weights.
@@ -118,61 +120,61 @@ class Router:
             self._drawn[route.queue_key] = draw
         return draw
 
-    def pick(self, on: Pass, grants: Grants | None = None) -> Ticket | None:
-        """Leave to ask the next provider of a pass, if there is one; `on.choice` says why, or why not.
+    def pick(self, plan: RoutePlan, grants: Grants | None = None) -> ProviderPermit | None:
+        """Leave to ask the next provider of a pass, if there is one; `plan.choice` says why, or why not.
 
         Those who wait for a provider go first, but for one of whose slots is in `grants`, which is taken from there.
         """
         now = self._clock.monotonic()
-        gates, repeats, priority = self._gates, on.repeats, on.priority
+        gates, repeats, priority = self._gates, plan.repeats, plan.priority
 
         def obstacle(name: str) -> Obstacle | None:
-            if name in on.unsuitable:
+            if name in plan.unsuitable:
                 return Obstacle.UNSUITABLE
             gate = gates[name]
             if grants and grants.get(gate):
                 return gate.gate.obstacle(now, repeat=name in repeats)
             return gate.obstacle(now, priority, repeat=name in repeats)
 
-        route = on.route
-        choice = on.choice = choose(
-            on.order, overflow=route.overflow, strict=route.strict_weights, obstacle=obstacle, tried=on.tried
+        route = plan.route
+        choice = plan.choice = choose(
+            plan.order, overflow=route.overflow, strict=route.strict_weights, obstacle=obstacle, tried=plan.tried
         )
         if choice.chosen is None:
             return None
-        if not on.tried:
+        if not plan.tried:
             self._drawn.pop(route.queue_key, None)
-        on.tried.append(choice.chosen)
+        plan.tried.append(choice.chosen)
         gate = gates[choice.chosen]
         if grants and grants.get(gate):
             grants[gate] -= 1
             gate.end_grants()
         else:
             gate.note_passed(priority)
-        return Ticket(self._slots[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
+        return ProviderPermit(self._entries[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
 
-    def narrow(self, on: Pass, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
+    def narrow(self, plan: RoutePlan, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
         """Go on with a pass for the recipients at `positions` alone; returns whether anybody can carry it to these."""
-        route = on.route.whole or on.route
-        if route is not on.route:  # who could not carry it to all may carry it to some
-            on.route, on.order = route, route.order(0.0)
-        on.unsuitable = self._registry.unsuitable(route, message, positions)
-        return len(on.unsuitable) < len(route.names)
+        route = plan.route.whole or plan.route
+        if route is not plan.route:  # who could not carry it to all may carry it to some
+            plan.route, plan.order = route, route.order(0.0)
+        plan.unsuitable = self._registry.unsuitable(route, message, positions)
+        return len(plan.unsuitable) < len(route.names)
 
-    def again(self, on: Pass, slot: Slot) -> Ticket | None:
+    def again(self, plan: RoutePlan, entry: ProviderEntry) -> ProviderPermit | None:
         """Leave to ask the same provider once more, unless others wait for it."""
         now = self._clock.monotonic()
-        gate = self._gates[slot.provider.name]
-        if gate.obstacle(now, on.priority, repeat=True) is not None:
+        gate = self._gates[entry.provider.name]
+        if gate.obstacle(now, plan.priority, repeat=True) is not None:
             return None
-        gate.note_passed(on.priority)
-        return Ticket(slot, slot.gate.enter(now, repeat=True))
+        gate.note_passed(plan.priority)
+        return ProviderPermit(entry, entry.gate.enter(now, repeat=True))
 
     def look(self, route: Route, now: float | None = None) -> Choice:
         """Who would take a message that has had no attempt; takes nothing. `now` as for `opens_at`."""
         now = self._clock.monotonic() if now is None else now
         return choose(
-            route.order(0.0), overflow=route.overflow, obstacle=lambda name: self._slots[name].gate.obstacle(now)
+            route.order(0.0), overflow=route.overflow, obstacle=lambda name: self._entries[name].gate.obstacle(now)
         )
 
     def is_open(self, route: Route) -> bool:
@@ -185,7 +187,7 @@ class Router:
 
         `now` is when the route was looked at: an obstacle may be gone since, and then there would be none to tell of.
         """
-        times = [self._slots[name].gate.until(now) for name in route.names]
+        times = [self._entries[name].gate.until(now) for name in route.names]
         return min((time for time in times if time is not None), default=None)
 
     def explain(self, route: Route, message: OutboundMessage) -> Explanation:
@@ -197,13 +199,13 @@ class Router:
                 if name not in route.names:
                     candidates.append(Candidate(name, number, weight, Obstacle.UNSUITABLE, None))
                     continue
-                gate = self._slots[name].gate
+                gate = self._entries[name].gate
                 until = gate.until(now)
                 eligible_time = None if until is None else wall + int((until - now) * 1e6)
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
         return Explanation(route, route.match.met_by(message), tuple(candidates))
 
-    def wait(self, waiter: Waiter, route: Route, flows: Sequence[Flow], now: float) -> bool:
+    def wait(self, waiter: WaitingQueue, route: Route, flows: Sequence[Flow], now: float) -> bool:
         """Have the flows of a route's queue wait for whoever would take a message of theirs, now or once he is less
         busy, and for none else. Grants nothing: see `offer`. Tells whether there is anybody to wait for.
         """
@@ -213,7 +215,7 @@ class Router:
             return True
         reach: list[SharedGate] = []
         for tier in route.order(self._draw(route)) if route.strict_weights else route.order(0.0):
-            in_service = [gate for name in tier if not (gate := self._gates[name]).is_shut(now)]
+            in_service = [gate for name in tier if not (gate := self._gates[name]).is_blocked(now)]
             reach += in_service[:1] if route.strict_weights else in_service
             if reach and not route.overflow:
                 break

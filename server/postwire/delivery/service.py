@@ -38,13 +38,13 @@ from postwire.core.message import (
 )
 from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
-from postwire.delivery.acceptance import Intake
-from postwire.delivery.contents import seal
-from postwire.delivery.executor import Carrier
+from postwire.delivery.acceptance import Acceptance
+from postwire.delivery.contents import encode
+from postwire.delivery.executor import Executor
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.traffic import Traffic
-from postwire.delivery.waiters import Flight
+from postwire.delivery.waiters import Waiter
 from postwire.delivery.watch import Watchers
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
@@ -84,7 +84,7 @@ class Delivery:
         self._router = Router(registry, clock, seed)
         self.clock_steps = StepDetector()
         """By how much the wall clock was set since the boot; `maintenance` keeps it up to date."""
-        self.executor = Carrier(
+        self.executor = Executor(
             outbox=outbox,
             router=self._router,
             clock=clock,
@@ -102,12 +102,12 @@ class Delivery:
             messages=outbox,
             work=outbox,
             router=self._router,
-            carrier=self.executor,
+            executor=self.executor,
             clock=clock,
             observer=observer,
             backlog=self._backlog,
         )
-        self._intake = Intake(
+        self._acceptance = Acceptance(
             outbox=outbox,
             router=self._router,
             traffic=self._traffic,
@@ -170,35 +170,35 @@ class Delivery:
         """
         deadline = self._answer_by(time_left)
         try:
-            flight = self._intake.take(command)
+            waiter = self._acceptance.take(command)
         except Refusal as refusal:
             known = await self.repeated(command, refusal)
             return await self.follow(known, command.wait_for, deadline)
         if command.wait_for is WaitFor.OUTCOME:
-            await self._traffic.until_landed(flight, deadline)
-        verdict = await flight.until_verdict(self._loop)
+            await self._traffic.until_completed(waiter, deadline)
+        verdict = await waiter.until_verdict(self._loop)
         if isinstance(verdict, Refusal):
             raise verdict
         if not verdict.created:
             return await self.follow(verdict.record, command.wait_for, deadline)
-        return self.shown(flight.record or verdict.record)
+        return self.shown(waiter.record or verdict.record)
 
-    async def admit_all(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Flight | Refusal]:
+    async def admit_all(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
         """Accept messages of a stream in one commit: as many of them, in their order, as there is room for; one at the
         least, once it is the stream's turn.
 
-        Returns for each the flight, once its verdict is known, or why it was not taken.
+        Returns for each its waiter, once its verdict is known, or why it was not taken.
         """
-        found = await self._intake.take_turn(commands, stream)
+        found = await self._acceptance.take_turn(commands, stream)
         for one in found:
-            if isinstance(one, Flight):
+            if isinstance(one, Waiter):
                 await one.until_verdict(self._loop)
         return found
 
-    def let_go(self, flight: Flight) -> None:
-        """Nobody waits for a flight of `admit_all` any more."""
-        flight.let_go()
-        self._traffic.let_go(flight)
+    def detach(self, waiter: Waiter) -> None:
+        """Nobody waits for one of `admit_all` any more."""
+        waiter.detach()
+        self._traffic.detach(waiter)
 
     async def get(self, message_id: str) -> MessageRecord:
         """The record of a message.
@@ -270,7 +270,7 @@ class Delivery:
         Raises:
             InvalidProvider, InvalidRouting: nobody.
         """
-        self._intake.check_times(command, self._clock.wall())
+        self._acceptance.check_times(command, self._clock.wall())
         route = self._router.route(command.message, command.options.provider_name)
         return self._router.explain(route, command.message)
 
@@ -298,7 +298,7 @@ class Delivery:
 
     def start_draining(self) -> None:
         """Take nothing new from now on."""
-        self._intake.closed = True
+        self._acceptance.closed = True
         self.watchers.end()
         self._draining.set()
 
@@ -328,7 +328,7 @@ class Delivery:
             Refusal: the `refusal` itself, where it repeats none.
         """
         if command.request_id:
-            _, digest = await seal(command)
+            _, digest = await encode(command)
             if known := await self._outbox.find_by_request_id(command.request_id, digest):
                 return known
         if isinstance(refusal, InvalidRouting):
@@ -339,11 +339,11 @@ class Delivery:
         """The record of a message that was accepted before, waited for if asked."""
         if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return self.shown(known)
-        if not (flight := self._traffic.waiter(known.message_id)):
+        if not (waiter := self._traffic.waiter(known.message_id)):
             current = await self._outbox.get(known.message_id) or known  # it may have landed since
-            if not (flight := self._traffic.waiter(known.message_id)):
+            if not (waiter := self._traffic.waiter(known.message_id)):
                 if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
                     return self.shown(current)
-                flight = self._traffic.attach(current, Flight())
-        await self._traffic.until_landed(flight, self._answer_by(None) if deadline is None else deadline)
-        return self.shown(flight.record or known)
+                waiter = self._traffic.attach(current, Waiter())
+        await self._traffic.until_completed(waiter, self._answer_by(None) if deadline is None else deadline)
+        return self.shown(waiter.record or known)

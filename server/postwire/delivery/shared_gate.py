@@ -19,7 +19,7 @@ from postwire.core.message import Priority
 from postwire.core.obstacles import WAITED_FOR, Obstacle
 
 
-class Waiter(Protocol):
+class WaitingQueue(Protocol):
     """A queue that waits."""
 
     def granted(self, gate: SharedGate, flow: Flow) -> None:
@@ -38,15 +38,15 @@ class Waiter(Protocol):
 class SharedGate:
     """See the module."""
 
-    __slots__ = ("_alarm", "_arbiter", "_clock", "_is_shut", "_owners", "_waiters", "gate")
+    __slots__ = ("_alarm", "_arbiter", "_clock", "_is_blocked", "_owners", "_waiters", "gate")
 
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate = gate
         self._clock = clock
         self._arbiter = Arbiter()
-        self._waiters: dict[Waiter, Sequence[Flow]] = {}
-        self._owners: dict[Flow, Waiter] = {}
-        self._is_shut = False
+        self._waiters: dict[WaitingQueue, Sequence[Flow]] = {}
+        self._owners: dict[Flow, WaitingQueue] = {}
+        self._is_blocked = False
         self._alarm: Alarm | None = None
         gate.on_free = self._changed
 
@@ -56,7 +56,7 @@ class SharedGate:
         arbiter = self._arbiter
         if found is not None or not (self._waiters or arbiter.granted):
             return found
-        if self._waiters and self._is_shut:  # it has just come back, and they are about to be told
+        if self._waiters and self._is_blocked:  # it has just come back, and they are about to be told
             return Obstacle.CONCURRENCY
         if self.gate.free(now) > arbiter.granted and arbiter.may_pass(priority):
             return None
@@ -67,10 +67,10 @@ class SharedGate:
         if self._waiters:
             self._arbiter.note_passed(priority)
 
-    def wait(self, waiter: Waiter, flows: Sequence[Flow], now: float) -> None:
+    def wait(self, waiter: WaitingQueue, flows: Sequence[Flow], now: float) -> None:
         """Have these flows of a queue wait here, and none of its others. It hears of changes until `forget`."""
         if not self._waiters:
-            self._is_shut = self.is_shut(now)
+            self._is_blocked = self.is_blocked(now)
         for flow in self._waiters.get(waiter, ()):
             if flow not in flows:
                 self._arbiter.leave(flow)
@@ -79,7 +79,7 @@ class SharedGate:
             self._owners[flow] = waiter
             self._arbiter.join(flow)
 
-    def forget(self, waiter: Waiter) -> None:
+    def forget(self, waiter: WaitingQueue) -> None:
         """Nothing of a queue waits any more."""
         for flow in self._waiters.pop(waiter, ()):
             self._arbiter.leave(flow)
@@ -94,9 +94,9 @@ class SharedGate:
         """Grant what is free to those who wait, once all of them wait where they now have to."""
         if not self._waiters:
             return
-        is_shut = self.is_shut(now)
-        if is_shut is not self._is_shut:
-            self._is_shut = is_shut
+        is_blocked = self.is_blocked(now)
+        if is_blocked is not self._is_blocked:
+            self._is_blocked = is_blocked
             waiters = list(self._waiters)
             for waiter in waiters:
                 waiter.gate_changed(now)
@@ -109,7 +109,7 @@ class SharedGate:
         until = self.gate.until(now)
         self._set_alarm(None if until is None else until - now)
 
-    def is_shut(self, now: float) -> bool:
+    def is_blocked(self, now: float) -> bool:
         """Whether the provider is to be passed over rather than waited for."""
         found = self.gate.obstacle(now)
         return found is not None and found not in WAITED_FOR

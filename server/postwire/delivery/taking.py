@@ -14,8 +14,8 @@ from postwire.core.message import MessageRecord, Priority
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
-from postwire.delivery.executor import Carrier
-from postwire.delivery.router import Grants, Pass, Router, Ticket
+from postwire.delivery.executor import Executor
+from postwire.delivery.router import Grants, ProviderPermit, RoutePlan, Router
 from postwire.outbox.base import QueuedMessage
 from postwire.telemetry.base import Observer
 
@@ -25,8 +25,8 @@ class Pick:
     """A message that a provider was picked for. `span` is that of its pass, for which `context` is."""
 
     queued: QueuedMessage
-    on: Pass
-    ticket: Ticket
+    plan: RoutePlan
+    permit: ProviderPermit
     context: Context
     span: Any
 
@@ -38,12 +38,12 @@ class Batch:
     """
 
     def __init__(
-        self, route: Route, grants: Grants, *, router: Router, carrier: Carrier, clock: Clock, observer: Observer
+        self, route: Route, grants: Grants, *, router: Router, executor: Executor, clock: Clock, observer: Observer
     ) -> None:
         self._route = route
         self._grants = grants
         self._router = router
-        self._carrier = carrier
+        self._executor = executor
         self._clock = clock
         self._observer = observer
         self._found: Counter[Priority] = Counter()
@@ -58,25 +58,25 @@ class Batch:
         self._found[priority] += 1
         if self._is_full:
             return None
-        wall, due = self._carrier.now()
+        wall, due = self._executor.now()
         if deadline(record, wall - due) <= due:  # no attempt begins so late
             self._expired[record.message_id] = record
             return lifecycle.expire(record, now=wall)
-        on = self._router.begin(self._route, record.attempts, priority)
-        if ticket := self._router.pick(on, self._grants):
-            return self._open(queued, on, ticket, wall)
+        plan = self._router.begin(self._route, record.attempts, priority)
+        if permit := self._router.pick(plan, self._grants):
+            return self._open(queued, plan, permit, wall)
         self._is_cut_short = True
-        if any(one.obstacle is Obstacle.RETRY_BUDGET for one in on.choice.passed_over):
-            return lifecycle.requeue(record, now=wall, due=self._carrier.retry_time(len(record.attempts), due))
+        if any(one.obstacle is Obstacle.RETRY_BUDGET for one in plan.choice.passed_over):
+            return lifecycle.requeue(record, now=wall, due=self._executor.retry_time(len(record.attempts), due))
         self._is_full = True  # the rest of them wait, in their order
         return None
 
-    def _open(self, queued: QueuedMessage, on: Pass, ticket: Ticket, now: int) -> MessageRecord:
+    def _open(self, queued: QueuedMessage, plan: RoutePlan, permit: ProviderPermit, now: int) -> MessageRecord:
         context = Context()
         span = context.run(self._observer.delivery_started, queued.accept_trace)
-        self._picked[queued.record.message_id] = Pick(queued, on, ticket, context, span)
+        self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span)
         trace_id = context.run(self._observer.traceparent)[3:35]
-        return lifecycle.open_attempt(queued.record, ticket.slot.provider.name, now=now, trace_id=trace_id)
+        return lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=trace_id)
 
     def pop(self, message_id: str) -> Pick | None:
         """The pick of a message that is kept, if it has one."""
@@ -94,5 +94,5 @@ class Batch:
         """Give back what those have who were not kept."""
         now = self._clock.monotonic()
         for pick in self._picked.values():
-            pick.ticket.permit.cancel(now)
+            pick.permit.gate_permit.cancel(now)
             pick.context.run(self._observer.delivery_ended, pick.span, pick.queued.record)

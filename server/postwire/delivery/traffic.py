@@ -14,20 +14,20 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
-from postwire.delivery.contents import unseal
-from postwire.delivery.executor import Carrier
+from postwire.delivery.contents import decode
+from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
-from postwire.delivery.router import Grants, Router, Ticket
+from postwire.delivery.router import Grants, ProviderPermit, Router
 from postwire.delivery.taking import Batch, Pick
-from postwire.delivery.waiters import Flight, WaiterRegistry
+from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
 T = TypeVar("T")
 
-LETTING_GO: Final = 0.5
+CANCEL_GRACE: Final = 0.5
 """Seconds that attempts have to end once they are cancelled."""
 
 _log = EventLog()
@@ -45,7 +45,7 @@ class Traffic:
         messages: MessageStore,
         work: WorkQueue,
         router: Router,
-        carrier: Carrier,
+        executor: Executor,
         clock: Clock,
         observer: Observer,
         backlog: Backlog,
@@ -53,7 +53,7 @@ class Traffic:
         self._messages = messages
         self._work = work
         self._router = router
-        self._carrier = carrier
+        self._executor = executor
         self._clock = clock
         self._observer = observer
         self._loop = asyncio.get_running_loop()
@@ -81,29 +81,29 @@ class Traffic:
             if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
 
-    def waiter(self, message_id: str) -> Flight | None:
+    def waiter(self, message_id: str) -> Waiter | None:
         """What is known of a message that is on its way, or that somebody waits for."""
         return self._waiters.get(message_id)
 
     def launch(
         self,
         work: Coroutine[None, None, None],
-        ticket: Ticket | None,
+        permit: ProviderPermit | None,
         done: Callable[[], None] = lambda: None,
         *,
         context: Context | None = None,
     ) -> None:
         """Do work that holds a ticket in a task of its own. `done` is called at its end, however that comes about."""
 
-        def landed(task: asyncio.Task[None]) -> None:
+        def completed(task: asyncio.Task[None]) -> None:
             done()
             self._ended(task)
-            if ticket:  # where it came to no attempt
-                ticket.permit.cancel(self._clock.monotonic())
+            if permit:  # where it came to no attempt
+                permit.gate_permit.cancel(self._clock.monotonic())
             if not task.cancelled() and (error := task.exception()):
                 _log.fault(error)
 
-        self._track(self._loop.create_task(work, context=context), landed)
+        self._track(self._loop.create_task(work, context=context), completed)
 
     def _track(self, task: asyncio.Task[T], ended: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
         """Have a task be waited for in a drain, and be broken off at the end of it."""
@@ -123,7 +123,7 @@ class Traffic:
         record = job.record
         self._waiters.activate(record, job.waiter)
         try:
-            kept = await self._carrier.execute(job)
+            kept = await self._executor.execute(job)
             if kept.state is MessageState.QUEUED:
                 self.wait(kept, job.options.priority)
             elif kept.settled:
@@ -144,12 +144,12 @@ class Traffic:
             queue.look()
 
     def take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
-        """See `Hands.take`."""
+        """See `QueueHandler.take`."""
         return self._track(self._loop.create_task(self._take(route, limits, grants)), self._ended)
 
     async def _take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
         batch = Batch(
-            route, grants, router=self._router, carrier=self._carrier, clock=self._clock, observer=self._observer
+            route, grants, router=self._router, executor=self._executor, clock=self._clock, observer=self._observer
         )
 
         def decide(queued: QueuedMessage) -> MessageRecord | None:
@@ -160,8 +160,8 @@ class Traffic:
             for taken in await self._work.take(route.queue_key, due, limits, decide, self._clock.wall() - due):
                 message_id = taken.record.message_id
                 if pick := batch.pop(message_id):
-                    flight = self._waiters.remove(taken.record) or Flight()
-                    self.launch(self._resume(taken, pick, flight), pick.ticket, context=pick.context)
+                    waiter = self._waiters.remove(taken.record) or Waiter()
+                    self.launch(self._resume(taken, pick, waiter), pick.permit, context=pick.context)
                 elif before := batch.expired(message_id):
                     self.ended_in_queue(before, taken.record)
             return batch.has_found(limits)
@@ -169,36 +169,36 @@ class Traffic:
             batch.close()
 
     def complete_queue(self, route: Route) -> None:
-        """See `Hands.complete_queue`."""
+        """See `QueueHandler.complete_queue`."""
         self._waiters.complete_queue(route.queue_key)
 
-    async def _resume(self, taken: TakenMessage, pick: Pick, flight: Flight) -> None:
+    async def _resume(self, taken: TakenMessage, pick: Pick, waiter: Waiter) -> None:
         """A later pass of a message, in a task of its own."""
         record, options = taken.record, pick.queued.options
-        flight.record = record
+        waiter.record = record
         try:
             self._observer.state_reached(record)
             try:
                 if taken.content is None:
                     raise StoreUnavailable
-                message = await unseal(taken.content)
+                message = await decode(taken.content)
             except (StoreUnavailable, ValueError) as error:
                 if isinstance(error, ValueError):  # nothing that can be sent, today: it must not keep its queue busy
                     _log.fault(error)
-                await self._put_back(record, options.priority, pick.ticket)
+                await self._put_back(record, options.priority, pick.permit)
                 return
-            if pick.on.choice.passed_over:
-                self._observer.passed_over(record, pick.on.choice.passed_over)
-            await self.run(Job(record, message, options, pick.on, pick.ticket, flight))
+            if pick.plan.choice.passed_over:
+                self._observer.passed_over(record, pick.plan.choice.passed_over)
+            await self.run(Job(record, message, options, pick.plan, pick.permit, waiter))
         finally:
-            flight.land()
+            waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)
 
-    async def _put_back(self, record: MessageRecord, priority: Priority, ticket: Ticket) -> None:
+    async def _put_back(self, record: MessageRecord, priority: Priority, permit: ProviderPermit) -> None:
         """Take back an attempt that cannot be made: its message waits for longer."""
-        ticket.permit.cancel(self._clock.monotonic())
-        now, due = self._carrier.now()
-        after = lifecycle.drop_attempt(record, now=now, due=self._carrier.retry_time(len(record.attempts), due))
+        permit.gate_permit.cancel(self._clock.monotonic())
+        now, due = self._executor.now()
+        after = lifecycle.drop_attempt(record, now=now, due=self._executor.retry_time(len(record.attempts), due))
         tried: list[MessageRecord] = []
         while True:
             try:
@@ -210,24 +210,24 @@ class Traffic:
                 tried.append(after)
                 await self._messages.wait_available()
 
-    async def until_landed(self, flight: Flight, deadline: float) -> None:
-        """Return when a flight has landed, or at the `deadline` (monotonic)."""
+    async def until_completed(self, waiter: Waiter, deadline: float) -> None:
+        """Return when nothing more is to be waited for, or at the `deadline` (monotonic)."""
         try:
-            await flight.until_landed(self._loop, deadline - self._clock.monotonic())
+            await waiter.until_completed(self._loop, deadline - self._clock.monotonic())
         finally:
-            self.let_go(flight)
+            self.detach(waiter)
 
-    def let_go(self, waiter: Flight) -> None:
+    def detach(self, waiter: Waiter) -> None:
         """Somebody waits no more: without others there is nothing to keep for a message that is queued."""
         self._waiters.discard_idle(waiter)
 
-    def attach(self, record: MessageRecord, waiter: Flight) -> Flight:
+    def attach(self, record: MessageRecord, waiter: Waiter) -> Waiter:
         """Have a waiter be that of a message that is queued."""
         waiter.record = record
         if self._router.route_by_queue_key(record.queue) and not self._draining:
             self._waiters.attach(record, waiter)
         else:
-            waiter.land()
+            waiter.complete()
         return waiter
 
     def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
@@ -236,7 +236,7 @@ class Traffic:
         self._observer.state_reached(record)
         if waiter := self._waiters.remove(before):
             waiter.record = record
-            waiter.land()
+            waiter.complete()
 
     def resolved(self, record: MessageRecord) -> None:
         """A message that was uncertain is so no more, and that is durable."""
@@ -260,7 +260,7 @@ class Traffic:
         for task in cut_short:
             task.cancel()
         if cut_short:  # a provider may be slow to let go, and is not waited for
-            await asyncio.wait(cut_short, timeout=LETTING_GO)
+            await asyncio.wait(cut_short, timeout=CANCEL_GRACE)
         return len(cut_short)
 
     def _queue(self, route: Route) -> Queue:
@@ -268,6 +268,6 @@ class Traffic:
         queue = self._queues.get(route.queue_key)
         if queue is None:
             queue = self._queues[route.queue_key] = Queue(
-                route, work=self._work, router=self._router, clock=self._clock, hands=self
+                route, work=self._work, router=self._router, clock=self._clock, handler=self
             )
         return queue

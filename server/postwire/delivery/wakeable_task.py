@@ -12,7 +12,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.outbox.base import Availability
 from postwire.telemetry.logs import EventLog
 
-LONGEST_REST: Final = 60.0
+MAX_IDLE_DELAY: Final = 60.0
 """Seconds. The machine may be suspended during a rest, which the clock that alarms go by does not count."""
 
 AFTER_A_FAULT: Final = 1.0
@@ -21,7 +21,7 @@ AFTER_A_FAULT: Final = 1.0
 _log = EventLog()
 
 
-class Rounds:
+class WakeableTask:
     """Runs `work` again and again. It returns for how many seconds there is nothing more to do, or less if woken."""
 
     def __init__(self, work: Callable[[], Awaitable[float]], *, outbox: Availability, clock: Clock) -> None:
@@ -63,7 +63,7 @@ class Rounds:
                 _log.fault(error)
                 pause = AFTER_A_FAULT
             if pause > 0:
-                await self._sleep(min(pause, LONGEST_REST))
+                await self._sleep(min(pause, MAX_IDLE_DELAY))
 
     async def _sleep(self, seconds: float) -> None:
         alarm = self._clock.call_later(seconds, self._woken.set)

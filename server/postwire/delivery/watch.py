@@ -16,12 +16,12 @@ from postwire.outbox.base import ChangeFeed, MessageStore
 BATCH: Final = 500
 """How many changes are read at once."""
 
-BEAT: Final = 15.0
+HEARTBEAT_INTERVAL: Final = 15.0
 """Seconds in which nothing was shown after which there is a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class WatchEvent:
     """A record that has changed, or none as a sign of life; and where to go on behind it."""
 
     record: MessageRecord | None
@@ -46,7 +46,7 @@ class Watchers:
 
     async def watch(
         self, message_ids: Sequence[str], chosen: MessageFilter, resume: ResumePoint | None
-    ) -> AsyncGenerator[Sequence[Sight], None]:
+    ) -> AsyncGenerator[Sequence[WatchEvent], None]:
         """What becomes of messages: those of `message_ids`, or all that `chosen` admits if there are none.
 
         It goes on at `resume`; without that, ids begin with these messages as they are, a filter with a sign of life.
@@ -72,18 +72,18 @@ class Watchers:
                 if len(records) < len(ids):
                     raise MessageNotFound
                 revisions = {record.message_id: record.revision for record in records}
-                sights = [Sight(self._shown(record), ResumePoint(store, None)) for record in records]
-                sights[-1] = Sight(sights[-1].record, ResumePoint(store, after))
+                sights = [WatchEvent(self._shown(record), ResumePoint(store, None)) for record in records]
+                sights[-1] = WatchEvent(sights[-1].record, ResumePoint(store, after))
                 yield sights
             else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it
-                yield [Sight(None, ResumePoint(store, after))]
+                yield [WatchEvent(None, ResumePoint(store, after))]
         is_silent = asyncio.Event()
-        alarm = self._clock.call_later(BEAT, is_silent.set)
+        alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)
         try:
             while not self._ending.is_set():
                 changes = await self._feed.changes(after, BATCH)
                 sights = [
-                    Sight(self._shown(record), ResumePoint(store, position))
+                    WatchEvent(self._shown(record), ResumePoint(store, position))
                     for position, record in changes.entries
                     if (record.message_id in ids if ids else chosen.admits(record))
                     # What it began with may have been read after some of these.
@@ -92,12 +92,12 @@ class Watchers:
                 is_behind = changes.last > after
                 after = changes.last
                 if not sights and is_silent.is_set():  # though others may have changed all the while
-                    sights = [Sight(None, ResumePoint(store, after))]
+                    sights = [WatchEvent(None, ResumePoint(store, after))]
                 if sights:
                     yield sights
                     alarm.cancel()
                     is_silent.clear()
-                    alarm = self._clock.call_later(BEAT, is_silent.set)
+                    alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)
                 elif not is_behind:
                     await _first_of(self._feed.wait_changes(after), self._ending.wait(), is_silent.wait())
         finally:

@@ -7,7 +7,7 @@ from typing import Final
 
 from postwire.clock import Clock
 from postwire.core.clock_steps import STEP, StepDetector
-from postwire.delivery.wakeable_task import Rounds
+from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import WorkQueue
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
@@ -30,7 +30,7 @@ class ClockSteps:
         self._detector = detector
         self._kept = 0
         self._asleep = self._suspended()
-        self._rounds = Rounds(self._look, outbox=outbox, clock=clock)
+        self._wakeable = WakeableTask(self._look, outbox=outbox, clock=clock)
 
     @property
     def ahead(self) -> int:
@@ -44,11 +44,11 @@ class ClockSteps:
 
     def start(self) -> None:
         """Begin to look."""
-        self._rounds.start()
+        self._wakeable.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        await self._rounds.stop()
+        await self._wakeable.stop()
 
     async def _look(self) -> float:
         asleep = self._suspended()

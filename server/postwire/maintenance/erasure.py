@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.delivery.wakeable_task import Rounds
+from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import BEGINNING, MessageStore
 
 STEP: Final = 500
@@ -39,8 +39,8 @@ class Erasure:
         self._outbox = outbox
         self._clock = clock
         self._keep_for = keep_for
-        self._walk = Rounds(self._step, outbox=outbox, clock=clock)
-        self._emptying = Rounds(self._empty_log, outbox=outbox, clock=clock)
+        self._walk = WakeableTask(self._step, outbox=outbox, clock=clock)
+        self._emptying = WakeableTask(self._empty_log, outbox=outbox, clock=clock)
         self._position = BEGINNING
         self._is_done = False
 

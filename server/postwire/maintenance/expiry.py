@@ -10,7 +10,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.message import MessageRecord
-from postwire.delivery.wakeable_task import Rounds
+from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import MessageStore, WorkQueue
 
 BATCH: Final = 256
@@ -35,21 +35,21 @@ class ExpirySweep:
         self._work = work
         self._clock = clock
         self._expired = expired
-        self._rounds = Rounds(self._round, outbox=work, clock=clock)
+        self._wakeable = WakeableTask(self._round, outbox=work, clock=clock)
         self._next = math.inf  # µs, due clock
 
     def start(self) -> None:
         """Begin, with what is in the store."""
-        self._rounds.start()
+        self._wakeable.start()
 
     def expect(self, deadline: int) -> None:
         """A message waits that may not wait for longer than until `deadline` (µs, due clock)."""
         if deadline < self._next:
-            self._rounds.wake()
+            self._wakeable.wake()
 
     def wake(self) -> None:
         """Look again at what waits."""
-        self._rounds.wake()
+        self._wakeable.wake()
 
     async def _expire(self, record: MessageRecord) -> None:
         """End the wait of one message, unless somebody has changed it meanwhile."""
@@ -59,7 +59,7 @@ class ExpirySweep:
 
     async def stop(self) -> None:
         """Expire nothing more."""
-        await self._rounds.stop()
+        await self._wakeable.stop()
 
     async def _round(self) -> float:
         self._next = math.inf

@@ -10,9 +10,9 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import InvalidMessage, Refusal
-from postwire.core.lifecycle import Next
+from postwire.core.lifecycle import NextStep
 from postwire.core.message import MAX_TIME, Channel, Priority
-from postwire.delivery.executor import Carrier
+from postwire.delivery.executor import Executor
 from postwire.outbox.base import BEGINNING, Outbox, QueuedMessage, StoredMessage
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
@@ -30,18 +30,18 @@ _UNSUITABLE: Final = "/unsuitable"
 """How the keys of the queues end of what nobody of its route can carry."""
 
 
-async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: Clock, observer: Observer) -> int:
+async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock: Clock, observer: Observer) -> int:
     """Let go of attempts that a crash left open, and find the queues of what waits; returns how many were left open.
 
     An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to tell one:
     an attempt that is open belongs to a boot that is over.
     """
     now = clock.due()
-    await outbox.realign(now, carrier.latest_retry(now))
+    await outbox.realign(now, executor.latest_retry(now))
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)
-        await asyncio.gather(*(_let_go(outbox, stored, carrier, observer) for stored in orphans))
+        await asyncio.gather(*(_close_orphan(outbox, stored, executor, observer) for stored in orphans))
     rules = _fingerprint(registry)
     have_changed = await outbox.metadata(ROUTES) != rules
     await _find_queues(outbox, registry, have_changed)
@@ -50,13 +50,13 @@ async def recover(outbox: Outbox, registry: Registry, carrier: Carrier, clock: C
     return count
 
 
-async def _let_go(outbox: Outbox, stored: StoredMessage, carrier: Carrier, observer: Observer) -> None:
-    policy, (now, due) = carrier.policy(stored.options), carrier.now()
-    record, asks = lifecycle.close_attempt(
+async def _close_orphan(outbox: Outbox, stored: StoredMessage, executor: Executor, observer: Observer) -> None:
+    policy, (now, due) = executor.policy(stored.options), executor.now()
+    record, next_step = lifecycle.close_attempt(
         stored.record, lifecycle.ORPHANED, policy, now=now, duration=None, ahead=now - due
     )
-    if asks is not Next.NOTHING:
-        record = lifecycle.requeue(record, now=now, due=carrier.retry_time(len(record.attempts), due))
+    if next_step is not NextStep.NOTHING:
+        record = lifecycle.requeue(record, now=now, due=executor.retry_time(len(record.attempts), due))
     if await outbox.advance(stored.record, record):
         observer.state_reached(record)
 
@@ -124,5 +124,7 @@ def _positions(stored: StoredMessage | QueuedMessage) -> tuple[int, ...] | None:
 def _fingerprint(registry: Registry) -> str:
     """Tells sets of rules apart: neither their order nor who a rule's messages go to matters, since it moves none."""
     queues = sorted(route.queue_key for route in registry.all_routes())
-    pinnable = sorted((slot.provider.name, [channel.value for channel in slot.provider.channels]) for slot in registry)
+    pinnable = sorted(
+        (entry.provider.name, [channel.value for channel in entry.provider.channels]) for entry in registry
+    )
     return hashlib.sha256(repr((queues, pinnable)).encode()).hexdigest()

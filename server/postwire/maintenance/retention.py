@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.delivery.wakeable_task import Rounds
+from postwire.delivery.wakeable_task import WakeableTask
 from postwire.maintenance.clock_steps import ClockSteps
 from postwire.outbox.base import BEGINNING, ChangeFeed, MessageStore
 
@@ -33,16 +33,16 @@ class Retention:
         self._clock = clock
         self._steps = steps
         self._keep_for = keep_for
-        self._rounds = Rounds(self._step, outbox=messages, clock=clock)
+        self._wakeable = WakeableTask(self._step, outbox=messages, clock=clock)
         self._position = BEGINNING
 
     def start(self) -> None:
         """Begin."""
-        self._rounds.start()
+        self._wakeable.start()
 
     async def stop(self) -> None:
         """Remove nothing more."""
-        await self._rounds.stop()
+        await self._wakeable.stop()
 
     async def _step(self) -> float:
         # A step forward makes nothing old. What was settled after a step back bears an earlier time, and is not older.

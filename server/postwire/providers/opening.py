@@ -13,7 +13,7 @@ from postwire.core.gate import Gate
 from postwire.core.obstacles import Obstacle
 from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
-from postwire.providers.registry import Slot
+from postwire.providers.registry import ProviderEntry
 
 OPEN_TIMEOUT: Final = 30.0
 """Seconds that a provider has to open."""
@@ -33,26 +33,30 @@ class ProviderOpening:
     """One task for each provider that has something to open: see `Provider.open`."""
 
     def __init__(
-        self, slots: Iterable[Slot], *, jitter: Callable[[], float], on_fault: Callable[[BaseException], None]
+        self,
+        entries: Iterable[ProviderEntry],
+        *,
+        jitter: Callable[[], float],
+        on_fault: Callable[[BaseException], None],
     ) -> None:
         """`jitter` gives draws in [0, 1) for pauses, `on_fault` is called with what a provider's code raises."""
-        self._slots = [slot for slot in slots if capabilities.open_of(slot.provider)]
+        self._entries = [entry for entry in entries if capabilities.open_of(entry.provider)]
         self._jitter = jitter
         self._on_fault = on_fault
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin with all of them; returns once they are open, or soon."""
-        if not self._slots:
+        if not self._entries:
             return
         loop = asyncio.get_running_loop()
-        for slot in self._slots:
-            slot.gate.availability.note_opening(Obstacle.UNAVAILABLE)
-            self._tasks.add(loop.create_task(self._open(slot.provider, slot.gate), context=Context()))
+        for entry in self._entries:
+            entry.gate.availability.note_opening(Obstacle.UNAVAILABLE)
+            self._tasks.add(loop.create_task(self._open(entry.provider, entry.gate), context=Context()))
         await asyncio.wait(self._tasks, timeout=QUICK)
-        for slot in self._slots:
-            if slot.gate.availability.state is Obstacle.UNAVAILABLE:
-                slot.gate.note_opening(Obstacle.UNAVAILABLE, "it is being opened")
+        for entry in self._entries:
+            if entry.gate.availability.state is Obstacle.UNAVAILABLE:
+                entry.gate.note_opening(Obstacle.UNAVAILABLE, "it is being opened")
 
     async def stop(self) -> None:
         """Cancel what has not ended. What does not end then is left behind."""

@@ -39,7 +39,7 @@ OnTransition = Callable[[str, Transition], None]
 OnAvailability = Callable[[str, Obstacle | None, str], None]
 
 
-class Slot:
+class ProviderEntry:
     """A provider, with what the server keeps about it. `attempt_timeout` and `dedup_window` are in seconds.
 
     `carries` is the provider's, and None where it carries everything.
@@ -60,7 +60,7 @@ class Registry:
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        entries: Sequence[ProviderEntry],
         routes: Mapping[Channel, Sequence[Route]],
         on_fault: Callable[[Exception], None] | None = None,
     ) -> None:
@@ -69,11 +69,11 @@ class Registry:
         `on_fault` is called with what a provider's `carries` raises.
         """
         self._on_fault = on_fault
-        self._selective = {slot.provider.name: slot.carries for slot in slots if slot.carries}
+        self._selective = {entry.provider.name: entry.carries for entry in entries if entry.carries}
         self._variants: dict[tuple[str, frozenset[str]], Route] = {}  # by key and who is left out
-        self._slots = {slot.provider.name: slot for slot in slots}
+        self._entries = {entry.provider.name: entry for entry in entries}
         self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
-        self._pinned = {name: Route(key=f"@{name}", tiers=(Tier(((name, 1),)),)) for name in self._slots}
+        self._pinned = {name: Route(key=f"@{name}", tiers=(Tier(((name, 1),)),)) for name in self._entries}
         self._by_queue_key = {route.queue_key: route for route in (*self.all_routes(), *self._pinned.values())}
 
     @classmethod
@@ -97,27 +97,27 @@ class Registry:
         Raises:
             ProviderNotMade: one of them cannot be made.
         """
-        slots = [
-            Slot(
+        entries = [
+            ProviderEntry(
                 make(declared, kinds, random_seed),
                 _gate(config, declared, seed, on_transition, on_availability, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
             for declared in config.providers.values()
         ]
-        return cls(slots, config.routes, on_fault)
+        return cls(entries, config.routes, on_fault)
 
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(self._slots.values())
+    def __iter__(self) -> Iterator[ProviderEntry]:
+        return iter(self._entries.values())
 
-    def slot(self, name: str) -> Slot:
+    def entry(self, name: str) -> ProviderEntry:
         """The provider of that name.
 
         Raises:
             ProviderNotFound: there is none.
         """
         try:
-            return self._slots[name]
+            return self._entries[name]
         except KeyError:
             raise ProviderNotFound from None
 
@@ -129,10 +129,10 @@ class Registry:
         """The routes of every channel, without those of pinned providers."""
         return chain.from_iterable(self._routes.values())
 
-    def carriers(self, channel: Channel) -> tuple[Slot, ...]:
+    def carriers(self, channel: Channel) -> tuple[ProviderEntry, ...]:
         """The providers that some route of `channel` leads to, each once."""
         names = dict.fromkeys(name for route in self._routes[channel] for name in route.names)
-        return tuple(self._slots[name] for name in names)
+        return tuple(self._entries[name] for name in names)
 
     def route_by_queue_key(self, queue_key: str) -> Route | None:
         """The route whose messages wait in that queue, if the configuration still has it.
@@ -169,10 +169,10 @@ class Registry:
             if (route := matching(self._routes[channel], message)) is None:
                 raise InvalidRouting(channel)
             return self._suited(route, message, positions)
-        slot = self._slots.get(pinned)
-        if slot is None:
+        entry = self._entries.get(pinned)
+        if entry is None:
             raise InvalidProvider("must name a provider that exists; ListProviders names them all")
-        if channel not in slot.provider.channels:
+        if channel not in entry.provider.channels:
             raise InvalidProvider(f"must name a provider that carries {channel.value}")
         return self._suited(self._pinned[pinned], message, positions)
 
@@ -212,9 +212,9 @@ class Registry:
             ExceptionGroup: some failed to; all the same, every one has been closed.
         """
         failed = []
-        for slot in reversed(self._slots.values()):
+        for entry in reversed(self._entries.values()):
             try:
-                await close(slot.provider)
+                await close(entry.provider)
             except Exception as error:
                 failed.append(error)
         if failed:

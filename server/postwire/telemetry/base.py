@@ -122,40 +122,40 @@ class Observers:
 
     def delivery_started(self, accept_trace: str) -> list[Any]:
         """See `Observer.delivery_started`."""
-        return [self._tell(observer.delivery_started, accept_trace) for observer in self._observers]
+        return [self._notify(observer.delivery_started, accept_trace) for observer in self._observers]
 
     def delivery_ended(self, started: list[Any], record: MessageRecord) -> None:
         """See `Observer.delivery_ended`."""
         for observer, one in zip(self._observers, started, strict=True):
-            self._tell(observer.delivery_ended, one, record)
+            self._notify(observer.delivery_ended, one, record)
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
         for observer in self._observers:
-            self._tell(observer.state_reached, record)
+            self._notify(observer.state_reached, record)
 
     def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
         """See `Observer.passed_over`. Nothing is told where nobody was."""
         if passed_over:
             for observer in self._observers:
-                self._tell(observer.passed_over, record, passed_over)
+                self._notify(observer.passed_over, record, passed_over)
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
         for observer in self._observers:
-            self._tell(observer.attempt_ended, record)
+            self._notify(observer.attempt_ended, record)
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
         for observer in self._observers:
-            self._tell(observer.breaker_changed, provider_name, transition)
+            self._notify(observer.breaker_changed, provider_name, transition)
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""
         for observer in self._observers:
-            self._tell(observer.routing_invalid, channel)
+            self._notify(observer.routing_invalid, channel)
 
-    def _tell(self, hook: Callable[..., Any], *subjects: object) -> Any:
+    def _notify(self, hook: Callable[..., Any], *subjects: object) -> Any:
         try:
             return hook(*subjects)
         except Exception as error:

@@ -59,7 +59,7 @@ class TelemetryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OtelSettings:
     """Which signals go out over OTLP, where there is an endpoint, and whether there is Prometheus text."""
 
     traces: bool

@@ -17,7 +17,7 @@ FAILURE_BURST: Final = 5
 FAILURE_INTERVAL: Final = 2.0
 """Seconds. With the burst: at most ten lines in any ten seconds, of one provider with one outcome."""
 
-_SHUT: Final = (BreakerState.OPEN, BreakerState.FORCED_OPEN)
+_BLOCKED: Final = (BreakerState.OPEN, BreakerState.FORCED_OPEN)
 
 _log = EventLog()
 
@@ -32,7 +32,7 @@ class LogObserver(SilentObserver):
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._told: set[Channel] = set()
+        self._reported: set[Channel] = set()
         self._failures: Throttle[tuple[str, Outcome]] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
 
     def attempt_ended(self, record: MessageRecord) -> None:
@@ -71,13 +71,13 @@ class LogObserver(SilentObserver):
             names.LOG_FROM: transition.source.value,
             names.LOG_TO: transition.target.value,
         }
-        if transition.target in _SHUT:
+        if transition.target in _BLOCKED:
             _log.warning(names.EVENT_BREAKER, **fields)
         else:
             _log.info(names.EVENT_BREAKER, **fields)
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""
-        if channel not in self._told:
-            self._told.add(channel)
+        if channel not in self._reported:
+            self._reported.add(channel)
             _log.error(names.EVENT_INVALID_ROUTING, **{names.LOG_CHANNEL: channel.value})

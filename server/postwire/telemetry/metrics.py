@@ -199,8 +199,8 @@ def _counter(
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         # Read on another thread: `list` takes all of it in one step.
-        told = dict.fromkeys(shown(), 0) | dict(list(counts.items()))
-        return [Observation(count, dict(zip(keys, key, strict=True))) for key, count in told.items()]
+        last_reported = dict.fromkeys(shown(), 0) | dict(list(counts.items()))
+        return [Observation(count, dict(zip(keys, key, strict=True))) for key, count in last_reported.items()]
 
     meter.create_observable_counter(name, [observe], unit, description)
 

@@ -17,7 +17,7 @@ from postwire.config.schema import TelemetryConfig
 from postwire.daemon import run_in_daemon
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import CallObserver, Observer
-from postwire.telemetry.environment import Wanted
+from postwire.telemetry.environment import OtelSettings
 from postwire.telemetry.log_observer import LogObserver
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Telemetry:
     def __init__(
         self,
         config: TelemetryConfig,
-        wanted: Wanted,
+        wanted: OtelSettings,
         read_gauges: ReadGauges,
         providers: ReadBreakers,
         queue_depths: ReadQueues,

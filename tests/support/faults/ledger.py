@@ -111,7 +111,7 @@ class Ledger:
         """Whoever asked for it has been told that it is not done: from the first moment on, it never was."""
         self.versions[version.record.message_id].remove(version)
 
-    def judge(self, found: Found, at: int) -> Verdict:
+    def check_messages(self, found: Found, at: int) -> Verdict:
         """Compare what was found with what was asked for and acknowledged by the moment `at`."""
         verdict = Verdict(wrong=list(found.problems))
         survived: list[Write] = []
@@ -197,7 +197,7 @@ async def reopened(path: Path, ledger: Ledger, at: int) -> tuple[Verdict, Found 
         return Verdict(wrong=[f"it does not open: {error}"]), None
     try:
         found = await find(outbox, path)
-        verdict = ledger.judge(found, at)
+        verdict = ledger.check_messages(found, at)
         await _let_go(outbox, found, verdict)
         await _repeat(outbox, list(ledger.news.values())[-3:], found, verdict)
         return verdict, found

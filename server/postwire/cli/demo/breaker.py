@@ -131,7 +131,7 @@ class _Breakers:
                 continue
             provider, source, target = event["provider_name"], event["from"], event["to"]
             at = datetime.fromisoformat(event["time"]).timestamp() - self._began
-            timeline.tell(at, f"the breaker of {provider}: {source} -> {target}")
+            timeline.report(at, f"the breaker of {provider}: {source} -> {target}")
             self._states[provider] = target
             if "half_open" in (source, target):
                 seen[provider] = "half_open"
@@ -206,7 +206,9 @@ class _Story:
 
     def _steer(self, timeline: Timeline, *, fails: bool) -> None:
         self._client.update_mock_provider(FAILING, error_ratio=float(fails))
-        timeline.tell(time.time() - self._began, f"{FAILING} {'begins to fail, each time' if fails else 'works again'}")
+        timeline.report(
+            time.time() - self._began, f"{FAILING} {'begins to fail, each time' if fails else 'works again'}"
+        )
 
     def _send(self, message: OutboundMessage) -> Slice:
         """Send a message, and return what has become of it at once."""

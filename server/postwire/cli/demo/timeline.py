@@ -41,7 +41,7 @@ class Timeline:
 
     def __init__(self, providers: Sequence[str]) -> None:
         self._rows: dict[str, list[tuple[Slice, str]]] = {name: [] for name in providers}
-        self._told: list[str] = []
+        self._reported: list[str] = []
         self._width = max(map(len, providers))
         self._live: Live | None = None
 
@@ -73,11 +73,11 @@ class Timeline:
         """A slice is over, at whose end the provider's breaker was in this state."""
         self._rows[provider].append((slice, breaker_state))
 
-    def tell(self, at: float, what: str) -> None:
+    def report(self, at: float, what: str) -> None:
         """Something has happened, after so many seconds."""
         line = f"{at:4.1f}s  {what}"
         if self._live:
-            self._told.append(line)
+            self._reported.append(line)
         else:
             click.echo(line)
 
@@ -94,7 +94,7 @@ class Timeline:
         for state, colour in _COLOURS.items():
             states.append(f"{state}  ", colour)
         rows = (self._drawn_row(name) for name in self._rows)
-        return Group(*rows, Text(), Text(_legend()), states, Text(), *map(Text, self._told))
+        return Group(*rows, Text(), Text(_legend()), states, Text(), *map(Text, self._reported))
 
     def _drawn_row(self, name: str) -> Text:
         from rich.text import Text

@@ -43,8 +43,8 @@ def check(name: str | None, path: Path | None, as_json: bool) -> int:
     found, all_ended = _check(asked)
     with even_if_unread():
         if as_json:
-            told = [{"name": one.name, "kind": one.kind, **asdict(found[one.name])} for one in asked]
-            print_json(json.dumps({"providers": told}))
+            reported = [{"name": one.name, "kind": one.kind, **asdict(found[one.name])} for one in asked]
+            print_json(json.dumps({"providers": reported}))
         else:
             answers = [(one.name, one.kind, found[one.name]) for one in asked]
             rows = [(name, kind, "yes" if health.ok else "no", health.detail) for name, kind, health in answers]

@@ -59,10 +59,10 @@ def _list(config: Config | None, *, as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for name in KINDS:
         try:
-            told = _told(name, KINDS[name], config)
+            reported = _reported(name, KINDS[name], config)
         except UnusableKind as wrong:
-            told = _told(name, None, config) | {"problem": str(wrong)}
-        found.append(told)
+            reported = _reported(name, None, config) | {"problem": str(wrong)}
+        found.append(reported)
     if as_json:
         print_json(json.dumps({"kinds": found}))
         return
@@ -90,18 +90,18 @@ def _describe(name: str, config: Config | None, *, as_json: bool) -> None:
         kind = KINDS[name]
     except UnusableKind as wrong:
         raise Failed(f"the kind {name} {wrong}", ExitCode.REFUSED, as_json=as_json) from None
-    told = _told(name, kind, config)
+    reported = _reported(name, kind, config)
     described = describe_kind(kind, attempt_timeout=config.delivery.attempt_timeout if config else None)
     if as_json:
-        print_json(json.dumps(told | {"keys": list(map(_key, described))}))
+        print_json(json.dumps(reported | {"keys": list(map(_key, described))}))
         return
     print_pairs(
         [
             ("kind", name),
-            ("channels", ",".join(told["channels"])),
-            ("providers", ",".join(told["providers"] or ())),
-            ("package", told["package"] or ""),
-            ("summary", told["summary"]),
+            ("channels", ",".join(reported["channels"])),
+            ("providers", ",".join(reported["providers"] or ())),
+            ("package", reported["package"] or ""),
+            ("summary", reported["summary"]),
         ]
     )
     click.echo()
@@ -114,7 +114,7 @@ def _describe(name: str, config: Config | None, *, as_json: bool) -> None:
     )
 
 
-def _told(name: str, kind: Kind | None, config: Config | None) -> dict[str, Any]:
+def _reported(name: str, kind: Kind | None, config: Config | None) -> dict[str, Any]:
     """What is told of a kind; None for what is not known. Lists are of names."""
     from postwire.providers.builtin import KINDS
 

@@ -107,8 +107,8 @@ class _Lines(_View):
             self._widths = [len(now), *(max(len(name), widest.get(name, 0)) for name in _COLUMNS)]
             click.echo(plain_row(["TIME", *(name.upper() for name in _COLUMNS)], self._widths))
         for provider in changed:
-            told = dict(provider_pairs(provider))
-            click.echo(plain_row([now, *(told[name] for name in _COLUMNS)], self._widths))
+            reported = dict(provider_pairs(provider))
+            click.echo(plain_row([now, *(reported[name] for name in _COLUMNS)], self._widths))
 
 
 class _LiveTable(_View):
@@ -139,8 +139,8 @@ class _LiveTable(_View):
         now = datetime.now(UTC)
         rows = []
         for provider in self._providers.values():
-            told = dict(provider_pairs(provider)) | {"next_probe_time": next_probe(provider, now)}
-            rows.append([told[name] for name in ("provider", "channels", *_COLUMNS[1:])])
+            reported = dict(provider_pairs(provider)) | {"next_probe_time": next_probe(provider, now)}
+            rows.append([reported[name] for name in ("provider", "channels", *_COLUMNS[1:])])
         return drawn_table(("provider", "channels", *_COLUMNS[1:4], "next_probe", "in_flight"), rows)
 
 

@@ -54,14 +54,14 @@ class Report:
         """One more; returns what is to be known of it."""
         state, reason = _end(result)
         message_id = result.message.message_id if result.message else ""
-        told = dict(zip(_FIELDS, (line, result.request.request_id, message_id, state, reason), strict=True))
+        reported = dict(zip(_FIELDS, (line, result.request.request_id, message_id, state, reason), strict=True))
         is_repeat = bool(message_id) and message_id <= self._newest  # ids sort by the time of acceptance
         (self.repeats if is_repeat else self.states)[state] += 1
         if state not in _FINE:
             self.failed += 1
             if len(self._named) < MAX_KEPT:
-                self._named.append(told)
-        return told
+                self._named.append(reported)
+        return reported
 
     def summary(self) -> str:
         """The counts, in one line."""
@@ -76,7 +76,7 @@ class Report:
         if self.is_all_repeats:
             warning = f"nothing was sent, an earlier run of the batch {self.batch!r} has had all of it"
         if as_json:
-            told: dict[str, Any] = {
+            reported: dict[str, Any] = {
                 "batch": self.batch,
                 "states": dict(sorted(self.states.items())),
                 "repeats": dict(sorted(self.repeats.items())),
@@ -84,7 +84,7 @@ class Report:
                 "failed_count": self.failed,
                 "warning": warning or None,
             }
-            click.echo(json.dumps(told))
+            click.echo(json.dumps(reported))
             return
         click.echo(self.summary())
         if warning:
@@ -129,12 +129,12 @@ def results_file(
 ) -> Iterator[Callable[[dict[str, Any]], object]]:
     """Writes results: as CSV with a header, or an object a line where the name ends with .jsonl. Raises Failed."""
     if path is None:
-        yield lambda told: None
+        yield lambda reported: None
         return
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() in (".jsonl", ".ndjson"):
-                yield lambda told: print(json.dumps(told), file=file)
+                yield lambda reported: print(json.dumps(reported), file=file)
             else:
                 rows = csv.DictWriter(file, _FIELDS, lineterminator="\n")
                 rows.writeheader()

@@ -109,7 +109,7 @@ def begin(connection: apsw.Connection, ownership: Ownership, files: StoreFiles) 
         OutboxError: nor can the lock's file.
     """
     known = ownership.boot_ids
-    before = _fact(connection, BOOT_ID)
+    before = _read_metadata(connection, BOOT_ID)
     now = _completed(secrets.token_hex(_CHECKED // 2))
     # Written before the store, since a crash at any point leaves one of these in the file.
     ownership.keep_boot_ids([boot_id_in(files.store) or "", before, now])
@@ -154,7 +154,7 @@ def _name_anew(connection: apsw.Connection) -> None:
     connection.execute(QUERIES["keep_fact"], (STORE, secrets.token_hex(16)))
 
 
-def _fact(connection: apsw.Connection, name: str) -> str:
+def _read_metadata(connection: apsw.Connection, name: str) -> str:
     found = connection.execute(QUERIES["fact"], (name,)).fetchall()
     return str(found[0][0]) if found else ""
 

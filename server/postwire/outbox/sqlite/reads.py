@@ -208,8 +208,8 @@ def changes(connection: apsw.Connection, after: Position, limit: int, tenant: st
             # One that a later change has overtaken is left to that change: else the same revision would come twice.
             if message_id in by_id and revision in (by_id[message_id][_REVISION], None)
         ]
-        told = _records(connection, [row for _, row in pairs])
-    entries = tuple(((change,), record) for (change, _), record in zip(pairs, told, strict=True))
+        reported = _records(connection, [row for _, row in pairs])
+    entries = tuple(((change,), record) for (change, _), record in zip(pairs, reported, strict=True))
     return Changes(entries, (found[-1][0],) if found else after)
 
 
@@ -248,8 +248,8 @@ def provider_notes(connection: apsw.Connection) -> dict[str, Note]:
     return {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
 
 
-def fact(connection: apsw.Connection, name: str) -> str | None:
-    """See `Outbox.fact`."""
+def read_metadata(connection: apsw.Connection, name: str) -> str | None:
+    """See `Outbox.read_metadata`."""
     found = _all(connection, "fact", name)
     return found[0][0] if found else None
 

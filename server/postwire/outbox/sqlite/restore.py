@@ -174,11 +174,11 @@ def _open_copy(copy: Path, files: StoreFiles, boot_ids: Sequence[str]) -> apsw.C
 
 
 def _copy_time(source: apsw.Connection, copy: Path) -> int:
-    found = source.execute(QUERIES["fact"], (COPIED,)).fetchall() if _has_facts(source) else []
+    found = source.execute(QUERIES["fact"], (COPIED,)).fetchall() if _has_metadata(source) else []
     return int(str(found[0][0])) if found else copy.stat().st_mtime_ns // 1000
 
 
-def _has_facts(source: apsw.Connection) -> bool:
+def _has_metadata(source: apsw.Connection) -> bool:
     return source.table_exists("main", "facts")
 
 

@@ -201,7 +201,7 @@ class SqliteOutbox:
         """See `Outbox.realign`."""
 
         def realign(connection: apsw.Connection) -> None:
-            by = int(reads.fact(connection, _AHEAD) or 0)
+            by = int(reads.read_metadata(connection, _AHEAD) or 0)
             for queue, priority in itertools.product(reads.queues(connection), Priority):
                 bindings = {"queue": queue, "priority": priority.value, "by": by, "now": now, "latest": latest}
                 if by:
@@ -231,7 +231,7 @@ class SqliteOutbox:
 
     async def store_name(self) -> str:
         """See `Outbox.store_name`."""
-        return await self._read(reads.fact, STORE) or ""
+        return await self._read(reads.read_metadata, STORE) or ""
 
     async def last_position(self) -> Position:
         """See `Outbox.last_position`."""
@@ -325,7 +325,7 @@ class SqliteOutbox:
 
     async def metadata(self, name: str) -> str | None:
         """See `Outbox.metadata`."""
-        return await self._read(reads.fact, name)
+        return await self._read(reads.read_metadata, name)
 
     def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
         """See `Outbox.keep_metadata`."""

@@ -85,18 +85,18 @@ class Writer:
         connection: apsw.Connection,
         batch: Batch,
         on_commit: Callable[[], object] = lambda: None,
-        on_told: Callable[[], object] = lambda: None,
+        on_reported: Callable[[], object] = lambda: None,
         *,
         is_in_place: Callable[[], bool] | None = None,
     ) -> None:
         """`on_commit` is called on the writing thread after each commit of a batch, or of an operation done by itself;
-        `on_told` on the loop, once those who waited for a batch have been told. `is_in_place` tells, on the writing
+        `on_reported` on the loop, once those who waited for a batch have been told. `is_in_place` tells, on the writing
         thread, whether the store's file is still at its path: where it is not, the store is gone for good.
         """
         self._connection = connection
         self._batch = batch
         self._on_commit = on_commit
-        self._on_told = on_told
+        self._on_reported = on_reported
         self._is_in_place = is_in_place
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
@@ -185,7 +185,7 @@ class Writer:
     def _finish(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             _settle(operation)
-        self._on_told()
+        self._on_reported()
         self._loop.call_soon(self._gather)
 
     def _run(self) -> None:
@@ -198,7 +198,7 @@ class Writer:
                     failed = True
                 elif failed and self._probe():
                     failed = False
-                    self._tell(self._set_available, True)
+                    self._report_result(self._set_available, True)
                 continue
             if operations is None:
                 return
@@ -212,7 +212,7 @@ class Writer:
                 if gone := self._has_gone():
                     failed = True
                     _refuse(operations)
-            self._tell(self._finish, operations)
+            self._report_result(self._finish, operations)
 
     def _patience(self, failed: bool, gone: bool) -> float | None:
         """How long (s) to wait for something to write before looking after the store itself."""
@@ -225,7 +225,7 @@ class Writer:
     def _has_gone(self) -> bool:
         if self._is_in_place is None or self._is_in_place():
             return False
-        self._tell(self._set_gone)
+        self._report_result(self._set_gone)
         return True
 
     def _run_aside(self, between: _Between, failed: bool) -> None:
@@ -235,7 +235,7 @@ class Writer:
             between.result = StoreUnavailable()
         except Exception as error:
             between.result = error
-        self._tell(_settle, between)
+        self._report_result(_settle, between)
 
     def _commit(self, operations: Sequence[Operation]) -> bool:
         """Do the operations in one transaction; False where the store is at fault."""
@@ -243,7 +243,7 @@ class Writer:
             self._transact(lambda: self._batch(self._connection, operations))
             self._on_commit()
         except _STORE_FAULTS:
-            self._tell(self._set_available, False)
+            self._report_result(self._set_available, False)
             _refuse(operations)
             return False
         except Exception as error:  # one operation's fault: it must not take the others with it
@@ -278,7 +278,7 @@ class Writer:
             return False
         return True
 
-    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+    def _report_result(self, callback: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
             self._loop.call_soon_threadsafe(callback, *arguments)
 

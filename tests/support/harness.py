@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support import build
 from tests.support.clock import ManualClock
-from tests.support.providers import Puppet, registry_of
+from tests.support.providers import FakeProvider, registry_of
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core import canonical
@@ -78,14 +78,14 @@ class Noted(SilentObserver):
             await within(self._news.wait())
 
 
-class Rig:
+class Harness:
     """A `Delivery` and its parts. `limits` are changes to `LIMITS`."""
 
     def __init__(
         self,
         outbox: Outbox,
         *,
-        provider: Puppet | None = None,
+        provider: FakeProvider | None = None,
         registry: Registry | None = None,
         attempt_timeout: float = 60.0,
         observer: Observer | None = None,
@@ -96,7 +96,7 @@ class Rig:
     ) -> None:
         self.outbox = outbox
         self.clock = clock or ManualClock()
-        self.provider = provider or Puppet()
+        self.provider = provider or FakeProvider()
         self.registry = registry or registry_of(self.provider, attempt_timeout=attempt_timeout)
         self.noted = Noted()
         self.delivery = Delivery(
@@ -162,9 +162,9 @@ class Rig:
 
     def left(self) -> list[object]:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
-        traffic, intake = self.delivery._traffic, self.delivery._intake
-        gates = [slot.provider.name for slot in self.registry if slot.gate.in_flight]
-        room = [intake._admission.count] if intake._admission.count else []
+        traffic, acceptance = self.delivery._traffic, self.delivery._acceptance
+        gates = [entry.provider.name for entry in self.registry if entry.gate.in_flight]
+        room = [acceptance._admission.count] if acceptance._admission.count else []
         return [*traffic._waiters, *traffic._tasks, *gates, *room]
 
     @property
@@ -172,6 +172,6 @@ class Rig:
         """How many messages that wait are remembered for those who wait for them."""
         return self.delivery._traffic._waiters.queued
 
-    async def landed(self) -> None:
+    async def completed(self) -> None:
         """Return once nothing is in flight, with an end of its own for everything that was."""
         assert await self.drain(60.0) == 0
