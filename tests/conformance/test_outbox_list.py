@@ -287,7 +287,7 @@ def _small_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("postwire.core.listing.SCAN_LIMIT", SCAN)
 
 
-@pytest.mark.usefixtures("_short_sight")
+@pytest.mark.usefixtures("_small_scans")
 @pytest.mark.parametrize("size", [1, 2, SCAN, 50])
 async def test_a_page_looks_at_a_bounded_number_and_the_next_goes_on(outbox: Outbox, size: int) -> None:
     # All that is wanted lies together, far from the newest: the pages before it are empty, and each has a token.
@@ -300,7 +300,7 @@ async def test_a_page_looks_at_a_bounded_number_and_the_next_goes_on(outbox: Out
     assert ends == [kept[-SCAN * page].message_id for page in (1, 2, 3)], "each ends where its sight does"
 
 
-@pytest.mark.usefixtures("_short_sight")
+@pytest.mark.usefixtures("_small_scans")
 async def test_a_full_page_goes_on_after_its_last_and_not_after_its_sight(outbox: Outbox) -> None:
     kept = [await keep(outbox) for _ in range(12)]
     page = await outbox.list(ALL, 2, None)
@@ -310,7 +310,7 @@ async def test_a_full_page_goes_on_after_its_last_and_not_after_its_sight(outbox
     assert [page.records, page.next_after] == [tuple(kept[:-6:-1]), kept[-SCAN].message_id]
 
 
-@pytest.mark.usefixtures("_short_sight")
+@pytest.mark.usefixtures("_small_scans")
 @pytest.mark.parametrize("count", [SCAN - 1, SCAN, SCAN + 1, 2 * SCAN])
 async def test_at_the_edge_of_its_sight_nothing_is_lost(outbox: Outbox, count: int) -> None:
     kept = [await keep(outbox) for _ in range(count)]
@@ -320,7 +320,7 @@ async def test_at_the_edge_of_its_sight_nothing_is_lost(outbox: Outbox, count: i
     assert together(await pages_of(outbox, nothing)) == []
 
 
-@pytest.mark.usefixtures("_short_sight")
+@pytest.mark.usefixtures("_small_scans")
 async def test_another_tenants_messages_are_not_shown_and_make_no_gap(outbox: Outbox) -> None:
     ours = []
     for _ in range(8):

@@ -93,6 +93,12 @@ def request(number: int) -> pb.DispatchRequest:
     return pb.DispatchRequest(request_id=f"kill-{number}", message=message, options=options)
 
 
+def leaves_orphans(server_process: ServerProcess) -> bool:
+    """Whether the next boot has attempts to recover that are still open."""
+    (((count,),),) = server_process.rows("SELECT count(*) FROM attempts WHERE outcome IS NULL")
+    return bool(count)
+
+
 def ends(kills: int) -> Iterator[str]:
     """How each boot ends: at a failpoint, or ("") at a random moment, which leaves orphans to the next."""
     chance = random.Random(kills)
@@ -118,8 +124,13 @@ async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_ki
     book = Book(request)
     chance = random.Random(kills)
     busy, opened = 0.0, 0
+    expected: list[str] = []
     try:
         for failpoint in ends(kills):
+            if failpoint.startswith("recover") and not leaves_orphans(server_process):
+                failpoint = ""  # the end before came when nothing was under way: there is nothing to recover
+            if failpoint:
+                expected.append(failpoint.partition(":")[0])
             if await server_process.start(failpoint):
                 started = time.monotonic()
                 moment = TOO_LATE if failpoint else chance.uniform(SHORTEST, LONGEST)
@@ -139,7 +150,7 @@ async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_ki
     server_process.no_faults()
 
     met = [line.key for line in server_process.lines() if line.event == KILLED]
-    assert met == [failpoint.partition(":")[0] for failpoint in ends(kills) if failpoint]
+    assert met == expected
     found = on_record(server_process, book, killed=frozenset(server_process.boots[:-1]))
     the_watch_has_missed_nothing(book, records)
     tell(
