@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from postwire.core.availability import PROBE_AFTER, PROBE_AFTER_MAX
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.message import MessageState, OutboundMessage
 from postwire.core.obstacles import Obstacle
-from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.core.retries import DEFERRED_FOR
 from postwire.delivery import attempt
 from postwire.outbox.sqlite import SqliteOutbox
@@ -82,6 +83,21 @@ async def fail_after_all(handover: Handover) -> None:
     raise ValueError("who knows what it did meanwhile")
 
 
+async def send_by_another_way(handover: Handover) -> None:
+    """The error has that of connecting as its context, which Python sets by itself."""
+    try:
+        await connect_in_vain(handover)
+    except OSError:
+        raise ConnectionResetError("in the midst of sending") from None
+
+
+async def send_by_another_way_at_length(handover: Handover) -> None:
+    try:
+        await connect_in_vain(handover)
+    except OSError:
+        await asyncio.Event().wait()
+
+
 async def connect_again_in_vain(handover: Handover) -> None:
     with handover.connecting():
         pass
@@ -103,6 +119,8 @@ async def say_nothing(handover: Handover) -> None:
         (connect_again_in_vain, Outcome.ERROR, "connect"),
         (send_for_ever, Outcome.UNCERTAIN, "timeout"),
         (fail_after_all, Outcome.UNCERTAIN, "internal"),
+        (send_by_another_way, Outcome.UNCERTAIN, "internal"),
+        (send_by_another_way_at_length, Outcome.UNCERTAIN, "timeout"),
         (say_nothing, Outcome.UNCERTAIN, "internal"),
     ],
 )
@@ -169,6 +187,37 @@ async def test_what_is_put_off_waits_long_is_no_attempt_that_counts_and_goes_to_
     assert not gate.breaker.snapshot(harness.clock.monotonic()).failures
 
 
+@pytest.mark.parametrize("retry_after", [0.0, -5.0, float("nan"), float("inf")])
+async def test_a_time_that_has_passed_is_as_good_as_none(outbox: SqliteOutbox, retry_after: float) -> None:
+    harness = Harness(outbox, provider=FakeProvider(answers=[replace(DEFERRED, retry_after=retry_after)]))
+    record = await harness.send()
+    assert record.next_attempt_time is not None
+    assert record.next_attempt_time - harness.clock.wall() >= DEFERRED_FOR * SECOND
+
+
+@pytest.mark.parametrize("other", [Outcome.ERROR, Outcome.UNCERTAIN])
+async def test_who_is_put_off_beside_others_is_not_asked_again_any_sooner(outbox: SqliteOutbox, other: Outcome) -> None:
+    each = (RecipientResult(other), RecipientResult(Outcome.DEFERRED))
+    provider = FakeProvider(answers=[DispatchResult(other, recipients=each)], dedup_window=3600.0)
+    harness = Harness(outbox, provider=provider)
+    record = await harness.send(build.command(build.email("a@example.com", "b@example.com")))
+    assert (record.state, len(provider.keys)) == (QUEUED, 1)
+    assert record.next_attempt_time is not None
+    assert record.next_attempt_time - harness.clock.wall() >= DEFERRED_FOR * SECOND
+
+
+async def test_a_time_out_of_the_providers_own_counts_however_little_time_the_message_has(outbox: SqliteOutbox) -> None:
+    async def give_up(handover: Handover) -> None:
+        with handover.connecting():
+            raise TimeoutError
+
+    gate = gate_of("first", breaker=BreakerSettings(minimum_calls=1))
+    registry = registry_of(Scripted(give_up), gates={"first": gate}, attempt_timeout=3600.0)
+    harness = Harness(outbox, registry=registry)
+    await harness.send(build.command(expire_time=harness.clock.wall() + 60 * SECOND))
+    assert gate.breaker.state is BreakerState.OPEN
+
+
 async def test_what_is_put_off_for_a_time_waits_for_that_time(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, provider=FakeProvider(answers=[DispatchResult(Outcome.DEFERRED, retry_after=1000.0)]))
     record = await harness.send()
@@ -220,6 +269,27 @@ async def test_what_nobody_else_can_take_waits_for_the_account_to_be_mended(outb
     await harness.noted.reached(other.message_id, SENT)
     await harness.calm()
     assert harness.left() == []
+
+
+async def test_a_try_that_was_not_made_postpones_nothing(outbox: SqliteOutbox) -> None:
+    gate = gate_of("first")
+    gate.note_misconfigured(0.0)
+    permit = gate.enter(PROBE_AFTER)
+    assert gate.obstacle(PROBE_AFTER) is Obstacle.MISCONFIGURED
+    permit.cancel(PROBE_AFTER)
+    assert gate.obstacle(PROBE_AFTER) is None
+
+
+async def test_what_was_sent_before_a_refusal_does_not_end_it(outbox: SqliteOutbox) -> None:
+    gate = gate_of("first")
+    provider = FakeProvider("first", answers=[SUCCESS], held=True)
+    harness = Harness(outbox, registry=registry_of(provider, gates={"first": gate}))
+    early = harness.start()
+    await provider.calls()
+    gate.note_misconfigured(harness.clock.monotonic())
+    provider.let_go()
+    assert (await early).state is SENT
+    assert gate.obstacle(harness.clock.monotonic()) is Obstacle.MISCONFIGURED
 
 
 async def test_a_try_that_finds_nothing_out_is_followed_by_another_after_a_pause(outbox: SqliteOutbox) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from tests.support.providers import FakeProvider, gate_of
@@ -124,6 +126,50 @@ async def test_one_that_is_opened_has_whoever_waits_look_again(noted: Noted) -> 
     assert not looked.is_set()
     entry.gate.note_opened()
     assert looked.is_set()
+    await found.stop()
+
+
+@pytest.mark.parametrize("answer", ["ready", True, False])
+async def test_an_answer_that_is_none_is_a_fault_and_it_is_tried_again(noted: Noted, answer: Any) -> None:
+    found, (entry,) = await start(noted, Opens("odd", answer))
+    await noted.until(2)
+    assert noted.states[0] == ("odd", Obstacle.UNAVAILABLE, "it could not be opened: TypeError")
+    assert entry.gate.obstacle(0.0) is None
+    await found.stop()
+
+
+async def test_one_that_does_not_let_go_is_not_opened_beside_itself(
+    noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.01)
+    ended = asyncio.Event()
+    opens = []
+
+    class Stubborn(FakeProvider):
+        async def open(self) -> None:
+            opens.append(1)
+            if len(opens) > 1:
+                return
+            while not ended.is_set():
+                with suppress(asyncio.CancelledError):
+                    await ended.wait()
+
+    found, (entry,) = await start(noted, Stubborn("stubborn"))
+    await noted.until(1)
+    assert (len(opens), entry.gate.obstacle(0.0)) == (1, Obstacle.UNAVAILABLE)
+    ended.set()
+    await noted.until(2)
+    assert (len(opens), entry.gate.obstacle(0.0)) == (2, None)
+    await found.stop()
+
+
+async def test_who_has_mended_the_account_need_not_wait(noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "probe_pause", lambda refusals: 3600.0)
+    found, (entry,) = await start(noted, Opens("refused", REFUSED))
+    await noted.until(1)
+    entry.gate.note_configured()
+    await noted.until(2)
+    assert entry.gate.obstacle(0.0) is None
     await found.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage,
 from postwire.core.obstacles import Obstacle
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
+from postwire.providers import registry as providers_registry
 from postwire.providers.builtin import KINDS
 from postwire.providers.mock import MockProvider
 from postwire.providers.registry import ProviderEntry, Registry
@@ -335,6 +337,28 @@ async def test_providers_are_closed_last_made_first() -> None:
 
     await registry_of(Noted("a"), Noted("b"), Noted("c")).close()
     assert closed == ["c", "b", "a"]
+
+
+async def test_one_that_hangs_when_it_is_closed_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers_registry, "CLOSE_TIMEOUT", 0.01)
+    closed: list[str] = []
+
+    class Hangs(FakeProvider):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    class Cancelled(FakeProvider):
+        async def close(self) -> None:
+            raise asyncio.CancelledError
+
+    class Noted(FakeProvider):
+        async def close(self) -> None:
+            closed.append(self.name)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await registry_of(Noted("a"), Cancelled("b"), Hangs("c")).close()
+    assert closed == ["a"]
+    assert [type(error) for error in caught.value.exceptions] == [TimeoutError, RuntimeError]
 
 
 async def test_one_without_anything_to_close_is_left_alone() -> None:

@@ -132,6 +132,38 @@ async def test_whoever_is_granted_a_message_that_it_cannot_carry_any_more_passes
     assert harness.left() == []
 
 
+async def test_those_who_are_left_wait_for_whoever_can_send_to_them(outbox: SqliteOutbox) -> None:
+    first, second = FakeProvider("first", answer=apart(Outcome.SUCCESS, Outcome.ERROR)), FakeProvider("second")
+    gates = {name: gate_of(name) for name in ("first", "second")}
+    harness = Harness(outbox, registry=registry_of(first, second, gates=gates, unsuitable=whole_only("first")))
+    gates["second"].breaker.force_open(0.0)
+    record = await harness.send(email(2))
+    kept = await harness.kept(record.message_id)
+    assert (kept.state, kept.queue) != (QUEUED, "email")
+    assert harness.delivery.queue_depths["email"] == 1
+    gates["first"].breaker.force_open(0.0)  # which is none of its business any more
+    harness.clock.advance(300.0)
+    await harness.calm()
+    gates["second"].breaker.resume(0.0)
+    await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []
+    assert harness.delivery.queue_depths["email"] == 0
+
+
+async def test_code_that_fails_at_those_who_are_left_strands_nobody(outbox: SqliteOutbox) -> None:
+    def fails(message: OutboundMessage, positions: tuple[int, ...] | None) -> tuple[str, ...]:
+        if positions is not None:
+            raise ValueError("of its own")
+        return ()
+
+    provider = FakeProvider("first", answers=[apart(Outcome.SUCCESS, Outcome.ERROR)])
+    harness = Harness(outbox, registry=registry_of(provider, unsuitable=fails))
+    record = await harness.send(email(2))
+    harness.clock.advance(300.0)
+    await harness.noted.reached(record.message_id, SENT)
+
+
 async def test_code_that_fails_leaves_nobody_out(outbox: SqliteOutbox) -> None:
     def fails(message: OutboundMessage, positions: tuple[int, ...] | None) -> tuple[str, ...]:
         raise ValueError("of its own")

@@ -194,6 +194,34 @@ async def test_who_comes_when_a_provider_has_just_come_back_passes_nobody(outbox
     await harness.noted.reached(second.message_id, SENT)
 
 
+async def test_what_a_take_has_opened_goes_on_though_its_end_was_not_known(outbox: SqliteOutbox) -> None:
+    """The commit was kept, and the store said that it was not: nobody has these messages in hand."""
+
+    class Forgetful(Distant):
+        takes = 0
+
+        async def take(self, *arguments: Any) -> Any:
+            taken = await self._inner.take(*arguments)
+            self.takes += 1
+            if self.takes == 1 and taken:
+                raise StoreUnavailable
+            return taken
+
+    provider = FakeProvider("first")
+    gate = gate_of("first")
+    harness = Harness(Forgetful(outbox), registry=registry_of(provider, gates={"first": gate}))
+    gate.breaker.force_open(0.0)
+    records = [await harness.send(accepted()) for _ in range(3)]
+    gate.breaker.resume(0.0)
+    await harness.calm()
+    harness.clock.advance(AFTER_A_FAULT)
+    for record in records:
+        await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert sorted(provider.keys) == sorted(record.message_id for record in records)
+    assert harness.left() == []
+
+
 async def test_what_waits_is_not_counted_again_for_each_slot(outbox: SqliteOutbox) -> None:
     counting = Paused(outbox, "take", "heads")
     provider = FakeProvider("first")

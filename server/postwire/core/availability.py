@@ -71,6 +71,10 @@ class Availability:
         if self._refusals and now >= self._probe_at:
             self._probe_at = now + probe_pause(self._refusals)
 
+    def abandon(self) -> None:
+        """That attempt was not made after all: another one may be."""
+        self._is_probing = False
+
     def note_opening(self, why_not: Obstacle) -> None:
         """It cannot be used before it is opened."""
         self._opening = why_not

@@ -47,9 +47,12 @@ class GateSettings:
 
 
 class GatePermit:
-    """Leave for one attempt, to be closed or cancelled by every way out. What comes after that does nothing."""
+    """Leave for one attempt, to be closed or cancelled by every way out. What comes after that does nothing.
 
-    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared", "_tries_account")
+    `tries_account`: the provider has refused our account, and this attempt finds out whether it still does.
+    """
+
+    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared", "tries_account")
 
     def __init__(
         self, gate: Gate, permit: Permit, entered_at: float, repeat: bool, shared: bool | None, tries_account: bool
@@ -59,7 +62,7 @@ class GatePermit:
         self._entered_at = entered_at
         self._repeat = repeat
         self._shared = shared  # None: no repeat was taken from the budget
-        self._tries_account = tries_account
+        self.tries_account = tries_account
 
     def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
         """The attempt has ended, after `duration` seconds: give back the slot and tell the breaker."""
@@ -70,7 +73,7 @@ class GatePermit:
         gate = self._gate
         # First of all, so that nothing that goes wrong below keeps the slot.
         gate.in_flight -= 1
-        if self._tries_account:
+        if self.tries_account:
             gate.availability.leave(now)
         gate._settling = True
         try:
@@ -85,6 +88,9 @@ class GatePermit:
         if self._permit is None:
             return
         gate = self._gate
+        if self.tries_account:
+            self.tries_account = False
+            gate.availability.abandon()
         if gate._bucket is not None:
             gate._bucket.give_back(self._entered_at)
         if not self._repeat:
@@ -113,6 +119,7 @@ class Gate:
         "in_flight",
         "name",
         "on_availability",
+        "on_configured",
         "on_free",
     )
 
@@ -132,6 +139,8 @@ class Gate:
         """Called when those who wait should look again. All is settled by then: it may call back. It must not raise."""
         self.on_availability: Callable[[Obstacle | None, str], None] | None = None
         """Called with the new `availability.state`, and why in words, where it changes. It must not raise."""
+        self.on_configured: Callable[[], None] | None = None
+        """Called by `note_configured` where the provider could not be used: whoever opens it should try at once."""
         self._reported: Obstacle | None = None
         self._settings = settings
         self._jitter = jitter
@@ -272,10 +281,12 @@ class Gate:
         self._availability_changed(detail)
 
     def note_configured(self) -> None:
-        """The provider takes our account."""
+        """The provider takes our account, or somebody says that it would."""
         if self.availability.blocked:
             self.availability.note_configured()
             self._availability_changed()
+            if self.on_configured is not None:
+                self.on_configured()
 
     def _availability_changed(self, detail: str = "") -> None:
         state = self.availability.state

@@ -226,7 +226,7 @@ def give_up(record: MessageRecord, error_code: str, *, now: int) -> MessageRecor
         else one
         for one in record.recipients
     )
-    return _changed(record, state_of(after), now, recipients=after)
+    return _changed(record, state_of(after), now, recipients=after, next_attempt_time=None)
 
 
 def drop_attempt(record: MessageRecord, *, now: int, due: int) -> MessageRecord:

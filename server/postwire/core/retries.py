@@ -7,7 +7,7 @@ import math
 from typing import Final
 
 from postwire.core.lifecycle import unresolved
-from postwire.core.message import MessageRecord
+from postwire.core.message import UNSETTLED, MessageRecord
 from postwire.core.outcome import Outcome
 
 DEFERRED_FOR: Final = 300.0
@@ -28,6 +28,13 @@ _HIGHEST_POWER: Final = 16
 def deferrals(record: MessageRecord) -> int:
     """How often in a row, up to now, its attempts were deferred."""
     return sum(1 for _ in itertools.takewhile(lambda one: one.outcome is Outcome.DEFERRED, reversed(record.attempts)))
+
+
+def is_deferred(record: MessageRecord) -> bool:
+    """Whether the last attempt of a message was put off, for it or for some of those who are left."""
+    if record.attempts[-1].outcome is Outcome.DEFERRED:
+        return True
+    return any(one.outcome is Outcome.DEFERRED and one.state in UNSETTLED for one in record.recipients)
 
 
 def is_same_attempt(
@@ -52,8 +59,9 @@ def deferral_delay(deferrals: int, retry_after: float | None, *, draw: float) ->
     RFC 5321, section 4.5.4.1, asks mail clients for at least 30 minutes in general, and for two tries in the first hour
     of a message, which is what those who greylist go by.
     """
-    if retry_after is not None and math.isfinite(retry_after):
-        delay = min(max(retry_after, 0.0), LONGEST_DEFERRAL)
-    else:
-        delay = min(DEFERRED_FOR * 2.0 ** min(deferrals - 1, _HIGHEST_POWER), DEFERRED_FOR_MAX)
+    if retry_after is not None and math.isfinite(retry_after) and retry_after > 0:
+        delay = min(retry_after, LONGEST_DEFERRAL)
+    else:  # it said nothing, or a time that has passed
+        power = min(max(deferrals, 1) - 1, _HIGHEST_POWER)
+        delay = min(DEFERRED_FOR * 2.0**power, DEFERRED_FOR_MAX)
     return delay * (1 + _JITTER * draw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final, Self
 
 from postwire.core.message import OutboundMessage
@@ -16,7 +17,7 @@ NOT_CONNECTED: Final = DispatchResult(
     Outcome.ERROR, error_code="connect_timeout", detail="the provider could not be reached in time"
 )
 CUT_SHORT: Final = (TIMED_OUT, NOT_CONNECTED)
-"""The results of attempts that ran out of time."""
+"""The results of attempts that were ended by their time limit; of a provider's own time-outs there are copies."""
 
 TOO_LATE: Final = DispatchResult(
     Outcome.ERROR, error_code="expired", detail="its time ran out before it could be handed to the provider"
@@ -83,8 +84,8 @@ async def send(
             if limit.expired:
                 return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
             return _failed(provider, error, handover)
-        except TimeoutError as error:
-            return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
+        except TimeoutError as error:  # the provider's own
+            return replace(NOT_CONNECTED if handover.is_before(error) else TIMED_OUT)
         except Exception as error:
             return _failed(provider, error, handover)
 
@@ -93,6 +94,8 @@ def _checked(result: Any) -> DispatchResult:
     """What a provider gave, if it is a result as far as is looked at before it is recorded."""
     if not isinstance(result.outcome, Outcome):
         raise TypeError("the outcome is none")
+    if not (isinstance(result.detail, str) and isinstance(result.error_code, str)):
+        raise TypeError("the detail or the code is no text")
     if result.retry_after is not None and not isinstance(result.retry_after, (float, int)):
         raise TypeError("the time is no number")
     return result  # type: ignore[no-any-return]  # what else is wrong with it shows when it is recorded

@@ -17,10 +17,10 @@ from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
 from postwire.core.gate import Gate
 from postwire.core.ids import idempotency_key
-from postwire.core.lifecycle import NextStep, Policy
+from postwire.core.lifecycle import MAX_VENDOR_TEXT, NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.core.retries import deferral_delay, deferrals, is_same_attempt
+from postwire.core.retries import deferral_delay, deferrals, is_deferred, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
@@ -43,6 +43,9 @@ _VERDICTS: Final = {
 
 UNSUITABLE_CODE: Final = "unsuitable"
 """The error code of recipients whom no provider of the route can send to without the others."""
+
+UNSUITABLE_PAUSE: Final = 5_000_000
+"""µs, at the least, for which a message waits that was granted a provider which cannot carry it, if nobody can."""
 
 _ACCOUNT_TAKEN: Final = frozenset({Outcome.SUCCESS, Outcome.REJECTED, Outcome.RATE_LIMITED, Outcome.DEFERRED})
 """The outcomes that a provider gives only to whom it lets in."""
@@ -141,7 +144,7 @@ class Executor:
                 clear, next_permit = False, self._router.again(job.plan, permit.entry)
             if next_permit:
                 record = self._opened(record, next_permit, now)
-            elif next_step is NextStep.DEFER:
+            elif next_step is not NextStep.NOTHING and is_deferred(record):
                 record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
             elif next_step is not NextStep.NOTHING:
                 record = self._requeued(record, now, due)
@@ -152,7 +155,7 @@ class Executor:
         """Take back the open attempt at a provider that cannot send to those alone who are left, and go on to one that
         can. Who waits for a route is granted its providers without a look at the message."""
         before, (now, due) = job.record, self.now()
-        retry_time = self.retry_time(len(before.attempts), due)
+        retry_time = self.retry_time(len(before.attempts), due) + UNSUITABLE_PAUSE
         await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
         if job.record.state is not MessageState.QUEUED:  # somebody else has changed it
             return
@@ -207,10 +210,10 @@ class Executor:
                     entry.provider, message, handover, self._loop, min(entry.attempt_timeout, left)
                 )
                 # Where the message's own time ran out, the provider may not have had all of its own.
-                if left >= entry.attempt_timeout or result not in attempt.CUT_SHORT:
+                if left >= entry.attempt_timeout or not any(result is one for one in attempt.CUT_SHORT):
                     verdict = _verdict(result)
                 # Told before the permit is back: who gets in next is to find the door as this attempt leaves it.
-                self._note(entry.gate, result)
+                self._note(entry.gate, result, tries_account=gate_permit.tries_account)
         finally:
             now = self._clock.monotonic()
             if result is attempt.TOO_LATE or result is attempt.UNSUITABLE:
@@ -219,16 +222,19 @@ class Executor:
                 gate_permit.close(verdict, now, now - started)
         return result, int((now - started) * 1e6)
 
-    def _note(self, gate: Gate, result: DispatchResult) -> None:
-        """Have a provider's gate know what an attempt has found out, beside its verdict."""
+    def _note(self, gate: Gate, result: DispatchResult, *, tries_account: bool) -> None:
+        """Have a provider's gate know what an attempt has found out, beside its verdict.
+
+        What was sent before the provider refused our account says nothing of it now.
+        """
         outcome = result.outcome
         if outcome is Outcome.SUCCESS:
             gate.note_success()
         elif outcome is Outcome.RATE_LIMITED:
             gate.cool_down(self._clock.monotonic(), result.retry_after)
         if outcome is Outcome.MISCONFIGURED:
-            gate.note_misconfigured(self._clock.monotonic(), result.detail or result.error_code)
-        elif gate.availability.blocked and outcome in _ACCOUNT_TAKEN:
+            gate.note_misconfigured(self._clock.monotonic(), (result.detail or result.error_code)[:MAX_VENDOR_TEXT])
+        elif tries_account and outcome in _ACCOUNT_TAKEN:
             gate.note_configured()
 
     def _deferral(self, record: MessageRecord, result: DispatchResult) -> int:
@@ -239,6 +245,8 @@ class Executor:
     def _is_same(self, before: MessageRecord, after: MessageRecord, permit: ProviderPermit, now: int) -> bool:
         """Whether the vendor would know one more attempt at once for the same, and send nothing twice."""
         entry = permit.entry
+        if is_deferred(after):  # some of them are not to be asked again so soon
+            return False
         return is_same_attempt(before, after, entry.provider.name, now=now, dedup_window=entry.dedup_window)
 
     def _close(

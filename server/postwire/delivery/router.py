@@ -90,9 +90,9 @@ class Router:
         route = self.route_by_queue_key(queue_key)
         return queue_key if route is None else route.key
 
-    def route(self, message: OutboundMessage, pinned: str | None) -> Route:
+    def route(self, message: OutboundMessage, pinned: str | None, positions: tuple[int, ...] | None = None) -> Route:
         """See `Registry.route`."""
-        return self._registry.route(message, pinned)
+        return self._registry.route(message, pinned, positions)
 
     def route_by_queue_key(self, queue_key: str) -> Route | None:
         """See `Registry.route_by_queue_key`."""

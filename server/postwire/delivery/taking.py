@@ -49,6 +49,8 @@ class Batch:
         self._found: Counter[Priority] = Counter()
         self._picked: dict[str, Pick] = {}
         self._expired: dict[str, MessageRecord] = {}
+        self.opened: list[tuple[MessageRecord, Priority]] = []
+        """What `decide` has opened an attempt for, with its priority."""
         self._is_full = False
         self._is_cut_short = False
 
@@ -76,7 +78,9 @@ class Batch:
         span = context.run(self._observer.delivery_started, queued.accept_trace)
         self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span)
         trace_id = context.run(self._observer.traceparent)[3:35]
-        return lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=trace_id)
+        opened = lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=trace_id)
+        self.opened.append((opened, queued.options.priority))
+        return opened
 
     def pop(self, message_id: str) -> Pick | None:
         """The pick of a message that is kept, if it has one."""

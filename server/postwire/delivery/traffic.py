@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from contextvars import Context
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
-from postwire.core.errors import StoreUnavailable
+from postwire.core.errors import Refusal, StoreUnavailable
 from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
@@ -125,11 +127,25 @@ class Traffic:
         try:
             kept = await self._executor.execute(job)
             if kept.state is MessageState.QUEUED:
-                self.wait(kept, job.options.priority)
+                self.wait(await self._suited(job, kept), job.options.priority)
             elif kept.settled:
                 self._backlog.remove(kept.queue)
         finally:
             self._waiters.finish(record, job.waiter)
+
+    async def _suited(self, job: Job, record: MessageRecord) -> MessageRecord:
+        """The record of a message that is queued, put into the queue of those who can carry it to who is left."""
+        if not record.recipients or (positions := lifecycle.unresolved(record)) is None:
+            return record
+        try:
+            key = self._router.route(job.message, job.options.provider_name, positions).queue_key
+            if key == record.queue or not await self._work.reassign([(record, key)]):
+                return record
+        except Refusal:  # there is no such route any more, or the store is away: it waits where it is
+            return record
+        self._backlog.remove(record.queue)
+        self._backlog.add(key, None)
+        return replace(record, queue=key)
 
     def wait(self, record: MessageRecord, priority: Priority) -> None:
         """Have a message that is queued come out of its queue again."""
@@ -165,6 +181,11 @@ class Traffic:
                 elif before := batch.expired(message_id):
                     self.ended_in_queue(before, taken.record)
             return batch.has_found(limits)
+        except StoreUnavailable:
+            # What was opened may have been kept: nobody has it in hand.
+            for opened, priority in batch.opened:
+                self._track(self._loop.create_task(self._give_back(opened, priority)), self._ended)
+            raise
         finally:
             batch.close()
 
@@ -193,6 +214,17 @@ class Traffic:
         finally:
             waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)
+
+    async def _give_back(self, opened: MessageRecord, priority: Priority) -> None:
+        """Take back an attempt whose opening may have been kept, and that nobody makes."""
+        while True:
+            await self._messages.wait_available()
+            now, due = self._executor.now()
+            after = lifecycle.drop_attempt(opened, now=now, due=due)
+            with suppress(StoreUnavailable):
+                if await self._messages.advance(opened, after):
+                    self.wait(after, priority)
+                return
 
     async def _put_back(self, record: MessageRecord, priority: Priority, permit: ProviderPermit) -> None:
         """Take back an attempt that cannot be made: its message waits for longer."""

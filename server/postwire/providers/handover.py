@@ -49,7 +49,8 @@ class Handover:
     def is_before(self, error: BaseException) -> bool:
         """Whether `error`, which ended the attempt, came out of `connecting()`: nothing was sent, then.
 
-        One that the provider has made of such an error counts, one that came after it does not.
+        One that the provider has made of such an error counts (`raise … from error`, as asyncio and aiohttp do). One
+        that merely came after it does not: the provider may have sent the message some other way meanwhile.
         """
         found: BaseException | None = error
         for _ in range(_CAUSES_AT_MOST):
@@ -57,7 +58,7 @@ class Handover:
                 return False
             if found is self._ended_by:
                 return True
-            found = found.__cause__ or found.__context__
+            found = found.__cause__
         return False
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from contextvars import Context
 from typing import Final
 
@@ -12,7 +13,7 @@ from postwire.core.availability import probe_pause
 from postwire.core.gate import Gate
 from postwire.core.obstacles import Obstacle
 from postwire.providers import capabilities
-from postwire.providers.base import Provider, ProviderHealth
+from postwire.providers.base import ProviderHealth
 from postwire.providers.registry import ProviderEntry
 
 OPEN_TIMEOUT: Final = 30.0
@@ -40,23 +41,23 @@ class ProviderOpening:
         on_fault: Callable[[BaseException], None],
     ) -> None:
         """`jitter` gives draws in [0, 1) for pauses, `on_fault` is called with what a provider's code raises."""
-        self._entries = [entry for entry in entries if capabilities.open_of(entry.provider)]
+        self._openers = [(entry.gate, own) for entry in entries if (own := capabilities.open_of(entry.provider))]
         self._jitter = jitter
         self._on_fault = on_fault
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin with all of them; returns once they are open, or soon."""
-        if not self._entries:
+        if not self._openers:
             return
         loop = asyncio.get_running_loop()
-        for entry in self._entries:
-            entry.gate.availability.note_opening(Obstacle.UNAVAILABLE)
-            self._tasks.add(loop.create_task(self._open(entry.provider, entry.gate), context=Context()))
+        for gate, own in self._openers:
+            gate.availability.note_opening(Obstacle.UNAVAILABLE)
+            self._tasks.add(loop.create_task(self._open(own, gate), context=Context()))
         await asyncio.wait(self._tasks, timeout=QUICK)
-        for entry in self._entries:
-            if entry.gate.availability.state is Obstacle.UNAVAILABLE:
-                entry.gate.note_opening(Obstacle.UNAVAILABLE, "it is being opened")
+        for gate, _ in self._openers:
+            if gate.availability.state is Obstacle.UNAVAILABLE:
+                gate.note_opening(Obstacle.UNAVAILABLE, "it is being opened")
 
     async def stop(self) -> None:
         """Cancel what has not ended. What does not end then is left behind."""
@@ -66,10 +67,24 @@ class ProviderOpening:
         if pending:
             await asyncio.wait(pending, timeout=CANCEL_GRACE)
 
-    async def _open(self, provider: Provider, gate: Gate) -> None:
+    async def _open(self, own: Callable[[], Awaitable[ProviderHealth | None]], gate: Gate) -> None:
+        retry = asyncio.Event()
+        gate.on_configured = retry.set
         failures = refusals = 0
         while True:
-            health = await self._try(provider)
+            retry.clear()
+            task = asyncio.ensure_future(own())
+            try:
+                await asyncio.wait({task}, timeout=OPEN_TIMEOUT)
+                if task.done():
+                    health = self._health(task)
+                else:
+                    task.cancel()
+                    health = ProviderHealth(ok=False, detail=f"it did not open within {OPEN_TIMEOUT:g} s")
+            except asyncio.CancelledError:  # by `stop`
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_GRACE)
+                raise
             if health.ok:
                 gate.note_opened()
                 return
@@ -81,19 +96,23 @@ class ProviderOpening:
                 failures += 1
                 gate.note_opening(Obstacle.UNAVAILABLE, health.detail)
                 pause = backoff.delay(failures, base=RETRY_BASE, most=RETRY_MAX, draw=self._jitter())
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await retry.wait()
+            await asyncio.wait({task})  # one that swallows its cancellation is not opened beside itself
 
-    async def _try(self, provider: Provider) -> ProviderHealth:
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
-                opened = await own() if (own := capabilities.open_of(provider)) else None
-                return opened or ProviderHealth(ok=True)
-        except TimeoutError:
-            return ProviderHealth(ok=False, detail=f"it did not open within {OPEN_TIMEOUT:g} s")
-        except (asyncio.CancelledError, Exception) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-                raise  # by `stop`; else something of the provider's own was cancelled
-            if not isinstance(error, OSError):  # networks fail, and code should not
-                self._on_fault(error)
-            return ProviderHealth(ok=False, detail=f"it could not be opened: {type(error).__name__}")
+    def _health(self, task: asyncio.Future[ProviderHealth | None]) -> ProviderHealth:
+        """What has come of an opening."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            health = task.result()
+            if health is None:
+                return ProviderHealth(ok=True)
+            if isinstance(health, ProviderHealth):
+                return health
+            error = TypeError("an opening has to give a ProviderHealth, or None")
+        if isinstance(error, TimeoutError):
+            return ProviderHealth(ok=False, detail="it did not open in time")
+        if not isinstance(error, OSError):  # networks fail, and code should not
+            self._on_fault(error)
+        return ProviderHealth(ok=False, detail=f"it could not be opened: {type(error).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +22,10 @@ from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers import capabilities
 from postwire.providers.base import Context, Kind, Provider
+from postwire.providers.capabilities import Carries
+
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that all providers have to close."""
 
 LEASE_FACTOR: Final = 2
 """How many times its time limit a probe of a breaker may take before it counts as failed without having ended."""
@@ -69,6 +74,9 @@ class Registry:
         `on_fault` is called with what a provider's `carries` raises.
         """
         self._on_fault = on_fault
+        for entry in entries:
+            if entry.carries:
+                entry.carries = partial(self._carries, entry.carries)
         self._selective = {entry.provider.name: entry.carries for entry in entries if entry.carries}
         self._variants: dict[tuple[str, frozenset[str]], Route] = {}  # by key and who is left out
         self._entries = {entry.provider.name: entry for entry in entries}
@@ -184,14 +192,19 @@ class Registry:
         if not self._selective:
             return found
         for name in route.names:
-            if carries := self._selective.get(name):
-                try:
-                    if violation := carries(message, positions):
-                        found[name] = violation
-                except Exception as error:
-                    if self._on_fault:
-                        self._on_fault(error)
+            if (carries := self._selective.get(name)) and (violation := carries(message, positions)):
+                found[name] = violation
         return found
+
+    def _carries(
+        self, carries: Carries, message: OutboundMessage, positions: tuple[int, ...] | None
+    ) -> FieldViolation | None:
+        try:
+            return carries(message, positions)
+        except Exception as error:
+            if self._on_fault:
+                self._on_fault(error)
+            return None
 
     def _suited(self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None) -> Route:
         """A route without those who cannot carry the message. There are as many as messages need, and each once."""
@@ -206,16 +219,25 @@ class Registry:
         return found
 
     async def close(self) -> None:
-        """Close every provider, last made first.
+        """Close every provider, side by side, and wait for none for longer than `CLOSE_TIMEOUT`.
 
         Raises:
-            ExceptionGroup: some failed to; all the same, every one has been closed.
+            ExceptionGroup: some failed to, or did not end in time.
         """
-        failed = []
-        for entry in reversed(self._entries.values()):
-            try:
-                await close(entry.provider)
-            except Exception as error:
+        loop = asyncio.get_running_loop()
+        closing = [loop.create_task(close(entry.provider)) for entry in reversed(self._entries.values())]
+        if not closing:
+            return
+        _, late = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT)
+        for task in late:
+            task.cancel()
+        failed: list[Exception] = [TimeoutError(f"it did not close within {CLOSE_TIMEOUT:g} s") for _ in late]
+        for task in closing:
+            if task in late:
+                continue
+            if task.cancelled():
+                failed.append(RuntimeError("something of its own was cancelled"))
+            elif isinstance(error := task.exception(), Exception):
                 failed.append(error)
         if failed:
             raise ExceptionGroup("providers failed to close", failed)
