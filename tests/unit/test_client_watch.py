@@ -345,9 +345,9 @@ def test_to_close_the_client_just_before_a_pause_ends_it(
 
 def test_who_asks_too_late_is_told_that_it_is_over() -> None:
     lifetime, heard = Lifetime(), []
-    with lifetime.reported(lambda: heard.append("while it ends")):
+    with lifetime.notifying(lambda: heard.append("while it ends")):
         lifetime.end()
-    with lifetime.reported(lambda: heard.append("after its end")):
+    with lifetime.notifying(lambda: heard.append("after its end")):
         pass
     lifetime.end()
     assert heard == ["while it ends", "after its end"]

@@ -52,6 +52,9 @@ WENT: Final = {
     "faces": "client adapters",
     "victim": "server process",
     "intake": "acceptance",
+    "sights": "watch events",
+    "flying": "first pass",
+    "untold": "unreported",
 }
 """Words for which the field has a better one, as parts of names (`in_flight` is the field's)."""
 

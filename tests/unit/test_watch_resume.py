@@ -53,9 +53,9 @@ async def test_going_on_with_ids_needs_no_message_to_be_there_still(harness: Har
 async def test_a_watch_goes_on_without_a_gap_wherever_it_was_left(harness: Harness) -> None:
     watching = Watching(harness, after=await now(harness))
     records = (await tell(harness, commands(10, send_time=LATER))).records
-    sights = list(await watching.next())
-    assert [one.record for one in sights] == records
-    for number, event in enumerate(sights):
+    events = list(await watching.next())
+    assert [one.record for one in events] == records
+    for number, event in enumerate(events):
         rest = records[number + 1 :]
         if rest:
             assert [one.record for one in await Watching(harness, after=event.point).next()] == rest

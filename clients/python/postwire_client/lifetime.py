@@ -29,7 +29,7 @@ class Lifetime:
             raise ClientClosed
 
     @contextmanager
-    def reported(self, listener: Callable[[], object]) -> Iterator[None]:
+    def notifying(self, listener: Callable[[], object]) -> Iterator[None]:
         """Within, the listener is called once it is over; at once, if it is."""
         self._listeners.add(listener)
         try:

@@ -77,7 +77,7 @@ async def watch(
         if pause is None:
             return
         is_over = asyncio.Event()
-        with lifetime.reported(is_over.set), suppress(TimeoutError):
+        with lifetime.notifying(is_over.set), suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await is_over.wait()
 
@@ -144,7 +144,7 @@ class Sending:
 
     async def _until_frame(self) -> bool:
         """Wait until there is something to send; False: there will be nothing any more. Raises ClientClosed."""
-        with self._lifetime.reported(self._reading.set):
+        with self._lifetime.notifying(self._reading.set):
             while not self._bulk.is_done:
                 self._lifetime.check()
                 wake_at = self._bulk.wake_at

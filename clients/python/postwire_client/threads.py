@@ -46,7 +46,7 @@ def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reporte
         if pause is None:
             return
         is_over = threading.Event()
-        with lifetime.reported(is_over.set):
+        with lifetime.notifying(is_over.set):
             is_over.wait(pause)
 
 
@@ -71,7 +71,7 @@ class Sending:
         taking = contextvars.copy_context().run
         threading.Thread(target=taking, args=(self._take,), name="postwire-requests", daemon=True).start()
         try:
-            with self._lifetime.reported(self._notify):
+            with self._lifetime.notifying(self._notify):
                 while self._until_frame():
                     error = yield from self._over_one_stream()
                     with self._changed:

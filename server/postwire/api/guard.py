@@ -85,7 +85,7 @@ class Guard:
                 try:
                     return await inner(request, context)
                 except (asyncio.CancelledError, Exception) as error:
-                    refused = observed.judge(error)
+                    refused = observed.check(error)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
                 # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
                 del request
@@ -104,7 +104,7 @@ class Guard:
                             yield response
                     return
                 except (asyncio.CancelledError, Exception) as error:
-                    refused = observed.judge(error)
+                    refused = observed.check(error)
                 del request
                 await _end(context, refused)
 
@@ -145,7 +145,7 @@ class _Observed:
             metadata = context.invocation_metadata() or ()
             self._started = [observer.call_started(method, metadata) for observer in observers]
 
-    def judge(self, error: BaseException) -> Refusal | None:
+    def check(self, error: BaseException) -> Refusal | None:
         """What the call is to be refused with; None where the fault is ours. A true cancellation is raised again."""
         if isinstance(error, Refusal):
             self.status_code = errors.STATUS_OF[error.reason].name

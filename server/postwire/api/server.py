@@ -34,7 +34,7 @@ FLUSH_GRACE: Final = 0.2
 QUIET: Final = 0.1
 """Seconds without a call after which all callers count as told that the server is shutting down."""
 
-TELLING: Final = 2.0
+NOTIFY_TIME: Final = 2.0
 """Seconds for which callers are told, at the most: there may be some who never stop calling."""
 
 SHORTEST_PING_INTERVAL: Final = 5.0
@@ -155,7 +155,7 @@ class ApiServer:
         # What has come and is not begun when it stops, gRPC ends as CANCELLED, which no caller repeats. So those who go
         # on calling are answered until all of them have been told.
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(max(min(end, loop.time() + TELLING), loop.time() + FLUSH_GRACE)):
+            async with asyncio.timeout_at(max(min(end, loop.time() + NOTIFY_TIME), loop.time() + FLUSH_GRACE)):
                 await self._calls.wait_quiet(QUIET)
         # What is left are streams that end when their caller wants, such as a watch of our health: they are cut.
         await self._server.stop(FLUSH_GRACE)

@@ -42,14 +42,14 @@ def check(path: Path | None, as_json: bool) -> None:
     settings = effective(loaded)
     warnings = [str(stray) for stray in loaded.strays if not stray.injected]
     if as_json:
-        reported = {
+        why = {
             "file": str(loaded.file) if loaded.file else None,
             "settings": [
                 {"key": key, "value": json_value(value), "explicit": key in loaded.explicit} for key, value in settings
             ],
             "warnings": warnings,
         }
-        print_json(json.dumps(reported))
+        print_json(json.dumps(why))
         return
     for warning in warnings:
         click.echo(f"postwire: warning: {warning}", err=True)
@@ -75,8 +75,8 @@ def init(path: Path) -> None:
     except FileExistsError:
         raise Failed(f"{path}: is there already, give the path of a new file", ExitCode.REFUSED) from None
     except (OSError, ValueError) as wrong:
-        reported = wrong.strerror if isinstance(wrong, OSError) else "it is no path"
-        raise Failed(f"{path}: cannot be written: {reported}", ExitCode.REFUSED) from None
+        why = wrong.strerror if isinstance(wrong, OSError) else "it is no path"
+        raise Failed(f"{path}: cannot be written: {why}", ExitCode.REFUSED) from None
     click.echo(f"{path}: every setting with its default; postwire config check --config {os.fspath(path)}")
 
 

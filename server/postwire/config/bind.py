@@ -168,7 +168,7 @@ def stray_variables(environ: Mapping[str, str], known: Collection[str]) -> tuple
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _Key:
     """One field of a settings class: a unit reads it, or it is a table with a class of its own."""
 
     name: str
@@ -188,7 +188,7 @@ def setting(default: Any = dataclasses.MISSING, *, help: str = "", secret: bool 
     return field(default=default, repr=not secret, metadata={"help": help, "secret": secret})
 
 
-def _slot(spec: dataclasses.Field[Any], hint: Any) -> _Slot:
+def _key_of(spec: dataclasses.Field[Any], hint: Any) -> _Key:
     required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
     secret = bool(spec.metadata.get("secret"))
     if secret and spec.repr:
@@ -202,23 +202,23 @@ def _slot(spec: dataclasses.Field[Any], hint: Any) -> _Slot:
     if not required:
         default = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
     unit = Unit() if table else unit_of(hint)
-    return _Slot(spec.name, unit, table, optional, required, secret, default, spec.metadata.get("help", ""))
+    return _Key(spec.name, unit, table, optional, required, secret, default, spec.metadata.get("help", ""))
 
 
-def _entries(cls: type[Any]) -> tuple[_Slot, ...]:
+def _keys(cls: type[Any]) -> tuple[_Key, ...]:
     hashable: Any = cls  # as classes are, but mypy does not see it
-    return _slots_once(hashable)
+    return _keys_once(hashable)
 
 
 @functools.cache
-def _slots_once(cls: type[Any]) -> tuple[_Slot, ...]:
+def _keys_once(cls: type[Any]) -> tuple[_Key, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    return tuple(_slot(spec, hints[spec.name]) for spec in dataclasses.fields(cls))
+    return tuple(_key_of(spec, hints[spec.name]) for spec in dataclasses.fields(cls))
 
 
 def keys(cls: type[Any]) -> tuple[str, ...]:
     """The keys of a settings class, in order."""
-    return tuple(entry.name for entry in _entries(cls))
+    return tuple(entry.name for entry in _keys(cls))
 
 
 def refuse_unknown(known: Collection[str], table: Mapping[str, object], path: KeyPath, env: EnvTree) -> None:
@@ -267,7 +267,7 @@ def bind(
         with mistakes.caught():
             refuse_unknown((*keys(cls), *beside), table, path, env)
     values: dict[str, Any] = {}
-    for entry in _entries(cls):
+    for entry in _keys(cls):
         here, node, key = (*path, entry.name), env.at(entry.name), dotted((*path, entry.name))
         with mistakes.caught():
             if entry.table:
@@ -290,7 +290,7 @@ def bind(
     return made
 
 
-def _value(entry: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
+def _value(entry: _Key, raw: object, path: KeyPath, node: EnvTree) -> Any:
     if node.below:
         variable = next(next(iter(node.below.values())).set_variables())
         raise ConfigError(dotted(path), f"has no keys below it, set {node.variable} itself", variable=variable)
@@ -309,7 +309,7 @@ def _value(entry: _Slot, raw: object, path: KeyPath, node: EnvTree) -> Any:
 
 def _from_check(cls: type[Any], message: str, values: dict[str, Any], path: KeyPath, env: EnvTree) -> ConfigError:
     """A check's "key: problem" (or "key, key: problem") with full paths; without a key it is the table's."""
-    for entry in _entries(cls):
+    for entry in _keys(cls):
         value = values.get(entry.name) if entry.secret else None
         for secret in value if isinstance(value, tuple) else (value,):
             message = message.replace(str(secret), "(secret)") if secret not in (None, "") else message
@@ -341,8 +341,8 @@ def values(settings: object, path: KeyPath, cls: type[Any] | None = None) -> dic
     return {key: value for key, _, value in _values(settings, path, cls)}
 
 
-def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, _Slot, Any]]:
-    for entry in _entries(cls or type(settings)):
+def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, _Key, Any]]:
+    for entry in _keys(cls or type(settings)):
         value, here = getattr(settings, entry.name), (*path, entry.name)
         if entry.table:
             yield from _values(value, here, None)
@@ -366,7 +366,7 @@ def describe(
     cls: type[Any], defaults: Mapping[str, Any] = MappingProxyType({}), path: KeyPath = ()
 ) -> Iterator[KeyDescription]:
     """Describe every key of a settings class, and of the tables in it. `defaults` go before those of the class."""
-    for entry in _entries(cls):
+    for entry in _keys(cls):
         here = (*path, entry.name)
         if entry.table:
             yield from describe(entry.table, path=here)

@@ -151,7 +151,7 @@ class Breaker:
         self._window: deque[tuple[float, bool, bool]] = deque()
         self._failures = 0
         self._slow_calls = 0
-        # When the last opening ends, and how long the next will be. Its jitter is drawn ahead, so that it is foretold.
+        # When the last opening ends, and how long the next will be. Its jitter is drawn ahead: it is known.
         self._until = -math.inf
         self._open_for = settings.open_for
         self._draw = jitter()

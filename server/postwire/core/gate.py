@@ -1,4 +1,4 @@
-"""One provider's door: its breaker, its limits, its cool-down and its retry budget, asked as one.
+"""One provider's gate: its breaker, its limits, its cool-down and its retry budget, asked as one.
 
 No clock and no waiting of its own: every call is told `now`, in seconds on a monotonic clock, and whoever has to wait
 learns from `until` and `on_free` when to look again.
@@ -79,7 +79,7 @@ class GatePermit:
         try:
             gate.breaker.release(permit, verdict, now, duration)
         finally:
-            gate._settling = gate._untold = False
+            gate._settling = gate._unreported = False
             if gate.on_free is not None:
                 gate.on_free()
 
@@ -101,7 +101,7 @@ class GatePermit:
 
 
 class Gate:
-    """The door of the provider `name`. Whoever passes holds a permit."""
+    """The gate of the provider `name`. Whoever is admitted holds a permit."""
 
     __slots__ = (
         "_bucket",
@@ -113,7 +113,7 @@ class Gate:
         "_settings",
         "_settling",
         "_throttlings",
-        "_untold",
+        "_unreported",
         "availability",
         "breaker",
         "in_flight",
@@ -154,7 +154,7 @@ class Gate:
         self._throttlings = 0  # in a row
         # While the breaker is at work for us, what its listener says is kept until we are done, too.
         self._settling = False
-        self._untold = False
+        self._unreported = False
 
     def obstacle(self, now: float, *, repeat: bool = False) -> Obstacle | None:
         """What keeps an attempt from being made now; None: `enter` will succeed. `repeat`: the same message, once more.
@@ -229,9 +229,9 @@ class Gate:
         elif limited:
             shared = self._budget.take(now)
         tries_account = self.availability.blocked and self.availability.enter()
-        # The last probe shuts the gate.
-        if self._untold or tries_account or (breaker.state is not _CLOSED and not breaker.admits(now)):
-            self._untold = False
+        # The last probe blocks the gate.
+        if self._unreported or tries_account or (breaker.state is not _CLOSED and not breaker.admits(now)):
+            self._unreported = False
             self.changed()
         return GatePermit(self, permit, now, repeat, shared, tries_account)
 
@@ -299,6 +299,6 @@ class Gate:
     def changed(self) -> None:
         """Have whoever waits look again. For the breaker's listener."""
         if self._settling:
-            self._untold = True
+            self._unreported = True
         elif self.on_free is not None:
             self.on_free()

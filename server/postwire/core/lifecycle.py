@@ -185,9 +185,9 @@ def close_attempt(
                 status.index,
                 state,
                 one.outcome,
-                _reported(one.error_code),
+                _bounded(one.error_code),
                 maybe_sent,
-                _reported(one.provider_message_id),
+                _bounded(one.provider_message_id),
             )
         )
     ended = _changed(
@@ -344,9 +344,9 @@ def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> A
         start_time=attempt.start_time,
         outcome=result.outcome,
         duration=duration,
-        provider_message_id=_reported(result.provider_message_id),
-        error_code=_reported(result.error_code),
-        detail=_reported(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
+        provider_message_id=_bounded(result.provider_message_id),
+        error_code=_bounded(result.error_code),
+        detail=_bounded(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
         trace_id=attempt.trace_id,
     )
 
@@ -386,7 +386,7 @@ def _changed(
     )
 
 
-def _reported(text: str) -> str:
+def _bounded(text: str) -> str:
     """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
     text = text[:MAX_VENDOR_TEXT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -187,8 +187,8 @@ class PassedOver:
 class Choice:
     """Who takes the message now. If nobody is `chosen`, it waits for whoever of `waits_for` is free first.
 
-    If there is nobody to wait for either, every door is closed, and the message is parked. `passed_over` are the closed
-    doors that were come across, in order; who is only busy is not among them.
+    If there is nobody to wait for either, every gate is blocked, and the message is parked. `passed_over` are the
+    blocked gates that were come across, in order; who is only busy is not among them.
     """
 
     chosen: str | None
@@ -208,7 +208,7 @@ def choose(
 
     Within a tier, one at its limits is waited for only if no other member can take the message, unless the order is
     `strict`; with `overflow`, only if nobody at all can. Those `tried` before in this pass are left out, and no
-    door is asked twice.
+    gate is asked twice.
     """
     waits_for: list[str] = []
     passed_over: list[PassedOver] = []

@@ -117,7 +117,7 @@ class Violations:
             InvalidPage: something is wrong with it.
         """
         if self._malformed:
-            raise InvalidPage(*_reported(self._malformed))
+            raise InvalidPage(*_refusal_of(self._malformed))
 
     def raise_any(self) -> None:
         """Refuse the call if anything was noted.
@@ -127,12 +127,12 @@ class Violations:
             MessageTooLarge: nothing else is wrong.
         """
         if self._malformed:
-            raise InvalidMessage(*_reported(self._malformed + self._too_large))
+            raise InvalidMessage(*_refusal_of(self._malformed + self._too_large))
         if self._too_large:
-            raise MessageTooLarge(*_reported(self._too_large))
+            raise MessageTooLarge(*_refusal_of(self._too_large))
 
 
-def _reported(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[FieldViolation]]:
+def _refusal_of(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[FieldViolation]]:
     """The text for people and the list for programs, both cut at `MAX_VIOLATIONS`."""
     named = violations[:MAX_VIOLATIONS]
     first = f"{named[0].field}: {named[0].description}"

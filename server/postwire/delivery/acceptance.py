@@ -228,8 +228,8 @@ class Acceptance:
         except Refusal as refusal:
             self._refuse(admitted, refusal)
             return
-        if flying := self._accepted(admitted, accepted):
-            await flying
+        if first_pass := self._accepted(admitted, accepted):
+            await first_pass
 
     async def _carry_all(self, all_admitted: Sequence[Admitted]) -> None:
         """The same for a frame: one commit for all, then a task for each that has something to do."""
@@ -242,9 +242,9 @@ class Acceptance:
         for admitted, verdict in zip(all_admitted, verdicts, strict=True):
             if isinstance(verdict, Refusal):
                 self._refuse(admitted, verdict)
-            elif flying := self._accepted(admitted, verdict):
+            elif first_pass := self._accepted(admitted, verdict):
                 admitted.handed_over = True
-                self._traffic.launch(flying, admitted.permit, partial(self._done, admitted))
+                self._traffic.launch(first_pass, admitted.permit, partial(self._done, admitted))
 
     def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
@@ -269,7 +269,7 @@ class Acceptance:
             choice = admitted.plan.choice if admitted.plan else self._router.look(admitted.route)
             if choice.passed_over:
                 self._observer.passed_over(record, choice.passed_over)
-            # The doors as they are now: they may have closed during the commit.
+            # The gates as they are now: they may be blocked since the commit began.
             if admitted.command.wait_for is WaitFor.OUTCOME and self._router.is_open(admitted.route):
                 self._traffic.attach(record, waiter)  # its turn comes soon
             else:

@@ -48,7 +48,7 @@ UNSUITABLE_PAUSE: Final = 5_000_000
 """µs, at the least, for which a message waits that was granted a provider which cannot carry it, if nobody can."""
 
 _ACCOUNT_TAKEN: Final = frozenset({Outcome.SUCCESS, Outcome.REJECTED, Outcome.RATE_LIMITED, Outcome.DEFERRED})
-"""The outcomes that a provider gives only to whom it lets in."""
+"""The outcomes that a provider gives only to an account that it accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class Executor:
                 # Where the message's own time ran out, the provider may not have had all of its own.
                 if left >= entry.attempt_timeout or not any(result is one for one in attempt.CUT_SHORT):
                     verdict = _verdict(result)
-                # Told before the permit is back: who gets in next is to find the door as this attempt leaves it.
+                # Before the permit is back: whoever is admitted next is to find the gate as this attempt leaves it.
                 self._note(entry.gate, result, tries_account=gate_permit.tries_account)
         finally:
             now = self._clock.monotonic()

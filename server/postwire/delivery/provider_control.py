@@ -158,7 +158,7 @@ class Control:
             self._watching.discard(look)
 
     def end_watches(self) -> None:
-        """Let go of all who watch."""
+        """End all watches."""
         self._ending = True
         for look in self._watching:
             look.set()

@@ -1,4 +1,4 @@
-"""Routing, with the doors of this server's providers: which of them takes a message now, and when to look again."""
+"""Routing, with the gates of this server's providers: which of them takes a message now, and when to look again."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Router:
     def begin(
         self, route: Route, attempts: Collection[Attempt] = (), priority: Priority = Priority.NORMAL
     ) -> RoutePlan:
-        """A pass of a message that has had `attempts`. Takes one draw where the route has weights."""
+        """A plan for a message that has had `attempts`. Takes one draw where the route has weights."""
         if not route.weighted:
             return RoutePlan(route, route.order(0.0), attempts, priority)
         return RoutePlan(route, route.order(self._draw(route)), attempts, priority)
@@ -121,7 +121,7 @@ class Router:
         return draw
 
     def pick(self, plan: RoutePlan, grants: Grants | None = None) -> ProviderPermit | None:
-        """Leave to ask the next provider of a pass, if there is one; `plan.choice` says why, or why not.
+        """Leave to ask the next provider of a plan, if there is one; `plan.choice` says why, or why not.
 
         Those who wait for a provider go first, but for one of whose slots is in `grants`, which is taken from there.
         """
@@ -154,7 +154,7 @@ class Router:
         return ProviderPermit(self._entries[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
 
     def narrow(self, plan: RoutePlan, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
-        """Go on with a pass for the recipients at `positions` alone; returns whether anybody can carry it to these."""
+        """Go on with a plan for the recipients at `positions` alone; returns whether anybody can carry it to these."""
         route = plan.route.whole or plan.route
         if route is not plan.route:  # who could not carry it to all may carry it to some
             plan.route, plan.order = route, route.order(0.0)

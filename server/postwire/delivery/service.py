@@ -307,9 +307,10 @@ class Delivery:
         await self._draining.wait()
 
     async def drain(self, grace: float) -> int:
-        """Wait up to `grace` seconds for what is in flight, then let go of it; returns how many were let go.
+        """Wait up to `grace` seconds for what is in flight, then cancel it; returns how many were cancelled.
 
-        What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
+        What is cancelled stays as the store has it, unless its attempt could be taken back. What waits in queues goes
+        on waiting.
         """
         self.start_draining()
         return await self._traffic.drain(grace)
@@ -340,7 +341,7 @@ class Delivery:
         if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return self.shown(known)
         if not (waiter := self._traffic.waiter(known.message_id)):
-            current = await self._outbox.get(known.message_id) or known  # it may have landed since
+            current = await self._outbox.get(known.message_id) or known  # it may be settled since
             if not (waiter := self._traffic.waiter(known.message_id)):
                 if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
                     return self.shown(current)

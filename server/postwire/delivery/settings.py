@@ -1,4 +1,4 @@
-"""What the path allows, as the configuration has it."""
+"""The limits of the delivery, as the configuration has them."""
 
 from __future__ import annotations
 

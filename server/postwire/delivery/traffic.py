@@ -95,7 +95,7 @@ class Traffic:
         *,
         context: Context | None = None,
     ) -> None:
-        """Do work that holds a ticket in a task of its own. `done` is called at its end, however that comes about."""
+        """Do work that has a permit in a task of its own. `done` is called at its end, however that comes about."""
 
         def completed(task: asyncio.Task[None]) -> None:
             done()
@@ -275,9 +275,10 @@ class Traffic:
         self._observer.state_reached(record)
 
     async def drain(self, grace: float) -> int:
-        """Wait up to `grace` seconds for what is in flight, then let go of it; returns how many were let go.
+        """Wait up to `grace` seconds for what is in flight, then cancel it; returns how many were cancelled.
 
-        What is let go stays as the store has it: with an attempt that is open. What waits in queues goes on waiting.
+        What is cancelled stays as the store has it, unless its attempt could be taken back. What waits in queues goes
+        on waiting.
         """
         self._draining = True
         for queue in self._queues.values():

@@ -1,4 +1,4 @@
-"""Work that is done in rounds, with rests between that can be cut short."""
+"""A task that does its work again and again, and can be woken in between."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ class Watchers:
                 if len(records) < len(ids):
                     raise MessageNotFound
                 revisions = {record.message_id: record.revision for record in records}
-                sights = [WatchEvent(self._shown(record), ResumePoint(store, None)) for record in records]
-                sights[-1] = WatchEvent(sights[-1].record, ResumePoint(store, after))
-                yield sights
+                events = [WatchEvent(self._shown(record), ResumePoint(store, None)) for record in records]
+                events[-1] = WatchEvent(events[-1].record, ResumePoint(store, after))
+                yield events
             else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it
                 yield [WatchEvent(None, ResumePoint(store, after))]
         is_silent = asyncio.Event()
@@ -82,7 +82,7 @@ class Watchers:
         try:
             while not self._ending.is_set():
                 changes = await self._feed.changes(after, BATCH)
-                sights = [
+                events = [
                     WatchEvent(self._shown(record), ResumePoint(store, position))
                     for position, record in changes.entries
                     if (record.message_id in ids if ids else chosen.admits(record))
@@ -91,10 +91,10 @@ class Watchers:
                 ]
                 is_behind = changes.last > after
                 after = changes.last
-                if not sights and is_silent.is_set():  # though others may have changed all the while
-                    sights = [WatchEvent(None, ResumePoint(store, after))]
-                if sights:
-                    yield sights
+                if not events and is_silent.is_set():  # though others may have changed all the while
+                    events = [WatchEvent(None, ResumePoint(store, after))]
+                if events:
+                    yield events
                     alarm.cancel()
                     is_silent.clear()
                     alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)

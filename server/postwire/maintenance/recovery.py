@@ -21,7 +21,7 @@ STEP: Final = 256
 """How many messages are looked at in one commit."""
 
 ROUTES: Final = "routes"
-"""The fact that says by which rules what waits was put into queues."""
+"""The metadata that says by which rules what waits was put into queues."""
 
 _UNSERVED: Final = frozenset(channel.value for channel in Channel)
 """The queues of what no rule takes."""
@@ -31,7 +31,7 @@ _UNSUITABLE: Final = "/unsuitable"
 
 
 async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock: Clock, observer: Observer) -> int:
-    """Let go of attempts that a crash left open, and find the queues of what waits; returns how many were left open.
+    """Close attempts that a crash left open, and find the queues of what waits; returns how many were left open.
 
     An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to tell one:
     an attempt that is open belongs to a boot that is over.

@@ -1,4 +1,4 @@
-"""The mock: a provider that sends nothing, and whose outcomes can be foretold.
+"""The mock: a provider that sends nothing, and whose outcomes can be predicted.
 
 It is there for trying Postwire out, for tests of the systems that call it, and for drills. Two of them carry everything
 while the configuration declares no provider.

@@ -59,9 +59,9 @@ def _list(config: Config | None, *, as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for name in KINDS:
         try:
-            reported = _reported(name, KINDS[name], config)
+            reported = _summary(name, KINDS[name], config)
         except UnusableKind as wrong:
-            reported = _reported(name, None, config) | {"problem": str(wrong)}
+            reported = _summary(name, None, config) | {"problem": str(wrong)}
         found.append(reported)
     if as_json:
         print_json(json.dumps({"kinds": found}))
@@ -90,7 +90,7 @@ def _describe(name: str, config: Config | None, *, as_json: bool) -> None:
         kind = KINDS[name]
     except UnusableKind as wrong:
         raise Failed(f"the kind {name} {wrong}", ExitCode.REFUSED, as_json=as_json) from None
-    reported = _reported(name, kind, config)
+    reported = _summary(name, kind, config)
     described = describe_kind(kind, attempt_timeout=config.delivery.attempt_timeout if config else None)
     if as_json:
         print_json(json.dumps(reported | {"keys": list(map(_key, described))}))
@@ -114,8 +114,8 @@ def _describe(name: str, config: Config | None, *, as_json: bool) -> None:
     )
 
 
-def _reported(name: str, kind: Kind | None, config: Config | None) -> dict[str, Any]:
-    """What is told of a kind; None for what is not known. Lists are of names."""
+def _summary(name: str, kind: Kind | None, config: Config | None) -> dict[str, Any]:
+    """What is shown of a kind; None for what is not known. Lists are of names."""
     from postwire.providers.builtin import KINDS
 
     declared = config.providers.values() if config else ()

@@ -49,8 +49,8 @@ class Source:
         try:
             self._file = _open(path)
         except (OSError, ValueError) as wrong:
-            reported = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else "it is no file"
-            raise click.UsageError(f"cannot read {path}: {reported}") from None
+            why = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else "it is no file"
+            raise click.UsageError(f"cannot read {path}: {why}") from None
         status = os.fstat(self._file.fileno())
         is_regular = stat.S_ISREG(status.st_mode)
         has_name = is_regular and str(path) != STDIN and not any(path.is_relative_to(place) for place in _NAMELESS)

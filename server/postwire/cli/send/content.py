@@ -88,8 +88,8 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as wrong:
-        reported = wrong.strerror if isinstance(wrong, OSError) else "it is no path"
-        raise click.UsageError(f"cannot read {path}: {reported}") from None
+        why = wrong.strerror if isinstance(wrong, OSError) else "it is no path"
+        raise click.UsageError(f"cannot read {path}: {why}") from None
 
 
 def _type(path: Path) -> str:

@@ -85,13 +85,13 @@ class WorkQueue(Availability, Protocol):
         ...
 
     def keep_ahead(self, ahead: int) -> Awaitable[None]:
-        """Keep by how much the wall clock has come to be ahead of the due clock, for `realign` at the next boot."""
+        """Keep by how much the wall clock has come to be ahead of the due clock, for `realign` at the next opening."""
         ...
 
     def realign(self, now: int, latest: int) -> Awaitable[None]:
-        """Bring the times of what waits onto the due clock of this boot, which shows `now`; before all else is done.
+        """Bring the times of what waits onto the due clock of this opening, which shows `now`; before all else is done.
 
-        What an earlier boot has kept by `keep_ahead` is added to them. Nobody waits for the next attempt beyond
+        What an earlier one has kept by `keep_ahead` is added to them. Nobody waits for the next attempt beyond
         `latest`, nor for the first one beyond `now`, unless it is scheduled.
         """
         ...

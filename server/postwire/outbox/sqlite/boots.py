@@ -22,10 +22,10 @@ from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.schema import plain, truncate_log
 
 BOOT_ID: Final = "boot_id"
-"""The fact that holds the id of the latest boot."""
+"""The metadata that holds the id of the latest boot."""
 
 STORE: Final = "store"
-"""The fact that names the store: no other has this name, and what a client has of a store's changes is held to it."""
+"""The metadata that names the store: no other has this name. What a client has of its changes is held to it."""
 
 _VERSION_AT: Final = 18  # https://sqlite.org/fileformat2.html#file_format_version_numbers
 _NO_LOG: Final = 1  # the version of a file that was last written without a log, as copies of ours are

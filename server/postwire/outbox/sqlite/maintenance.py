@@ -29,7 +29,7 @@ MAX_FAULTS: Final = 100
 
 
 COPIED: Final = "copied"
-"""The fact that says, in a copy, when it was made (µs)."""
+"""The metadata that says, in a copy, when it was made (µs)."""
 
 Progress = Callable[[int, int], None]
 """Is told how many pages of how many are done."""

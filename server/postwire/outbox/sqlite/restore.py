@@ -33,7 +33,7 @@ STEP: Final = 256
 """How many messages are changed in one commit."""
 
 RESTORED: Final = "restored"
-"""The fact that holds what became of the messages of the copy."""
+"""The metadata that holds what became of the messages of the copy."""
 
 
 @dataclass(frozen=True, slots=True)

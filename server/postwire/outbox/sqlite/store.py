@@ -42,7 +42,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _AHEAD: Final = "ahead"
-"""The fact that `keep_ahead` keeps."""
+"""The metadata that `keep_ahead` keeps."""
 
 UNREADABLE: Final = "the store cannot be read: try again"
 
