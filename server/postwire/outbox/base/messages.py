@@ -134,7 +134,7 @@ class MessageStore(Availability, Protocol):
         ...
 
     async def unsettled_counts(self, now: int) -> Counts:
-        """What is not settled, counted in whole. For a boot: it takes long where much waits."""
+        """What is not settled, counted in whole. It takes long where much waits."""
         ...
 
     async def remove_settled(self, after: Cursor, before: int, limit: int) -> Cursor | None:

@@ -24,5 +24,5 @@ class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, Membership, Protoc
     """
 
     async def close(self) -> None:
-        """Finish what was started, and let go of the file."""
+        """Finish what was started, and close."""
         ...

@@ -97,7 +97,7 @@ class WorkQueue(Availability, Protocol):
         ...
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
-        """Messages with an open attempt, oldest first: at boot these are left from a process that is gone."""
+        """Messages whose open attempt belongs to a member that is gone, oldest first."""
         ...
 
     async def scan_queued(
