@@ -103,6 +103,9 @@ class Guard:
                         async for response in responses:
                             yield response
                     return
+                except GeneratorExit:  # the caller hung up while a response was on its way
+                    observed.status_code = _CANCELLED
+                    raise
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
                 del request
