@@ -64,6 +64,7 @@ class Traffic:
         self._queues: dict[str, Queue] = {}
         self._waiters = WaiterRegistry()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._strays: set[asyncio.Task[None]] = set()  # which no drain waits for: they wait for the store
         self._draining = False
         self._backlog = backlog
         self._idle = asyncio.Event()
@@ -184,7 +185,9 @@ class Traffic:
         except StoreUnavailable:
             # What was opened may have been kept: nobody has it in hand.
             for opened, priority in batch.opened:
-                self._track(self._loop.create_task(self._give_back(opened, priority)), self._ended)
+                stray = self._loop.create_task(self._give_back(opened, priority))
+                self._strays.add(stray)
+                stray.add_done_callback(self._strays.discard)
             raise
         finally:
             batch.close()
@@ -290,7 +293,7 @@ class Traffic:
         except TimeoutError:
             pass
         cut_short = list(self._tasks)
-        for task in cut_short:
+        for task in (*cut_short, *self._strays):
             task.cancel()
         if cut_short:  # a provider may be slow to let go, and is not waited for
             await asyncio.wait(cut_short, timeout=CANCEL_GRACE)
