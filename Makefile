@@ -27,9 +27,9 @@ demo: $(RUNTIME) ## Show what Postwire does: a server, two mock providers, 22 me
 serve: $(RUNTIME) ## Run the server
 	@$(BIN)/postwire serve $(ARGS)
 
-# Each file in one of two processes, so that its tests share the servers it starts; the long files come first. With
+# Each file in one of three processes, so that its tests share the servers it starts; the long files come first. With
 # ARGS in this process, as -x, -s and --pdb need it.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 test: $(DEV) ## Run the tests
 	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
