@@ -107,7 +107,7 @@ class Stream:
                 wire = next_frame.result()
                 if wire is None:
                     return
-                await self._take(wire)
+                await self._accept_frame(wire)
                 await self._until_unanswered_below(WINDOW)
             await self._until_unanswered_below(1)
             raise ShuttingDown
@@ -119,7 +119,7 @@ class Stream:
             self._read_on.clear()
             await self._read_on.wait()
 
-    async def _take(self, wire: pb.DispatchStreamRequest) -> None:
+    async def _accept_frame(self, wire: pb.DispatchStreamRequest) -> None:
         """Accept one frame."""
         if len(wire.requests) > MAX_FRAME:
             await self._refuse(len(wire.requests))

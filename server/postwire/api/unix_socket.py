@@ -48,7 +48,7 @@ class UnixSocket:
         except OSError as error:
             raise OSError(error.errno, f"{lock}: {error.strerror}") from None
         try:
-            self._take()
+            self._lock_path()
         except BaseException:
             os.close(self._lock)
             raise
@@ -70,7 +70,7 @@ class UnixSocket:
                 self._path.unlink()
         os.close(self._lock)
 
-    def _take(self) -> None:
+    def _lock_path(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

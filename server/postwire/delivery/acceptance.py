@@ -84,7 +84,7 @@ class Acceptance:
         self._offered: Share | None = None  # the one that was woken, and has not run since
         self.closed = False
 
-    def take(self, command: DispatchCommand) -> Waiter:
+    def admit(self, command: DispatchCommand) -> Waiter:
         """Admit a message, and start its task.
 
         Raises:
@@ -96,19 +96,19 @@ class Acceptance:
         self._traffic.launch(self._carry(admitted), admitted.permit, partial(self._done, admitted))
         return admitted.waiter
 
-    async def take_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
+    async def admit_in_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
         """Admit messages of a stream once it is its turn, and start one task for them; at least one, and no more than
         there is room for.
 
         Returns for each its waiter, or why it was refused.
         """
-        if self._streams or not (found := self._take_some(commands, stream, math.inf, math.inf)):
+        if self._streams or not (found := self._admit_some(commands, stream, math.inf, math.inf)):
             await self._until_turn(commands[0], stream)
-            found = self._take_some(commands, stream, TURN_COUNT, TURN_BYTES)
+            found = self._admit_some(commands, stream, TURN_COUNT, TURN_BYTES)
             self._offer_turn()
         return found
 
-    def _take_some(
+    def _admit_some(
         self, commands: Sequence[DispatchCommand], stream: Share, most: float, most_bytes: float
     ) -> list[Waiter | Refusal]:
         all_admitted: list[Admitted] = []

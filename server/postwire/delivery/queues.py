@@ -32,7 +32,7 @@ NOTHING: Final = Head({}, None)
 class QueueHandler(Protocol):
     """Who takes messages out of a queue."""
 
-    def take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
+    def serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """Take what is due, as many of each priority as `limits` says, and see each through in a task of its own.
 
         Slots of `grants` are taken out of it as they are used. Done once what is taken is on record. Tells whether
@@ -137,7 +137,7 @@ class Queue:
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}
             # It goes on by itself if this is broken off: what it has taken is seen through.
-            is_known &= await asyncio.shield(self._handler.take(self.route, limits, grants)) and limits == granted
+            is_known &= await asyncio.shield(self._handler.serve(self.route, limits, grants)) and limits == granted
         if not is_known:
             await self._count()
 

@@ -170,7 +170,7 @@ class Delivery:
         """
         deadline = self._answer_by(time_left)
         try:
-            waiter = self._acceptance.take(command)
+            waiter = self._acceptance.admit(command)
         except Refusal as refusal:
             known = await self.repeated(command, refusal)
             return await self.follow(known, command.wait_for, deadline)
@@ -189,7 +189,7 @@ class Delivery:
 
         Returns for each its waiter, once its verdict is known, or why it was not taken.
         """
-        found = await self._acceptance.take_turn(commands, stream)
+        found = await self._acceptance.admit_in_turn(commands, stream)
         for one in found:
             if isinstance(one, Waiter):
                 await one.until_verdict(self._loop)

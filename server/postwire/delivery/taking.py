@@ -31,7 +31,7 @@ class Pick:
     span: Any
 
 
-class Batch:
+class Claim:
     """What a queue takes at once. What was picked is to be handed on with `pop`, and the rest of it let go by `close`.
 
     `grants` are the slots that were granted for it, of which those are taken out that are used.

@@ -21,7 +21,7 @@ from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
 from postwire.delivery.router import Grants, ProviderPermit, Router
-from postwire.delivery.taking import Batch, Pick
+from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
@@ -160,37 +160,37 @@ class Traffic:
         for queue in self._queues.values():
             queue.look()
 
-    def take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
-        """See `QueueHandler.take`."""
-        return self._track(self._loop.create_task(self._take(route, limits, grants)), self._ended)
+    def serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
+        """See `QueueHandler.serve`."""
+        return self._track(self._loop.create_task(self._serve(route, limits, grants)), self._ended)
 
-    async def _take(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
-        batch = Batch(
+    async def _serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
+        claim = Claim(
             route, grants, router=self._router, executor=self._executor, clock=self._clock, observer=self._observer
         )
 
         def decide(queued: QueuedMessage) -> MessageRecord | None:
-            return None if self._draining else batch.decide(queued)
+            return None if self._draining else claim.decide(queued)
 
         due = self._clock.due()
         try:
             for taken in await self._work.take(route.queue_key, due, limits, decide, self._clock.wall() - due):
                 message_id = taken.record.message_id
-                if pick := batch.pop(message_id):
+                if pick := claim.pop(message_id):
                     waiter = self._waiters.remove(taken.record) or Waiter()
                     self.launch(self._resume(taken, pick, waiter), pick.permit, context=pick.context)
-                elif before := batch.expired(message_id):
+                elif before := claim.expired(message_id):
                     self.ended_in_queue(before, taken.record)
-            return batch.has_found(limits)
+            return claim.has_found(limits)
         except StoreUnavailable:
             # What was opened may have been kept: nobody has it in hand.
-            for opened, priority in batch.opened:
+            for opened, priority in claim.opened:
                 stray = self._loop.create_task(self._give_back(opened, priority))
                 self._strays.add(stray)
                 stray.add_done_callback(self._strays.discard)
             raise
         finally:
-            batch.close()
+            claim.close()
 
     def complete_queue(self, route: Route) -> None:
         """See `QueueHandler.complete_queue`."""
