@@ -106,7 +106,7 @@ class Executor:
         return now + int(seconds * 1e6)
 
     def latest_retry(self, now: int) -> int:
-        """When a message is tried again at the latest, whatever is drawn, unless a provider has put it off."""
+        """When a message is tried again at the latest, whatever is drawn."""
         return now + int(self._retries.backoff_max * 1e6)
 
     async def execute(self, job: Job) -> MessageRecord:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -185,7 +184,7 @@ class Traffic:
         except StoreUnavailable:
             # What was opened may have been kept: nobody has it in hand.
             for opened, priority in claim.opened:
-                stray = self._loop.create_task(self._give_back(opened, priority))
+                stray = self._loop.create_task(self._put_back(opened, priority, due))
                 self._strays.add(stray)
                 stray.add_done_callback(self._strays.discard)
             raise
@@ -209,7 +208,10 @@ class Traffic:
             except (StoreUnavailable, ValueError) as error:
                 if isinstance(error, ValueError):  # nothing that can be sent, today: it must not keep its queue busy
                     _log.fault(error)
-                await self._put_back(record, options.priority, pick.permit)
+                pick.permit.gate_permit.cancel(self._clock.monotonic())
+                _, due = self._executor.now()
+                retry_time = self._executor.retry_time(len(record.attempts), due)
+                await self._put_back(record, options.priority, retry_time)
                 return
             if pick.plan.choice.passed_over:
                 self._observer.passed_over(record, pick.plan.choice.passed_over)
@@ -218,22 +220,9 @@ class Traffic:
             waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)
 
-    async def _give_back(self, opened: MessageRecord, priority: Priority) -> None:
-        """Take back an attempt whose opening may have been kept, and that nobody makes."""
-        while True:
-            await self._messages.wait_available()
-            now, due = self._executor.now()
-            after = lifecycle.drop_attempt(opened, now=now, due=due)
-            with suppress(StoreUnavailable):
-                if await self._messages.advance(opened, after):
-                    self.wait(after, priority)
-                return
-
-    async def _put_back(self, record: MessageRecord, priority: Priority, permit: ProviderPermit) -> None:
-        """Take back an attempt that cannot be made: its message waits for longer."""
-        permit.gate_permit.cancel(self._clock.monotonic())
-        now, due = self._executor.now()
-        after = lifecycle.drop_attempt(record, now=now, due=self._executor.retry_time(len(record.attempts), due))
+    async def _put_back(self, record: MessageRecord, priority: Priority, due: int) -> None:
+        """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
+        after = lifecycle.drop_attempt(record, now=self._clock.wall(), due=due)
         tried: list[MessageRecord] = []
         while True:
             try:
