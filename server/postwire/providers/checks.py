@@ -8,12 +8,10 @@ from contextvars import Context
 from typing import Final
 
 from postwire.providers.base import Provider, ProviderHealth
+from postwire.providers.tasks import abandon, cancel_pending
 
 CHECK_TIMEOUT: Final = 3.0
 """Seconds that a vendor has to answer."""
-
-CANCEL_GRACE: Final = 0.5
-"""Seconds that checks have to end once they are cancelled."""
 
 OnChecked = Callable[[Provider, ProviderHealth], None]
 
@@ -54,11 +52,7 @@ class ProviderChecks:
     async def stop(self) -> None:
         """Cancel the checks that have not ended, and report none of them. One that does not end then is left behind."""
         self._stopping = True
-        pending = [check for check in self._checks if not check.done()]
-        for check in pending:
-            check.cancel()
-        if pending:
-            await asyncio.wait(pending, timeout=CANCEL_GRACE)
+        await cancel_pending(self._checks)
 
     async def _report_end(self, provider: Provider, check: asyncio.Task[ProviderHealth]) -> None:
         # Not `asyncio.timeout`, which waits for a check that swallows its cancellation.
@@ -66,8 +60,7 @@ class ProviderChecks:
         if check.done():
             health = self._result(check)
         else:
-            check.cancel()
-            check.add_done_callback(_look_at)
+            abandon(check)
             health = ProviderHealth(ok=False, detail=f"it did not answer within {self._timeout:g} s")
         if health is not None:
             self._report(provider, health)
@@ -88,9 +81,3 @@ class ProviderChecks:
 
 async def _check(provider: Provider) -> ProviderHealth:
     return await provider.check()
-
-
-def _look_at(check: asyncio.Task[ProviderHealth]) -> None:
-    """Take note of how a check has ended that nobody waits for any more, lest asyncio complains of an exception."""
-    if not check.cancelled():
-        check.exception()

@@ -15,6 +15,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.providers import capabilities
 from postwire.providers.base import ProviderHealth
 from postwire.providers.registry import ProviderEntry
+from postwire.providers.tasks import CANCEL_GRACE, abandon, cancel_pending
 
 OPEN_TIMEOUT: Final = 30.0
 """Seconds that a provider has to open."""
@@ -25,9 +26,6 @@ QUICK: Final = 0.1
 RETRY_BASE: Final = 1.0
 RETRY_MAX: Final = 60.0
 """Seconds, at most, of the first pause after which it is tried again, and of any. Doubled with each in a row."""
-
-CANCEL_GRACE: Final = 0.5
-"""Seconds that tasks have to end once they are cancelled."""
 
 
 class ProviderOpening:
@@ -61,11 +59,7 @@ class ProviderOpening:
 
     async def stop(self) -> None:
         """Cancel what has not ended. What does not end then is left behind."""
-        pending = [task for task in self._tasks if not task.done()]
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.wait(pending, timeout=CANCEL_GRACE)
+        await cancel_pending(self._tasks)
 
     async def _open(self, own: Callable[[], Awaitable[ProviderHealth | None]], gate: Gate) -> None:
         retry = asyncio.Event()
@@ -79,10 +73,10 @@ class ProviderOpening:
                 if task.done():
                     health = self._health(task)
                 else:
-                    task.cancel()
+                    abandon(task)
                     health = ProviderHealth(ok=False, detail=f"it did not open within {OPEN_TIMEOUT:g} s")
             except asyncio.CancelledError:  # by `stop`
-                task.cancel()
+                abandon(task)
                 await asyncio.wait({task}, timeout=CANCEL_GRACE)
                 raise
             if health.ok:

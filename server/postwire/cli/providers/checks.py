@@ -66,8 +66,9 @@ def _check(asked: Sequence[ProviderConfig]) -> tuple[dict[str, ProviderHealth], 
     from postwire.daemon import run_in_daemon
     from postwire.providers.base import ProviderHealth
     from postwire.providers.builtin import KINDS
-    from postwire.providers.checks import CANCEL_GRACE, CHECK_TIMEOUT
+    from postwire.providers.checks import CHECK_TIMEOUT
     from postwire.providers.registry import ProviderNotMade, make
+    from postwire.providers.tasks import CANCEL_GRACE
 
     found: dict[str, ProviderHealth] = {}
     made: list[Provider] = []
@@ -91,7 +92,8 @@ def _check(asked: Sequence[ProviderConfig]) -> tuple[dict[str, ProviderHealth], 
 async def _run(made: Sequence[Provider], found: dict[str, ProviderHealth]) -> None:
     import asyncio
 
-    from postwire.providers.checks import CANCEL_GRACE, ProviderChecks
+    from postwire.providers.checks import ProviderChecks
+    from postwire.providers.tasks import CANCEL_GRACE
 
     def report(provider: Provider, health: ProviderHealth) -> None:
         found[provider.name] = health
