@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from postwire.core.limits import TokenBucket
+
 K = TypeVar("K", bound=Hashable)
 
 
-class _Bucket:
-    __slots__ = ("filled_at", "held_back", "tokens")
+class _Limited:
+    __slots__ = ("bucket", "held_back")
 
-    def __init__(self, tokens: float, now: float) -> None:
-        self.tokens = tokens
-        self.filled_at = now
+    def __init__(self, bucket: TokenBucket) -> None:
+        self.bucket = bucket
         self.held_back = 0
 
 
@@ -28,25 +29,24 @@ class Throttle(Generic[K]):
     few.
     """
 
-    __slots__ = ("_buckets", "_burst", "_interval")
+    __slots__ = ("_burst", "_interval", "_limited")
 
     def __init__(self, *, burst: int, interval: float) -> None:
         self._burst = burst
         self._interval = interval
-        self._buckets: dict[K, _Bucket] = {}
+        self._limited: dict[K, _Limited] = {}
 
     def admit(self, key: K, now: float) -> int | None:
         """Whether an event goes through: None if it is held back, or else how many were since the last that did.
 
         `now` is in seconds, on a clock that does not step back.
         """
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = _Bucket(self._burst, now)
-        tokens = min(self._burst, bucket.tokens + (now - bucket.filled_at) / self._interval)
-        if tokens < 1:
-            bucket.held_back += 1
+        limited = self._limited.get(key)
+        if limited is None:
+            limited = self._limited[key] = _Limited(TokenBucket(1 / self._interval, self._burst))
+        if not limited.bucket.available(now):
+            limited.held_back += 1
             return None
-        bucket.tokens, bucket.filled_at = tokens - 1, now
-        held_back, bucket.held_back = bucket.held_back, 0
+        limited.bucket.take(now)
+        held_back, limited.held_back = limited.held_back, 0
         return held_back
