@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
@@ -50,3 +53,14 @@ def install(folder: Path, package: str, kinds: dict[str, str], **modules: str) -
 def installed(folder: Path) -> Callable[[], Iterable[EntryPoint]]:
     """What `Kinds` asks for, of the packages in that directory alone."""
     return lambda: [point for one in distributions(path=[str(folder)]) for point in one.entry_points]
+
+
+def postwire_with(packages: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own that has the packages of a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "postwire", *args],
+        env=os.environ | {"PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,3 +27,12 @@ async def outbox() -> AsyncIterator[SqliteOutbox]:
     opened = await SqliteOutbox.open(":memory:")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No postwire.toml, and no settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith(("POSTWIRE_", "OTEL_")):
+            monkeypatch.delenv(name)

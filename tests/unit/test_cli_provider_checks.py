@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.packages import MODULE, install
+from tests.support.packages import MODULE, install, postwire_with
 
 from postwire.cli.root import root
 
@@ -32,28 +29,11 @@ HANGING = {
 """How a check may hang: as an honest one, as one that will not be cancelled, and on a thread that nobody can end."""
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No postwire.toml, and no settings in the environment."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("POSTWIRE_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("unconfigured")
 
 
 def run(*args: str) -> Result:
     return CliRunner().invoke(root, ["providers", "check", *args])
-
-
-def run_with(packages: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, which has these packages."""
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", "providers", "check", *args],
-        env=os.environ | {"PYTHONPATH": str(packages)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_the_mocks_are_well() -> None:
@@ -98,12 +78,12 @@ def test_wrong_usage(args: tuple[str, ...], said: str) -> None:
 def test_one_that_is_not_well_decides_the_exit_code(tmp_path: Path) -> None:
     install(tmp_path, "acme", {"good": "good:KIND", "ill": "ill:KIND"}, good=MODULE, ill=ILL)
     Path("postwire.toml").write_text(CHECKED, encoding="utf-8")
-    done = run_with(tmp_path)
+    done = postwire_with(tmp_path, "providers", "check")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == (
         "PROVIDER  KIND  OK   DETAIL\ngood      good  yes  -\nill       ill   no   the vendor refuses the key\n"
     )
-    assert run_with(tmp_path, "good").returncode == 0
+    assert postwire_with(tmp_path, "providers", "check", "good").returncode == 0
 
 
 def test_one_that_cannot_be_made_or_raises_is_a_line_and_its_settings_are_not_told(tmp_path: Path) -> None:
@@ -115,7 +95,7 @@ def test_one_that_cannot_be_made_or_raises_is_a_line_and_its_settings_are_not_to
     install(tmp_path, "acme", kinds, unmade=unmade, raises=raises, unclosed=unclosed, plain=plain)
     tables = (f'[providers.{name}]\nkind = "{name}"\nchannels = ["sms"]\n' for name in kinds)
     Path("postwire.toml").write_text("".join(tables), encoding="utf-8")
-    done = run_with(tmp_path)
+    done = postwire_with(tmp_path, "providers", "check")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[1:] == [
         "unmade    unmade    no   providers.unmade: the kind unmade fails to make it (ValueError), check its settings",
@@ -134,7 +114,7 @@ def test_it_ends_however_a_check_hangs(tmp_path: Path) -> None:
     install(tmp_path, "acme", {name: f"{name}:KIND" for name in modules}, **modules)
     tables = (f'[providers.{name.replace("_", "-")}]\nkind = "{name}"\nchannels = ["sms"]\n' for name in HANGING)
     Path("postwire.toml").write_text("".join(tables) + CHECKED.partition("[providers.ill]")[0], encoding="utf-8")
-    done = run_with(tmp_path, "--json")
+    done = postwire_with(tmp_path, "providers", "check", "--json")
     assert (done.returncode, done.stderr) == (1, "")
     found = {one["name"]: (one["ok"], one["detail"]) for one in json.loads(done.stdout)["providers"]}
     late = (False, "it did not answer within 3 s")
@@ -145,6 +125,6 @@ def test_it_ends_though_one_holds_the_loop(tmp_path: Path) -> None:
     held = f"import time\n{MODULE}".replace("return ProviderHealth(ok=True)", "time.sleep(3600)")
     install(tmp_path, "acme", {"held": "held:KIND"}, held=held)
     Path("postwire.toml").write_text('[providers.held]\nkind = "held"\nchannels = ["sms"]\n', encoding="utf-8")
-    done = run_with(tmp_path)
+    done = postwire_with(tmp_path, "providers", "check")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[1:] == ["held      held  no  it did not answer within 3 s"]

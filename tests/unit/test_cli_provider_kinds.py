@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.packages import MODULE, install
+from tests.support.packages import MODULE, install, postwire_with
 
 from postwire.cli.root import root
 from postwire.config.providers import describe_kind
@@ -39,28 +36,11 @@ class Dkim:
 KEYS = KEYS.replace("channels=(Channel.SMS,)", "channels=(Channel.EMAIL,), attempt_timeout=300.0, max_concurrent=10")
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No postwire.toml, and no settings in the environment."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("POSTWIRE_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("unconfigured")
 
 
 def run(*args: str) -> Result:
     return CliRunner().invoke(root, ["providers", "kinds", *args])
-
-
-def run_with(packages: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, which has these packages."""
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", "providers", "kinds", *args],
-        env=os.environ | {"PYTHONPATH": str(packages)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def row(table: str, key: str) -> list[str]:
@@ -72,7 +52,7 @@ def row(table: str, key: str) -> list[str]:
 def test_those_of_packages_are_among_them_and_what_cannot_be_used_says_why(tmp_path: Path) -> None:
     install(tmp_path, "acme", {"acme": "acme:KIND", "gone": "gone:KIND"}, acme=MODULE)
     Path("postwire.toml").write_text('[providers.a]\nkind = "acme"\nchannels = ["sms"]\n', encoding="utf-8")
-    done = run_with(tmp_path)
+    done = postwire_with(tmp_path, "providers", "kinds")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "KIND  CHANNELS       PROVIDERS  PACKAGE   SUMMARY\n"
@@ -81,7 +61,7 @@ def test_those_of_packages_are_among_them_and_what_cannot_be_used_says_why(tmp_p
         "gone  -              -          acme 1.0  it cannot be imported (No module named 'gone'): install acme again, "
         "with all that it requires\n"
     )
-    found = json.loads(run_with(tmp_path, "--json").stdout)["kinds"]
+    found = json.loads(postwire_with(tmp_path, "providers", "kinds", "--json").stdout)["kinds"]
     assert found[1] == {
         "kind": "acme",
         "channels": ["sms"],
@@ -96,7 +76,7 @@ def test_those_of_packages_are_among_them_and_what_cannot_be_used_says_why(tmp_p
 def test_every_key_of_one_has_its_default_and_what_it_means(tmp_path: Path) -> None:
     install(tmp_path, "acme", {"acme": "acme:KIND"}, acme=KEYS)
     Path("postwire.toml").write_text('[delivery]\nattempt_timeout = "7s"\n', encoding="utf-8")
-    done = run_with(tmp_path, "acme")
+    done = postwire_with(tmp_path, "providers", "kinds", "acme")
     assert (done.returncode, done.stderr) == (0, "")
     head, _, table = done.stdout.partition("\n\n")
     assert head.splitlines() == [
@@ -170,10 +150,11 @@ def test_wrong_usage(args: tuple[str, ...], said: str) -> None:
 
 def test_one_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     install(tmp_path, "acme", {"gone": "gone:KIND"})
-    done = run_with(tmp_path, "gone")
+    done = postwire_with(tmp_path, "providers", "kinds", "gone")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("postwire: the kind gone cannot be imported (No module named 'gone'): install acme")
-    assert "cannot be imported" in json.loads(run_with(tmp_path, "gone", "--json").stderr)["error"]["message"]
+    for_programs = postwire_with(tmp_path, "providers", "kinds", "gone", "--json").stderr
+    assert "cannot be imported" in json.loads(for_programs)["error"]["message"]
 
 
 @pytest.mark.parametrize("name", list(KINDS))

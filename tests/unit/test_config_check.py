@@ -25,13 +25,7 @@ from postwire.providers.registry import Registry
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No postwire.toml, and no settings in the environment."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith(("POSTWIRE_", "OTEL_")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("unconfigured")
 
 
 def run(*args: str) -> Result:
