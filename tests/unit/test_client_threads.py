@@ -6,14 +6,15 @@ import contextvars
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from tests.support.scripted import Told, serving
 from tests.support.waiting import PATIENCE
 
-from postwire_client import Client, DispatchRequest, DispatchResult, OutboundMessage, Sms
+from postwire_client import Client, ClientClosed, DispatchRequest, DispatchResult, OutboundMessage, Sms
 
 HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 
@@ -30,6 +31,30 @@ def requests(number: int) -> list[DispatchRequest]:
 
 def ours() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("postwire-")]
+
+
+CALLS: dict[str, tuple[str, Callable[[Client], object]]] = {
+    "one": ("GetMessage", lambda client: client.get_message("00000000-0000-7000-8000-000000000000")),
+    "many": ("DispatchStream", lambda client: next(client.dispatch_many(requests(1)))),
+    "a watch": ("WatchMessages", lambda client: next(client.watch_messages())),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_begins_while_another_thread_closes_the_client_is_told_so(
+    target: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    method, call = CALLS[name]
+    with Client(target) as client:
+        begin = getattr(client._calls.messages, method)
+
+        def closed_just_before(*args: Any, **named: Any) -> Any:
+            client.close()
+            return begin(*args, **named)
+
+        monkeypatch.setattr(client._calls.messages, method, closed_just_before)
+        with pytest.raises(ClientClosed):
+            call(client)
 
 
 def test_threads_end_with_what_they_are_for(target: str) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-import grpc
-
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
@@ -16,7 +14,7 @@ from postwire_client.bulk import DispatchResult
 from postwire_client.calls import Call, Calls, as_method
 from postwire_client.channel import open_channel
 from postwire_client.lifetime import Lifetime
-from postwire_client.threads import Sending, watch
+from postwire_client.threads import Sending, errors, watch
 from postwire_client.watching import MessageChange
 
 P = ParamSpec("P")
@@ -145,8 +143,5 @@ class Client(BaseClient):
         return watch(self._lifetime, self._calls.providers.WatchProviders, self._provider_watch(timeout))
 
     def _run(self, call: Call[R]) -> R:
-        self._lifetime.check()
-        try:
+        with errors(self._lifetime):
             return call.take(call.method(call.request, timeout=self._seconds(call.timeout)))
-        except grpc.RpcError as error:
-            raise self._lifetime.error(error) from error

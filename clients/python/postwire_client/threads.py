@@ -6,6 +6,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any, Self, TypeVar
 
@@ -13,7 +14,7 @@ import grpc
 
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, DispatchStreamRequest
 from postwire_client.bulk import Bulk, DispatchResult
-from postwire_client.errors import PostwireError
+from postwire_client.errors import ClientClosed, PostwireError
 from postwire_client.lifetime import Lifetime
 from postwire_client.reopening import no_answer
 from postwire_client.watching import Watch
@@ -23,12 +24,28 @@ Reported = TypeVar("Reported")
 _now = time.monotonic
 
 
+@contextmanager
+def errors(lifetime: Lifetime) -> Iterator[None]:
+    """Around a call, or its beginning: what it raises is a PostwireError."""
+    lifetime.check()
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise lifetime.error(error) from error
+    except ValueError:
+        # gRPC raises it for a call that begins at a channel which another thread has just closed.
+        if lifetime.is_over:
+            raise ClientClosed from None
+        raise
+
+
 def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reported]) -> Generator[Reported, None, None]:
     """What a watch tells, over as many streams as it takes."""
     while True:
         error: PostwireError | None = None
         with _Stream(lifetime) as stream:
-            stream.call = method(watch.opened())
+            with errors(lifetime):
+                stream.call = method(watch.opened())
             while True:
                 stream.expect(_now() + watch.silence)
                 try:
@@ -86,7 +103,8 @@ class Sending:
         with self._changed:
             self._bulk.opened()
         with _Stream(self._lifetime) as stream:
-            stream.call = self._method(self._frames(stream))
+            with errors(self._lifetime):
+                stream.call = self._method(self._frames(stream))
             while True:
                 with self._changed:
                     self._bulk.listening(_now())
