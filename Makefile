@@ -70,7 +70,7 @@ mutate: $(DEV) ## Change the core in small ways and see which the tests miss
 
 lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest versions)
 	@$(LOCK) --extra server --group build --output-file requirements/runtime.txt $(ARGS)
-	@$(LOCK) --extra server --group dev --constraints requirements/runtime.txt \
+	@$(LOCK) --extra server --extra aws --group dev --constraints requirements/runtime.txt \
 	    --output-file requirements/dev.txt $(ARGS)
 
 clean: ## Remove .venv, caches and build output
