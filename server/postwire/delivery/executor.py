@@ -183,6 +183,9 @@ class Executor:
             positions,
             record.expire_time,
             traceparent=self._observer.traceparent(),
+            message_id=record.message_id,
+            created=max(record.create_time, record.send_time or 0),
+            now=record.attempts[-1].start_time,
         )
 
     async def _drop(self, record: MessageRecord) -> None:

@@ -13,9 +13,14 @@ class Handover:
 
     `key` is the idempotency key, the same for every attempt of one message to the same recipients, for vendors that
     take one; `positions` are those of the recipients of an email that are still to get it (from 0, in `to`, then `cc`,
-    then `bcc`), None for all of them. `deadline` is when the message expires, in µs since the epoch, for vendors that
-    take a validity. `reference` is what a receipt is to quote, and `callback_url` where it is to be sent; both are
-    empty while none are taken. `traceparent` is the W3C trace context, for vendors that pass it on; it may be empty.
+    then `bcc`), None for all of them. `message_id` is the message's, whoever of its recipients the attempt is for.
+
+    Times are in µs since the epoch: `created` is when the message was accepted, or for when its caller has scheduled
+    it; `now`, when this attempt began; `deadline`, when the message expires. A vendor that deduplicates is to get the
+    same from identical attempts: nothing that depends on `now`.
+
+    `reference` is what a receipt is to quote, and `callback_url` where it is to be sent; both are empty while none are
+    taken. `traceparent` is the W3C trace context, for vendors that pass it on; it may be empty.
 
     An attempt counts as handed over: whatever cuts it short leaves it `UNCERTAIN`. Only what ends it inside
     `with handover.connecting():` has surely sent nothing, so that the attempt is an `ERROR` and others may be asked at
@@ -23,7 +28,18 @@ class Handover:
     second block says that nothing was sent up to its end, either.
     """
 
-    __slots__ = ("_ended_by", "callback_url", "deadline", "key", "positions", "reference", "traceparent")
+    __slots__ = (
+        "_ended_by",
+        "callback_url",
+        "created",
+        "deadline",
+        "key",
+        "message_id",
+        "now",
+        "positions",
+        "reference",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -33,14 +49,26 @@ class Handover:
         reference: str = "",
         callback_url: str = "",
         traceparent: str = "",
+        *,
+        message_id: str = "",
+        created: int = 0,
+        now: int = 0,
     ) -> None:
         self.key = key
+        self.message_id = message_id
+        self.created = created
+        self.now = now
         self.positions = positions
         self.deadline = deadline
         self.reference = reference
         self.callback_url = callback_url
         self.traceparent = traceparent
         self._ended_by: BaseException | None = None
+
+    @property
+    def validity(self) -> int | None:
+        """For how many seconds from `now` on the message is worth delivering, at least 1; None without a deadline."""
+        return max((self.deadline - self.now) // 1_000_000, 1) if self.deadline else None
 
     def connecting(self) -> _Connecting:
         """A context manager for what comes before the message leaves."""

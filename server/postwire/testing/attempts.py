@@ -27,6 +27,13 @@ _TURN: Final = 0.002
 """Seconds between two looks at a counterpart, which may be another thread or process."""
 
 
+CREATED: Final = 1_800_000_000_000_000
+"""When messages are accepted here, in µs since the epoch."""
+
+VALID_FOR: Final = 4 * 3600 * 1_000_000
+"""How long they are worth delivering, in µs."""
+
+
 class WatchedHandover(Handover):
     """Tells whether the provider has begun to connect."""
 

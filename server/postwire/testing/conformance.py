@@ -90,15 +90,16 @@ class ProviderConformance(Harness):
 
     @runs
     async def test_identical_attempts_make_identical_bodies(self) -> None:
-        """After a restart, and an hour later."""
+        """After a restart, and an hour later. A validity may differ where the vendor compares nothing."""
         self._needs_observation()
         for message in self._messages(messages.PRIVATE):
             before = len(self.received())
             for hours in (0, 1):
                 async with self._provider() as provider:
                     if not unsuitable(provider, message):
+                        age = hours * 3600 if dedup_window_of(provider) else 0
                         with later(hours * 3600):
-                            await self._succeed(provider, message, key="one")
+                            await self._succeed(provider, message, key="one", age=age)
             bodies = [request.body for request in self.received()[before:]]
             assert all(body == bodies[0] for body in bodies), "the bodies of identical attempts differ"
 

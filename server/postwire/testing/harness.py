@@ -20,7 +20,7 @@ from postwire.providers.base import Context, Kind, Provider
 from postwire.providers.capabilities import carries_of, open_of
 from postwire.providers.registry import close
 from postwire.testing import messages
-from postwire.testing.attempts import LIMIT, Attempt, WatchedHandover, until
+from postwire.testing.attempts import CREATED, LIMIT, VALID_FOR, Attempt, WatchedHandover, until
 from postwire.testing.counterpart import Answer, Request
 
 P = ParamSpec("P")
@@ -31,6 +31,9 @@ _TRIES: Final = 3
 
 CANCEL_GRACE: Final = 0.5
 """Seconds that tasks have to end after a test."""
+
+MESSAGE_ID: Final = "01a3a2c5-5800-7000-8000-000000000001"
+"""That of every message; `key` says which attempts are for the same."""
 
 _SOON: Final = 0.05
 """Seconds after which a provider is to give up connecting where nobody is."""
@@ -127,8 +130,20 @@ class Harness:
         *,
         key: str = "key",
         positions: tuple[int, ...] | None = None,
+        age: float = 0.0,
     ) -> Attempt:
-        return Attempt(provider, message, WatchedHandover(key, positions))
+        return Attempt(
+            provider,
+            message,
+            WatchedHandover(
+                key,
+                positions,
+                CREATED + VALID_FOR,
+                message_id=MESSAGE_ID,
+                created=CREATED,
+                now=CREATED + int(age * 1e6),
+            ),
+        )
 
     async def _succeed(
         self,
@@ -137,8 +152,10 @@ class Harness:
         *,
         key: str = "key",
         positions: tuple[int, ...] | None = None,
+        age: float = 0.0,
     ) -> None:
-        self._is_success(await self._begin(provider, message, key=key, positions=positions).end())
+        """`age` is for how many seconds the message has been waiting."""
+        self._is_success(await self._begin(provider, message, key=key, positions=positions, age=age).end())
 
     def _is_success(self, result: DispatchResult) -> None:
         assert result.outcome is Outcome.SUCCESS, f"{result.error_code}: {result.detail}"

@@ -1,0 +1,175 @@
+"""What a vendor is to the sender, and the provider that is made of one."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import aiohttp
+
+from postwire.config.bind import setting
+from postwire.core.errors import FieldViolation
+from postwire.core.message import OutboundMessage
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.providers.base import Context, Provider, ProviderHealth
+from postwire.providers.handover import Handover
+from postwire.providers.http.messages import HttpRequest, HttpResponse
+from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
+from postwire.providers.http.verdicts import judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """Keys of every kind that calls a vendor over HTTP."""
+
+    ca_file: str | None = setting(None, help="A file of authorities to trust, in place of the system's.")
+    proxy: str | None = setting(None, help="A proxy to go through, as http://user:password@host:port.", secret=True)
+
+    def check(self) -> None:
+        """Raises ValueError, led by a key, where the file is of no use."""
+        if self.ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=self.ca_file)
+            except OSError as error:  # an SSLError is one
+                reason = getattr(error, "strerror", None) or "it holds no certificate"
+                raise ValueError(f"ca_file: cannot be used ({reason}), must be a file of certificates in PEM") from None
+
+
+class HttpVendor(Protocol):
+    """One vendor, made from its settings: what it is told, and what its answers mean. No I/O, and no state."""
+
+    def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
+        """Return what hands `message` over. Called once for each attempt."""
+        ...
+
+    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+        """Return what an answer to it means: see `verdicts.judge`."""
+        ...
+
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
+        """See `Selective.carries`."""
+        ...
+
+    def probe(self) -> HttpRequest:
+        """Return a request that sends nothing, and that only somebody with the right key gets a good answer to."""
+        ...
+
+    def health(self, response: HttpResponse) -> ProviderHealth:
+        """Return what an answer to `probe` says: see `health_by_status`."""
+        ...
+
+
+class HttpProvider:
+    """See `Provider`: a vendor, and the sender that is the same for all."""
+
+    def __init__(
+        self,
+        context: Context,
+        settings: HttpSettings,
+        kind: str,
+        vendor: Callable[[Any], HttpVendor],
+        dedup_window: float,
+    ) -> None:
+        self.name, self.channels = context.name, context.channels
+        self.kind = kind
+        self.dedup_window = dedup_window
+        self._make_vendor = vendor
+        self._sender = HttpSender(connect_timeout=context.connect_timeout, ca_file=settings.ca_file)
+        self.renew(settings)
+
+    def renew(self, settings: HttpSettings) -> None:
+        """See `Renewable.renew`."""
+        self._proxy = settings.proxy
+        self._vendor = self._make_vendor(settings)
+        self.carries = self._vendor.carries
+
+    async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
+        """See `Provider.send`."""
+        vendor = self._vendor
+        request = vendor.request(message, handover)
+        try:
+            response = await self._sender.send(request, handover, proxy=self._proxy)
+        except CutOff as error:
+            # A head of 201 or 202 says all that is to be known.
+            return judge(HttpResponse(error.status if error.status in (201, 202) else 200, complete=False), now=0)
+        except ProxyRefused as error:
+            return _refused_by_proxy(error.status)
+        except (aiohttp.ClientError, OSError) as error:
+            if handover.is_before(error):
+                raise
+            return DispatchResult(
+                Outcome.UNCERTAIN, error_code="cut_off", detail="the connection ended without an answer"
+            )
+        return vendor.verdict(response, handover)
+
+    async def check(self) -> ProviderHealth:
+        """See `Provider.check`."""
+        try:
+            response = await self._sender.send(self._vendor.probe(), Handover(""), proxy=self._proxy)
+        except ProxyRefused as error:
+            return ProviderHealth(
+                ok=False, detail=f"the proxy answers {error.status}", misconfigured=error.status == 407
+            )
+        except CutOff:
+            return ProviderHealth(ok=False, detail="the vendor's answer was cut off")
+        except (aiohttp.ClientError, OSError) as error:
+            return ProviderHealth(ok=False, detail=_not_reached(error))
+        return self._vendor.health(response)
+
+    async def close(self) -> None:
+        """See `Closing.close`."""
+        await self._sender.close()
+
+
+S = TypeVar("S", bound=HttpSettings)
+
+
+def http_provider(
+    kind: str, vendor: Callable[[S], HttpVendor], *, dedup_window: float = 0.0
+) -> Callable[[Context, S], Provider]:
+    """Return what makes providers of a kind: for `Kind.make`.
+
+    `dedup_window` is for how many seconds the vendor knows a key: see `Deduplicating`.
+    """
+
+    def make(context: Context, settings: S) -> Provider:
+        return HttpProvider(context, settings, kind, vendor, dedup_window)
+
+    return make
+
+
+def health_by_status(response: HttpResponse) -> ProviderHealth:
+    """What an answer says by its status: 2xx is good, 401 and 403 are a wrong key."""
+    status = response.status
+    if 200 <= status < 300:
+        return ProviderHealth(ok=True)
+    if status in (401, 403):
+        return ProviderHealth(ok=False, detail=f"the vendor refuses the key ({status})", misconfigured=True)
+    if status in _ELSEWHERE:
+        return ProviderHealth(
+            ok=False, detail=f"the vendor answers {status}: check the address and the account", misconfigured=True
+        )
+    return ProviderHealth(ok=False, detail=f"the vendor answers {status}")
+
+
+_ELSEWHERE: Final = (301, 302, 307, 308, 402, 404, 405)
+
+
+def _refused_by_proxy(status: int) -> DispatchResult:
+    outcome = Outcome.MISCONFIGURED if status in (403, 405, 407) else Outcome.ERROR
+    return DispatchResult(outcome, error_code=f"proxy_{status}", detail="the proxy did not pass the request on")
+
+
+def _not_reached(error: Exception) -> str:
+    """Why, in words that hold nothing of an address's credentials."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved: check the address"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted: check the address, and ca_file"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed: check the address"
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return f"it cannot be reached: {type(error).__name__}"
