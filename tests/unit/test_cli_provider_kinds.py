@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,15 +55,21 @@ def test_those_of_packages_are_among_them_and_what_cannot_be_used_says_why(tmp_p
     Path("postwire.toml").write_text('[providers.a]\nkind = "acme"\nchannels = ["sms"]\n', encoding="utf-8")
     done = postwire_with(tmp_path, "providers", "kinds")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
-        "KIND  CHANNELS       PROVIDERS  PACKAGE   SUMMARY\n"
-        "mock  sms,mms,email  -          -         Sends nothing, and fails as often as it is told to.\n"
-        "acme  sms            a          acme 1.0  Somebody's own.\n"
-        "gone  -              -          acme 1.0  it cannot be imported (No module named 'gone'): install acme again, "
-        "with all that it requires\n"
-    )
+    cells = [re.split("  +", line) for line in done.stdout.splitlines()]
+    assert cells[0] == ["KIND", "CHANNELS", "PROVIDERS", "PACKAGE", "SUMMARY"]
+    assert cells[1] == ["mock", "sms,mms,email", "-", "-", "Sends nothing, and fails as often as it is told to."]
+    assert cells[-2:] == [
+        ["acme", "sms", "a", "acme 1.0", "Somebody's own."],
+        [
+            "gone",
+            "-",
+            "-",
+            "acme 1.0",
+            "it cannot be imported (No module named 'gone'): install acme again, with all that it requires",
+        ],
+    ]
     found = json.loads(postwire_with(tmp_path, "providers", "kinds", "--json").stdout)["kinds"]
-    assert found[1] == {
+    assert found[-2] == {
         "kind": "acme",
         "channels": ["sms"],
         "summary": "Somebody's own.",
@@ -70,7 +77,7 @@ def test_those_of_packages_are_among_them_and_what_cannot_be_used_says_why(tmp_p
         "problem": None,
         "providers": ["a"],
     }
-    assert found[2]["problem"].startswith("cannot be imported")
+    assert found[-1]["problem"].startswith("cannot be imported")
 
 
 def test_every_key_of_one_has_its_default_and_what_it_means(tmp_path: Path) -> None:
@@ -125,7 +132,8 @@ def test_it_is_of_use_while_the_configuration_is_not_sound() -> None:
     )
     assert row(result.stdout, "attempt_timeout")[:2] == ["attempt_timeout", "(none)"]
     told = json.loads(run("--json").stdout)["kinds"]
-    assert [(one["kind"], one["providers"]) for one in told] == [("mock", None)]
+    assert told[0]["kind"] == "mock"
+    assert all(one["providers"] is None for one in told)
 
 
 def test_another_configuration_can_be_read(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -181,11 +181,20 @@ class _Key:
     help: str
 
 
-def setting(default: Any = dataclasses.MISSING, *, help: str = "", secret: bool = False) -> Any:
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    default_factory: Callable[[], Any] | None = None,
+    help: str = "",
+    secret: bool = False,
+) -> Any:
     """A field of a settings class, with what people are told about its key: one line, and what it is by default if the
     default itself does not say. A secret is never shown.
     """
-    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret})
+    metadata = {"help": help, "secret": secret}
+    if default_factory is not None:
+        return field(default_factory=default_factory, repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def _key_of(spec: dataclasses.Field[Any], hint: Any) -> _Key:

@@ -70,3 +70,20 @@ class Endpoint(Unit):
 LISTEN = Listen(_LISTEN)
 LISTEN_OR_OFF = ListenOrOff(_METRICS_LISTEN)
 ENDPOINT = Endpoint(_ENDPOINT)
+
+
+class Origin(Unit):
+    """Scheme, host and port of a service that is called over HTTP, without a slash at the end."""
+
+    def word(self, text: str) -> str:
+        found = re.fullmatch(r"(https?)://(.+?)/?", text, re.IGNORECASE)
+        if not found or "/" in found[2] or "@" in found[2]:
+            raise Refused(HIDDEN, f"is not {self.wants}")
+        rest = found[2]
+        host_port(rest if re.search(r":[0-9]+\Z", rest) and not rest.endswith("]") else f"{rest}:443")
+        return f"{found[1].lower()}://{rest}"
+
+
+ORIGIN = Origin(
+    "an address such as https://api.example.com or http://127.0.0.1:8080, without a path, a user or a query"
+)

@@ -9,6 +9,7 @@ from postwire.providers.kinds import Kinds
 KINDS: Final = Kinds(
     {
         "mock": "postwire.providers.mock:KIND",
+        "twilio": "postwire.providers.twilio:KIND",
     }
 )
 """By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra

@@ -20,7 +20,7 @@ from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
 from postwire.providers.http.verdicts import judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
 class HttpSettings:
     """Keys of every kind that calls a vendor over HTTP."""
 

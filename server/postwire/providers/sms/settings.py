@@ -1,0 +1,58 @@
+"""Keys that every kind of SMS has: whom a message is from, and how long it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from postwire.config.bind import setting
+from postwire.config.tables import TextTable
+from postwire.config.types import CountOrNone
+from postwire.core.errors import FieldViolation
+from postwire.core.message import Mms, OutboundMessage, Sms
+from postwire.providers.sms.encoding import segments
+
+PREFIX = TextTable(
+    'a table of senders by the beginning of a number, such as { "+1" = "+15005550006" }',
+    names=r"\+[0-9]{1,15}",
+    named="the beginning of a number, such as +44",
+)
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
+class SmsSettings:
+    """See the module. `max_segments` is 0 where there is no limit."""
+
+    sender: str | None = setting(None, help="Whom messages are from that name no sender themselves.")
+    senders: Annotated[Mapping[str, str], PREFIX] = setting(
+        default_factory=dict, help="The same by the beginning of the number; the longest that fits is taken."
+    )
+    max_segments: CountOrNone = setting(0, help="How many segments an SMS may take; 0: any number.")
+
+
+def sender_of(settings: SmsSettings, content: Sms | Mms) -> str | None:
+    """Whom a message is from: its own sender, else that for the longest prefix of the number, else the common one."""
+    if content.sender:
+        return content.sender
+    if settings.senders:
+        to = content.to
+        for length in range(len(to), 1, -1):
+            if found := settings.senders.get(to[:length]):
+                return found
+    return settings.sender
+
+
+def why_not(settings: SmsSettings, message: OutboundMessage, *, has_sender: bool = False) -> FieldViolation | None:
+    """Why a message cannot be carried with these settings; None if it can. `has_sender`: the vendor has one itself."""
+    content = message.content
+    assert isinstance(content, Sms | Mms)
+    channel = message.channel.value
+    if not has_sender and not sender_of(settings, content):
+        return FieldViolation(f"message.{channel}.sender", "must be given: the provider has none for this number")
+    if settings.max_segments and isinstance(content, Sms):
+        _, count = segments(content.body)
+        if count > settings.max_segments:
+            most = f"at most {settings.max_segments} segments"
+            return FieldViolation("message.sms.body", f"must fit into {most}, and takes {count}")
+    return None
