@@ -10,6 +10,8 @@ KINDS: Final = Kinds(
     {
         "mock": "postwire.providers.mock:KIND",
         "twilio": "postwire.providers.twilio:KIND",
+        "vonage": "postwire.providers.vonage:KIND",
+        "telnyx": "postwire.providers.telnyx:KIND",
     }
 )
 """By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra

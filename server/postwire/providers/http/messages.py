@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import email.utils
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-PIECE: Final = 256 * 1024
-"""Bytes, at most, that are made or written without a pause: the loop is not to be held by a large email."""
+from postwire.providers.pieces import Body, json_body
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """A body that is made while it is sent, `length` bytes in all.
+class Hasher(Protocol):
+    """What `hashlib` and `hmac` make."""
 
-    `pieces` begins anew at each call, and gives the same bytes each time, in pieces of at most `PIECE`.
-    """
+    def update(self, data: bytes, /) -> None:
+        """Take more of what is hashed."""
+        ...
 
-    length: int
-    pieces: Callable[[], Iterator[bytes]]
+    def digest(self) -> bytes:
+        """The hash of all of it."""
+        ...
 
 
-Body = bytes | Pieces
+@dataclass(frozen=True, slots=True, repr=False)
+class Signing:
+    """How a request is signed, whose body may be large: `headers` makes more headers of the digest that the body has in
+    a hasher of `hasher`."""
+
+    hasher: Callable[[], Hasher]
+    headers: Callable[[bytes], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class HttpRequest:
     """Whole, and escaped already."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     body: Body = field(default=b"", repr=False)
+    signing: Signing | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,8 @@ _LONGEST: Final = 9
 
 
 def json_request(method: str, url: str, value: Any, headers: Mapping[str, str]) -> HttpRequest:
-    """A request whose body is `value` as JSON, always the same for the same value."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return HttpRequest(method, url, {"Content-Type": "application/json", **headers}, body)
+    """A request whose body is `value` as JSON, always the same for the same value: see `pieces.json_body`."""
+    return HttpRequest(method, url, {"Content-Type": "application/json", **headers}, json_body(value))
 
 
 def form_request(

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,7 +18,8 @@ from yarl import URL
 
 from postwire import __version__
 from postwire.providers.handover import Handover
-from postwire.providers.http.messages import HttpRequest, HttpResponse, Pieces
+from postwire.providers.http.messages import HttpRequest, HttpResponse
+from postwire.providers.pieces import each
 from postwire.providers.resolving import NameResolver
 
 MAX_ANSWER: Final = 1024 * 1024
@@ -68,7 +69,7 @@ class HttpSender:
     async def send(self, request: HttpRequest, handover: Handover, *, proxy: str | None = None) -> HttpResponse:
         """Send a request, once, and read the answer, up to `MAX_ANSWER`.
 
-        Everything up to the first byte of the request is `handover.connecting()`.
+        Everything up to the first byte of the request that is written is `handover.connecting()`.
 
         Raises:
             CutOff: the connection ended within an answer.
@@ -78,12 +79,13 @@ class HttpSender:
         session = self._session or self._open()
         with ExitStack() as connecting:
             connecting.enter_context(handover.connecting())
+            pieces, headers = await _prepared(request)
             try:
                 response = await session.request(
                     request.method,
                     URL(request.url, encoded=True),
-                    data=_payload(request),
-                    headers=_headers(request),
+                    data=_stream(pieces) if len(pieces) > 1 else pieces[0] or None,
+                    headers=headers,
                     allow_redirects=False,
                     proxy=proxy,
                     ssl=self._ssl,
@@ -126,22 +128,25 @@ async def _note_sent(_: object, context: SimpleNamespace, __: object) -> None:
     context.trace_request_ctx.close()
 
 
-def _payload(request: HttpRequest) -> Any:
-    if isinstance(request.body, Pieces):
-        return _pieces(request.body)
-    return request.body or None
+async def _prepared(request: HttpRequest) -> tuple[list[bytes], Mapping[str, str]]:
+    """The body of a request in pieces, and all of its headers."""
+    pieces = [piece async for piece in each(request.body)]
+    headers = dict(request.headers)
+    if len(pieces) > 1:  # else it is aiohttp's to say
+        headers["Content-Length"] = str(sum(map(len, pieces)))
+    if request.signing:
+        hasher = request.signing.hasher()
+        for piece in pieces:
+            hasher.update(piece)
+            if len(pieces) > 1:
+                await asyncio.sleep(0)
+        headers |= request.signing.headers(hasher.digest())
+    return pieces, headers
 
 
-def _headers(request: HttpRequest) -> Mapping[str, str]:
-    if isinstance(request.body, Pieces):
-        return {**request.headers, "Content-Length": str(request.body.length)}
-    return request.headers
-
-
-async def _pieces(body: Pieces) -> AsyncIterator[bytes]:
-    for piece in body.pieces():
+async def _stream(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
         yield piece
-        await asyncio.sleep(0)
 
 
 async def _read(response: aiohttp.ClientResponse) -> HttpResponse:

@@ -1,0 +1,156 @@
+"""Vonage: SMS by its SMS API, which answers 200 whatever it says.
+
+https://developer.vonage.com/en/api/sms
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from postwire.config.bind import setting
+from postwire.config.endpoints import ORIGIN
+from postwire.core.errors import FieldViolation
+from postwire.core.message import Channel, OutboundMessage, Sms
+from postwire.core.outcome import DispatchResult, Outcome, worst
+from postwire.providers.base import Kind, ProviderHealth
+from postwire.providers.handover import Handover
+from postwire.providers.http.messages import HttpRequest, HttpResponse, form_request
+from postwire.providers.http.vendor import HttpSettings, health_by_status, http_provider
+from postwire.providers.http.verdicts import (
+    Meaning,
+    Table,
+    account,
+    code_of,
+    failed,
+    id_of,
+    judge,
+    not_here,
+    rejected,
+    result,
+    throttled,
+    unknown,
+)
+from postwire.providers.sms.encoding import SmsEncoding, encoding_of
+from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
+
+TAKEN: Final = "0"
+SHORTEST_TTL: Final = 20_000
+LONGEST_TTL: Final = 604_800_000
+"""Milliseconds that `ttl` may be."""
+
+TABLE: Final[Table] = MappingProxyType(
+    {
+        # https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms
+        "1": throttled("messages come faster than the account may send"),
+        "10": throttled("there are too many connections"),
+        "5": failed("an error within Vonage"),
+        "3": not_here("a parameter is not valid"),
+        "6": not_here("the message cannot be processed"),
+        "7": rejected("the number is barred"),
+        "12": rejected("the message is too long"),
+        "33": rejected("the number is not valid"),
+        "4": account("the key or the secret is not accepted"),
+        "8": account("the account is barred"),
+        "9": account("there is not enough credit"),
+        "11": account("the account may not use this API"),
+        "14": account("the signature is not accepted"),
+        "15": account("the sender is not allowed"),
+        "23": account("the callback address is not valid"),
+        "29": account("the account, on trial, may send to numbers on its list only"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VonageSettings(SmsSettings, HttpSettings):
+    """Keys of the kind."""
+
+    api_key: str = setting(help="The key of the account.", secret=True)
+    api_secret: str = setting(help="Its secret.", secret=True)
+    base_url: Annotated[str, ORIGIN] = setting("https://rest.nexmo.com", help="Where the API is.")
+
+
+class Vonage:
+    """See `HttpVendor`."""
+
+    def __init__(self, settings: VonageSettings) -> None:
+        self._settings = settings
+
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
+        """See `Selective.carries`."""
+        return why_not(self._settings, message)
+
+    def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
+        """See `HttpVendor.request`."""
+        content, settings = message.content, self._settings
+        assert isinstance(content, Sms)
+        fields = {
+            "api_key": settings.api_key,
+            "api_secret": settings.api_secret,
+            "to": content.to.removeprefix("+"),
+            "from": _plain(sender_of(settings, content) or ""),
+            "text": content.body,
+            "client-ref": handover.message_id,
+        }
+        if encoding_of(content.body) is SmsEncoding.UCS2:
+            fields["type"] = "unicode"
+        if handover.validity:
+            fields["ttl"] = str(min(max(handover.validity * 1000, SHORTEST_TTL), LONGEST_TTL))
+        if handover.callback_url:
+            fields["callback"] = handover.callback_url
+        return form_request(f"{settings.base_url}/sms/json", fields, {})
+
+    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+        """See `HttpVendor.verdict`. A long text has several parts, each with an answer of its own."""
+        parts = _parts(response)
+        if response.status != 200 or not parts:
+            return judge(response, now=handover.now)
+        codes = [code_of(part.get("status")) for part in parts]
+        ids = ",".join(filter(None, (id_of(part.get("message-id")) for part in parts)))
+        refused = {code: _meaning(code) for code in codes if code != TAKEN}
+        if not refused:
+            return DispatchResult(Outcome.SUCCESS, provider_message_id=ids)
+        outcome = worst(meaning.outcome for meaning in refused.values())
+        code = next(code for code, meaning in refused.items() if meaning.outcome is outcome)
+        if TAKEN in codes:
+            return result(unknown("some parts of the message were taken, and others were not"), code)
+        return result(refused[code], code, response.retry_after(handover.now))
+
+    def probe(self) -> HttpRequest:
+        """See `HttpVendor.probe`. https://developer.vonage.com/en/api/account#getAccountBalance"""
+        key = urlencode({"api_key": self._settings.api_key, "api_secret": self._settings.api_secret})
+        return HttpRequest("GET", f"{self._settings.base_url}/account/get-balance?{key}")
+
+    def health(self, response: HttpResponse) -> ProviderHealth:
+        """See `HttpVendor.health`."""
+        return health_by_status(response)
+
+
+def _parts(response: HttpResponse) -> list[Mapping[str, Any]]:
+    """The answers to the parts of a message; none where any of them cannot be read."""
+    parts = response.fields().get("messages")
+    if not isinstance(parts, list) or not all(isinstance(part, dict) and code_of(part.get("status")) for part in parts):
+        return []
+    return parts
+
+
+def _meaning(code: str) -> Meaning:
+    return TABLE.get(code) or not_here("Vonage refuses the message, for a reason that is not known to be final")
+
+
+def _plain(sender: str) -> str:
+    """A sender as Vonage wants it: a number without its plus."""
+    return sender[1:] if re.fullmatch(r"\+[0-9]+", sender) else sender
+
+
+KIND: Final = Kind(
+    settings=VonageSettings,
+    make=http_provider("vonage", Vonage),
+    channels=(Channel.SMS,),
+    summary="Sends SMS by Vonage, which was Nexmo.",
+)
