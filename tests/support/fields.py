@@ -16,6 +16,7 @@ MEDIA_TYPE = 'must be a media type, such as image/png or text/csv; charset="utf-
 LINE_ENDS = ("\r\n", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 """What ends a line for some reader: all that `str.splitlines` knows."""
 HEADER_NAME = "a name must be 1 to 76 printable ASCII characters without space and colon"
+STEERING = "a name must be none that tells a provider what to do, such as X-SMTPAPI, X-SES-…"
 OWN_HEADER = "a name must be none that the service writes itself, such as From, Subject, Content-Type"
 
 
@@ -158,6 +159,24 @@ MALFORMED: list[tuple[Content, str, str]] = [
     ),
     *((email(headers={name: "x"}), "message.email.headers", OWN_HEADER) for name in ("Reply-To", "Sender", "Received")),
     *(
+        (email(headers={name: "x"}), "message.email.headers", OWN_HEADER)
+        for name in ("DKIM-Signature", "dkim-signature")
+    ),
+    *(
+        (email(headers={name: "x"}), "message.email.headers", STEERING)
+        for name in (
+            *(
+                "X-SMTPAPI",
+                "x-smtpapi",
+                "X-SES-CONFIGURATION-SET",
+                "x-ses-source-arn",
+                "X-PM-Message-Stream",
+                "X-PM-Tag",
+            ),
+            *("X-MSYS-API", "X-Mailgun-Variables", "X-MAILGUN-DROP-MESSAGE", "X-Mailin-custom", "X-MJ-CustomID"),
+        )
+    ),
+    *(
         (email(headers={f"Content-{name}": "x"}), "message.email.headers", OWN_HEADER)
         for name in ("Type", "Transfer-Encoding", "Disposition")
     ),
@@ -254,5 +273,6 @@ WELL_FORMED: list[Content] = [
     email(text="a\r\n.\r\n\0", html="\0"),
     email(headers={"X-Campaign": "", "List-Unsubscribe": "<mailto:x@example.com>", "X" * 76: "\u00fc" * 998}),
     email(headers={f"X-{i}": "" for i in range(50)}),
+    email(headers={"X-SES": "", "X-PMX": "", "X-Mailer": "", "X-MJ": "", "List-Unsubscribe-Post": "", "DKIM-X": ""}),
     email(attachments=(Attachment("r\u00e9sum\u00e9.pdf", "application/pdf", b"x"),) * 100),
 ]

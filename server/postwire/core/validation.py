@@ -69,6 +69,7 @@ _OWN_HEADERS: Final = frozenset(
         "content-transfer-encoding",
         "content-type",
         "date",
+        "dkim-signature",
         "from",
         "message-id",
         "mime-version",
@@ -80,6 +81,10 @@ _OWN_HEADERS: Final = frozenset(
         "to",
     }
 )
+
+_STEERING: Final = ("x-smtpapi", "x-ses-", "x-pm-", "x-msys-", "x-mailgun-", "x-mailin-", "x-mj-")
+"""Beginnings of names by which an email tells SendGrid, Amazon SES, Postmark, SparkPost, Mailgun, Brevo and Mailjet
+what to do: to charge another account, to send to others, to track, to wait."""
 
 BAD_REQUEST_ID: Final = f"must be 1 to {MAX_REQUEST_ID} printable ASCII characters"
 _BAD_PHONE: Final = "must be a phone number in E.164 form, such as +15005550006"
@@ -246,6 +251,8 @@ def _check_headers(headers: Mapping[str, str], found: Violations) -> None:
         found.malformed(path, "a name must be 1 to 76 printable ASCII characters without space and colon")
     if any(name.lower() in _OWN_HEADERS for name in headers):
         found.malformed(path, "a name must be none that the service writes itself, such as From, Subject, Content-Type")
+    if any(name.lower().startswith(_STEERING) for name in headers):
+        found.malformed(path, "a name must be none that tells a provider what to do, such as X-SMTPAPI, X-SES-…")
     if any(_NOT_IN_A_LINE.search(value) for value in headers.values()):
         found.malformed(path, f"a value {_BAD_LINE}")
     if any(len(value) > MAX_LINE for value in headers.values()):

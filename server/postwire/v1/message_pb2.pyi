@@ -490,7 +490,8 @@ class Email(_message.Message):
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further headers, at most 50. A name is a header name of RFC 5322, and none that the service writes itself (such as
-        `From`, `To`, `Subject`, `Content-Type`); a value is as a subject is.
+        `From`, `To`, `Subject`, `Content-Type`) or that tells a provider what to do (`X-SMTPAPI`, and what begins with
+        `X-SES-`, `X-PM-`, `X-MSYS-`, `X-Mailgun-`, `X-Mailin-` or `X-MJ-`); a value is as a subject is.
         """
 
     @_builtins.property
