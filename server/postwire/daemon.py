@@ -51,9 +51,9 @@ async def leaves_work_behind(seconds: float) -> bool:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
-    _, pending = await asyncio.wait({*others, asyncio.create_task(_shut_executor_down())}, timeout=seconds)
+    _, pending = await asyncio.wait({*others, asyncio.create_task(_end_executor())}, timeout=seconds)
     return bool(pending)
 
 
-async def _shut_executor_down() -> None:
+async def _end_executor() -> None:
     await asyncio.get_running_loop().shutdown_default_executor()

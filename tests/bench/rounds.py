@@ -48,7 +48,7 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
             if earlier := last.pop(run.server.pid, None):
                 earlier.append(before)
             spans.append([before])
-            done.append((run, number, _round(run, load)))
+            done.append((run, number, _run_once(run, load)))
             if run.exports:
                 last[run.server.pid] = spans[-1]
             else:
@@ -65,7 +65,7 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
     ]
 
 
-def _round(run: Run, load: LoadGenerator) -> Round:
+def _run_once(run: Run, load: LoadGenerator) -> Round:
     done = load.run(run.job)
     if done.answers != {run.answer: run.job.messages}:
         raise BenchError(f"{run.case.title}: of {run.job.messages} messages all should be {run.answer}: {done.answers}")

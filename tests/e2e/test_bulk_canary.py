@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, QUEUED, SENT, UNCERTAIN, new_request_id
 from tests.e2e.conftest import Serve
 from tests.e2e.streams import Stream, Watch, in_time
-from tests.e2e.test_canary import BAD, GOOD, Told, email, found_in, mark, mms, phone, sms
+from tests.e2e.test_canary import BAD, GOOD, ScriptedServer, email, found_in, mark, mms, phone, sms
 from tests.support.otlp import Collector
 
 from postwire.outbox.sqlite.maintenance import backup, check
@@ -57,7 +57,7 @@ def test_no_marked_data_comes_out_of_streams_and_watches(serve: Serve, collector
         store__content_retention="1h",  # what was there to be found is looked for afterwards
         server__max_wait="5s",
     )
-    told, call = Told(), server.dispatch
+    told, call = ScriptedServer(), server.dispatch
     uncertain = told.call(call.Dispatch, request(sms(to="+15005550004"), delivery_guarantee=AT_MOST_ONCE)).message
     assert uncertain.state == UNCERTAIN
     with Watch(server).begin() as every, Stream(server) as stream:

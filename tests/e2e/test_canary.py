@@ -143,7 +143,7 @@ BAD_LABELS: list[Callable[[], dict[str, str]]] = [
 
 
 @dataclass
-class Told:
+class ScriptedServer:
     """What callers were told: the answers, and all of the errors."""
 
     answers: list[Any] = field(default_factory=list)
@@ -216,7 +216,7 @@ def requests() -> Iterator[pb.DispatchRequest]:
             yield pb.DispatchRequest(message=message, request_id=f"{REQUEST_ID}{next(_numbers)}", options=options)
 
 
-def other_reasons(server: Server, told: Told) -> None:
+def other_reasons(server: Server, told: ScriptedServer) -> None:
     """The reasons of operators, which their callers get back as notes; and those that are no good."""
     dispatch, providers = server.dispatch, server.providers
     options = DispatchOptions(wait_for=ACCEPTANCE, send_time=in_time(hours=1))
@@ -237,7 +237,7 @@ def other_reasons(server: Server, told: Told) -> None:
     told.call(providers.GetProvider, GetProviderRequest(name="email"))
 
 
-def other_calls(server: Server, told: Told) -> None:
+def other_calls(server: Server, told: ScriptedServer) -> None:
     """What else a caller can put data into."""
     dispatch, providers = server.dispatch, server.providers
     for labels in BAD_LABELS:
@@ -296,7 +296,7 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
         providers__email__retry_after="1ms",
         routes__mms="",
     )
-    told = Told()
+    told = ScriptedServer()
     for asked in requests():
         told.call(server.dispatch.Dispatch, asked)
     accepted = [answer.message for answer in told.answers]
@@ -374,7 +374,7 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
         OTEL_BSP_SCHEDULE_DELAY="10",
         **METRICS,
     )
-    told = Told()
+    told = ScriptedServer()
     for number in range(3 * len(GOOD)):
         options = DispatchOptions(max_attempts=3)
         if number % 2:

@@ -48,13 +48,13 @@ class _Stuck(grpc.GenericRpcHandler):
     """Takes every call, and answers none until it is let go."""
 
     def __init__(self) -> None:
-        self.let_go = threading.Event()
+        self.released = threading.Event()
 
     def service(self, handler_call_details: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(self._wait)
 
     def _wait(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.let_go.wait()
+        self.released.wait()
         return b""
 
 
@@ -69,7 +69,7 @@ def stuck() -> Iterator[str]:
         try:
             yield f"127.0.0.1:{port}"
         finally:
-            handler.let_go.set()
+            handler.released.set()
             server.stop(None).wait()
 
 

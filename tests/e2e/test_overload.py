@@ -55,7 +55,7 @@ def at_once(
     return [call.result().message for call in calls if not call.exception()], refusals
 
 
-def told_to_come_back(refusals: Sequence[Refused]) -> None:
+def asked_to_repeat(refusals: Sequence[Refused]) -> None:
     """Hold each of them to the whole of what the contract promises."""
     for one in refusals:
         assert (one.code, one.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
@@ -70,7 +70,7 @@ def sends_as_ever(server: Server) -> None:
         assert server.dispatch.Dispatch(request(message), timeout=TIMEOUT).message.state == SENT
 
 
-def test_the_surplus_is_told_to_come_back_and_what_was_accepted_is_finished(serve: Serve) -> None:
+def test_the_surplus_is_asked_to_repeat_and_what_was_accepted_is_finished(serve: Serve) -> None:
     server = serve(held=True, server__max_in_flight=str(ROOM), providers__sms_mms__latency="1h")
     requests = [request() for _ in range(10 * ROOM)]
 
@@ -83,7 +83,7 @@ def test_the_surplus_is_told_to_come_back_and_what_was_accepted_is_finished(serv
     assert len(messages) >= TAKEN
     assert refusals
     assert {(one.state, one.outcome, len(one.attempts)) for one in messages} == {(SENT, SUCCESS, 1)}
-    told_to_come_back(refusals)
+    asked_to_repeat(refusals)
 
     # What was refused has left nothing, and goes when it comes back.
     accepted = {one.request_id for one in messages}
@@ -108,7 +108,7 @@ def test_a_repeat_of_what_is_owned_is_ok_however_full_it_is(serve: Serve) -> Non
     for number, one in enumerate(surplus):
         mixed += [one, requests[number % TAKEN]]
     messages, refusals = at_once(server, mixed)
-    told_to_come_back(refusals)
+    asked_to_repeat(refusals)
     assert len(refusals) == 10 * TAKEN
     assert Counter(one.message_id for one in messages) == {one.message_id: 10 for one in owned}
     # Whoever has the id, and other content, hears of that and not of the load.
@@ -125,7 +125,7 @@ def test_bytes_are_limited_as_well_as_messages(serve: Serve) -> None:
     server = serve(server__max_message_bytes="64KiB", providers__email__latency="1h")
     half = email(attachments=[Attachment(file_name="a", data=bytes(32 * KIB))])
     messages, refusals = at_once(server, [request(half, wait_for=ACCEPTANCE) for _ in range(200)])
-    told_to_come_back(refusals)
+    asked_to_repeat(refusals)
     # Eight of the largest may be in flight at once: as many of these, which are half that and a little, as are at most
     # four times what they leave of nine tenths of that.
     assert len(messages) == 12
@@ -156,7 +156,7 @@ def test_memory_stays_bounded_and_the_service_answers_as_ever_afterwards(serve: 
         assert len(messages) + len(refusals) == 10 * ROOM
         assert len(messages) >= 12
         assert {one.state for one in messages} == {SENT}
-        told_to_come_back(refusals)
+        asked_to_repeat(refusals)
         # All that came at once are 100 MiB, and 600 have gone through; those that were refused are not to be held.
         assert resident(server) - before < 300 * MIB
     eventually(lambda: in_flight(server) == 0)

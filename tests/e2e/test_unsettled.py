@@ -33,7 +33,7 @@ from postwire_client import Client, TryAgain
 CAP = 5
 
 
-def told_to_come_back(error: Refused) -> None:
+def asked_to_repeat(error: Refused) -> None:
     """Hold it to the whole of what the contract promises."""
     assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert error.violations == []
@@ -47,12 +47,12 @@ def fill(server: Server) -> list[Message]:
     return [one.message for one in sent_through(server, later(CAP))]
 
 
-def test_at_the_cap_new_ones_are_told_to_come_back_and_repeats_are_ok(serve: Serve) -> None:
+def test_at_the_cap_new_ones_are_asked_to_repeat_and_repeats_are_ok(serve: Serve) -> None:
     server = serve(store__max_unsettled=str(CAP))
     settled = dispatch(server, request_id="settled")
     owned = fill(server)
     for asked in (request(), request(wait_for=ACCEPTANCE), *later(1)):
-        told_to_come_back(refused(lambda: server.dispatch.Dispatch(asked, timeout=TIMEOUT)))  # noqa: B023  # at once
+        asked_to_repeat(refused(lambda: server.dispatch.Dispatch(asked, timeout=TIMEOUT)))  # noqa: B023  # at once
     assert server.dispatch.Dispatch(request(request_id="settled"), timeout=TIMEOUT).message == settled
     reused = request(sms(body="another"), "settled")
     assert refused(lambda: server.dispatch.Dispatch(reused, timeout=TIMEOUT)).reason == "REQUEST_ID_REUSED"
@@ -82,7 +82,7 @@ def test_of_many_at_once_no_more_are_taken_than_there_is_room_for(serve: Serve) 
     errors = [call.exception() for call in calls if call.exception()]
     assert len(calls) - len(errors) == CAP
     for error in errors:
-        told_to_come_back(refusal_of(error))
+        asked_to_repeat(refusal_of(error))
     assert stored(server) == CAP
 
 
@@ -90,17 +90,17 @@ def test_there_is_room_again_once_messages_settle(serve: Serve) -> None:
     server = serve(store__max_unsettled=str(CAP))
     server.providers.DrainProvider(DrainProviderRequest(name="sms-mms"), timeout=TIMEOUT)
     parked = dispatch_all(server, [sms()] * CAP, wait_for=ACCEPTANCE)
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     server.providers.ResumeProvider(ResumeProviderRequest(name="sms-mms"), timeout=TIMEOUT)
     for message in parked:
         until(server, message, SENT)
     eventually(lambda: _is_taken(server))
     # What is cancelled, what expires.
     owned = fill(server)
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     server.dispatch.CancelMessage(pb.CancelMessageRequest(message_id=owned[0].message_id), timeout=TIMEOUT)
     short = dispatch(server, send_time=in_time(seconds=0.3), expire_time=in_time(seconds=0.301), wait_for=ACCEPTANCE)
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     with Watch(server, short.message_id) as watch:
         watch.until(lambda one: one.state != QUEUED)
     eventually(lambda: _is_taken(server))
@@ -117,13 +117,13 @@ def test_it_is_counted_anew_at_boot(serve: Serve) -> None:
     owned = fill(server)
     server.kill()
     server.start()
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     server.dispatch.CancelMessage(pb.CancelMessageRequest(message_id=owned[0].message_id), timeout=TIMEOUT)
     assert dispatch(server).state == SENT
     # With less room in the configuration the store keeps what it has.
     server.kill()
     server.start(store__max_unsettled="2")
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     assert stored(server, "messages WHERE state = 'queued'") == CAP - 1
 
 
@@ -134,12 +134,12 @@ def test_a_channel_that_is_out_of_service_does_not_close_the_others(serve: Serve
     assert [one.message.state for one in results[:400]] == [QUEUED] * 400
     assert {rejected(one).reason for one in results[400:]} == {"OVERLOADED"}
     assert dispatch(server, email()).state == SENT
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     assert values(server, "postwire_queue_depth") == {("sms",): 400, ("mms",): 0, ("email",): 0}
     assert values(server, "postwire_refused_total")[("OVERLOADED",)] == 101, "those in the stream, and the call"
     server.kill()
     server.start()
-    told_to_come_back(refused(lambda: dispatch(server)))
+    asked_to_repeat(refused(lambda: dispatch(server)))
     assert values(server, "postwire_queue_depth")[("sms",)] == 400
 
 

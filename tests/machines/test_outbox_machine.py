@@ -337,7 +337,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(self.reopen())
         while orphans := self.run(self.outbox.orphans(limit)):
             kept = self.check_order(orphans, self.model.sending(), lambda one: one.record.create_time, limit)
-            self.keep([outbox_model.let_go(one, one.record, self.now, drawing(data)) for one in kept])
+            self.keep([outbox_model.release(one, one.record, self.now, drawing(data)) for one in kept])
         assert not self.model.sending()
 
     @WITH_MESSAGES

@@ -18,7 +18,7 @@ LATER = NOW + OPEN_FOR
 
 
 @dataclass
-class Told:
+class ScriptedServer:
     """Hears `on_free`, and looks at the gate each time: its attempts in flight, and its breaker."""
 
     gate: Gate | None = None
@@ -34,7 +34,7 @@ def make(
     breaker: BreakerSettings | None = None,
     *,
     draws: Iterable[float] = itertools.repeat(0.5),
-    told: Told | None = None,
+    told: ScriptedServer | None = None,
 ) -> Gate:
     """A gate wired up with its breaker, which opens with the third failure."""
     gate = Gate(

@@ -165,7 +165,7 @@ class Harness:
         traffic, acceptance = self.delivery._traffic, self.delivery._acceptance
         gates = [entry.provider.name for entry in self.registry if entry.gate.in_flight]
         room = [acceptance._admission.count] if acceptance._admission.count else []
-        return [*traffic._waiters, *traffic._tasks, *gates, *room]
+        return [*traffic._waiters, *traffic._tasks._tasks, *gates, *room]
 
     @property
     def waited_for(self) -> int:

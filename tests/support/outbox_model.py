@@ -160,7 +160,7 @@ def end(kept: Kept, before: MessageRecord, now: int, draw: Draw) -> Change:
     return _ended(kept, before, now, draw, _any_result(before, draw), draw([0, 7]), draw([True, False]))
 
 
-def let_go(kept: Kept, before: MessageRecord, now: int, draw: Draw) -> Change:
+def release(kept: Kept, before: MessageRecord, now: int, draw: Draw) -> Change:
     """The open attempt was left by a crash."""
     return _ended(kept, before, now, draw, lifecycle.ORPHANED, None, at_once=False)
 

@@ -12,7 +12,7 @@ from postwire.outbox.sqlite import SqliteOutbox
 
 
 class Paused:
-    """Hands everything on to `inner`; but while it is held, what is asked of `methods` waits until `let_go`.
+    """Hands everything on to `inner`; but while it is held, what is asked of `methods` waits until `released`.
 
     `reached` is set once something waits. What is let go of is done late, even if who asked has gone.
     """
@@ -55,7 +55,7 @@ class Paused:
         self._go_on.clear()
         self.reached.clear()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._go_on.set()
 
     def let_others_pass(self) -> Callable[[], None]:

@@ -24,18 +24,18 @@ Unsuitable = Callable[[OutboundMessage, tuple[int, ...] | None], Collection[str]
 
 
 class FakeProvider:
-    """Ends each call with `answer`, but not before `let_go` while it is held; `answers` go first, one a call.
+    """Ends each call with `answer`, but not before `released` while it is held; `answers` go first, one a call.
 
     `keys` are the idempotency keys it was given, in order; `calls(n)` waits until there were n. `meanwhile` is awaited
     in each call, with its key.
     """
 
-    kind = "puppet"
+    kind = "fake"
     selective = False
 
     def __init__(
         self,
-        name: str = "puppet",
+        name: str = "fake",
         channels: Sequence[Channel] = tuple(Channel),
         *,
         answer: DispatchResult | BaseException = SUCCESS,
@@ -90,7 +90,7 @@ class FakeProvider:
     async def close(self) -> None:
         self.closed += 1
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._free.set()
 
     async def calls(self, count: int = 1) -> None:

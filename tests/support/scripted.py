@@ -30,7 +30,7 @@ from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to
 DETAILS: Final = "grpc-status-details-bin"
 
 Frames = Iterator[DispatchStreamRequest]
-Script = Callable[["Told", Frames, Any], Iterator[DispatchStreamResponse]]
+Script = Callable[["ScriptedServer", Frames, Any], Iterator[DispatchStreamResponse]]
 
 
 class Refuse:
@@ -64,7 +64,7 @@ def overloaded(delay_ms: int = 1, code: grpc.StatusCode = grpc.StatusCode.RESOUR
     )
 
 
-class Told:
+class ScriptedServer:
     """Answers every method of every service: with what it was told to, or with what a function makes of the context;
     the last answer again and again. `DispatchStream` goes by `scripts`, one a call, the last again and again."""
 
@@ -120,7 +120,7 @@ class Told:
 # Scripts for `DispatchStream`.
 
 
-def accept(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def accept(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Answers every frame with one response."""
     sequence = 0
     for frame in frames:
@@ -132,14 +132,14 @@ def accept(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamR
         yield DispatchStreamResponse(results=results)
 
 
-def silent(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def silent(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Takes frames and says nothing."""
     for _ in frames:
         pass
     yield from ()
 
 
-def deaf(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def deaf(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Takes no frame and says nothing, for as long as the call goes on."""
     over = threading.Event()
     if context.add_callback(over.set):
@@ -153,7 +153,7 @@ def ending(count: int, end: Refuse | None) -> Script:
     It takes a frame in any case: where a stream is ended while its caller writes, grpc.aio hides the status.
     """
 
-    def script(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+    def script(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         left = count
         if not left:
             next(frames, None)
@@ -172,7 +172,7 @@ def ending(count: int, end: Refuse | None) -> Script:
 def rejecting(*rejections: DispatchRejection | None, then: Script = accept) -> Script:
     """Gives the first requests these rejections (None: takes it), one response each, and the others what follows."""
 
-    def script(told: Told, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+    def script(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         waiting = list(rejections)
         for response in then(told, frames, context):
             for result in response.results:

@@ -26,7 +26,7 @@ from postwire.v1 import message_pb2
 Result = tuple[int, MessageRecord | Refusal | None]
 
 
-class Told:
+class ScriptedServer:
     """A frame, and what its caller is told: (position, result), in the order of the telling."""
 
     def __init__(self, harness: Harness, commands: Sequence[DispatchCommand], stream: Share | None = None) -> None:
@@ -62,9 +62,9 @@ class Told:
         return {index: type(result) for index, result in self.results if isinstance(result, Refusal)}
 
 
-async def tell(harness: Harness, commands: Sequence[DispatchCommand]) -> Told:
+async def tell(harness: Harness, commands: Sequence[DispatchCommand]) -> ScriptedServer:
     """Have a frame accepted."""
-    told = Told(harness, commands)
+    told = ScriptedServer(harness, commands)
     await within(told.frame.accept())
     return told
 

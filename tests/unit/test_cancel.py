@@ -133,7 +133,7 @@ async def test_all_who_wait_are_told_at_once_calls_and_streams_alike(outbox: Sql
     assert await within(asyncio.gather(*calls)) == [after] * 2
     for one in told:
         assert await one.until(1) == [(0, after)]
-    provider.let_go()
+    provider.release()
     assert (await holder).state is SENT
     await harness.calm()
     assert (len(provider.keys), harness.left()) == (1, [])

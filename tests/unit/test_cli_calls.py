@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import DispatchResponse, GetMessageResponse
@@ -52,15 +52,15 @@ SENT = Message(
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
 
     def run(*args: str, stdin: str | bytes = "") -> Result:
@@ -81,7 +81,7 @@ def closed_port() -> str:
 # What is sent.
 
 
-def test_sms(call: Call, told: Told) -> None:
+def test_sms(call: Call, told: ScriptedServer) -> None:
     told.answer = DispatchResponse(message=SENT)
     result = call(
         *("send", "sms", "--to", "+15005550006", "--body", "Hello", "--sender", "Shop", "--label", "order=1"),
@@ -116,13 +116,13 @@ def test_sms(call: Call, told: Told) -> None:
         ("2030-01-31 12:00:00.123456789z", "2030-01-31T12:00:00.123456Z"),
     ],
 )
-def test_a_time_may_have_an_offset(call: Call, told: Told, given: str, sent: str) -> None:
+def test_a_time_may_have_an_offset(call: Call, told: ScriptedServer, given: str, sent: str) -> None:
     told.answer = DispatchResponse(message=SENT)
     assert call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", given).exit_code == 0
     assert told.asked[0].options.send_time.ToJsonString() == sent
 
 
-def test_a_time_may_be_so_far_ahead(call: Call, told: Told) -> None:
+def test_a_time_may_be_so_far_ahead(call: Call, told: ScriptedServer) -> None:
     told.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     before = datetime.now(UTC)
     result = call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", "in 2h")
@@ -131,14 +131,14 @@ def test_a_time_may_be_so_far_ahead(call: Call, told: Told) -> None:
     assert f"--send-at {asked.ToJsonString()}" in result.stderr, "a repeat would mean another time"
 
 
-def test_what_is_left_out_is_not_sent(call: Call, told: Told) -> None:
+def test_what_is_left_out_is_not_sent(call: Call, told: ScriptedServer) -> None:
     told.answer = DispatchResponse(message=SENT)
     assert call("send", "sms", "--to", "+15005550006", "--body", "Hello").exit_code == 0
     assert told.asked[0].options == DispatchOptions()
     assert re.fullmatch(r"[0-9a-f-]{36}", told.asked[0].request_id)
 
 
-def test_mms_with_an_address_and_a_file(call: Call, told: Told, tmp_path: Path) -> None:
+def test_mms_with_an_address_and_a_file(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
     told.answer = DispatchResponse(message=SENT)
     picture = tmp_path / "dot.png"
     picture.write_bytes(b"png")
@@ -149,7 +149,7 @@ def test_mms_with_an_address_and_a_file(call: Call, told: Told, tmp_path: Path) 
     )
 
 
-def test_email(call: Call, told: Told, tmp_path: Path) -> None:
+def test_email(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
     told.answer = DispatchResponse(message=SENT)
     attached = tmp_path / "invoice.no-such-type"
     attached.write_bytes(b"1")
@@ -212,7 +212,7 @@ def test_email(call: Call, told: Told, tmp_path: Path) -> None:
         (("--nonsense",), "No such option"),
     ],
 )
-def test_wrong_usage(call: Call, told: Told, more: tuple[str, ...], said: str) -> None:
+def test_wrong_usage(call: Call, told: ScriptedServer, more: tuple[str, ...], said: str) -> None:
     result = call("send", "email", "--to", "a@example.com", *more, stdin=b"\xff")
     assert result.exit_code == 2
     assert said in result.stderr
@@ -230,14 +230,14 @@ def test_wrong_usage(call: Call, told: Told, more: tuple[str, ...], said: str) -
         *[(state, 1) for state in ("UNDELIVERED", "FAILED", "UNCERTAIN", "EXPIRED", "CANCELLED")],
     ],
 )
-def test_the_exit_code_tells_whether_it_was_sent(call: Call, told: Told, state: str, exit_code: int) -> None:
+def test_the_exit_code_tells_whether_it_was_sent(call: Call, told: ScriptedServer, state: str, exit_code: int) -> None:
     told.answer = DispatchResponse(message=Message(state=MessageState.Value(f"MESSAGE_STATE_{state}")))
     result = call("send", "sms", "--to", "+15005550006", "--body", "Hello")
     assert result.exit_code == exit_code
     assert re.search(rf"^state +{state.lower()}$", result.stdout, re.MULTILINE)
 
 
-def test_a_record_for_people(call: Call, told: Told) -> None:
+def test_a_record_for_people(call: Call, told: ScriptedServer) -> None:
     told.answer = GetMessageResponse(message=SENT)
     result = call("messages", "get", SENT.message_id)
     assert result.exit_code == 0
@@ -256,7 +256,7 @@ def test_a_record_for_people(call: Call, told: Told) -> None:
     )
 
 
-def test_a_record_for_programs(call: Call, told: Told) -> None:
+def test_a_record_for_programs(call: Call, told: ScriptedServer) -> None:
     told.answer = GetMessageResponse(message=SENT)
     result = call("messages", "get", SENT.message_id, "--json")
     assert result.exit_code == 0
@@ -271,7 +271,7 @@ def test_a_record_for_programs(call: Call, told: Told) -> None:
 @pytest.mark.parametrize(
     ("status", "shown", "exit_code"), [("SERVING", "serving", 0), ("NOT_SERVING", "not_serving", 1)]
 )
-def test_health(call: Call, told: Told, status: str, shown: str, exit_code: int) -> None:
+def test_health(call: Call, told: ScriptedServer, status: str, shown: str, exit_code: int) -> None:
     told.answer = HealthCheckResponse(status=HealthCheckResponse.ServingStatus.Value(status))
     result = call("health", "--service", "postwire.v1.DispatchService")
     assert (result.stdout, result.exit_code) == (f"{shown}\n", exit_code)
@@ -279,7 +279,7 @@ def test_health(call: Call, told: Told, status: str, shown: str, exit_code: int)
     assert json.loads(call("health", "--json").stdout) == {"service": "", "status": status}
 
 
-def test_health_of_a_service_that_does_not_exist(call: Call, told: Told) -> None:
+def test_health_of_a_service_that_does_not_exist(call: Call, told: ScriptedServer) -> None:
     told.refuse(grpc.StatusCode.NOT_FOUND, "unknown service")
     result = call("health", "--service", "nope")
     assert (result.stdout, result.exit_code) == ("service_unknown\n", 1)
@@ -288,7 +288,7 @@ def test_health_of_a_service_that_does_not_exist(call: Call, told: Told) -> None
 # What is told of failures.
 
 
-def refuse_fields(told: Told) -> None:
+def refuse_fields(told: ScriptedServer) -> None:
     violation = BadRequest.FieldViolation
     told.refuse(
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -303,7 +303,7 @@ def refuse_fields(told: Told) -> None:
     )
 
 
-def test_a_refusal_for_people(call: Call, told: Told) -> None:
+def test_a_refusal_for_people(call: Call, told: ScriptedServer) -> None:
     refuse_fields(told)
     result = call("send", "sms", "--to", "nobody", "--body", "")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -314,7 +314,7 @@ def test_a_refusal_for_people(call: Call, told: Told) -> None:
     )
 
 
-def test_a_refusal_for_programs(call: Call, told: Told) -> None:
+def test_a_refusal_for_programs(call: Call, told: ScriptedServer) -> None:
     refuse_fields(told)
     result = call("send", "sms", "--to", "nobody", "--body", "", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -332,7 +332,7 @@ def test_a_refusal_for_programs(call: Call, told: Told) -> None:
     }
 
 
-def test_a_refusal_without_fields(call: Call, told: Told) -> None:
+def test_a_refusal_without_fields(call: Call, told: ScriptedServer) -> None:
     info = ErrorInfo(reason="MESSAGE_NOT_FOUND", domain="postwire")
     told.refuse(grpc.StatusCode.NOT_FOUND, "there is no such message", info)
     result = call("messages", "get", "x")
@@ -340,7 +340,7 @@ def test_a_refusal_without_fields(call: Call, told: Told) -> None:
     assert result.stderr == "postwire: NOT_FOUND MESSAGE_NOT_FOUND: there is no such message\n"
 
 
-def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Call, told: Told) -> None:
+def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Call, told: ScriptedServer) -> None:
     told.refuse(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "too much is in flight",
@@ -361,7 +361,7 @@ def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Cal
     assert json.loads(programs.stderr)["error"]["retry_delay"] == 1.0
 
 
-def test_a_server_that_broke_off_is_told_as_it_is(call: Call, told: Told) -> None:
+def test_a_server_that_broke_off_is_told_as_it_is(call: Call, told: ScriptedServer) -> None:
     told.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     result = call("messages", "get", "x")
     assert result.exit_code == 3

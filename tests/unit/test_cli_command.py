@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.command import Command, Group, Word
 from postwire.cli.root import root
@@ -38,10 +38,10 @@ def run(*args: str) -> Result:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Told]:
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedServer]:
     """A server that took a message, the one that is called where no other is named."""
     monkeypatch.chdir(tmp_path)
-    told = Told()
+    told = ScriptedServer()
     told.answer = DispatchResponse(message=Message(message_id="m-1", state=3))  # type: ignore[arg-type]  # SENT
     with serving(told) as target:
         monkeypatch.setenv("POSTWIRE_SERVER", target)
@@ -72,7 +72,7 @@ def test_a_single_option_that_is_given_twice_is_refused(words: tuple[str, ...]) 
 # The options of a group.
 
 
-def test_an_option_before_the_channel_is_as_good_as_one_behind_it(told: Told) -> None:
+def test_an_option_before_the_channel_is_as_good_as_one_behind_it(told: ScriptedServer) -> None:
     with serving(told) as other:
         told.asked.clear()
         result = run("send", "--server", other, "--json", "--timeout", "5s", "sms", *SMS)
@@ -81,14 +81,14 @@ def test_an_option_before_the_channel_is_as_good_as_one_behind_it(told: Told) ->
     assert len(told.asked) == 1
 
 
-def test_it_is_not_sent_to_the_default_server(told: Told) -> None:
+def test_it_is_not_sent_to_the_default_server(told: ScriptedServer) -> None:
     result = run("send", "--server", "127.0.0.1:1", "sms", *SMS)
     assert result.exit_code == 3
     assert "no answer from 127.0.0.1:1:" in result.stderr
     assert told.asked == []
 
 
-def test_a_timeout_of_the_group_counts(told: Told) -> None:
+def test_a_timeout_of_the_group_counts(told: ScriptedServer) -> None:
     limits: list[float] = []
 
     def answer(request: object, context: object) -> DispatchResponse:
@@ -112,7 +112,7 @@ def test_a_timeout_of_the_group_counts(told: Told) -> None:
     ],
 )
 def test_what_cannot_be_honoured_is_refused(
-    told: Told, before: tuple[str, ...], behind: tuple[str, ...], said: str
+    told: ScriptedServer, before: tuple[str, ...], behind: tuple[str, ...], said: str
 ) -> None:
     result = run("send", *before, "sms", *SMS, *behind)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -151,7 +151,9 @@ _CALLING = [words for words in LEAVES if any(param.name == "server" for param in
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_no_input_ends_in_a_traceback(told: Told, monkeypatch: pytest.MonkeyPatch, data: st.DataObject) -> None:
+def test_no_input_ends_in_a_traceback(
+    told: ScriptedServer, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 0.0)  # or to wait for a message takes half a minute
     words = data.draw(st.sampled_from([words for words in _CALLING if "watch" not in words]))
     options = [param for param in COMMANDS[words].params if isinstance(param, click.Option) and param.name != "server"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 from tools import man_page
 
 from postwire.cli.root import root
@@ -61,7 +61,7 @@ def test_commands_options_and_words_are_completed(tmp_path: Path) -> None:
 
 
 def test_names_of_providers_are_those_of_the_server(tmp_path: Path) -> None:
-    told = Told()
+    told = ScriptedServer()
     told.answer = ListProvidersResponse(providers=[Provider(name="sms-mms"), Provider(name="email")])
     with serving(told) as target:
         for line in ("providers get ", "providers drain ", "send sms --provider ", "messages list --provider "):
@@ -75,7 +75,7 @@ def test_names_of_what_is_checked_are_those_of_the_configuration(tmp_path: Path)
     (tmp_path / "my.toml").write_text("[providers.mine]\n", encoding="utf-8")
     assert complete("postwire providers check o", tmp_path) == ["one", "other"]
     assert complete("postwire providers check --config my.toml ", tmp_path) == ["mine"]
-    assert complete("postwire providers kinds ", tmp_path) == ["mock"]
+    assert "mock" in complete("postwire providers kinds ", tmp_path)
     for broken in ("[providers", "providers = 3"):
         (tmp_path / "my.toml").write_text(broken, encoding="utf-8")
         assert complete("postwire providers check --config my.toml ", tmp_path) == []
@@ -127,7 +127,7 @@ def test_it_is_installed_where_man_looks() -> None:
 
 
 def test_commands_that_call_a_server_need_none_of_the_servers_libraries(tmp_path: Path) -> None:
-    told = Told()
+    told = ScriptedServer()
     told.answer = ListProvidersResponse()
     heavy = ("aiohttp", "apsw", "opentelemetry", "grpc_reflection", "idna", "uvloop")
     code = (

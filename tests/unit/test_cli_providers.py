@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
 from postwire.v1.message_pb2 import Channel
@@ -55,22 +55,22 @@ OLD = Provider(name="relay", kind="smtp", channels=[Channel.CHANNEL_EMAIL])
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
     with serving(told) as target:
         monkeypatch.setenv("POSTWIRE_TARGET", target)
         yield lambda *args: CliRunner().invoke(root, ["providers", *args])
 
 
-def test_list_shows_how_each_stands(call: Call, told: Told) -> None:
+def test_list_shows_how_each_stands(call: Call, told: ScriptedServer) -> None:
     told.answer = ListProvidersResponse(providers=[OPEN, CLOSED, OLD])
     assert call("list").stdout == (
         "PROVIDER  KIND  CHANNELS  BREAKER  FAILURE_RATIO  NEXT_PROBE  IN_FLIGHT  SEED\n"
@@ -95,7 +95,7 @@ def test_list_shows_how_each_stands(call: Call, told: Told) -> None:
     [("AVAILABLE", "closed"), ("UNAVAILABLE", "unavailable"), ("MISCONFIGURED", "misconfigured")],
 )
 def test_one_that_cannot_be_used_is_told_from_one_whose_breaker_is_closed(
-    call: Call, told: Told, availability: str, shown: str
+    call: Call, told: ScriptedServer, availability: str, shown: str
 ) -> None:
     provider = Provider(availability=Availability.Value(f"AVAILABILITY_{availability}"))
     provider.MergeFrom(CLOSED)
@@ -105,13 +105,13 @@ def test_one_that_cannot_be_used_is_told_from_one_whose_breaker_is_closed(
     assert f"{availability.lower()}\n" in call("get", "email").stdout
 
 
-def test_none_is_a_table_without_rows(call: Call, told: Told) -> None:
+def test_none_is_a_table_without_rows(call: Call, told: ScriptedServer) -> None:
     told.answer = ListProvidersResponse()
     result = call("list")
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
 
 
-def test_one_for_people(call: Call, told: Told) -> None:
+def test_one_for_people(call: Call, told: ScriptedServer) -> None:
     told.answer = GetProviderResponse(provider=OPEN)
     result = call("get", "sms-mms")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -142,7 +142,7 @@ def test_one_for_people(call: Call, told: Told) -> None:
     ],
 )
 def test_each_command_asks_for_its_own_and_shows_the_provider_as_it_now_is(
-    call: Call, told: Told, command: str, asked: Any, response: Any
+    call: Call, told: ScriptedServer, command: str, asked: Any, response: Any
 ) -> None:
     told.answer = response(provider=CLOSED)
     result = call(command, "email")
@@ -155,7 +155,7 @@ def test_each_command_asks_for_its_own_and_shows_the_provider_as_it_now_is(
     assert json.loads(programs.stdout)["breaker"]["state"] == "BREAKER_STATE_CLOSED"
 
 
-def test_a_refusal_is_told_as_elsewhere(call: Call, told: Told) -> None:
+def test_a_refusal_is_told_as_elsewhere(call: Call, told: ScriptedServer) -> None:
     info = ErrorInfo(reason="PROVIDER_DRAINED", domain="postwire")
     told.refuse(grpc.StatusCode.FAILED_PRECONDITION, "it is drained: resume it", info)
     result = call("reset", "email")
@@ -164,7 +164,7 @@ def test_a_refusal_is_told_as_elsewhere(call: Call, told: Told) -> None:
     assert json.loads(call("reset", "email", "--json").stderr)["error"]["reason"] == "PROVIDER_DRAINED"
 
 
-def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told: Told) -> None:
+def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told: ScriptedServer) -> None:
     told.answer = UpdateMockProviderResponse(provider=OPEN)
     assert call("update", "sms-mms", "--error-ratio", "0", "--latency", "0s", "--seed", "0").exit_code == 0
     every = ("--rate-limited-ratio", "0.1", "--uncertain-ratio", "0.2", "--rejected-ratio", "1", "--retry-after", "1m")
@@ -200,7 +200,7 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told
         (("watch", "a"), "unexpected extra argument"),
     ],
 )
-def test_wrong_usage(call: Call, told: Told, args: tuple[str, ...], said: str) -> None:
+def test_wrong_usage(call: Call, told: ScriptedServer, args: tuple[str, ...], said: str) -> None:
     result = call(*args)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr

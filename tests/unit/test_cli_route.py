@@ -10,7 +10,7 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 from google.rpc.error_details_pb2 import ErrorInfo
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import ExplainRouteRequest, ExplainRouteResponse, RouteCandidate, RouteObstacle
@@ -20,15 +20,15 @@ SMS = ("sms", "--to", "+15005550006", "--body", "Hello")
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
     with serving(told) as target:
         monkeypatch.setenv("POSTWIRE_TARGET", target)
@@ -45,7 +45,7 @@ def two_tiers() -> ExplainRouteResponse:
     return ExplainRouteResponse(route_key="sms#1", candidates=[shut, drained, able], overflow=True)
 
 
-def test_a_route_for_people(call: Call, told: Told) -> None:
+def test_a_route_for_people(call: Call, told: ScriptedServer) -> None:
     told.answer = two_tiers()
     result = call(*SMS)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -60,7 +60,7 @@ def test_a_route_for_people(call: Call, told: Told) -> None:
     )
 
 
-def test_a_route_for_programs(call: Call, told: Told) -> None:
+def test_a_route_for_programs(call: Call, told: ScriptedServer) -> None:
     told.answer = two_tiers()
     result = call(*SMS, "--json")
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
@@ -73,12 +73,12 @@ def test_a_route_for_programs(call: Call, told: Told) -> None:
     ]
 
 
-def test_without_overflow_nothing_is_said_of_it(call: Call, told: Told) -> None:
+def test_without_overflow_nothing_is_said_of_it(call: Call, told: ScriptedServer) -> None:
     told.answer = ExplainRouteResponse(route_key="@email")
     assert call(*SMS).stdout.startswith("route  @email\n\nTIER")
 
 
-def test_what_is_asked_is_the_message_as_it_would_be_sent(call: Call, told: Told) -> None:
+def test_what_is_asked_is_the_message_as_it_would_be_sent(call: Call, told: ScriptedServer) -> None:
     told.answer = ExplainRouteResponse(route_key="sms")
     options = ("--priority", "high", "--provider", "one", "--send-at", "2030-01-31T12:00:00Z")
     assert call(*SMS, "--label", "team=x", *options, "--request-id", "order-1").exit_code == 0
@@ -111,7 +111,7 @@ def test_it_takes_what_send_takes() -> None:
     assert options("send").keys() == {"sms", "mms", "email"}
 
 
-def test_a_channel_that_nobody_carries_is_an_error(call: Call, told: Told) -> None:
+def test_a_channel_that_nobody_carries_is_an_error(call: Call, told: ScriptedServer) -> None:
     info = ErrorInfo(reason="INVALID_ROUTING", domain="postwire")
     told.refuse(grpc.StatusCode.INTERNAL, "no provider carries sms", info)
     result = call(*SMS)

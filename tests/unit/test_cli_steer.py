@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import (
@@ -24,7 +24,7 @@ from postwire.v1.message_pb2 import Message, MessageState
 STATES = (MessageState.MESSAGE_STATE_CANCELLED, MessageState.MESSAGE_STATE_UNCERTAIN)
 
 
-class Many(Told):
+class Many(ScriptedServer):
     """Lists as many messages as it is told, in pages of ten, and answers each that is to be cancelled by its number."""
 
     def __init__(self, count: int, answers: Callable[[int, Any], Any]) -> None:
@@ -49,7 +49,7 @@ class Many(Told):
 
 @pytest.fixture
 def cancel() -> Callable[..., Result]:
-    def run(told: Told, *args: str) -> Result:
+    def run(told: ScriptedServer, *args: str) -> Result:
         with serving(told) as target:
             return CliRunner().invoke(root, ["messages", "cancel", "--server", target, *args])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
 from postwire.cli.target import default_server, reachable
@@ -29,7 +29,7 @@ def providers(*args: str) -> Result:
 
 
 def test_the_first_that_says_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told()
+    told = ScriptedServer()
     told.answer = ListProvidersResponse()
     with serving(told) as target:
         nobody = "127.0.0.1:1"

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.told import Told, serving
+from tests.support.scripted_server import ScriptedServer, serving
 from tests.support.waiting import PATIENCE
 
 from postwire.cli import show
@@ -54,14 +54,14 @@ def drained() -> WatchProvidersResponse:
 
 
 @pytest.fixture
-def told() -> Told:
-    told = Told()
+def told() -> ScriptedServer:
+    told = ScriptedServer()
     told.answer = [everybody(), opened(), drained()]
     return told
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as target:
         yield target
 
@@ -114,7 +114,7 @@ def test_a_server_that_ends_the_watch_is_shutting_down(call: Call, target: str) 
     assert error["code"] == "UNAVAILABLE"
 
 
-def test_a_server_that_breaks_off_is_told_as_it_is(call: Call, told: Told) -> None:
+def test_a_server_that_breaks_off_is_told_as_it_is(call: Call, told: ScriptedServer) -> None:
     def broken(request: Any, context: grpc.ServicerContext) -> Iterator[WatchProvidersResponse]:
         yield everybody()
         context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
@@ -149,7 +149,7 @@ def endless(then: Callable[[], None]) -> Callable[[Any, grpc.ServicerContext], I
     return stream
 
 
-def test_ctrl_c_is_the_usual_end(call: Call, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_the_usual_end(call: Call, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once something was shown: gRPC hangs if it is interrupted while it makes a call."""
     shown, view_of = threading.Event(), watch._view
 
@@ -174,7 +174,7 @@ def test_ctrl_c_is_the_usual_end(call: Call, told: Told, monkeypatch: pytest.Mon
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(told: Told, target: str) -> None:
+def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(told: ScriptedServer, target: str) -> None:
     told.answer = endless(lambda: None)
     command = [sys.executable, "-m", "postwire", "providers", "watch", "--server", target]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tests.support.client_adapters import CLIENT_ADAPTERS, connect
-from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
+from tests.support.scripted import Refuse, ScriptedServer, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE
 
 from postwire.v1.dispatch_service_pb2 import (
@@ -73,17 +73,19 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as address:
         yield address
 
 
-def test_dispatch_sends_what_it_is_given_and_returns_the_record(client_of: Connect, target: str, told: Told) -> None:
+def test_dispatch_sends_what_it_is_given_and_returns_the_record(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     record = Message(message_id="m", state=MessageState.MESSAGE_STATE_SENT)
     told.answers = [DispatchResponse(message=record)]
     options = DispatchOptions(wait_for=WaitFor.WAIT_FOR_ACCEPTANCE)
@@ -92,7 +94,7 @@ def test_dispatch_sends_what_it_is_given_and_returns_the_record(client_of: Conne
     assert told.asked == [DispatchRequest(message=HELLO, request_id="order-1", options=options)]
 
 
-def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: Told) -> None:
+def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [DispatchResponse()]
     with client_of(target) as client:
         client.dispatch(HELLO)
@@ -103,7 +105,7 @@ def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: st
 
 
 def test_the_timeout_reaches_the_server_and_a_calls_own_comes_first(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     told.answers = [DispatchResponse()]
     with client_of(target, timeout=7.0) as client:
@@ -114,7 +116,7 @@ def test_the_timeout_reaches_the_server_and_a_calls_own_comes_first(
 
 @pytest.mark.parametrize("timeout", [math.inf, 1e300, 1e10])
 def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
-    client_of: Connect, target: str, told: Told, timeout: float
+    client_of: Connect, target: str, told: ScriptedServer, timeout: float
 ) -> None:
     """gRPC takes it for one that has passed, and the call ends before it begins."""
     told.answers = [DispatchResponse()]
@@ -125,7 +127,7 @@ def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
     assert all(left > 365 * 86_400 for left in told.time_left)  # three years, as gRPC tells the server
 
 
-def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, target: str, told: Told) -> None:
+def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, target: str, told: ScriptedServer) -> None:
     with client_of(target) as client:
         with pytest.raises(ValueError, match=r"^timeout must be a number of seconds$"):
             client.dispatch(HELLO, timeout=math.nan)
@@ -137,7 +139,7 @@ def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, tar
     assert told.asked == []
 
 
-def test_reading(client_of: Connect, target: str, told: Told) -> None:
+def test_reading(client_of: Connect, target: str, told: ScriptedServer) -> None:
     email, both = Provider(name="email"), [Provider(name="sms-mms"), Provider(name="email")]
     with client_of(target) as client:
         told.answers = [GetMessageResponse(message=Message(message_id="m"))]
@@ -154,7 +156,7 @@ def test_reading(client_of: Connect, target: str, told: Told) -> None:
     ]
 
 
-def test_cancelling_and_resolving(client_of: Connect, target: str, told: Told) -> None:
+def test_cancelling_and_resolving(client_of: Connect, target: str, told: ScriptedServer) -> None:
     message = Message(message_id="m", state=MessageState.MESSAGE_STATE_CANCELLED)
     with client_of(target) as client:
         told.answers = [CancelMessageResponse(message=message)]
@@ -171,7 +173,7 @@ def test_cancelling_and_resolving(client_of: Connect, target: str, told: Told) -
 
 
 def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     pages = [
         ListMessagesResponse(messages=[Message(message_id="1"), Message(message_id="2")], next_page_token="b"),
@@ -191,7 +193,7 @@ def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
     assert all(left < 8.0 for left in told.time_left)
 
 
-def test_explaining_a_route(client_of: Connect, target: str, told: Told) -> None:
+def test_explaining_a_route(client_of: Connect, target: str, told: ScriptedServer) -> None:
     explained = ExplainRouteResponse(route_key="sms", candidates=[RouteCandidate(provider_name="sms-mms", tier=1)])
     options = DispatchOptions(provider_name="sms-mms")
     told.answers = [explained]
@@ -201,7 +203,7 @@ def test_explaining_a_route(client_of: Connect, target: str, told: Told) -> None
     assert told.asked == [ExplainRouteRequest(message=HELLO, options=options), ExplainRouteRequest(message=HELLO)]
 
 
-def test_steering_a_provider(client_of: Connect, target: str, told: Told) -> None:
+def test_steering_a_provider(client_of: Connect, target: str, told: ScriptedServer) -> None:
     email = Provider(name="email")
     with client_of(target) as client:
         told.answers = [DrainProviderResponse(provider=email)]
@@ -218,7 +220,7 @@ def test_steering_a_provider(client_of: Connect, target: str, told: Told) -> Non
     ]
 
 
-def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: str, told: Told) -> None:
+def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [UpdateMockProviderResponse(provider=Provider(name="email", seed=0, seeded=True))]
     with client_of(target) as client:
         assert client.update_mock_provider("email", error_ratio=0.0, latency=0.02, seed=0).seeded
@@ -230,7 +232,7 @@ def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: st
     assert not request.HasField("retry_after")
 
 
-def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target: str, told: Told) -> None:
+def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [DispatchResponse()]
     data = bytes(20 << 20)
     message = OutboundMessage(email=Email(to=["a@example.com"], attachments=[Attachment(file_name="a", data=data)]))
@@ -240,7 +242,7 @@ def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target:
 
 
 def test_a_server_that_cannot_take_it_now_is_asked_again_with_the_same_request_id(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     told.answers = [
         overloaded(),
@@ -254,21 +256,21 @@ def test_a_server_that_cannot_take_it_now_is_asked_again_with_the_same_request_i
     assert len({request.request_id for request in told.asked}) == 1
 
 
-def test_without_retry_it_is_asked_once(client_of: Connect, target: str, told: Told) -> None:
+def test_without_retry_it_is_asked_once(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1")]
     with client_of(target, retry=False) as client, pytest.raises(TryAgain):
         client.dispatch(HELLO)
     assert len(told.asked) == 1
 
 
-def test_a_refusal_that_stays_is_not_repeated(client_of: Connect, target: str, told: Told) -> None:
+def test_a_refusal_that_stays_is_not_repeated(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Refuse(grpc.StatusCode.INVALID_ARGUMENT)]
     with client_of(target) as client, pytest.raises(InvalidRequest):
         client.dispatch(HELLO)
     assert len(told.asked) == 1
 
 
-def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str, told: Told) -> None:
+def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="-1")]
     with client_of(target) as client, pytest.raises(TryAgain):
         client.dispatch(HELLO)
@@ -285,7 +287,7 @@ def test_a_server_that_is_not_there(client_of: Connect, nowhere: str) -> None:
     assert caught.value.reason is None
 
 
-def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, told: Told) -> None:
+def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, told: ScriptedServer) -> None:
     over = threading.Event()
 
     def hang(context: Any) -> DispatchResponse:
@@ -301,7 +303,7 @@ def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, 
 
 
 def test_a_server_on_this_machine_is_not_reached_through_a_proxy(
-    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://{closed_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -321,7 +323,9 @@ CALLS: dict[str, Callable[[Client], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("was_used", [True, False])
-def test_use_after_close_says_so(client_of: Connect, target: str, told: Told, call: str, was_used: bool) -> None:
+def test_use_after_close_says_so(
+    client_of: Connect, target: str, told: ScriptedServer, call: str, was_used: bool
+) -> None:
     told.answers = [ListProvidersResponse()]
     with client_of(target) as client:
         if was_used:
@@ -333,7 +337,7 @@ def test_use_after_close_says_so(client_of: Connect, target: str, told: Told, ca
 
 
 def test_a_call_that_is_under_way_when_the_client_is_closed_says_so(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     over = threading.Event()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support.scripted import Refuse, Told, accept, ending, serving, silent
+from tests.support.scripted import Refuse, ScriptedServer, accept, ending, serving, silent
 from tests.support.waiting import PATIENCE, within
 
 from postwire.v1.dispatch_service_pb2 import DispatchResponse, WatchMessagesResponse
@@ -22,12 +22,12 @@ HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as address:
         yield address
 
@@ -74,7 +74,7 @@ class Hanging:
         yield from self._responses
         self.over.wait(PATIENCE)
 
-    def stream(self, told: Told, frames: Any, context: Any) -> Iterator[Any]:
+    def stream(self, told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         context.add_callback(self.over.set)
         yield from silent(told, frames, context)
 
@@ -82,7 +82,7 @@ class Hanging:
         assert await asyncio.to_thread(self.over.wait, PATIENCE)
 
 
-async def until(told: Told, is_so: Any) -> None:
+async def until(told: ScriptedServer, is_so: Any) -> None:
     await asyncio.to_thread(told.until, is_so)
 
 
@@ -95,7 +95,7 @@ async def until_idle() -> None:
 # Cancelled.
 
 
-async def test_a_task_that_is_cancelled_sees_that_and_the_server_hears_of_it(target: str, told: Told) -> None:
+async def test_a_task_that_is_cancelled_sees_that_and_the_server_hears_of_it(target: str, told: ScriptedServer) -> None:
     hanging = Hanging()
     told.answers = [hanging.unary]
     async with AsyncClient(target) as client:
@@ -108,7 +108,7 @@ async def test_a_task_that_is_cancelled_sees_that_and_the_server_hears_of_it(tar
     assert len(told.asked) == 1, "it is not repeated"
 
 
-async def test_a_time_limit_of_the_callers_own_is_that(target: str, told: Told) -> None:
+async def test_a_time_limit_of_the_callers_own_is_that(target: str, told: ScriptedServer) -> None:
     told.answers = [Hanging().unary]
     async with AsyncClient(target) as client:
         with pytest.raises(TimeoutError):
@@ -116,7 +116,7 @@ async def test_a_time_limit_of_the_callers_own_is_that(target: str, told: Told) 
                 await client.dispatch(HELLO)
 
 
-async def test_many_that_are_cancelled_leave_nothing(target: str, told: Told) -> None:
+async def test_many_that_are_cancelled_leave_nothing(target: str, told: ScriptedServer) -> None:
     hanging, source = Hanging(), Source(5)
     told.scripts = [hanging.stream]
     async with AsyncClient(target) as client:
@@ -136,7 +136,7 @@ async def test_many_that_are_cancelled_leave_nothing(target: str, told: Told) ->
 
 
 @pytest.mark.parametrize("way", ["closed", "left"])
-async def test_who_stops_early_leaves_nothing(target: str, told: Told, way: str) -> None:
+async def test_who_stops_early_leaves_nothing(target: str, told: ScriptedServer, way: str) -> None:
     source = Source(5)
     async with AsyncClient(target) as client:
         results = client.dispatch_many(source.requests())
@@ -155,7 +155,7 @@ async def test_who_stops_early_leaves_nothing(target: str, told: Told, way: str)
         assert await client.list_providers() == [], "and the client goes on"
 
 
-async def test_a_watch_that_is_cancelled_ends_the_call(target: str, told: Told) -> None:
+async def test_a_watch_that_is_cancelled_ends_the_call(target: str, told: ScriptedServer) -> None:
     hanging = Hanging(WatchMessagesResponse(resume_token="t"))
     told.answers = [hanging.watch]
     async with AsyncClient(target) as client:
@@ -168,7 +168,7 @@ async def test_a_watch_that_is_cancelled_ends_the_call(target: str, told: Told) 
     assert len(told.asked) == 1
 
 
-async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told: Told) -> None:
+async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told: ScriptedServer) -> None:
     hanging = Hanging()
     told.answers = [hanging.unary]
     client = AsyncClient(target)
@@ -187,7 +187,9 @@ async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told
     assert await within(calling) == 0
 
 
-async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(target: str, told: Told) -> None:
+async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(
+    target: str, told: ScriptedServer
+) -> None:
     told.answers = [Hanging().unary]
     client = AsyncClient(target)
     calling = asyncio.ensure_future(client.dispatch(HELLO))
@@ -201,7 +203,7 @@ async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(
 # Asynchronous iterables.
 
 
-async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target: str, told: Told) -> None:
+async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target: str, told: ScriptedServer) -> None:
     source = Source(1_000)
     async with AsyncClient(target) as client, aclosing(client.dispatch_many(source.requests(), window=20)) as results:
         for read in range(1, 101):
@@ -209,7 +211,7 @@ async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target:
             assert source.taken - read <= 20
 
 
-async def test_a_stream_that_breaks_does_not_disturb_the_iterable(target: str, told: Told) -> None:
+async def test_a_stream_that_breaks_does_not_disturb_the_iterable(target: str, told: ScriptedServer) -> None:
     told.scripts = [ending(2, Refuse(grpc.StatusCode.UNAVAILABLE)), accept]
     source = Source(5)
     async with AsyncClient(target) as client, aclosing(client.dispatch_many(source.requests())) as results:
@@ -259,7 +261,7 @@ async def test_an_iterable_that_never_waits_leaves_the_loop_to_others(target: st
 # Event loops.
 
 
-def test_a_client_belongs_to_the_event_loop_of_its_first_call(target: str, told: Told) -> None:
+def test_a_client_belongs_to_the_event_loop_of_its_first_call(target: str, told: ScriptedServer) -> None:
     told.answers = [ListProvidersResponse()]
     client = AsyncClient(target)
 

@@ -14,7 +14,7 @@ from tests.e2e.server import eventually
 from tests.support.client_adapters import CLIENT_ADAPTERS, Feed, connect
 from tests.support.scripted import (
     Refuse,
-    Told,
+    ScriptedServer,
     accept,
     closed_port,
     deaf,
@@ -51,12 +51,12 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as address:
         yield address
 
@@ -94,7 +94,9 @@ class Counted:
 # Sending.
 
 
-def test_every_request_has_its_result_and_they_are_sent_in_frames(client_of: Connect, target: str, told: Told) -> None:
+def test_every_request_has_its_result_and_they_are_sent_in_frames(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     asked = requests(250)
     with client_of(target) as client:
         results = list(client.dispatch_many(asked, frame_size=100))
@@ -104,7 +106,9 @@ def test_every_request_has_its_result_and_they_are_sent_in_frames(client_of: Con
     assert [len(frame) for frame in told.streams[0]] == [100, 100, 50]
 
 
-def test_nothing_is_called_before_there_is_something_to_send(client_of: Connect, target: str, told: Told) -> None:
+def test_nothing_is_called_before_there_is_something_to_send(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     with client_of(target) as client:
         assert list(client.dispatch_many([])) == []
     assert told.streams == []
@@ -123,7 +127,7 @@ def test_one_request_does_not_wait_for_others_to_come(client_of: Connect, target
         assert list(results) == []
 
 
-def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: Told) -> None:
+def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
     asked = requests(3)
     asked[1].request_id = ""
     with client_of(target) as client:
@@ -134,7 +138,7 @@ def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: st
     assert asked[1].request_id == "", "the caller's own stays as it is"
 
 
-def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, told: Told) -> None:
+def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.scripts = [
         rejecting(
             None,
@@ -156,7 +160,7 @@ def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, t
     assert len(told.streams) == 1
 
 
-def test_large_messages_share_no_frame_that_is_too_large(client_of: Connect, target: str, told: Told) -> None:
+def test_large_messages_share_no_frame_that_is_too_large(client_of: Connect, target: str, told: ScriptedServer) -> None:
     asked = requests(6)
     for request in asked:
         request.message.sms.body = "x" * (bulk.MAX_FRAME_BYTES // 3)
@@ -172,7 +176,7 @@ def test_large_messages_share_no_frame_that_is_too_large(client_of: Connect, tar
 @pytest.mark.parametrize("script", [silent, deaf])
 @pytest.mark.parametrize(("frame_size", "window"), [(10, 35), (100, 100), (1_000, 7)])
 def test_no_more_than_the_window_is_taken_while_nothing_is_answered(
-    client_of: Connect, target: str, told: Told, script: Any, frame_size: int, window: int
+    client_of: Connect, target: str, told: ScriptedServer, script: Any, frame_size: int, window: int
 ) -> None:
     told.scripts = [script]
     source = Counted()
@@ -196,7 +200,7 @@ def test_no_more_than_the_window_is_taken_while_nobody_reads_on(client_of: Conne
         assert source.taken <= 350
 
 
-def test_large_messages_are_not_piled_up_in_memory(client_of: Connect, target: str, told: Told) -> None:
+def test_large_messages_are_not_piled_up_in_memory(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.scripts = [silent]
     request = requests(1)[0]
     request.message.sms.body = "x" * (bulk.MAX_UNANSWERED_BYTES // 8)
@@ -234,7 +238,7 @@ ENDS: dict[str, Refuse | None] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("answered", [0, 7])
 def test_a_stream_that_breaks_is_opened_again_and_what_was_not_answered_is_sent_again(
-    client_of: Connect, target: str, told: Told, end: str, answered: int
+    client_of: Connect, target: str, told: ScriptedServer, end: str, answered: int
 ) -> None:
     told.scripts = [ending(answered, ENDS[end]), ending(answered, ENDS[end]), accept]
     with client_of(target) as client:
@@ -247,7 +251,7 @@ def test_a_stream_that_breaks_is_opened_again_and_what_was_not_answered_is_sent_
     assert [one for frame in told.streams[2] for one in frame] == ids(100)[2 * answered :]
 
 
-def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, told: Told) -> None:
+def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.scripts = [ending(3, Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
     with client_of(target, retry=False) as client:
         results = client.dispatch_many(requests(10))
@@ -260,7 +264,7 @@ def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, tol
 
 
 @pytest.mark.parametrize("retry", [True, False])
-def test_a_fault_that_stays_ends_it(client_of: Connect, target: str, told: Told, retry: bool) -> None:
+def test_a_fault_that_stays_ends_it(client_of: Connect, target: str, told: ScriptedServer, retry: bool) -> None:
     told.scripts = [ending(0, Refuse(grpc.StatusCode.INVALID_ARGUMENT))]
     with client_of(target, retry=retry) as client, pytest.raises(InvalidRequest):
         list(client.dispatch_many(requests(10)))
@@ -269,7 +273,7 @@ def test_a_fault_that_stays_ends_it(client_of: Connect, target: str, told: Told,
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
 def test_a_server_that_gets_no_further_is_given_up(
-    client_of: Connect, target: str, told: Told, code: grpc.StatusCode
+    client_of: Connect, target: str, told: ScriptedServer, code: grpc.StatusCode
 ) -> None:
     told.scripts = [ending(1, Refuse(code)), ending(0, Refuse(code))]
     with client_of(target) as client:
@@ -288,7 +292,7 @@ def test_a_server_that_is_not_there_is_an_error(client_of: Connect) -> None:
 
 
 def test_what_could_not_be_taken_just_then_is_sent_again_over_the_same_stream(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     full = rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", delay_ms=1)
     told.scripts = [rejecting(None, full, full, None, full)]
@@ -302,7 +306,7 @@ def test_what_could_not_be_taken_just_then_is_sent_again_over_the_same_stream(
 
 @pytest.mark.parametrize("retry", [True, False])
 def test_a_server_that_never_has_room_is_told_for_each_request(
-    client_of: Connect, target: str, told: Told, retry: bool
+    client_of: Connect, target: str, told: ScriptedServer, retry: bool
 ) -> None:
     full = rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", delay_ms=1)
     told.scripts = [rejecting(*[full] * 1_000)]
@@ -314,9 +318,9 @@ def test_a_server_that_never_has_room_is_told_for_each_request(
 
 
 def test_silence_breaks_a_stream_that_was_alive_and_is_an_error_on_a_new_one(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
-    def dying(told: Told, frames: Any, context: Any) -> Iterator[Any]:
+    def dying(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         answers = accept(told, frames, context)
         yield next(answers)
         yield from silent(told, frames, context)
@@ -333,7 +337,9 @@ def test_silence_breaks_a_stream_that_was_alive_and_is_an_error_on_a_new_one(
     assert len(told.streams) <= 2
 
 
-def test_time_in_which_nothing_is_to_be_answered_does_not_count(client_of: Connect, target: str, told: Told) -> None:
+def test_time_in_which_nothing_is_to_be_answered_does_not_count(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     told.scripts = [accept, silent]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         feed, limit = Feed(client), Limit(PATIENCE)
@@ -351,8 +357,8 @@ def test_time_in_which_nothing_is_to_be_answered_does_not_count(client_of: Conne
         assert list(results) == []
 
 
-def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: str, told: Told) -> None:
-    def one_by_one(told: Told, frames: Any, context: Any) -> Iterator[Any]:
+def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: str, told: ScriptedServer) -> None:
+    def one_by_one(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         for response in accept(told, frames, context):
             for result in response.results:
                 yield DispatchStreamResponse(results=[result])
@@ -398,10 +404,10 @@ def test_sizes_that_cannot_be_are_refused_at_once(client_of: Connect, wrong: dic
         client.dispatch_many([], **wrong)
 
 
-def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, told: Told) -> None:
+def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, told: ScriptedServer) -> None:
     over = threading.Event()
 
-    def noting(told: Told, frames: Any, context: Any) -> Iterator[Any]:
+    def noting(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         context.add_callback(over.set)
         return accept(told, frames, context)
 
@@ -418,7 +424,7 @@ def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, to
 
 @pytest.mark.parametrize("state", ["waiting for answers", "waiting for requests", "pausing"])
 def test_to_close_the_client_ends_it(
-    client_of: Connect, target: str, told: Told, state: str, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reopening, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 3600.0)

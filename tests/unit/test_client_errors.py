@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from tests.support.client_adapters import CLIENT_ADAPTERS, connect
-from tests.support.scripted import DETAILS, Refuse, Told, overloaded, serving
+from tests.support.scripted import DETAILS, Refuse, ScriptedServer, overloaded, serving
 
 from postwire_client import (
     Client,
@@ -38,17 +38,17 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as address:
         yield address
 
 
-def refusal_of(client_of: Connect, target: str, told: Told, answer: Refuse) -> PostwireError:
+def refusal_of(client_of: Connect, target: str, told: ScriptedServer, answer: Refuse) -> PostwireError:
     """What the client raises for this answer."""
     told.answers = [answer]
     with client_of(target, retry=False) as client, pytest.raises(PostwireError) as caught:
@@ -56,7 +56,7 @@ def refusal_of(client_of: Connect, target: str, told: Told, answer: Refuse) -> P
     return caught.value
 
 
-def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str, told: Told) -> None:
+def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str, told: ScriptedServer) -> None:
     error = refusal_of(
         client_of,
         target,
@@ -84,7 +84,7 @@ def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str
     assert str(error) == "INVALID_MESSAGE: message.sms.to: must be a number"
 
 
-def test_a_refusal_carries_the_delay(client_of: Connect, target: str, told: Told) -> None:
+def test_a_refusal_carries_the_delay(client_of: Connect, target: str, told: ScriptedServer) -> None:
     error = refusal_of(client_of, target, told, overloaded(1500))
     assert isinstance(error, TryAgain)
     assert (error.reason, error.retry_delay) == ("OVERLOADED", 1.5)
@@ -108,14 +108,14 @@ def test_a_refusal_carries_the_delay(client_of: Connect, target: str, told: Told
     ],
 )
 def test_each_code_has_its_class(
-    client_of: Connect, target: str, told: Told, code: grpc.StatusCode, cls: type[PostwireError]
+    client_of: Connect, target: str, told: ScriptedServer, code: grpc.StatusCode, cls: type[PostwireError]
 ) -> None:
     error = refusal_of(client_of, target, told, Refuse(code, text="said"))
     assert type(error) is cls
     assert (error.code, error.message, error.reason, error.violations) == (code, "said", None, ())
 
 
-def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str, told: Told) -> None:
+def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str, told: ScriptedServer) -> None:
     info = ErrorInfo(reason="RATE_LIMIT_EXCEEDED", domain="googleapis.com")
     assert refusal_of(client_of, target, told, Refuse(grpc.StatusCode.UNAVAILABLE, info)).reason is None
 
@@ -133,7 +133,7 @@ def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str,
     ],
 )
 def test_details_that_were_garbled_on_the_way_are_left_out(
-    client_of: Connect, target: str, told: Told, details: bytes
+    client_of: Connect, target: str, told: ScriptedServer, details: bytes
 ) -> None:
     answer = Refuse(grpc.StatusCode.INVALID_ARGUMENT)
     answer.trailers = ((DETAILS, details),)

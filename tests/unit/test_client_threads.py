@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from tests.support.scripted import Told, serving
+from tests.support.scripted import ScriptedServer, serving
 from tests.support.waiting import PATIENCE
 
 from postwire_client import Client, ClientClosed, DispatchRequest, DispatchResult, OutboundMessage, Sms
@@ -21,7 +21,7 @@ HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 
 @pytest.fixture
 def target() -> Iterator[str]:
-    with serving(Told()) as address:
+    with serving(ScriptedServer()) as address:
         yield address
 
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from tests.support.client_adapters import CLIENT_ADAPTERS, connect
-from tests.support.scripted import Refuse, Told, closed_port, overloaded, serving
+from tests.support.scripted import Refuse, ScriptedServer, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE, Limit
 
 from postwire.v1.dispatch_service_pb2 import WatchMessagesRequest, WatchMessagesResponse
@@ -42,12 +42,12 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> ScriptedServer:
+    return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: Told) -> Iterator[str]:
+def target(told: ScriptedServer) -> Iterator[str]:
     with serving(told) as address:
         yield address
 
@@ -90,7 +90,7 @@ class Shown:
 # Providers.
 
 
-def test_watching_gives_every_change_and_has_no_deadline(client_of: Connect, target: str, told: Told) -> None:
+def test_watching_gives_every_change_and_has_no_deadline(client_of: Connect, target: str, told: ScriptedServer) -> None:
     shown = Shown(providers(SMS, EMAIL), providers(EMAIL))
     told.answers = [shown]
     with client_of(target, timeout=20.0) as client:
@@ -105,7 +105,9 @@ def test_watching_gives_every_change_and_has_no_deadline(client_of: Connect, tar
         assert client.list_providers() == [], "and the client goes on"
 
 
-def test_without_retry_a_watch_that_the_server_ends_is_over(client_of: Connect, target: str, told: Told) -> None:
+def test_without_retry_a_watch_that_the_server_ends_is_over(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     told.answers = [Shown(providers(EMAIL), end="in good order")]
     with client_of(target, retry=False) as client:
         assert list(client.watch_providers()) == [[EMAIL]]
@@ -117,7 +119,7 @@ def test_without_retry_a_watch_that_the_server_ends_is_over(client_of: Connect, 
     ids=["OK", "UNAVAILABLE", "CANCELLED", "OVERLOADED"],
 )
 def test_with_retry_it_goes_on_and_begins_with_every_provider_again(
-    client_of: Connect, target: str, told: Told, end: Refuse | str
+    client_of: Connect, target: str, told: ScriptedServer, end: Refuse | str
 ) -> None:
     told.answers = [
         Shown(providers(SMS, EMAIL), providers(SMS), end=end),
@@ -130,7 +132,9 @@ def test_with_retry_it_goes_on_and_begins_with_every_provider_again(
     assert len(told.asked) == 3
 
 
-def test_a_watch_whose_first_answer_does_not_come_is_given_up(client_of: Connect, target: str, told: Told) -> None:
+def test_a_watch_whose_first_answer_does_not_come_is_given_up(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     for timeouts in ({"timeout": 0.05}, {}):
         shown, before = Shown(), len(told.asked)
         told.answers = [shown]
@@ -140,14 +144,14 @@ def test_a_watch_whose_first_answer_does_not_come_is_given_up(client_of: Connect
         assert len(told.asked) == before or shown.over.wait(PATIENCE), "if the call came so far, its end does as well"
 
 
-def test_signs_of_life_are_not_shown(client_of: Connect, target: str, told: Told) -> None:
+def test_signs_of_life_are_not_shown(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Shown(providers(SMS), providers(), providers(), providers(EMAIL), end="in good order")]
     with client_of(target, retry=False) as client:
         assert list(client.watch_providers()) == [[SMS], [EMAIL]]
 
 
 def test_a_watch_of_providers_without_a_sign_of_life_is_interrupted(
-    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SILENCE", 0.05)
     told.answers = [Shown(providers(SMS)), Shown(providers(EMAIL))]
@@ -156,7 +160,9 @@ def test_a_watch_of_providers_without_a_sign_of_life_is_interrupted(
         assert [next(watched), next(watched)] == [[SMS], [EMAIL]]
 
 
-def test_after_the_first_answer_its_timeout_counts_no_more(client_of: Connect, target: str, told: Told) -> None:
+def test_after_the_first_answer_its_timeout_counts_no_more(
+    client_of: Connect, target: str, told: ScriptedServer
+) -> None:
     told.answers = [Shown(providers(SMS)), Shown()]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         limit = Limit(PATIENCE)
@@ -172,7 +178,7 @@ def test_after_the_first_answer_its_timeout_counts_no_more(client_of: Connect, t
             waiting.result(PATIENCE)
 
 
-def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target: str, told: Told) -> None:
+def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Shown(providers(SMS), end=Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
     with client_of(target, retry=False) as client:
         watched = client.watch_providers()
@@ -187,7 +193,7 @@ def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target
 
 
 def test_messages_come_with_their_tokens_and_signs_of_life_are_not_shown(
-    client_of: Connect, target: str, told: Told
+    client_of: Connect, target: str, told: ScriptedServer
 ) -> None:
     told.answers = [Shown(beat(0), change(1), beat(2), beat(3), change(4))]
     chosen = MessageFilter(labels={"team": "auth"})
@@ -212,7 +218,7 @@ def test_messages_come_with_their_tokens_and_signs_of_life_are_not_shown(
     ids=["OK", "UNAVAILABLE", "INTERNAL"],
 )
 def test_with_retry_it_goes_on_behind_what_it_has_heard(
-    client_of: Connect, target: str, told: Told, end: Refuse | str
+    client_of: Connect, target: str, told: ScriptedServer, end: Refuse | str
 ) -> None:
     told.answers = [
         Refuse(grpc.StatusCode.UNAVAILABLE),
@@ -229,7 +235,7 @@ def test_with_retry_it_goes_on_behind_what_it_has_heard(
 
 
 def test_silence_in_the_middle_is_an_interruption_like_another(
-    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SILENCE", 0.05)
     told.answers = [Shown(change(1)), Shown(change(2))]
@@ -244,7 +250,7 @@ def test_a_sign_of_life_is_awaited_for_longer_than_two_of_them_take() -> None:
 
 
 def test_time_that_the_caller_takes_does_not_count(
-    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = Limit(PATIENCE)
     monkeypatch.setattr(watching, "SILENCE", limit)
@@ -284,7 +290,7 @@ def test_each_stream_has_the_same_time_for_its_first_answer() -> None:
     ids=["NOT_FOUND", "OUT_OF_RANGE"],
 )
 def test_what_stays_wrong_is_raised(
-    client_of: Connect, target: str, told: Told, refusal: Refuse, cls: type[PostwireError]
+    client_of: Connect, target: str, told: ScriptedServer, refusal: Refuse, cls: type[PostwireError]
 ) -> None:
     told.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), refusal]
     with client_of(target) as client:
@@ -296,7 +302,7 @@ def test_what_stays_wrong_is_raised(
     assert len(told.asked) == 2
 
 
-def test_a_server_that_stays_away_is_an_error_in_the_end(client_of: Connect, target: str, told: Told) -> None:
+def test_a_server_that_stays_away_is_an_error_in_the_end(client_of: Connect, target: str, told: ScriptedServer) -> None:
     told.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), Refuse(grpc.StatusCode.UNAVAILABLE)]
     with client_of(target) as client:
         watched = client.watch_messages()
@@ -310,7 +316,7 @@ def test_a_server_that_stays_away_is_an_error_in_the_end(client_of: Connect, tar
 
 @pytest.mark.parametrize("state", ["waiting", "pausing"])
 def test_to_close_the_client_ends_it(
-    client_of: Connect, target: str, told: Told, state: str, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reopening, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 3600.0)
@@ -328,7 +334,7 @@ def test_to_close_the_client_ends_it(
 
 
 def test_to_close_the_client_just_before_a_pause_ends_it(
-    client_of: Connect, target: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE)]
     with client_of(target) as client:

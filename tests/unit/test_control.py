@@ -63,7 +63,7 @@ async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothin
     call = harness.start()
     await provider.calls()
     assert (await control.drain("a")).in_flight == 1
-    provider.let_go()
+    provider.release()
     assert (await call).state is MessageState.SENT
     status = control.get("a")
     assert (status.breaker.state, status.in_flight) == (FORCED_OPEN, 0)
@@ -364,7 +364,7 @@ async def test_a_provider_shows_what_is_under_way_at_it(steered: Steered) -> Non
     call = steered.harness.start(build.command())
     await held.calls()
     assert steered.control.get("a").in_flight == 1
-    held.let_go()
+    held.release()
     await call
     assert steered.control.get("a").in_flight == 0
     assert steered.control.get("a").breaker.calls == 1

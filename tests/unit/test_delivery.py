@@ -65,7 +65,7 @@ async def test_a_call_that_waits_for_the_outcome_gets_it(held: Harness) -> None:
     await held.provider.calls()
     assert not call.done()
     assert held.delivery.in_flight == 1
-    held.provider.let_go()
+    held.provider.release()
     record = await call
     assert record.state is MessageState.SENT
     assert [attempt.outcome for attempt in record.attempts] == [Outcome.SUCCESS]
@@ -78,7 +78,7 @@ async def test_a_call_that_waits_for_acceptance_gets_it_before_the_provider_is_d
     record = await held.send(build.command(wait_for=WaitFor.ACCEPTANCE))
     assert record.state is MessageState.SENDING
     assert await held.kept(record.message_id) == record, "it is durable"
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
     assert (await held.kept(record.message_id)).state is MessageState.SENT
 
@@ -107,7 +107,7 @@ async def test_a_caller_without_time_gets_what_is_durable_and_the_message_goes_i
 ) -> None:
     record = await held.send(time_left=time_left)
     assert record.state is MessageState.SENDING
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
     assert (await held.kept(record.message_id)).state is MessageState.SENT
 
@@ -138,7 +138,7 @@ async def test_a_caller_that_hangs_up_changes_nothing(held: Harness, moment: Cal
     call.cancel()
     await asyncio.wait([call])
     assert call.cancelled()
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
     record = await held.kept_of(command)
     assert record is not None
@@ -273,7 +273,7 @@ async def test_times_are_of_the_right_clock(held: Harness) -> None:
     await held.provider.calls()
     held.clock.advance(1.5)
     held.clock.step_wall(-3600)
-    held.provider.let_go()
+    held.provider.release()
     record = await call
     assert record.attempts[0].duration == 1_500_000
     assert (record.create_time, record.update_time) == (START, START)
@@ -286,7 +286,7 @@ async def test_calls_under_way_are_counted_for_their_provider(outbox: SqliteOutb
     await provider.calls(3)
     assert gate_in(harness).in_flight == 3
     provider.answer = ValueError("at the end of them all")
-    provider.let_go()
+    provider.release()
     await asyncio.gather(*calls)
     assert gate_in(harness).in_flight == 0
 
@@ -327,7 +327,7 @@ async def test_states_are_told_once_they_are_durable_and_the_attempt_once_it_has
     call = held.start()
     await held.provider.calls()
     assert held.noted.told == [("state", "sending")]
-    held.provider.let_go()
+    held.provider.release()
     await call
     assert held.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
 

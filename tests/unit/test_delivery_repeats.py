@@ -55,7 +55,7 @@ async def test_a_repeat_of_a_message_on_its_way_waits_for_it(held: Harness) -> N
     accepted = await held.send(build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE))
     assert accepted.state is SENDING
     assert not any(call.done() for call in calls)
-    held.provider.let_go()
+    held.provider.release()
     records = await asyncio.gather(*calls)
     assert [record.state for record in records] == [SENT] * 3
     assert len({record.message_id for record in records}) == 1
@@ -110,7 +110,7 @@ async def test_a_repeat_whose_original_settles_meanwhile_gets_the_settled_record
     await harness.provider.calls()
     second = harness.start(build.command(request_id="r"))
     await within(late.answered.wait())
-    harness.provider.let_go()
+    harness.provider.release()
     settled = await first
     late.go_on.set()
     assert await second == settled
@@ -206,7 +206,7 @@ async def test_over_the_count_new_ones_are_refused_and_repeats_are_not(outbox: S
     with pytest.raises(RequestIdReused):
         await harness.send(build.command(build.sms("another"), request_id="r"))
     repeat = harness.start(command)
-    harness.provider.let_go()
+    harness.provider.release()
     records = await asyncio.gather(*calls)
     assert await repeat == records[0]
     assert (await harness.send(build.command(request_id="new"))).state is SENT, "there is room again"
@@ -226,7 +226,7 @@ async def test_over_the_bytes_new_ones_are_refused(outbox: SqliteOutbox) -> None
         await harness.send(build.command(build.email(), size=1))
     urgent = harness.start(build.command(build.email(), size=100, priority=Priority.HIGH))
     await harness.provider.calls(3)
-    harness.provider.let_go()
+    harness.provider.release()
     await asyncio.gather(first, second, urgent)
     assert (await harness.send(build.command(size=5000))).state is SENT, "alone, any size gets in"
 
@@ -287,7 +287,7 @@ async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: H
     with pytest.raises(RequestIdReused):
         await held.send(build.command(build.sms("another"), request_id="r"))
     repeat = held.start(command)
-    held.provider.let_go()
+    held.provider.release()
     record = await call
     assert record.state is SENT
     assert await repeat == record
@@ -302,7 +302,7 @@ async def test_draining_waits_for_what_is_in_flight(held: Harness) -> None:
     with pytest.raises(ShuttingDown):
         await held.send()
     assert not draining.done()
-    held.provider.let_go()
+    held.provider.release()
     assert await draining == 0
     assert [record.state for record in await asyncio.gather(*calls)] == [SENT] * 3
 

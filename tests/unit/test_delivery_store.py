@@ -21,7 +21,7 @@ from tests.support.waiting import within
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.delivery import traffic
+from postwire.delivery import tasks
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.outbox.base import TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox, writer
@@ -53,7 +53,7 @@ async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_wh
     call = harness.start(command)
     await harness.provider.calls()
     disk.fill()
-    harness.provider.let_go()
+    harness.provider.release()
     answered = await call
     assert answered.state is SENDING
     assert await harness.kept(answered.message_id) == answered
@@ -94,7 +94,7 @@ async def test_while_a_failover_cannot_be_kept_nobody_else_is_asked_and_nothing_
     call = harness.start(build.command(request_id="r"))
     await first.calls()
     disk.fill()
-    first.let_go()
+    first.release()
     answered = await call
     assert (answered.state, [one.outcome for one in answered.attempts]) == (SENDING, [None]), "what is durable"
     await harness.calm()
@@ -119,9 +119,9 @@ async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_di
     on_file: SqliteOutbox, disk: Disk
 ) -> None:
     counted = Paused(on_file, "take")
-    gate = gate_of("puppet", max_concurrent=1, rate=1e-6, burst=1)
+    gate = gate_of("fake", max_concurrent=1, rate=1e-6, burst=1)
     provider = FakeProvider()
-    harness = Harness(counted, registry=registry_of(provider, gates={"puppet": gate}))
+    harness = Harness(counted, registry=registry_of(provider, gates={"fake": gate}))
     record = await harness.send(build.command(send_time=START + 1_000_000))
     await harness.calm()
     away = asyncio.Event()
@@ -142,9 +142,9 @@ async def test_what_comes_out_of_a_queue_is_not_sent_before_its_attempt_is_on_di
 
 
 async def test_what_expires_while_the_store_is_away_expires_when_it_is_back(on_file: SqliteOutbox, disk: Disk) -> None:
-    gate = gate_of("puppet")
+    gate = gate_of("fake")
     gate.breaker.force_open(0.0)
-    harness = Harness(on_file, registry=registry_of(FakeProvider(), gates={"puppet": gate}))
+    harness = Harness(on_file, registry=registry_of(FakeProvider(), gates={"fake": gate}))
     await harness.boot()
     record = await harness.send(build.command(expire_time=START + 1_000_000))
     away = asyncio.Event()
@@ -174,7 +174,7 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its outcome cannot be kept any more: the attempt is still open for the next boot to find."""
-    monkeypatch.setattr(traffic, "CANCEL_GRACE", 0.01)
+    monkeypatch.setattr(tasks, "CANCEL_GRACE", 0.01)
     closed = asyncio.Event()
 
     async def stubborn(_: str) -> None:
@@ -183,7 +183,7 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
                 await closed.wait()
 
     outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    harness = Harness(outbox, provider=FakeProvider("puppet", meanwhile=stubborn))
+    harness = Harness(outbox, provider=FakeProvider("fake", meanwhile=stubborn))
     call = harness.start(build.command(wait_for=WaitFor.ACCEPTANCE))
     record = await call
     await harness.provider.calls()

@@ -169,7 +169,7 @@ async def test_one_at_its_limit_is_not_waited_for_in_the_middle_of_a_pass(outbox
     assert START < record.next_attempt_time <= START + 1_000_000
     harness.clock.advance(1.0)
     await harness.noted.reached(record.message_id, SENT)
-    second.let_go()
+    second.release()
     assert (await busy).state is SENT
 
 
@@ -245,7 +245,7 @@ async def test_those_who_watch_hear_of_an_attempts_end_at_once_and_of_states_whe
     call = harness.start()
     await second.calls()
     assert harness.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "sending")]
-    second.let_go()
+    second.release()
     await call
     assert harness.noted.told[3:] == [("attempt", "success"), ("state", "sent")]
 

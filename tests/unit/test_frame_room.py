@@ -10,7 +10,7 @@ import pytest
 from tests.support import build
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
-from tests.support.streams import Choosy, Told, commands, tell
+from tests.support.streams import Choosy, ScriptedServer, commands, tell
 from tests.support.waiting import within
 
 from postwire.core.admission import Share
@@ -34,7 +34,7 @@ async def held(outbox: SqliteOutbox) -> Harness:
 async def test_what_there_is_no_room_for_waits_instead_of_being_refused(outbox: SqliteOutbox) -> None:
     provider = Choosy()
     harness = Harness(outbox, provider=provider, max_in_flight=3)
-    told = Told(harness, commands(8))
+    told = ScriptedServer(harness, commands(8))
     accepting = asyncio.create_task(told.frame.accept())
     for done in range(8):
         await within(provider.calls(min(done + 3, 8)))
@@ -55,12 +55,12 @@ async def test_a_message_larger_than_all_the_room_waits_until_it_is_alone(outbox
     harness = Harness(outbox, provider=FakeProvider(held=True), max_in_flight_bytes=1_000)
     small, large = build.command(request_id="small"), build.command(request_id="large", size=5_000)
     small, large = (replace(one, wait_for=WaitFor.ACCEPTANCE) for one in (small, large))
-    told = Told(harness, [small, large])
+    told = ScriptedServer(harness, [small, large])
     accepting = asyncio.create_task(told.frame.accept())
     await told.until(1)
     await harness.calm()
     assert told.order == [0]
-    harness.provider.let_go()
+    harness.provider.release()
     await told.until(2)
     await within(accepting)
     assert told.refusals == {}
@@ -73,7 +73,7 @@ async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no
     told = await tell(harness, commands(10))
     assert [record.state for record in told.records] == [SENDING] * 2 + [QUEUED] * 8
     assert (await tell(harness, commands(8))).refusals == {}
-    provider.let_go()
+    provider.release()
     await within(provider.calls(18))
     await harness.calm()
     assert harness.left() == []
@@ -114,7 +114,7 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
     traffic = harness.delivery._traffic
     assert list(traffic._waiters) == provider.keys, "the one that is on its way"
     assert not traffic._waiters.queued
-    provider.let_go()
+    provider.release()
     await within(provider.calls(5))
     await harness.calm()
     assert harness.left() == []
@@ -124,13 +124,13 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
 async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, provider=FakeProvider(held=True))
     frame = commands(20, wait_for=WaitFor.OUTCOME)
-    told = Told(harness, frame)
+    told = ScriptedServer(harness, frame)
     accepting = asyncio.create_task(told.frame.accept())
     await asyncio.sleep(0)  # it has begun, and waits for the commit
     accepting.cancel()
     told.frame.close()
     await within(harness.provider.calls(20))
-    harness.provider.let_go()
+    harness.provider.release()
     await harness.completed()
     for command in frame:
         record = await harness.kept_of(command)
@@ -148,7 +148,7 @@ async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Harness)
     told.frame.close()
     await held.calm()
     assert told.frame.done
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
     assert (told.results, held.left()) == ([], [])
 
@@ -192,7 +192,7 @@ async def test_a_turn_is_of_a_hundred_messages(outbox: SqliteOutbox) -> None:
     await within(harness.provider.calls(480))
     await harness.calm()
     assert {stream for stream, _ in order} == {0}
-    harness.provider.let_go()
+    harness.provider.release()
     await within(asyncio.gather(*accepting))
     assert [stream for stream, _ in order[480:680]] == [1] * 100 + [2] * 100
 
@@ -202,7 +202,7 @@ async def test_a_turn_ends_with_the_message_that_makes_it_a_mebibyte(outbox: Sql
     order, accepting = in_streams(harness, 480, 20, 20, size=200_000)
     await within(harness.provider.calls(480))
     await harness.calm()
-    harness.provider.let_go()
+    harness.provider.release()
     await within(asyncio.gather(*accepting))
     assert [stream for stream, _ in order[480:492]] == [1] * 6 + [2] * 6
 
@@ -213,7 +213,7 @@ async def test_a_stream_that_hangs_up_while_it_waits_passes_its_turn_on(outbox: 
     await within(harness.provider.calls(480))
     await harness.calm()
     accepting[2].cancel()
-    harness.provider.let_go()
+    harness.provider.release()
     accepting[1].cancel()
     await within(accepting[3])
     await within(accepting[0])

@@ -65,7 +65,7 @@ async def test_a_frame_whose_messages_are_sent_at_once_is_accepted_in_one_commit
     await within(harness.provider.calls(100))
     assert commits.count == 1
     assert {record.state for record in told.records} == {SENDING}
-    harness.provider.let_go()
+    harness.provider.release()
     await harness.completed()
     assert commits.count < 20, "and their ends share commits"
 
@@ -100,7 +100,7 @@ async def test_what_waits_for_acceptance_is_told_in_order_and_is_durable(held: H
         assert record.state is SENDING
         assert await held.kept(record.message_id) == record
     assert [message.content.body for message in held.provider.messages] == [str(number) for number in range(50)]  # type: ignore[union-attr]  # they are SMS
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
 
 
@@ -194,7 +194,7 @@ async def test_repeats_over_frames_are_one_message(held: Harness) -> None:
     again = await tell(held, [one])
     assert again.results == first.results
     assert waiting.results == []
-    held.provider.let_go()
+    held.provider.release()
     await waiting.until(1)
     settled = await tell(held, [one, replace(one, wait_for=WaitFor.OUTCOME)])
     assert settled.records == waiting.records * 2
@@ -264,7 +264,7 @@ async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: H
     told = await tell(held, [frame[1], *commands(1), frame[0]])
     assert told.refusals == {1: ShuttingDown}
     assert told.records == first.records[::-1]
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, Told, attempt, fail, make
+from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, ScriptedServer, attempt, fail, make
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Permit, Verdict
 from postwire.core.gate import Gate, GatePermit, GateSettings
@@ -166,7 +166,7 @@ def test_the_breaker_hears_the_verdict_and_the_duration() -> None:
 @pytest.mark.parametrize("again", ["close", "cancel"])
 @pytest.mark.parametrize("repeat", [False, True])
 def test_a_permit_is_given_back_once(end: str, again: str, repeat: bool) -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(GateSettings(max_concurrent=2, rate=0.01, burst=2), told=told)
     fail(gate, 1)
     other, permit = gate.enter(NOW), gate.enter(NOW, repeat=repeat)
@@ -187,7 +187,7 @@ def test_a_permit_is_given_back_once(end: str, again: str, repeat: bool) -> None
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_slot_comes_back_though_the_breaker_has_moved_on(verdict: Verdict) -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(GateSettings(max_concurrent=1), told=told)
     stale = gate.enter(NOW)
     gate.breaker.force_open(NOW)
@@ -277,7 +277,7 @@ class Broken(Breaker):
 
 def test_a_slot_comes_back_whatever_the_breaker_does() -> None:
     gate = Gate("sms-mms", GateSettings(max_concurrent=1), Broken(BreakerSettings()), jitter=lambda: 0.5)
-    told = Told(gate)
+    told = ScriptedServer(gate)
     gate.on_free = told
     permit = gate.enter(NOW)
     with pytest.raises(ArithmeticError):

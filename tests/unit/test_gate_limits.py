@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.support.gates import LATER, NOW, OPEN_FOR, Told, attempt, fail, make
+from tests.support.gates import LATER, NOW, OPEN_FOR, ScriptedServer, attempt, fail, make
 
 from postwire.core.breaker import BreakerSettings, BreakerState, Verdict
 from postwire.core.gate import MAX_COOL_DOWN, GatePermit, GateSettings
@@ -163,7 +163,7 @@ def test_a_throttled_attempt_says_nothing_of_health() -> None:
 
 
 def test_who_waits_hears_of_an_attempt_that_has_ended_once_all_is_settled() -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(told=told)
     fail(gate, 2)
     permits = [gate.enter(NOW) for _ in range(2)]
@@ -175,7 +175,7 @@ def test_who_waits_hears_of_an_attempt_that_has_ended_once_all_is_settled() -> N
 
 
 def test_who_waits_hears_of_every_change_of_the_breaker() -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(told=told)
     fail(gate, 3)
     assert told.seen == [(0, BreakerState.OPEN)]
@@ -191,7 +191,7 @@ def test_who_waits_hears_of_every_change_of_the_breaker() -> None:
 
 
 def test_of_three_probes_the_first_and_the_last_change_something() -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(breaker=BreakerSettings(minimum_calls=3, open_for=OPEN_FOR, probe_calls=3), told=told)
     fail(gate, 3)
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_of_three_probes_the_first_and_the_last_change_something() -> None:
 
 
 def test_who_waits_hears_of_a_cool_down_that_begins_or_grows() -> None:
-    told = Told()
+    told = ScriptedServer()
     gate = make(told=told)
     for now, retry_after, heard in (
         (NOW, 10.0, 1),

@@ -287,15 +287,15 @@ async def test_what_was_sent_before_a_refusal_does_not_end_it(outbox: SqliteOutb
     early = harness.start()
     await provider.calls()
     gate.note_misconfigured(harness.clock.monotonic())
-    provider.let_go()
+    provider.release()
     assert (await early).state is SENT
     assert gate.obstacle(harness.clock.monotonic()) is Obstacle.MISCONFIGURED
 
 
 async def test_a_try_that_finds_nothing_out_is_followed_by_another_after_a_pause(outbox: SqliteOutbox) -> None:
     provider = FakeProvider(answers=[MISCONFIGURED, DispatchResult(Outcome.ERROR)])
-    gate = gate_of("puppet")
-    harness = Harness(outbox, registry=registry_of(provider, gates={"puppet": gate}))
+    gate = gate_of("fake")
+    harness = Harness(outbox, registry=registry_of(provider, gates={"fake": gate}))
     record = await harness.send()
     harness.clock.advance(PROBE_AFTER + 2)
     await provider.calls(2)

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +55,14 @@ WENT: Final = {
     "sights": "watch events",
     "flying": "first pass",
     "untold": "unreported",
+    "landed": "complete",
+    "landing": "complete",
+    "grounded": "complete",
+    "slot": "provider entry",
+    "door": "gate",
+    "doors": "gates",
+    "letting": "cancel",
+    "judgement": "checker",
 }
 """Words for which the field has a better one, as parts of names (`in_flight` is the field's)."""
 
@@ -63,26 +71,72 @@ WENT_FROM_THE_PRODUCT: Final = {
     "tell": "report",
     "tells": "reports",
     "fact": "metadata",
+    "rounds": "wakeable task",
+    "beat": "heartbeat interval",
+    "shut": "blocked",
 }
 """The same, but not in tests."""
 
+PHRASES: Final = {
+    "let_go": "release",
+    "last_words": "flush grace",
+    "come_back": "mean retry delay",
+    "letting_go": "cancel grace",
+    "max_told": "max vendor text",
+    "take_off": "accepted",
+    "let_in": "admit",
+}
+"""Words that went only together, as parts of names."""
+
+COMMON: Final = ("in_flight", "shut_down", "shutdown", "round_trip")
+"""What has one of these words in it and is the field's own."""
+
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+
+
+def words_that_went(name: str, went: Mapping[str, str]) -> Iterator[str]:
+    """What is to stand in a name in place of words for which the field has better ones."""
+    snake = "_".join(part.lower() for part in PART.findall(name))
+    for phrase in COMMON:
+        snake = snake.replace(phrase, "")
+    yield from (went[part] for part in snake.split("_") if part in went)
+    yield from (better for phrase, better in PHRASES.items() if f"_{phrase}_" in f"_{snake}_")
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("FlightDeck", ["waiter"]),
+        ("max_in_flight", []),
+        ("_let_go", ["release"]),
+        ("let_raise", []),
+        ("LAST_WORDS", ["flush grace"]),
+        ("test_client_faces", ["client adapters"]),
+        ("__slots__", []),
+        ("nextSlot", ["provider entry"]),
+        ("shutdown", []),
+        ("is_shut", ["blocked"]),
+    ],
+)
+def test_a_word_that_went_is_found_in_a_name_of_any_form(name: str, better: list[str]) -> None:
+    assert list(words_that_went(name, WENT | WENT_FROM_THE_PRODUCT)) == better
 
 
 def test_names_are_the_terms_of_the_field() -> None:
     """Decision records, the changelog and names in SQL keep the words of their time."""
     found = set()
-    for path in sources():
+    for path in (*sources(), *(ROOT / "docs" / "examples").rglob("*.py")):
         name = path.relative_to(ROOT)
         went = WENT if name.parts[0] == "tests" else WENT | WENT_FROM_THE_PRODUCT
         with path.open("rb") as source:
             names = {token.string for token in tokenize.tokenize(source.readline) if token.type == tokenize.NAME}
-        for one in names:
-            if one.startswith("test_"):  # a sentence
-                continue
-            parts = [part.lower() for part in PART.findall(one.replace("in_flight", "").replace("IN_FLIGHT", ""))]
-            found |= {f"{name}: {one}: {part}, call it {went[part]}" for part in parts if part in went}
-    assert sorted(found) == []
+        names -= {one for one in names if one.startswith("test_")} - {path.stem}  # those are sentences
+        found |= {
+            f"{name}: {one}: call it {better}"
+            for one in (*names, *name.with_suffix("").parts)
+            for better in words_that_went(one, went)
+        }
+    assert '\n'.join(sorted(found)) == ''
 
 
 def loaded_by(module: str) -> set[str]:

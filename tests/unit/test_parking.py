@@ -156,7 +156,7 @@ async def test_of_many_that_are_parked_one_probes_and_the_rest_follow_when_it_su
     await parking.first.calls()
     await parking.harness.calm()
     assert parking.first.keys == [records[0].message_id], "the one that waited longest"
-    parking.first.let_go()
+    parking.first.release()
     for record in records:
         await parking.harness.noted.reached(record.message_id, SENT)
     assert parking.first.keys == [record.message_id for record in records]
@@ -207,7 +207,7 @@ async def test_of_a_thousand_callers_at_once_no_more_than_the_probes_reach_a_hal
     await harness.calm()
     assert len(provider.keys) == probe_calls
     assert gate.breaker.state is BreakerState.HALF_OPEN
-    provider.let_go()
+    provider.release()
     records = await asyncio.gather(*calls)
     for record in records:
         await harness.noted.reached(record.message_id, SENT)
@@ -225,7 +225,7 @@ async def test_who_waits_for_one_that_is_busy_is_answered_when_it_turns_out_to_b
     waiting = harness.start()
     await harness.calm()
     assert not waiting.done()
-    provider.let_go()
+    provider.release()
     assert (await sending).state is QUEUED
     record = await waiting
     assert (record.state, record.attempts) == (QUEUED, ())

@@ -38,7 +38,7 @@ class GateModel:
         self.clock = ManualClock()
         self.provider = provider or FakeProvider()
         self.gate = gate_of(
-            "puppet",
+            "fake",
             breaker=BreakerSettings(minimum_calls=1, open_for=5.0, lease=1e9),
             max_concurrent=1,
             rate=1e-6,
@@ -46,7 +46,7 @@ class GateModel:
         )
         self.harness = Harness(
             outbox,  # type: ignore[arg-type]  # a real one, or something around it
-            registry=registry_of(self.provider, gates={"puppet": self.gate}),
+            registry=registry_of(self.provider, gates={"fake": self.gate}),
             clock=self.clock,
             **fields,  # type: ignore[arg-type]  # the test's
         )
@@ -166,7 +166,7 @@ async def test_a_message_taken_back_while_it_came_out_of_its_queue(outbox: Sqlit
     await within(paused.reached.wait())
     assert gate_model.gate.in_flight == 1
     assert await outbox.advance(record, lifecycle.cancel(record, now=START))
-    paused.let_go()
+    paused.release()
     await gate_model.stands(BreakerState.HALF_OPEN, None)
     assert gate_model.provider.keys == []
 
@@ -211,7 +211,7 @@ async def test_whatever_comes_of_the_attempt(
 async def hang_up(gate_model: GateModel, call: asyncio.Task[MessageRecord]) -> BreakerState:
     call.cancel()
     await asyncio.wait([call])
-    gate_model.provider.let_go()
+    gate_model.provider.release()
     return BreakerState.CLOSED
 
 
@@ -264,7 +264,7 @@ async def test_a_failover_that_somebody_else_has_forestalled(outbox: SqliteOutbo
     failover = Failover(outbox)
     record = await failover.begin()
     assert await outbox.advance(record, replace(record, revision=record.revision + 1))
-    failover.paused.let_go()
+    failover.paused.release()
     await failover.stands()
 
 

@@ -160,8 +160,8 @@ async def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(outbox: Sq
 
 
 async def test_a_message_expires_at_its_time_and_not_before(outbox: SqliteOutbox) -> None:
-    gate = gate_of("puppet")
-    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"puppet": gate}))
+    gate = gate_of("fake")
+    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"fake": gate}))
     gate.breaker.force_open(0.0)
     await harness.boot()
     ends = [START + seconds * SECOND for seconds in (20, 10, 30)]
@@ -205,8 +205,8 @@ async def test_when_both_its_turn_and_its_end_have_come_it_is_not_sent(outbox: S
 
 
 async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
-    gate = gate_of("puppet")
-    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"puppet": gate}))
+    gate = gate_of("fake")
+    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"fake": gate}))
     gate.breaker.force_open(0.0)
     await harness.boot()
     records = [await harness.send(build.command(expire_time=START + SECOND)) for _ in range(600)]
@@ -260,7 +260,7 @@ async def test_a_fault_of_ours_does_not_strand_a_queue(outbox: SqliteOutbox) -> 
 async def in_trouble(outbox: SqliteOutbox, **fields: Any) -> tuple[Harness, list[MessageRecord]]:
     """A harness whose provider's failure ratio is exceeded, though its breaker is closed, and what waits for it."""
     harness = Harness(
-        outbox, registry=registry_of(FakeProvider(answer=ERROR), gates={"puppet": gate_of("puppet", **fields)})
+        outbox, registry=registry_of(FakeProvider(answer=ERROR), gates={"fake": gate_of("fake", **fields)})
     )
     records = [await harness.send(build.command(max_attempts=100)) for _ in range(5)]
     assert {record.state for record in records} == {QUEUED}

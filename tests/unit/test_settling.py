@@ -56,9 +56,9 @@ async def test_of_many_who_take_it_back_at_once_one_does_and_all_are_told_so(out
 
 
 async def test_a_parked_message_is_taken_back_though_it_is_shown_with_another_time(outbox: SqliteOutbox) -> None:
-    gate = gate_of("puppet")
+    gate = gate_of("fake")
     gate.cool_down(0.0, 2000.0)
-    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"puppet": gate}))
+    harness = Harness(outbox, registry=registry_of(FakeProvider(), gates={"fake": gate}))
     record = await harness.send()
     assert record.next_attempt_time
     assert record.next_attempt_time > START
@@ -75,7 +75,7 @@ async def test_what_is_being_sent_or_settled_is_not_taken_back(
     await harness.calm()
     with pytest.raises(MessageNotQueued):
         await harness.delivery.cancel(harness.provider.keys[0])
-    harness.provider.let_go()
+    harness.provider.release()
     await call
 
 
@@ -96,7 +96,7 @@ async def test_a_message_is_either_sent_or_taken_back(outbox: SqliteOutbox) -> N
     await within(paused.reached.wait())
     taking_back = asyncio.ensure_future(harness.delivery.cancel(record.message_id))
     await harness.calm()
-    paused.let_go()
+    paused.release()
     with pytest.raises(MessageNotQueued):
         await taking_back
     await harness.noted.reached(record.message_id, SENT)
@@ -126,7 +126,7 @@ async def test_what_is_not_uncertain_is_not_resolved(outbox: SqliteOutbox, answe
     await harness.calm()
     with pytest.raises(MessageNotUncertain):
         await harness.delivery.resolve(harness.provider.keys[0], sent=True)
-    harness.provider.let_go()
+    harness.provider.release()
     await call
 
 

@@ -293,7 +293,7 @@ async def test_an_outcome_that_takes_too_long_is_answered_with_how_it_stands(hel
     caller = Caller(held, max_wait=0.01)
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     assert states(await caller.results(2)) == [SENDING] * 2
-    held.provider.let_go()
+    held.provider.release()
     assert await caller.rest() == [], "each once"
     await held.completed()
 
@@ -306,7 +306,7 @@ async def test_one_that_waits_for_a_slot_is_answered_as_queued(outbox: SqliteOut
     caller = Caller(harness, max_wait=0.01)
     caller.send(wire(wait_for=OUTCOME), wire(wait_for=OUTCOME))
     assert states(await caller.results(2)) == [SENDING, QUEUED]
-    provider.let_go()
+    provider.release()
     await within(provider.calls(2))
     await harness.calm()
     assert harness.left() == []
@@ -323,7 +323,7 @@ async def test_closing_ones_side_gets_the_rest(held: Harness) -> None:
     await within(held.provider.calls(6))
     await held.calm()
     assert not rest.done()
-    held.provider.let_go()
+    held.provider.release()
     results = await rest
     assert sorted(sequences(results)) == list(range(6))
     assert set(states(results)) == {SENT}
@@ -339,7 +339,7 @@ async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Harness) -> Non
     caller.send(wire())
     await held.calm()
     assert len(held.provider.keys) == 11, "what was not taken is not sent"
-    held.provider.let_go()
+    held.provider.release()
     await held.completed()
     assert [(await held.kept(key)).state for key in held.provider.keys] == [MessageState.SENT] * 11
     assert held.left() == []
@@ -356,7 +356,7 @@ async def test_whoever_hangs_up_is_not_kept_for_messages_that_wait_for_a_slot(ou
     assert harness.waited_for == 4
     await caller.hang_up()
     assert harness.waited_for == 0
-    provider.let_go()
+    provider.release()
     await within(provider.calls(5))
     await harness.calm()
     assert harness.left() == []
@@ -392,7 +392,7 @@ async def test_draining_answers_what_was_taken_and_then_ends_the_call(held: Harn
     draining = asyncio.create_task(held.drain(PATIENCE))
     await held.calm()
     caller.send(wire())
-    held.provider.let_go()
+    held.provider.release()
     assert set(states(await caller.results(3))) == {SENT}
     with pytest.raises(ShuttingDown):
         await caller.read()

@@ -245,10 +245,10 @@ def test_an_attempt_that_no_call_has_begun_has_no_span(harness: Harness) -> None
 
 
 async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(harness: Harness) -> None:
-    let_go = asyncio.Event()
+    released = asyncio.Event()
 
     async def attempt() -> None:
-        await let_go.wait()
+        await released.wait()
         harness.tracer.attempt_ended(attempted())
 
     async def call() -> asyncio.Task[None]:
@@ -260,7 +260,7 @@ async def test_an_attempt_goes_on_under_its_call_after_that_has_ended(harness: H
     # As in the server: each call has a task of its own, and the message another.
     carrying = await asyncio.create_task(call())
     assert harness.tracer.traceparent() == "", "nothing of it is left where it was started from"
-    let_go.set()
+    released.set()
     await carrying
     ended_call, ended_attempt = harness.ended
     assert ended_attempt.parent_id == ended_call.span_id

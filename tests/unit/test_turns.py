@@ -59,7 +59,7 @@ async def test_at_a_concurrency_limit_a_message_waits_for_its_turn_and_its_calle
     assert len(provider.keys) == 2
     assert harness.delivery.in_flight == 2, "those that wait hold no room"
     assert not any(call.done() for call in calls)
-    provider.let_go()
+    provider.release()
     records = await asyncio.gather(*calls)
     assert {(record.state, len(record.attempts)) for record in records} == {(SENT, 1)}
     assert provider.keys == [record.message_id for record in records], "in the order in which they came"
@@ -92,7 +92,7 @@ async def test_a_message_that_waits_for_its_turn_says_what_it_knows(outbox: Sqli
     await provider.calls()
     record = await queue_up(harness)
     assert (record.next_attempt_time, record.attempts, record.revision) == (START, (), 1)
-    provider.let_go()
+    provider.release()
     await sent(harness, record)
 
 
@@ -116,7 +116,7 @@ async def test_one_that_is_busy_is_waited_for_unless_another_of_its_tier_is_free
     call = harness.start()
     await harness.calm()
     assert call.done() == (then != "first")
-    first.let_go()
+    first.release()
     assert (await call).attempts[0].provider_name == then
     assert (await busy).state is SENT
     assert third.keys == []
@@ -129,9 +129,9 @@ async def test_what_overflows_waits_for_whoever_is_free_first(outbox: SqliteOutb
     calls = [harness.start() for _ in range(3)]
     await first.calls()
     await second.calls()
-    second.let_go()
+    second.release()
     assert (await calls[2]).attempts[0].provider_name == "second"
-    first.let_go()
+    first.release()
     assert [one.attempts[0].provider_name for one in await asyncio.gather(*calls)] == ["first", "second", "second"]
 
 
@@ -159,7 +159,7 @@ async def test_priority_decides_and_then_who_has_been_due_for_longest(outbox: Sq
         for name, priority, after in order
     }
     harness.clock.advance(2.0)
-    provider.let_go()
+    provider.release()
     await busy
     await provider.calls(1 + len(order))
     assert [names[key] for key in provider.keys[1:]] == [
@@ -191,7 +191,7 @@ async def test_who_comes_the_moment_that_a_slot_is_free_goes_to_the_end(outbox: 
     await provider.calls()
     second = await queue_up(harness)
     await harness.calm()
-    provider.let_go()
+    provider.release()
     third = harness.start()  # its step comes after the first's, in which the slot is given back, and before the queue's
     await first
     await sent(harness, second, await third)
@@ -211,7 +211,7 @@ async def test_who_comes_while_the_queue_is_at_work_goes_to_the_end(outbox: Sqli
     await within(paused.reached.wait())
     harness.clock.advance(1.0)
     fourth = await queue_up(harness)
-    paused.let_go()
+    paused.release()
     await sent(harness, second, third)
     harness.clock.advance(1.0)
     await sent(harness, fourth)
@@ -223,7 +223,7 @@ async def test_when_the_queue_is_through_messages_are_sent_at_once_again(outbox:
     harness = sms_harness(outbox, provider, first={"max_concurrent": 1})
     calls = [harness.start() for _ in range(3)]
     await provider.calls()
-    provider.let_go()
+    provider.release()
     await asyncio.gather(*calls)
     await harness.calm()
     harness.noted.told.clear()
@@ -278,7 +278,7 @@ async def test_a_pinned_provider_that_is_blocked_does_not_delay_its_channel(outb
     waiting = [await queue_up(harness, provider_name="first") for _ in range(3)]
     assert {record.queue for record in waiting} == {"@first"}
     assert (await harness.send()).state is SENT
-    first.let_go()
+    first.release()
     await sent(harness, *waiting)
 
 
@@ -290,7 +290,7 @@ async def test_two_routes_share_the_slots_of_a_provider_that_is_on_both(outbox: 
     await provider.calls()
     await harness.calm()
     assert len(provider.keys) == 1
-    provider.let_go()
+    provider.release()
     assert {record.state for record in await asyncio.gather(*calls)} == {SENT}
     await harness.calm()
     assert harness.left() == []
@@ -311,7 +311,7 @@ async def order_after_resume(harness: Harness, provider: FakeProvider, names: di
     await harness.calm()
     assert provider.keys == []
     harness.registry.entry("first").gate.breaker.resume(0.0)
-    provider.let_go()
+    provider.release()
     await provider.calls(len(names))
     await harness.calm()
     return [names[key] for key in provider.keys]
@@ -361,7 +361,7 @@ async def test_who_comes_passes_a_backlog_of_lower_priority_and_none_of_its_own(
     equal = harness.start(build.command(build.mms(), priority=Priority.LOW))
     await harness.calm()
     assert len(provider.keys) == 1
-    provider.let_go()
+    provider.release()
     await asyncio.gather(urgent, equal)
     await sent(harness, *waits)
     assert provider.keys[1] == urgent.result().message_id
@@ -375,7 +375,7 @@ async def test_a_grant_that_is_not_used_goes_to_the_next(outbox: SqliteOutbox) -
     stays = await harness.send(build.command(build.email(), wait_for=WaitFor.ACCEPTANCE, priority=Priority.LOW))
     await harness.delivery.cancel(gone.message_id)
     harness.registry.entry("first").gate.breaker.resume(0.0)
-    provider.let_go()
+    provider.release()
     await sent(harness, stays)
     await harness.calm()
     assert provider.keys == [stays.message_id]
@@ -387,7 +387,7 @@ async def test_at_a_rate_limit_the_next_token_is_for_the_highest_that_waits(outb
     harness, provider = shared_harness(outbox, rate=1.0, burst=1)
     low = [await queue_up(harness, priority=Priority.LOW) for _ in range(3)]
     harness.registry.entry("first").gate.breaker.resume(0.0)
-    provider.let_go()
+    provider.release()
     await provider.calls(1)
     urgent = harness.start(build.command(build.email(), priority=Priority.HIGH))
     await harness.calm()
@@ -411,7 +411,7 @@ async def test_a_queue_that_no_provider_is_left_for_goes_over_to_the_next_tier(o
     harness.registry.entry("first").gate.breaker.force_open(0.0)
     await sent(harness, waits)
     assert second.keys == [waits.message_id]
-    first.let_go()
+    first.release()
     await busy
 
 

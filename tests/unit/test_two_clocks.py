@@ -81,19 +81,19 @@ async def test_a_backoff_lasts_as_long_whatever_the_clock_is_set_to(outbox: Sqli
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
 async def test_who_came_first_goes_first_though_the_clock_was_set_between(outbox: SqliteOutbox, step: float) -> None:
-    gates = {"puppet": gate_of("puppet", max_concurrent=1)}
+    gates = {"fake": gate_of("fake", max_concurrent=1)}
     provider = FakeProvider()
     harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates))
     await harness.boot()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     ids = []
     for _ in range(3):
         ids.append((await harness.send()).message_id)
         harness.clock.step_wall(step)
         harness.clock.advance(1.0)
         await harness.calm()
-    await control.resume("puppet")
+    await control.resume("fake")
     await provider.calls(3)
     assert provider.keys == ids
 
@@ -103,7 +103,7 @@ async def test_time_to_wait_runs_out_when_it_is_used_up(outbox: SqliteOutbox, st
     """The default, of four hours."""
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     record = await harness.send()
     harness.clock.step_wall(step)
     await later(harness, 4 * HOUR - 10)
@@ -117,11 +117,11 @@ async def test_a_message_that_waited_through_a_step_can_still_be_sent(outbox: Sq
     """Its attempt has the time that is left by the due clock, not none."""
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     record = await harness.send()
     harness.clock.step_wall(5 * HOUR)
     await later(harness, 0.0)
-    await control.resume("puppet")
+    await control.resume("fake")
     await harness.calm()
     assert await states(harness, record) == [SENT]
 
@@ -145,7 +145,7 @@ async def test_what_is_scheduled_goes_when_the_wall_clock_says_so(outbox: Sqlite
 async def test_an_expire_time_is_by_the_wall_clock(outbox: SqliteOutbox) -> None:
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     record = await harness.send(build.command(expire_time=START + 7200 * SECOND))
     harness.clock.step_wall(-HOUR)
     await later(harness, 2.5 * HOUR)
@@ -158,12 +158,12 @@ async def test_an_expire_time_is_by_the_wall_clock(outbox: SqliteOutbox) -> None
 async def test_a_message_that_is_scheduled_and_one_that_is_not_go_by_how_long_they_are_due(
     outbox: SqliteOutbox,
 ) -> None:
-    gates = {"puppet": gate_of("puppet", max_concurrent=1)}
+    gates = {"fake": gate_of("fake", max_concurrent=1)}
     provider = FakeProvider()
     harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates))
     await harness.boot()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     harness.clock.step_wall(-HOUR)
     await later(harness, 0.0)
     now = harness.clock.wall()
@@ -171,7 +171,7 @@ async def test_a_message_that_is_scheduled_and_one_that_is_not_go_by_how_long_th
     first = await harness.send()
     await later(harness, 20.0)
     third = await harness.send()
-    await control.resume("puppet")
+    await control.resume("fake")
     await provider.calls(3)
     assert provider.keys == [one.message_id for one in (first, second, third)]
 
@@ -312,7 +312,7 @@ async def test_a_clock_set_back_between_two_boots_makes_nobody_wait_for_longer_t
     harness = await started(outbox, ERROR, retries=PATIENT)
     retried = await harness.send()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("puppet")
+    await control.drain("fake")
     parked = await harness.send()
     scheduled = await harness.send(build.command(send_time=START + 60 * SECOND))
     again = await rebooted(harness, START - build.HOUR)

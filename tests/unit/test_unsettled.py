@@ -37,7 +37,7 @@ async def is_full(harness: Harness) -> bool:
     return False
 
 
-async def test_at_the_cap_new_ones_are_told_to_come_back_and_leave_nothing(outbox: SqliteOutbox) -> None:
+async def test_at_the_cap_new_ones_are_asked_to_repeat_and_leave_nothing(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, max_unsettled=3)
     for _ in range(3):
         await harness.send(later())
@@ -97,7 +97,7 @@ async def test_there_is_room_again_once_a_message_settles(outbox: SqliteOutbox, 
     call = harness.start(build.command(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
     await within(harness.provider.calls())
     assert await is_full(harness)
-    harness.provider.let_go()
+    harness.provider.release()
     assert (await call).state.value == end
     assert not await is_full(harness)
 

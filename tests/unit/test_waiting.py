@@ -40,7 +40,7 @@ class Busy:
         await self.provider.calls()
 
     async def free(self) -> None:
-        self.provider.let_go()
+        self.provider.release()
         assert self._holder
         await self._holder
 
@@ -204,7 +204,7 @@ async def test_a_repeat_waits_for_a_message_that_was_parked_once_it_is_on_its_wa
     repeat = busy.harness.start(call())
     await busy.harness.calm()
     assert not repeat.done()
-    held.let_go()
+    held.release()
     assert (await repeat).state is SENT
     await busy.harness.calm()
     assert busy.harness.left() == []
@@ -227,12 +227,12 @@ async def test_who_comes_as_the_door_closes_is_answered_at_once(outbox: SqliteOu
     paused.hold()
     waiting = busy.harness.start(call())
     await within(paused.reached.wait())
-    let_go = paused.let_others_pass()
+    released = paused.let_others_pass()
     await busy.harness.send(build.command(wait_for=ACCEPTANCE))
     await busy.harness.calm()
     fail(busy.gate, 1, busy.harness.clock.monotonic())
     await busy.harness.calm()  # so that the queue is at rest until a door changes
-    let_go()
+    released()
     assert (await waiting).state is QUEUED
     await busy.harness.calm()
     assert busy.harness.waited_for == 0

@@ -26,7 +26,7 @@ SECOND = 1_000_000
 
 
 class Distant:
-    """An outbox whose answers to `method` are on their way until `let_go`; with `fault`, what writes raises it."""
+    """An outbox whose answers to `method` are on their way until `released`; with `fault`, what writes raises it."""
 
     def __init__(self, inner: SqliteOutbox, method: str = "") -> None:
         self._inner = inner
@@ -53,7 +53,7 @@ class Distant:
             await self._go_on.wait()
         return answer
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self.held = False
         self._go_on.set()
 
@@ -77,7 +77,7 @@ async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_fo
     harness.provider.answers = [DispatchResult(Outcome.ERROR)]
     failed = await harness.send()
     assert failed.state is QUEUED
-    distant.let_go()
+    distant.release()
     await harness.calm()
     harness.clock.advance(1.0)
     await harness.noted.reached(failed.message_id, SENT)
@@ -94,7 +94,7 @@ async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox:
     await within(distant.answered.wait())
     harness.clock.step_wall(3600.0)
     harness.delivery._traffic.wake()
-    distant.let_go()
+    distant.release()
     await harness.noted.reached(later.message_id, SENT)
 
 
@@ -126,9 +126,9 @@ async def test_what_overflows_with_strict_weights_waits_for_the_next_tier_as_wel
     await first.calls()
     await second.calls()
     await harness.calm()
-    second.let_go()
+    second.release()
     assert (await calls[2]).attempts[0].provider_name == "second"
-    first.let_go()
+    first.release()
     await asyncio.gather(*calls)
 
 
@@ -153,9 +153,9 @@ async def test_while_a_later_probe_is_out_other_queues_go_to_the_next_tier(outbo
     probe.cancel(now)  # without a verdict: the next one goes to the text message, which has waited for longer
     await first.calls()
     assert first.keys == [text.message_id]
-    second.let_go()
+    second.release()
     await harness.noted.reached(email.message_id, SENT)
-    first.let_go()
+    first.release()
     await harness.noted.reached(text.message_id, SENT)
     await busy
 
@@ -190,7 +190,7 @@ async def test_who_comes_when_a_provider_has_just_come_back_passes_nobody(outbox
     harness.clock.advance(0.0)
     await provider.calls()
     assert provider.keys == [first.message_id]
-    provider.let_go()
+    provider.release()
     await harness.noted.reached(second.message_id, SENT)
 
 

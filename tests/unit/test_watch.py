@@ -64,7 +64,7 @@ async def test_each_state_is_shown_to_one_who_keeps_up_and_the_revision_rises(ou
     await harness.calm()
     call = harness.start()
     shown = [*await reading]
-    provider.let_go()
+    provider.release()
     await call
     shown += await watching.next()
     shown_soon = asyncio.create_task(watching.next())

@@ -57,7 +57,7 @@ class Queue:
         self._router = router
         self._clock = clock
         self._handler = handler
-        self._wakeable = WakeableTask(self._round, outbox=work, clock=clock)
+        self._wakeable = WakeableTask(self._run_once, outbox=work, clock=clock)
         self._flows = {priority: Flow(priority) for priority in Priority}
         self._grants: Counter[SharedGate] = Counter()
         self._granted: Counter[Priority] = Counter()
@@ -109,7 +109,7 @@ class Queue:
         """Take nothing more."""
         await self._wakeable.stop()
 
-    async def _round(self) -> float:
+    async def _run_once(self) -> float:
         """Take what was granted; returns for how many seconds there is nothing to do unless something happens."""
         await self._work.wait_available()  # what is taken and cannot be kept would be taken again at once
         while self._granted or self._is_unknown or self._next_due <= self._clock.due():

@@ -1,4 +1,4 @@
-"""Every message that is on its way or waits for its turn: the tasks, the queues, and those who wait to hear of them."""
+"""Every message on its way or waiting for its turn: who has it, a task or a queue, and who waits to hear of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context
 from dataclasses import replace
-from typing import Any, Final, TypeVar
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
@@ -21,15 +20,11 @@ from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
 from postwire.delivery.router import Grants, ProviderPermit, Router
 from postwire.delivery.taking import Claim, Pick
+from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
-
-T = TypeVar("T")
-
-CANCEL_GRACE: Final = 0.5
-"""Seconds that attempts have to end once they are cancelled."""
 
 _log = EventLog()
 
@@ -62,12 +57,9 @@ class Traffic:
         """Called with the time (µs, due clock) until which a message that waits may do so."""
         self._queues: dict[str, Queue] = {}
         self._waiters = WaiterRegistry()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._strays: set[asyncio.Task[None]] = set()  # which no drain waits for: they wait for the store
+        self._tasks = StartedTasks(self._loop)
         self._draining = False
         self._backlog = backlog
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def count(self) -> int:
@@ -97,28 +89,12 @@ class Traffic:
     ) -> None:
         """Do work that has a permit in a task of its own. `done` is called at its end, however that comes about."""
 
-        def completed(task: asyncio.Task[None]) -> None:
+        def completed() -> None:
             done()
-            self._ended(task)
             if permit:  # where it came to no attempt
                 permit.gate_permit.cancel(self._clock.monotonic())
-            if not task.cancelled() and (error := task.exception()):
-                _log.fault(error)
 
-        self._track(self._loop.create_task(work, context=context), completed)
-
-    def _track(self, task: asyncio.Task[T], ended: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
-        """Have a task be waited for in a drain, and be broken off at the end of it."""
-        self._tasks.add(task)
-        self._idle.clear()
-        task.add_done_callback(ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        """It is over."""
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._idle.set()
+        self._tasks.launch(work, completed, context=context)
 
     async def run(self, job: Job) -> None:
         """See a job through, whose first attempt is open in its record, and that is on disk."""
@@ -161,7 +137,7 @@ class Traffic:
 
     def serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """See `QueueHandler.serve`."""
-        return self._track(self._loop.create_task(self._serve(route, limits, grants)), self._ended)
+        return self._tasks.start(self._serve(route, limits, grants))
 
     async def _serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
         claim = Claim(
@@ -184,9 +160,7 @@ class Traffic:
         except StoreUnavailable:
             # What was opened may have been kept: nobody has it in hand.
             for opened, priority in claim.opened:
-                stray = self._loop.create_task(self._put_back(opened, priority, due))
-                self._strays.add(stray)
-                stray.add_done_callback(self._strays.discard)
+                self._tasks.start_for_store(self._put_back(opened, priority, due))
             raise
         finally:
             claim.close()
@@ -276,17 +250,7 @@ class Traffic:
         for queue in self._queues.values():
             await queue.stop()
         self._waiters.complete_queued()
-        try:
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        except TimeoutError:
-            pass
-        cut_short = list(self._tasks)
-        for task in (*cut_short, *self._strays):
-            task.cancel()
-        if cut_short:  # a provider may be slow to let go, and is not waited for
-            await asyncio.wait(cut_short, timeout=CANCEL_GRACE)
-        return len(cut_short)
+        return await self._tasks.drain(grace)
 
     def _queue(self, route: Route) -> Queue:
         """The queue of a route. There is one from the first message on that waits in it."""

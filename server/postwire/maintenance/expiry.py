@@ -35,7 +35,7 @@ class ExpirySweep:
         self._work = work
         self._clock = clock
         self._expired = expired
-        self._wakeable = WakeableTask(self._round, outbox=work, clock=clock)
+        self._wakeable = WakeableTask(self._run_once, outbox=work, clock=clock)
         self._next = math.inf  # µs, due clock
 
     def start(self) -> None:
@@ -61,7 +61,7 @@ class ExpirySweep:
         """Expire nothing more."""
         await self._wakeable.stop()
 
-    async def _round(self) -> float:
+    async def _run_once(self) -> float:
         self._next = math.inf
         due = self._clock.due()
         ahead = self._clock.wall() - due

@@ -198,7 +198,7 @@ async def reopened(path: Path, ledger: Ledger, at: int) -> tuple[Verdict, Found 
     try:
         found = await find(outbox, path)
         verdict = ledger.check_messages(found, at)
-        await _let_go(outbox, found, verdict)
+        await _released(outbox, found, verdict)
         await _repeat(outbox, list(ledger.news.values())[-3:], found, verdict)
         return verdict, found
     except (StoreUnavailable, apsw.Error) as error:
@@ -207,7 +207,7 @@ async def reopened(path: Path, ledger: Ledger, at: int) -> tuple[Verdict, Found 
         await outbox.close()
 
 
-async def _let_go(outbox: SqliteOutbox, found: Found, verdict: Verdict) -> None:
+async def _released(outbox: SqliteOutbox, found: Found, verdict: Verdict) -> None:
     open_ones = {key for key, record in found.records.items() if lifecycle.is_open(record)}
     orphans = [one.record for one in await outbox.orphans(len(open_ones) + 1)]
     if {one.message_id for one in orphans} != open_ones:

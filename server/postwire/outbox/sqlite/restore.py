@@ -84,11 +84,11 @@ async def restore(store: Path, copy: Path, *, now: int, progress: Progress = ign
 
 
 def _put_log_aside(files: StoreFiles) -> None:
-    _move(files.log, files.before_log)
+    _replace(files.log, files.before_log)
 
 
 def _put_store_aside(files: StoreFiles) -> None:
-    _move(files.store, files.before)
+    _replace(files.store, files.before)
 
 
 def _drop_index(files: StoreFiles) -> None:
@@ -113,7 +113,7 @@ STEPS: tuple[Callable[[StoreFiles], None], ...] = (
 )
 
 
-def _move(source: Path, target: Path) -> None:
+def _replace(source: Path, target: Path) -> None:
     if not source.exists():
         return
     if target.exists():

@@ -16,7 +16,7 @@ from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 
-class Told:
+class ScriptedServer:
     """Answers every method of every service with its `answer`: a message, a list of them for a stream, a status, or
     what a function makes of the request and the context."""
 

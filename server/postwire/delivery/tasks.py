@@ -1,0 +1,78 @@
+"""Started work: each message that is on its way is in the hands of a task, which a drain waits for, and then ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, Final, TypeVar
+
+from postwire.telemetry.logs import EventLog
+
+T = TypeVar("T")
+
+CANCEL_GRACE: Final = 0.5
+"""Seconds that tasks have to end once they are cancelled."""
+
+_log = EventLog()
+
+
+class StartedTasks:
+    """The tasks that run. Those that wait for the store are apart, since no drain is to wait for that."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._waiting_for_store: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def launch(
+        self, work: Coroutine[None, None, None], done: Callable[[], None], *, context: Context | None = None
+    ) -> None:
+        """Do work in a task of its own. `done` is called at its end, however that comes about; faults are logged."""
+
+        def completed(task: asyncio.Task[None]) -> None:
+            done()
+            if not task.cancelled() and (error := task.exception()):
+                _log.fault(error)
+
+        self.track(self._loop.create_task(work, context=context)).add_done_callback(completed)
+
+    def track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        """Have a drain wait for a task, and cancel it in the end."""
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(self._ended)
+        return task
+
+    def start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Begin work that somebody waits for."""
+        return self.track(self._loop.create_task(work))
+
+    def start_for_store(self, work: Coroutine[None, None, None]) -> None:
+        """Begin work that waits until the store is available. It is cancelled in the end, and not waited for."""
+        task = self._loop.create_task(work)
+        self._waiting_for_store.add(task)
+        task.add_done_callback(self._waiting_for_store.discard)
+
+    async def drain(self, grace: float) -> int:
+        """Wait up to `grace` seconds for what runs, then cancel it; returns how many tasks were cancelled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        cancelled = list(self._tasks)
+        for task in (*cancelled, *self._waiting_for_store):
+            task.cancel()
+        if cancelled:  # a provider may be slow to end, and is not waited for
+            await asyncio.wait(cancelled, timeout=CANCEL_GRACE)
+        return len(cancelled)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._idle.set()
