@@ -146,3 +146,6 @@ def test_what_one_provider_cannot_carry_goes_to_those_who_can_and_else_is_refuse
     assert second.eligible
     error = refused(lambda: dispatch(server, email(*addresses)))
     assert (error.reason, error.fields) == ("INVALID_MESSAGE", ["message.email.to"])
+    assert [one.obstacle for one in explain(server, email(*addresses)).candidates] == [
+        dispatch_service_pb2.ROUTE_OBSTACLE_UNSUITABLE
+    ] * 2

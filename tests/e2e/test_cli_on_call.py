@@ -259,4 +259,17 @@ def test_draining_says_why_and_who_is_left_without_a_provider(server: Server) ->
 
 def test_a_route_is_explained_with_its_rule(shared: Server) -> None:
     done = run(shared, "route", "explain", "sms", "--to", "+15005550006", "--body", "x")
-    assert "rule   routes.sms\n" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines()[:4]] == [
+        ["route", "sms"],
+        ["rule", "routes.sms"],
+        ["segments", "1"],
+        ["encoding", "gsm_7bit"],
+    ]
+
+
+def test_a_route_tells_how_many_segments_an_sms_takes(shared: Server) -> None:
+    done = run(shared, "route", "explain", "sms", "--to", "+15005550006", "--body", "\u65e5" * 71, "--json")
+    explained = json.loads(done.stdout)
+    assert (explained["sms_segments"], explained["sms_encoding"]) == (2, "SMS_ENCODING_UCS2")
+    email = run(shared, "route", "explain", "email", "--to", "ada@example.com", "--text", "x")
+    assert "segments" not in email.stdout

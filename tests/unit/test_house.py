@@ -136,7 +136,7 @@ def test_names_are_the_terms_of_the_field() -> None:
             for one in (*names, *name.with_suffix("").parts)
             for better in words_that_went(one, went)
         }
-    assert '\n'.join(sorted(found)) == ''
+    assert "\n".join(sorted(found)) == ""
 
 
 def loaded_by(module: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,17 @@ async def test_what_nobody_can_carry_is_refused_unless_it_was_accepted_before(ou
         await harness.send(email(3))
     assert [one.field for one in caught.value.violations] == ["message"]
     assert await harness.send(command) == record
+
+
+async def test_where_nobody_can_carry_it_a_route_is_explained_all_the_same(outbox: SqliteOutbox) -> None:
+    harness = Harness(
+        outbox, registry=registry_of(FakeProvider("first"), unsuitable=lambda message, positions: ["first"])
+    )
+    explained = harness.delivery.explain(email(3))
+    assert [(one.provider_name, one.obstacle) for one in explained.candidates] == [("first", Obstacle.UNSUITABLE)]
+    assert explained.route.key == "email"
+    pinned = replace(email(3), options=replace(email(3).options, provider_name="first"))
+    assert harness.delivery.explain(pinned).candidates[0].obstacle is Obstacle.UNSUITABLE
 
 
 async def test_what_waits_for_others_does_so_apart_from_what_anybody_carries(outbox: SqliteOutbox) -> None:

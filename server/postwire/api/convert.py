@@ -45,6 +45,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
+from postwire.providers.sms.encoding import SmsEncoding
 from postwire.v1 import dispatch_service_pb2, message_pb2
 
 E = TypeVar("E", bound=enum.Enum)
@@ -69,6 +70,8 @@ CHANNELS: Final[Mapping[Channel, message_pb2.Channel.ValueType]] = MappingProxyT
 STATES: Final[Mapping[MessageState, message_pb2.MessageState.ValueType]] = {
     one: message_pb2.MessageState.Value(f"MESSAGE_STATE_{one.name}") for one in MessageState
 }
+_SMS_ENCODINGS: Final = {one: dispatch_service_pb2.SmsEncoding.Value(f"SMS_ENCODING_{one.name}") for one in SmsEncoding}
+
 _OBSTACLES: Final = {
     one: dispatch_service_pb2.RouteObstacle.Value(f"ROUTE_OBSTACLE_{one.value.upper()}") for one in Obstacle
 }
@@ -313,6 +316,9 @@ def explanation_to(explanation: Explanation) -> dispatch_service_pb2.ExplainRout
         rule=route.rule,
         matched_on=[f"{dotted(path)} = {toml_string(value)}" for path, value in explanation.matched_on],
     )
+    if explanation.segments:
+        encoding, wire.sms_segments = explanation.segments
+        wire.sms_encoding = _SMS_ENCODINGS[encoding]
     for one in explanation.candidates:
         candidate = wire.candidates.add(
             provider_name=one.provider_name,

@@ -266,12 +266,16 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
 
 def print_route(explained: ExplainRouteResponse) -> None:
     """A route, and how each of its providers stands."""
+    from postwire.v1.dispatch_service_pb2 import SmsEncoding
+
     print_pairs(
         [
             ("route", explained.route_key),
             ("rule", explained.rule),
             ("matched_on", ", ".join(explained.matched_on)),
             ("overflow", "on" if explained.overflow else ""),
+            ("segments", str(explained.sms_segments or "")),
+            ("encoding", word(SmsEncoding, explained.sms_encoding)),
         ]
     )
     click.echo()

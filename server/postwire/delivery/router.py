@@ -9,12 +9,13 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core.arbiter import Flow
 from postwire.core.gate import GatePermit
-from postwire.core.message import Attempt, OutboundMessage, Priority
+from postwire.core.message import Attempt, OutboundMessage, Priority, Sms
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.delivery.shared_gate import SharedGate, WaitingQueue
 from postwire.providers.registry import ProviderEntry, Registry
+from postwire.providers.sms.encoding import SmsEncoding, segments
 
 Grants = MutableMapping[SharedGate, int]
 """How many slots of which provider were granted to a queue."""
@@ -48,6 +49,8 @@ class Explanation:
     route: Route
     matched_on: tuple[Condition, ...]
     candidates: tuple[Candidate, ...]
+    segments: tuple[SmsEncoding, int] | None = None
+    """How the message is encoded, and how many segments it takes, where it is an SMS."""
 
 
 class RoutePlan:
@@ -93,6 +96,10 @@ class Router:
     def route(self, message: OutboundMessage, pinned: str | None, positions: tuple[int, ...] | None = None) -> Route:
         """See `Registry.route`."""
         return self._registry.route(message, pinned, positions)
+
+    def route_to_explain(self, message: OutboundMessage, pinned: str | None) -> Route:
+        """See `Registry.route_to_explain`."""
+        return self._registry.route_to_explain(message, pinned)
 
     def route_by_queue_key(self, queue_key: str) -> Route | None:
         """See `Registry.route_by_queue_key`."""
@@ -203,7 +210,9 @@ class Router:
                 until = gate.until(now)
                 eligible_time = None if until is None else wall + int((until - now) * 1e6)
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
-        return Explanation(route, route.match.met_by(message), tuple(candidates))
+        content = message.content
+        taken = segments(content.body) if isinstance(content, Sms) else None
+        return Explanation(route, route.match.met_by(message), tuple(candidates), taken)
 
     def wait(self, waiter: WaitingQueue, route: Route, flows: Sequence[Flow], now: float) -> bool:
         """Have the flows of a route's queue wait for whoever would take a message of theirs, now or once he is less

@@ -268,10 +268,11 @@ class Delivery:
         """Who a message would be offered to.
 
         Raises:
-            InvalidProvider, InvalidRouting: nobody.
+            InvalidProvider, InvalidRouting: there is no route. Where there is one, and none of its providers can carry
+                the message, that is told of each of them.
         """
         self._acceptance.check_times(command, self._clock.wall())
-        route = self._router.route(command.message, command.options.provider_name)
+        route = self._router.route_to_explain(command.message, command.options.provider_name)
         return self._router.explain(route, command.message)
 
     def shown(self, record: MessageRecord) -> MessageRecord:

@@ -172,17 +172,30 @@ class Registry:
             InvalidRouting: no provider carries the channel, or no rule matches.
             InvalidMessage: none of the route's providers can carry it.
         """
+        return self._suited(self._route(message, pinned), message, positions)
+
+    def route_to_explain(self, message: OutboundMessage, pinned: str | None) -> Route:
+        """The same for a look at it: where none of the route's providers can carry the message, a route to nobody.
+
+        Raises:
+            InvalidProvider, InvalidRouting: as `route` does.
+        """
+        route = self._route(message, pinned)
+        return variant(route, message.channel, self.unsuitable(route, message))
+
+    def _route(self, message: OutboundMessage, pinned: str | None) -> Route:
+        """The route of a message, whoever can carry it."""
         channel = message.channel
         if pinned is None:
             if (route := matching(self._routes[channel], message)) is None:
                 raise InvalidRouting(channel)
-            return self._suited(route, message, positions)
+            return route
         entry = self._entries.get(pinned)
         if entry is None:
             raise InvalidProvider("must name a provider that exists; ListProviders names them all")
         if channel not in entry.provider.channels:
             raise InvalidProvider(f"must name a provider that carries {channel.value}")
-        return self._suited(self._pinned[pinned], message, positions)
+        return self._pinned[pinned]
 
     def unsuitable(
         self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None = None

@@ -28,7 +28,7 @@ from postwire.v1 import error_reason_pb2 as postwire_dot_v1_dot_error__reason__p
 from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epostwire/v1/error_reason.proto\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\";\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\xe0\x02\n\rMessageFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12)\n\x06states\x18\x02 \x03(\x0e\x32\x19.postwire.v1.MessageState\x12\x16\n\x0eprovider_names\x18\x03 \x03(\t\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.postwire.v1.MessageFilter.LabelsEntry\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brequest_ids\x18\x07 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13ListMessagesRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.postwire.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x13\x45xplainRouteRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"\x8e\x01\n\x14\x45xplainRouteResponse\x12\x11\n\troute_key\x18\x01 \x01(\t\x12/\n\ncandidates\x18\x02 \x03(\x0b\x32\x1b.postwire.v1.RouteCandidate\x12\x10\n\x08overflow\x18\x03 \x01(\x08\x12\x0c\n\x04rule\x18\x06 \x01(\t\x12\x12\n\nmatched_on\x18\x07 \x03(\t\"\xb8\x01\n\x0eRouteCandidate\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\x05\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x10\n\x08\x65ligible\x18\x04 \x01(\x08\x12,\n\x08obstacle\x18\x05 \x01(\x0e\x32\x1a.postwire.v1.RouteObstacle\x12\x31\n\religible_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x15\x44ispatchStreamRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.postwire.v1.DispatchRequest\"L\n\x16\x44ispatchStreamResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.postwire.v1.DispatchStreamResult\"\x90\x01\n\x14\x44ispatchStreamResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x14.postwire.v1.MessageH\x00\x12\x33\n\trejection\x18\x03 \x01(\x0b\x32\x1e.postwire.v1.DispatchRejectionH\x00\x42\x08\n\x06result\"\xc3\x01\n\x11\x44ispatchRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.postwire.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x35\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1b.postwire.v1.FieldViolation\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"m\n\x14WatchMessagesRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"T\n\x15WatchMessagesResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\":\n\x14\x43\x61ncelMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x15\x43\x61ncelMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"h\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12+\n\nresolution\x18\x02 \x01(\x0e\x32\x17.postwire.v1.Resolution\x12\x0e\n\x06reason\x18\x03 \x01(\t\"?\n\x16ResolveMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message*\xea\x02\n\rRouteObstacle\x12\x1e\n\x1aROUTE_OBSTACLE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUTE_OBSTACLE_OPEN\x10\x01\x12\x1c\n\x18ROUTE_OBSTACLE_HALF_OPEN\x10\x02\x12\x1a\n\x16ROUTE_OBSTACLE_DRAINED\x10\x03\x12\x1f\n\x1bROUTE_OBSTACLE_COOLING_DOWN\x10\x04\x12\x1f\n\x1bROUTE_OBSTACLE_RETRY_BUDGET\x10\x05\x12$\n ROUTE_OBSTACLE_CONCURRENCY_LIMIT\x10\x06\x12\x1d\n\x19ROUTE_OBSTACLE_RATE_LIMIT\x10\x07\x12\x1d\n\x19ROUTE_OBSTACLE_UNSUITABLE\x10\x08\x12\x1e\n\x1aROUTE_OBSTACLE_UNAVAILABLE\x10\t\x12 \n\x1cROUTE_OBSTACLE_MISCONFIGURED\x10\n*T\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x15\n\x11RESOLUTION_FAILED\x10\x02\x32\xbf\x05\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12]\n\x0e\x44ispatchStream\x12\".postwire.v1.DispatchStreamRequest\x1a#.postwire.v1.DispatchStreamResponse(\x01\x30\x01\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponse\x12S\n\x0cListMessages\x12 .postwire.v1.ListMessagesRequest\x1a!.postwire.v1.ListMessagesResponse\x12X\n\rWatchMessages\x12!.postwire.v1.WatchMessagesRequest\x1a\".postwire.v1.WatchMessagesResponse0\x01\x12V\n\rCancelMessage\x12!.postwire.v1.CancelMessageRequest\x1a\".postwire.v1.CancelMessageResponse\x12Y\n\x0eResolveMessage\x12\".postwire.v1.ResolveMessageRequest\x1a#.postwire.v1.ResolveMessageResponse\x12S\n\x0c\x45xplainRoute\x12 .postwire.v1.ExplainRouteRequest\x1a!.postwire.v1.ExplainRouteResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/dispatch_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epostwire/v1/error_reason.proto\x1a\x19postwire/v1/message.proto\"\x83\x01\n\x0f\x44ispatchRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"9\n\x10\x44ispatchResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\";\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\";\n\x12GetMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"\xe0\x02\n\rMessageFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12)\n\x06states\x18\x02 \x03(\x0e\x32\x19.postwire.v1.MessageState\x12\x16\n\x0eprovider_names\x18\x03 \x03(\t\x12\x36\n\x06labels\x18\x04 \x03(\x0b\x32&.postwire.v1.MessageFilter.LabelsEntry\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brequest_ids\x18\x07 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x13ListMessagesRequest\x12*\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.postwire.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x13\x45xplainRouteRequest\x12-\n\x07message\x18\x01 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.postwire.v1.DispatchOptions\"\xd4\x01\n\x14\x45xplainRouteResponse\x12\x11\n\troute_key\x18\x01 \x01(\t\x12/\n\ncandidates\x18\x02 \x03(\x0b\x32\x1b.postwire.v1.RouteCandidate\x12\x10\n\x08overflow\x18\x03 \x01(\x08\x12\x14\n\x0csms_segments\x18\x04 \x01(\x05\x12.\n\x0csms_encoding\x18\x05 \x01(\x0e\x32\x18.postwire.v1.SmsEncoding\x12\x0c\n\x04rule\x18\x06 \x01(\t\x12\x12\n\nmatched_on\x18\x07 \x03(\t\"\xb8\x01\n\x0eRouteCandidate\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\x05\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x10\n\x08\x65ligible\x18\x04 \x01(\x08\x12,\n\x08obstacle\x18\x05 \x01(\x0e\x32\x1a.postwire.v1.RouteObstacle\x12\x31\n\religible_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x15\x44ispatchStreamRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.postwire.v1.DispatchRequest\"L\n\x16\x44ispatchStreamResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.postwire.v1.DispatchStreamResult\"\x90\x01\n\x14\x44ispatchStreamResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x14.postwire.v1.MessageH\x00\x12\x33\n\trejection\x18\x03 \x01(\x0b\x32\x1e.postwire.v1.DispatchRejectionH\x00\x42\x08\n\x06result\"\xc3\x01\n\x11\x44ispatchRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.postwire.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x35\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1b.postwire.v1.FieldViolation\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"m\n\x14WatchMessagesRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.postwire.v1.MessageFilter\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"T\n\x15WatchMessagesResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\":\n\x14\x43\x61ncelMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x15\x43\x61ncelMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message\"h\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12+\n\nresolution\x18\x02 \x01(\x0e\x32\x17.postwire.v1.Resolution\x12\x0e\n\x06reason\x18\x03 \x01(\t\"?\n\x16ResolveMessageResponse\x12%\n\x07message\x18\x01 \x01(\x0b\x32\x14.postwire.v1.Message*]\n\x0bSmsEncoding\x12\x1c\n\x18SMS_ENCODING_UNSPECIFIED\x10\x00\x12\x19\n\x15SMS_ENCODING_GSM_7BIT\x10\x01\x12\x15\n\x11SMS_ENCODING_UCS2\x10\x02*\xea\x02\n\rRouteObstacle\x12\x1e\n\x1aROUTE_OBSTACLE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUTE_OBSTACLE_OPEN\x10\x01\x12\x1c\n\x18ROUTE_OBSTACLE_HALF_OPEN\x10\x02\x12\x1a\n\x16ROUTE_OBSTACLE_DRAINED\x10\x03\x12\x1f\n\x1bROUTE_OBSTACLE_COOLING_DOWN\x10\x04\x12\x1f\n\x1bROUTE_OBSTACLE_RETRY_BUDGET\x10\x05\x12$\n ROUTE_OBSTACLE_CONCURRENCY_LIMIT\x10\x06\x12\x1d\n\x19ROUTE_OBSTACLE_RATE_LIMIT\x10\x07\x12\x1d\n\x19ROUTE_OBSTACLE_UNSUITABLE\x10\x08\x12\x1e\n\x1aROUTE_OBSTACLE_UNAVAILABLE\x10\t\x12 \n\x1cROUTE_OBSTACLE_MISCONFIGURED\x10\n*T\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x15\n\x11RESOLUTION_FAILED\x10\x02\x32\xbf\x05\n\x0f\x44ispatchService\x12G\n\x08\x44ispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12]\n\x0e\x44ispatchStream\x12\".postwire.v1.DispatchStreamRequest\x1a#.postwire.v1.DispatchStreamResponse(\x01\x30\x01\x12M\n\nGetMessage\x12\x1e.postwire.v1.GetMessageRequest\x1a\x1f.postwire.v1.GetMessageResponse\x12S\n\x0cListMessages\x12 .postwire.v1.ListMessagesRequest\x1a!.postwire.v1.ListMessagesResponse\x12X\n\rWatchMessages\x12!.postwire.v1.WatchMessagesRequest\x1a\".postwire.v1.WatchMessagesResponse0\x01\x12V\n\rCancelMessage\x12!.postwire.v1.CancelMessageRequest\x1a\".postwire.v1.CancelMessageResponse\x12Y\n\x0eResolveMessage\x12\".postwire.v1.ResolveMessageRequest\x1a#.postwire.v1.ResolveMessageResponse\x12S\n\x0c\x45xplainRoute\x12 .postwire.v1.ExplainRouteRequest\x1a!.postwire.v1.ExplainRouteResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
   _globals['_MESSAGEFILTER_LABELSENTRY']._loaded_options = None
   _globals['_MESSAGEFILTER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ROUTEOBSTACLE']._serialized_start=2532
-  _globals['_ROUTEOBSTACLE']._serialized_end=2894
-  _globals['_RESOLUTION']._serialized_start=2896
-  _globals['_RESOLUTION']._serialized_end=2980
+  _globals['_SMSENCODING']._serialized_start=2601
+  _globals['_SMSENCODING']._serialized_end=2694
+  _globals['_ROUTEOBSTACLE']._serialized_start=2697
+  _globals['_ROUTEOBSTACLE']._serialized_end=3059
+  _globals['_RESOLUTION']._serialized_start=3061
+  _globals['_RESOLUTION']._serialized_end=3145
   _globals['_DISPATCHREQUEST']._serialized_start=176
   _globals['_DISPATCHREQUEST']._serialized_end=307
   _globals['_DISPATCHRESPONSE']._serialized_start=309
@@ -61,31 +63,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINROUTEREQUEST']._serialized_start=1040
   _globals['_EXPLAINROUTEREQUEST']._serialized_end=1155
   _globals['_EXPLAINROUTERESPONSE']._serialized_start=1158
-  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1300
-  _globals['_ROUTECANDIDATE']._serialized_start=1303
-  _globals['_ROUTECANDIDATE']._serialized_end=1487
-  _globals['_DISPATCHSTREAMREQUEST']._serialized_start=1489
-  _globals['_DISPATCHSTREAMREQUEST']._serialized_end=1560
-  _globals['_DISPATCHSTREAMRESPONSE']._serialized_start=1562
-  _globals['_DISPATCHSTREAMRESPONSE']._serialized_end=1638
-  _globals['_DISPATCHSTREAMRESULT']._serialized_start=1641
-  _globals['_DISPATCHSTREAMRESULT']._serialized_end=1785
-  _globals['_DISPATCHREJECTION']._serialized_start=1788
-  _globals['_DISPATCHREJECTION']._serialized_end=1983
-  _globals['_FIELDVIOLATION']._serialized_start=1985
-  _globals['_FIELDVIOLATION']._serialized_end=2037
-  _globals['_WATCHMESSAGESREQUEST']._serialized_start=2039
-  _globals['_WATCHMESSAGESREQUEST']._serialized_end=2148
-  _globals['_WATCHMESSAGESRESPONSE']._serialized_start=2150
-  _globals['_WATCHMESSAGESRESPONSE']._serialized_end=2234
-  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2236
-  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2294
-  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2296
-  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2358
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=2360
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=2464
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=2466
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=2529
-  _globals['_DISPATCHSERVICE']._serialized_start=2983
-  _globals['_DISPATCHSERVICE']._serialized_end=3686
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1370
+  _globals['_ROUTECANDIDATE']._serialized_start=1373
+  _globals['_ROUTECANDIDATE']._serialized_end=1557
+  _globals['_DISPATCHSTREAMREQUEST']._serialized_start=1559
+  _globals['_DISPATCHSTREAMREQUEST']._serialized_end=1630
+  _globals['_DISPATCHSTREAMRESPONSE']._serialized_start=1632
+  _globals['_DISPATCHSTREAMRESPONSE']._serialized_end=1708
+  _globals['_DISPATCHSTREAMRESULT']._serialized_start=1711
+  _globals['_DISPATCHSTREAMRESULT']._serialized_end=1855
+  _globals['_DISPATCHREJECTION']._serialized_start=1858
+  _globals['_DISPATCHREJECTION']._serialized_end=2053
+  _globals['_FIELDVIOLATION']._serialized_start=2055
+  _globals['_FIELDVIOLATION']._serialized_end=2107
+  _globals['_WATCHMESSAGESREQUEST']._serialized_start=2109
+  _globals['_WATCHMESSAGESREQUEST']._serialized_end=2218
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_start=2220
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_end=2304
+  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2306
+  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2364
+  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2366
+  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2428
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=2430
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=2534
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=2536
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=2599
+  _globals['_DISPATCHSERVICE']._serialized_start=3148
+  _globals['_DISPATCHSERVICE']._serialized_end=3851
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _SmsEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SmsEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SmsEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SMS_ENCODING_UNSPECIFIED: _SmsEncoding.ValueType  # 0
+    """It is no SMS."""
+    SMS_ENCODING_GSM_7BIT: _SmsEncoding.ValueType  # 1
+    """The GSM 7-bit alphabet: 160 characters, or 153 to a segment; `^{}\\\\[~]|` and the euro sign count twice."""
+    SMS_ENCODING_UCS2: _SmsEncoding.ValueType  # 2
+    """UCS-2, for whatever is not in that alphabet: 70 characters, or 67 to a segment; an emoji counts twice."""
+
+class SmsEncoding(_SmsEncoding, metaclass=_SmsEncodingEnumTypeWrapper):
+    """How the text of an SMS is encoded: 3GPP TS 23.038."""
+
+SMS_ENCODING_UNSPECIFIED: SmsEncoding.ValueType  # 0
+"""It is no SMS."""
+SMS_ENCODING_GSM_7BIT: SmsEncoding.ValueType  # 1
+"""The GSM 7-bit alphabet: 160 characters, or 153 to a segment; `^{}\\\\[~]|` and the euro sign count twice."""
+SMS_ENCODING_UCS2: SmsEncoding.ValueType  # 2
+"""UCS-2, for whatever is not in that alphabet: 70 characters, or 67 to a segment; an emoji counts twice."""
+Global___SmsEncoding: _TypeAlias = SmsEncoding  # noqa: Y015
+
 class _RouteObstacle:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -394,14 +418,20 @@ class ExplainRouteResponse(_message.Message):
     ROUTE_KEY_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
+    SMS_SEGMENTS_FIELD_NUMBER: _builtins.int
+    SMS_ENCODING_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     MATCHED_ON_FIELD_NUMBER: _builtins.int
     route_key: _builtins.str
-    """The key of the route, and of the queue in which its messages wait: `sms` for a channel's only route, `sms#1`, `sms#2`,
-    … for its rules, `@name` for a pinned provider.
+    """The key of the route: `sms` for a channel's only route, `sms#1`, `sms#2`, … for its rules, `@name` for a pinned
+    provider.
     """
     overflow: _builtins.bool
     """Whether messages go on to the next tier while one is at its limits."""
+    sms_segments: _builtins.int
+    """How many segments the message takes, each of which is charged for; 0 where it is no SMS."""
+    sms_encoding: Global___SmsEncoding.ValueType
+    """How its text is encoded, which decides how much fits into a segment."""
     rule: _builtins.str
     """Where the configuration has the route: `routes.sms[0]` for the first of a channel's rules, `routes.sms` for its only
     route; empty for a pinned provider.
@@ -424,12 +454,14 @@ class ExplainRouteResponse(_message.Message):
         route_key: _builtins.str = ...,
         candidates: _abc.Iterable[Global___RouteCandidate] | None = ...,
         overflow: _builtins.bool = ...,
+        sms_segments: _builtins.int = ...,
+        sms_encoding: Global___SmsEncoding.ValueType = ...,
         rule: _builtins.str = ...,
         matched_on: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "matched_on", b"matched_on", "overflow", b"overflow", "route_key", b"route_key", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "matched_on", b"matched_on", "overflow", b"overflow", "route_key", b"route_key", "rule", b"rule", "sms_encoding", b"sms_encoding", "sms_segments", b"sms_segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

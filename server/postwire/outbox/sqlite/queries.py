@@ -18,10 +18,16 @@ RECORD: Final = (
 WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
 """Those that are needed to go on with a message: `{work}`."""
 
+ATTEMPT: Final = (
+    "number", "provider_name", "start_time", "outcome", "duration", "provider_message_id", "error_code", "detail",
+    "trace_id",
+)  # fmt: skip
+"""The columns that an attempt is made of: `{attempt}`."""
+
 PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
 
-_COLUMNS: Final = {"{record}": ", ".join(RECORD), "{work}": ", ".join(WORK)}
+_COLUMNS: Final = {"{record}": ", ".join(RECORD), "{work}": ", ".join(WORK), "{attempt}": ", ".join(ATTEMPT)}
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"
 MAX_PIECE: Final = 128

@@ -1,6 +1,6 @@
 -- Every statement of the store. `{rows}` stands for as many rows of values as are written at once: one statement for a
 -- whole batch, because each statement that runs gives up the interpreter lock and has to win it back. Rows of NULLs only
--- fill it up. `{record}` and `{work}` stand for the columns that `rows` makes records of, which it lists.
+-- fill it up. `{record}`, `{work}` and `{attempt}` stand for the columns that `rows` makes records of, which it lists.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -145,13 +145,10 @@ WHERE +tenant = :tenant
 ORDER BY message_id DESC LIMIT :size;
 
 -- name: attempts_of_all
-SELECT
-    message_id, number, provider_name, start_time, outcome, duration, provider_message_id, error_code, detail, trace_id
-FROM attempts WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY message_id, number;
+SELECT message_id, {attempt} FROM attempts WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY message_id, number;
 
 -- name: attempts_of
-SELECT number, provider_name, start_time, outcome, duration, provider_message_id, error_code, detail, trace_id
-FROM attempts WHERE message_id = ? ORDER BY number;
+SELECT {attempt} FROM attempts WHERE message_id = ? ORDER BY number;
 
 -- name: stats
 SELECT

@@ -42,8 +42,8 @@ _EXTENDED: Final = re.compile(f"[{_IN_EXTENSION}]")
 class SmsEncoding(enum.Enum):
     """How a text is encoded. `whole` is how many units fit into one message, `part` into each of several."""
 
-    GSM_7BIT = "gsm-7bit"
-    UCS2 = "ucs-2"
+    GSM_7BIT = "gsm_7bit"
+    UCS2 = "ucs2"
 
     @property
     def whole(self) -> int:

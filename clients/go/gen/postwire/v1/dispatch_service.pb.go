@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How the text of an SMS is encoded: 3GPP TS 23.038.
+type SmsEncoding int32
+
+const (
+	// It is no SMS.
+	SmsEncoding_SMS_ENCODING_UNSPECIFIED SmsEncoding = 0
+	// The GSM 7-bit alphabet: 160 characters, or 153 to a segment; `^{}\\[~]|` and the euro sign count twice.
+	SmsEncoding_SMS_ENCODING_GSM_7BIT SmsEncoding = 1
+	// UCS-2, for whatever is not in that alphabet: 70 characters, or 67 to a segment; an emoji counts twice.
+	SmsEncoding_SMS_ENCODING_UCS2 SmsEncoding = 2
+)
+
+// Enum value maps for SmsEncoding.
+var (
+	SmsEncoding_name = map[int32]string{
+		0: "SMS_ENCODING_UNSPECIFIED",
+		1: "SMS_ENCODING_GSM_7BIT",
+		2: "SMS_ENCODING_UCS2",
+	}
+	SmsEncoding_value = map[string]int32{
+		"SMS_ENCODING_UNSPECIFIED": 0,
+		"SMS_ENCODING_GSM_7BIT":    1,
+		"SMS_ENCODING_UCS2":        2,
+	}
+)
+
+func (x SmsEncoding) Enum() *SmsEncoding {
+	p := new(SmsEncoding)
+	*p = x
+	return p
+}
+
+func (x SmsEncoding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SmsEncoding) Descriptor() protoreflect.EnumDescriptor {
+	return file_postwire_v1_dispatch_service_proto_enumTypes[0].Descriptor()
+}
+
+func (SmsEncoding) Type() protoreflect.EnumType {
+	return &file_postwire_v1_dispatch_service_proto_enumTypes[0]
+}
+
+func (x SmsEncoding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SmsEncoding.Descriptor instead.
+func (SmsEncoding) EnumDescriptor() ([]byte, []int) {
+	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Why a provider takes no message now.
 type RouteObstacle int32
 
@@ -94,11 +147,11 @@ func (x RouteObstacle) String() string {
 }
 
 func (RouteObstacle) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_dispatch_service_proto_enumTypes[0].Descriptor()
+	return file_postwire_v1_dispatch_service_proto_enumTypes[1].Descriptor()
 }
 
 func (RouteObstacle) Type() protoreflect.EnumType {
-	return &file_postwire_v1_dispatch_service_proto_enumTypes[0]
+	return &file_postwire_v1_dispatch_service_proto_enumTypes[1]
 }
 
 func (x RouteObstacle) Number() protoreflect.EnumNumber {
@@ -107,7 +160,7 @@ func (x RouteObstacle) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RouteObstacle.Descriptor instead.
 func (RouteObstacle) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{0}
+	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{1}
 }
 
 // What a message that was `UNCERTAIN` has turned out to be.
@@ -147,11 +200,11 @@ func (x Resolution) String() string {
 }
 
 func (Resolution) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_dispatch_service_proto_enumTypes[1].Descriptor()
+	return file_postwire_v1_dispatch_service_proto_enumTypes[2].Descriptor()
 }
 
 func (Resolution) Type() protoreflect.EnumType {
-	return &file_postwire_v1_dispatch_service_proto_enumTypes[1]
+	return &file_postwire_v1_dispatch_service_proto_enumTypes[2]
 }
 
 func (x Resolution) Number() protoreflect.EnumNumber {
@@ -160,7 +213,7 @@ func (x Resolution) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Resolution.Descriptor instead.
 func (Resolution) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{1}
+	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{2}
 }
 
 // What `Dispatch` takes.
@@ -653,14 +706,18 @@ func (x *ExplainRouteRequest) GetOptions() *DispatchOptions {
 // What `ExplainRoute` gives.
 type ExplainRouteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key of the route, and of the queue in which its messages wait: `sms` for a channel's only route, `sms#1`, `sms#2`,
-	// … for its rules, `@name` for a pinned provider.
+	// The key of the route: `sms` for a channel's only route, `sms#1`, `sms#2`, … for its rules, `@name` for a pinned
+	// provider.
 	RouteKey string `protobuf:"bytes,1,opt,name=route_key,json=routeKey,proto3" json:"route_key,omitempty"`
 	// The providers of the route: tier by tier, and within a tier in the order of declaration (messages are spread over
 	// them by weight).
 	Candidates []*RouteCandidate `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// Whether messages go on to the next tier while one is at its limits.
 	Overflow bool `protobuf:"varint,3,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	// How many segments the message takes, each of which is charged for; 0 where it is no SMS.
+	SmsSegments int32 `protobuf:"varint,4,opt,name=sms_segments,json=smsSegments,proto3" json:"sms_segments,omitempty"`
+	// How its text is encoded, which decides how much fits into a segment.
+	SmsEncoding SmsEncoding `protobuf:"varint,5,opt,name=sms_encoding,json=smsEncoding,proto3,enum=postwire.v1.SmsEncoding" json:"sms_encoding,omitempty"`
 	// Where the configuration has the route: `routes.sms[0]` for the first of a channel's rules, `routes.sms` for its only
 	// route; empty for a pinned provider.
 	Rule string `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`
@@ -720,6 +777,20 @@ func (x *ExplainRouteResponse) GetOverflow() bool {
 		return x.Overflow
 	}
 	return false
+}
+
+func (x *ExplainRouteResponse) GetSmsSegments() int32 {
+	if x != nil {
+		return x.SmsSegments
+	}
+	return 0
+}
+
+func (x *ExplainRouteResponse) GetSmsEncoding() SmsEncoding {
+	if x != nil {
+		return x.SmsEncoding
+	}
+	return SmsEncoding_SMS_ENCODING_UNSPECIFIED
 }
 
 func (x *ExplainRouteResponse) GetRule() string {
@@ -1523,13 +1594,15 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n" +
 	"\x13ExplainRouteRequest\x126\n" +
 	"\amessage\x18\x01 \x01(\v2\x1c.postwire.v1.OutboundMessageR\amessage\x126\n" +
-	"\aoptions\x18\x02 \x01(\v2\x1c.postwire.v1.DispatchOptionsR\aoptions\"\xbf\x01\n" +
+	"\aoptions\x18\x02 \x01(\v2\x1c.postwire.v1.DispatchOptionsR\aoptions\"\x9f\x02\n" +
 	"\x14ExplainRouteResponse\x12\x1b\n" +
 	"\troute_key\x18\x01 \x01(\tR\brouteKey\x12;\n" +
 	"\n" +
 	"candidates\x18\x02 \x03(\v2\x1b.postwire.v1.RouteCandidateR\n" +
 	"candidates\x12\x1a\n" +
-	"\boverflow\x18\x03 \x01(\bR\boverflow\x12\x12\n" +
+	"\boverflow\x18\x03 \x01(\bR\boverflow\x12!\n" +
+	"\fsms_segments\x18\x04 \x01(\x05R\vsmsSegments\x12;\n" +
+	"\fsms_encoding\x18\x05 \x01(\x0e2\x18.postwire.v1.SmsEncodingR\vsmsEncoding\x12\x12\n" +
 	"\x04rule\x18\x06 \x01(\tR\x04rule\x12\x1d\n" +
 	"\n" +
 	"matched_on\x18\a \x03(\tR\tmatchedOn\"\xf6\x01\n" +
@@ -1581,7 +1654,11 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"resolution\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
 	"\x16ResolveMessageResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*\xea\x02\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*]\n" +
+	"\vSmsEncoding\x12\x1c\n" +
+	"\x18SMS_ENCODING_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SMS_ENCODING_GSM_7BIT\x10\x01\x12\x15\n" +
+	"\x11SMS_ENCODING_UCS2\x10\x02*\xea\x02\n" +
 	"\rRouteObstacle\x12\x1e\n" +
 	"\x1aROUTE_OBSTACLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROUTE_OBSTACLE_OPEN\x10\x01\x12\x1c\n" +
@@ -1624,92 +1701,94 @@ func file_postwire_v1_dispatch_service_proto_rawDescGZIP() []byte {
 	return file_postwire_v1_dispatch_service_proto_rawDescData
 }
 
-var file_postwire_v1_dispatch_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_postwire_v1_dispatch_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_postwire_v1_dispatch_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_postwire_v1_dispatch_service_proto_goTypes = []any{
-	(RouteObstacle)(0),             // 0: postwire.v1.RouteObstacle
-	(Resolution)(0),                // 1: postwire.v1.Resolution
-	(*DispatchRequest)(nil),        // 2: postwire.v1.DispatchRequest
-	(*DispatchResponse)(nil),       // 3: postwire.v1.DispatchResponse
-	(*GetMessageRequest)(nil),      // 4: postwire.v1.GetMessageRequest
-	(*GetMessageResponse)(nil),     // 5: postwire.v1.GetMessageResponse
-	(*MessageFilter)(nil),          // 6: postwire.v1.MessageFilter
-	(*ListMessagesRequest)(nil),    // 7: postwire.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),   // 8: postwire.v1.ListMessagesResponse
-	(*ExplainRouteRequest)(nil),    // 9: postwire.v1.ExplainRouteRequest
-	(*ExplainRouteResponse)(nil),   // 10: postwire.v1.ExplainRouteResponse
-	(*RouteCandidate)(nil),         // 11: postwire.v1.RouteCandidate
-	(*DispatchStreamRequest)(nil),  // 12: postwire.v1.DispatchStreamRequest
-	(*DispatchStreamResponse)(nil), // 13: postwire.v1.DispatchStreamResponse
-	(*DispatchStreamResult)(nil),   // 14: postwire.v1.DispatchStreamResult
-	(*DispatchRejection)(nil),      // 15: postwire.v1.DispatchRejection
-	(*FieldViolation)(nil),         // 16: postwire.v1.FieldViolation
-	(*WatchMessagesRequest)(nil),   // 17: postwire.v1.WatchMessagesRequest
-	(*WatchMessagesResponse)(nil),  // 18: postwire.v1.WatchMessagesResponse
-	(*CancelMessageRequest)(nil),   // 19: postwire.v1.CancelMessageRequest
-	(*CancelMessageResponse)(nil),  // 20: postwire.v1.CancelMessageResponse
-	(*ResolveMessageRequest)(nil),  // 21: postwire.v1.ResolveMessageRequest
-	(*ResolveMessageResponse)(nil), // 22: postwire.v1.ResolveMessageResponse
-	nil,                            // 23: postwire.v1.MessageFilter.LabelsEntry
-	(*OutboundMessage)(nil),        // 24: postwire.v1.OutboundMessage
-	(*DispatchOptions)(nil),        // 25: postwire.v1.DispatchOptions
-	(*Message)(nil),                // 26: postwire.v1.Message
-	(Channel)(0),                   // 27: postwire.v1.Channel
-	(MessageState)(0),              // 28: postwire.v1.MessageState
-	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
-	(ErrorReason)(0),               // 30: postwire.v1.ErrorReason
-	(*durationpb.Duration)(nil),    // 31: google.protobuf.Duration
+	(SmsEncoding)(0),               // 0: postwire.v1.SmsEncoding
+	(RouteObstacle)(0),             // 1: postwire.v1.RouteObstacle
+	(Resolution)(0),                // 2: postwire.v1.Resolution
+	(*DispatchRequest)(nil),        // 3: postwire.v1.DispatchRequest
+	(*DispatchResponse)(nil),       // 4: postwire.v1.DispatchResponse
+	(*GetMessageRequest)(nil),      // 5: postwire.v1.GetMessageRequest
+	(*GetMessageResponse)(nil),     // 6: postwire.v1.GetMessageResponse
+	(*MessageFilter)(nil),          // 7: postwire.v1.MessageFilter
+	(*ListMessagesRequest)(nil),    // 8: postwire.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),   // 9: postwire.v1.ListMessagesResponse
+	(*ExplainRouteRequest)(nil),    // 10: postwire.v1.ExplainRouteRequest
+	(*ExplainRouteResponse)(nil),   // 11: postwire.v1.ExplainRouteResponse
+	(*RouteCandidate)(nil),         // 12: postwire.v1.RouteCandidate
+	(*DispatchStreamRequest)(nil),  // 13: postwire.v1.DispatchStreamRequest
+	(*DispatchStreamResponse)(nil), // 14: postwire.v1.DispatchStreamResponse
+	(*DispatchStreamResult)(nil),   // 15: postwire.v1.DispatchStreamResult
+	(*DispatchRejection)(nil),      // 16: postwire.v1.DispatchRejection
+	(*FieldViolation)(nil),         // 17: postwire.v1.FieldViolation
+	(*WatchMessagesRequest)(nil),   // 18: postwire.v1.WatchMessagesRequest
+	(*WatchMessagesResponse)(nil),  // 19: postwire.v1.WatchMessagesResponse
+	(*CancelMessageRequest)(nil),   // 20: postwire.v1.CancelMessageRequest
+	(*CancelMessageResponse)(nil),  // 21: postwire.v1.CancelMessageResponse
+	(*ResolveMessageRequest)(nil),  // 22: postwire.v1.ResolveMessageRequest
+	(*ResolveMessageResponse)(nil), // 23: postwire.v1.ResolveMessageResponse
+	nil,                            // 24: postwire.v1.MessageFilter.LabelsEntry
+	(*OutboundMessage)(nil),        // 25: postwire.v1.OutboundMessage
+	(*DispatchOptions)(nil),        // 26: postwire.v1.DispatchOptions
+	(*Message)(nil),                // 27: postwire.v1.Message
+	(Channel)(0),                   // 28: postwire.v1.Channel
+	(MessageState)(0),              // 29: postwire.v1.MessageState
+	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
+	(ErrorReason)(0),               // 31: postwire.v1.ErrorReason
+	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
 }
 var file_postwire_v1_dispatch_service_proto_depIdxs = []int32{
-	24, // 0: postwire.v1.DispatchRequest.message:type_name -> postwire.v1.OutboundMessage
-	25, // 1: postwire.v1.DispatchRequest.options:type_name -> postwire.v1.DispatchOptions
-	26, // 2: postwire.v1.DispatchResponse.message:type_name -> postwire.v1.Message
-	26, // 3: postwire.v1.GetMessageResponse.message:type_name -> postwire.v1.Message
-	27, // 4: postwire.v1.MessageFilter.channels:type_name -> postwire.v1.Channel
-	28, // 5: postwire.v1.MessageFilter.states:type_name -> postwire.v1.MessageState
-	23, // 6: postwire.v1.MessageFilter.labels:type_name -> postwire.v1.MessageFilter.LabelsEntry
-	29, // 7: postwire.v1.MessageFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	29, // 8: postwire.v1.MessageFilter.create_time_to:type_name -> google.protobuf.Timestamp
-	6,  // 9: postwire.v1.ListMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
-	26, // 10: postwire.v1.ListMessagesResponse.messages:type_name -> postwire.v1.Message
-	24, // 11: postwire.v1.ExplainRouteRequest.message:type_name -> postwire.v1.OutboundMessage
-	25, // 12: postwire.v1.ExplainRouteRequest.options:type_name -> postwire.v1.DispatchOptions
-	11, // 13: postwire.v1.ExplainRouteResponse.candidates:type_name -> postwire.v1.RouteCandidate
-	0,  // 14: postwire.v1.RouteCandidate.obstacle:type_name -> postwire.v1.RouteObstacle
-	29, // 15: postwire.v1.RouteCandidate.eligible_time:type_name -> google.protobuf.Timestamp
-	2,  // 16: postwire.v1.DispatchStreamRequest.requests:type_name -> postwire.v1.DispatchRequest
-	14, // 17: postwire.v1.DispatchStreamResponse.results:type_name -> postwire.v1.DispatchStreamResult
-	26, // 18: postwire.v1.DispatchStreamResult.message:type_name -> postwire.v1.Message
-	15, // 19: postwire.v1.DispatchStreamResult.rejection:type_name -> postwire.v1.DispatchRejection
-	30, // 20: postwire.v1.DispatchRejection.reason:type_name -> postwire.v1.ErrorReason
-	16, // 21: postwire.v1.DispatchRejection.field_violations:type_name -> postwire.v1.FieldViolation
-	31, // 22: postwire.v1.DispatchRejection.retry_delay:type_name -> google.protobuf.Duration
-	6,  // 23: postwire.v1.WatchMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
-	26, // 24: postwire.v1.WatchMessagesResponse.message:type_name -> postwire.v1.Message
-	26, // 25: postwire.v1.CancelMessageResponse.message:type_name -> postwire.v1.Message
-	1,  // 26: postwire.v1.ResolveMessageRequest.resolution:type_name -> postwire.v1.Resolution
-	26, // 27: postwire.v1.ResolveMessageResponse.message:type_name -> postwire.v1.Message
-	2,  // 28: postwire.v1.DispatchService.Dispatch:input_type -> postwire.v1.DispatchRequest
-	12, // 29: postwire.v1.DispatchService.DispatchStream:input_type -> postwire.v1.DispatchStreamRequest
-	4,  // 30: postwire.v1.DispatchService.GetMessage:input_type -> postwire.v1.GetMessageRequest
-	7,  // 31: postwire.v1.DispatchService.ListMessages:input_type -> postwire.v1.ListMessagesRequest
-	17, // 32: postwire.v1.DispatchService.WatchMessages:input_type -> postwire.v1.WatchMessagesRequest
-	19, // 33: postwire.v1.DispatchService.CancelMessage:input_type -> postwire.v1.CancelMessageRequest
-	21, // 34: postwire.v1.DispatchService.ResolveMessage:input_type -> postwire.v1.ResolveMessageRequest
-	9,  // 35: postwire.v1.DispatchService.ExplainRoute:input_type -> postwire.v1.ExplainRouteRequest
-	3,  // 36: postwire.v1.DispatchService.Dispatch:output_type -> postwire.v1.DispatchResponse
-	13, // 37: postwire.v1.DispatchService.DispatchStream:output_type -> postwire.v1.DispatchStreamResponse
-	5,  // 38: postwire.v1.DispatchService.GetMessage:output_type -> postwire.v1.GetMessageResponse
-	8,  // 39: postwire.v1.DispatchService.ListMessages:output_type -> postwire.v1.ListMessagesResponse
-	18, // 40: postwire.v1.DispatchService.WatchMessages:output_type -> postwire.v1.WatchMessagesResponse
-	20, // 41: postwire.v1.DispatchService.CancelMessage:output_type -> postwire.v1.CancelMessageResponse
-	22, // 42: postwire.v1.DispatchService.ResolveMessage:output_type -> postwire.v1.ResolveMessageResponse
-	10, // 43: postwire.v1.DispatchService.ExplainRoute:output_type -> postwire.v1.ExplainRouteResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	25, // 0: postwire.v1.DispatchRequest.message:type_name -> postwire.v1.OutboundMessage
+	26, // 1: postwire.v1.DispatchRequest.options:type_name -> postwire.v1.DispatchOptions
+	27, // 2: postwire.v1.DispatchResponse.message:type_name -> postwire.v1.Message
+	27, // 3: postwire.v1.GetMessageResponse.message:type_name -> postwire.v1.Message
+	28, // 4: postwire.v1.MessageFilter.channels:type_name -> postwire.v1.Channel
+	29, // 5: postwire.v1.MessageFilter.states:type_name -> postwire.v1.MessageState
+	24, // 6: postwire.v1.MessageFilter.labels:type_name -> postwire.v1.MessageFilter.LabelsEntry
+	30, // 7: postwire.v1.MessageFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	30, // 8: postwire.v1.MessageFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	7,  // 9: postwire.v1.ListMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
+	27, // 10: postwire.v1.ListMessagesResponse.messages:type_name -> postwire.v1.Message
+	25, // 11: postwire.v1.ExplainRouteRequest.message:type_name -> postwire.v1.OutboundMessage
+	26, // 12: postwire.v1.ExplainRouteRequest.options:type_name -> postwire.v1.DispatchOptions
+	12, // 13: postwire.v1.ExplainRouteResponse.candidates:type_name -> postwire.v1.RouteCandidate
+	0,  // 14: postwire.v1.ExplainRouteResponse.sms_encoding:type_name -> postwire.v1.SmsEncoding
+	1,  // 15: postwire.v1.RouteCandidate.obstacle:type_name -> postwire.v1.RouteObstacle
+	30, // 16: postwire.v1.RouteCandidate.eligible_time:type_name -> google.protobuf.Timestamp
+	3,  // 17: postwire.v1.DispatchStreamRequest.requests:type_name -> postwire.v1.DispatchRequest
+	15, // 18: postwire.v1.DispatchStreamResponse.results:type_name -> postwire.v1.DispatchStreamResult
+	27, // 19: postwire.v1.DispatchStreamResult.message:type_name -> postwire.v1.Message
+	16, // 20: postwire.v1.DispatchStreamResult.rejection:type_name -> postwire.v1.DispatchRejection
+	31, // 21: postwire.v1.DispatchRejection.reason:type_name -> postwire.v1.ErrorReason
+	17, // 22: postwire.v1.DispatchRejection.field_violations:type_name -> postwire.v1.FieldViolation
+	32, // 23: postwire.v1.DispatchRejection.retry_delay:type_name -> google.protobuf.Duration
+	7,  // 24: postwire.v1.WatchMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
+	27, // 25: postwire.v1.WatchMessagesResponse.message:type_name -> postwire.v1.Message
+	27, // 26: postwire.v1.CancelMessageResponse.message:type_name -> postwire.v1.Message
+	2,  // 27: postwire.v1.ResolveMessageRequest.resolution:type_name -> postwire.v1.Resolution
+	27, // 28: postwire.v1.ResolveMessageResponse.message:type_name -> postwire.v1.Message
+	3,  // 29: postwire.v1.DispatchService.Dispatch:input_type -> postwire.v1.DispatchRequest
+	13, // 30: postwire.v1.DispatchService.DispatchStream:input_type -> postwire.v1.DispatchStreamRequest
+	5,  // 31: postwire.v1.DispatchService.GetMessage:input_type -> postwire.v1.GetMessageRequest
+	8,  // 32: postwire.v1.DispatchService.ListMessages:input_type -> postwire.v1.ListMessagesRequest
+	18, // 33: postwire.v1.DispatchService.WatchMessages:input_type -> postwire.v1.WatchMessagesRequest
+	20, // 34: postwire.v1.DispatchService.CancelMessage:input_type -> postwire.v1.CancelMessageRequest
+	22, // 35: postwire.v1.DispatchService.ResolveMessage:input_type -> postwire.v1.ResolveMessageRequest
+	10, // 36: postwire.v1.DispatchService.ExplainRoute:input_type -> postwire.v1.ExplainRouteRequest
+	4,  // 37: postwire.v1.DispatchService.Dispatch:output_type -> postwire.v1.DispatchResponse
+	14, // 38: postwire.v1.DispatchService.DispatchStream:output_type -> postwire.v1.DispatchStreamResponse
+	6,  // 39: postwire.v1.DispatchService.GetMessage:output_type -> postwire.v1.GetMessageResponse
+	9,  // 40: postwire.v1.DispatchService.ListMessages:output_type -> postwire.v1.ListMessagesResponse
+	19, // 41: postwire.v1.DispatchService.WatchMessages:output_type -> postwire.v1.WatchMessagesResponse
+	21, // 42: postwire.v1.DispatchService.CancelMessage:output_type -> postwire.v1.CancelMessageResponse
+	23, // 43: postwire.v1.DispatchService.ResolveMessage:output_type -> postwire.v1.ResolveMessageResponse
+	11, // 44: postwire.v1.DispatchService.ExplainRoute:output_type -> postwire.v1.ExplainRouteResponse
+	37, // [37:45] is the sub-list for method output_type
+	29, // [29:37] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_dispatch_service_proto_init() }
@@ -1728,7 +1807,7 @@ func file_postwire_v1_dispatch_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_dispatch_service_proto_rawDesc), len(file_postwire_v1_dispatch_service_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
