@@ -72,6 +72,20 @@ LISTEN_OR_OFF = ListenOrOff(_METRICS_LISTEN)
 ENDPOINT = Endpoint(_ENDPOINT)
 
 
+class WebAddress(Unit):
+    """An address of http or https, with a path and a query if need be, and without a user or a fragment."""
+
+    def word(self, text: str) -> str:
+        found = re.fullmatch(r"https?://([^/?#@]+)([/?][!-~]*)?", text)
+        try:
+            if not found or "#" in text:
+                raise ValueError
+            host_port(found[1] if re.search(r":[0-9]+$", found[1]) else f"{found[1]}:443")
+        except ValueError:
+            raise Refused(HIDDEN, f"is not {self.wants}") from None  # people put tokens into addresses
+        return text
+
+
 class Origin(Unit):
     """Scheme, host and port of a service that is called over HTTP, without a slash at the end."""
 
@@ -84,6 +98,7 @@ class Origin(Unit):
         return f"{found[1].lower()}://{rest}"
 
 
+WEB_ADDRESS = WebAddress("an address such as https://example.com/messages, without a user")
 ORIGIN = Origin(
     "an address such as https://api.example.com or http://127.0.0.1:8080, without a path, a user or a query"
 )

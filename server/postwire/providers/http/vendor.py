@@ -127,7 +127,7 @@ S = TypeVar("S", bound=HttpSettings)
 
 
 def http_provider(
-    kind: str, vendor: Callable[[S], HttpVendor], *, dedup_window: float = 0.0
+    kind: str, vendor: Callable[[S], HttpVendor], *, dedup_window: Callable[[S], float] = lambda settings: 0.0
 ) -> Callable[[Context, S], Provider]:
     """Return what makes providers of a kind: for `Kind.make`.
 
@@ -135,7 +135,7 @@ def http_provider(
     """
 
     def make(context: Context, settings: S) -> Provider:
-        return HttpProvider(context, settings, kind, vendor, dedup_window)
+        return HttpProvider(context, settings, kind, vendor, dedup_window(settings))
 
     return make
 
@@ -152,6 +152,14 @@ def health_by_status(response: HttpResponse) -> ProviderHealth:
             ok=False, detail=f"the vendor answers {status}: check the address and the account", misconfigured=True
         )
     return ProviderHealth(ok=False, detail=f"the vendor answers {status}")
+
+
+def health_of_any_answer(response: HttpResponse) -> ProviderHealth:
+    """What an answer says where there is nothing that could be asked without a message: that somebody is there."""
+    health = health_by_status(response)
+    if response.status in (404, 405) or not (health.misconfigured or response.status >= 500):
+        return ProviderHealth(ok=True)
+    return health
 
 
 _ELSEWHERE: Final = (301, 302, 307, 308, 402, 404, 405)

@@ -1,0 +1,156 @@
+"""Webhook: each message is posted to an endpoint of the user's own, as JSON, and signed.
+
+The signature is that of Standard Webhooks: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from postwire.config.bind import setting
+from postwire.config.endpoints import WEB_ADDRESS
+from postwire.config.types import Duration
+from postwire.core.errors import FieldViolation
+from postwire.core.message import Channel, Email, Mms, OutboundMessage
+from postwire.core.outcome import DispatchResult
+from postwire.providers.base import Kind, ProviderHealth
+from postwire.providers.handover import Handover
+from postwire.providers.http.messages import HttpRequest, HttpResponse, Signing
+from postwire.providers.http.vendor import HttpSettings, health_of_any_answer, http_provider
+from postwire.providers.http.verdicts import code_of, id_of, judge, rejected, result
+from postwire.providers.pieces import Base64, json_body
+
+_PREFIX: Final = "whsec_"
+_FINAL: Final = (400, 409, 413, 422)
+"""What an endpoint answers to a message that it will never take, if it names a reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSettings(HttpSettings):
+    """Keys of the kind."""
+
+    url: Annotated[str, WEB_ADDRESS] = setting(help="Where messages are posted to.")
+    secret: str = setting(help="What they are signed with: base64, with or without whsec_ before it.", secret=True)
+    dedup_window: Duration = setting(
+        0.0, help="For how long the endpoint takes a message with the same webhook-id only once."
+    )
+
+    def check(self) -> None:
+        """Raises ValueError, led by a key."""
+        HttpSettings.check(self)
+        _key(self.secret)
+
+
+class Webhook:
+    """See `HttpVendor`."""
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._url = settings.url
+        self._key = _key(settings.secret)
+
+    def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
+        """See `Selective.carries`: whatever it is."""
+        return None
+
+    def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
+        """See `HttpVendor.request`. `webhook-id` is the idempotency key."""
+        seconds = handover.now // 1_000_000
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": handover.key,
+            "webhook-timestamp": str(seconds),
+        }
+        if handover.traceparent:
+            headers["traceparent"] = handover.traceparent
+        return HttpRequest(
+            "POST", self._url, headers, json_body(_value(message, handover)), self._signing(handover.key, seconds)
+        )
+
+    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+        """See `HttpVendor.verdict`. Any 2xx is taken; an object of JSON may have `id`, or `error_code`."""
+        answer = response.fields()
+        code = code_of(answer.get("error_code"))
+        if code and response.status in _FINAL:
+            return result(rejected("the endpoint will not take the message"), code)
+        return judge(
+            response, now=handover.now, code=code, message_id=id_of(answer.get("id")), taken=response.status < 300
+        )
+
+    def probe(self) -> HttpRequest:
+        """See `HttpVendor.probe`."""
+        return HttpRequest("OPTIONS", self._url)
+
+    def health(self, response: HttpResponse) -> ProviderHealth:
+        """See `HttpVendor.health`."""
+        return health_of_any_answer(response)
+
+    def _signing(self, key: str, seconds: int) -> Signing:
+        def hasher() -> hmac.HMAC:
+            return hmac.new(self._key, f"{key}.{seconds}.".encode(), hashlib.sha256)
+
+        def headers(digest: bytes) -> Mapping[str, str]:
+            return {"webhook-signature": f"v1,{b64encode(digest).decode()}"}
+
+        return Signing(hasher, headers)
+
+
+def _key(secret: str) -> bytes:
+    """The bytes of a secret. Raises ValueError."""
+    try:
+        key = b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("secret: must be 24 to 64 bytes in base64, with or without whsec_ before it")
+    return key
+
+
+def _value(message: OutboundMessage, handover: Handover) -> dict[str, Any]:
+    """A message in the names of the contract. What is empty is left out."""
+    content = message.content
+    value: dict[str, Any] = {"message_id": handover.message_id, "channel": message.channel.value}
+    if isinstance(content, Email):
+        addresses = content.recipients
+        value |= {
+            "to": content.to,
+            "cc": content.cc,
+            "bcc": content.bcc,
+            "recipients": addresses if handover.positions is None else [addresses[at] for at in handover.positions],
+            "subject": content.subject,
+            "text": content.text,
+            "html": content.html,
+            "sender": content.sender,
+            "reply_to": content.reply_to,
+            "headers": dict(content.headers),
+            "attachments": [
+                {"file_name": one.file_name, "content_type": one.content_type, "data": Base64(one.data)}
+                for one in content.attachments
+            ],
+        }
+    else:
+        value |= {"to": content.to, "body": content.body, "sender": content.sender}
+    if isinstance(content, Mms):
+        value["media"] = [
+            {"url": one.url} if one.url else {"data": Base64(one.data), "content_type": one.content_type}
+            for one in content.media
+        ]
+    value["labels"] = dict(message.labels)
+    return {name: one for name, one in value.items() if one not in ("", {}, [], ())}
+
+
+def _dedup_window(settings: WebhookSettings) -> float:
+    return settings.dedup_window
+
+
+KIND: Final = Kind(
+    settings=WebhookSettings,
+    make=http_provider("webhook", Webhook, dedup_window=_dedup_window),
+    channels=tuple(Channel),
+    summary="Posts messages to an endpoint of your own, signed.",
+)
