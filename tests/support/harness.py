@@ -162,15 +162,15 @@ class Harness:
 
     def left(self) -> list[object]:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
-        traffic, acceptance = self.delivery._traffic, self.delivery._acceptance
+        delivery, acceptance = self.delivery, self.delivery._acceptance
         gates = [entry.provider.name for entry in self.registry if entry.gate.in_flight]
         room = [acceptance._admission.count] if acceptance._admission.count else []
-        return [*traffic._waiters, *traffic._tasks._tasks, *gates, *room]
+        return [*delivery._waiters, *delivery._tasks._tasks, *gates, *room]
 
     @property
     def waited_for(self) -> int:
         """How many messages that wait are remembered for those who wait for them."""
-        return self.delivery._traffic._waiters.queued
+        return self.delivery._waiters.queued
 
     async def completed(self) -> None:
         """Return once nothing is in flight, with an end of its own for everything that was."""

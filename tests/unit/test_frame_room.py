@@ -111,9 +111,9 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
     await within(provider.calls())
     assert told.results == []
     getattr(told.frame, leave)()
-    traffic = harness.delivery._traffic
-    assert list(traffic._waiters) == provider.keys, "the one that is on its way"
-    assert not traffic._waiters.queued
+    waiters = harness.delivery._waiters
+    assert list(waiters) == provider.keys, "the one that is on its way"
+    assert not waiters.queued
     provider.release()
     await within(provider.calls(5))
     await harness.calm()

@@ -72,7 +72,7 @@ async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_fo
     entry.gate.breaker.resume(0.0)
     await harness.calm()
     distant.held = True
-    harness.delivery._traffic.wake()
+    harness.delivery._worker.wake()
     await within(distant.answered.wait())
     harness.provider.answers = [DispatchResult(Outcome.ERROR)]
     failed = await harness.send()
@@ -90,10 +90,10 @@ async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox:
     later = await harness.send(accepted(send_time=START + 3600 * SECOND))
     await harness.calm()
     distant.held = True
-    harness.delivery._traffic.wake()
+    harness.delivery._worker.wake()
     await within(distant.answered.wait())
     harness.clock.step_wall(3600.0)
-    harness.delivery._traffic.wake()
+    harness.delivery._worker.wake()
     distant.release()
     await harness.noted.reached(later.message_id, SENT)
 

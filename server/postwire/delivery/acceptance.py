@@ -26,8 +26,9 @@ from postwire.delivery.contents import encode
 from postwire.delivery.jobs import Job
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.settings import Limits
-from postwire.delivery.traffic import Traffic
-from postwire.delivery.waiters import Waiter
+from postwire.delivery.tasks import StartedTasks
+from postwire.delivery.waiters import Waiter, WaiterRegistry
+from postwire.delivery.worker import Worker
 from postwire.outbox.base import Accepted, MessageStore, NewMessage
 from postwire.telemetry.base import Observer
 
@@ -59,7 +60,9 @@ class Acceptance:
         *,
         outbox: MessageStore,
         router: Router,
-        traffic: Traffic,
+        tasks: StartedTasks,
+        waiters: WaiterRegistry,
+        worker: Worker,
         backlog: Backlog,
         clock: Clock,
         steps: StepDetector,
@@ -69,7 +72,9 @@ class Acceptance:
     ) -> None:
         self._outbox = outbox
         self._router = router
-        self._traffic = traffic
+        self._tasks = tasks
+        self._waiters = waiters
+        self._worker = worker
         self._backlog = backlog
         self._clock = clock
         self._steps = steps
@@ -93,7 +98,7 @@ class Acceptance:
         admitted = self._admit(command)
         if admitted is None:
             raise Overloaded(self._retry_delays.next())
-        self._traffic.launch(self._carry(admitted), admitted.permit, partial(self._done, admitted))
+        self._tasks.launch(self._carry(admitted), partial(self._done, admitted))
         return admitted.waiter
 
     async def admit_in_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
@@ -130,7 +135,7 @@ class Acceptance:
                 size += command.size
         finally:  # whatever goes wrong with one: those that are admitted are carried on
             if all_admitted:
-                self._traffic.launch(self._carry_all(all_admitted), None, partial(self._done_with, all_admitted))
+                self._tasks.launch(self._carry_all(all_admitted), partial(self._done_with, all_admitted))
         return found
 
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
@@ -244,7 +249,7 @@ class Acceptance:
                 self._refuse(admitted, verdict)
             elif first_pass := self._accepted(admitted, verdict):
                 admitted.handed_over = True
-                self._traffic.launch(first_pass, admitted.permit, partial(self._done, admitted))
+                self._tasks.launch(first_pass, partial(self._done, admitted))
 
     def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
@@ -260,7 +265,7 @@ class Acceptance:
             if admitted.plan.choice.passed_over:
                 self._observer.passed_over(record, admitted.plan.choice.passed_over)
             command = admitted.command
-            return self._traffic.run(
+            return self._worker.run(
                 Job(record, command.message, command.options, admitted.plan, admitted.permit, waiter)
             )
         if is_scheduled(record):
@@ -271,10 +276,10 @@ class Acceptance:
                 self._observer.passed_over(record, choice.passed_over)
             # The gates as they are now: they may be blocked since the commit began.
             if admitted.command.wait_for is WaitFor.OUTCOME and self._router.is_open(admitted.route):
-                self._traffic.attach(record, waiter)  # its turn comes soon
+                self._waiters.attach(record, waiter)  # its turn comes soon
             else:
                 waiter.complete()
-        self._traffic.wait(record, admitted.command.options.priority)
+        self._worker.wait(record, admitted.command.options.priority)
         return None
 
     def _refuse(self, admitted: Admitted, refusal: Refusal) -> None:
@@ -286,8 +291,6 @@ class Acceptance:
         for admitted in all_admitted:
             if not admitted.handed_over:
                 self._done(admitted)
-                if admitted.permit:
-                    admitted.permit.gate_permit.cancel(self._clock.monotonic())
 
     def _done(self, admitted: Admitted) -> None:
         self._admission.leave(admitted.command.size, admitted.route.queue_key, admitted.stream)
@@ -295,6 +298,8 @@ class Acceptance:
             self._offer_turn()
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
             self._refuse(admitted, StoreUnavailable())
+        if admitted.permit:  # where it came to no attempt
+            admitted.permit.gate_permit.cancel(self._clock.monotonic())
 
 
 async def _new(admitted: Admitted) -> NewMessage:

@@ -43,9 +43,10 @@ from postwire.delivery.contents import encode
 from postwire.delivery.executor import Executor
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
-from postwire.delivery.traffic import Traffic
-from postwire.delivery.waiters import Waiter
+from postwire.delivery.tasks import StartedTasks
+from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.delivery.watch import Watchers
+from postwire.delivery.worker import Worker
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
@@ -98,10 +99,14 @@ class Delivery:
             max_per_queue=limits.max_unsettled_per_queue,
             max_scheduled=limits.max_scheduled,
         )
-        self._traffic = Traffic(
+        self._tasks = StartedTasks(self._loop)
+        self._waiters = WaiterRegistry()
+        self._worker = Worker(
             messages=outbox,
             work=outbox,
             router=self._router,
+            tasks=self._tasks,
+            waiters=self._waiters,
             executor=self.executor,
             clock=clock,
             observer=observer,
@@ -110,7 +115,9 @@ class Delivery:
         self._acceptance = Acceptance(
             outbox=outbox,
             router=self._router,
-            traffic=self._traffic,
+            tasks=self._tasks,
+            waiters=self._waiters,
+            worker=self._worker,
             backlog=self._backlog,
             clock=clock,
             steps=self.clock_steps,
@@ -124,7 +131,7 @@ class Delivery:
     @property
     def in_flight(self) -> int:
         """How many messages are on their way."""
-        return self._traffic.count
+        return len(self._tasks)
 
     @property
     def queue_depths(self) -> dict[str, int]:
@@ -138,11 +145,11 @@ class Delivery:
     @property
     def on_deadline(self) -> Callable[[int], None]:
         """Called with the time (µs, due clock) until which a message that waits may do so."""
-        return self._traffic.on_deadline
+        return self._worker.on_deadline
 
     @on_deadline.setter
     def on_deadline(self, callback: Callable[[int], None]) -> None:
-        self._traffic.on_deadline = callback
+        self._worker.on_deadline = callback
 
     async def start(self) -> None:
         """Begin with what waits in the store.
@@ -150,15 +157,15 @@ class Delivery:
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        await self._traffic.start()
+        await self._worker.start()
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
-        self._traffic.wake()
+        self._worker.wake()
 
     def settled_in_queue(self, before: MessageRecord, after: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
-        self._traffic.ended_in_queue(before, after)
+        self._worker.ended_in_queue(before, after)
 
     async def dispatch(self, command: DispatchCommand, *, time_left: float | None = None) -> MessageRecord:
         """Accept a well-formed message, and wait for as long as the caller asks.
@@ -175,7 +182,7 @@ class Delivery:
             known = await self.repeated(command, refusal)
             return await self.follow(known, command.wait_for, deadline)
         if command.wait_for is WaitFor.OUTCOME:
-            await self._traffic.until_completed(waiter, deadline)
+            await self._until_completed(waiter, deadline)
         verdict = await waiter.until_verdict(self._loop)
         if isinstance(verdict, Refusal):
             raise verdict
@@ -198,7 +205,7 @@ class Delivery:
     def detach(self, waiter: Waiter) -> None:
         """Nobody waits for one of `admit_all` any more."""
         waiter.detach()
-        self._traffic.detach(waiter)
+        self._waiters.discard_idle(waiter)
 
     async def get(self, message_id: str) -> MessageRecord:
         """The record of a message.
@@ -239,7 +246,7 @@ class Delivery:
                 raise MessageNotQueued(before.state)
             after = lifecycle.cancel(before, now=self._clock.wall(), reason=reason)
             if await self._outbox.advance(before, after):
-                self._traffic.ended_in_queue(before, after)
+                self._worker.ended_in_queue(before, after)
                 return after
 
     async def resolve(self, message_id: str, *, sent: bool, reason: str = "") -> MessageRecord:
@@ -256,7 +263,7 @@ class Delivery:
                 raise MessageNotUncertain(before.state)
             after = lifecycle.resolve(before, sent=sent, now=self._clock.wall(), reason=reason)
             if await self._outbox.advance(before, after):
-                self._traffic.resolved(after)
+                self._observer.state_reached(after)
                 return after
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None) -> Page:
@@ -314,7 +321,9 @@ class Delivery:
         on waiting.
         """
         self.start_draining()
-        return await self._traffic.drain(grace)
+        await self._worker.stop()
+        self._waiters.close()
+        return await self._tasks.drain(grace)
 
     def _answer_by(self, time_left: float | None) -> float:
         wait = self._limits.max_wait
@@ -341,11 +350,21 @@ class Delivery:
         """The record of a message that was accepted before, waited for if asked."""
         if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return self.shown(known)
-        if not (waiter := self._traffic.waiter(known.message_id)):
+        if not (waiter := self._waiters.get(known.message_id)):
             current = await self._outbox.get(known.message_id) or known  # it may be settled since
-            if not (waiter := self._traffic.waiter(known.message_id)):
+            if not (waiter := self._waiters.get(known.message_id)):
                 if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
                     return self.shown(current)
-                waiter = self._traffic.attach(current, Waiter())
-        await self._traffic.until_completed(waiter, self._answer_by(None) if deadline is None else deadline)
+                if not self._router.route_by_queue_key(current.queue):  # nobody ever takes it out
+                    return self.shown(current)
+                waiter = Waiter()
+                self._waiters.attach(current, waiter)
+        await self._until_completed(waiter, self._answer_by(None) if deadline is None else deadline)
         return self.shown(waiter.record or known)
+
+    async def _until_completed(self, waiter: Waiter, deadline: float) -> None:
+        """Return when nothing more is to be waited for, or at the `deadline` (monotonic)."""
+        try:
+            await waiter.until_completed(self._loop, deadline - self._clock.monotonic())
+        finally:
+            self._waiters.discard_idle(waiter)

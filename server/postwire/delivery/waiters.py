@@ -90,6 +90,7 @@ class WaiterRegistry:
     def __init__(self) -> None:
         self._by_id: dict[str, Waiter] = {}
         self._by_queue: dict[str, dict[str, Waiter]] = {}  # of those that are queued
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -118,7 +119,11 @@ class WaiterRegistry:
         waiter.complete()
 
     def attach(self, record: MessageRecord, waiter: Waiter) -> None:
-        """The message is queued."""
+        """Have a waiter be that of a message that is queued. After `close` it is completed at once."""
+        waiter.record = record
+        if self._closed:
+            waiter.complete()
+            return
         self._by_id[record.message_id] = waiter
         self._by_queue.setdefault(record.queue, {})[record.message_id] = waiter
 
@@ -142,8 +147,9 @@ class WaiterRegistry:
             self._by_id.pop(message_id, None)
             waiter.complete()
 
-    def complete_queued(self) -> None:
-        """Have nobody wait any longer for what is queued."""
+    def close(self) -> None:
+        """Have nobody wait for what is queued, from now on: nothing is taken out of a queue any more."""
+        self._closed = True
         for waiters in list(self._by_queue.values()):
             for waiter in list(waiters.values()):
                 waiter.complete()

@@ -1,11 +1,10 @@
-"""Every message on its way or waiting for its turn: who has it, a task or a queue, and who waits to hear of it."""
+"""Work on messages: a pass right after acceptance, and later ones as their queue is granted a provider."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import Context
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from postwire.clock import Clock
 from postwire.core import lifecycle
@@ -18,7 +17,7 @@ from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
-from postwire.delivery.router import Grants, ProviderPermit, Router
+from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
@@ -29,10 +28,11 @@ from postwire.telemetry.logs import EventLog
 _log = EventLog()
 
 
-class Traffic:
-    """See the module. A message is in the hands of one task, or of one queue, and never of two.
+class Worker:
+    """Has the passes of messages executed, and holds the queues of those that wait for another.
 
-    Keeps the `backlog`, as far as commits have been heard of.
+    A message is worked on by one task, or waits in one queue, and never both. Counts in the `backlog` what commits have
+    changed.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class Traffic:
         messages: MessageStore,
         work: WorkQueue,
         router: Router,
+        tasks: StartedTasks,
+        waiters: WaiterRegistry,
         executor: Executor,
         clock: Clock,
         observer: Observer,
@@ -49,22 +51,16 @@ class Traffic:
         self._messages = messages
         self._work = work
         self._router = router
+        self._tasks = tasks
+        self._waiters = waiters
         self._executor = executor
         self._clock = clock
         self._observer = observer
-        self._loop = asyncio.get_running_loop()
         self.on_deadline: Callable[[int], None] = lambda deadline: None
         """Called with the time (µs, due clock) until which a message that waits may do so."""
         self._queues: dict[str, Queue] = {}
-        self._waiters = WaiterRegistry()
-        self._tasks = StartedTasks(self._loop)
         self._draining = False
         self._backlog = backlog
-
-    @property
-    def count(self) -> int:
-        """How many messages are in the hands of a task."""
-        return len(self._tasks)
 
     async def start(self) -> None:
         """Begin with what waits in the store."""
@@ -74,27 +70,6 @@ class Traffic:
         for queue_key in await self._work.heads(None, due, 1, self._clock.wall() - due):
             if route := self._router.route_by_queue_key(queue_key):
                 self._queue(route).look()
-
-    def waiter(self, message_id: str) -> Waiter | None:
-        """What is known of a message that is on its way, or that somebody waits for."""
-        return self._waiters.get(message_id)
-
-    def launch(
-        self,
-        work: Coroutine[None, None, None],
-        permit: ProviderPermit | None,
-        done: Callable[[], None] = lambda: None,
-        *,
-        context: Context | None = None,
-    ) -> None:
-        """Do work that has a permit in a task of its own. `done` is called at its end, however that comes about."""
-
-        def completed() -> None:
-            done()
-            if permit:  # where it came to no attempt
-                permit.gate_permit.cancel(self._clock.monotonic())
-
-        self._tasks.launch(work, completed, context=context)
 
     async def run(self, job: Job) -> None:
         """See a job through, whose first attempt is open in its record, and that is on disk."""
@@ -153,7 +128,9 @@ class Traffic:
                 message_id = taken.record.message_id
                 if pick := claim.pop(message_id):
                     waiter = self._waiters.remove(taken.record) or Waiter()
-                    self.launch(self._resume(taken, pick, waiter), pick.permit, context=pick.context)
+                    self._tasks.launch(
+                        self._resume(taken, pick, waiter), partial(self._release, pick), context=pick.context
+                    )
                 elif before := claim.expired(message_id):
                     self.ended_in_queue(before, taken.record)
             return claim.has_found(limits)
@@ -182,7 +159,7 @@ class Traffic:
             except (StoreUnavailable, ValueError) as error:
                 if isinstance(error, ValueError):  # nothing that can be sent, today: it must not keep its queue busy
                     _log.fault(error)
-                pick.permit.gate_permit.cancel(self._clock.monotonic())
+                self._release(pick)
                 _, due = self._executor.now()
                 retry_time = self._executor.retry_time(len(record.attempts), due)
                 await self._put_back(record, options.priority, retry_time)
@@ -193,6 +170,10 @@ class Traffic:
         finally:
             waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)
+
+    def _release(self, pick: Pick) -> None:
+        """Give back the permit of a pass that came to no attempt."""
+        pick.permit.gate_permit.cancel(self._clock.monotonic())
 
     async def _put_back(self, record: MessageRecord, priority: Priority, due: int) -> None:
         """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
@@ -208,26 +189,6 @@ class Traffic:
                 tried.append(after)
                 await self._messages.wait_available()
 
-    async def until_completed(self, waiter: Waiter, deadline: float) -> None:
-        """Return when nothing more is to be waited for, or at the `deadline` (monotonic)."""
-        try:
-            await waiter.until_completed(self._loop, deadline - self._clock.monotonic())
-        finally:
-            self.detach(waiter)
-
-    def detach(self, waiter: Waiter) -> None:
-        """Somebody waits no more: without others there is nothing to keep for a message that is queued."""
-        self._waiters.discard_idle(waiter)
-
-    def attach(self, record: MessageRecord, waiter: Waiter) -> Waiter:
-        """Have a waiter be that of a message that is queued."""
-        waiter.record = record
-        if self._router.route_by_queue_key(record.queue) and not self._draining:
-            self._waiters.attach(record, waiter)
-        else:
-            waiter.complete()
-        return waiter
-
     def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
         self._backlog.remove(before.queue, before.send_time if is_scheduled(before) else None)
@@ -236,21 +197,11 @@ class Traffic:
             waiter.record = record
             waiter.complete()
 
-    def resolved(self, record: MessageRecord) -> None:
-        """A message that was uncertain is so no more, and that is durable."""
-        self._observer.state_reached(record)
-
-    async def drain(self, grace: float) -> int:
-        """Wait up to `grace` seconds for what is in flight, then cancel it; returns how many were cancelled.
-
-        What is cancelled stays as the store has it, unless its attempt could be taken back. What waits in queues goes
-        on waiting.
-        """
+    async def stop(self) -> None:
+        """Take nothing more out of the queues; what has begun goes on."""
         self._draining = True
         for queue in self._queues.values():
             await queue.stop()
-        self._waiters.complete_queued()
-        return await self._tasks.drain(grace)
 
     def _queue(self, route: Route) -> Queue:
         """The queue of a route. There is one from the first message on that waits in it."""
