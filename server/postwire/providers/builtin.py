@@ -11,6 +11,7 @@ KINDS: Final = Kinds(
         "mock": "postwire.providers.mock:KIND",
         "twilio": "postwire.providers.twilio:KIND",
         "vonage": "postwire.providers.vonage:KIND",
+        "http": "postwire.providers.generic_http:KIND",
         "webhook": "postwire.providers.webhook:KIND",
         "telnyx": "postwire.providers.telnyx:KIND",
     }

@@ -17,7 +17,7 @@ from postwire.providers.base import Context, Provider, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse
 from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
-from postwire.providers.http.verdicts import judge
+from postwire.providers.http.verdicts import TAKEN
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
@@ -61,6 +61,11 @@ class HttpVendor(Protocol):
         ...
 
 
+_CUT_OFF: Final = DispatchResult(
+    Outcome.UNCERTAIN, error_code="cut_off", detail="the connection ended before the whole answer was there"
+)
+
+
 class HttpProvider:
     """See `Provider`: a vendor, and the sender that is the same for all."""
 
@@ -92,16 +97,15 @@ class HttpProvider:
         try:
             response = await self._sender.send(request, handover, proxy=self._proxy)
         except CutOff as error:
-            # A head of 201 or 202 says all that is to be known.
-            return judge(HttpResponse(error.status if error.status in (201, 202) else 200, complete=False), now=0)
+            if error.status not in TAKEN:
+                return _CUT_OFF
+            response = HttpResponse(error.status, complete=False)
         except ProxyRefused as error:
             return _refused_by_proxy(error.status)
         except (aiohttp.ClientError, OSError) as error:
             if handover.is_before(error):
                 raise
-            return DispatchResult(
-                Outcome.UNCERTAIN, error_code="cut_off", detail="the connection ended without an answer"
-            )
+            return _CUT_OFF
         return vendor.verdict(response, handover)
 
     async def check(self) -> ProviderHealth:

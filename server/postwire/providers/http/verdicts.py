@@ -18,7 +18,7 @@ _OURS: Final = frozenset({401, 402, 403, 404, 405, 301, 302, 307, 308})
 """Our account, our key or our address is wrong, whatever the message."""
 _UNKNOWN: Final = frozenset({303, 408, 425})
 """Somebody gave up waiting, or shows where the result is: what has become of the request is not said."""
-_TAKEN: Final = frozenset({201, 202})
+TAKEN: Final = frozenset({201, 202})
 """Says by its head alone that the message was taken."""
 
 
@@ -98,7 +98,7 @@ def judge(
     if code and (meaning := table.get(code)):
         return result(meaning, code, response.retry_after(now))
     if 200 <= status < 300:
-        if taken or message_id or status in _TAKEN:
+        if taken or message_id or status in TAKEN:
             return DispatchResult(Outcome.SUCCESS, provider_message_id=message_id)
         return result(unknown("the vendor's answer cannot be read"), code or str(status))
     meaning = table.get(str(status)) or _by_status(status, has_retry_after=response.retry_after(now) is not None)
