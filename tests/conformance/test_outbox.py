@@ -310,7 +310,7 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
     with pytest.raises(StoreUnavailable):
         await closing.keep_ahead(1)
     with pytest.raises(StoreUnavailable):
-        await closing.realign(START, START)
+        await closing.realign(START, START, START)
 
 
 READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {

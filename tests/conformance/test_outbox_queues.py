@@ -27,8 +27,8 @@ from tests.support.outboxes import (
 )
 
 from postwire.core import lifecycle
-from postwire.core.message import DeliveryGuarantee, MessageState, Priority
-from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
+from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.outbox.base import Counts, Outbox, QueuedMessage
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -307,7 +307,7 @@ async def test_a_boot_brings_what_waits_onto_its_own_clock(outbox: Outbox) -> No
     await outbox.keep_ahead(-build.HOUR)
     now = START + 1 - build.HOUR
     for _ in range(2):  # it is made up for once
-        await outbox.realign(now, now + build.HOUR)
+        await outbox.realign(now, now + build.HOUR, now + build.HOUR)
         by_id = {one.record.message_id: one.record for one in await look_at_due(outbox, "q", EVER, 9)}
         assert by_id[scheduled.record.message_id] == scheduled.record
         for before in (fresh.record, retried):
@@ -333,7 +333,7 @@ async def test_after_a_boot_nobody_waits_for_longer_than_a_backoff_can_be(outbox
     ]
     now = START - 1_000
     assert soon.next_attempt_time is not None
-    await outbox.realign(now, soon.next_attempt_time)
+    await outbox.realign(now, soon.next_attempt_time, EVER)
     times = {one.record.message_id: one.record.next_attempt_time for one in await look_at_due(outbox, "q", EVER, 9)}
     assert times == {
         scheduled.record.message_id: START + 5 * build.HOUR,
@@ -341,3 +341,36 @@ async def test_after_a_boot_nobody_waits_for_longer_than_a_backoff_can_be(outbox
         soon.message_id: soon.next_attempt_time,
         late.message_id: soon.next_attempt_time,
     }
+
+
+DEFERRED = DispatchResult(Outcome.DEFERRED)
+ONE_DEFERRED = DispatchResult(
+    Outcome.ERROR, recipients=(RecipientResult(Outcome.DEFERRED), RecipientResult(Outcome.ERROR))
+)
+ONE_GONE = DispatchResult(Outcome.ERROR, recipients=(RecipientResult(Outcome.REJECTED), RecipientResult(Outcome.ERROR)))
+
+
+@pytest.mark.parametrize(
+    "results", [[DEFERRED], [ONE_DEFERRED], [DispatchResult(Outcome.ERROR), DEFERRED]], ids=["all", "one", "later"]
+)
+async def test_what_was_deferred_keeps_its_time_over_a_boot(outbox: Outbox, results: list[DispatchResult]) -> None:
+    kept, late = [await _waits_after(outbox, *results, wait=wait) for wait in (build.HOUR, 3 * build.HOUR)]
+    others = [
+        await _waits_after(outbox, *before, wait=build.HOUR)
+        for before in ([DEFERRED, DispatchResult(Outcome.ERROR)], [ONE_GONE], [DispatchResult(Outcome.RATE_LIMITED)])
+    ]
+    latest, latest_deferred = START + 1_000_000, START + 2 * build.HOUR
+    await outbox.realign(START, latest, latest_deferred)
+    times = {one.record.message_id: one.record.next_attempt_time for one in await look_at_due(outbox, "q", EVER, 9)}
+    assert times == {kept.message_id: kept.next_attempt_time, late.message_id: latest_deferred} | dict.fromkeys(
+        (one.message_id for one in others), latest
+    )
+
+
+async def _waits_after(outbox: Outbox, *results: DispatchResult, wait: int) -> MessageRecord:
+    """An email whose attempts have ended so, and that waits for so long (µs) after the last."""
+    record = (await keep(outbox, queue="q", content=build.email("a@example.com", "b@example.com"))).record
+    for result in results[:-1]:
+        record = await change(outbox, record, build.ended(record, result))
+        record = await take(outbox, record)
+    return await change(outbox, record, build.ended(record, results[-1], retry_after=wait))

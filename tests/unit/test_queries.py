@@ -37,6 +37,7 @@ PLANS = {
     "shift_due": "INDEX due (queue=? AND priority=? AND <expr>=?)",
     "shift_deadlines": "INDEX unsettled (state=?)",
     "bound_due": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
+    "bound_deferred": "INDEX due (queue=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
     "orphans": "INDEX unsettled (state=?)",
     "scan_queued": "INTEGER PRIMARY KEY (rowid>?)",
     "reassign_messages": "INDEX sqlite_autoindex_messages_1 (message_id=?)",

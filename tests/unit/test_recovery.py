@@ -172,6 +172,24 @@ async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> N
     assert harness.delivery._backlog.total == 0
 
 
+async def test_what_was_deferred_waits_for_as_long_after_a_restart(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider(answers=[DispatchResult(Outcome.DEFERRED, retry_after=3600.0)])
+    before = Harness(outbox, provider=provider)
+    record = await before.send()
+    await before.drain(0.0)
+    assert record.next_attempt_time is not None
+    assert record.next_attempt_time >= START + build.HOUR
+
+    after = Harness(outbox, provider=provider, clock=before.clock)
+    await boot(after)
+    assert (await after.kept(record.message_id)).next_attempt_time == record.next_attempt_time
+    after.clock.advance((record.next_attempt_time - START) / 1e6 - 1)
+    await after.calm()
+    assert len(provider.keys) == 1
+    after.clock.advance(1)
+    await after.noted.reached(record.message_id, SENT)
+
+
 # Providers that were drained.
 
 

@@ -22,6 +22,9 @@ LONGEST_DEFERRAL: Final = 24 * 3600.0
 _JITTER: Final = 0.2
 """By what part of itself the wait may be longer, so that those put off together do not come back together."""
 
+LONGEST_DELAY: Final = LONGEST_DEFERRAL * (1 + _JITTER)
+"""Seconds, at most, that `deferral_delay` gives."""
+
 _HIGHEST_POWER: Final = 16
 
 

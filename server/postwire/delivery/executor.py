@@ -20,7 +20,7 @@ from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import MAX_VENDOR_TEXT, NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.core.retries import deferral_delay, deferrals, is_deferred, is_same_attempt
+from postwire.core.retries import LONGEST_DELAY, deferral_delay, deferrals, is_deferred, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
@@ -106,8 +106,12 @@ class Executor:
         return now + int(seconds * 1e6)
 
     def latest_retry(self, now: int) -> int:
-        """When a message is tried again at the latest, whatever is drawn."""
+        """When a message is tried again at the latest, whatever is drawn, unless it was deferred."""
         return now + int(self._retries.backoff_max * 1e6)
+
+    def latest_deferred(self, now: int) -> int:
+        """When a message that was deferred is tried again at the latest, whatever the provider has asked for."""
+        return max(now + int(LONGEST_DELAY * 1e6), self.latest_retry(now))
 
     async def execute(self, job: Job) -> MessageRecord:
         """Make the attempt that is open in the record of a job, and whatever follows in this pass.

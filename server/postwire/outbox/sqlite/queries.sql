@@ -227,11 +227,25 @@ WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_att
 -- name: shift_deadlines
 UPDATE messages SET deadline = deadline + :by WHERE state IN ('queued', 'sending') AND deadline IS NOT NULL;
 
--- No backoff is as long as this: the clock was set back between two boots.
+-- No backoff is as long as this: the clock was set back between two boots. What a provider has put off, for the message or
+-- for somebody who is left, waits for longer than any backoff.
 -- name: bound_due
 UPDATE messages SET next_attempt_time = iif(attempt_number = 0, :now, :latest)
 WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
-    AND next_attempt_time > iif(attempt_number = 0, :now, :latest) AND next_attempt_time > :now;
+    AND next_attempt_time > iif(attempt_number = 0, :now, :latest) AND next_attempt_time > :now
+    AND NOT EXISTS (
+        SELECT 1 FROM attempts
+        WHERE attempts.message_id = messages.message_id AND number = attempt_number AND outcome = 'deferred'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(recipients) WHERE value ->> 0 = 'queued' AND value ->> 1 = 'deferred'
+    );
+
+-- After that, only what was put off waits for as long as this.
+-- name: bound_deferred
+UPDATE messages SET next_attempt_time = :latest_deferred
+WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
+    AND next_attempt_time > :latest_deferred;
 
 -- What waits, in the order of acceptance, behind a key; in some queues, as JSON, or in all of them. It reads the table
 -- on from there, for a boot at which routes have changed.

@@ -197,16 +197,18 @@ class SqliteOutbox:
         """See `Outbox.keep_ahead`."""
         return self.keep_metadata(_AHEAD, str(ahead))
 
-    def realign(self, now: int, latest: int) -> Awaitable[None]:
+    def realign(self, now: int, latest: int, latest_deferred: int) -> Awaitable[None]:
         """See `Outbox.realign`."""
 
         def realign(connection: apsw.Connection) -> None:
             by = int(reads.read_metadata(connection, _AHEAD) or 0)
+            times = {"by": by, "now": now, "latest": latest, "latest_deferred": latest_deferred}
             for queue, priority in itertools.product(reads.queues(connection), Priority):
-                bindings = {"queue": queue, "priority": priority.value, "by": by, "now": now, "latest": latest}
+                bindings = {"queue": queue, "priority": priority.value} | times
                 if by:
                     connection.execute(QUERIES["shift_due"], bindings)
                 connection.execute(QUERIES["bound_due"], bindings)
+                connection.execute(QUERIES["bound_deferred"], bindings)
             if by:
                 connection.execute(QUERIES["shift_deadlines"], {"by": by})
                 connection.execute(QUERIES["keep_fact"], (_AHEAD, "0"))
