@@ -88,3 +88,27 @@ def test_what_is_due_is_exact_though_two_clocks_are_not_read_at_once() -> None:
 def test_a_clock_that_was_set_a_moment_ago_is_not_believed() -> None:
     hour = 3600 * STEP
     assert StepDetector().due_at(5_000_000 - hour, 5_000_187) == 5_000_187
+
+
+@given(
+    before=st.lists(st.integers(-10 * HOUR, 10 * HOUR), max_size=3),
+    after=st.lists(st.tuples(st.integers(-10 * HOUR, 10 * HOUR), st.integers(0, HOUR)), max_size=9),
+    observed=st.booleans(),
+)
+def test_what_was_noted_is_never_taken_for_younger_than_it_is(
+    before: list[int], after: list[tuple[int, int]], observed: bool
+) -> None:
+    detector, clock = StepDetector(), ManualClock()
+    for step in before:
+        clock.step_wall(step / 1e6)
+    noted, began = clock.wall(), clock.due()
+    detector.due_at(noted, began)
+    for step, passed in after:
+        clock.step_wall(step / 1e6)
+        clock.advance(passed / 1e6)
+        if observed:
+            look(detector, clock)
+        longest = detector.longest_since(noted, clock.wall(), clock.due())
+        assert longest is None or longest >= clock.due() - began
+    if not before and not after:
+        assert detector.longest_since(noted, clock.wall(), clock.due()) == 0

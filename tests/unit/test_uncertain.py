@@ -253,6 +253,83 @@ async def test_one_that_deduplicates_is_asked_again_at_once_only_within_its_wind
     assert len((await harness.send()).attempts) == attempts
 
 
+@pytest.mark.parametrize("step", [-3600.0, -5.0, 3600.0])
+@pytest.mark.parametrize(("latency", "attempts"), [(9.0, 2), (10.0, 1)])
+async def test_a_clock_that_is_set_in_mid_attempt_does_not_move_the_window(
+    outbox: SqliteOutbox, step: float, latency: float, attempts: int
+) -> None:
+    async def wait(key: str) -> None:
+        harness.clock.advance(latency)
+        harness.clock.step_wall(step)
+
+    provider = FakeProvider(answer=MAYBE, dedup_window=10.0, meanwhile=wait)
+    harness = Harness(outbox, provider=provider)
+    assert len((await harness.send()).attempts) == attempts
+
+
+STEPS = {
+    "not at all": ([], True),
+    "back": ([-7200.0], False),
+    "forth and back": ([1800.0, -1800.0], True),
+    "back and forth": ([-7200.0, 7200.0], True),
+    "by a little": ([-10.0], True),
+}
+
+
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "not yet observed"])
+@pytest.mark.parametrize(("passing", "is_early"), [(3599.0, True), (3600.0, False)])
+@pytest.mark.parametrize("steps", STEPS)
+async def test_a_clock_that_is_set_between_passes_never_makes_the_window_longer(
+    outbox: SqliteOutbox, steps: str, passing: float, is_early: bool, observed: bool
+) -> None:
+    sequence, is_known = STEPS[steps]
+    provider = FakeProvider(answer=MAYBE, dedup_window=3600.0)
+    harness = Harness(outbox, provider=provider)
+    clock = harness.clock
+    assert outcomes(await harness.send()) == ["uncertain"] * 2
+    for step in sequence:
+        clock.step_wall(step)
+        if observed:
+            harness.delivery.clock_steps.observe(clock.due(), clock.wall(), clock.due())
+    clock.advance(passing)
+    await provider.calls(3)
+    await harness.calm()
+    assert len(provider.keys) == (4 if is_early and is_known else 3)
+
+
+async def test_a_first_attempt_at_a_time_that_is_taken_back_may_only_shorten_the_window(outbox: SqliteOutbox) -> None:
+    """The clock is an hour ahead for the first attempt alone: by it, that was only a while ago an hour later."""
+    provider = FakeProvider(answer=MAYBE, dedup_window=3000.0)
+    harness = Harness(outbox, provider=provider)
+    harness.clock.step_wall(3600.0)
+    record = await harness.send(build.command(max_attempts=9))
+    assert outcomes(record) == ["uncertain"] * 2
+    harness.clock.step_wall(-3600.0)
+    for count in (3, 4, 5):
+        harness.clock.advance(1800.0)
+        await provider.calls(count)
+        await harness.calm()
+        assert len(provider.keys) == count, "once, and not again at once"
+
+
+@pytest.mark.parametrize(("hours", "again"), [(-1.0, 1), (0.0, 2), (0.5, 2), (1.0, 1)])
+async def test_after_a_restart_the_window_is_by_the_wall_clock_and_over_before_its_beginning(
+    outbox: SqliteOutbox, hours: float, again: int
+) -> None:
+    provider = FakeProvider(answer=MAYBE, dedup_window=3600.0)
+    before = Harness(outbox, provider=provider)
+    record = await before.send()
+    await before.drain(0.0)
+    assert len(provider.keys) == 2
+    after = Harness(outbox, provider=provider, clock=ManualClock(START + int(hours * build.HOUR)))
+    await after.boot()
+    after.clock.advance(300.0)
+    await provider.calls(3)
+    await after.calm()
+    assert len(provider.keys) == 2 + again
+    assert (await after.kept(record.message_id)).state is QUEUED
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_result_that_speaks_of_others_leaves_those_it_was_for_uncertain(
     outbox: SqliteOutbox, count: int

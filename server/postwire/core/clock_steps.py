@@ -12,13 +12,17 @@ BLUR: Final = 100_000
 
 
 class StepDetector:
-    """By how much (µs) the wall clock is `ahead` of the due clock, but for what is no step; and the `lowest` it was."""
+    """By how much (µs) the wall clock is `ahead` of the due clock, but for what is no step; and the `lowest` it was.
 
-    __slots__ = ("ahead", "lowest")
+    `highest` is the most by which any time that was given to `due_at` was ahead, steps or not.
+    """
+
+    __slots__ = ("ahead", "highest", "lowest")
 
     def __init__(self) -> None:
         self.ahead = 0
         self.lowest = 0
+        self.highest = 0
 
     def observe(self, before: int, wall: int, after: int) -> int:
         """By how much the wall clock was set since the last time; 0 where it was not.
@@ -39,5 +43,16 @@ class StepDetector:
         that callers find in a record what they were told, and waits replay. In the moment after the wall clock was set,
         before `observe` has seen it, the due clock's own reading counts.
         """
+        if wall - due > self.highest:
+            self.highest = wall - due
         exact = wall - self.ahead
         return exact if abs(exact - due) <= STEP else due
+
+    def longest_since(self, time: int, wall: int, due: int) -> int | None:
+        """How long (µs) it can have been at the most since `time`, which was noted by the wall clock; both clocks are
+        read now. None where nobody can tell: the wall clock is before it, which was set back or read by an earlier boot.
+
+        Of what this boot has noted that is an upper bound, wherever the wall clock was set to meanwhile. What an
+        earlier one has is taken to be as old as the wall clock says.
+        """
+        return None if wall < time else max(wall, due + self.highest) - time

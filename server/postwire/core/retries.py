@@ -7,7 +7,7 @@ import math
 from typing import Final
 
 from postwire.core.lifecycle import unresolved
-from postwire.core.message import UNSETTLED, MessageRecord
+from postwire.core.message import UNSETTLED, Attempt, MessageRecord
 from postwire.core.outcome import Outcome
 
 DEFERRED_FOR: Final = 300.0
@@ -40,19 +40,24 @@ def is_deferred(record: MessageRecord) -> bool:
     return any(one.outcome is Outcome.DEFERRED and one.state in UNSETTLED for one in record.recipients)
 
 
-def is_same_attempt(
-    before: MessageRecord, after: MessageRecord, provider_name: str, *, now: int, dedup_window: float
-) -> bool:
-    """Whether one more attempt at a provider would be, to the vendor, the one of `before` once more: under the same
-    idempotency key, and within `dedup_window` seconds of the first attempt under it.
+def first_attempt(record: MessageRecord) -> Attempt:
+    """The first attempt at the provider of the last one.
 
-    Which recipients earlier attempts were for is not kept, so the window counts from the first one of any at that
-    provider: it may end too early, and never too late.
+    Which recipients it was for is not kept. So whoever counts from it, for those of the last one, may come to a time
+    that is too long, and never to one that is too short.
+    """
+    return next(one for one in record.attempts if one.provider_name == record.attempts[-1].provider_name)
+
+
+def is_same_attempt(before: MessageRecord, after: MessageRecord, *, age: int | None, dedup_window: float) -> bool:
+    """Whether one more attempt at the provider of the last would be, to the vendor, that of `before` once more: under
+    the same idempotency key, and within `dedup_window` seconds of the first attempt under it.
+
+    `age` is how long ago (µs) that was at the most; None where nobody can tell.
     """
     if not dedup_window or unresolved(before) != unresolved(after):
         return False
-    first = next((one.start_time for one in after.attempts if one.provider_name == provider_name), None)
-    return first is not None and 0 <= now - first < dedup_window * 1e6
+    return age is not None and age < dedup_window * 1e6
 
 
 def deferral_delay(deferrals: int, retry_after: float | None, *, draw: float) -> float:

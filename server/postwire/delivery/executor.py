@@ -20,7 +20,7 @@ from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import MAX_VENDOR_TEXT, NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.core.retries import LONGEST_DELAY, deferral_delay, deferrals, is_deferred, is_same_attempt
+from postwire.core.retries import LONGEST_DELAY, deferral_delay, deferrals, first_attempt, is_deferred, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
@@ -124,7 +124,7 @@ class Executor:
             before = job.record
             handover = self._handover(before)
             try:
-                result, duration = await self._attempt(job, permit, handover)
+                result, duration, began = await self._attempt(job, permit, handover)
             except asyncio.CancelledError as error:
                 if handover.is_before(error):
                     await self._drop(before)
@@ -143,7 +143,7 @@ class Executor:
                 record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), NextStep.NOTHING
             if next_step is NextStep.FAIL_OVER and clear and due < deadline(record, now - due):
                 next_permit = self._pick(job, record)
-            elif next_step is NextStep.TRY_AGAIN and clear and self._is_same(before, record, permit, now):
+            elif next_step is NextStep.TRY_AGAIN and clear and self._is_same(before, record, permit, began):
                 # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
                 clear, next_permit = False, self._router.again(job.plan, permit.entry)
             if next_permit:
@@ -198,9 +198,9 @@ class Executor:
         with suppress(StoreUnavailable):
             await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
 
-    async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int]:
-        """Make the attempt that is open in a job's record: its result, and how long it took (µs). Gives back the
-        permit."""
+    async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int, int]:
+        """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs, due
+        clock). Gives back the permit."""
         record, message, entry, gate_permit = job.record, job.message, permit.entry, permit.gate_permit
         due = self._clock.due()
         left = (deadline(record, self._clock.wall() - due) - due) / 1e6
@@ -227,7 +227,7 @@ class Executor:
                 gate_permit.cancel(now)
             else:
                 gate_permit.close(verdict, now, now - started)
-        return result, int((now - started) * 1e6)
+        return result, int((now - started) * 1e6), due
 
     def _note(self, gate: Gate, result: DispatchResult, *, tries_account: bool) -> None:
         """Have a provider's gate know what an attempt has found out, beside its verdict.
@@ -249,12 +249,17 @@ class Executor:
         delay = deferral_delay(deferrals(record), result.retry_after, draw=self._jitter.next_unit())
         return int(delay * 1e6)
 
-    def _is_same(self, before: MessageRecord, after: MessageRecord, permit: ProviderPermit, now: int) -> bool:
-        """Whether the vendor would know one more attempt at once for the same, and send nothing twice."""
-        entry = permit.entry
+    def _is_same(self, before: MessageRecord, after: MessageRecord, permit: ProviderPermit, began: int) -> bool:
+        """Whether the vendor would know one more attempt at once for the same, and send nothing twice. The last one
+        `began` then (µs, due clock)."""
         if is_deferred(after):  # some of them are not to be asked again so soon
             return False
-        return is_same_attempt(before, after, entry.provider.name, now=now, dedup_window=entry.dedup_window)
+        first, wall, due = first_attempt(after), self._clock.wall(), self._clock.due()
+        if first is after.attempts[-1]:
+            age: int | None = due - began
+        else:  # of an earlier pass, or an earlier boot
+            age = self._steps.longest_since(first.start_time, wall, due)
+        return is_same_attempt(before, after, age=age, dedup_window=permit.entry.dedup_window)
 
     def _close(
         self,

@@ -177,7 +177,8 @@ class Worker:
 
     async def _put_back(self, record: MessageRecord, priority: Priority, due: int) -> None:
         """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
-        after = lifecycle.drop_attempt(record, now=self._clock.wall(), due=due)
+        now, _ = self._executor.now()
+        after = lifecycle.drop_attempt(record, now=now, due=due)
         tried: list[MessageRecord] = []
         while True:
             try:
