@@ -50,7 +50,7 @@ class StepDetector:
 
     def longest_since(self, time: int, wall: int, due: int) -> int | None:
         """How long (µs) it can have been at the most since `time`, which was noted by the wall clock; both clocks are
-        read now. None where nobody can tell: the wall clock is before it, which was set back or read by an earlier boot.
+        read now. None where nobody can tell, since the wall clock stands before it: it was set back.
 
         Of what this boot has noted that is an upper bound, wherever the wall clock was set to meanwhile. What an
         earlier one has is taken to be as old as the wall clock says.

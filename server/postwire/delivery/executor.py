@@ -199,8 +199,8 @@ class Executor:
             await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
 
     async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int, int]:
-        """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs, due
-        clock). Gives back the permit."""
+        """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs,
+        due clock). Gives back the permit."""
         record, message, entry, gate_permit = job.record, job.message, permit.entry, permit.gate_permit
         due = self._clock.due()
         left = (deadline(record, self._clock.wall() - due) - due) / 1e6
