@@ -53,6 +53,7 @@ class FakeProvider:
         self.keys: list[str] = []
         self.positions: list[tuple[int, ...] | None] = []
         self.messages: list[OutboundMessage] = []
+        self.traceparents: list[str] = []
         self.cancelled = 0
         self.closed = 0
         self._free = asyncio.Event()
@@ -64,6 +65,7 @@ class FakeProvider:
         self.keys.append(handover.key)
         self.positions.append(handover.positions)
         self.messages.append(message)
+        self.traceparents.append(handover.traceparent)
         async with self._called:
             self._called.notify_all()
         try:

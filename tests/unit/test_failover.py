@@ -268,6 +268,8 @@ async def test_every_attempt_of_a_pass_is_shown_in_the_same_trace(outbox: Sqlite
     await noted.reached(record.message_id, SENT)
     kept = await harness.kept(record.message_id)
     assert [int(one.trace_id, 16) for one in kept.attempts] == [0, 0, 1]
+    handed_over = [*first.traceparents[:1], *second.traceparents, *first.traceparents[1:]]
+    assert [one[3:35] for one in handed_over] == [one.trace_id for one in kept.attempts]
 
 
 async def test_many_at_once_all_fail_over(outbox: SqliteOutbox) -> None:

@@ -266,7 +266,7 @@ class Acceptance:
                 self._observer.passed_over(record, admitted.plan.choice.passed_over)
             command = admitted.command
             return self._worker.run(
-                Job(record, command.message, command.options, admitted.plan, admitted.permit, waiter)
+                Job(record, command.message, command.options, admitted.plan, admitted.permit, waiter, admitted.trace)
             )
         if is_scheduled(record):
             waiter.complete()  # it is for later

@@ -122,7 +122,7 @@ class Executor:
         clear = True  # no attempt of this pass was uncertain and followed by another
         while permit := job.permit:
             before = job.record
-            handover = self._handover(before)
+            handover = self._handover(job)
             try:
                 result, duration, began = await self._attempt(job, permit, handover)
             except asyncio.CancelledError as error:
@@ -179,14 +179,15 @@ class Executor:
             self._observer.passed_over(record, job.plan.choice.passed_over)
         return permit
 
-    def _handover(self, record: MessageRecord) -> Handover:
-        """What the attempt that is open in `record` is for."""
+    def _handover(self, job: Job) -> Handover:
+        """Return the handover of the attempt that is open in the record of a job."""
+        record = job.record
         positions = lifecycle.unresolved(record) if record.recipients else None
         return Handover(
             idempotency_key(record.message_id, positions),
             positions,
             record.expire_time,
-            traceparent=self._observer.traceparent(),
+            traceparent=job.traceparent,
             message_id=record.message_id,
             created=max(record.create_time, record.send_time or 0),
             now=record.attempts[-1].start_time,
@@ -210,7 +211,7 @@ class Executor:
         try:
             if left <= 0:
                 result = attempt.TOO_LATE
-            elif handover.positions is not None and entry.carries and entry.carries(message, handover.positions):
+            elif handover.positions is not None and not self._router.can_carry(entry, message, handover.positions):
                 result = attempt.UNSUITABLE
             else:
                 result = await attempt.send(

@@ -14,7 +14,8 @@ class Job:
     """One pass of a message along its route.
 
     `record` is its last durable state. `permit` is for the attempt that is open in it; None once there is none to be
-    made in this pass. `waiter` is for whoever wants to know of the message.
+    made in this pass. `waiter` is for whoever wants to know of the message. `traceparent` names the
+    span that the pass is under, as `Observer.traceparent` does.
     """
 
     record: MessageRecord
@@ -23,3 +24,4 @@ class Job:
     plan: RoutePlan
     permit: ProviderPermit | None
     waiter: Waiter
+    traceparent: str

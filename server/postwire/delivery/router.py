@@ -168,6 +168,10 @@ class Router:
         plan.unsuitable = self._registry.unsuitable(route, message, positions)
         return len(plan.unsuitable) < len(route.names)
 
+    def can_carry(self, entry: ProviderEntry, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
+        """Whether a provider can carry a message to the recipients at `positions`."""
+        return self._registry.why_unsuitable(entry, message, positions) is None
+
     def again(self, plan: RoutePlan, entry: ProviderEntry) -> ProviderPermit | None:
         """Leave to ask the same provider once more, unless others wait for it."""
         now = self._clock.monotonic()

@@ -22,13 +22,15 @@ from postwire.telemetry.base import Observer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pick:
-    """A message that a provider was picked for. `span` is that of its pass, for which `context` is."""
+    """A message that a provider was picked for. `span` is that of its pass, for which `context` is, and `traceparent`
+    names it."""
 
     queued: QueuedMessage
     plan: RoutePlan
     permit: ProviderPermit
     context: Context
     span: Any
+    traceparent: str
 
 
 class Claim:
@@ -76,9 +78,9 @@ class Claim:
     def _open(self, queued: QueuedMessage, plan: RoutePlan, permit: ProviderPermit, now: int) -> MessageRecord:
         context = Context()
         span = context.run(self._observer.delivery_started, queued.accept_trace)
-        self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span)
-        trace_id = context.run(self._observer.traceparent)[3:35]
-        opened = lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=trace_id)
+        traceparent = context.run(self._observer.traceparent)
+        self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span, traceparent)
+        opened = lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=traceparent[3:35])
         self.opened.append((opened, queued.options.priority))
         return opened
 

@@ -166,7 +166,7 @@ class Worker:
                 return
             if pick.plan.choice.passed_over:
                 self._observer.passed_over(record, pick.plan.choice.passed_over)
-            await self.run(Job(record, message, options, pick.plan, pick.permit, waiter))
+            await self.run(Job(record, message, options, pick.plan, pick.permit, waiter, pick.traceparent))
         finally:
             waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)

@@ -22,7 +22,6 @@ from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers import capabilities
 from postwire.providers.base import Context, Kind, Provider
-from postwire.providers.capabilities import Carries
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that all providers have to close."""
@@ -74,10 +73,7 @@ class Registry:
         `on_fault` is called with what a provider's `carries` raises.
         """
         self._on_fault = on_fault
-        for entry in entries:
-            if entry.carries:
-                entry.carries = partial(self._carries, entry.carries)
-        self._selective = {entry.provider.name: entry.carries for entry in entries if entry.carries}
+        self._selective = {entry.provider.name: entry for entry in entries if entry.carries}
         self._variants: dict[tuple[str, frozenset[str]], Route] = {}  # by key and who is left out
         self._entries = {entry.provider.name: entry for entry in entries}
         self._routes = {channel: tuple(routes.get(channel, ())) for channel in Channel}
@@ -200,20 +196,23 @@ class Registry:
     def unsuitable(
         self, route: Route, message: OutboundMessage, positions: tuple[int, ...] | None = None
     ) -> dict[str, FieldViolation]:
-        """Those of a route's providers who cannot carry a message, and why. One whose code fails counts as able to."""
+        """Those of a route's providers who cannot carry a message, and why."""
         found: dict[str, FieldViolation] = {}
         if not self._selective:
             return found
         for name in route.names:
-            if (carries := self._selective.get(name)) and (violation := carries(message, positions)):
+            if (entry := self._selective.get(name)) and (violation := self.why_unsuitable(entry, message, positions)):
                 found[name] = violation
         return found
 
-    def _carries(
-        self, carries: Carries, message: OutboundMessage, positions: tuple[int, ...] | None
+    def why_unsuitable(
+        self, entry: ProviderEntry, message: OutboundMessage, positions: tuple[int, ...] | None = None
     ) -> FieldViolation | None:
+        """Return why a provider cannot carry a message, None if it can. One whose code fails counts as able to."""
+        if entry.carries is None:
+            return None
         try:
-            return carries(message, positions)
+            return entry.carries(message, positions)
         except Exception as error:
             if self._on_fault:
                 self._on_fault(error)
