@@ -13,7 +13,13 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.root import root
-from postwire.v1.dispatch_service_pb2 import ExplainRouteRequest, ExplainRouteResponse, RouteCandidate, RouteObstacle
+from postwire.v1.dispatch_service_pb2 import (
+    ExplainRouteRequest,
+    ExplainRouteResponse,
+    RouteCandidate,
+    RouteObstacle,
+    SmsEncoding,
+)
 from postwire.v1.message_pb2 import PRIORITY_HIGH, DispatchOptions, Mms, OutboundMessage, Sms
 
 SMS = ("sms", "--to", "+15005550006", "--body", "Hello")
@@ -71,6 +77,13 @@ def test_a_route_for_programs(call: Call, told: ScriptedServer) -> None:
         "DRAINED",
         "UNSPECIFIED",
     ]
+
+
+def test_how_many_segments_an_sms_takes_and_how_it_is_encoded(call: Call, told: ScriptedServer) -> None:
+    told.answer = ExplainRouteResponse(route_key="sms", sms_segments=2, sms_encoding=SmsEncoding.SMS_ENCODING_UCS2)
+    assert call(*SMS).stdout.startswith("route     sms\nsegments  2\nencoding  ucs2\n\nTIER")
+    shown = json.loads(call(*SMS, "--json").stdout)
+    assert (shown["sms_segments"], shown["sms_encoding"]) == (2, "SMS_ENCODING_UCS2")
 
 
 def test_without_overflow_nothing_is_said_of_it(call: Call, told: ScriptedServer) -> None:

@@ -53,6 +53,7 @@ def why_not(settings: SmsSettings, message: OutboundMessage, *, has_sender: bool
     if settings.max_segments and isinstance(content, Sms):
         _, count = segments(content.body)
         if count > settings.max_segments:
-            most = f"at most {settings.max_segments} segments"
-            return FieldViolation("message.sms.body", f"must fit into {most}, and takes {count}")
+            most = settings.max_segments
+            unit = "segment" if most == 1 else "segments"
+            return FieldViolation("message.sms.body", f"must fit into at most {most} {unit}, and takes {count}")
     return None
