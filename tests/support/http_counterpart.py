@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -64,11 +66,11 @@ class HttpCall:
 
 
 class HttpCounterpart:
-    """Serves at 127.0.0.1, at the same port after each start. `reply` is what becomes of every request from now on;
-    `replies`, of the next ones first. `calls` has what came, over restarts as well."""
+    """Serves at 127.0.0.1, at the same port after each start. `reply` is what becomes of every request from now on, or
+    what makes it of a request; `replies`, of the next ones first. `calls` has what came, over restarts as well."""
 
     def __init__(self) -> None:
-        self.reply = HttpReply()
+        self.reply: HttpReply | Callable[[HttpCall], HttpReply] = HttpReply()
         self.replies: list[HttpReply] = []
         self.calls: list[HttpCall] = []
         self.connections = 0
@@ -106,7 +108,7 @@ class HttpCounterpart:
         try:
             while call := await _read(reader):
                 self.calls.append(call)
-                if not await self._answer(reader, writer):
+                if not await self._answer(call, reader, writer):
                     return
         except (OSError, asyncio.IncompleteReadError):
             pass  # whoever called has gone
@@ -114,9 +116,11 @@ class HttpCounterpart:
             self._writers.discard(writer)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, call: HttpCall, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Do as told with one request: whether the connection goes on."""
         reply = self.replies.pop(0) if self.replies else self.reply
+        if not isinstance(reply, HttpReply):
+            reply = reply(call)
         if reply.silent:
             await reader.read()
             return False
@@ -130,6 +134,46 @@ class HttpCounterpart:
             writer.write(body[at : at + _PIECE])
             await writer.drain()
         return reply.cut_at is None
+
+
+class CounterpartThread:
+    """A counterpart in a thread of its own, for tests that wait themselves."""
+
+    def __init__(self) -> None:
+        self.counterpart = HttpCounterpart()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def start(self) -> None:
+        """See `HttpCounterpart.start`."""
+        self._run(self.counterpart.start())
+
+    def stop(self) -> None:
+        """See `HttpCounterpart.stop`."""
+        self._run(self.counterpart.stop())
+
+    def end(self) -> None:
+        """Stop it, and its thread."""
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+
+@contextmanager
+def counterpart_thread(reply: HttpReply | Callable[[HttpCall], HttpReply]) -> Iterator[CounterpartThread]:
+    """A counterpart that is there, and that ends with the context."""
+    thread = CounterpartThread()
+    thread.counterpart.reply = reply
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.end()
 
 
 async def _read(reader: asyncio.StreamReader) -> HttpCall | None:
