@@ -9,7 +9,8 @@ import pytest
 from tests.support.http_conformance import FAULTS, QUOTED, HttpConformance
 from tests.support.http_counterpart import HttpCall, HttpReply
 
-from postwire.config.bind import ConfigError, bind, rows
+from postwire.config.bind import ConfigError, bind
+from postwire.config.shown import rows
 from postwire.core.message import Attachment, Email, Media, Mms, OutboundMessage, Sms
 from postwire.core.outcome import Outcome
 from postwire.providers.base import Context, Provider

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.configs import KINDS, ONE, TWO, MockSettings, RelaySettings
 
-from postwire.config.bind import rows
 from postwire.config.schema import Config, effective, load
+from postwire.config.shown import rows
 from postwire.core.message import Channel
 from postwire.core.routing import Route, Tier
 from postwire.providers import mock

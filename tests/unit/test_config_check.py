@@ -17,8 +17,9 @@ from tests.support.configs import KINDS
 from postwire import app
 from postwire.cli.preflight import examine
 from postwire.cli.root import root
-from postwire.config.bind import ConfigError, stray_variables
+from postwire.config.bind import ConfigError
 from postwire.config.schema import Config, load
+from postwire.config.strays import stray_variables
 from postwire.providers.builtin import KINDS as KINDS_BUILT_IN
 from postwire.providers.registry import Registry
 

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, rows
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind
+from postwire.config.shown import rows
 from postwire.config.types import (
     Count,
     Duration,
@@ -325,8 +326,11 @@ def test_rows_show_every_key_as_toml_writes_it_and_no_secret() -> None:
     assert rows(Sealed("h", "p"), ("box",)) == [
         ("box.host", '"h"'),
         ("box.password", "(set)"),
+        ("box.password_file", "(none)"),
         ("box.pin", "(none)"),
+        ("box.pin_file", "(none)"),
         ("box.keys", "[]"),
+        ("box.keys_file", "(none)"),
     ]
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postwire.config.bind import ConfigError, EnvTree, bind, rows
+from postwire.config.bind import ConfigError, EnvTree, bind
+from postwire.config.shown import rows
 from postwire.core.message import Mms, OutboundMessage, Sms
 from postwire.providers.sms.encoding import GSM_BASIC, GSM_EXTENSION, SmsEncoding, divide, encoding_of, segments
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not

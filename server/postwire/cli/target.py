@@ -18,8 +18,9 @@ def default_server(*, as_json: bool) -> str:
 
     Raises Failed for a configuration that is wrong there: another server than the one that is meant would be worse.
     """
-    from postwire.config.bind import ConfigError, stray_variables
+    from postwire.config.bind import ConfigError
     from postwire.config.file import default_listen
+    from postwire.config.strays import stray_variables
 
     for stray in stray_variables(os.environ, ()):
         if stray.nearest and not as_json:

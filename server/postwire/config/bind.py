@@ -18,6 +18,8 @@ A settings class is a frozen dataclass. The type of a field says how its value i
 
 `bind` refuses unknown keys, and every refusal is a `ConfigError` of one line that names the key; where several things
 are wrong it holds the others as well.
+
+A secret may stand in a file of its own: beside `password`, there is a key `password_file`, which no class has to name.
 """
 
 from __future__ import annotations
@@ -31,15 +33,16 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from postwire import CLIENT_VARIABLES
+from postwire.config.secret_files import SECRET_FILE, SUFFIX, read_secret
 from postwire.config.types import HIDDEN, KeyPath, ListOf, Refused, Unit, dotted, quote, unit_of
 
 T = TypeVar("T")
 
-_SETTING = re.compile("POSTWIRE_[A-Z0-9_]+__")
+SETTING = re.compile("POSTWIRE_[A-Z0-9_]+__")
 """What the names of our environment variables begin with."""
 
 
@@ -106,7 +109,7 @@ class EnvTree:
         """
         tree = cls(prefix := "POSTWIRE")
         for variable in sorted(environ):
-            if _SETTING.match(variable):
+            if SETTING.match(variable):
                 if not re.fullmatch("[A-Z0-9_]+", variable):
                     mistakes.add(ConfigError(variable, "is not a name of ours, write it in capitals, digits and _"))
                     continue
@@ -132,44 +135,12 @@ class EnvTree:
             yield from node.set_variables()
 
 
-_INJECTED: Final = re.compile(
-    r"POSTWIRE_(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
-)
-"""What Kubernetes, and Docker's links, put into the environment of everything beside a service called `postwire…`."""
-
-_INJECTED_PORT: Final = re.compile(r"(?:tcp|udp|sctp)://")
-"""So begins the value of the one variable of theirs that is called POSTWIRE_PORT, which somebody might mean."""
-
-
 @dataclass(frozen=True, slots=True)
-class StrayVariable:
-    """A variable that begins like ours and is none: misspelt, or `injected` by a cluster. `nearest` is one of ours."""
+class Key:
+    """One field of a settings class: a unit reads it, or it is a table with a class of its own.
 
-    name: str
-    nearest: str | None
-    injected: bool
-
-    def __str__(self) -> str:
-        hint = f", did you mean {self.nearest}?" if self.nearest else ""
-        return f"{self.name} is no variable of Postwire's{hint}"
-
-
-def stray_variables(environ: Mapping[str, str], known: Collection[str]) -> tuple[StrayVariable, ...]:
-    """Those of the variables that begin with POSTWIRE_, and are neither settings nor of the client."""
-    strays = []
-    for name in sorted(environ):
-        if not name.startswith("POSTWIRE_") or name in CLIENT_VARIABLES or _SETTING.match(name):
-            continue
-        by_cluster = name.endswith("_PORT") and _INJECTED_PORT.match(environ[name])
-        injected = bool(_INJECTED.fullmatch(name) or by_cluster)
-        near = difflib.get_close_matches(name.upper(), (*known, *CLIENT_VARIABLES), 1, cutoff=0.85)
-        strays.append(StrayVariable(name, near[0] if near and not injected else None, injected))
-    return tuple(strays)
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """One field of a settings class: a unit reads it, or it is a table with a class of its own."""
+    `file` is the key beside a secret that names a file with it.
+    """
 
     name: str
     unit: Unit
@@ -179,6 +150,7 @@ class _Key:
     secret: bool
     default: Any  # None where there is none
     help: str
+    file: Key | None = None
 
 
 def setting(
@@ -189,7 +161,7 @@ def setting(
     secret: bool = False,
 ) -> Any:
     """A field of a settings class, with what people are told about its key: one line, and what it is by default if the
-    default itself does not say. A secret is never shown.
+    default itself does not say. A secret is never shown, and may stand in a file of its own.
     """
     metadata = {"help": help, "secret": secret}
     if default_factory is not None:
@@ -197,7 +169,7 @@ def setting(
     return field(default=default, repr=not secret, metadata=metadata)
 
 
-def _key_of(spec: dataclasses.Field[Any], hint: Any) -> _Key:
+def _key_of(spec: dataclasses.Field[Any], hint: Any) -> Key:
     required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
     secret = bool(spec.metadata.get("secret"))
     if secret and spec.repr:
@@ -211,23 +183,35 @@ def _key_of(spec: dataclasses.Field[Any], hint: Any) -> _Key:
     if not required:
         default = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
     unit = Unit() if table else unit_of(hint)
-    return _Key(spec.name, unit, table, optional, required, secret, default, spec.metadata.get("help", ""))
+    help = spec.metadata.get("help", "")
+    file = None
+    if secret:
+        meaning = f"A file that holds {spec.name}, in place of that."
+        file = Key(spec.name + SUFFIX, SECRET_FILE, None, True, False, False, None, meaning)
+    return Key(spec.name, unit, table, optional, required, secret, default, help, file)
 
 
-def _keys(cls: type[Any]) -> tuple[_Key, ...]:
+def entries(cls: type[Any]) -> tuple[Key, ...]:
+    """The fields of a settings class, in order."""
     hashable: Any = cls  # as classes are, but mypy does not see it
-    return _keys_once(hashable)
+    return _entries_once(hashable)
 
 
 @functools.cache
-def _keys_once(cls: type[Any]) -> tuple[_Key, ...]:
+def _entries_once(cls: type[Any]) -> tuple[Key, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    return tuple(_key_of(spec, hints[spec.name]) for spec in dataclasses.fields(cls))
+    found = tuple(_key_of(spec, hints[spec.name]) for spec in dataclasses.fields(cls))
+    for entry in found:
+        if entry.file and entry.file.name in hints:
+            raise TypeError(
+                f"the field {entry.file.name} is in the way: so is called the file of the secret {entry.name}"
+            )
+    return found
 
 
 def keys(cls: type[Any]) -> tuple[str, ...]:
-    """The keys of a settings class, in order."""
-    return tuple(entry.name for entry in _keys(cls))
+    """The keys of a settings class, in order; that of its file follows a secret."""
+    return tuple(one.name for entry in entries(cls) for one in (entry, entry.file) if one)
 
 
 def refuse_unknown(known: Collection[str], table: Mapping[str, object], path: KeyPath, env: EnvTree) -> None:
@@ -258,12 +242,14 @@ def bind(
     beside: Collection[str] | None = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
     seen: set[str] | None = None,
+    files: dict[str, Path] | None = None,
 ) -> T:
     """The settings of a table: each key from the environment, else from the table, else its default.
 
     `path` leads to the table. Keys in `beside` belong to another class that reads the same table (None: any
-    may). `defaults` go before those of the class. The dotted keys that were given are added to `seen`. Raises
-    ConfigError for all that is wrong: unknown keys in the order of the table, then values in the order of the class.
+    may). `defaults` go before those of the class. The dotted keys that were given are added to `seen`, and the files
+    that secrets were read from to `files`, by the keys that name them. Raises ConfigError for all that is wrong:
+    unknown keys in the order of the table, then values in the order of the class.
     """
     env = env or EnvTree("")
     if not isinstance(table, Mapping):
@@ -276,30 +262,73 @@ def bind(
         with mistakes.caught():
             refuse_unknown((*keys(cls), *beside), table, path, env)
     values: dict[str, Any] = {}
-    for entry in _keys(cls):
-        here, node, key = (*path, entry.name), env.at(entry.name), dotted((*path, entry.name))
+    in_files: dict[str, Key] = {}
+    for entry in entries(cls):
+        here = (*path, entry.name)
         with mistakes.caught():
             if entry.table:
-                values[entry.name] = bind(entry.table, table.get(entry.name, {}), here, node, seen=seen)
-            elif entry.name in table or node.text is not None or node.below:
-                values[entry.name] = _value(entry, table.get(entry.name), here, node)
+                raw, node = table.get(entry.name, {}), env.at(entry.name)
+                values[entry.name] = bind(entry.table, raw, here, node, seen=seen, files=files)
+            elif given := _given(entry, table, path, env):
+                values[entry.name], file = given
+                if entry.file and file:
+                    in_files[entry.name] = entry.file
+                    if files is not None:
+                        files[dotted(here) + SUFFIX] = file
                 if seen is not None:
-                    seen.add(key)
+                    seen |= {dotted(here), dotted(here) + SUFFIX} if file else {dotted(here)}
             elif entry.name in defaults:
                 values[entry.name] = defaults[entry.name]
             elif entry.required:
-                raise ConfigError(key, f"is missing, it must be {entry.unit.wants}")
+                or_file = f", or {entry.file.name} {entry.file.unit.wants}" if entry.file else ""
+                raise ConfigError(dotted(here), f"is missing, it must be {entry.unit.wants}{or_file}")
     mistakes.raise_if_any()
+    return make_settings(cls, values, in_files, path, env)
+
+
+def make_settings(
+    cls: type[T], values: Mapping[str, Any], in_files: Mapping[str, Key], path: KeyPath, env: EnvTree
+) -> T:
+    """The settings of these values, of which those by the names in `in_files` stand in files. Raises ConfigError."""
     try:
         made = cls(**values)
         if callable(check := getattr(made, "check", None)):
             check()
     except ValueError as wrong:
-        raise _from_check(cls, str(wrong), values, path, env) from None  # its traceback may show a secret
+        raise _from_check(cls, str(wrong), values, in_files, path, env) from None  # its traceback may show a secret
     return made
 
 
-def _value(entry: _Key, raw: object, path: KeyPath, node: EnvTree) -> Any:
+def _given(entry: Key, table: Mapping[str, object], path: KeyPath, env: EnvTree) -> tuple[Any, Path | None] | None:
+    """The value of a key, and the file that it stands in, if it does; None where nothing is said of it."""
+    node, here = env.at(entry.name), (*path, entry.name)
+    is_given = entry.name in table or node.text is not None or bool(node.below)
+    value = _value(entry, table.get(entry.name), here, node) if is_given else None
+    named = _given(entry.file, table, path, env) if entry.file else None
+    if entry.file is None or named is None or named[0] is None:
+        return (value, None) if is_given else None
+    if value is not None:
+        nodes = [one for one in (node, env.at(entry.file.name)) if one.text is not None]
+        both = f"{dotted(here)}, {dotted(here)}{SUFFIX}"
+        variable = ", ".join(one.variable for one in nodes) or None
+        raise ConfigError(both, "are both set, set only one of them", variable=variable)
+    return secret_in(named[0], entry, path), named[0]
+
+
+def secret_in(file: Path, entry: Key, path: KeyPath) -> Any:
+    """The value of a secret that stands in a file. Raises ConfigError, which shows nothing of either."""
+    here = (*path, entry.name + SUFFIX)
+    try:
+        text = read_secret(file)
+    except ValueError as wrong:
+        raise ConfigError(dotted(here), f"{wrong}, it must be the path of a file that holds {entry.name}") from None
+    try:
+        return entry.unit.read(entry.unit.from_file(text))
+    except Refused as wrong:
+        raise ConfigError(dotted((*here, *wrong.at)), f"what is in it {wrong.problem}") from None
+
+
+def _value(entry: Key, raw: object, path: KeyPath, node: EnvTree) -> Any:
     if node.below:
         variable = next(next(iter(node.below.values())).set_variables())
         raise ConfigError(dotted(path), f"has no keys below it, set {node.variable} itself", variable=variable)
@@ -316,70 +345,38 @@ def _value(entry: _Key, raw: object, path: KeyPath, node: EnvTree) -> Any:
         raise ConfigError(dotted((*path, *wrong.at)), f"{subject} {wrong.problem}", variable=source) from None
 
 
-def _from_check(cls: type[Any], message: str, values: dict[str, Any], path: KeyPath, env: EnvTree) -> ConfigError:
+def _from_check(
+    cls: type[Any], message: str, values: Mapping[str, Any], in_files: Mapping[str, Key], path: KeyPath, env: EnvTree
+) -> ConfigError:
     """A check's "key: problem" (or "key, key: problem") with full paths; without a key it is the table's."""
-    for entry in _keys(cls):
-        value = values.get(entry.name) if entry.secret else None
-        for secret in value if isinstance(value, tuple) else (value,):
-            message = message.replace(str(secret), "(secret)") if secret not in (None, "") else message
-    head, colon, problem = message.partition(": ")
+    head, _, problem = message.partition(": ")
     names = head.split(", ")
-    if not colon or not set(names) <= set(keys(cls)):
-        return ConfigError(dotted(path), message)
+    if not set(names) <= set(keys(cls)):
+        names, problem = [], message
+    for entry in entries(cls):
+        if entry.secret:
+            problem = _without(values.get(entry.name), problem)
+    if not names:
+        return ConfigError(dotted(path), problem)
+    names = [in_files[name].name if name in in_files else name for name in names]
     variables = [node.variable for node in map(env.at, names) if node.text is not None]
     key = ", ".join(dotted((*path, name)) for name in names)
     return ConfigError(key, problem, variable=", ".join(variables) or None)
 
 
-def rows(settings: object, path: KeyPath, cls: type[Any] | None = None) -> list[tuple[str, str]]:
-    """Every key below `path` with its value as TOML writes it; "(none)" for no value, "(set)" for a secret.
-
-    With `cls`, the keys are those of that class, read from attributes of the same names.
-    """
-    found: list[tuple[str, str]] = []
-    for key, entry, value in _values(settings, path, cls):
-        if value is None:
-            found.append((key, "(none)"))
-        else:
-            found.append((key, "(set)" if entry.secret and value else entry.unit.show(value)))
-    return found
+_LONG: Final = 8
+"""Characters from which on a secret is taken out of a text even where it is a part of a word."""
 
 
-def values(settings: object, path: KeyPath, cls: type[Any] | None = None) -> dict[str, object]:
-    """The same keys with their values as they are, secrets as well: to compare, and not to show."""
-    return {key: value for key, _, value in _values(settings, path, cls)}
-
-
-def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, _Key, Any]]:
-    for entry in _keys(cls or type(settings)):
-        value, here = getattr(settings, entry.name), (*path, entry.name)
-        if entry.table:
-            yield from _values(value, here, None)
-        else:
-            yield dotted(here), entry, value
-
-
-@dataclass(frozen=True, slots=True)
-class KeyDescription:
-    """What people are told about a key. `default` is as TOML writes it, None where there is none or it is secret."""
-
-    key: str
-    wants: str
-    default: str | None
-    required: bool
-    secret: bool
-    help: str
-
-
-def describe(
-    cls: type[Any], defaults: Mapping[str, Any] = MappingProxyType({}), path: KeyPath = ()
-) -> Iterator[KeyDescription]:
-    """Describe every key of a settings class, and of the tables in it. `defaults` go before those of the class."""
-    for entry in _keys(cls):
-        here = (*path, entry.name)
-        if entry.table:
-            yield from describe(entry.table, path=here)
-            continue
-        default = defaults.get(entry.name, entry.default)
-        shown = None if default is None or entry.secret else entry.unit.show(default)
-        yield KeyDescription(dotted(here), entry.unit.wants, shown, entry.required, entry.secret, entry.help)
+def _without(secret: object, text: str) -> str:
+    """A text without a secret, or what it is made of. In a table, what is short is rather a word than a secret."""
+    if isinstance(secret, Mapping):
+        for one in secret.values():
+            text = _without(one, text) if not isinstance(one, str) or len(one) >= _LONG else text
+    elif isinstance(secret, tuple | list):
+        for one in secret:
+            text = _without(one, text)
+    elif secret not in (None, "", True, False):
+        found = re.escape(str(secret))
+        text = re.sub(found if len(str(secret)) >= _LONG else rf"(?<!\w){found}(?!\w)", "(secret)", text)
+    return text

@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
 
-from postwire.config.bind import ConfigError, EnvTree, KeyDescription, Mistakes, bind, describe, keys, setting
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, keys, setting
+from postwire.config.shown import KeyDescription, describe
 from postwire.config.types import (
     Choice,
     Count,
@@ -166,12 +168,13 @@ def read(
     kinds: Mapping[str, KindDeclaration],
     attempt_timeout: float,
     seen: set[str],
+    files: dict[str, Path],
 ) -> Mapping[str, ProviderConfig]:
     """Return the providers of `[providers]`, in the order of declaration; the two mocks where it declares none.
 
     `carriers` is filled with the channels of each; one that cannot be read may carry any. `attempt_timeout` is that of
-    `[delivery]`, in seconds. The dotted keys that were given are added to `seen`. Raises ConfigError for all that is
-    wrong.
+    `[delivery]`, in seconds. The dotted keys that were given are added to `seen`, and the files of secrets, by the keys
+    that name them, to `files`. Raises ConfigError for all that is wrong.
     """
     if not isinstance(table, Mapping):
         raise ConfigError("providers", "is not a table, declare a provider as [providers.NAME]")
@@ -195,7 +198,7 @@ def read(
         carriers[name] = tuple(Channel)
         if isinstance(declared[name], Mapping):
             with mistakes.caught():
-                found[name] = _provider(name, declared[name], env.at(name), kinds, attempt_timeout, seen)
+                found[name] = _provider(name, declared[name], env.at(name), kinds, attempt_timeout, seen, files)
                 carriers[name] = found[name].channels
     mistakes.raise_if_any()
     if not table:
@@ -216,6 +219,7 @@ def _provider(
     kinds: Mapping[str, KindDeclaration],
     attempt_timeout: float,
     seen: set[str],
+    files: dict[str, Path],
 ) -> ProviderConfig:
     path = ("providers", name)
     kind_name = bind(_Kind, table, path, env, beside=None).kind  # it decides which other keys there are
@@ -227,7 +231,7 @@ def _provider(
         )
         mistakes.extend(_not_carried(common.channels, kind_name, kind, path, env))
     with mistakes.caught():
-        options = bind(kind.settings, table, path, env, beside=None, seen=seen)
+        options = bind(kind.settings, table, path, env, beside=None, seen=seen, files=files)
     mistakes.raise_if_any()
     return ProviderConfig(
         name=name,

@@ -6,9 +6,10 @@ Times are float seconds, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypeVar
 
 from postwire.config import providers as config_providers
@@ -17,21 +18,20 @@ from postwire.config.bind import (
     ConfigError,
     EnvTree,
     Mistakes,
-    StrayVariable,
     bind,
     refuse_unknown,
-    rows,
-    stray_variables,
-    values,
 )
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
+from postwire.config.shown import rows, values
+from postwire.config.strays import StrayVariable, stray_variables
 from postwire.config.types import (
     Count,
     CountOrNone,
     Duration,
     DurationUnit,
+    KeyPath,
     PositiveDuration,
     Seed,
     SizeUnit,
@@ -116,8 +116,9 @@ class TelemetryConfig:
 class Config:
     """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
 
-    `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read; `strays`
-    are variables that look like ours and are none.
+    `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read;
+    `secret_files` are those that secrets were read from, by the keys that name them (`providers.relay.password_file`);
+    `strays` are variables that look like ours and are none.
     """
 
     server: ServerConfig
@@ -128,6 +129,7 @@ class Config:
     routes: Mapping[Channel, tuple[Route, ...]]
     explicit: frozenset[str]
     file: Path | None
+    secret_files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     strays: tuple[StrayVariable, ...] = field(default=(), compare=False)
 
 
@@ -150,10 +152,11 @@ def load(
     with mistakes.caught():
         refuse_unknown(SECTIONS, table, (), env)
     seen: set[str] = set()
+    files: dict[str, Path] = {}
 
     def section(cls: type[T], name: str) -> T:
         with mistakes.caught():
-            made = bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen)
+            made = bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen, files=files)
             mistakes.extend(examine(made))
             return made
         return cls()  # so that the rest can be read as well
@@ -176,12 +179,15 @@ def load(
             kinds=kinds,
             attempt_timeout=delivery.attempt_timeout,
             seen=seen,
+            files=files,
         )
     if carriers:
         with mistakes.caught():
             routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
     mistakes.raise_if_any()
-    config = Config(server, store, delivery, telemetry, providers, routes, frozenset(seen), file)
+    config = Config(
+        server, store, delivery, telemetry, providers, routes, frozenset(seen), file, MappingProxyType(files)
+    )
     known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
     return replace(config, strays=stray_variables(environ, known))
 
@@ -189,31 +195,41 @@ def load(
 def effective(config: Config) -> list[tuple[str, str]]:
     """Every key with its value as TOML writes it; "(none)" where there is no value, "(set)" for a secret."""
     found: list[tuple[str, str]] = []
-    for name in ("server", "store", "delivery", "telemetry"):
-        found += rows(getattr(config, name), (name,))
-    for provider in config.providers.values():
-        found += rows(provider, ("providers", provider.name), ProviderTable)
-        found += rows(provider.options, ("providers", provider.name))
+    for settings, path, cls in _tables(config):
+        found += rows(settings, path, cls, config.secret_files)
     return found + config_routes.rows(config.routes)
 
 
-def differences(before: Config, after: Config) -> list[str]:
-    """The keys whose values differ; a provider that only one of them has is its table, `providers.NAME`."""
-    old, new = _all_values(before), _all_values(after)
+def differences(before: Config, after: Config, taken: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """The keys whose values differ, and their values in `after`, which are not to be shown.
+
+    Values in `taken` stand in place of those of `before`. A provider that only one of them has is its table,
+    `providers.NAME`.
+    """
+    old, new = _all_values(before) | dict(taken), _all_values(after)
     lonely = [
         dotted(("providers", name))
         for name in (*before.providers, *after.providers)
         if (name in before.providers) != (name in after.providers)
     ]
     differing = [key for key in dict.fromkeys((*old, *new)) if old.get(key, ...) != new.get(key, ...)]
-    return [key for key in differing if not any(key.startswith(f"{table}.") for table in lonely)] + lonely
+    return {
+        key: new.get(key) for key in differing if not any(key.startswith(f"{table}.") for table in lonely)
+    } | dict.fromkeys(lonely)
 
 
 def _all_values(config: Config) -> dict[str, object]:
     found: dict[str, object] = {}
-    for name in ("server", "store", "delivery", "telemetry"):
-        found |= values(getattr(config, name), (name,))
-    for provider in config.providers.values():
-        found |= values(provider, ("providers", provider.name), ProviderTable)
-        found |= values(provider.options, ("providers", provider.name))
+    for settings, path, cls in _tables(config):
+        found |= values(settings, path, cls, config.secret_files)
     return found | dict(config_routes.rows(config.routes))
+
+
+def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
+    """The settings of every table but those of routes, where they stand, and the class that has their keys."""
+    for name in ("server", "store", "delivery", "telemetry"):
+        yield getattr(config, name), (name,), None
+    for provider in config.providers.values():
+        path = "providers", provider.name
+        yield provider, path, ProviderTable
+        yield provider.options, path, None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from postwire.config.types import KeyPath, Refused, Unit, toml_string
+from postwire.config.types import HIDDEN, KeyPath, Refused, Unit, toml_string
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class TextTable(Unit):
     def native(self, text: str) -> object:
         pairs = (part.partition("=") for part in text.split(",") if part.strip())
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def from_file(self, text: str) -> object:
+        return _from_toml(text)
 
     def read(self, raw: object) -> Mapping[str, str]:
         if not isinstance(raw, dict):
@@ -51,6 +55,9 @@ class ValueTable(Unit):
 
     wants: str = "a table"
 
+    def from_file(self, text: str) -> object:
+        return _from_toml(text)
+
     def read(self, raw: object) -> Mapping[str, Any]:
         if not isinstance(raw, dict):
             raise Refused(raw, f"is not {self.wants}")
@@ -59,6 +66,13 @@ class ValueTable(Unit):
 
     def show(self, value: Mapping[str, Any]) -> str:
         return _show(value)
+
+
+def _from_toml(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError):  # its text may show what is there
+        raise Refused(HIDDEN, 'is not valid TOML, write it as name = "text"') from None
 
 
 def _check(value: object, at: KeyPath) -> None:

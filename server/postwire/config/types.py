@@ -122,6 +122,10 @@ class Unit:
         """What TOML would give for this text of the environment; the text as it is where there is no such."""
         return text
 
+    def from_file(self, text: str) -> object:
+        """What TOML would give for the text of a file that holds nothing else. Raises Refused."""
+        return self.native(text)
+
     def read(self, raw: object) -> Any:
         """The setting for a TOML value. Raises Refused."""
         if not isinstance(raw, str):

@@ -16,8 +16,8 @@ from postwire.cli.providers.command import providers
 from postwire.cli.serve import CONFIG, load_config
 
 if TYPE_CHECKING:
-    from postwire.config.bind import KeyDescription
     from postwire.config.schema import Config
+    from postwire.config.shown import KeyDescription
     from postwire.providers.base import Kind
 
 
