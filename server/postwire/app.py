@@ -16,7 +16,6 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.server import ApiServer, ListenError
 from postwire.clock import Clock, SystemClock
-from postwire.config.bind import ConfigError
 from postwire.config.endpoints import host_port
 from postwire.config.schema import Config
 from postwire.core.errors import StoreUnavailable
@@ -24,10 +23,11 @@ from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
-from postwire.daemon import leaves_work_behind, run_in_daemon
+from postwire.daemon import leaves_work_behind
 from postwire.delivery import Control, Delivery, Limits
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
+from postwire.maintenance.reloading import Reloading
 from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers import capabilities
@@ -36,6 +36,7 @@ from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
+from postwire.providers.renewal import renewables
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
 from postwire.telemetry import logs, names
@@ -196,36 +197,21 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             version=__version__,
         )
         checks.start()
-        reloading = asyncio.create_task(_reload(Reloader(config, read_again, RELOADABLES), hang_up))
+        parts = (*RELOADABLES, *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault))
+        reloading = Reloading(Reloader(config, read_again, parts), outbox=outbox, clock=clock)
+        if not hang_up.drains:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.reload)
+            if hang_up.is_pending:
+                reloading.reload()
+        reloading.start()
         received = await stop
-        reloading.cancel()
+        await reloading.stop()
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished = await server.stop(delivery, config.server.grace)
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
-
-
-async def _reload(reloader: Reloader, hang_up: HangUp) -> None:
-    """Read the configuration again at each SIGHUP, until cancelled."""
-    if hang_up.drains:
-        return
-    woken = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, woken.set)
-    if hang_up.is_pending:
-        woken.set()
-    while await woken.wait():
-        woken.clear()
-        try:
-            # What it reads may be a pipe that nobody writes to.
-            reloaded = reloader.apply(await run_in_daemon(reloader.prepare, "postwire-reload"))
-        except ConfigError as error:
-            _log.error(names.EVENT_RELOAD_FAILED, detail="; ".join(map(str, (error, *error.others))))
-        except Exception as error:
-            _log.fault(error)
-        else:
-            _log.answer(names.EVENT_RELOADED, changed=reloaded.changed, needs_restart=reloaded.needs_restart)
 
 
 def _prepare_logs(config: Config) -> Prepared:

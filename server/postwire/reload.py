@@ -1,7 +1,8 @@
 """Reading the configuration again while the server serves, and taking over what can change without a restart.
 
 A part of the server whose settings can change says so by a `Reloadable`. All of them look at the new configuration
-before any of them takes it over: it is taken over as a whole, or not at all.
+before any of them takes it over: it is taken over as a whole, or not at all. Files that hold secrets may be read again
+by themselves: then each provider is by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from postwire.config.bind import ConfigError
+from postwire.config.renewal import read_files_again
 from postwire.config.schema import Config, differences
 
 
@@ -17,10 +20,12 @@ class Prepared:
     """What a part would take over: `apply`, which must not fail, and is called on the event loop.
 
     `renewed` names the keys whose value is the same while what it leads to is not: a file that was written anew.
+    `left` names those of its keys that it cannot take over as they are now: the next start will.
     """
 
     apply: Callable[[], None]
     renewed: Collection[str] = ()
+    left: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,30 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A new configuration that every part can take over."""
+    """A new configuration that every part can take over. `mistakes` says what is not in it, as it was of no use."""
 
     config: Config
     prepared: Sequence[Prepared]
+    mistakes: Sequence[ConfigError] = ()
 
 
 class Reloader:
-    """Reads the configuration again, as `read` does, for a server that has booted with `config`."""
+    """Reads the configuration again, as `read` does, for a server that has booted with `config`.
+
+    One plan at a time: it is applied before the next is prepared, or dropped.
+    """
 
     def __init__(self, config: Config, read: Callable[[], Config], reloadables: Sequence[Reloadable]) -> None:
         self._booted = config
         self._current = config
+        self._taken: dict[str, object] = {}  # what has changed since the boot and was taken over, by key
         self._read = read
         self._reloadables = reloadables
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it was read last."""
+        return self._current
 
     def prepare(self) -> Plan:
         """Read everything that may have changed. It may take long, and nothing changes.
@@ -66,15 +81,26 @@ class Reloader:
         Raises:
             ConfigError: something is wrong, and the server is to go on as it is.
         """
-        config = self._read()
-        return Plan(config, [one.prepare(config) for one in self._reloadables])
+        return self._plan(self._read())
+
+    def prepare_secrets(self) -> Plan:
+        """Read the files of secrets again, and nothing else. It may take long, and nothing changes."""
+        config, mistakes = read_files_again(self._current)
+        return self._plan(config, mistakes)
 
     def apply(self, plan: Plan) -> Reloaded:
         """Take over what can be. Of the rest, all that differs from what the server runs with is told each time."""
         for one in plan.prepared:
             one.apply()
-        live = {key for one in self._reloadables for key in one.keys}
-        changed = [key for key in differences(self._current, plan.config) if key in live]
-        changed += [key for one in plan.prepared for key in one.renewed if key not in changed]
+        live = {key for one in self._reloadables for key in one.keys} - {
+            key for one in plan.prepared for key in one.left
+        }
+        differing = differences(self._booted, plan.config, self._taken)
+        taken = {key: value for key, value in differing.items() if key in live}
+        self._taken |= taken
         self._current = plan.config
-        return Reloaded(changed, [key for key in differences(self._booted, plan.config) if key not in live])
+        renewed = [key for one in plan.prepared for key in one.renewed if key not in taken]
+        return Reloaded([*taken, *renewed], [key for key in differing if key not in taken])
+
+    def _plan(self, config: Config, mistakes: Sequence[ConfigError] = ()) -> Plan:
+        return Plan(config, [one.prepare(config) for one in self._reloadables], mistakes)

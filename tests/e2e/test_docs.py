@@ -51,8 +51,9 @@ def test_configurations_are_such_as_the_server_takes(page: str, tmp_path: Path) 
     for block in re.findall(
         r"^```toml\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     ):
-        file = tmp_path / "postwire.toml"
-        file.write_text(block, encoding="utf-8")
+        file, secret = tmp_path / "postwire.toml", tmp_path / "secret"
+        secret.write_text("4711", encoding="utf-8")
+        file.write_text(re.sub(r'_file = "[^"]+"', f'_file = "{secret}"', block), encoding="utf-8")
         assert load(path=file, environ={}, kinds=KINDS).explicit
 
 

@@ -82,6 +82,10 @@ class LineProvider:
         self._drop(writer)
         return ProviderHealth(ok=True)
 
+    def renew(self, settings: LineSettings) -> None:
+        """See `Renewable.renew`."""
+        self._settings = settings
+
     async def close(self) -> None:
         """See `Closing.close`."""
         for writer in list(self._all):

@@ -99,5 +99,12 @@ class Availability:
         self._probe_at = -math.inf
         self._update()
 
+    def note_renewed(self) -> None:
+        """Our account may be another from now on: one attempt may find out at once, whatever was found out before."""
+        self._is_probing = False
+        if self._refusals:
+            self._refusals = 1
+            self._probe_at = -math.inf
+
     def _update(self) -> None:
         self.blocked = self.state is not None

@@ -64,6 +64,11 @@ class GatePermit:
         self._shared = shared  # None: no repeat was taken from the budget
         self.tries_account = tries_account
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether our account may have become another since: what this attempt finds out about it is of no use."""
+        return self._entered_at < self._gate._renewed_at
+
     def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
         """The attempt has ended, after `duration` seconds: give back the slot and tell the breaker."""
         permit = self._permit
@@ -73,7 +78,7 @@ class GatePermit:
         gate = self._gate
         # First of all, so that nothing that goes wrong below keeps the slot.
         gate.in_flight -= 1
-        if self.tries_account:
+        if self.tries_account and not self.is_outdated:
             gate.availability.leave(now)
         gate._settling = True
         try:
@@ -89,8 +94,9 @@ class GatePermit:
             return
         gate = self._gate
         if self.tries_account:
+            if not self.is_outdated:
+                gate.availability.abandon()
             self.tries_account = False
-            gate.availability.abandon()
         if gate._bucket is not None:
             gate._bucket.give_back(self._entered_at)
         if not self._repeat:
@@ -109,6 +115,7 @@ class Gate:
         "_cooling_until",
         "_jitter",
         "_max_concurrent",
+        "_renewed_at",
         "_reported",
         "_settings",
         "_settling",
@@ -140,8 +147,10 @@ class Gate:
         self.on_availability: Callable[[Obstacle | None, str], None] | None = None
         """Called with the new `availability.state`, and why in words, where it changes. It must not raise."""
         self.on_configured: Callable[[], None] | None = None
-        """Called by `note_configured` where the provider could not be used: whoever opens it should try at once."""
+        """Called by `note_configured` and `note_renewed` where the provider could not be used: whoever opens it should
+        try at once."""
         self._reported: Obstacle | None = None
+        self._renewed_at = -math.inf
         self._settings = settings
         self._jitter = jitter
         self._max_concurrent = settings.max_concurrent
@@ -285,6 +294,15 @@ class Gate:
         if self.availability.blocked:
             self.availability.note_configured()
             self._availability_changed()
+            if self.on_configured is not None:
+                self.on_configured()
+
+    def note_renewed(self, now: float) -> None:
+        """Our account at the provider may be another from now on: if it has refused it, it is asked again at once."""
+        self._renewed_at = now
+        if self.availability.blocked:
+            self.availability.note_renewed()
+            self.changed()
             if self.on_configured is not None:
                 self.on_configured()
 

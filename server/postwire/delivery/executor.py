@@ -15,7 +15,7 @@ from postwire.core import backoff, lifecycle
 from postwire.core.breaker import Verdict
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
-from postwire.core.gate import Gate
+from postwire.core.gate import Gate, GatePermit
 from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import MAX_VENDOR_TEXT, NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
@@ -221,7 +221,7 @@ class Executor:
                 if left >= entry.attempt_timeout or not any(result is one for one in attempt.CUT_SHORT):
                     verdict = _verdict(result)
                 # Before the permit is back: whoever is admitted next is to find the gate as this attempt leaves it.
-                self._note(entry.gate, result, tries_account=gate_permit.tries_account)
+                self._note(entry.gate, gate_permit, result)
         finally:
             now = self._clock.monotonic()
             if result is attempt.TOO_LATE or result is attempt.UNSUITABLE:
@@ -230,10 +230,11 @@ class Executor:
                 gate_permit.close(verdict, now, now - started)
         return result, int((now - started) * 1e6), due
 
-    def _note(self, gate: Gate, result: DispatchResult, *, tries_account: bool) -> None:
+    def _note(self, gate: Gate, permit: GatePermit, result: DispatchResult) -> None:
         """Have a provider's gate know what an attempt has found out, beside its verdict.
 
-        What was sent before the provider refused our account says nothing of it now.
+        What was sent before the provider refused our account says nothing of it now, and neither does a refusal of what
+        was sent before our account became another.
         """
         outcome = result.outcome
         if outcome is Outcome.SUCCESS:
@@ -241,8 +242,9 @@ class Executor:
         elif outcome is Outcome.RATE_LIMITED:
             gate.cool_down(self._clock.monotonic(), result.retry_after)
         if outcome is Outcome.MISCONFIGURED:
-            gate.note_misconfigured(self._clock.monotonic(), (result.detail or result.error_code)[:MAX_VENDOR_TEXT])
-        elif tries_account and outcome in _ACCOUNT_TAKEN:
+            if not permit.is_outdated:
+                gate.note_misconfigured(self._clock.monotonic(), (result.detail or result.error_code)[:MAX_VENDOR_TEXT])
+        elif permit.tries_account and outcome in _ACCOUNT_TAKEN:
             gate.note_configured()
 
     def _deferral(self, record: MessageRecord, result: DispatchResult) -> int:

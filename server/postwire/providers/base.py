@@ -115,6 +115,18 @@ class Closing(Provider, Protocol):
         ...
 
 
+class Renewable(Provider, Protocol):
+    """A provider that can go on with other secrets. Those of one that cannot are taken over by a restart."""
+
+    def renew(self, settings: Any) -> None:
+        """Use these settings from the next attempt on: an instance of its kind's settings class, in which only secrets
+        differ from those that it was made of.
+
+        Called on the event loop, where other attempts may be under way. It neither waits nor does any I/O.
+        """
+        ...
+
+
 class Simulated(Provider, Protocol):
     """A provider that sends nothing. The boot warns of the channels that it carries."""
 

@@ -52,6 +52,11 @@ def close_of(provider: Provider) -> Callable[[], Awaitable[None]] | None:
     return getattr(provider, "close", None)
 
 
+def renew_of(provider: Provider) -> Callable[[Any], None] | None:
+    """The provider's `renew`, if it has one."""
+    return getattr(provider, "renew", None)
+
+
 def of(provider: Provider) -> Capabilities:
     """Look up what `provider` declares, as it is now."""
     # By attribute, since `isinstance` of a protocol would ask no more than this either, and takes longer.

@@ -1,11 +1,11 @@
-"""Asking the vendors, at boot, whether they can be reached: all side by side, and nobody waits for an answer."""
+"""Asking the vendors whether they can be reached: at boot all side by side, and nobody waits for an answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import Context
-from typing import Final
+from typing import Any, Final
 
 from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.tasks import abandon, cancel_pending
@@ -32,17 +32,23 @@ class ProviderChecks:
         self._report = report
         self._on_fault = on_fault
         self._timeout = timeout
-        self._checks: set[asyncio.Task[ProviderHealth]] = set()
-        self._reports: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[Any]] = set()
+        self._reports: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     def start(self) -> None:
         """Start all checks, and return at once."""
-        loop = asyncio.get_running_loop()
         for provider in self._providers:
-            check = loop.create_task(_check(provider), context=Context())
-            self._checks.add(check)
-            self._reports.add(loop.create_task(self._report_end(provider, check), context=Context()))
+            self.check(provider)
+
+    def check(self, provider: Provider, and_then: OnChecked | None = None) -> None:
+        """Start one check, and return at once. `and_then` is called with the result as well, once it is reported."""
+        loop = asyncio.get_running_loop()
+        check = loop.create_task(_check(provider), context=Context())
+        end = loop.create_task(self._report_end(provider, check, and_then), context=Context())
+        for tasks, task in ((self._checks, check), (self._reports, end)):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def wait(self) -> None:
         """Return once every check has been reported: after the time limit, whatever a check does with it."""
@@ -54,7 +60,9 @@ class ProviderChecks:
         self._stopping = True
         await cancel_pending(self._checks)
 
-    async def _report_end(self, provider: Provider, check: asyncio.Task[ProviderHealth]) -> None:
+    async def _report_end(
+        self, provider: Provider, check: asyncio.Task[ProviderHealth], and_then: OnChecked | None
+    ) -> None:
         # Not `asyncio.timeout`, which waits for a check that swallows its cancellation.
         await asyncio.wait({check}, timeout=self._timeout)
         if check.done():
@@ -64,6 +72,8 @@ class ProviderChecks:
             health = ProviderHealth(ok=False, detail=f"it did not answer within {self._timeout:g} s")
         if health is not None:
             self._report(provider, health)
+            if and_then:
+                and_then(provider, health)
 
     def _result(self, check: asyncio.Task[ProviderHealth]) -> ProviderHealth | None:
         """What a check that has ended says; None if `stop` has ended it."""
