@@ -18,6 +18,9 @@ RECORD: Final = (
 WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
 """Those that are needed to go on with a message: `{work}`."""
 
+MESSAGE: Final = (*(name for name in WORK if name != "note"), "attempt_number", "provider_name")
+"""Those that a message is accepted with: `{message}`."""
+
 ATTEMPT: Final = (
     "number", "provider_name", "start_time", "outcome", "duration", "provider_message_id", "error_code", "detail",
     "trace_id",
@@ -27,7 +30,10 @@ ATTEMPT: Final = (
 PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
 
-_COLUMNS: Final = {"{record}": ", ".join(RECORD), "{work}": ", ".join(WORK), "{attempt}": ", ".join(ATTEMPT)}
+_COLUMNS: Final = {
+    f"{{{name}}}": ", ".join(columns)
+    for name, columns in (("record", RECORD), ("work", WORK), ("message", MESSAGE), ("attempt", ATTEMPT))
+}
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"
 MAX_PIECE: Final = 128

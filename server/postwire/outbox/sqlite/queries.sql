@@ -1,6 +1,6 @@
 -- Every statement of the store. `{rows}` stands for as many rows of values as are written at once: one statement for a
 -- whole batch, because each statement that runs gives up the interpreter lock and has to win it back. Rows of NULLs only
--- fill it up. `{record}`, `{work}` and `{attempt}` stand for the columns that `rows` makes records of, which it lists.
+-- fill it up. `{record}`, `{work}`, `{message}` and `{attempt}` stand for columns that `queries` lists.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -39,11 +39,7 @@ SELECT coalesce(max(key), 0) FROM messages;
 
 -- A request id that is taken leaves its row out; the caller compares how many rows went in.
 -- name: insert_messages
-INSERT INTO messages (
-    key, message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
-    pinned_provider_name, max_attempts, send_time, create_time, update_time, expire_time, next_attempt_time,
-    attempt_number, provider_name, recipients, labels, revision, queue, accept_trace, deadline
-) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+INSERT INTO messages ({message}) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (tenant, request_id) DO NOTHING;
 
 -- name: insert_contents

@@ -71,32 +71,32 @@ def _words(words: Iterable[str]) -> str | None:
 
 
 def message_row(new: NewMessage, key: int) -> Row:
-    """The row of `insert_messages`."""
+    """The row of `insert_messages`: of `MESSAGE`, in its order."""
     record, options = new.record, new.options
     return (
         key,
         id_bytes(record.message_id),
-        record.tenant,
         record.request_id,
         new.payload_hash,
         record.channel.value,
         record.state.value,
-        options.priority.value,
-        options.delivery_guarantee.value,
-        options.provider_name,
-        options.max_attempts,
-        options.send_time,
         record.create_time,
         record.update_time,
         record.expire_time,
         record.next_attempt_time,
-        *_latest(record),
         _recipients_text(record.recipients),
         json.dumps(dict(record.labels)) if record.labels else None,
         record.revision,
         record.queue,
-        new.accept_trace,
+        options.send_time,
         record.deadline,
+        record.tenant,
+        options.priority.value,
+        options.delivery_guarantee.value,
+        options.provider_name,
+        options.max_attempts,
+        new.accept_trace,
+        *_latest(record),
     )
 
 
