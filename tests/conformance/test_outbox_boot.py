@@ -31,7 +31,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import Note, NoteAction, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import BEGINNING, Outbox, StoredMessage
+from postwire.outbox.base import BEGINNING, Outbox, ProviderState, StoredMessage
 
 
 async def due(outbox: Outbox, queue: str) -> list[str]:
@@ -189,9 +189,13 @@ async def test_of_some_queues_that_alone_is_paged_through(outbox: Outbox, limit:
 # What is kept beside messages.
 
 
+async def who_is_drained(outbox: Outbox) -> set[str]:
+    return {name for name, state in (await outbox.provider_states()).items() if state.is_drained}
+
+
 async def test_who_is_drained_is_kept_until_it_is_resumed(reopen: Reopen) -> None:
     outbox = await reopen()
-    assert await outbox.drained() == frozenset()
+    assert await outbox.provider_states() == {}
     for name, drained, after in (
         ("sms-eu", True, {"sms-eu"}),
         ("sms-eu", True, {"sms-eu"}),
@@ -200,9 +204,9 @@ async def test_who_is_drained_is_kept_until_it_is_resumed(reopen: Reopen) -> Non
         ("sms-eu", False, {"email"}),
     ):
         await outbox.set_drained(name, drained)
-        assert await outbox.drained() == after
+        assert await who_is_drained(outbox) == after
         outbox = await reopen()
-        assert await outbox.drained() == after
+        assert await who_is_drained(outbox) == after
 
 
 async def test_a_fact_is_kept_until_it_is_another(reopen: Reopen) -> None:
@@ -221,26 +225,37 @@ async def test_what_is_kept_beside_messages_is_seen_at_once(outbox: Outbox) -> N
     writes: list[Any] = [outbox.set_drained(f"p-{i}", True) for i in range(20)]
     writes += [outbox.keep_metadata(f"f-{i}", str(i)) for i in range(20)]
     assert await asyncio.gather(*writes) == [None] * 40
-    assert await outbox.drained() == {f"p-{i}" for i in range(20)}
+    assert await who_is_drained(outbox) == {f"p-{i}" for i in range(20)}
     assert [await outbox.metadata(f"f-{i}") for i in range(20)] == [str(i) for i in range(20)]
 
 
 DRAINED = Note(NoteAction.DRAIN, 'their incident 4711, "\u00fc"', START)
 RESUMED = Note(NoteAction.RESUME, "", START + 1)
+RESET = Note(NoteAction.RESET, "they are back", START + 2)
 
 
-async def test_what_was_noted_of_a_provider_is_kept_drained_or_not(reopen: Reopen) -> None:
+async def test_what_was_done_to_a_provider_is_kept_drained_or_not(reopen: Reopen) -> None:
     outbox = await reopen()
-    assert await outbox.provider_notes() == {}
     await outbox.set_drained("a", True, DRAINED)
-    await outbox.keep_provider_note("b", RESUMED)
+    await outbox.add_reset("b", RESET)
     await outbox.set_drained("a", True)  # again, which leaves the note
     for _ in range(2):
-        assert await outbox.drained() == {"a"}
-        assert await outbox.provider_notes() == {"a": DRAINED, "b": RESUMED}
+        assert await outbox.provider_states() == {
+            "a": ProviderState(True, 0, DRAINED),
+            "b": ProviderState(False, 1, RESET),
+        }
         outbox = await reopen()
     await outbox.set_drained("a", False, RESUMED)
-    await outbox.keep_provider_note("b", DRAINED)
-    outbox = await reopen()
-    assert await outbox.drained() == frozenset()
-    assert await outbox.provider_notes() == {"a": RESUMED, "b": DRAINED}
+    await outbox.add_reset("b", replace(RESET, time=START + 5))
+    await outbox.set_drained("b", True, DRAINED)
+    for _ in range(2):
+        assert await outbox.provider_states() == {
+            "a": ProviderState(False, 0, RESUMED),
+            "b": ProviderState(True, 2, DRAINED),
+        }
+        outbox = await reopen()
+
+
+async def test_no_reset_is_lost_beside_others(outbox: Outbox) -> None:
+    await asyncio.gather(*(outbox.add_reset(f"p-{i % 2}", RESET) for i in range(20)))
+    assert {name: state.resets for name, state in (await outbox.provider_states()).items()} == {"p-0": 10, "p-1": 10}

@@ -389,11 +389,11 @@ class OnFile(OutboxMachine):
         return Path(self.folder.name) / "postwire.db"
 
     async def reopen(self) -> None:
-        boot = self.outbox.member.number
+        boot = self.outbox.boot
         await self.outbox.close()
         assert maintenance.check(self.path).faults == ()
         self.outbox = await self.open()
-        assert self.outbox.member.number == boot + 1
+        assert self.outbox.boot == boot + 1
 
 
 MACHINES = pytest.mark.parametrize("machine", [OutboxMachine, OnFile], ids=["memory", "file"])

@@ -80,7 +80,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
         @classmethod
         async def open(cls, path: str, **options: Any) -> Self:
             opened = await super().open(path, **options)
-            log.boot = opened.member.number
+            log.boot = opened.boot
             log.note(OPENED)
             return opened
 

@@ -72,10 +72,10 @@ async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothin
 async def test_draining_and_resuming_again_changes_nothing(steered: Steered, outbox: SqliteOutbox) -> None:
     for _ in range(2):
         await steered.control.drain("a")
-        assert await outbox.drained() == {"a"}
+        assert (await outbox.provider_states())["a"].is_drained
     for _ in range(2):
         await steered.control.resume("a")
-        assert await outbox.drained() == frozenset()
+        assert not (await outbox.provider_states())["a"].is_drained
         assert steered.state("a") is CLOSED
 
 
@@ -91,6 +91,19 @@ async def test_a_breaker_is_reset_with_an_empty_window(steered: Steered) -> None
     assert (status.breaker.state, status.next_probe_time) == (OPEN, START + 5_000_000)
     status = await steered.control.reset("a")
     assert (status.breaker.state, status.breaker.calls, status.next_probe_time) == (CLOSED, 0, None)
+
+
+async def test_each_reset_is_counted_for_others_to_see(steered: Steered, outbox: SqliteOutbox) -> None:
+    for count in (1, 2):
+        await steered.control.reset("a")
+        state = (await outbox.provider_states())["a"]
+        assert (state.resets, state.note) == (count, steered.control.get("a").note)
+    await steered.control.drain("a")
+    with pytest.raises(ProviderDrained):
+        await steered.control.reset("a")
+    await steered.control.resume("a")
+    states = await outbox.provider_states()
+    assert {name: state.resets for name, state in states.items()} == {"a": 2}
 
 
 async def test_a_drained_provider_is_not_reset(steered: Steered) -> None:

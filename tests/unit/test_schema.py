@@ -86,11 +86,11 @@ async def test_what_was_kept_is_there_after_reopening_and_the_boot_has_risen(pat
     await asyncio.gather(outbox.accept(sent), outbox.accept(open_still))
     after = build.ended(sent.record)
     assert await outbox.advance(sent.record, after)
-    boots = [outbox.member.number]
+    boots = [outbox.boot]
     for _ in range(2):
         await outbox.close()
         outbox = await SqliteOutbox.open(str(path))
-        boots.append(outbox.member.number)
+        boots.append(outbox.boot)
         assert await outbox.get(after.message_id) == after
         assert await outbox.get(open_still.record.message_id) == open_still.record
         assert await outbox.content(after.message_id) is None
@@ -223,7 +223,7 @@ async def test_a_store_that_another_process_holds_is_refused_until_that_is_kille
         holder.kill()
         holder.wait()
     outbox = await SqliteOutbox.open(str(path))
-    assert outbox.member.number == 2
+    assert outbox.boot == 2
     await outbox.close()
 
 

@@ -30,7 +30,7 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
     first_version.fill(connection)
     connection.close()
     outbox = await SqliteOutbox.open(str(path))
-    assert outbox.member.number == 2
+    assert outbox.boot == 2
     records = first_version.RECORDS
     assert (await outbox.list(MessageFilter(), 50, None)).records == records[::-1]
     for record in records:

@@ -60,10 +60,10 @@ class Control:
 
     async def restore(self) -> None:
         """Drain the providers that were drained when the server last stopped, with what was noted of them."""
-        drained = await self._outbox.drained()
-        self._notes = dict(await self._outbox.provider_notes())
+        states = await self._outbox.provider_states()
+        self._notes = {name: state.note for name, state in states.items() if state.note}
         for entry in self._registry:
-            if entry.provider.name in drained:
+            if (state := states.get(entry.provider.name)) and state.is_drained:
                 entry.gate.breaker.force_open(self._clock.monotonic())
         _log_unserved(key for entry in self._registry for key in self._unserved(entry))
 
@@ -113,7 +113,7 @@ class Control:
     async def reset(self, name: str, reason: str = "") -> ProviderStatus:
         """Close a provider's breaker, end its cool-down, and have it be asked again if it has refused our account.
 
-        Only the note of it needs the store: where that cannot commit, it lasts until the server stops.
+        Only the record of it needs the store: where that cannot commit, its note lasts until the server stops.
 
         Raises:
             ProviderNotFound: there is none of that name.
@@ -128,7 +128,7 @@ class Control:
         note = self._note(NoteAction.RESET, reason)
         self._keep_note(name, note)
         with suppress(StoreUnavailable):
-            await self._outbox.keep_provider_note(name, note)
+            await self._outbox.add_reset(name, note)
         return self._status(entry)
 
     def touch(self, name: str) -> None:

@@ -3,10 +3,9 @@
 Whatever is behind it passes `tests/conformance/test_outbox*.py`.
 """
 
-from postwire.outbox.base.admin import AdminState
+from postwire.outbox.base.admin import AdminState, ProviderState
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.feed import ChangeFeed, Changes
-from postwire.outbox.base.membership import Member, Membership
 from postwire.outbox.base.messages import (
     BEGINNING,
     Accepted,
@@ -31,13 +30,12 @@ __all__ = [
     "Cursor",
     "Decide",
     "Head",
-    "Member",
-    "Membership",
     "MessageStore",
     "NewMessage",
     "Outbox",
     "OutboxError",
     "OutboxStats",
+    "ProviderState",
     "QueuedMessage",
     "StoredMessage",
     "TakenMessage",

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from postwire.core.message import Note
 from postwire.outbox.base.availability import Availability
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """What operators have done to a provider. `resets` counts how often its breaker was reset, and only rises: whoever
+    shares the store learns by it that there was one since he last looked. `note` is what was noted last."""
+
+    is_drained: bool = False
+    resets: int = 0
+    note: Note | None = None
+
+
 class AdminState(Availability, Protocol):
     """Keeps what is there beside messages."""
 
-    async def drained(self) -> frozenset[str]:
-        """The names of the providers that are drained."""
+    async def provider_states(self) -> Mapping[str, ProviderState]:
+        """What operators have done to providers, by their names, as it was at one moment; to others they never have."""
         ...
 
     def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
         """Keep whether a provider is drained; and with it a note, where there is one."""
         ...
 
-    async def provider_notes(self) -> Mapping[str, Note]:
-        """What was noted last of each provider."""
-        ...
-
-    def keep_provider_note(self, provider_name: str, note: Note) -> Awaitable[None]:
-        """Keep a note of a provider."""
+    def add_reset(self, provider_name: str, note: Note) -> Awaitable[None]:
+        """Count one more reset of a provider's breaker, and keep a note of it."""
         ...
 
     async def metadata(self, name: str) -> str | None:

@@ -327,6 +327,13 @@ INSERT INTO drained (provider_name) VALUES (?) ON CONFLICT DO NOTHING;
 -- name: resume
 DELETE FROM drained WHERE provider_name = ?;
 
+-- name: resets
+SELECT provider_name, count FROM resets;
+
+-- name: add_reset
+INSERT INTO resets (provider_name, count) VALUES (?, 1)
+ON CONFLICT (provider_name) DO UPDATE SET count = count + 1;
+
 -- name: provider_notes
 SELECT provider_name, note FROM provider_notes;
 

@@ -17,9 +17,9 @@ import apsw
 from postwire.core import listing
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import MessageRecord, Note, Priority
+from postwire.core.message import MessageRecord, Priority
 from postwire.core.waiting import deadline
-from postwire.outbox.base import Changes, Counts, Head, OutboxStats, QueuedMessage, StoredMessage
+from postwire.outbox.base import Changes, Counts, Head, OutboxStats, ProviderState, QueuedMessage, StoredMessage
 from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
@@ -238,14 +238,16 @@ def changes_beyond(connection: apsw.Connection, keep: int) -> int:
     return max(0, int(last) - int(first) + 1 - keep)
 
 
-def drained(connection: apsw.Connection) -> frozenset[str]:
-    """See `Outbox.drained`."""
-    return frozenset(name for (name,) in _all(connection, "drained"))
-
-
-def provider_notes(connection: apsw.Connection) -> dict[str, Note]:
-    """See `Outbox.provider_notes`."""
-    return {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
+def provider_states(connection: apsw.Connection) -> dict[str, ProviderState]:
+    """See `Outbox.provider_states`."""
+    with _one_moment(connection):
+        drained = {name for (name,) in _all(connection, "drained")}
+        resets = dict(_all(connection, "resets"))
+        notes = {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
+    return {
+        name: ProviderState(name in drained, resets.get(name, 0), notes.get(name))
+        for name in drained | resets.keys() | notes.keys()
+    }
 
 
 def read_metadata(connection: apsw.Connection, name: str) -> str | None:

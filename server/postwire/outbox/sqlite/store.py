@@ -22,10 +22,10 @@ from postwire.outbox.base import (
     Cursor,
     Decide,
     Head,
-    Member,
     NewMessage,
     OutboxError,
     OutboxStats,
+    ProviderState,
     StoredMessage,
     TakenMessage,
 )
@@ -57,9 +57,9 @@ class SqliteOutbox:
         self._reading = store.reading
         self._closed = False
         self._watching: set[Future] = set()
-        boot = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
-        self._member = Member(boot, rank=0, is_leader=True)
-        self._batches = Batches(self._writing, boot=boot, keep_contents=keep_contents)
+        self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        """The number of this opening, which no other has."""
+        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -87,15 +87,6 @@ class SqliteOutbox:
         except apsw.Error as error:
             store.close()
             raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
-
-    @property
-    def member(self) -> Member:
-        """See `Outbox.member`."""
-        return self._member
-
-    async def members(self) -> Sequence[Member]:
-        """See `Outbox.members`."""
-        return (self._member,)
 
     @property
     def available(self) -> bool:
@@ -303,9 +294,9 @@ class SqliteOutbox:
             await self._call(lambda connection: connection.execute(QUERIES["remove_changes"], (count,)))
         return count
 
-    async def drained(self) -> frozenset[str]:
-        """See `Outbox.drained`."""
-        return await self._read(reads.drained)
+    async def provider_states(self) -> Mapping[str, ProviderState]:
+        """See `Outbox.provider_states`."""
+        return await self._read(reads.provider_states)
 
     def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
         """See `Outbox.set_drained`."""
@@ -317,13 +308,14 @@ class SqliteOutbox:
 
         return self._call(write)
 
-    async def provider_notes(self) -> Mapping[str, Note]:
-        """See `Outbox.provider_notes`."""
-        return await self._read(reads.provider_notes)
+    def add_reset(self, provider_name: str, note: Note) -> Awaitable[None]:
+        """See `Outbox.add_reset`."""
 
-    def keep_provider_note(self, provider_name: str, note: Note) -> Awaitable[None]:
-        """See `Outbox.keep_provider_note`."""
-        return self._write("keep_provider_note", [(provider_name, rows.note_text(note))])
+        def write(connection: apsw.Connection) -> None:
+            connection.execute(QUERIES["add_reset"], (provider_name,))
+            connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+
+        return self._call(write)
 
     async def metadata(self, name: str) -> str | None:
         """See `Outbox.metadata`."""
