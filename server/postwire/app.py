@@ -105,7 +105,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
     stop = _stop_signal(signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hang_up.drains else ()))
     try:
-        wanted = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
+        otel = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
         raise BootError(str(error)) from None
     async with AsyncExitStack() as closing:
@@ -139,7 +139,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         try:
             telemetry = Telemetry(
                 config.telemetry,
-                wanted,
+                otel,
                 lambda: _gauges(outbox, clock),
                 lambda: _breaker_states(registry),
                 lambda: delivery.queue_depths,

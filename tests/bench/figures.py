@@ -65,11 +65,11 @@ class Figure:
     @property
     def verdict(self) -> str:
         """How it compares with what is asked for: reached, met, MISSED, or unclear."""
-        if self.estimated and len({self._judge(one) == "MISSED" for one in (self.low, self.high)}) == 2:
+        if self.estimated and len({self._rating(one) == "MISSED" for one in (self.low, self.high)}) == 2:
             return "unclear"
-        return self._judge(self.value)
+        return self._rating(self.value)
 
-    def _judge(self, value: float) -> str:
+    def _rating(self, value: float) -> str:
         shown = round(value, self.target.digits)
         if self.target.reach is not None and _holds(shown, self.target.reach, self.target.at_most):
             return "reached"

@@ -20,7 +20,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import BEGINNING, Accepted, Changes, NewMessage, Outbox, OutboxStats
 
 
-async def told(outbox: Outbox, after: Position, limit: int = 50) -> tuple[dict[str, MessageRecord], Position]:
+async def reported(outbox: Outbox, after: Position, limit: int = 50) -> tuple[dict[str, MessageRecord], Position]:
     """What is told from there to the last change, each message as it was told last."""
     records: dict[str, MessageRecord] = {}
     seen: set[tuple[str, int]] = set()
@@ -131,11 +131,11 @@ async def test_who_goes_on_from_where_they_were_is_told_of_everything(outbox: Ou
                 records[record.message_id] = await change(outbox, record, some_step(record, number))
         news = await asyncio.gather(*(keep(outbox) for _ in range(5)))
         records |= {new.record.message_id: new.record for new in news}
-        found, after = await told(outbox, after, limit)
+        found, after = await reported(outbox, after, limit)
         assert after == await outbox.last_position()
         seen |= found
         assert seen == records
-    everything, _ = await told(outbox, start, limit)
+    everything, _ = await reported(outbox, start, limit)
     assert everything == records
 
 
@@ -159,7 +159,7 @@ async def test_positions_rise_on_after_reopening(reopen: Reopen) -> None:
     assert await outbox.store_name() == name
     assert await outbox.last_position() == middle
     second = await keep(outbox)
-    assert list((await told(outbox, start))[0].values()) == [first.record, second.record]
+    assert list((await reported(outbox, start))[0].values()) == [first.record, second.record]
     last = await outbox.last_position()
     assert middle < last
     assert await outbox.remove_changes(1, 9) == 1
@@ -183,8 +183,8 @@ async def test_who_waits_for_a_change_is_woken_by_one(outbox: Outbox) -> None:
     assert not any(one.done() for one in waiting[:2])
     after = await change(outbox, new.record, build.ended(new.record))
     await asyncio.gather(*waiting[:2])
-    ((second, told_of),) = (await outbox.changes(first, 9)).entries
-    assert told_of == after
+    ((second, reported_of),) = (await outbox.changes(first, 9)).entries
+    assert reported_of == after
     later = asyncio.ensure_future(outbox.wait_changes(second))
     await outbox.stats()
     assert not later.done()
@@ -238,7 +238,7 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     listed = (await outbox.list(MessageFilter(), 50, None)).records
     assert {record.message_id for record in listed} == {record.message_id for record in left}
     assert await outbox.stats() == OutboxStats(2, START)
-    assert set((await told(outbox, start))[0]) == {record.message_id for record in left}
+    assert set((await reported(outbox, start))[0]) == {record.message_id for record in left}
     assert await outbox.last_position() == last
     # A request id that is let go of is free again, and nothing of the old message is left for the new.
     again = await queue_up(outbox, request_id="r-0")

@@ -52,8 +52,8 @@ async def test_each_becomes_what_was_decided_of_it(outbox: Outbox) -> None:
     kept = [await outbox.get(new.record.message_id) for new in news]
     assert kept == [after.get(new.record.message_id, new.record) for new in news]
     assert await outbox.content(news[0].record.message_id) is None, "it is settled"
-    told = await outbox.changes(start, 9)
-    assert [record for _, record in told.entries] == list(after.values())
+    reported = await outbox.changes(start, 9)
+    assert [record for _, record in reported.entries] == list(after.values())
     waits = [one.record for one in await look_at_due(outbox)]
     assert waits == [news[2].record, after[news[3].record.message_id]]
 

@@ -66,7 +66,7 @@ class Server:
         self.address = ""
         self._process: Forked | None = None
         self._lines: list[str] = []
-        self._told = threading.Condition()
+        self._reported = threading.Condition()
         self._log_is_read = threading.Event()
         self._reader: threading.Thread | None = None
         self._channels: list[grpc.Channel] = []
@@ -180,13 +180,13 @@ class Server:
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """What it has logged since it was started last, all of it or one event."""
-        with self._told:
+        with self._reported:
             lines = [json.loads(line) for line in self._lines]
         return [line for line in lines if event in (None, line["event"])]
 
     def log_text(self) -> str:
         """Everything on its stderr, as it is."""
-        with self._told:
+        with self._reported:
             return "".join(self._lines)
 
     def wait_for_event(self, event: str) -> dict[str, Any]:
@@ -195,8 +195,8 @@ class Server:
         def found() -> list[dict[str, Any]]:
             return [line for text in self._lines if text[:1] == "{" and (line := json.loads(text))["event"] == event]
 
-        with self._told:
-            assert self._told.wait_for(lambda: found() or self._has_ended(), PATIENCE), f"no {event}"
+        with self._reported:
+            assert self._reported.wait_for(lambda: found() or self._has_ended(), PATIENCE), f"no {event}"
             assert found(), f"it ended without {event}: {''.join(self._lines)}"
             return found()[0]
 
@@ -225,12 +225,12 @@ class Server:
         with os.fdopen(descriptor, encoding="utf-8") as stderr:
             for line in stderr:
                 self._log_is_read.wait()
-                with self._told:
+                with self._reported:
                     self._lines.append(line)
-                    self._told.notify_all()
+                    self._reported.notify_all()
         process.wait()
-        with self._told:
-            self._told.notify_all()
+        with self._reported:
+            self._reported.notify_all()
 
     def _close_channels(self) -> None:
         for channel in self._channels:

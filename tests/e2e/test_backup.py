@@ -29,7 +29,7 @@ class Load:
     """Messages that are sent without a pause: `told` are those that their callers were answered about."""
 
     def __init__(self, server: Server) -> None:
-        self.told: list[Message] = []
+        self.reported: list[Message] = []
         self.failed = 0
         self._server = server
         self._is_over = threading.Event()
@@ -43,7 +43,7 @@ class Load:
             try:
                 calls = [self._server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(8)]
                 for call in calls:
-                    self.told.append(call.result().message)
+                    self.reported.append(call.result().message)
             except (grpc.RpcError, grpc.FutureCancelledError, ValueError):  # the last: the channel is closed
                 self.failed += 1
 
@@ -61,8 +61,8 @@ class Load:
 
     def goes_on(self) -> None:
         """Return once more has been told."""
-        before = len(self.told)
-        eventually(lambda: len(self.told) > before)
+        before = len(self.reported)
+        eventually(lambda: len(self.reported) > before)
 
 
 def test_a_copy_made_while_a_server_writes_is_whole_and_can_be_served(
@@ -77,11 +77,11 @@ def test_a_copy_made_while_a_server_writes_is_whole_and_can_be_served(
 
     def progress(done: int, total: int) -> None:
         load.goes_on()
-        steps.append(len(load.told))
+        steps.append(len(load.reported))
 
     with load.going_on():
-        eventually(lambda: len(load.told) > 50)
-        before = list(load.told)
+        eventually(lambda: len(load.reported) > 50)
+        before = list(load.reported)
         backup(server.store, target, progress)
         load.goes_on()
     assert load.failed == 0
@@ -89,13 +89,13 @@ def test_a_copy_made_while_a_server_writes_is_whole_and_can_be_served(
     assert steps == sorted(set(steps)), "messages were answered between any two steps"
     live = check(server.store)
     assert live.faults == ()
-    assert live.messages == {"queued": 300, "sent": len(load.told)}
+    assert live.messages == {"queued": 300, "sent": len(load.reported)}
     assert server.terminate() == 0
 
     copied = check(target)
     assert copied.faults == ()
     assert copied.messages["queued"] == 300
-    assert len(before) <= copied.messages["sent"] < len(load.told)
+    assert len(before) <= copied.messages["sent"] < len(load.reported)
     with Server(tmp_path, store__path=str(target)) as other:
         for message in (*before, *waiting[::30]):
             assert get(other, message) == message
@@ -107,8 +107,8 @@ def test_a_server_that_was_killed_leaves_a_store_that_can_be_checked_and_copied(
     server = serve(providers__sms_mms__latency="50ms")
     load = Load(server)
     with load.going_on():
-        eventually(lambda: len(load.told) > 50)
-        told = list(load.told)
+        eventually(lambda: len(load.reported) > 50)
+        reported = list(load.reported)
         load.end()
         server.kill()
     target = tmp_path / "copy.db"
@@ -116,7 +116,7 @@ def test_a_server_that_was_killed_leaves_a_store_that_can_be_checked_and_copied(
     assert report.faults == ()
     backup(server.store, target)
     assert check(target).messages == report.messages
-    assert report.messages["sent"] >= len(told)
+    assert report.messages["sent"] >= len(reported)
 
 
 def postwire(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -140,8 +140,8 @@ def test_a_copy_that_was_put_beside_the_log_of_a_crash_is_restored_by_the_comman
     (command,) = re.findall(r"`postwire (.*?)`", refusal.stderr.replace("\n", " "))
     done = postwire(server, *command.split(), "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert {key: told[key] for key in ("unsettled", "continued", "uncertain")} == {
+    reported = json.loads(done.stdout)
+    assert {key: reported[key] for key in ("unsettled", "continued", "uncertain")} == {
         "unsettled": 5,
         "continued": 5,
         "uncertain": 0,

@@ -255,9 +255,9 @@ def watch(server: Server) -> Iterator[pb.WatchProvidersResponse]:
     return server.providers.WatchProviders(pb.WatchProvidersRequest(), timeout=TIMEOUT * 3)
 
 
-def until_told(told: Iterator[pb.WatchProvidersResponse], good: Callable[[pb.Provider], object]) -> pb.Provider:
+def until_reported(reported: Iterator[pb.WatchProvidersResponse], good: Callable[[pb.Provider], object]) -> pb.Provider:
     """Return the next provider that somebody who watches is told of, and that is as wanted."""
-    return next(one for response in told for one in response.providers if good(one))
+    return next(one for response in reported for one in response.providers if good(one))
 
 
 def test_a_provider_that_is_drained_takes_nothing_until_it_is_resumed(serve: Serve) -> None:
@@ -323,27 +323,27 @@ def test_a_provider_that_is_not_there_cannot_be_steered(server: Server, method: 
 
 def test_who_watches_sees_every_provider_and_then_what_changes(serve: Serve) -> None:
     server = serve(providers__sms_mms__latency="1h", server__grace="0s", **NO_RETRY)
-    told: Any = watch(server)
-    first = next(told)
+    reported: Any = watch(server)
+    first = next(reported)
     assert list(first.providers) == list(providers(server).values())
     assert [one.name for one in first.providers] == ["sms-mms", "email"]
 
     # Only what has changed, one thing after another.
     named(server, "DrainProvider", "email")
-    (drained,) = next(told).providers
+    (drained,) = next(reported).providers
     assert (drained.name, drained.breaker.state) == ("email", FORCED_OPEN)
     named(server, "ResumeProvider", "email")
-    (resumed,) = next(told).providers
+    (resumed,) = next(reported).providers
     assert (resumed.name, resumed.breaker.state) == ("email", CLOSED)
     update(server, "email", seed=7)
-    (seeded,) = next(told).providers
+    (seeded,) = next(reported).providers
     assert (seeded.name, seeded.seed, seeded.seeded) == ("email", 7, True)
     dispatch(server, wait_for=ACCEPTANCE)
-    (busy,) = next(told).providers
+    (busy,) = next(reported).providers
     assert (busy.name, busy.in_flight) == ("sms-mms", 1)
     for _ in range(MINIMUM):
         dispatch(server, email("error@simulator.postwire.test"), max_attempts=1)
-    opened = until_told(told, lambda one: one.breaker.state == OPEN)
+    opened = until_reported(reported, lambda one: one.breaker.state == OPEN)
     assert (opened.name, opened.breaker.failures) == ("email", MINIMUM)
     assert opened.breaker.HasField("next_probe_time")
 
@@ -361,8 +361,8 @@ def test_who_watches_sees_every_provider_and_then_what_changes(serve: Serve) -> 
     next(gone)
     channel.close()
     update(server, "email", seed=8)
-    until_told(told, lambda one: one.seed == 8)
-    told.cancel()
+    until_reported(reported, lambda one: one.seed == 8)
+    reported.cancel()
     assert server.terminate() == 0
     assert server.log("internal_error") == server.log("library") == []
 
@@ -370,10 +370,10 @@ def test_who_watches_sees_every_provider_and_then_what_changes(serve: Serve) -> 
 def test_who_watches_is_let_go_at_the_end_in_good_order(serve: Serve) -> None:
     server = serve(server__grace="1h")
     watching: list[Any] = [watch(server) for _ in range(3)]
-    for told in watching:
-        next(told)
+    for reported in watching:
+        next(reported)
     assert server.terminate() == 0
-    for told in watching:
-        assert list(told) == []
-        assert told.code() is grpc.StatusCode.OK
+    for reported in watching:
+        assert list(reported) == []
+        assert reported.code() is grpc.StatusCode.OK
     assert server.log("internal_error") == server.log("library") == []

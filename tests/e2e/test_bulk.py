@@ -217,11 +217,11 @@ def test_watching_shows_changes_until_it_is_interrupted(server: Server) -> None:
 
         sending = threading.Thread(target=keep_sending)
         sending.start()
-        told = json.loads(process.stdout.readline())
+        reported = json.loads(process.stdout.readline())
         stop.set()
         sending.join()
-        assert told["message"]["channel"] == "CHANNEL_SMS"
-        assert told["resume_token"]
+        assert reported["message"]["channel"] == "CHANNEL_SMS"
+        assert reported["resume_token"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         assert "Traceback" not in (process.stderr.read() if process.stderr else "")

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, QUEUED, SENT, UNCERTAIN, new_request_id
 from tests.e2e.conftest import Serve
 from tests.e2e.streams import Stream, Watch, in_time
-from tests.e2e.test_canary import BAD, GOOD, ScriptedServer, email, found_in, mark, mms, phone, sms
+from tests.e2e.test_canary import BAD, GOOD, Caller, email, found_in, mark, mms, phone, sms
 from tests.support.otlp import Collector
 
 from postwire.outbox.sqlite.maintenance import backup, check
@@ -57,8 +57,8 @@ def test_no_marked_data_comes_out_of_streams_and_watches(serve: Serve, collector
         store__content_retention="1h",  # what was there to be found is looked for afterwards
         server__max_wait="5s",
     )
-    told, call = ScriptedServer(), server.dispatch
-    uncertain = told.call(call.Dispatch, request(sms(to="+15005550004"), delivery_guarantee=AT_MOST_ONCE)).message
+    caller, call = Caller(), server.dispatch
+    uncertain = caller.call(call.Dispatch, request(sms(to="+15005550004"), delivery_guarantee=AT_MOST_ONCE)).message
     assert uncertain.state == UNCERTAIN
     with Watch(server).begin() as every, Stream(server) as stream:
         asked = list(frames())
@@ -85,26 +85,28 @@ def test_no_marked_data_comes_out_of_streams_and_watches(serve: Serve, collector
             else:
                 rejections.append(one.rejection)
     assert 0 < len(parked) <= 100
-    told.call(call.CancelMessage, pb.CancelMessageRequest(message_id=parked[0].message_id))
+    caller.call(call.CancelMessage, pb.CancelMessageRequest(message_id=parked[0].message_id))
     ids = [uncertain.message_id, parked[1].message_id]
     with Watch(server, *ids) as watch:
         shown += [watch.next(), watch.next()]
         for resolution in (pb.RESOLUTION_UNSPECIFIED, pb.RESOLUTION_SENT, pb.RESOLUTION_FAILED):
             asked_for = pb.ResolveMessageRequest(message_id=ids[0], resolution=resolution)
-            told.call(call.ResolveMessage, asked_for)
+            caller.call(call.ResolveMessage, asked_for)
         shown.append(watch.next())
     for message_id in (mark(), phone(), ids[0]):
-        told.call(call.CancelMessage, pb.CancelMessageRequest(message_id=message_id))
-    told.call(call.ResolveMessage, pb.ResolveMessageRequest(message_id=mark(), resolution=pb.RESOLUTION_SENT))
+        caller.call(call.CancelMessage, pb.CancelMessageRequest(message_id=message_id))
+    caller.call(call.ResolveMessage, pb.ResolveMessageRequest(message_id=mark(), resolution=pb.RESOLUTION_SENT))
     for asked_to_watch in (
         pb.WatchMessagesRequest(message_ids=[mark(), phone()]),
         pb.WatchMessagesRequest(resume_token=mark()),
         pb.WatchMessagesRequest(filter=pb.MessageFilter(labels={mark(): mark()}), message_ids=[mark()]),
         pb.WatchMessagesRequest(filter=pb.MessageFilter(provider_names=[mark()] * 101)),
     ):
-        told.call(_first_of(server), asked_to_watch)
-    assert {None, "INVALID_MESSAGE", "INVALID_PAGE", "MESSAGE_NOT_QUEUED", "MESSAGE_NOT_UNCERTAIN"} >= set(told.reasons)
-    assert {"INVALID_MESSAGE", "INVALID_PAGE", "MESSAGE_NOT_QUEUED", "MESSAGE_NOT_UNCERTAIN"} <= set(told.reasons)
+        caller.call(_first_of(server), asked_to_watch)
+    assert {None, "INVALID_MESSAGE", "INVALID_PAGE", "MESSAGE_NOT_QUEUED", "MESSAGE_NOT_UNCERTAIN"} >= set(
+        caller.reasons
+    )
+    assert {"INVALID_MESSAGE", "INVALID_PAGE", "MESSAGE_NOT_QUEUED", "MESSAGE_NOT_UNCERTAIN"} <= set(caller.reasons)
 
     report = check(server.store)
     backup(server.store, server.folder / "copy.db")
@@ -112,8 +114,8 @@ def test_no_marked_data_comes_out_of_streams_and_watches(serve: Serve, collector
     assert found_in("\n".join(map(str, rejections))) == []
     assert found_in("\n".join(map(str, shown))) == []
     assert found_in("\n".join(map(str, [*messages, *parked]))) == []
-    assert found_in("\n".join(map(str, told.answers))) == []
-    assert found_in("\n".join(told.errors)) == []
+    assert found_in("\n".join(map(str, caller.answers))) == []
+    assert found_in("\n".join(caller.errors)) == []
     assert found_in(server.log_text()) == []
     assert found_in(collector.everything()) == []
     assert found_in(repr(report)) == []

@@ -53,9 +53,9 @@ def test_a_file_is_sent_and_sent_again_it_sends_nothing(server: Server, tmp_path
     assert (done.returncode, done.stdout) == (0, "250 repeats of an earlier run (250 sent)\n")
     assert done.stderr.startswith("postwire: warning: nothing was sent, an earlier run of the batch '")
     done = command(server, "send", "--file", str(path), "--no-wait", "--json")
-    told = json.loads(done.stdout)
-    assert (told["states"], told["repeats"], told["failed"]) == ({}, {"sent": 250}, [])
-    assert told["warning"]
+    reported = json.loads(done.stdout)
+    assert (reported["states"], reported["repeats"], reported["failed"]) == ({}, {"sent": 250}, [])
+    assert reported["warning"]
     with Client(server.address) as client:
         ours = [one for one in client.list_messages(page_size=1_000) if one.request_id.startswith("file-")]
     assert len(ours) == 250
@@ -115,10 +115,10 @@ def test_a_pipe_is_read_once_and_its_batch_is_told(server: Server, tmp_path: Pat
     text = f"\ufeff{json.dumps(line('piped'))}\r\n\r\n{json.dumps(line('piped'))}"
     done = command(server, "send", "--file", "-", stdin=text)
     assert (done.returncode, done.stdout) == (0, "2 sent\n")
-    told = re.fullmatch(r"postwire: the batch is (\w+): .* add --batch (\w+)\n", done.stderr)
-    assert told
-    assert told[1] == told[2]
-    again = command(server, "send", "--file", "-", "--batch", told[1], stdin=text)
+    reported = re.fullmatch(r"postwire: the batch is (\w+): .* add --batch (\w+)\n", done.stderr)
+    assert reported
+    assert reported[1] == reported[2]
+    again = command(server, "send", "--file", "-", "--batch", reported[1], stdin=text)
     assert again.stdout == "2 repeats of an earlier run (2 sent)\n"
     another = command(server, "send", "--file", "-", stdin=text)
     assert another.stdout == "2 sent\n", "what has no name is no repeat of anything"
@@ -153,9 +153,9 @@ def test_an_interrupt_ends_it_while_it_waits_for_a_pipe(server: Server) -> None:
             eventually(lambda: any(client.list_messages(MessageFilter(labels={"test": "interrupt"}))))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-        told = process.stderr.read()
-        assert "what was sent is not sent twice" in told
-        assert "Traceback" not in told
+        reported = process.stderr.read()
+        assert "what was sent is not sent twice" in reported
+        assert "Traceback" not in reported
     finally:
         process.kill()
         process.communicate()

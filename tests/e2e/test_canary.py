@@ -143,7 +143,7 @@ BAD_LABELS: list[Callable[[], dict[str, str]]] = [
 
 
 @dataclass
-class ScriptedServer:
+class Caller:
     """What callers were told: the answers, and all of the errors."""
 
     answers: list[Any] = field(default_factory=list)
@@ -158,8 +158,8 @@ class ScriptedServer:
             call: Any = error
             refusal = refusal_of(call)
             self.reasons.append(refusal.reason)
-            told = [call.details(), refusal, *(call.trailing_metadata() or ()), *(call.initial_metadata() or ())]
-            self.errors += map(str, told)
+            shown = [call.details(), refusal, *(call.trailing_metadata() or ()), *(call.initial_metadata() or ())]
+            self.errors += map(str, shown)
             return None
         self.answers.append(answer)
         return answer
@@ -216,71 +216,71 @@ def requests() -> Iterator[pb.DispatchRequest]:
             yield pb.DispatchRequest(message=message, request_id=f"{REQUEST_ID}{next(_numbers)}", options=options)
 
 
-def other_reasons(server: Server, told: ScriptedServer) -> None:
+def other_reasons(server: Server, caller: Caller) -> None:
     """The reasons of operators, which their callers get back as notes; and those that are no good."""
     dispatch, providers = server.dispatch, server.providers
     options = DispatchOptions(wait_for=ACCEPTANCE, send_time=in_time(hours=1))
     for reason in (f"{REASON} 1", f"{mark()}\n", mark() * 100):
-        later = told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=options)).message
-        told.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=later.message_id, reason=reason))
-        told.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=mark(), reason=reason))
-        unknown = told.call(
+        later = caller.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=options)).message
+        caller.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=later.message_id, reason=reason))
+        caller.call(dispatch.CancelMessage, pb.CancelMessageRequest(message_id=mark(), reason=reason))
+        unknown = caller.call(
             dispatch.Dispatch,
             pb.DispatchRequest(message=sms(to="+15005550004"), options=DispatchOptions(max_attempts=1)),
         ).message
         resolution = pb.RESOLUTION_SENT
         asked = pb.ResolveMessageRequest(message_id=unknown.message_id, resolution=resolution, reason=reason)
-        told.call(dispatch.ResolveMessage, asked)
-        told.call(providers.DrainProvider, DrainProviderRequest(name="email", reason=reason))
-        told.call(providers.ResumeProvider, ResumeProviderRequest(name="email", reason=reason))
-        told.call(providers.ResetBreaker, ResetBreakerRequest(name="email", reason=reason))
-    told.call(providers.GetProvider, GetProviderRequest(name="email"))
+        caller.call(dispatch.ResolveMessage, asked)
+        caller.call(providers.DrainProvider, DrainProviderRequest(name="email", reason=reason))
+        caller.call(providers.ResumeProvider, ResumeProviderRequest(name="email", reason=reason))
+        caller.call(providers.ResetBreaker, ResetBreakerRequest(name="email", reason=reason))
+    caller.call(providers.GetProvider, GetProviderRequest(name="email"))
 
 
-def other_calls(server: Server, told: ScriptedServer) -> None:
+def other_calls(server: Server, caller: Caller) -> None:
     """What else a caller can put data into."""
     dispatch, providers = server.dispatch, server.providers
     for labels in BAD_LABELS:
         bad = sms()
         bad.labels.update(labels())
-        told.call(dispatch.Dispatch, pb.DispatchRequest(message=bad))
-    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=f"{REQUEST_ID}\n"))
-    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=REQUEST_ID * 10))
-    told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=DispatchOptions(provider_name=mark())))
+        caller.call(dispatch.Dispatch, pb.DispatchRequest(message=bad))
+    caller.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=f"{REQUEST_ID}\n"))
+    caller.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), request_id=REQUEST_ID * 10))
+    caller.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(), options=DispatchOptions(provider_name=mark())))
     for body in (mark(), mark()):
-        told.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(body=body), request_id=f"{REQUEST_ID}-reused"))
+        caller.call(dispatch.Dispatch, pb.DispatchRequest(message=sms(body=body), request_id=f"{REQUEST_ID}-reused"))
     for asked in (
         pb.ListMessagesRequest(page_token=mark()),
         pb.ListMessagesRequest(page_size=-1, filter=pb.MessageFilter(labels={mark(): mark()}, provider_names=[mark()])),
         pb.ListMessagesRequest(filter=pb.MessageFilter(labels={mark(): mark()})),
         pb.ListMessagesRequest(page_size=1000),
     ):
-        told.call(dispatch.ListMessages, asked)
-    page = told.call(
+        caller.call(dispatch.ListMessages, asked)
+    page = caller.call(
         dispatch.ListMessages, pb.ListMessagesRequest(page_size=1, filter=pb.MessageFilter(channels=[CHANNEL_SMS]))
     )
     other = pb.ListMessagesRequest(page_token=page.next_page_token, filter=pb.MessageFilter(labels={mark(): mark()}))
-    told.call(dispatch.ListMessages, other)
-    told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark()))
-    told.call(dispatch.GetMessage, pb.GetMessageRequest(request_id=mark()))
-    told.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark(), request_id=f"{mark()}\n"))
-    told.call(dispatch.ListMessages, pb.ListMessagesRequest(filter=pb.MessageFilter(request_ids=[f"{mark()}\n"])))
-    other_reasons(server, told)
+    caller.call(dispatch.ListMessages, other)
+    caller.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark()))
+    caller.call(dispatch.GetMessage, pb.GetMessageRequest(request_id=mark()))
+    caller.call(dispatch.GetMessage, pb.GetMessageRequest(message_id=mark(), request_id=f"{mark()}\n"))
+    caller.call(dispatch.ListMessages, pb.ListMessagesRequest(filter=pb.MessageFilter(request_ids=[f"{mark()}\n"])))
+    other_reasons(server, caller)
     for message in (sms(), sms(to=mark()), mms()):
-        told.call(dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message))
-    told.call(
+        caller.call(dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message))
+    caller.call(
         dispatch.ExplainRoute, pb.ExplainRouteRequest(message=sms(), options=DispatchOptions(provider_name=mark()))
     )
-    told.call(providers.GetProvider, GetProviderRequest(name=mark()))
-    told.call(providers.DrainProvider, DrainProviderRequest(name=mark()))
-    told.call(providers.ResumeProvider, ResumeProviderRequest(name=mark()))
-    told.call(providers.ResetBreaker, ResetBreakerRequest(name=mark()))
-    told.call(providers.UpdateMockProvider, UpdateMockProviderRequest(name=mark(), error_ratio=3))
-    told.call(server.health.Check, health_pb2.HealthCheckRequest(service=mark()))
+    caller.call(providers.GetProvider, GetProviderRequest(name=mark()))
+    caller.call(providers.DrainProvider, DrainProviderRequest(name=mark()))
+    caller.call(providers.ResumeProvider, ResumeProviderRequest(name=mark()))
+    caller.call(providers.ResetBreaker, ResetBreakerRequest(name=mark()))
+    caller.call(providers.UpdateMockProvider, UpdateMockProviderRequest(name=mark(), error_ratio=3))
+    caller.call(server.health.Check, health_pb2.HealthCheckRequest(service=mark()))
     nowhere: Any = server.channel().unary_unary(f"/postwire.v1.DispatchService/{mark()}")
-    told.call(nowhere, mark().encode())
+    caller.call(nowhere, mark().encode())
     garbage: Any = server.channel().unary_unary("/postwire.v1.DispatchService/Dispatch")
-    told.call(garbage, b"\x0a\xff" + mark().encode())
+    caller.call(garbage, b"\x0a\xff" + mark().encode())
 
 
 def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) -> None:
@@ -296,16 +296,16 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
         providers__email__retry_after="1ms",
         routes__mms="",
     )
-    told = ScriptedServer()
+    caller = Caller()
     for asked in requests():
-        told.call(server.dispatch.Dispatch, asked)
-    accepted = [answer.message for answer in told.answers]
+        caller.call(server.dispatch.Dispatch, asked)
+    accepted = [answer.message for answer in caller.answers]
     assert len(accepted) > 80, "most of the good ones"
     assert any(message.state == SENT for message in accepted)
     for message in accepted:
-        told.call(server.dispatch.GetMessage, pb.GetMessageRequest(message_id=message.message_id))
-    other_calls(server, told)
-    assert set(told.reasons) == {
+        caller.call(server.dispatch.GetMessage, pb.GetMessageRequest(message_id=message.message_id))
+    other_calls(server, caller)
+    assert set(caller.reasons) == {
         "INVALID_MESSAGE",
         "MESSAGE_TOO_LARGE",
         "INVALID_ROUTING",
@@ -320,22 +320,22 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     metrics = fetch(server)
     assert server.terminate() == 0
 
-    assert found_in("\n".join(told.errors)) == []
+    assert found_in("\n".join(caller.errors)) == []
     assert found_in(server.log_text()) == []
     assert found_in(metrics) == []
     for sent in collector.metadata:
         assert MARK in str(sent.pop("api-key")), "the collector's secret is for the collector"
     assert found_in(collector.everything()) == []
     # Labels, request ids and reasons are their caller's own.
-    answers = "\n".join(map(str, told.answers))
+    answers = "\n".join(map(str, caller.answers))
     assert f"{REASON} 1" in answers
     answers = answers.replace(LABEL, "").replace(REQUEST_ID, "").replace(REASON, "")
     assert found_in(answers) == []
 
     # And all of it was there to be found.
     assert server.log("internal_error") == []
-    told_of = {line["message_id"] for line in server.log("attempt")}
-    assert len(told_of & {message.message_id for message in accepted}) > 50
+    reported_of = {line["message_id"] for line in server.log("attempt")}
+    assert len(reported_of & {message.message_id for message in accepted}) > 50
     assert len([one for one in collector.spans() if one.failed]) > 80
     assert "postwire.attempts" in collector.metrics()
     assert "postwire_attempts_total" in metrics
@@ -374,7 +374,7 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
         OTEL_BSP_SCHEDULE_DELAY="10",
         **METRICS,
     )
-    told = ScriptedServer()
+    caller = Caller()
     for number in range(3 * len(GOOD)):
         options = DispatchOptions(max_attempts=3)
         if number % 2:
@@ -383,17 +383,17 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
         if message.sms.to == "+15005550003":
             continue  # it would be tried again and again, as long as the test runs
         message.labels.update({f"{LABEL}{number}": f"{LABEL}{number}"})
-        assert told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=message, options=options))
-        told.call(server.dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message, options=options))
+        assert caller.call(server.dispatch.Dispatch, pb.DispatchRequest(message=message, options=options))
+        caller.call(server.dispatch.ExplainRoute, pb.ExplainRouteRequest(message=message, options=options))
     update(server, "first", error_ratio=0)
     eventually(lambda: not unsettled(server))
     # Some are killed in mid-send, and some are parked.
     for number in range(4):
         options = DispatchOptions(wait_for=ACCEPTANCE, max_attempts=1 + number % 2)
-        told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms()), options=options))
+        caller.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms()), options=options))
     eventually(lambda: in_flight(server) >= 4)
-    told.call(server.providers.DrainProvider, DrainProviderRequest(name="slow"))
-    told.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms())))
+    caller.call(server.providers.DrainProvider, DrainProviderRequest(name="slow"))
+    caller.call(server.dispatch.Dispatch, pb.DispatchRequest(message=of("slow", sms())))
     eventually(lambda: len(transitions(server)) >= 4)
     seen = {"deliver", "attempt first", "attempt second", "breaker changed", "provider passed over"}
     eventually(lambda: seen <= {name for one in collector.spans() for name in names_of(one)})
@@ -402,14 +402,14 @@ def test_no_marked_data_leaves_it_by_failover_and_retries_either(serve: Serve, c
     texts.append(server.log_text())
     passes = server.log("attempt")
     server.start(server__grace="0s")
-    page = told.call(server.dispatch.ListMessages, pb.ListMessagesRequest(page_size=1000))
+    page = caller.call(server.dispatch.ListMessages, pb.ListMessagesRequest(page_size=1000))
     texts.append(fetch(server))
     assert server.terminate() == 0
     texts += [server.log_text(), collector.everything()]
 
     assert [found_in(text) for text in texts] == [[]] * len(texts)
-    assert found_in("\n".join(told.errors)) == []
-    assert found_in("\n".join(map(str, told.answers)).replace(LABEL, "")) == []
+    assert found_in("\n".join(caller.errors)) == []
+    assert found_in("\n".join(map(str, caller.answers)).replace(LABEL, "")) == []
     # And all of it was there to be found.
     assert server.log("internal_error") == []
     assert max(line["attempt"] for line in passes) >= 3

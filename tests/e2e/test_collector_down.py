@@ -143,10 +143,10 @@ def test_a_collector_that_comes_late_is_told_from_then_on(serve: Serve) -> None:
         send(server)
     with Collector(address) as collector:
 
-        def told() -> object:
+        def reported() -> object:
             send(server, 1)
             return collector.spans()
 
-        eventually(told)
+        eventually(reported)
         server.stop()
     assert server.log("internal_error") == []

@@ -184,11 +184,11 @@ def test_nearly_every_message_is_sent_and_hardly_one_needs_another_attempt(
     answers = list(dispatched(server, count))
     assert len({one.message_id for one in answers}) == count
     # A few have met the one that fails while the other had its hands full: they are back in the queue.
-    told = [one if one.state == SENT else until(server, one, SENT) for one in answers]
+    reported = [one if one.state == SENT else until(server, one, SENT) for one in answers]
     at_once = sum(one.state == SENT for one in answers)
-    sent = sum(one.state == SENT for one in told)
-    attempts = sum(len(one.attempts) for one in told)
-    fared = Counter(f"{name} {outcome}" for one in told for name, outcome in tried(one))
+    sent = sum(one.state == SENT for one in reported)
+    attempts = sum(len(one.attempts) for one in reported)
+    fared = Counter(f"{name} {outcome}" for one in reported for name, outcome in tried(one))
     with capsys.disabled():
         figures = ", ".join(f"{times} times {what}" for what, times in fared.items())
         print(f"\n{sent} of {count} SENT ({at_once} at once), {attempts / count:.4f} attempts a message: {figures}")  # noqa: T201

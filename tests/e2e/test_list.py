@@ -157,9 +157,9 @@ def test_the_command_shows_them(filled: tuple[Server, list[Message]]) -> None:
 
     done = command(server, "--json", "--limit", "1000")
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert [one["message_id"] for one in told["messages"]] == [message.message_id for message in reversed(sent)]
-    assert told["more"] is False
+    reported = json.loads(done.stdout)
+    assert [one["message_id"] for one in reported["messages"]] == [message.message_id for message in reversed(sent)]
+    assert reported["more"] is False
 
 
 def test_pages_go_on_over_a_restart_and_past_what_arrives(serve: Serve) -> None:

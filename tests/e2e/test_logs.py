@@ -35,8 +35,8 @@ def test_an_attempt_is_a_line_that_says_all_of_it(serve: Serve) -> None:
         assert line["attempt"] == 1
         assert line["duration_ms"] == pytest.approx(message.attempts[0].duration.ToMicroseconds() / 1000)
         assert "trace_id" not in line, "there is no collector, so there is no trace"
-        told = datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
-        assert abs((told - message.update_time.ToDatetime(UTC)).total_seconds()) < TIMEOUT
+        reported = datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
+        assert abs((reported - message.update_time.ToDatetime(UTC)).total_seconds()) < TIMEOUT
     assert lines[0]["duration_ms"] >= 19, "a timer may be a ms early"
 
 
@@ -105,10 +105,10 @@ def test_failures_that_repeat_are_told_at_a_limited_rate_and_each_success_in_ful
         assert server.dispatch.Dispatch(request(), timeout=TIMEOUT).message.state == SENT
     assert server.terminate() == 0
     lines = server.log("attempt")
-    told = [line for line in lines if line["outcome"] == "rejected"]
-    assert FAILURE_BURST <= len(told) < count
-    assert all(line["provider_name"] and line["message_id"] for line in told)
-    assert sum(1 + line.get("suppressed", 0) for line in told) <= count
+    reported = [line for line in lines if line["outcome"] == "rejected"]
+    assert FAILURE_BURST <= len(reported) < count
+    assert all(line["provider_name"] and line["message_id"] for line in reported)
+    assert sum(1 + line.get("suppressed", 0) for line in reported) <= count
     assert len([line for line in lines if line["outcome"] == "error"]) == 1, "another outcome is told at once"
     assert len([line for line in lines if line["outcome"] == "success"]) == 20
 

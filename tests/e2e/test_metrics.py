@@ -133,9 +133,9 @@ def test_calls_are_counted_by_method_and_status_with_their_durations(server: Ser
     dispatch(server, sms())
     dispatch(server, sms())
     refused(lambda: dispatch(server, sms(to="nobody")))
-    told = values(server, "rpc_server_call_duration_seconds_count")
+    reported = values(server, "rpc_server_call_duration_seconds_count")
     # By error type, method, status and system; one that went well has no error type.
-    assert told == {
+    assert reported == {
         (DISPATCH, "OK", "grpc"): 2,
         ("INVALID_ARGUMENT", DISPATCH, "INVALID_ARGUMENT", "grpc"): 1,
     }
@@ -157,13 +157,13 @@ def test_durations_are_in_buckets_of_seconds(serve: Serve) -> None:
     for _ in range(5):
         dispatch(server, sms())
     dispatch(server, email())
-    told = buckets(server, "postwire_attempt_duration_seconds", postwire_provider_name="sms-mms")
-    assert tuple(told) == (*names.ATTEMPT_BUCKETS, float("inf"))
-    counts = list(told.values())
+    reported = buckets(server, "postwire_attempt_duration_seconds", postwire_provider_name="sms-mms")
+    assert tuple(reported) == (*names.ATTEMPT_BUCKETS, float("inf"))
+    counts = list(reported.values())
     assert counts == sorted(counts)
     assert counts[-1] == 5
-    assert told[0.025] == 0, "none took less than the provider does"
-    assert told[60] == 5
+    assert reported[0.025] == 0, "none took less than the provider does"
+    assert reported[60] == 5
     calls = buckets(server, "rpc_server_call_duration_seconds", rpc_method=DISPATCH)
     assert tuple(calls) == (*names.RPC_BUCKETS, float("inf"))
     assert calls[float("inf")] == 6

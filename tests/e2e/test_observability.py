@@ -85,12 +85,12 @@ def test_a_viewer_can_choose_what_is_there(series: Labels) -> None:
 
 def test_the_docs_tell_of_every_metric_and_its_labels(server: Server, series: Labels) -> None:
     table = re.findall(r"^\| `((?:postwire|rpc)_\w+)` \| ([^|]*) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in table}
-    assert len(told) == len(table)
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in table}
+    assert len(documented) == len(table)
     own = {}
     for family in text_string_to_metric_families(fetch(server)):
         if family.name != "target_info":
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = series[f"{name}_count" if family.type == "histogram" else name]
             own[name] = {label for label in labels if not label.startswith("otel_scope_")}
-    assert told == own
+    assert documented == own

@@ -92,8 +92,8 @@ def test_the_package_is_installed_and_a_message_goes_out_through_it(acme: Acme, 
         ((headers, body),) = acme.requests
         assert body == {"to": "+12025550101", "text": "It is on its way.", "from": "Acme"}
         assert headers["Authorization"] == "Bearer 4711"
-        told = json.loads(reader.run(Step("command", ".venv/bin/postwire messages list --json")))
-        (message,) = told["messages"]
+        reported = json.loads(reader.run(Step("command", ".venv/bin/postwire messages list --json")))
+        (message,) = reported["messages"]
         assert message["message_id"] in headers["Idempotency-Key"]
         assert message["provider_message_id"] == "acme-1"
         log = (tmp_path / "postwire.log").read_text(encoding="utf-8")

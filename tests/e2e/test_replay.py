@@ -89,7 +89,7 @@ def test_each_provider_has_its_outcomes_in_the_same_order_run_after_run(serve: S
     assert set(seen["alpha"]) == set(seen["beta"]) == {*RATIOS, "success"}, "or this proves little"
 
 
-def told(messages: Sequence[Message]) -> list[tuple[list[tuple[str, str]], int]]:
+def reported(messages: Sequence[Message]) -> list[tuple[list[tuple[str, str]], int]]:
     """What replays of each message: its attempts, and for how long (µs) it waits for the next, if it does."""
     return [
         (tried(one), one.next_attempt_time.ToMicroseconds() - one.update_time.ToMicroseconds())
@@ -130,10 +130,10 @@ def test_weights_and_backoff_replay_with_the_seed_of_delivery(serve: Serve) -> N
         delivery__backoff_max="1h",
         delivery__seed="5",
     )
-    run = told([dispatch(server) for _ in range(count)])
+    run = reported([dispatch(server) for _ in range(count)])
     assert run == predicted(5, count)
     assert len({len(attempts) for attempts, _ in run}) == 2
     assert sum(waits > 0 for _, waits in run) > 3
     server.restart(delivery__seed="6")
-    assert told([dispatch(server) for _ in range(count)]) == predicted(6, count) != run
+    assert reported([dispatch(server) for _ in range(count)]) == predicted(6, count) != run
     assert SENT in {dispatch(server).state for _ in range(10)}

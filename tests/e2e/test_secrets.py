@@ -131,9 +131,9 @@ def test_a_secret_in_the_configuration_is_taken_over_at_sighup_and_other_keys_ar
     write(tmp_path, vendor, f'token = "{OLD}"\nmax_concurrent = 7', "server.grace = '9s'")
     server.send_signal(signal.SIGHUP)
     eventually(lambda: len(reloaded(server)) == 2)
-    told = reloaded(server)[-1]
-    assert told["changed"] == ["providers.line.token"]
-    assert told["needs_restart"] == ["server.grace", "providers.line.max_concurrent"]
+    reported = reloaded(server)[-1]
+    assert reported["changed"] == ["providers.line.token"]
+    assert reported["needs_restart"] == ["server.grace", "providers.line.max_concurrent"]
     parked(server)
     assert vendor.tokens[-1] == OLD
 
@@ -175,15 +175,15 @@ def test_commands_show_where_a_secret_is_and_not_what_it_is(tmp_path: Path) -> N
     (tmp_path / "auth").write_text(NEW, encoding="utf-8")
     (tmp_path / "postwire.toml").write_text(TWILIO, encoding="utf-8")
     env = {"PATH": "/bin"}
-    told = run("config", "check", "--json", cwd=tmp_path, env=env)
-    settings = {one["key"]: (one["value"], one["explicit"]) for one in json.loads(told.stdout)["settings"]}
+    reported = run("config", "check", "--json", cwd=tmp_path, env=env)
+    settings = {one["key"]: (one["value"], one["explicit"]) for one in json.loads(reported.stdout)["settings"]}
     assert settings["providers.eu.auth_token"] == ("(set)", True)
     assert settings["providers.eu.auth_token_file"] == ("auth", True)
     assert settings["providers.eu.api_key_file"] == (None, False)
-    told_by_kinds = run("providers", "kinds", "twilio", cwd=tmp_path, env=env)
-    assert "auth_token_file" in told_by_kinds.stdout
-    told_by_check = run("providers", "check", cwd=tmp_path, env=env)
-    for one in (told, told_by_kinds, told_by_check, run("config", "check", cwd=tmp_path, env=env)):
+    reported_by_kinds = run("providers", "kinds", "twilio", cwd=tmp_path, env=env)
+    assert "auth_token_file" in reported_by_kinds.stdout
+    reported_by_check = run("providers", "check", cwd=tmp_path, env=env)
+    for one in (reported, reported_by_kinds, reported_by_check, run("config", "check", cwd=tmp_path, env=env)):
         assert "canary" not in one.stdout + one.stderr
     (tmp_path / "auth").unlink()
     refused = run("config", "check", cwd=tmp_path, env=env)

@@ -180,9 +180,9 @@ class OnTerminal:
 @pytest.mark.parametrize("closed", [False, True], ids=["a signal", "a terminal that is closed"])
 def test_a_terminal_that_is_closed_leaves_no_server_behind_and_cuts_nothing_short(closed: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="pw-") as folder, OnTerminal(Path(folder)) as server:
-        told = b""
-        while b"serving" not in told:
-            told += os.read(server.ours, 4096)
+        reported = b""
+        while b"serving" not in reported:
+            reported += os.read(server.ours, 4096)
         call = server.dispatch.Dispatch.future(request(), timeout=TIMEOUT, wait_for_ready=True)
         eventually(lambda: server.in_flight() == 1)
         if closed:

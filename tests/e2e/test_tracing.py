@@ -288,13 +288,13 @@ def test_a_share_is_taken_of_the_traces_and_all_of_each(serve: Serve, collector:
     # So many at once that they would have to wait for the provider, and what waits is traced apart.
     server = serve(telemetry__otlp_endpoint=collector.endpoint, providers__sms_mms__max_concurrent="200", **share)
     calls = [server.dispatch.Dispatch.future(request(), timeout=TIMEOUT) for _ in range(200)]
-    told = [call.result().message.attempts[0].trace_id for call in calls]
+    reported = [call.result().message.attempts[0].trace_id for call in calls]
     caller = dispatch(server, sms(), traceparent(trace)).attempts[0].trace_id
     assert caller == trace, "the caller has decided already"
     assert server.terminate() == 0
     traces = [one.trace_id for one in collector.spans() if one.trace_id != trace]
     assert 40 < len(set(traces)) < 160
-    assert set(traces) == set(filter(None, told))
+    assert set(traces) == set(filter(None, reported))
     assert all(traces.count(one) == 2 for one in set(traces)), "the call and its attempt"
 
 

@@ -342,8 +342,8 @@ def test_a_watch_of_an_uncertain_message_shows_how_it_was_resolved(server: Serve
 @pytest.mark.long
 def test_silence_is_broken_by_a_sign_of_life_though_others_change_all_the_while(server: Server) -> None:
     asked = WatchMessagesRequest(filter=MessageFilter(provider_names=["nobody"]))
-    beats = server.dispatch.WatchMessages(asked, timeout=2 * HEARTBEAT_INTERVAL)
-    first, start = next(beats), time.monotonic()
+    heartbeats = server.dispatch.WatchMessages(asked, timeout=2 * HEARTBEAT_INTERVAL)
+    first, start = next(heartbeats), time.monotonic()
     is_over = threading.Event()
 
     def go_on() -> None:
@@ -353,11 +353,11 @@ def test_silence_is_broken_by_a_sign_of_life_though_others_change_all_the_while(
     others = threading.Thread(target=go_on)
     others.start()
     try:
-        response = next(beats)
+        response = next(heartbeats)
     finally:
         is_over.set()
         others.join()
     assert not response.HasField("message")
     assert response.resume_token != first.resume_token, "it does not fall behind"
     assert time.monotonic() - start >= HEARTBEAT_INTERVAL - 1
-    beats.cancel()
+    heartbeats.cancel()

@@ -22,6 +22,6 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Takes a line for the summary."""
     return functools.partial(record_property, "figure")

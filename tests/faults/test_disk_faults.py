@@ -149,13 +149,13 @@ async def play_with_faults(folder: Path, most: int | None = None) -> str:
 
 
 async def test_a_disk_fault_at_any_call_loses_nothing_and_wedges_nothing(
-    folder: Path, tell: Callable[[str], None]
+    folder: Path, note: Callable[[str], None]
 ) -> None:
-    tell(await play_with_faults(folder, 3))
+    note(await play_with_faults(folder, 3))
 
 
 @pytest.mark.long
 async def test_a_disk_fault_at_each_call_loses_nothing_and_wedges_nothing(
-    folder: Path, tell: Callable[[str], None]
+    folder: Path, note: Callable[[str], None]
 ) -> None:
-    tell(await play_with_faults(folder))
+    note(await play_with_faults(folder))

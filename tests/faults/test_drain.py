@@ -106,15 +106,15 @@ class Round:
         self._server_process = server_process
         self._book = book
         self._stuck = stuck
-        self.told: dict[str, str] = {}
+        self.reported: dict[str, str] = {}
         self.took = 0.0
 
     async def run(self, seconds: float) -> None:
         """Have it work for so long, then stop it."""
         async with connect(self._server_process.address) as channel, asyncio.TaskGroup() as group:
             dispatch: Any = DispatchServiceStub(channel)
-            group.create_task(self._until_told("providers", self._watch_providers(channel)))
-            group.create_task(self._until_told("idle stream", self._idle_stream(dispatch)))
+            group.create_task(self._until_reported("providers", self._watch_providers(channel)))
+            group.create_task(self._until_reported("idle stream", self._idle_stream(dispatch)))
             load = group.create_task(drive(self._server_process.address, self._book, self._server_process.gone))
             health = group.create_task(self._health(channel))
             await asyncio.sleep(seconds)
@@ -159,14 +159,14 @@ class Round:
         shot.heard(result.message)
         assert await call.read() is grpc.aio.EOF
 
-    async def _until_told(self, name: str, stream: Any) -> None:
+    async def _until_reported(self, name: str, stream: Any) -> None:
         """How a stream ends that was open at the time."""
         try:
             await stream
         except grpc.aio.AioRpcError as error:
-            self.told[name] = why_of(error)
+            self.reported[name] = why_of(error)
         else:
-            self.told[name] = "OK"
+            self.reported[name] = "OK"
 
     async def _health(self, channel: grpc.aio.Channel) -> None:
         """It says NOT_SERVING while the listener still takes connections, and these are told the same."""
@@ -186,7 +186,7 @@ class Round:
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.long)])
 async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
-    tmp_path: Path, tell: Callable[[str], None], rounds: int
+    tmp_path: Path, note: Callable[[str], None], rounds: int
 ) -> None:
     server_process = ServerProcess(tmp_path, TOML)
     book = Book(request)
@@ -198,7 +198,7 @@ async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
             assert await server_process.start(server__grace=f"{GRACE}s" if stuck else "1h")
             one = Round(server_process, book, stuck=stuck)
             await one.run(chance.uniform(0.2, 0.6))
-            assert one.told == {"providers": "OK", "idle stream": SHUTTING_DOWN}
+            assert one.reported == {"providers": "OK", "idle stream": SHUTTING_DOWN}
             if stuck:
                 longest_stuck = max(longest_stuck, one.took)
             else:
@@ -217,7 +217,7 @@ async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
     assert found.orphans == rounds // 4, "only what was stuck was let go"
     assert {failure.partition(": ")[2] for failure in book.failures} <= {SHUTTING_DOWN, CANCELLED, CUT}
     # How many are CANCELLED, by calling in the moment of the stop, is up to the machine: see `test_calls`.
-    tell(
+    note(
         f"drain: {rounds} stops under load, {len(records):,} messages, all of them settled; the slowest took "
         f"{longest:.2f} s ({SLOW} s of it for what was under way), and {longest_stuck:.2f} s where something was stuck "
         f"(of a grace of {GRACE} s); calls that were told to come again: {dict(book.failures)}"

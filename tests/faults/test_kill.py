@@ -118,7 +118,7 @@ def ends(kills: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
 async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_killed(
-    tmp_path: Path, tell: Callable[[str], None], kills: int
+    tmp_path: Path, note: Callable[[str], None], kills: int
 ) -> None:
     server_process = ServerProcess(tmp_path, TOML)
     book = Book(request)
@@ -153,7 +153,7 @@ async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_ki
     assert met == expected
     found = on_record(server_process, book, killed=frozenset(server_process.boots[:-1]))
     the_watch_has_missed_nothing(book, records)
-    tell(
+    note(
         f"kill: {kills} kills ({len(set(met))} failpoints), {opened} boots that opened the store, "
         f"{len(records):,} messages, {found.calls:,} calls of providers, {found.orphans:,} orphans ({found.cut:,} cut "
         f"off in mid-call, {found.unheard:,} answered and not recorded, {found.unasked:,} not asked), {found.twice:,} "

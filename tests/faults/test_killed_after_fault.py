@@ -129,16 +129,16 @@ async def fail_each(folder: Path, fault: str, seeds: int, stride: int = 1) -> Re
     ],
 )
 async def test_what_a_fault_has_left_is_on_disk_before_anything_is_put_behind_it(
-    folder: Path, tell: Callable[[str], None], fault: str, seeds: int, stride: int
+    folder: Path, note: Callable[[str], None], fault: str, seeds: int, stride: int
 ) -> None:
     report = await fail_each(folder, fault, seeds, stride)
-    tell(f"{fault}: {report}")
+    note(f"{fault}: {report}")
     assert report.problems == []
     assert {"while it opened", "in a commit"} <= report.killed.keys()
 
 
 async def test_a_log_that_is_taken_as_it_is_read_is_lost_with_what_is_behind_it(
-    folder: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    folder: Path, note: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "_renew_log", lambda _: None)
     # As with somebody who reads: else the boot folds the log into the file, and adds nothing behind it.
@@ -147,5 +147,5 @@ async def test_a_log_that_is_taken_as_it_is_read_is_lost_with_what_is_behind_it(
     first = 0
     while not report.problems and await fail(folder, "failing fsync", first, 1, report):
         first += 1
-    tell(f"without the log written again: {report}")
+    note(f"without the log written again: {report}")
     assert any("revision" in problem for problem in report.problems)

@@ -83,7 +83,7 @@ async def send(dispatch: Any, messages: int, text: str) -> AsyncIterator[int]:
     ("messages", "size", "slack"), [(5_000, 16_000, 48), pytest.param(200_000, 200, 8, marks=pytest.mark.long)]
 )
 async def test_the_log_shrinks_once_a_long_reader_has_gone_and_memory_stays_flat(
-    tmp_path: Path, tell: Callable[[str], None], messages: int, size: int, slack: int
+    tmp_path: Path, note: Callable[[str], None], messages: int, size: int, slack: int
 ) -> None:
     server_process = ServerProcess(tmp_path, TOML)
     log = tmp_path / "postwire.db-wal"
@@ -113,7 +113,7 @@ async def test_the_log_shrinks_once_a_long_reader_has_gone_and_memory_stays_flat
     server_process.no_faults()
     ((count,),) = server_process.rows("SELECT count(*) FROM messages WHERE state = 'sent'")
     assert count == (messages + 3,)
-    tell(
+    note(
         f"long reader: {messages:,} messages at {messages / seconds:,.0f}/s, log {held / MIB:,.0f} MiB while it read "
         f"and {shrunk / MIB:,.1f} MiB after; memory {warm / MIB:,.0f} MiB at 1 in {WARM}, {most / MIB:,.0f} at the most"
     )

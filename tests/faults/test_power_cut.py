@@ -126,19 +126,19 @@ async def cut(folder: Path, cuts: int, *, seed: int = 1, sync: str = "full", lie
     return report
 
 
-async def test_a_power_cut_loses_nothing_that_was_acknowledged(folder: Path, tell: Callable[[str], None]) -> None:
+async def test_a_power_cut_loses_nothing_that_was_acknowledged(folder: Path, note: Callable[[str], None]) -> None:
     report = await cut(folder, 60)
-    tell(str(report))
+    note(str(report))
     assert (report.lost, report.wrong) == ([], [])
     assert all(report.cuts[moment] for moment in ("commit", "checkpoint"))
 
 
 @pytest.mark.long
 async def test_two_thousand_power_cuts_lose_nothing_that_was_acknowledged(
-    folder: Path, tell: Callable[[str], None]
+    folder: Path, note: Callable[[str], None]
 ) -> None:
     report = await cut(folder, 2_000, seed=2)
-    tell(str(report))
+    note(str(report))
     assert (report.lost, report.wrong) == ([], [])
     assert all(report.cuts[moment] for moment in MOMENTS)
 
@@ -147,18 +147,18 @@ async def test_two_thousand_power_cuts_lose_nothing_that_was_acknowledged(
 
 
 async def test_without_a_sync_per_commit_the_last_commits_are_lost_and_nothing_else_is_wrong(
-    folder: Path, tell: Callable[[str], None]
+    folder: Path, note: Callable[[str], None]
 ) -> None:
     report = await cut(folder, 40, sync="normal")
-    tell(f"synchronous=normal: {report}")
+    note(f"synchronous=normal: {report}")
     assert report.lost
     assert report.wrong == []
 
 
 async def test_a_disk_that_says_it_has_synced_and_has_not_is_found_out(
-    folder: Path, tell: Callable[[str], None]
+    folder: Path, note: Callable[[str], None]
 ) -> None:
     report = await cut(folder, 20, lies=True)
-    tell(f"a disk that lies: {report}")
+    note(f"a disk that lies: {report}")
     assert report.lost
     assert report.wrong

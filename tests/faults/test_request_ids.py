@@ -144,7 +144,7 @@ def answer_of(result: pb.DispatchStreamResult) -> Message | str:
 
 @pytest.mark.parametrize(("ids", "ends"), [(60, 6), pytest.param(2000, 60, marks=pytest.mark.long)])
 async def test_many_callers_that_race_for_a_request_id_get_one_message_however_the_server_ends(
-    tmp_path: Path, tell: Callable[[str], None], ids: int, ends: int
+    tmp_path: Path, note: Callable[[str], None], ids: int, ends: int
 ) -> None:
     server_process = ServerProcess(tmp_path, TOML)
     server = Reachable(server_process)
@@ -185,7 +185,7 @@ async def test_many_callers_that_race_for_a_request_id_get_one_message_however_t
     assert found.calls <= ids + found.orphans
     refused = sum(sum(one.refused.values()) for one in races)
     others = sum(one.winner != 0 for one in races)
-    tell(
+    note(
         f"request ids: {ids:,} ids x {CALLERS} callers, {ends} ends ({len(killed)} by SIGKILL): {len(kept):,} messages "
         f"({others} of another payload than most), {found.calls:,} calls of providers, {found.orphans} orphans, "
         f"{refused:,} calls refused; broken off: {dict(server.broken_off)}"

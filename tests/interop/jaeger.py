@@ -147,9 +147,9 @@ class Jaeger:
                 stderr=log,
             )
         try:
-            admin = self._told("Admin server started", "http.host-port")
-            self.otlp = f"http://{self._told('Starting GRPC server', 'endpoint')}"
-            self._query = f"http://{self._told('Query server started', 'http_addr')}"
+            admin = self._reported("Admin server started", "http.host-port")
+            self.otlp = f"http://{self._reported('Starting GRPC server', 'endpoint')}"
+            self._query = f"http://{self._reported('Query server started', 'http_addr')}"
             eventually(lambda: _answer(f"http://{admin}/"))
         except BaseException:
             self.stop()
@@ -181,8 +181,8 @@ class Jaeger:
 
     def operations(self, service: str) -> set[tuple[str, str]]:
         """The names of a service's spans, each with its kind."""
-        told = json.loads(_answer(f"{self._query}/api/operations?service={quote(service)}"))["data"]
-        return {(one["name"], one["spanKind"]) for one in told}
+        reported = json.loads(_answer(f"{self._query}/api/operations?service={quote(service)}"))["data"]
+        return {(one["name"], one["spanKind"]) for one in reported}
 
     def everything(self) -> str:
         """All traces, as Jaeger writes them: for looking for what must not be there."""
@@ -198,7 +198,7 @@ class Jaeger:
             for span in trace["spans"]
         ]
 
-    def _told(self, what: str, key: str) -> str:
+    def _reported(self, what: str, key: str) -> str:
         """Return what its log says once: the port it has been given is nowhere else."""
 
         def found() -> list[str]:

@@ -57,7 +57,7 @@ def test_a_client_does_what_its_readme_says(client: str, row: Row, need: Need, t
         row.calls = ended.total()
         assert {call: count for call, count in ended.items() if call not in MORE_OR_FEWER} == expected
         reader.stop()
-        tell_that_nobody_is_there(reader, last)
+        report_that_nobody_is_there(reader, last)
 
     account.agrees_with_the_contract()
     store = stored(reader.server)
@@ -79,7 +79,7 @@ def is_of_the_example(printed: str) -> bool:
     return "\nstream" in printed
 
 
-def tell_that_nobody_is_there(reader: ClientReader, step: Step) -> None:
+def report_that_nobody_is_there(reader: ClientReader, step: Step) -> None:
     """Run the example without a server: it has to end, and to say so to a person."""
     done = reader.attempt(step)
     assert done.returncode != 0

@@ -190,8 +190,8 @@ def serve(jaeger: Jaeger, tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """Makes a server that tells Jaeger, with settings of its own. Its metrics are not for Jaeger, which takes none."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "postwire.toml").write_text(PROVIDERS, encoding="utf-8")
-    told = {"telemetry__otlp_endpoint": jaeger.otlp, "OTEL_METRICS_EXPORTER": "prometheus"}
-    return lambda **settings: Server(folder, **told, **settings)
+    reported = {"telemetry__otlp_endpoint": jaeger.otlp, "OTEL_METRICS_EXPORTER": "prometheus"}
+    return lambda **settings: Server(folder, **reported, **settings)
 
 
 class Checkout:

@@ -132,7 +132,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.pair.now += step / 8
 
     @rule()
-    def wait_as_told(self) -> None:
+    def wait_as_reported(self) -> None:
         self.pair.now = self.pair.model.next_probe_time(self.pair.now) or self.pair.now
 
     @rule()

@@ -108,7 +108,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.now = START
         self.model = OutboxModel()
         self.watched: Position = (0,)
-        self.told: dict[str, int] = {}
+        self.reported: dict[str, int] = {}
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(dir=FOLDERS)
         self.outbox = self.run(self.open())
@@ -308,20 +308,20 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(limit=LIMITS)
     def watch(self, limit: int) -> None:
         """From where it was: everything that has changed since is told, and each of it at last as it now is."""
-        told: dict[str, MessageRecord] = {}
+        reported: dict[str, MessageRecord] = {}
         while True:
             found = self.run(self.outbox.changes(self.watched, limit))
             positions = [position for position, _ in found.entries]
             for _, record in found.entries:
-                assert record.revision > self.told.get(record.message_id, 0), "each revision is given once"
-                self.told[record.message_id] = record.revision
+                assert record.revision > self.reported.get(record.message_id, 0), "each revision is given once"
+                self.reported[record.message_id] = record.revision
             assert positions == sorted({one for one in positions if self.watched < one <= found.last})
-            told |= {record.message_id: record for _, record in found.entries}
+            reported |= {record.message_id: record for _, record in found.entries}
             if found.last == self.watched:
                 break
             self.run(self.outbox.wait_changes(self.watched))  # which is at once
             self.watched = found.last
-        assert told == {key: kept.record for key in self.model.changed if (kept := self.model.messages.get(key))}
+        assert reported == {key: kept.record for key in self.model.changed if (kept := self.model.messages.get(key))}
         assert self.watched == self.run(self.outbox.last_position())
         self.model.changed.clear()
 

@@ -112,12 +112,12 @@ class RoutingMachine(RuleBasedStateMachine):
         return gate
 
     @contextlib.contextmanager
-    def telling(self) -> Iterator[None]:
+    def reporting(self) -> Iterator[None]:
         """Whom this step sets free, without time passing, has said so."""
-        shut = [name for name in NAMES if self.gate_models[name].obstacle(self.now)]
+        blocked = [name for name in NAMES if self.gate_models[name].obstacle(self.now)]
         self.freed.clear()
         yield
-        assert {name for name in shut if self.gate_models[name].obstacle(self.now) is None} <= self.freed
+        assert {name for name in blocked if self.gate_models[name].obstacle(self.now) is None} <= self.freed
 
     @property
     def out(self) -> list[Entry]:
@@ -189,7 +189,7 @@ class RoutingMachine(RuleBasedStateMachine):
 
     def close(self, entry: Entry, verdict: Verdict, duration: float) -> None:
         gate, gate_model = self.gates[entry.name], self.gate_models[entry.name]
-        with self.telling():
+        with self.reporting():
             entry.permit.close(verdict, self.now, duration)
             gate_model.close(entry, verdict, self.now, duration)
         assert entry.name in self.freed
@@ -217,7 +217,7 @@ class RoutingMachine(RuleBasedStateMachine):
     @rule(name=ANY, repeat=st.booleans())
     def enter_and_cancel(self, name: str, repeat: bool) -> None:
         if self.gate_models[name].obstacle(self.now, repeat=repeat) is None:
-            with self.telling():
+            with self.reporting():
                 entry = self.enter(name, repeat)
                 entry.permit.cancel(self.now)
                 self.gate_models[name].cancel(entry)
@@ -279,7 +279,7 @@ class RoutingMachine(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="forced open"):
                 breaker.reset(self.now)
         else:
-            with self.telling():
+            with self.reporting():
                 (breaker.reset if order == "reset" else breaker.resume)(self.now)
                 gate_model.become(BreakerState.CLOSED)
             self.drained.discard(name)

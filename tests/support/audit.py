@@ -64,12 +64,12 @@ async def repeat_all(dispatch: Any, book: Book) -> None:
         pb.DispatchStreamRequest(requests=[shot.request for shot in book.shots[start : start + 500]])
         for start in range(0, len(book.shots), 500)
     )
-    told: set[int] = set()
+    reported: set[int] = set()
     async for response in dispatch.DispatchStream(frames):
         for result in response.results:
             book.shots[result.sequence].heard(result.message)
-            told.add(result.sequence)
-    assert told == set(range(len(book.shots)))
+            reported.add(result.sequence)
+    assert reported == set(range(len(book.shots)))
 
 
 async def pages(dispatch: Any, states: frozenset[message_pb2.MessageState.ValueType] = frozenset()) -> list[Message]:

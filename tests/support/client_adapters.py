@@ -100,10 +100,10 @@ class _Iterated:
         async def following() -> Any:
             return await anext(self._generator, _END)
 
-        told = self._thread.run(following())
-        if told is _END:
+        reported = self._thread.run(following())
+        if reported is _END:
             raise StopIteration
-        return told
+        return reported
 
     def close(self) -> None:
         self._thread.run(self._generator.aclose())

@@ -63,8 +63,8 @@ def run(*args: str, cwd: Path | None = None, env: Mapping[str, str] | None = Non
             stderr=stderr.fileno(),
         )
         code = process.wait(PATIENCE)
-        printed, told = (os.pread(one.fileno(), 1 << 24, 0).decode() for one in (stdout, stderr))
-    return CompletedProcess(["postwire", *args], code, printed, told)
+        printed, reported = (os.pread(one.fileno(), 1 << 24, 0).decode() for one in (stdout, stderr))
+    return CompletedProcess(["postwire", *args], code, printed, reported)
 
 
 class Forked:

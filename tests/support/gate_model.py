@@ -15,7 +15,7 @@ from postwire.core.obstacles import Obstacle
 COOL_DOWN_DRAW = 0.5
 """The draw for each cool-down with backoff."""
 
-SHUT = {
+BLOCKED = {
     BreakerState.OPEN: Obstacle.OPEN,
     BreakerState.HALF_OPEN: Obstacle.HALF_OPEN,
     BreakerState.FORCED_OPEN: Obstacle.DRAINED,
@@ -111,7 +111,7 @@ class GateModel:
 
     def obstacle(self, now: float, *, repeat: bool = False) -> Obstacle | None:
         if self.is_blocked(now):
-            return SHUT[self.state]  # as it was left: that a lease is over shows only with the next step
+            return BLOCKED[self.state]  # as it was left: that a lease is over shows only with the next step
         if now < self.cool_until:
             return Obstacle.COOLING_DOWN
         if repeat and self.is_failing(now) and not self.budget_allows(now):

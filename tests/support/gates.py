@@ -18,7 +18,7 @@ LATER = NOW + OPEN_FOR
 
 
 @dataclass
-class ScriptedServer:
+class FreeListener:
     """Hears `on_free`, and looks at the gate each time: its attempts in flight, and its breaker."""
 
     gate: Gate | None = None
@@ -34,7 +34,7 @@ def make(
     breaker: BreakerSettings | None = None,
     *,
     draws: Iterable[float] = itertools.repeat(0.5),
-    told: ScriptedServer | None = None,
+    listener: FreeListener | None = None,
 ) -> Gate:
     """A gate wired up with its breaker, which opens with the third failure."""
     gate = Gate(
@@ -46,8 +46,8 @@ def make(
         ),
         jitter=iter(draws).__next__,
     )
-    if told is not None:
-        told.gate, gate.on_free = gate, told
+    if listener is not None:
+        listener.gate, gate.on_free = gate, listener
     return gate
 
 

@@ -45,31 +45,31 @@ class Noted(SilentObserver):
     """Keeps what it is told, as (event, what); and the last state of each message, which can be waited for."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
         self.states: dict[str, MessageState] = {}
         self._news = asyncio.Event()
 
     def delivery_started(self, accept_trace: str) -> None:
-        self.told.append(("delivery", "started"))
+        self.events.append(("delivery", "started"))
 
     def delivery_ended(self, started: Any, record: MessageRecord) -> None:
-        self.told.append(("delivery", "ended"))
+        self.events.append(("delivery", "ended"))
 
     def state_reached(self, record: MessageRecord) -> None:
-        self.told.append(("state", record.state.value))
+        self.events.append(("state", record.state.value))
         self.states[record.message_id] = record.state
         self._news.set()
 
     def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
-        self.told += [("passed over", f"{one.provider_name} {one.obstacle.value}") for one in passed_over]
+        self.events += [("passed over", f"{one.provider_name} {one.obstacle.value}") for one in passed_over]
 
     def attempt_ended(self, record: MessageRecord) -> None:
         outcome = record.attempts[-1].outcome
         assert outcome is not None
-        self.told.append(("attempt", outcome.value))
+        self.events.append(("attempt", outcome.value))
 
     def routing_invalid(self, channel: Channel) -> None:
-        self.told.append(("routing", channel.value))
+        self.events.append(("routing", channel.value))
 
     async def reached(self, message_id: str, *states: MessageState) -> None:
         """Return once the last that was told of a message is one of `states`."""

@@ -63,13 +63,13 @@ class LineProvider:
     def request(self, message: OutboundMessage, handover: Handover) -> dict[str, Any]:
         """What the vendor is told."""
         content, positions = message.content, handover.positions
-        told = {"token": self._settings.token, "key": handover.key}
+        reported = {"token": self._settings.token, "key": handover.key}
         if not isinstance(content, Email):
-            return told | {"to": [content.to], "text": content.body}
+            return reported | {"to": [content.to], "text": content.body}
         to = content.recipients
         if positions is not None:
             to = tuple(to[position] for position in positions)
-        return told | {"to": list(to), "text": content.text}
+        return reported | {"to": list(to), "text": content.text}
 
     def verdict(self, answer: dict[str, Any]) -> DispatchResult:
         """What an answer means."""

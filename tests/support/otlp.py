@@ -108,13 +108,13 @@ class Collector:
     def metrics(self) -> dict[str, Metric]:
         """Every metric, as it was told last."""
         with self._arrived:
-            return dict(self._told())
+            return dict(self._reported())
 
     def wait_for_metrics(self, good: Callable[[dict[str, Metric]], object]) -> dict[str, Metric]:
         """Return once they are good."""
         with self._arrived:
-            arrived = self._arrived.wait_for(lambda: good(dict(self._told())), PATIENCE)
-            found = dict(self._told())
+            arrived = self._arrived.wait_for(lambda: good(dict(self._reported())), PATIENCE)
+            found = dict(self._reported())
         assert arrived, str(found)
         return found
 
@@ -135,7 +135,7 @@ class Collector:
                     for span in scope.spans:
                         yield Seen(span, values(resource.resource.attributes), scope.scope.name)
 
-    def _told(self) -> Iterator[tuple[str, Metric]]:
+    def _reported(self) -> Iterator[tuple[str, Metric]]:
         for export in self._metrics:
             for resource in export.resource_metrics:
                 for scope in resource.scope_metrics:

@@ -217,7 +217,7 @@ def _ended(
 
 
 def _any_result(before: MessageRecord, draw: Draw) -> DispatchResult:
-    told = {
+    reported = {
         "provider_message_id": draw(["", "vendor-\u00fc"]),
         "error_code": draw(["", "421"]),
         "detail": draw(["", "busy"]),
@@ -226,8 +226,8 @@ def _any_result(before: MessageRecord, draw: Draw) -> DispatchResult:
         each = tuple(
             RecipientResult(draw(list(Outcome)), draw(["", "550"]), draw(["", "vendor-1"])) for _ in _pending(before)
         )
-        return DispatchResult(worst(one.outcome for one in each), recipients=each, **told)
-    return DispatchResult(draw(list(Outcome)), **told)
+        return DispatchResult(worst(one.outcome for one in each), recipients=each, **reported)
+    return DispatchResult(draw(list(Outcome)), **reported)
 
 
 def _pending(record: MessageRecord) -> list[int]:

@@ -120,7 +120,7 @@ class ScriptedServer:
 # Scripts for `DispatchStream`.
 
 
-def accept(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def accept(scripted: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Answers every frame with one response."""
     sequence = 0
     for frame in frames:
@@ -132,14 +132,14 @@ def accept(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[Dispa
         yield DispatchStreamResponse(results=results)
 
 
-def silent(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def silent(scripted: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Takes frames and says nothing."""
     for _ in frames:
         pass
     yield from ()
 
 
-def deaf(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+def deaf(scripted: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
     """Takes no frame and says nothing, for as long as the call goes on."""
     over = threading.Event()
     if context.add_callback(over.set):
@@ -153,11 +153,11 @@ def ending(count: int, end: Refuse | None) -> Script:
     It takes a frame in any case: where a stream is ended while its caller writes, grpc.aio hides the status.
     """
 
-    def script(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+    def script(scripted: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         left = count
         if not left:
             next(frames, None)
-        for response in accept(told, frames, context) if left else ():
+        for response in accept(scripted, frames, context) if left else ():
             del response.results[left:]
             left -= len(response.results)
             yield response
@@ -172,9 +172,9 @@ def ending(count: int, end: Refuse | None) -> Script:
 def rejecting(*rejections: DispatchRejection | None, then: Script = accept) -> Script:
     """Gives the first requests these rejections (None: takes it), one response each, and the others what follows."""
 
-    def script(told: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
+    def script(scripted: ScriptedServer, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         waiting = list(rejections)
-        for response in then(told, frames, context):
+        for response in then(scripted, frames, context):
             for result in response.results:
                 if waiting and (rejection := waiting.pop(0)) is not None:
                     result.rejection.CopyFrom(rejection)
@@ -201,12 +201,12 @@ def _milliseconds(number: int) -> Duration:
 
 
 @contextmanager
-def serving(told: Any, address: str = "127.0.0.1:0") -> Iterator[str]:
+def serving(scripted: Any, address: str = "127.0.0.1:0") -> Iterator[str]:
     """Serves it; gives the address."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 36 << 20)])
-        add_DispatchServiceServicer_to_server(told, server)
-        add_ProviderServiceServicer_to_server(told, server)
+        add_DispatchServiceServicer_to_server(scripted, server)
+        add_ProviderServiceServicer_to_server(scripted, server)
         port = server.add_insecure_port(address)
         server.start()
         try:

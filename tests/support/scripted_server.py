@@ -49,13 +49,13 @@ class ScriptedServer:
 
 
 @contextmanager
-def serving(told: Any) -> Iterator[str]:
+def serving(scripted: Any) -> Iterator[str]:
     """Serves every service by what is told; gives the address."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-        add_DispatchServiceServicer_to_server(told, server)
-        add_ProviderServiceServicer_to_server(told, server)
-        add_HealthServicer_to_server(told, server)
+        add_DispatchServiceServicer_to_server(scripted, server)
+        add_ProviderServiceServicer_to_server(scripted, server)
+        add_HealthServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         yield f"127.0.0.1:{port}"

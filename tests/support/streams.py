@@ -26,7 +26,7 @@ from postwire.v1 import message_pb2
 Result = tuple[int, MessageRecord | Refusal | None]
 
 
-class ScriptedServer:
+class FrameCaller:
     """A frame, and what its caller is told: (position, result), in the order of the telling."""
 
     def __init__(self, harness: Harness, commands: Sequence[DispatchCommand], stream: Share | None = None) -> None:
@@ -62,11 +62,11 @@ class ScriptedServer:
         return {index: type(result) for index, result in self.results if isinstance(result, Refusal)}
 
 
-async def tell(harness: Harness, commands: Sequence[DispatchCommand]) -> ScriptedServer:
+async def accept_frame(harness: Harness, commands: Sequence[DispatchCommand]) -> FrameCaller:
     """Have a frame accepted."""
-    told = ScriptedServer(harness, commands)
-    await within(told.frame.accept())
-    return told
+    caller = FrameCaller(harness, commands)
+    await within(caller.frame.accept())
+    return caller
 
 
 class Choosy(FakeProvider):

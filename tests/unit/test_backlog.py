@@ -15,7 +15,7 @@ from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, registry_of, route
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 
 from postwire.core.backlog import SHARE, Backlog
 from postwire.core.errors import MessageNotQueued, Overloaded, RequestIdReused
@@ -107,8 +107,8 @@ async def test_a_channel_that_is_out_of_service_does_not_close_the_others(outbox
     routes = {Channel.SMS: [route("phone")], Channel.EMAIL: [route("post", key="email")]}
     harness = Harness(outbox, registry=registry_of(phone, post, routes=routes), max_unsettled=500)
     harness.registry.entry("phone").gate.breaker.force_open(0.0)
-    told = await tell(harness, commands(500))
-    assert set(told.refusals) == set(range(400, 500))
+    caller = await accept_frame(harness, commands(500))
+    assert set(caller.refusals) == set(range(400, 500))
     assert (await harness.send(build.command(build.email()))).state is MessageState.SENT
     with pytest.raises(Overloaded, match="for the providers of this one"):
         await harness.send()

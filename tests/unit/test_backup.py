@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.disk import Disk
 from tests.support.store_files import boot, database, fill, left_in, refused
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core.message import MessageRecord, WaitFor
@@ -85,9 +85,9 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
 
     async def write() -> None:
         while True:
-            told = await tell(harness, commands(5, wait_for=WaitFor.OUTCOME))
-            await told.until(5)
-            acknowledged.extend(told.records)
+            caller = await accept_frame(harness, commands(5, wait_for=WaitFor.OUTCOME))
+            await caller.until(5)
+            acknowledged.extend(caller.records)
             arrived.set()
 
     def progress(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ import apsw
 import pytest
 from tests.support import build
 from tests.support.store_files import boot, change, database
-from tests.unit.test_restore import crash, database_fact, files_in, opening, records_of
+from tests.unit.test_restore import crash, database_metadata, files_in, opening, records_of
 
 from postwire.outbox.sqlite import SqliteOutbox, boots
 from postwire.outbox.sqlite.files import StoreFiles
@@ -174,7 +174,7 @@ async def test_a_copy_made_in_this_boot_is_named_anew_as_well(path: Path) -> Non
     backup(path, copy := path.with_name("copy.db"))
     await harness.send()
     await outbox.close()
-    name = database_fact(path, "store")
+    name = database_metadata(path, "store")
     shutil.copy(copy, path)
     assert await name_of(path) != name
 

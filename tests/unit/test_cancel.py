@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.errors import MessageNotQueued, MessageNotUncertain
@@ -110,7 +110,7 @@ async def test_a_repeat_of_a_message_that_was_taken_back_gives_it_and_sends_noth
     record = await harness.send(command)
     after = await harness.delivery.cancel(record.message_id)
     assert await harness.send(command) == after
-    assert (await tell(harness, [command])).records == [after]
+    assert (await accept_frame(harness, [command])).records == [after]
     harness.clock.advance(7200.0)
     assert await harness.send(command) == after
     assert harness.provider.keys == []
@@ -124,14 +124,14 @@ async def test_all_who_wait_are_told_at_once_calls_and_streams_alike(outbox: Sql
     holder = harness.start()
     await within(provider.calls())
     (command,) = commands(1, wait_for=WaitFor.OUTCOME)
-    told = [await tell(harness, [command]), await tell(harness, [command])]
+    caller = [await accept_frame(harness, [command]), await accept_frame(harness, [command])]
     calls = [harness.start(command) for _ in range(2)]
     await harness.calm()
     record = await harness.kept_of(command)
     assert record
     after = await harness.delivery.cancel(record.message_id)
     assert await within(asyncio.gather(*calls)) == [after] * 2
-    for one in told:
+    for one in caller:
         assert await one.until(1) == [(0, after)]
     provider.release()
     assert (await holder).state is SENT
@@ -144,7 +144,7 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
     """While the queue takes them, their callers take them back: some at once, others once so many were sent."""
     order = random.Random(seed)
     harness = Harness(outbox)
-    records = (await tell(harness, commands(150, send_time=START + build.HOUR))).records
+    records = (await accept_frame(harness, commands(150, send_time=START + build.HOUR))).records
     await harness.calm()
     harness.clock.advance(3601.0)
 
@@ -167,9 +167,9 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
         kept = await harness.kept(record.message_id)
         assert kept.state is (CANCELLED if record.message_id in cancelled else SENT)
         assert len(kept.attempts) == (record.message_id not in cancelled)
-    told = Counter(harness.noted.told)
-    assert told["state", "cancelled"] == len(cancelled)
-    assert told["state", "sent"] == len(records) - len(cancelled)
+    caller = Counter(harness.noted.events)
+    assert caller["state", "cancelled"] == len(cancelled)
+    assert caller["state", "sent"] == len(records) - len(cancelled)
     assert harness.delivery._backlog.total == 0
     assert harness.left() == []
 
@@ -190,6 +190,6 @@ async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOut
         end = MessageState.EXPIRED
     await harness.calm()
     assert (await harness.kept(record.message_id)).state is end
-    assert harness.noted.told == [("state", "queued"), ("state", end.value)]
+    assert harness.noted.events == [("state", "queued"), ("state", end.value)]
     assert harness.delivery._backlog.total == 0
     await harness.drain(0.0)

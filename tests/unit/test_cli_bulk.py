@@ -271,8 +271,8 @@ def test_not_all_failures_are_held_in_memory(capsys: pytest.CaptureFixture[str])
     for index in range(1_500):
         report.add(index + 1, result(index, f"{index:04}", state=6))
     report.show(as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert (len(told["failed"]), told["failed_count"], told["states"]) == (1_000, 1_500, {"failed": 1_500})
+    reported = json.loads(capsys.readouterr().out)
+    assert (len(reported["failed"]), reported["failed_count"], reported["states"]) == (1_000, 1_500, {"failed": 1_500})
     report.show(as_json=False)
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == 21

@@ -52,7 +52,7 @@ SENT = Message(
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
@@ -60,13 +60,13 @@ Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
 
     def run(*args: str, stdin: str | bytes = "") -> Result:
         return CliRunner().invoke(root, args, input=stdin)
 
-    with serving(told) as target:
+    with serving(scripted) as target:
         monkeypatch.setenv("POSTWIRE_TARGET", target)
         yield run
 
@@ -81,8 +81,8 @@ def closed_port() -> str:
 # What is sent.
 
 
-def test_sms(call: Call, told: ScriptedServer) -> None:
-    told.answer = DispatchResponse(message=SENT)
+def test_sms(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = DispatchResponse(message=SENT)
     result = call(
         *("send", "sms", "--to", "+15005550006", "--body", "Hello", "--sender", "Shop", "--label", "order=1"),
         *("--label", "note=a=b", "--request-id", "order-1", "--wait-for", "acceptance", "--provider", "sms-mms"),
@@ -90,7 +90,7 @@ def test_sms(call: Call, told: ScriptedServer) -> None:
         *("--send-at", "2030-01-31T09:00:00Z", "--expire-at", "2030-01-31T12:00:00Z"),
     )
     assert result.exit_code == 0
-    (request,) = told.asked
+    (request,) = scripted.asked
     assert request.request_id == "order-1"
     assert request.message == OutboundMessage(
         sms=Sms(to="+15005550006", body="Hello", sender="Shop"), labels={"order": "1", "note": "a=b"}
@@ -116,41 +116,41 @@ def test_sms(call: Call, told: ScriptedServer) -> None:
         ("2030-01-31 12:00:00.123456789z", "2030-01-31T12:00:00.123456Z"),
     ],
 )
-def test_a_time_may_have_an_offset(call: Call, told: ScriptedServer, given: str, sent: str) -> None:
-    told.answer = DispatchResponse(message=SENT)
+def test_a_time_may_have_an_offset(call: Call, scripted: ScriptedServer, given: str, sent: str) -> None:
+    scripted.answer = DispatchResponse(message=SENT)
     assert call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", given).exit_code == 0
-    assert told.asked[0].options.send_time.ToJsonString() == sent
+    assert scripted.asked[0].options.send_time.ToJsonString() == sent
 
 
-def test_a_time_may_be_so_far_ahead(call: Call, told: ScriptedServer) -> None:
-    told.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+def test_a_time_may_be_so_far_ahead(call: Call, scripted: ScriptedServer) -> None:
+    scripted.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     before = datetime.now(UTC)
     result = call("send", "sms", "--to", "+15005550006", "--body", "Hello", "--send-at", "in 2h")
-    asked = told.asked[0].options.send_time
+    asked = scripted.asked[0].options.send_time
     assert timedelta() <= asked.ToDatetime(UTC) - before - timedelta(hours=2) < timedelta(minutes=1)
     assert f"--send-at {asked.ToJsonString()}" in result.stderr, "a repeat would mean another time"
 
 
-def test_what_is_left_out_is_not_sent(call: Call, told: ScriptedServer) -> None:
-    told.answer = DispatchResponse(message=SENT)
+def test_what_is_left_out_is_not_sent(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = DispatchResponse(message=SENT)
     assert call("send", "sms", "--to", "+15005550006", "--body", "Hello").exit_code == 0
-    assert told.asked[0].options == DispatchOptions()
-    assert re.fullmatch(r"[0-9a-f-]{36}", told.asked[0].request_id)
+    assert scripted.asked[0].options == DispatchOptions()
+    assert re.fullmatch(r"[0-9a-f-]{36}", scripted.asked[0].request_id)
 
 
-def test_mms_with_an_address_and_a_file(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
-    told.answer = DispatchResponse(message=SENT)
+def test_mms_with_an_address_and_a_file(call: Call, scripted: ScriptedServer, tmp_path: Path) -> None:
+    scripted.answer = DispatchResponse(message=SENT)
     picture = tmp_path / "dot.png"
     picture.write_bytes(b"png")
     url = "HTTPS://example.com/door.jpg"
     assert call("send", "mms", "--to", "+15005550006", "--media", url, "--media", str(picture)).exit_code == 0
-    assert told.asked[0].message.mms == Mms(
+    assert scripted.asked[0].message.mms == Mms(
         to="+15005550006", media=[Media(url=url), Media(data=b"png", content_type="image/png", file_name="dot.png")]
     )
 
 
-def test_email(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
-    told.answer = DispatchResponse(message=SENT)
+def test_email(call: Call, scripted: ScriptedServer, tmp_path: Path) -> None:
+    scripted.answer = DispatchResponse(message=SENT)
     attached = tmp_path / "invoice.no-such-type"
     attached.write_bytes(b"1")
     result = call(
@@ -160,7 +160,7 @@ def test_email(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
         stdin="<p>ünï</p>\n",
     )
     assert result.exit_code == 0
-    assert told.asked[0].message.email == Email(
+    assert scripted.asked[0].message.email == Email(
         to=["a@example.com", "b@example.com"],
         cc=["c@example.com"],
         bcc=["d@example.com"],
@@ -212,12 +212,12 @@ def test_email(call: Call, told: ScriptedServer, tmp_path: Path) -> None:
         (("--nonsense",), "No such option"),
     ],
 )
-def test_wrong_usage(call: Call, told: ScriptedServer, more: tuple[str, ...], said: str) -> None:
+def test_wrong_usage(call: Call, scripted: ScriptedServer, more: tuple[str, ...], said: str) -> None:
     result = call("send", "email", "--to", "a@example.com", *more, stdin=b"\xff")
     assert result.exit_code == 2
     assert said in result.stderr
     assert not result.stdout
-    assert not told.asked
+    assert not scripted.asked
 
 
 # What is shown.
@@ -230,15 +230,17 @@ def test_wrong_usage(call: Call, told: ScriptedServer, more: tuple[str, ...], sa
         *[(state, 1) for state in ("UNDELIVERED", "FAILED", "UNCERTAIN", "EXPIRED", "CANCELLED")],
     ],
 )
-def test_the_exit_code_tells_whether_it_was_sent(call: Call, told: ScriptedServer, state: str, exit_code: int) -> None:
-    told.answer = DispatchResponse(message=Message(state=MessageState.Value(f"MESSAGE_STATE_{state}")))
+def test_the_exit_code_tells_whether_it_was_sent(
+    call: Call, scripted: ScriptedServer, state: str, exit_code: int
+) -> None:
+    scripted.answer = DispatchResponse(message=Message(state=MessageState.Value(f"MESSAGE_STATE_{state}")))
     result = call("send", "sms", "--to", "+15005550006", "--body", "Hello")
     assert result.exit_code == exit_code
     assert re.search(rf"^state +{state.lower()}$", result.stdout, re.MULTILINE)
 
 
-def test_a_record_for_people(call: Call, told: ScriptedServer) -> None:
-    told.answer = GetMessageResponse(message=SENT)
+def test_a_record_for_people(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = GetMessageResponse(message=SENT)
     result = call("messages", "get", SENT.message_id)
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -256,8 +258,8 @@ def test_a_record_for_people(call: Call, told: ScriptedServer) -> None:
     )
 
 
-def test_a_record_for_programs(call: Call, told: ScriptedServer) -> None:
-    told.answer = GetMessageResponse(message=SENT)
+def test_a_record_for_programs(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = GetMessageResponse(message=SENT)
     result = call("messages", "get", SENT.message_id, "--json")
     assert result.exit_code == 0
     assert result.stdout.count("\n") == 1
@@ -271,16 +273,16 @@ def test_a_record_for_programs(call: Call, told: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     ("status", "shown", "exit_code"), [("SERVING", "serving", 0), ("NOT_SERVING", "not_serving", 1)]
 )
-def test_health(call: Call, told: ScriptedServer, status: str, shown: str, exit_code: int) -> None:
-    told.answer = HealthCheckResponse(status=HealthCheckResponse.ServingStatus.Value(status))
+def test_health(call: Call, scripted: ScriptedServer, status: str, shown: str, exit_code: int) -> None:
+    scripted.answer = HealthCheckResponse(status=HealthCheckResponse.ServingStatus.Value(status))
     result = call("health", "--service", "postwire.v1.DispatchService")
     assert (result.stdout, result.exit_code) == (f"{shown}\n", exit_code)
-    assert told.asked[0].service == "postwire.v1.DispatchService"
+    assert scripted.asked[0].service == "postwire.v1.DispatchService"
     assert json.loads(call("health", "--json").stdout) == {"service": "", "status": status}
 
 
-def test_health_of_a_service_that_does_not_exist(call: Call, told: ScriptedServer) -> None:
-    told.refuse(grpc.StatusCode.NOT_FOUND, "unknown service")
+def test_health_of_a_service_that_does_not_exist(call: Call, scripted: ScriptedServer) -> None:
+    scripted.refuse(grpc.StatusCode.NOT_FOUND, "unknown service")
     result = call("health", "--service", "nope")
     assert (result.stdout, result.exit_code) == ("service_unknown\n", 1)
 
@@ -288,9 +290,9 @@ def test_health_of_a_service_that_does_not_exist(call: Call, told: ScriptedServe
 # What is told of failures.
 
 
-def refuse_fields(told: ScriptedServer) -> None:
+def refuse_fields(scripted: ScriptedServer) -> None:
     violation = BadRequest.FieldViolation
-    told.refuse(
+    scripted.refuse(
         grpc.StatusCode.INVALID_ARGUMENT,
         "message.sms.to: must be a number (and 1 more bad fields)",
         ErrorInfo(reason="INVALID_MESSAGE", domain="postwire"),
@@ -303,8 +305,8 @@ def refuse_fields(told: ScriptedServer) -> None:
     )
 
 
-def test_a_refusal_for_people(call: Call, told: ScriptedServer) -> None:
-    refuse_fields(told)
+def test_a_refusal_for_people(call: Call, scripted: ScriptedServer) -> None:
+    refuse_fields(scripted)
     result = call("send", "sms", "--to", "nobody", "--body", "")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
@@ -314,8 +316,8 @@ def test_a_refusal_for_people(call: Call, told: ScriptedServer) -> None:
     )
 
 
-def test_a_refusal_for_programs(call: Call, told: ScriptedServer) -> None:
-    refuse_fields(told)
+def test_a_refusal_for_programs(call: Call, scripted: ScriptedServer) -> None:
+    refuse_fields(scripted)
     result = call("send", "sms", "--to", "nobody", "--body", "", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert json.loads(result.stderr) == {
@@ -332,16 +334,16 @@ def test_a_refusal_for_programs(call: Call, told: ScriptedServer) -> None:
     }
 
 
-def test_a_refusal_without_fields(call: Call, told: ScriptedServer) -> None:
+def test_a_refusal_without_fields(call: Call, scripted: ScriptedServer) -> None:
     info = ErrorInfo(reason="MESSAGE_NOT_FOUND", domain="postwire")
-    told.refuse(grpc.StatusCode.NOT_FOUND, "there is no such message", info)
+    scripted.refuse(grpc.StatusCode.NOT_FOUND, "there is no such message", info)
     result = call("messages", "get", "x")
     assert result.exit_code == 1
     assert result.stderr == "postwire: NOT_FOUND MESSAGE_NOT_FOUND: there is no such message\n"
 
 
-def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Call, told: ScriptedServer) -> None:
-    told.refuse(
+def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Call, scripted: ScriptedServer) -> None:
+    scripted.refuse(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "too much is in flight",
         ErrorInfo(reason="OVERLOADED", domain="postwire"),
@@ -351,7 +353,7 @@ def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Cal
     assert result.exit_code == 3
     first, second = result.stderr.splitlines()
     assert first == "postwire: RESOURCE_EXHAUSTED OVERLOADED: too much is in flight"
-    (asked,) = told.asked
+    (asked,) = scripted.asked
     options = asked.options
     assert f"--request-id {asked.request_id}" in second
     assert f"--send-at {options.send_time.ToJsonString()}" in second
@@ -361,8 +363,8 @@ def test_a_server_that_has_no_room_is_no_answer_and_says_how_to_repeat(call: Cal
     assert json.loads(programs.stderr)["error"]["retry_delay"] == 1.0
 
 
-def test_a_server_that_broke_off_is_told_as_it_is(call: Call, told: ScriptedServer) -> None:
-    told.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+def test_a_server_that_broke_off_is_told_as_it_is(call: Call, scripted: ScriptedServer) -> None:
+    scripted.refuse(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     result = call("messages", "get", "x")
     assert result.exit_code == 3
     assert re.fullmatch(r"postwire: no answer from 127\.0\.0\.1:\d+: Socket closed\n", result.stderr)

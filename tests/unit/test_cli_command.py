@@ -38,14 +38,14 @@ def run(*args: str) -> Result:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedServer]:
+def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedServer]:
     """A server that took a message, the one that is called where no other is named."""
     monkeypatch.chdir(tmp_path)
-    told = ScriptedServer()
-    told.answer = DispatchResponse(message=Message(message_id="m-1", state=3))  # type: ignore[arg-type]  # SENT
-    with serving(told) as target:
+    scripted = ScriptedServer()
+    scripted.answer = DispatchResponse(message=Message(message_id="m-1", state=3))  # type: ignore[arg-type]  # SENT
+    with serving(scripted) as target:
         monkeypatch.setenv("POSTWIRE_SERVER", target)
-        yield told
+        yield scripted
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -72,30 +72,30 @@ def test_a_single_option_that_is_given_twice_is_refused(words: tuple[str, ...]) 
 # The options of a group.
 
 
-def test_an_option_before_the_channel_is_as_good_as_one_behind_it(told: ScriptedServer) -> None:
-    with serving(told) as other:
-        told.asked.clear()
+def test_an_option_before_the_channel_is_as_good_as_one_behind_it(scripted: ScriptedServer) -> None:
+    with serving(scripted) as other:
+        scripted.asked.clear()
         result = run("send", "--server", other, "--json", "--timeout", "5s", "sms", *SMS)
     assert result.exit_code == 0
     assert result.stdout.startswith('{"message_id": "m-1"')
-    assert len(told.asked) == 1
+    assert len(scripted.asked) == 1
 
 
-def test_it_is_not_sent_to_the_default_server(told: ScriptedServer) -> None:
+def test_it_is_not_sent_to_the_default_server(scripted: ScriptedServer) -> None:
     result = run("send", "--server", "127.0.0.1:1", "sms", *SMS)
     assert result.exit_code == 3
     assert "no answer from 127.0.0.1:1:" in result.stderr
-    assert told.asked == []
+    assert scripted.asked == []
 
 
-def test_a_timeout_of_the_group_counts(told: ScriptedServer) -> None:
+def test_a_timeout_of_the_group_counts(scripted: ScriptedServer) -> None:
     limits: list[float] = []
 
     def answer(request: object, context: object) -> DispatchResponse:
         limits.append(context.time_remaining())  # type: ignore[attr-defined]
         return DispatchResponse(message=Message(message_id="m-1", state=3))  # type: ignore[arg-type]
 
-    told.answer = answer
+    scripted.answer = answer
     assert run("send", "--timeout", "1000s", "sms", *SMS).exit_code == 0
     assert limits[0] > 500
 
@@ -112,12 +112,12 @@ def test_a_timeout_of_the_group_counts(told: ScriptedServer) -> None:
     ],
 )
 def test_what_cannot_be_honoured_is_refused(
-    told: ScriptedServer, before: tuple[str, ...], behind: tuple[str, ...], said: str
+    scripted: ScriptedServer, before: tuple[str, ...], behind: tuple[str, ...], said: str
 ) -> None:
     result = run("send", *before, "sms", *SMS, *behind)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
-    assert told.asked == []
+    assert scripted.asked == []
 
 
 # Any input.
@@ -152,7 +152,7 @@ _CALLING = [words for words in LEAVES if any(param.name == "server" for param in
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_no_input_ends_in_a_traceback(
-    told: ScriptedServer, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
 ) -> None:
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 0.0)  # or to wait for a message takes half a minute
     words = data.draw(st.sampled_from([words for words in _CALLING if "watch" not in words]))

@@ -61,9 +61,9 @@ def test_commands_options_and_words_are_completed(tmp_path: Path) -> None:
 
 
 def test_names_of_providers_are_those_of_the_server(tmp_path: Path) -> None:
-    told = ScriptedServer()
-    told.answer = ListProvidersResponse(providers=[Provider(name="sms-mms"), Provider(name="email")])
-    with serving(told) as target:
+    scripted = ScriptedServer()
+    scripted.answer = ListProvidersResponse(providers=[Provider(name="sms-mms"), Provider(name="email")])
+    with serving(scripted) as target:
         for line in ("providers get ", "providers drain ", "send sms --provider ", "messages list --provider "):
             assert complete(f"postwire {line}", tmp_path, POSTWIRE_SERVER=target) == ["sms-mms", "email"], line
         assert complete(f"postwire providers get --server {target} e", tmp_path) == ["email"]
@@ -127,15 +127,15 @@ def test_it_is_installed_where_man_looks() -> None:
 
 
 def test_commands_that_call_a_server_need_none_of_the_servers_libraries(tmp_path: Path) -> None:
-    told = ScriptedServer()
-    told.answer = ListProvidersResponse()
+    scripted = ScriptedServer()
+    scripted.answer = ListProvidersResponse()
     heavy = ("aiohttp", "apsw", "opentelemetry", "grpc_reflection", "idna", "uvloop")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({heavy}))\n"
         "from postwire.cli.root import root\n"
         "root(sys.argv[1:])"
     )
-    with serving(told) as target:
+    with serving(scripted) as target:
         for words, exit_code, said in (
             (["providers", "list", "--server", target], 0, ""),
             (["providers", "list"], 0, ""),

@@ -89,8 +89,8 @@ def test_it_shows_what_it_promises() -> None:
         head, label, tail = row.partition(sample.message.labels[LABEL])
         assert label
         provider, outcomes, state, *_ = re.split(" {2,}", tail.strip())
-        told = (provider, outcomes, state)
-        assert told == ENDS.get(int(head.split()[0]), told), row
+        reported = (provider, outcomes, state)
+        assert reported == ENDS.get(int(head.split()[0]), reported), row
         ends[state] += 1
     assert ends == {"refused": 6, "sent": 10, "failed": 3, "uncertain": 1, "queued": 2}
     for shown in (

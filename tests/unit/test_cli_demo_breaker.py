@@ -32,11 +32,11 @@ def test_the_story_is_told_as_it_happens_and_ends_by_itself() -> None:
     assert ESCAPE not in done.stdout
     # What has happened, in its order.
     happened = [line.split("s  ", 1) for line in done.stdout.splitlines() if re.match(r" *\d+\.\ds  ", line)]
-    told = [what.removeprefix(f"the breaker of {FAILING}: ") for _, what in happened]
-    assert told[:2] == [f"{FAILING} begins to fail, each time", "closed -> open"]
-    assert told[-2:] == ["open -> half_open", "half_open -> closed"]
-    assert f"{FAILING} works again" in told
-    assert all(UNTOUCHED not in what for what in told)
+    reported = [what.removeprefix(f"the breaker of {FAILING}: ") for _, what in happened]
+    assert reported[:2] == [f"{FAILING} begins to fail, each time", "closed -> open"]
+    assert reported[-2:] == ["open -> half_open", "half_open -> closed"]
+    assert f"{FAILING} works again" in reported
+    assert all(UNTOUCHED not in what for what in reported)
     times = [float(at) for at, _ in happened]
     assert times == sorted(times)
     # The rows, a character a slice.

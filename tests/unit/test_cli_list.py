@@ -252,16 +252,16 @@ def test_one_object_for_programs(call: Call, pages: Pages) -> None:
     result = call("--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("\n") == 1
-    told = json.loads(result.stdout)
-    assert told["more"] is False
-    assert [one["message_id"] for one in told["messages"]] == [FULL.message_id, "m-0", "m-1"]
-    assert told["messages"][0]["state"] == "MESSAGE_STATE_SENT"
-    assert told["messages"][0]["labels"] == {"order": "1"}
-    assert told["messages"][1]["attempts"] == [], "what is empty is there all the same"
+    reported = json.loads(result.stdout)
+    assert reported["more"] is False
+    assert [one["message_id"] for one in reported["messages"]] == [FULL.message_id, "m-0", "m-1"]
+    assert reported["messages"][0]["state"] == "MESSAGE_STATE_SENT"
+    assert reported["messages"][0]["labels"] == {"order": "1"}
+    assert reported["messages"][1]["attempts"] == [], "what is empty is there all the same"
     result = call("--json", "--limit", "2")
     assert result.stderr == ""
-    told = json.loads(result.stdout)
-    assert (len(told["messages"]), told["more"]) == (2, True)
+    reported = json.loads(result.stdout)
+    assert (len(reported["messages"]), reported["more"]) == (2, True)
 
 
 def test_a_page_that_fails_is_told_and_nothing_is_shown(call: Call, pages: Pages) -> None:

@@ -104,13 +104,13 @@ def test_every_key_of_one_has_its_default_and_what_it_means(tmp_path: Path) -> N
 
 
 def test_programs_get_defaults_as_values() -> None:
-    told = json.loads(run("mock", "--json").stdout)
-    assert (told["kind"], told["channels"], told["providers"]) == (
+    reported = json.loads(run("mock", "--json").stdout)
+    assert (reported["kind"], reported["channels"], reported["providers"]) == (
         "mock",
         ["sms", "mms", "email"],
         ["sms-mms", "email"],
     )
-    keys = {one["key"]: one for one in told["keys"]}
+    keys = {one["key"]: one for one in reported["keys"]}
     assert keys["error_ratio"] == {
         "key": "error_ratio",
         "default": 0.0,
@@ -131,9 +131,9 @@ def test_it_is_of_use_while_the_configuration_is_not_sound() -> None:
         "postwire: warning: the configuration here is wrong: see postwire config check\n",
     )
     assert row(result.stdout, "attempt_timeout")[:2] == ["attempt_timeout", "(none)"]
-    told = json.loads(run("--json").stdout)["kinds"]
-    assert told[0]["kind"] == "mock"
-    assert all(one["providers"] is None for one in told)
+    reported = json.loads(run("--json").stdout)["kinds"]
+    assert reported[0]["kind"] == "mock"
+    assert all(one["providers"] is None for one in reported)
 
 
 def test_another_configuration_can_be_read(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ OLD = Provider(name="relay", kind="smtp", channels=[Channel.CHANNEL_EMAIL])
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
@@ -63,15 +63,15 @@ Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
-    with serving(told) as target:
+    with serving(scripted) as target:
         monkeypatch.setenv("POSTWIRE_TARGET", target)
         yield lambda *args: CliRunner().invoke(root, ["providers", *args])
 
 
-def test_list_shows_how_each_stands(call: Call, told: ScriptedServer) -> None:
-    told.answer = ListProvidersResponse(providers=[OPEN, CLOSED, OLD])
+def test_list_shows_how_each_stands(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ListProvidersResponse(providers=[OPEN, CLOSED, OLD])
     assert call("list").stdout == (
         "PROVIDER  KIND  CHANNELS  BREAKER  FAILURE_RATIO  NEXT_PROBE  IN_FLIGHT  SEED\n"
         "sms-mms   mock  sms,mms   open     0.62           due         0          7\n"
@@ -95,27 +95,27 @@ def test_list_shows_how_each_stands(call: Call, told: ScriptedServer) -> None:
     [("AVAILABLE", "closed"), ("UNAVAILABLE", "unavailable"), ("MISCONFIGURED", "misconfigured")],
 )
 def test_one_that_cannot_be_used_is_told_from_one_whose_breaker_is_closed(
-    call: Call, told: ScriptedServer, availability: str, shown: str
+    call: Call, scripted: ScriptedServer, availability: str, shown: str
 ) -> None:
     provider = Provider(availability=Availability.Value(f"AVAILABILITY_{availability}"))
     provider.MergeFrom(CLOSED)
-    told.answer = ListProvidersResponse(providers=[provider])
+    scripted.answer = ListProvidersResponse(providers=[provider])
     assert call("list").stdout.splitlines()[1].split()[3] == shown
-    told.answer = GetProviderResponse(provider=provider)
+    scripted.answer = GetProviderResponse(provider=provider)
     assert f"{availability.lower()}\n" in call("get", "email").stdout
 
 
-def test_none_is_a_table_without_rows(call: Call, told: ScriptedServer) -> None:
-    told.answer = ListProvidersResponse()
+def test_none_is_a_table_without_rows(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ListProvidersResponse()
     result = call("list")
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
 
 
-def test_one_for_people(call: Call, told: ScriptedServer) -> None:
-    told.answer = GetProviderResponse(provider=OPEN)
+def test_one_for_people(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = GetProviderResponse(provider=OPEN)
     result = call("get", "sms-mms")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert told.asked == [GetProviderRequest(name="sms-mms")]
+    assert scripted.asked == [GetProviderRequest(name="sms-mms")]
     assert result.stdout == (
         "provider         sms-mms\n"
         "kind             mock\n"
@@ -142,12 +142,12 @@ def test_one_for_people(call: Call, told: ScriptedServer) -> None:
     ],
 )
 def test_each_command_asks_for_its_own_and_shows_the_provider_as_it_now_is(
-    call: Call, told: ScriptedServer, command: str, asked: Any, response: Any
+    call: Call, scripted: ScriptedServer, command: str, asked: Any, response: Any
 ) -> None:
-    told.answer = response(provider=CLOSED)
+    scripted.answer = response(provider=CLOSED)
     result = call(command, "email")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert told.asked == [asked(name="email")]
+    assert scripted.asked == [asked(name="email")]
     assert "breaker        closed\n" in result.stdout
     assert "seed           8 (random)\n" in result.stdout
     programs = call(command, "email", "--json")
@@ -155,22 +155,22 @@ def test_each_command_asks_for_its_own_and_shows_the_provider_as_it_now_is(
     assert json.loads(programs.stdout)["breaker"]["state"] == "BREAKER_STATE_CLOSED"
 
 
-def test_a_refusal_is_told_as_elsewhere(call: Call, told: ScriptedServer) -> None:
+def test_a_refusal_is_told_as_elsewhere(call: Call, scripted: ScriptedServer) -> None:
     info = ErrorInfo(reason="PROVIDER_DRAINED", domain="postwire")
-    told.refuse(grpc.StatusCode.FAILED_PRECONDITION, "it is drained: resume it", info)
+    scripted.refuse(grpc.StatusCode.FAILED_PRECONDITION, "it is drained: resume it", info)
     result = call("reset", "email")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "postwire: FAILED_PRECONDITION PROVIDER_DRAINED: it is drained: resume it\n"
     assert json.loads(call("reset", "email", "--json").stderr)["error"]["reason"] == "PROVIDER_DRAINED"
 
 
-def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told: ScriptedServer) -> None:
-    told.answer = UpdateMockProviderResponse(provider=OPEN)
+def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = UpdateMockProviderResponse(provider=OPEN)
     assert call("update", "sms-mms", "--error-ratio", "0", "--latency", "0s", "--seed", "0").exit_code == 0
     every = ("--rate-limited-ratio", "0.1", "--uncertain-ratio", "0.2", "--rejected-ratio", "1", "--retry-after", "1m")
     more = ("--connect-error-ratio", "0.3", "--deferred-ratio", "0.4", "--misconfigured")
     assert call("update", "sms-mms", *every, *more, "--seed", str(2**64 - 1)).exit_code == 0
-    assert told.asked == [
+    assert scripted.asked == [
         UpdateMockProviderRequest(name="sms-mms", error_ratio=0.0, latency=Duration(), seed=0),
         UpdateMockProviderRequest(
             name="sms-mms",
@@ -200,8 +200,8 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, told
         (("watch", "a"), "unexpected extra argument"),
     ],
 )
-def test_wrong_usage(call: Call, told: ScriptedServer, args: tuple[str, ...], said: str) -> None:
+def test_wrong_usage(call: Call, scripted: ScriptedServer, args: tuple[str, ...], said: str) -> None:
     result = call(*args)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
-    assert not told.asked
+    assert not scripted.asked

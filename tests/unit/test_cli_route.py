@@ -1,4 +1,4 @@
-"""`postwire route explain`, against a server in this process that answers as it is told."""
+"""`postwire route explain`, against a server in this process that answers as it is scripted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMS = ("sms", "--to", "+15005550006", "--body", "Hello")
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
@@ -34,25 +34,25 @@ Call = Callable[..., Result]
 
 
 @pytest.fixture
-def call(told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def call(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Runs the command against the server."""
-    with serving(told) as target:
+    with serving(scripted) as target:
         monkeypatch.setenv("POSTWIRE_TARGET", target)
         yield lambda *args: CliRunner().invoke(root, ["route", "explain", *args])
 
 
 def two_tiers() -> ExplainRouteResponse:
-    shut = RouteCandidate(
+    blocked = RouteCandidate(
         provider_name="one", tier=1, weight=3, obstacle=RouteObstacle.ROUTE_OBSTACLE_COOLING_DOWN, eligible=False
     )
-    shut.eligible_time.FromMilliseconds(1_500)
+    blocked.eligible_time.FromMilliseconds(1_500)
     drained = RouteCandidate(provider_name="two", tier=1, weight=1, obstacle=RouteObstacle.ROUTE_OBSTACLE_DRAINED)
     able = RouteCandidate(provider_name="three", tier=2, weight=1, eligible=True)
-    return ExplainRouteResponse(route_key="sms#1", candidates=[shut, drained, able], overflow=True)
+    return ExplainRouteResponse(route_key="sms#1", candidates=[blocked, drained, able], overflow=True)
 
 
-def test_a_route_for_people(call: Call, told: ScriptedServer) -> None:
-    told.answer = two_tiers()
+def test_a_route_for_people(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = two_tiers()
     result = call(*SMS)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
@@ -66,8 +66,8 @@ def test_a_route_for_people(call: Call, told: ScriptedServer) -> None:
     )
 
 
-def test_a_route_for_programs(call: Call, told: ScriptedServer) -> None:
-    told.answer = two_tiers()
+def test_a_route_for_programs(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = two_tiers()
     result = call(*SMS, "--json")
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
     shown = json.loads(result.stdout)
@@ -79,25 +79,25 @@ def test_a_route_for_programs(call: Call, told: ScriptedServer) -> None:
     ]
 
 
-def test_how_many_segments_an_sms_takes_and_how_it_is_encoded(call: Call, told: ScriptedServer) -> None:
-    told.answer = ExplainRouteResponse(route_key="sms", sms_segments=2, sms_encoding=SmsEncoding.SMS_ENCODING_UCS2)
+def test_how_many_segments_an_sms_takes_and_how_it_is_encoded(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ExplainRouteResponse(route_key="sms", sms_segments=2, sms_encoding=SmsEncoding.SMS_ENCODING_UCS2)
     assert call(*SMS).stdout.startswith("route     sms\nsegments  2\nencoding  ucs2\n\nTIER")
     shown = json.loads(call(*SMS, "--json").stdout)
     assert (shown["sms_segments"], shown["sms_encoding"]) == (2, "SMS_ENCODING_UCS2")
 
 
-def test_without_overflow_nothing_is_said_of_it(call: Call, told: ScriptedServer) -> None:
-    told.answer = ExplainRouteResponse(route_key="@email")
+def test_without_overflow_nothing_is_said_of_it(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ExplainRouteResponse(route_key="@email")
     assert call(*SMS).stdout.startswith("route  @email\n\nTIER")
 
 
-def test_what_is_asked_is_the_message_as_it_would_be_sent(call: Call, told: ScriptedServer) -> None:
-    told.answer = ExplainRouteResponse(route_key="sms")
+def test_what_is_asked_is_the_message_as_it_would_be_sent(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ExplainRouteResponse(route_key="sms")
     options = ("--priority", "high", "--provider", "one", "--send-at", "2030-01-31T12:00:00Z")
     assert call(*SMS, "--label", "team=x", *options, "--request-id", "order-1").exit_code == 0
     assert call("mms", "--to", "+15005550006", "--media", "https://example.com/a.png").exit_code == 0
     assert call("email", "--to", "a@example.com", "--subject", "Hi").exit_code == 0
-    sms, mms, email = told.asked
+    sms, mms, email = scripted.asked
     expected = DispatchOptions(priority=PRIORITY_HIGH, provider_name="one")
     expected.send_time.FromJsonString("2030-01-31T12:00:00Z")
     assert sms == ExplainRouteRequest(
@@ -124,9 +124,9 @@ def test_it_takes_what_send_takes() -> None:
     assert options("send").keys() == {"sms", "mms", "email"}
 
 
-def test_a_channel_that_nobody_carries_is_an_error(call: Call, told: ScriptedServer) -> None:
+def test_a_channel_that_nobody_carries_is_an_error(call: Call, scripted: ScriptedServer) -> None:
     info = ErrorInfo(reason="INVALID_ROUTING", domain="postwire")
-    told.refuse(grpc.StatusCode.INTERNAL, "no provider carries sms", info)
+    scripted.refuse(grpc.StatusCode.INTERNAL, "no provider carries sms", info)
     result = call(*SMS)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "postwire: INTERNAL INVALID_ROUTING: no provider carries sms\n"

@@ -49,25 +49,25 @@ class Many(ScriptedServer):
 
 @pytest.fixture
 def cancel() -> Callable[..., Result]:
-    def run(told: ScriptedServer, *args: str) -> Result:
-        with serving(told) as target:
+    def run(scripted: ScriptedServer, *args: str) -> Result:
+        with serving(scripted) as target:
             return CliRunner().invoke(root, ["messages", "cancel", "--server", target, *args])
 
     return run
 
 
 def test_every_page_is_counted_and_each_message_asked_for_once(cancel: Callable[..., Result]) -> None:
-    told = Many(35, lambda number, context: STATES[number % 7 == 0])
-    done = cancel(told, "--label", "team=a", "--provider", "p", "--reason", "why", "--yes")
+    scripted = Many(35, lambda number, context: STATES[number % 7 == 0])
+    done = cancel(scripted, "--label", "team=a", "--provider", "p", "--reason", "why", "--yes")
     assert done.exit_code == 0
     assert done.stdout.split() == ["matched", "35", "cancelled", "30", "uncertain", "5"] or done.stdout.split() == [
         *("matched", "35", "uncertain", "5", "cancelled", "30"),
     ]
-    listed = [one for one in told.asked if isinstance(one, ListMessagesRequest)]
+    listed = [one for one in scripted.asked if isinstance(one, ListMessagesRequest)]
     chosen = MessageFilter(states=[MessageState.MESSAGE_STATE_QUEUED], provider_names=["p"], labels={"team": "a"})
     assert [one.filter for one in listed] == [chosen] * 4
-    assert sorted(int(one.message_id) for one in told.cancelled) == list(range(35))
-    assert {one.reason for one in told.cancelled} == {"why"}
+    assert sorted(int(one.message_id) for one in scripted.cancelled) == list(range(35))
+    assert {one.reason for one in scripted.cancelled} == {"why"}
 
 
 def test_what_has_gone_on_since_is_counted_apart(cancel: Callable[..., Result]) -> None:
@@ -88,10 +88,10 @@ def test_a_failure_ends_it_and_says_how_far_it_has_come(cancel: Callable[..., Re
             context.abort(grpc.StatusCode.INTERNAL, "a fault")
         return STATES[0]
 
-    told = Many(500, answers)
-    done = cancel(told, "--channel", "sms", "--yes", *(["--json"] if as_json else []))
+    scripted = Many(500, answers)
+    done = cancel(scripted, "--channel", "sms", "--yes", *(["--json"] if as_json else []))
     assert done.exit_code == 1
-    assert len(told.cancelled) < 100, "nothing more is begun"
+    assert len(scripted.cancelled) < 100, "nothing more is begun"
     if as_json:
         assert json.loads(done.stdout)["matched"] == 500
         assert json.loads(done.stderr)["error"]["code"] == "INTERNAL"

@@ -29,9 +29,9 @@ def providers(*args: str) -> Result:
 
 
 def test_the_first_that_says_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = ScriptedServer()
-    told.answer = ListProvidersResponse()
-    with serving(told) as target:
+    scripted = ScriptedServer()
+    scripted.answer = ListProvidersResponse()
+    with serving(scripted) as target:
         nobody = "127.0.0.1:1"
         listen(target)
         assert providers().exit_code == 0

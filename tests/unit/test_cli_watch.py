@@ -54,15 +54,15 @@ def drained() -> WatchProvidersResponse:
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
-    told = ScriptedServer()
-    told.answer = [everybody(), opened(), drained()]
-    return told
+def scripted() -> ScriptedServer:
+    scripted = ScriptedServer()
+    scripted.answer = [everybody(), opened(), drained()]
+    return scripted
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as target:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as target:
         yield target
 
 
@@ -114,12 +114,12 @@ def test_a_server_that_ends_the_watch_is_shutting_down(call: Call, target: str) 
     assert error["code"] == "UNAVAILABLE"
 
 
-def test_a_server_that_breaks_off_is_told_as_it_is(call: Call, told: ScriptedServer) -> None:
+def test_a_server_that_breaks_off_is_told_as_it_is(call: Call, scripted: ScriptedServer) -> None:
     def broken(request: Any, context: grpc.ServicerContext) -> Iterator[WatchProvidersResponse]:
         yield everybody()
         context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
-    told.answer = broken
+    scripted.answer = broken
     result = call()
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 3
@@ -149,7 +149,7 @@ def endless(then: Callable[[], None]) -> Callable[[Any, grpc.ServicerContext], I
     return stream
 
 
-def test_ctrl_c_is_the_usual_end(call: Call, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_the_usual_end(call: Call, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once something was shown: gRPC hangs if it is interrupted while it makes a call."""
     shown, view_of = threading.Event(), watch._view
 
@@ -169,13 +169,13 @@ def test_ctrl_c_is_the_usual_end(call: Call, told: ScriptedServer, monkeypatch: 
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(watch, "_view", noting)
-    told.answer = endless(interrupt)
+    scripted.answer = endless(interrupt)
     result = call()
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(told: ScriptedServer, target: str) -> None:
-    told.answer = endless(lambda: None)
+def test_it_ends_when_nobody_reads_on_though_there_is_nothing_to_write(scripted: ScriptedServer, target: str) -> None:
+    scripted.answer = endless(lambda: None)
     command = [sys.executable, "-m", "postwire", "providers", "watch", "--server", target]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -73,61 +73,63 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as address:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as address:
         yield address
 
 
 def test_dispatch_sends_what_it_is_given_and_returns_the_record(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     record = Message(message_id="m", state=MessageState.MESSAGE_STATE_SENT)
-    told.answers = [DispatchResponse(message=record)]
+    scripted.answers = [DispatchResponse(message=record)]
     options = DispatchOptions(wait_for=WaitFor.WAIT_FOR_ACCEPTANCE)
     with client_of(target) as client:
         assert client.dispatch(HELLO, request_id="order-1", options=options) == record
-    assert told.asked == [DispatchRequest(message=HELLO, request_id="order-1", options=options)]
+    assert scripted.asked == [DispatchRequest(message=HELLO, request_id="order-1", options=options)]
 
 
-def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [DispatchResponse()]
+def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [DispatchResponse()]
     with client_of(target) as client:
         client.dispatch(HELLO)
         client.dispatch(HELLO)
-    first, second = (request.request_id for request in told.asked)
+    first, second = (request.request_id for request in scripted.asked)
     assert len(first) == len(second) == 36
     assert first != second
 
 
 def test_the_timeout_reaches_the_server_and_a_calls_own_comes_first(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [DispatchResponse()]
+    scripted.answers = [DispatchResponse()]
     with client_of(target, timeout=7.0) as client:
         client.dispatch(HELLO)
         client.dispatch(HELLO, timeout=60.0)
-    assert told.time_left == [pytest.approx(7.0, abs=2.0), pytest.approx(60.0, abs=2.0)]
+    assert scripted.time_left == [pytest.approx(7.0, abs=2.0), pytest.approx(60.0, abs=2.0)]
 
 
 @pytest.mark.parametrize("timeout", [math.inf, 1e300, 1e10])
 def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
-    client_of: Connect, target: str, told: ScriptedServer, timeout: float
+    client_of: Connect, target: str, scripted: ScriptedServer, timeout: float
 ) -> None:
     """gRPC takes it for one that has passed, and the call ends before it begins."""
-    told.answers = [DispatchResponse()]
+    scripted.answers = [DispatchResponse()]
     with client_of(target, timeout=timeout) as client:
         client.dispatch(HELLO)
         client.dispatch(HELLO, timeout=timeout)
-    assert len(told.time_left) == 2
-    assert all(left > 365 * 86_400 for left in told.time_left)  # three years, as gRPC tells the server
+    assert len(scripted.time_left) == 2
+    assert all(left > 365 * 86_400 for left in scripted.time_left)  # three years, as gRPC tells the server
 
 
-def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_a_time_that_is_no_number_is_refused_by_its_name(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
     with client_of(target) as client:
         with pytest.raises(ValueError, match=r"^timeout must be a number of seconds$"):
             client.dispatch(HELLO, timeout=math.nan)
@@ -136,19 +138,19 @@ def test_a_time_that_is_no_number_is_refused_by_its_name(client_of: Connect, tar
                 times: dict[str, Any] = {name: seconds}
                 with pytest.raises(ValueError, match=f"^{name} must be a number of seconds up to 315,576,000,000$"):
                     client.update_mock_provider("email", **times)
-    assert told.asked == []
+    assert scripted.asked == []
 
 
-def test_reading(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_reading(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     email, both = Provider(name="email"), [Provider(name="sms-mms"), Provider(name="email")]
     with client_of(target) as client:
-        told.answers = [GetMessageResponse(message=Message(message_id="m"))]
+        scripted.answers = [GetMessageResponse(message=Message(message_id="m"))]
         assert client.get_message("m").message_id == client.get_message(request_id="r").message_id == "m"
-        told.answers = [GetProviderResponse(provider=email)]
+        scripted.answers = [GetProviderResponse(provider=email)]
         assert client.get_provider("email") == email
-        told.answers = [ListProvidersResponse(providers=both)]
+        scripted.answers = [ListProvidersResponse(providers=both)]
         assert client.list_providers() == both
-    assert told.asked == [
+    assert scripted.asked == [
         GetMessageRequest(message_id="m"),
         GetMessageRequest(request_id="r"),
         GetProviderRequest(name="email"),
@@ -156,15 +158,15 @@ def test_reading(client_of: Connect, target: str, told: ScriptedServer) -> None:
     ]
 
 
-def test_cancelling_and_resolving(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_cancelling_and_resolving(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     message = Message(message_id="m", state=MessageState.MESSAGE_STATE_CANCELLED)
     with client_of(target) as client:
-        told.answers = [CancelMessageResponse(message=message)]
+        scripted.answers = [CancelMessageResponse(message=message)]
         assert client.cancel_message("m") == client.cancel_message("m", reason="a typo") == message
-        told.answers = [ResolveMessageResponse(message=message)]
+        scripted.answers = [ResolveMessageResponse(message=message)]
         assert client.resolve_message("m", sent=True) == message
         assert client.resolve_message("m", sent=False, reason="not in their log") == message
-    assert told.asked == [
+    assert scripted.asked == [
         CancelMessageRequest(message_id="m"),
         CancelMessageRequest(message_id="m", reason="a typo"),
         ResolveMessageRequest(message_id="m", resolution=Resolution.RESOLUTION_SENT),
@@ -173,7 +175,7 @@ def test_cancelling_and_resolving(client_of: Connect, target: str, told: Scripte
 
 
 def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     pages = [
         ListMessagesResponse(messages=[Message(message_id="1"), Message(message_id="2")], next_page_token="b"),
@@ -182,37 +184,37 @@ def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
     ]
     chosen = MessageFilter(labels={"team": "auth"})
     with client_of(target, timeout=20.0) as client:
-        told.answers = list(pages)
+        scripted.answers = list(pages)
         listed = client.list_messages(chosen, page_size=2, timeout=7.0)
-        assert told.asked == []
+        assert scripted.asked == []
         assert [next(listed).message_id for _ in range(2)] == ["1", "2"]
-        assert len(told.asked) == 1
+        assert len(scripted.asked) == 1
         assert [one.message_id for one in listed] == ["3"]
     asked = [ListMessagesRequest(filter=chosen, page_size=2, page_token=token) for token in ("", "b", "c")]
-    assert told.asked == asked
-    assert all(left < 8.0 for left in told.time_left)
+    assert scripted.asked == asked
+    assert all(left < 8.0 for left in scripted.time_left)
 
 
-def test_explaining_a_route(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_explaining_a_route(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     explained = ExplainRouteResponse(route_key="sms", candidates=[RouteCandidate(provider_name="sms-mms", tier=1)])
     options = DispatchOptions(provider_name="sms-mms")
-    told.answers = [explained]
+    scripted.answers = [explained]
     with client_of(target) as client:
         assert client.explain_route(HELLO, options) == explained
         assert client.explain_route(HELLO) == explained
-    assert told.asked == [ExplainRouteRequest(message=HELLO, options=options), ExplainRouteRequest(message=HELLO)]
+    assert scripted.asked == [ExplainRouteRequest(message=HELLO, options=options), ExplainRouteRequest(message=HELLO)]
 
 
-def test_steering_a_provider(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_steering_a_provider(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     email = Provider(name="email")
     with client_of(target) as client:
-        told.answers = [DrainProviderResponse(provider=email)]
+        scripted.answers = [DrainProviderResponse(provider=email)]
         assert client.drain_provider("email") == client.drain_provider("email", reason="why") == email
-        told.answers = [ResumeProviderResponse(provider=email)]
+        scripted.answers = [ResumeProviderResponse(provider=email)]
         assert client.resume_provider("email", reason="why") == email
-        told.answers = [ResetBreakerResponse(provider=email)]
+        scripted.answers = [ResetBreakerResponse(provider=email)]
         assert client.reset_breaker("email", reason="why") == email
-    assert told.asked == [
+    assert scripted.asked == [
         DrainProviderRequest(name="email"),
         DrainProviderRequest(name="email", reason="why"),
         ResumeProviderRequest(name="email", reason="why"),
@@ -220,11 +222,11 @@ def test_steering_a_provider(client_of: Connect, target: str, told: ScriptedServ
     ]
 
 
-def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [UpdateMockProviderResponse(provider=Provider(name="email", seed=0, seeded=True))]
+def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [UpdateMockProviderResponse(provider=Provider(name="email", seed=0, seeded=True))]
     with client_of(target) as client:
         assert client.update_mock_provider("email", error_ratio=0.0, latency=0.02, seed=0).seeded
-    (request,) = told.asked
+    (request,) = scripted.asked
     assert request == UpdateMockProviderRequest(
         name="email", error_ratio=0.0, latency=Duration(nanos=20_000_000), seed=0
     )
@@ -232,19 +234,19 @@ def test_changing_a_mock_sends_only_what_is_given(client_of: Connect, target: st
     assert not request.HasField("retry_after")
 
 
-def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [DispatchResponse()]
+def test_messages_over_grpcs_own_limit_of_4_mib_pass(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [DispatchResponse()]
     data = bytes(20 << 20)
     message = OutboundMessage(email=Email(to=["a@example.com"], attachments=[Attachment(file_name="a", data=data)]))
     with client_of(target) as client:
         client.dispatch(message)
-    assert told.asked[0].message.ByteSize() > 20 << 20
+    assert scripted.asked[0].message.ByteSize() > 20 << 20
 
 
 def test_a_server_that_cannot_take_it_now_is_asked_again_with_the_same_request_id(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [
+    scripted.answers = [
         overloaded(),
         Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1"),
         Refuse(grpc.StatusCode.CANCELLED, grpc_retry_pushback_ms="1"),
@@ -252,29 +254,29 @@ def test_a_server_that_cannot_take_it_now_is_asked_again_with_the_same_request_i
     ]
     with client_of(target) as client:
         assert client.dispatch(HELLO).message_id == "m"
-    assert len(told.asked) == 4
-    assert len({request.request_id for request in told.asked}) == 1
+    assert len(scripted.asked) == 4
+    assert len({request.request_id for request in scripted.asked}) == 1
 
 
-def test_without_retry_it_is_asked_once(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1")]
+def test_without_retry_it_is_asked_once(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="1")]
     with client_of(target, retry=False) as client, pytest.raises(TryAgain):
         client.dispatch(HELLO)
-    assert len(told.asked) == 1
+    assert len(scripted.asked) == 1
 
 
-def test_a_refusal_that_stays_is_not_repeated(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Refuse(grpc.StatusCode.INVALID_ARGUMENT)]
+def test_a_refusal_that_stays_is_not_repeated(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [Refuse(grpc.StatusCode.INVALID_ARGUMENT)]
     with client_of(target) as client, pytest.raises(InvalidRequest):
         client.dispatch(HELLO)
-    assert len(told.asked) == 1
+    assert len(scripted.asked) == 1
 
 
-def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="-1")]
+def test_what_the_server_says_of_repeats_is_done(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [Refuse(grpc.StatusCode.UNAVAILABLE, grpc_retry_pushback_ms="-1")]
     with client_of(target) as client, pytest.raises(TryAgain):
         client.dispatch(HELLO)
-    assert len(told.asked) == 1, "not at all"
+    assert len(scripted.asked) == 1, "not at all"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_a_server_that_is_not_there(client_of: Connect, nowhere: str) -> None:
     assert caught.value.reason is None
 
 
-def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     over = threading.Event()
 
     def hang(context: Any) -> DispatchResponse:
@@ -295,19 +297,19 @@ def test_a_server_that_does_not_answer_in_time(client_of: Connect, target: str, 
         over.wait(PATIENCE)
         return DispatchResponse()
 
-    told.answers = [hang]
+    scripted.answers = [hang]
     with client_of(target) as client, pytest.raises(TryAgain) as caught:
         client.dispatch(HELLO, timeout=0.05)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert len(told.asked) <= 1, "it may not have come so far; it is not tried again"
+    assert len(scripted.asked) <= 1, "it may not have come so far; it is not tried again"
 
 
 def test_a_server_on_this_machine_is_not_reached_through_a_proxy(
-    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://{closed_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
-    told.answers = [ListProvidersResponse()]
+    scripted.answers = [ListProvidersResponse()]
     with client_of(target, retry=False) as client:
         assert client.list_providers() == []
 
@@ -324,9 +326,9 @@ CALLS: dict[str, Callable[[Client], object]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("was_used", [True, False])
 def test_use_after_close_says_so(
-    client_of: Connect, target: str, told: ScriptedServer, call: str, was_used: bool
+    client_of: Connect, target: str, scripted: ScriptedServer, call: str, was_used: bool
 ) -> None:
-    told.answers = [ListProvidersResponse()]
+    scripted.answers = [ListProvidersResponse()]
     with client_of(target) as client:
         if was_used:
             client.list_providers()
@@ -337,7 +339,7 @@ def test_use_after_close_says_so(
 
 
 def test_a_call_that_is_under_way_when_the_client_is_closed_says_so(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     over = threading.Event()
 
@@ -346,10 +348,10 @@ def test_a_call_that_is_under_way_when_the_client_is_closed_says_so(
         over.wait(PATIENCE)
         return DispatchResponse()
 
-    told.answers = [hang]
+    scripted.answers = [hang]
     with ThreadPoolExecutor(1) as pool, client_of(target) as client:
         calling = pool.submit(client.dispatch, HELLO)
-        told.until(lambda: told.asked)
+        scripted.until(lambda: scripted.asked)
         client.close()
         assert over.wait(PATIENCE), "the server hears of it"
         with pytest.raises(ClientClosed) as caught:

@@ -22,13 +22,13 @@ HELLO = OutboundMessage(sms=Sms(to="+15005550006", body="Hello"))
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as address:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as address:
         yield address
 
 
@@ -74,16 +74,16 @@ class Hanging:
         yield from self._responses
         self.over.wait(PATIENCE)
 
-    def stream(self, told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
+    def stream(self, scripted: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         context.add_callback(self.over.set)
-        yield from silent(told, frames, context)
+        yield from silent(scripted, frames, context)
 
     async def until_over(self) -> None:
         assert await asyncio.to_thread(self.over.wait, PATIENCE)
 
 
-async def until(told: ScriptedServer, is_so: Any) -> None:
-    await asyncio.to_thread(told.until, is_so)
+async def until(scripted: ScriptedServer, is_so: Any) -> None:
+    await asyncio.to_thread(scripted.until, is_so)
 
 
 async def until_idle() -> None:
@@ -95,30 +95,32 @@ async def until_idle() -> None:
 # Cancelled.
 
 
-async def test_a_task_that_is_cancelled_sees_that_and_the_server_hears_of_it(target: str, told: ScriptedServer) -> None:
+async def test_a_task_that_is_cancelled_sees_that_and_the_server_hears_of_it(
+    target: str, scripted: ScriptedServer
+) -> None:
     hanging = Hanging()
-    told.answers = [hanging.unary]
+    scripted.answers = [hanging.unary]
     async with AsyncClient(target) as client:
         calling = asyncio.ensure_future(client.dispatch(HELLO))
-        await until(told, lambda: told.asked)
+        await until(scripted, lambda: scripted.asked)
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
         await hanging.until_over()
-    assert len(told.asked) == 1, "it is not repeated"
+    assert len(scripted.asked) == 1, "it is not repeated"
 
 
-async def test_a_time_limit_of_the_callers_own_is_that(target: str, told: ScriptedServer) -> None:
-    told.answers = [Hanging().unary]
+async def test_a_time_limit_of_the_callers_own_is_that(target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [Hanging().unary]
     async with AsyncClient(target) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await client.dispatch(HELLO)
 
 
-async def test_many_that_are_cancelled_leave_nothing(target: str, told: ScriptedServer) -> None:
+async def test_many_that_are_cancelled_leave_nothing(target: str, scripted: ScriptedServer) -> None:
     hanging, source = Hanging(), Source(5)
-    told.scripts = [hanging.stream]
+    scripted.scripts = [hanging.stream]
     async with AsyncClient(target) as client:
 
         async def send() -> None:
@@ -126,7 +128,7 @@ async def test_many_that_are_cancelled_leave_nothing(target: str, told: Scripted
                 raise AssertionError("nothing was answered")
 
         sending = asyncio.create_task(send())
-        await until(told, lambda: len(told.sent) == 5)
+        await until(scripted, lambda: len(scripted.sent) == 5)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
@@ -136,7 +138,7 @@ async def test_many_that_are_cancelled_leave_nothing(target: str, told: Scripted
 
 
 @pytest.mark.parametrize("way", ["closed", "left"])
-async def test_who_stops_early_leaves_nothing(target: str, told: ScriptedServer, way: str) -> None:
+async def test_who_stops_early_leaves_nothing(target: str, scripted: ScriptedServer, way: str) -> None:
     source = Source(5)
     async with AsyncClient(target) as client:
         results = client.dispatch_many(source.requests())
@@ -151,26 +153,26 @@ async def test_who_stops_early_leaves_nothing(target: str, told: ScriptedServer,
             gc.collect()  # and the loop closes what is gone
         await until_idle()
         assert source.ended_with is not None
-        told.answers = [ListProvidersResponse()]
+        scripted.answers = [ListProvidersResponse()]
         assert await client.list_providers() == [], "and the client goes on"
 
 
-async def test_a_watch_that_is_cancelled_ends_the_call(target: str, told: ScriptedServer) -> None:
+async def test_a_watch_that_is_cancelled_ends_the_call(target: str, scripted: ScriptedServer) -> None:
     hanging = Hanging(WatchMessagesResponse(resume_token="t"))
-    told.answers = [hanging.watch]
+    scripted.answers = [hanging.watch]
     async with AsyncClient(target) as client:
         watching = asyncio.create_task(anext(client.watch_messages()))
-        await until(told, lambda: told.asked)
+        await until(scripted, lambda: scripted.asked)
         watching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await watching
         await hanging.until_over()
-    assert len(told.asked) == 1
+    assert len(scripted.asked) == 1
 
 
-async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told: ScriptedServer) -> None:
+async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, scripted: ScriptedServer) -> None:
     hanging = Hanging()
-    told.answers = [hanging.unary]
+    scripted.answers = [hanging.unary]
     client = AsyncClient(target)
 
     async def call() -> int:
@@ -182,18 +184,18 @@ async def test_to_close_the_client_cancels_calls_and_not_tasks(target: str, told
         return task.cancelling()
 
     calling = asyncio.create_task(call())
-    await until(told, lambda: told.asked)
+    await until(scripted, lambda: scripted.asked)
     await client.close()
     assert await within(calling) == 0
 
 
 async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(
-    target: str, told: ScriptedServer
+    target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [Hanging().unary]
+    scripted.answers = [Hanging().unary]
     client = AsyncClient(target)
     calling = asyncio.ensure_future(client.dispatch(HELLO))
-    await until(told, lambda: told.asked)
+    await until(scripted, lambda: scripted.asked)
     calling.cancel()
     await client.close()
     with pytest.raises(asyncio.CancelledError):
@@ -203,7 +205,7 @@ async def test_a_task_that_is_cancelled_while_the_client_is_closed_is_cancelled(
 # Asynchronous iterables.
 
 
-async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target: str, told: ScriptedServer) -> None:
+async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target: str, scripted: ScriptedServer) -> None:
     source = Source(1_000)
     async with AsyncClient(target) as client, aclosing(client.dispatch_many(source.requests(), window=20)) as results:
         for read in range(1, 101):
@@ -211,13 +213,13 @@ async def test_requests_are_awaited_and_no_more_than_the_window_is_taken(target:
             assert source.taken - read <= 20
 
 
-async def test_a_stream_that_breaks_does_not_disturb_the_iterable(target: str, told: ScriptedServer) -> None:
-    told.scripts = [ending(2, Refuse(grpc.StatusCode.UNAVAILABLE)), accept]
+async def test_a_stream_that_breaks_does_not_disturb_the_iterable(target: str, scripted: ScriptedServer) -> None:
+    scripted.scripts = [ending(2, Refuse(grpc.StatusCode.UNAVAILABLE)), accept]
     source = Source(5)
     async with AsyncClient(target) as client, aclosing(client.dispatch_many(source.requests())) as results:
         assert sorted([(await within(anext(results))).index for _ in range(5)]) == [0, 1, 2, 3, 4]
         assert source.ended_with is None
-    assert len(told.streams) == 2
+    assert len(scripted.streams) == 2
 
 
 @pytest.mark.parametrize(
@@ -261,8 +263,8 @@ async def test_an_iterable_that_never_waits_leaves_the_loop_to_others(target: st
 # Event loops.
 
 
-def test_a_client_belongs_to_the_event_loop_of_its_first_call(target: str, told: ScriptedServer) -> None:
-    told.answers = [ListProvidersResponse()]
+def test_a_client_belongs_to_the_event_loop_of_its_first_call(target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [ListProvidersResponse()]
     client = AsyncClient(target)
 
     async def call() -> None:

@@ -62,7 +62,7 @@ class Sending(RuleBasedStateMachine):
         self.waiting: list[int] = []
         self.on_stream: list[int] = []
         self.unanswered: dict[int, int] = {}
-        self.told: list[int] = []
+        self.answered_indexes: list[int] = []
         self.not_before = 0.0
         self.tries = 0
         self.has_ended = False
@@ -122,18 +122,18 @@ class Sending(RuleBasedStateMachine):
             "invalid": rejected(sequence, INVALID),
             "full": rejected(sequence, full(delay)),
         }[how]
-        told = self.bulk.answered(wire, self.now)
+        result = self.bulk.answered(wire, self.now)
         is_pausing = self.now < self.not_before
         if how == "full" and (is_pausing or self.tries < MAX_TRIES):
-            assert told is None
+            assert result is None
             self.waiting.append(index)
             if not is_pausing:
                 self.pause(delay)
         else:
-            assert told
-            assert (told.index, told.request.request_id) == (index, str(index))
-            assert (bool(told.message), bool(told.error)) == (how == "accepted", how != "accepted")
-            self.told.append(index)
+            assert result
+            assert (result.index, result.request.request_id) == (index, str(index))
+            assert (bool(result.message), bool(result.error)) == (how == "accepted", how != "accepted")
+            self.answered_indexes.append(index)
             if how != "full":
                 self.tries = 0
         assert self.bulk.answered(wire, self.now) is None, "once is enough"
@@ -160,17 +160,17 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_or_there_twice(self) -> None:
-        assert sorted([*self.waiting, *self.unanswered.values(), *self.told]) == list(range(self.taken))
+        assert sorted([*self.waiting, *self.unanswered.values(), *self.answered_indexes]) == list(range(self.taken))
 
     @invariant()
     def no_more_is_taken_than_the_window(self) -> None:
-        open_ones = self.taken - len(self.told)
+        open_ones = self.taken - len(self.answered_indexes)
         assert 0 <= open_ones <= self.window
         assert self.bulk.room == (0 if self.has_ended else self.window - open_ones)
 
     @invariant()
-    def it_is_done_when_everything_is_told(self) -> None:
-        assert self.bulk.is_done == (self.has_ended and len(self.told) == self.taken)
+    def it_is_done_when_everything_is_reported(self) -> None:
+        assert self.bulk.is_done == (self.has_ended and len(self.answered_indexes) == self.taken)
 
     @invariant()
     def it_waits_for_nothing_but_time_while_anything_waits(self) -> None:
@@ -190,13 +190,13 @@ class Sending(RuleBasedStateMachine):
             while self.unanswered:
                 sequence, index = self.unanswered.popitem()
                 assert self.bulk.answered(accepted(sequence), self.now)
-                self.told.append(index)
+                self.answered_indexes.append(index)
             if self.is_open:
                 self.send()
         assert self.bulk.is_done
         self.bulk.ended(GONE, self.now)  # which is nothing to it any more
         self.bulk.finish()
-        assert sorted(self.told) == list(range(self.taken))
+        assert sorted(self.answered_indexes) == list(range(self.taken))
 
 
 Sending.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)

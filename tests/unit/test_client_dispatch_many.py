@@ -51,13 +51,13 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as address:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as address:
         yield address
 
 
@@ -95,7 +95,7 @@ class Counted:
 
 
 def test_every_request_has_its_result_and_they_are_sent_in_frames(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     asked = requests(250)
     with client_of(target) as client:
@@ -103,15 +103,15 @@ def test_every_request_has_its_result_and_they_are_sent_in_frames(
     assert [one.index for one in results] == list(range(250))
     assert all(one.request is asked[one.index] and one.error is None for one in results)
     assert [one.message.message_id for one in results if one.message] == [f"m-{n}" for n in range(250)]
-    assert [len(frame) for frame in told.streams[0]] == [100, 100, 50]
+    assert [len(frame) for frame in scripted.streams[0]] == [100, 100, 50]
 
 
 def test_nothing_is_called_before_there_is_something_to_send(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     with client_of(target) as client:
         assert list(client.dispatch_many([])) == []
-    assert told.streams == []
+    assert scripted.streams == []
     with client_of(closed_port()) as client:
         assert list(client.dispatch_many([])) == []
 
@@ -127,19 +127,19 @@ def test_one_request_does_not_wait_for_others_to_come(client_of: Connect, target
         assert list(results) == []
 
 
-def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_a_request_id_is_made_where_none_is_given(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     asked = requests(3)
     asked[1].request_id = ""
     with client_of(target) as client:
         results = list(client.dispatch_many(asked))
     (made,) = {one.request.request_id for one in results} - {"0", "2"}
     assert len(made) == 36
-    assert told.sent == ["0", made, "2"]
+    assert scripted.sent == ["0", made, "2"]
     assert asked[1].request_id == "", "the caller's own stays as it is"
 
 
-def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.scripts = [
+def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.scripts = [
         rejecting(
             None,
             rejection(
@@ -157,17 +157,19 @@ def test_refusals_are_results_and_end_nothing(client_of: Connect, target: str, t
     error = results[1].error
     assert error
     assert (error.reason, error.violations[0].field) == ("INVALID_MESSAGE", "message.sms.to")
-    assert len(told.streams) == 1
+    assert len(scripted.streams) == 1
 
 
-def test_large_messages_share_no_frame_that_is_too_large(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_large_messages_share_no_frame_that_is_too_large(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
     asked = requests(6)
     for request in asked:
         request.message.sms.body = "x" * (bulk.MAX_FRAME_BYTES // 3)
     asked[5].message.sms.body = "x" * (2 * bulk.MAX_FRAME_BYTES)
     with client_of(target) as client:
         assert len(list(client.dispatch_many(asked))) == 6
-    assert [frame for frame in told.streams[0] if len(frame) > 2 or ("5" in frame and len(frame) > 1)] == []
+    assert [frame for frame in scripted.streams[0] if len(frame) > 2 or ("5" in frame and len(frame) > 1)] == []
 
 
 # No more than the server takes.
@@ -176,9 +178,9 @@ def test_large_messages_share_no_frame_that_is_too_large(client_of: Connect, tar
 @pytest.mark.parametrize("script", [silent, deaf])
 @pytest.mark.parametrize(("frame_size", "window"), [(10, 35), (100, 100), (1_000, 7)])
 def test_no_more_than_the_window_is_taken_while_nothing_is_answered(
-    client_of: Connect, target: str, told: ScriptedServer, script: Any, frame_size: int, window: int
+    client_of: Connect, target: str, scripted: ScriptedServer, script: Any, frame_size: int, window: int
 ) -> None:
-    told.scripts = [script]
+    scripted.scripts = [script]
     source = Counted()
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, client.dispatch_many(source, frame_size=frame_size, window=window))
@@ -200,8 +202,8 @@ def test_no_more_than_the_window_is_taken_while_nobody_reads_on(client_of: Conne
         assert source.taken <= 350
 
 
-def test_large_messages_are_not_piled_up_in_memory(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.scripts = [silent]
+def test_large_messages_are_not_piled_up_in_memory(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.scripts = [silent]
     request = requests(1)[0]
     request.message.sms.body = "x" * (bulk.MAX_UNANSWERED_BYTES // 8)
     taken = 0
@@ -214,7 +216,7 @@ def test_large_messages_are_not_piled_up_in_memory(client_of: Connect, target: s
 
     with client_of(target) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, client.dispatch_many(large()))
-        told.until(lambda: len(told.sent) == 8)
+        scripted.until(lambda: len(scripted.sent) == 8)
         client.close()
         with pytest.raises(ClientClosed):
             waiting.result(PATIENCE)
@@ -238,21 +240,21 @@ ENDS: dict[str, Refuse | None] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("answered", [0, 7])
 def test_a_stream_that_breaks_is_opened_again_and_what_was_not_answered_is_sent_again(
-    client_of: Connect, target: str, told: ScriptedServer, end: str, answered: int
+    client_of: Connect, target: str, scripted: ScriptedServer, end: str, answered: int
 ) -> None:
-    told.scripts = [ending(answered, ENDS[end]), ending(answered, ENDS[end]), accept]
+    scripted.scripts = [ending(answered, ENDS[end]), ending(answered, ENDS[end]), accept]
     with client_of(target) as client:
         results = list(client.dispatch_many(requests(100), frame_size=10))
     assert sorted(one.index for one in results) == list(range(100))
     assert all(one.error is None for one in results)
-    assert len(told.streams) == 3
-    later = [one for stream in told.streams[1:] for frame in stream for one in frame]
+    assert len(scripted.streams) == 3
+    later = [one for stream in scripted.streams[1:] for frame in stream for one in frame]
     assert not set(later) & set(ids(answered)), "what was answered is not sent again"
-    assert [one for frame in told.streams[2] for one in frame] == ids(100)[2 * answered :]
+    assert [one for frame in scripted.streams[2] for one in frame] == ids(100)[2 * answered :]
 
 
-def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.scripts = [ending(3, Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
+def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.scripts = [ending(3, Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
     with client_of(target, retry=False) as client:
         results = client.dispatch_many(requests(10))
         assert [next(results).index for _ in range(3)] == [0, 1, 2]
@@ -260,29 +262,29 @@ def test_without_retry_it_ends_and_says_why(client_of: Connect, target: str, tol
             next(results)
         with pytest.raises(StopIteration):
             next(results)
-    assert len(told.streams) == 1
+    assert len(scripted.streams) == 1
 
 
 @pytest.mark.parametrize("retry", [True, False])
-def test_a_fault_that_stays_ends_it(client_of: Connect, target: str, told: ScriptedServer, retry: bool) -> None:
-    told.scripts = [ending(0, Refuse(grpc.StatusCode.INVALID_ARGUMENT))]
+def test_a_fault_that_stays_ends_it(client_of: Connect, target: str, scripted: ScriptedServer, retry: bool) -> None:
+    scripted.scripts = [ending(0, Refuse(grpc.StatusCode.INVALID_ARGUMENT))]
     with client_of(target, retry=retry) as client, pytest.raises(InvalidRequest):
         list(client.dispatch_many(requests(10)))
-    assert len(told.streams) == 1
+    assert len(scripted.streams) == 1
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
 def test_a_server_that_gets_no_further_is_given_up(
-    client_of: Connect, target: str, told: ScriptedServer, code: grpc.StatusCode
+    client_of: Connect, target: str, scripted: ScriptedServer, code: grpc.StatusCode
 ) -> None:
-    told.scripts = [ending(1, Refuse(code)), ending(0, Refuse(code))]
+    scripted.scripts = [ending(1, Refuse(code)), ending(0, Refuse(code))]
     with client_of(target) as client:
         results = client.dispatch_many(requests(10))
         assert next(results).index == 0
         with pytest.raises(PostwireError) as caught:
             next(results)
     assert caught.value.code is code
-    assert len(told.streams) == 1 + reopening.MAX_TRIES
+    assert len(scripted.streams) == 1 + reopening.MAX_TRIES
 
 
 def test_a_server_that_is_not_there_is_an_error(client_of: Connect) -> None:
@@ -292,40 +294,42 @@ def test_a_server_that_is_not_there_is_an_error(client_of: Connect) -> None:
 
 
 def test_what_could_not_be_taken_just_then_is_sent_again_over_the_same_stream(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     full = rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", delay_ms=1)
-    told.scripts = [rejecting(None, full, full, None, full)]
+    scripted.scripts = [rejecting(None, full, full, None, full)]
     with client_of(target) as client:
         results = list(client.dispatch_many(requests(4)))
     assert sorted(one.index for one in results) == [0, 1, 2, 3]
     assert all(one.message for one in results)
-    assert len(told.streams) == 1
-    assert sorted(told.sent) == ["0", "1", "1", "1", "2", "2", "3"], "the last of the five met the first to come again"
+    assert len(scripted.streams) == 1
+    assert sorted(scripted.sent) == ["0", "1", "1", "1", "2", "2", "3"], (
+        "the last of the five met the first to come again"
+    )
 
 
 @pytest.mark.parametrize("retry", [True, False])
 def test_a_server_that_never_has_room_is_told_for_each_request(
-    client_of: Connect, target: str, told: ScriptedServer, retry: bool
+    client_of: Connect, target: str, scripted: ScriptedServer, retry: bool
 ) -> None:
     full = rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", delay_ms=1)
-    told.scripts = [rejecting(*[full] * 1_000)]
+    scripted.scripts = [rejecting(*[full] * 1_000)]
     with client_of(target, retry=retry) as client:
         results = list(client.dispatch_many(requests(5)))
     assert [type(one.error) for one in results] == [TryAgain] * 5
     assert {one.error.reason for one in results if one.error} == {"OVERLOADED"}
-    assert len(told.sent) <= 5 * (1 + (reopening.MAX_TRIES if retry else 0))
+    assert len(scripted.sent) <= 5 * (1 + (reopening.MAX_TRIES if retry else 0))
 
 
 def test_silence_breaks_a_stream_that_was_alive_and_is_an_error_on_a_new_one(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    def dying(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
-        answers = accept(told, frames, context)
+    def dying(scripted: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
+        answers = accept(scripted, frames, context)
         yield next(answers)
-        yield from silent(told, frames, context)
+        yield from silent(scripted, frames, context)
 
-    told.scripts = [dying, silent]
+    scripted.scripts = [dying, silent]
     with client_of(target) as client:
         limit = Limit(PATIENCE)
         results = client.dispatch_many(requests(20), frame_size=10, timeout=limit)
@@ -334,13 +338,13 @@ def test_silence_breaks_a_stream_that_was_alive_and_is_an_error_on_a_new_one(
         with pytest.raises(TryAgain) as caught:
             next(results)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert len(told.streams) <= 2
+    assert len(scripted.streams) <= 2
 
 
 def test_time_in_which_nothing_is_to_be_answered_does_not_count(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.scripts = [accept, silent]
+    scripted.scripts = [accept, silent]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         feed, limit = Feed(client), Limit(PATIENCE)
         results = client.dispatch_many(feed.requests, timeout=limit)
@@ -357,13 +361,13 @@ def test_time_in_which_nothing_is_to_be_answered_does_not_count(
         assert list(results) == []
 
 
-def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    def one_by_one(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
-        for response in accept(told, frames, context):
+def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    def one_by_one(scripted: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
+        for response in accept(scripted, frames, context):
             for result in response.results:
                 yield DispatchStreamResponse(results=[result])
 
-    told.scripts = [one_by_one, silent]
+    scripted.scripts = [one_by_one, silent]
     with client_of(target, retry=False) as client:
         limit = Limit(PATIENCE)
         results = client.dispatch_many(requests(10), timeout=limit)
@@ -374,7 +378,7 @@ def test_time_that_the_caller_takes_does_not_count(client_of: Connect, target: s
             next(client.dispatch_many(requests(1), timeout=0.1))
         limit.seconds = PATIENCE
         assert len(list(results)) == 7
-    assert len(told.streams) <= 2
+    assert len(scripted.streams) <= 2
 
 
 # Ends.
@@ -404,14 +408,14 @@ def test_sizes_that_cannot_be_are_refused_at_once(client_of: Connect, wrong: dic
         client.dispatch_many([], **wrong)
 
 
-def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     over = threading.Event()
 
-    def noting(told: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
+    def noting(scripted: ScriptedServer, frames: Any, context: Any) -> Iterator[Any]:
         context.add_callback(over.set)
-        return accept(told, frames, context)
+        return accept(scripted, frames, context)
 
-    told.scripts = [noting]
+    scripted.scripts = [noting]
     with client_of(target) as client:
         results = client.dispatch_many(Counted(), frame_size=1)
         next(results)
@@ -424,17 +428,17 @@ def test_to_close_the_iterator_ends_the_call(client_of: Connect, target: str, to
 
 @pytest.mark.parametrize("state", ["waiting for answers", "waiting for requests", "pausing"])
 def test_to_close_the_client_ends_it(
-    client_of: Connect, target: str, told: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reopening, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 3600.0)
-    told.scripts = [ending(0, Refuse(grpc.StatusCode.UNAVAILABLE)) if state == "pausing" else silent]
+    scripted.scripts = [ending(0, Refuse(grpc.StatusCode.UNAVAILABLE)) if state == "pausing" else silent]
     with client_of(target) as client, ThreadPoolExecutor(1) as pool:
         feed = Feed(client)
         waiting = pool.submit(next, client.dispatch_many(feed.requests))
         if state != "waiting for requests":
             feed.put(*requests(1))
-            told.until(lambda: told.streams)
+            scripted.until(lambda: scripted.streams)
         client.close()
         with pytest.raises(ClientClosed):
             waiting.result(PATIENCE)

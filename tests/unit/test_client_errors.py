@@ -38,29 +38,29 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as address:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as address:
         yield address
 
 
-def refusal_of(client_of: Connect, target: str, told: ScriptedServer, answer: Refuse) -> PostwireError:
+def refusal_of(client_of: Connect, target: str, scripted: ScriptedServer, answer: Refuse) -> PostwireError:
     """What the client raises for this answer."""
-    told.answers = [answer]
+    scripted.answers = [answer]
     with client_of(target, retry=False) as client, pytest.raises(PostwireError) as caught:
         client.dispatch(HELLO)
     return caught.value
 
 
-def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     error = refusal_of(
         client_of,
         target,
-        told,
+        scripted,
         Refuse(
             grpc.StatusCode.INVALID_ARGUMENT,
             ErrorInfo(reason="INVALID_MESSAGE", domain="postwire"),
@@ -84,8 +84,8 @@ def test_a_refusal_carries_reason_and_violations(client_of: Connect, target: str
     assert str(error) == "INVALID_MESSAGE: message.sms.to: must be a number"
 
 
-def test_a_refusal_carries_the_delay(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    error = refusal_of(client_of, target, told, overloaded(1500))
+def test_a_refusal_carries_the_delay(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    error = refusal_of(client_of, target, scripted, overloaded(1500))
     assert isinstance(error, TryAgain)
     assert (error.reason, error.retry_delay) == ("OVERLOADED", 1.5)
 
@@ -108,16 +108,16 @@ def test_a_refusal_carries_the_delay(client_of: Connect, target: str, told: Scri
     ],
 )
 def test_each_code_has_its_class(
-    client_of: Connect, target: str, told: ScriptedServer, code: grpc.StatusCode, cls: type[PostwireError]
+    client_of: Connect, target: str, scripted: ScriptedServer, code: grpc.StatusCode, cls: type[PostwireError]
 ) -> None:
-    error = refusal_of(client_of, target, told, Refuse(code, text="said"))
+    error = refusal_of(client_of, target, scripted, Refuse(code, text="said"))
     assert type(error) is cls
     assert (error.code, error.message, error.reason, error.violations) == (code, "said", None, ())
 
 
-def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
     info = ErrorInfo(reason="RATE_LIMIT_EXCEEDED", domain="googleapis.com")
-    assert refusal_of(client_of, target, told, Refuse(grpc.StatusCode.UNAVAILABLE, info)).reason is None
+    assert refusal_of(client_of, target, scripted, Refuse(grpc.StatusCode.UNAVAILABLE, info)).reason is None
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_a_reason_of_another_domain_is_not_ours(client_of: Connect, target: str,
     ],
 )
 def test_details_that_were_garbled_on_the_way_are_left_out(
-    client_of: Connect, target: str, told: ScriptedServer, details: bytes
+    client_of: Connect, target: str, scripted: ScriptedServer, details: bytes
 ) -> None:
     answer = Refuse(grpc.StatusCode.INVALID_ARGUMENT)
     answer.trailers = ((DETAILS, details),)
-    error = refusal_of(client_of, target, told, answer)
+    error = refusal_of(client_of, target, scripted, answer)
     assert isinstance(error, InvalidRequest)
     assert (error.message, error.reason) == ("no", None)
 

@@ -42,13 +42,13 @@ def client_of(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def told() -> ScriptedServer:
+def scripted() -> ScriptedServer:
     return ScriptedServer()
 
 
 @pytest.fixture
-def target(told: ScriptedServer) -> Iterator[str]:
-    with serving(told) as address:
+def target(scripted: ScriptedServer) -> Iterator[str]:
+    with serving(scripted) as address:
         yield address
 
 
@@ -66,7 +66,7 @@ def change(number: int) -> WatchMessagesResponse:
     return WatchMessagesResponse(message=Message(message_id=f"m-{number}"), resume_token=f"t-{number}")
 
 
-def beat(number: int) -> WatchMessagesResponse:
+def heartbeat(number: int) -> WatchMessagesResponse:
     return WatchMessagesResponse(resume_token=f"t-{number}")
 
 
@@ -90,25 +90,27 @@ class Shown:
 # Providers.
 
 
-def test_watching_gives_every_change_and_has_no_deadline(client_of: Connect, target: str, told: ScriptedServer) -> None:
+def test_watching_gives_every_change_and_has_no_deadline(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
     shown = Shown(providers(SMS, EMAIL), providers(EMAIL))
-    told.answers = [shown]
+    scripted.answers = [shown]
     with client_of(target, timeout=20.0) as client:
         watched = client.watch_providers()
-        assert told.asked == [], "nothing before the first is wanted"
+        assert scripted.asked == [], "nothing before the first is wanted"
         assert [next(watched), next(watched)] == [[SMS, EMAIL], [EMAIL]]
-        assert told.asked == [WatchProvidersRequest()]
-        assert told.time_left[0] > 1e9, "no deadline"
+        assert scripted.asked == [WatchProvidersRequest()]
+        assert scripted.time_left[0] > 1e9, "no deadline"
         watched.close()  # as the end of a loop over it does
         assert shown.over.wait(PATIENCE), "who breaks off ends the call"
-        told.answers = [ListProvidersResponse()]
+        scripted.answers = [ListProvidersResponse()]
         assert client.list_providers() == [], "and the client goes on"
 
 
 def test_without_retry_a_watch_that_the_server_ends_is_over(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [Shown(providers(EMAIL), end="in good order")]
+    scripted.answers = [Shown(providers(EMAIL), end="in good order")]
     with client_of(target, retry=False) as client:
         assert list(client.watch_providers()) == [[EMAIL]]
 
@@ -119,9 +121,9 @@ def test_without_retry_a_watch_that_the_server_ends_is_over(
     ids=["OK", "UNAVAILABLE", "CANCELLED", "OVERLOADED"],
 )
 def test_with_retry_it_goes_on_and_begins_with_every_provider_again(
-    client_of: Connect, target: str, told: ScriptedServer, end: Refuse | str
+    client_of: Connect, target: str, scripted: ScriptedServer, end: Refuse | str
 ) -> None:
-    told.answers = [
+    scripted.answers = [
         Shown(providers(SMS, EMAIL), providers(SMS), end=end),
         Refuse(grpc.StatusCode.UNAVAILABLE),
         Shown(providers(SMS, EMAIL)),
@@ -129,41 +131,43 @@ def test_with_retry_it_goes_on_and_begins_with_every_provider_again(
     with client_of(target) as client:
         watched = client.watch_providers()
         assert [next(watched) for _ in range(3)] == [[SMS, EMAIL], [SMS], [SMS, EMAIL]]
-    assert len(told.asked) == 3
+    assert len(scripted.asked) == 3
 
 
 def test_a_watch_whose_first_answer_does_not_come_is_given_up(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
     for timeouts in ({"timeout": 0.05}, {}):
-        shown, before = Shown(), len(told.asked)
-        told.answers = [shown]
+        shown, before = Shown(), len(scripted.asked)
+        scripted.answers = [shown]
         with client_of(target, timeout=20.0 if timeouts else 0.05) as client, pytest.raises(TryAgain) as caught:
             next(client.watch_providers(**timeouts))
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert len(told.asked) == before or shown.over.wait(PATIENCE), "if the call came so far, its end does as well"
+        assert len(scripted.asked) == before or shown.over.wait(PATIENCE), (
+            "if the call came so far, its end does as well"
+        )
 
 
-def test_signs_of_life_are_not_shown(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Shown(providers(SMS), providers(), providers(), providers(EMAIL), end="in good order")]
+def test_signs_of_life_are_not_shown(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [Shown(providers(SMS), providers(), providers(), providers(EMAIL), end="in good order")]
     with client_of(target, retry=False) as client:
         assert list(client.watch_providers()) == [[SMS], [EMAIL]]
 
 
 def test_a_watch_of_providers_without_a_sign_of_life_is_interrupted(
-    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SILENCE", 0.05)
-    told.answers = [Shown(providers(SMS)), Shown(providers(EMAIL))]
+    scripted.answers = [Shown(providers(SMS)), Shown(providers(EMAIL))]
     with client_of(target) as client:
         watched = client.watch_providers()
         assert [next(watched), next(watched)] == [[SMS], [EMAIL]]
 
 
 def test_after_the_first_answer_its_timeout_counts_no_more(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [Shown(providers(SMS)), Shown()]
+    scripted.answers = [Shown(providers(SMS)), Shown()]
     with client_of(target, retry=False) as client, ThreadPoolExecutor(1) as pool:
         limit = Limit(PATIENCE)
         watched = client.watch_providers(timeout=limit)
@@ -178,8 +182,10 @@ def test_after_the_first_answer_its_timeout_counts_no_more(
             waiting.result(PATIENCE)
 
 
-def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Shown(providers(SMS), end=Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
+def test_without_retry_a_watch_that_breaks_off_raises(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
+    scripted.answers = [Shown(providers(SMS), end=Refuse(grpc.StatusCode.UNAVAILABLE, text="gone"))]
     with client_of(target, retry=False) as client:
         watched = client.watch_providers()
         assert next(watched) == [SMS]
@@ -193,9 +199,9 @@ def test_without_retry_a_watch_that_breaks_off_raises(client_of: Connect, target
 
 
 def test_messages_come_with_their_tokens_and_signs_of_life_are_not_shown(
-    client_of: Connect, target: str, told: ScriptedServer
+    client_of: Connect, target: str, scripted: ScriptedServer
 ) -> None:
-    told.answers = [Shown(beat(0), change(1), beat(2), beat(3), change(4))]
+    scripted.answers = [Shown(heartbeat(0), change(1), heartbeat(2), heartbeat(3), change(4))]
     chosen = MessageFilter(labels={"team": "auth"})
     with client_of(target) as client:
         watched = client.watch_messages(chosen=chosen, resume_token="t-0")
@@ -206,7 +212,7 @@ def test_messages_come_with_their_tokens_and_signs_of_life_are_not_shown(
     assert isinstance(shown[0], MessageChange)
     assert shown[0].message.message_id == "m-1"
     assert shown[0].resume_token == "t-1"
-    assert told.asked == [
+    assert scripted.asked == [
         WatchMessagesRequest(filter=chosen, resume_token="t-0"),
         WatchMessagesRequest(message_ids=["m-1", "m-4"]),
     ]
@@ -218,11 +224,11 @@ def test_messages_come_with_their_tokens_and_signs_of_life_are_not_shown(
     ids=["OK", "UNAVAILABLE", "INTERNAL"],
 )
 def test_with_retry_it_goes_on_behind_what_it_has_heard(
-    client_of: Connect, target: str, told: ScriptedServer, end: Refuse | str
+    client_of: Connect, target: str, scripted: ScriptedServer, end: Refuse | str
 ) -> None:
-    told.answers = [
+    scripted.answers = [
         Refuse(grpc.StatusCode.UNAVAILABLE),
-        Shown(change(1), beat(2), end=end),
+        Shown(change(1), heartbeat(2), end=end),
         Refuse(grpc.StatusCode.UNAVAILABLE),
         Shown(change(3), end=end),
         Shown(change(4)),
@@ -230,19 +236,19 @@ def test_with_retry_it_goes_on_behind_what_it_has_heard(
     with client_of(target) as client:
         watched = client.watch_messages(["a", "b"])
         assert [next(watched).resume_token for _ in range(3)] == ["t-1", "t-3", "t-4"]
-    assert [request.resume_token for request in told.asked] == ["", "", "t-2", "t-2", "t-3"]
-    assert {tuple(request.message_ids) for request in told.asked} == {("a", "b")}
+    assert [request.resume_token for request in scripted.asked] == ["", "", "t-2", "t-2", "t-3"]
+    assert {tuple(request.message_ids) for request in scripted.asked} == {("a", "b")}
 
 
 def test_silence_in_the_middle_is_an_interruption_like_another(
-    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SILENCE", 0.05)
-    told.answers = [Shown(change(1)), Shown(change(2))]
+    scripted.answers = [Shown(change(1)), Shown(change(2))]
     with client_of(target) as client:
         watched = client.watch_messages()
         assert [next(watched).resume_token for _ in range(2)] == ["t-1", "t-2"]
-    assert [request.resume_token for request in told.asked] == ["", "t-1"]
+    assert [request.resume_token for request in scripted.asked] == ["", "t-1"]
 
 
 def test_a_sign_of_life_is_awaited_for_longer_than_two_of_them_take() -> None:
@@ -250,11 +256,11 @@ def test_a_sign_of_life_is_awaited_for_longer_than_two_of_them_take() -> None:
 
 
 def test_time_that_the_caller_takes_does_not_count(
-    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = Limit(PATIENCE)
     monkeypatch.setattr(watching, "SILENCE", limit)
-    told.answers = [Shown(change(1), change(2)), Shown()]
+    scripted.answers = [Shown(change(1), change(2)), Shown()]
     with client_of(target, retry=False) as client:
         watched = client.watch_messages()
         assert next(watched).resume_token == "t-1"
@@ -266,7 +272,7 @@ def test_time_that_the_caller_takes_does_not_count(
         limit.seconds = 0.05
         with pytest.raises(TryAgain):  # and now it does
             next(watched)
-    assert len(told.asked) <= 2
+    assert len(scripted.asked) <= 2
 
 
 def test_each_stream_has_the_same_time_for_its_first_answer() -> None:
@@ -274,7 +280,7 @@ def test_each_stream_has_the_same_time_for_its_first_answer() -> None:
     for _ in range(2):
         watch.opened()
         assert watch.silence == 7.0
-        watch.heard(beat(1))
+        watch.heard(heartbeat(1))
         assert watch.silence == watching.SILENCE
 
 
@@ -290,53 +296,55 @@ def test_each_stream_has_the_same_time_for_its_first_answer() -> None:
     ids=["NOT_FOUND", "OUT_OF_RANGE"],
 )
 def test_what_stays_wrong_is_raised(
-    client_of: Connect, target: str, told: ScriptedServer, refusal: Refuse, cls: type[PostwireError]
+    client_of: Connect, target: str, scripted: ScriptedServer, refusal: Refuse, cls: type[PostwireError]
 ) -> None:
-    told.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), refusal]
+    scripted.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), refusal]
     with client_of(target) as client:
         watched = client.watch_messages()
         next(watched)
         with pytest.raises(cls) as caught:
             next(watched)
     assert caught.value.reason in {"MESSAGE_NOT_FOUND", "RESUME_TOKEN_EXPIRED"}
-    assert len(told.asked) == 2
+    assert len(scripted.asked) == 2
 
 
-def test_a_server_that_stays_away_is_an_error_in_the_end(client_of: Connect, target: str, told: ScriptedServer) -> None:
-    told.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), Refuse(grpc.StatusCode.UNAVAILABLE)]
+def test_a_server_that_stays_away_is_an_error_in_the_end(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
+    scripted.answers = [Shown(change(1), end=Refuse(grpc.StatusCode.UNAVAILABLE)), Refuse(grpc.StatusCode.UNAVAILABLE)]
     with client_of(target) as client:
         watched = client.watch_messages()
         next(watched)
         with pytest.raises(TryAgain):
             next(watched)
-    assert len(told.asked) == 1 + reopening.MAX_TRIES
+    assert len(scripted.asked) == 1 + reopening.MAX_TRIES
     with client_of(closed_port(), retry=False) as client, pytest.raises(TryAgain):
         next(client.watch_messages())
 
 
 @pytest.mark.parametrize("state", ["waiting", "pausing"])
 def test_to_close_the_client_ends_it(
-    client_of: Connect, target: str, told: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reopening, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(reopening, "LONGEST_PAUSE", 3600.0)
     first = Refuse(grpc.StatusCode.UNAVAILABLE) if state == "pausing" else Shown()
-    told.answers = [first, ListProvidersResponse()]
+    scripted.answers = [first, ListProvidersResponse()]
     with client_of(target) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, client.watch_messages())
-        told.until(lambda: told.asked)
+        scripted.until(lambda: scripted.asked)
         for _ in range(20):  # in this time, nothing is tried again
             client.list_providers()
         client.close()
         with pytest.raises(ClientClosed):
             waiting.result(PATIENCE)
-    assert [one for one in told.asked if isinstance(one, WatchMessagesRequest)] == told.asked[:1]
+    assert [one for one in scripted.asked if isinstance(one, WatchMessagesRequest)] == scripted.asked[:1]
 
 
 def test_to_close_the_client_just_before_a_pause_ends_it(
-    client_of: Connect, target: str, told: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client_of: Connect, target: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.answers = [Refuse(grpc.StatusCode.UNAVAILABLE)]
+    scripted.answers = [Refuse(grpc.StatusCode.UNAVAILABLE)]
     with client_of(target) as client:
         lifetime = getattr(client, "client", client)._lifetime
 

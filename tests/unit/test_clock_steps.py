@@ -61,8 +61,8 @@ def test_what_is_known_is_never_off_by_more_than_a_step(steps: list[int]) -> Non
     detector, true, lowest = StepDetector(), 0, 0
     for step in steps:
         true += step
-        told = detector.observe(START, START + true, START)
-        assert told == 0 or abs(told) > STEP
+        reported = detector.observe(START, START + true, START)
+        assert reported == 0 or abs(reported) > STEP
         assert abs(detector.ahead - true) <= STEP
         lowest = min(lowest, detector.ahead)
     assert detector.lowest == lowest

@@ -72,8 +72,8 @@ tiers = ["nobody"]
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    told = mistakes(MANY, SERVER__NONSENSE="1", SERVER__listen="x", PROVIDERS__D__SEED="1")
-    assert [line.split(":")[0] for line in told] == [
+    reported = mistakes(MANY, SERVER__NONSENSE="1", SERVER__listen="x", PROVIDERS__D__SEED="1")
+    assert [line.split(":")[0] for line in reported] == [
         "POSTWIRE_SERVER__listen",
         "servr",
         "server.nonsense (POSTWIRE_SERVER__NONSENSE)",
@@ -93,8 +93,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_a_provider_that_is_wrong_is_no_reason_to_doubt_its_routes() -> None:
-    told = mistakes('[providers.a]\nkind = "mock"\nchannels = 3\n[routes]\nsms = ["a"]\nemail = ["a"]\n')
-    assert [line.split(":")[0] for line in told] == ["providers.a.channels"]
+    reported = mistakes('[providers.a]\nkind = "mock"\nchannels = 3\n[routes]\nsms = ["a"]\nemail = ["a"]\n')
+    assert [line.split(":")[0] for line in reported] == ["providers.a.channels"]
 
 
 @pytest.mark.parametrize("args", [("serve",), ("config", "check")])
@@ -156,8 +156,8 @@ def test_what_a_server_would_stumble_over_is_named(toml: str, said: str) -> None
     Path("file").touch()
     Path("text").write_text("not a database, " * 64, encoding="utf-8")
     os.mkfifo("pipe")
-    (told,) = stumbles(toml)
-    assert said in told
+    (reported,) = stumbles(toml)
+    assert said in reported
 
 
 def test_a_variable_of_opentelemetrys_that_stops_the_boot_stops_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +177,8 @@ def test_a_port_in_use_is_no_mistake_since_the_server_may_run() -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    (told,) = stumbles('[store]\npath = "closed/postwire.db"')
-    assert "may not be written by this user" in told
+    (reported,) = stumbles('[store]\npath = "closed/postwire.db"')
+    assert "may not be written by this user" in reported
 
 
 def test_values_for_programs_are_of_json() -> None:

@@ -302,13 +302,13 @@ def test_a_list_that_is_far_too_long_is_not_looked_into(content: pb.OutboundMess
 
 def test_options_that_were_seen_before_are_read_as_they_were_then() -> None:
     bad = options(max_attempts=-1, priority=99, wait_for=99)
-    told = [violation.field for violation in refusal_of(bad).violations]
-    assert told == ["options.priority", "options.wait_for", "options.max_attempts"]
+    reported = [violation.field for violation in refusal_of(bad).violations]
+    assert reported == ["options.priority", "options.wait_for", "options.max_attempts"]
     for _ in range(3):
         again = options(max_attempts=-1, priority=99, wait_for=99)
         again.message.sms.body = ""
-        assert [violation.field for violation in refusal_of(again).violations] == [*told, "message.sms.body"]
-    assert [violation.field for violation in refusal_of(bad).violations] == told
+        assert [violation.field for violation in refusal_of(again).violations] == [*reported, "message.sms.body"]
+    assert [violation.field for violation in refusal_of(bad).violations] == reported
     assert convert.command_from(options(max_attempts=3), MAX) == convert.command_from(options(max_attempts=3), MAX)
 
 

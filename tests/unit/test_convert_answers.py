@@ -172,9 +172,9 @@ def test_a_candidate_says_what_is_in_its_way(obstacle: Obstacle | None) -> None:
 
 
 def test_a_route_says_by_which_rule_and_why() -> None:
-    on = replace(route("b"), rule="routes.sms[2]")
+    found = replace(route("b"), rule="routes.sms[2]")
     met = ((("prefixes",), "+44"), (("labels", "team"), 'a "b"'), (("labels", "x.y"), ""))
-    wire = convert.explanation_to(Explanation(on, met, ()))
+    wire = convert.explanation_to(Explanation(found, met, ()))
     assert wire.rule == "routes.sms[2]"
     assert list(wire.matched_on) == ['prefixes = "+44"', 'labels.team = "a \\"b\\""', 'labels."x.y" = ""']
 

@@ -264,7 +264,7 @@ async def test_a_message_that_expired_before_it_could_be_sent_reaches_no_provide
     kept = await harness.kept(record.message_id)
     assert (kept.state, kept.attempts) == (MessageState.EXPIRED, ()), "its attempt was never made"
     assert harness.provider.keys == []
-    assert noted.told == [("state", "sending"), ("state", "queued"), ("state", "expired")]
+    assert noted.events == [("state", "sending"), ("state", "queued"), ("state", "expired")]
     assert harness.left() == []
 
 
@@ -308,7 +308,7 @@ async def test_a_channel_that_nobody_carries_is_refused_and_told_each_time(outbo
     for _ in range(2):
         with pytest.raises(InvalidRouting):
             await harness.send(command)
-    assert harness.noted.told == [("routing", "sms")] * 2
+    assert harness.noted.events == [("routing", "sms")] * 2
     assert await harness.kept_of(command) is None
     assert harness.delivery.in_flight == 0
 
@@ -326,18 +326,18 @@ async def test_a_pin_that_cannot_be_kept_is_refused(outbox: SqliteOutbox) -> Non
 async def test_states_are_told_once_they_are_durable_and_the_attempt_once_it_has_ended(held: Harness) -> None:
     call = held.start()
     await held.provider.calls()
-    assert held.noted.told == [("state", "sending")]
+    assert held.noted.events == [("state", "sending")]
     held.provider.release()
     await call
-    assert held.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+    assert held.noted.events == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
 
 
 async def test_a_repeat_is_told_to_nobody(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox)
     await harness.send(build.command(request_id="r"))
-    told = list(harness.noted.told)
+    reported = list(harness.noted.events)
     await harness.send(build.command(request_id="r"))
-    assert harness.noted.told == told
+    assert harness.noted.events == reported
 
 
 async def test_the_attempt_keeps_the_trace_it_is_shown_in(outbox: SqliteOutbox) -> None:

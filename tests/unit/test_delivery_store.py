@@ -66,7 +66,7 @@ async def test_an_outcome_that_cannot_be_kept_is_kept_later_and_the_answer_is_wh
     kept = await harness.kept(answered.message_id)
     assert (kept.state, kept.attempts[0].outcome) == (SENT, Outcome.SUCCESS)
     assert len(harness.provider.keys) == 1
-    assert harness.noted.told == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
+    assert harness.noted.events == [("state", "sending"), ("attempt", "success"), ("state", "sent")]
 
 
 async def test_while_the_store_is_away_new_ones_are_refused_and_repeats_are_not(
@@ -105,7 +105,7 @@ async def test_while_a_failover_cannot_be_kept_nobody_else_is_asked_and_nothing_
     await harness.noted.reached(answered.message_id, QUEUED)
     kept = await harness.kept(answered.message_id)
     assert [(one.provider_name, one.outcome) for one in kept.attempts] == [("first", Outcome.ERROR)]
-    assert harness.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "queued")]
+    assert harness.noted.events == [("state", "sending"), ("attempt", "error"), ("state", "queued")]
     harness.clock.advance(1.0)
     await harness.noted.reached(answered.message_id, SENT)
     kept = await harness.kept(answered.message_id)

@@ -151,7 +151,7 @@ async def test_doors_that_are_closed_are_passed_over(outbox: SqliteOutbox) -> No
     harness = Harness(outbox, registry=registry_of(*providers, gates=gates), clock=clock)
     record = await harness.send()
     assert tried(record) == [(1, "a", "rate_limited"), (2, "d", "success")]
-    assert [what for event, what in harness.noted.told if event == "passed over"] == ["b open", "c cooling_down"]
+    assert [what for event, what in harness.noted.events if event == "passed over"] == ["b open", "c cooling_down"]
 
 
 async def test_one_at_its_limit_is_not_waited_for_in_the_middle_of_a_pass(outbox: SqliteOutbox) -> None:
@@ -187,7 +187,7 @@ async def test_past_its_time_it_is_offered_to_nobody_else(outbox: SqliteOutbox) 
     kept = await harness.kept(record.message_id)
     assert tried(kept) == [(1, "first", "error")]
     assert second.keys == []
-    states = [what for event, what in harness.noted.told if event == "state"]
+    states = [what for event, what in harness.noted.events if event == "state"]
     assert states == ["sending", "queued", "expired"], "nor is an attempt opened"
     assert kept.update_time == START + 2_000_000
     await harness.calm()
@@ -217,18 +217,18 @@ async def test_those_who_watch_are_told_in_order(outbox: SqliteOutbox) -> None:
     first, second = FakeProvider("first", answers=[ERROR]), FakeProvider("second", answer=LIMITED)
     harness = Harness(outbox, registry=registry_of(first, second))
     record = await harness.send()
-    assert harness.noted.told == [
+    assert harness.noted.events == [
         ("state", "sending"),
         ("attempt", "error"),
         ("state", "sending"),
         ("attempt", "rate_limited"),
         ("state", "queued"),
     ]
-    harness.noted.told.clear()
+    harness.noted.events.clear()
     harness.clock.advance(2.0)
     await harness.noted.reached(record.message_id, SENT)
     await harness.calm()
-    assert harness.noted.told == [
+    assert harness.noted.events == [
         ("delivery", "started"),
         ("state", "sending"),
         ("attempt", "success"),
@@ -244,10 +244,10 @@ async def test_those_who_watch_hear_of_an_attempts_end_at_once_and_of_states_whe
     harness = Harness(outbox, registry=registry_of(first, second))
     call = harness.start()
     await second.calls()
-    assert harness.noted.told == [("state", "sending"), ("attempt", "error"), ("state", "sending")]
+    assert harness.noted.events == [("state", "sending"), ("attempt", "error"), ("state", "sending")]
     second.release()
     await call
-    assert harness.noted.told[3:] == [("attempt", "success"), ("state", "sent")]
+    assert harness.noted.events[3:] == [("attempt", "success"), ("state", "sent")]
 
 
 async def test_every_attempt_of_a_pass_is_shown_in_the_same_trace(outbox: SqliteOutbox) -> None:

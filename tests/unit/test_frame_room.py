@@ -10,7 +10,7 @@ import pytest
 from tests.support import build
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
-from tests.support.streams import Choosy, ScriptedServer, commands, tell
+from tests.support.streams import Choosy, FrameCaller, accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.admission import Share
@@ -34,19 +34,19 @@ async def held(outbox: SqliteOutbox) -> Harness:
 async def test_what_there_is_no_room_for_waits_instead_of_being_refused(outbox: SqliteOutbox) -> None:
     provider = Choosy()
     harness = Harness(outbox, provider=provider, max_in_flight=3)
-    told = ScriptedServer(harness, commands(8))
-    accepting = asyncio.create_task(told.frame.accept())
+    caller = FrameCaller(harness, commands(8))
+    accepting = asyncio.create_task(caller.frame.accept())
     for done in range(8):
         await within(provider.calls(min(done + 3, 8)))
         await harness.calm()
         assert len(provider.keys) == min(done + 3, 8), "no more than three at once"
-        assert told.order == list(range(min(done + 3, 8)))
+        assert caller.order == list(range(min(done + 3, 8)))
         if done <= 5:
             with pytest.raises(Overloaded):
                 await harness.send()  # it has no frame to wait in
         provider.free(str(done)).set()
     await within(accepting)
-    assert told.refusals == {}
+    assert caller.refusals == {}
     await harness.completed()
     assert (await outbox.stats()).unsettled == 0
 
@@ -55,24 +55,24 @@ async def test_a_message_larger_than_all_the_room_waits_until_it_is_alone(outbox
     harness = Harness(outbox, provider=FakeProvider(held=True), max_in_flight_bytes=1_000)
     small, large = build.command(request_id="small"), build.command(request_id="large", size=5_000)
     small, large = (replace(one, wait_for=WaitFor.ACCEPTANCE) for one in (small, large))
-    told = ScriptedServer(harness, [small, large])
-    accepting = asyncio.create_task(told.frame.accept())
-    await told.until(1)
+    caller = FrameCaller(harness, [small, large])
+    accepting = asyncio.create_task(caller.frame.accept())
+    await caller.until(1)
     await harness.calm()
-    assert told.order == [0]
+    assert caller.order == [0]
     harness.provider.release()
-    await told.until(2)
+    await caller.until(2)
     await within(accepting)
-    assert told.refusals == {}
+    assert caller.refusals == {}
 
 
 async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no_room(outbox: SqliteOutbox) -> None:
     provider = FakeProvider("p", held=True)
     registry = registry_of(provider, gates={"p": gate_of("p", max_concurrent=2)})
     harness = Harness(outbox, provider=provider, registry=registry, max_in_flight=10)
-    told = await tell(harness, commands(10))
-    assert [record.state for record in told.records] == [SENDING] * 2 + [QUEUED] * 8
-    assert (await tell(harness, commands(8))).refusals == {}
+    caller = await accept_frame(harness, commands(10))
+    assert [record.state for record in caller.records] == [SENDING] * 2 + [QUEUED] * 8
+    assert (await accept_frame(harness, commands(8))).refusals == {}
     provider.release()
     await within(provider.calls(18))
     await harness.calm()
@@ -85,18 +85,18 @@ async def test_what_its_provider_has_no_slot_for_waits_in_its_queue_and_holds_no
 async def test_who_waits_no_longer_is_told_how_each_stands(outbox: SqliteOutbox) -> None:
     provider = Choosy()
     harness = Harness(outbox, provider=provider)
-    told = await tell(harness, commands(4, wait_for=WaitFor.OUTCOME))
+    caller = await accept_frame(harness, commands(4, wait_for=WaitFor.OUTCOME))
     await within(provider.calls(4))
     provider.free("2").set()
-    await told.until(1)
-    told.frame.give_up()
-    assert told.order == [2, 0, 1, 3]
-    assert [record.state for record in told.records] == [SENDING, SENDING, SENT, SENDING]
-    assert told.frame.done
+    await caller.until(1)
+    caller.frame.give_up()
+    assert caller.order == [2, 0, 1, 3]
+    assert [record.state for record in caller.records] == [SENDING, SENDING, SENT, SENDING]
+    assert caller.frame.done
     for number in "013":
         provider.free(number).set()
     await harness.completed()
-    assert len(told.results) == 4, "each once"
+    assert len(caller.results) == 4, "each once"
     assert (await outbox.stats()).unsettled == 0
 
 
@@ -107,10 +107,10 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
     harness = Harness(
         outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
     )
-    told = await tell(harness, commands(5, wait_for=WaitFor.OUTCOME))
+    caller = await accept_frame(harness, commands(5, wait_for=WaitFor.OUTCOME))
     await within(provider.calls())
-    assert told.results == []
-    getattr(told.frame, leave)()
+    assert caller.results == []
+    getattr(caller.frame, leave)()
     waiters = harness.delivery._waiters
     assert list(waiters) == provider.keys, "the one that is on its way"
     assert not waiters.queued
@@ -118,17 +118,17 @@ async def test_who_has_left_is_not_kept_for_messages_that_wait_for_a_slot(outbox
     await within(provider.calls(5))
     await harness.calm()
     assert harness.left() == []
-    assert len(told.results) == (5 if leave == "give_up" else 0)
+    assert len(caller.results) == (5 if leave == "give_up" else 0)
 
 
 async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, provider=FakeProvider(held=True))
     frame = commands(20, wait_for=WaitFor.OUTCOME)
-    told = ScriptedServer(harness, frame)
-    accepting = asyncio.create_task(told.frame.accept())
+    caller = FrameCaller(harness, frame)
+    accepting = asyncio.create_task(caller.frame.accept())
     await asyncio.sleep(0)  # it has begun, and waits for the commit
     accepting.cancel()
-    told.frame.close()
+    caller.frame.close()
     await within(harness.provider.calls(20))
     harness.provider.release()
     await harness.completed()
@@ -136,21 +136,21 @@ async def test_whoever_hangs_up_loses_nothing(outbox: SqliteOutbox) -> None:
         record = await harness.kept_of(command)
         assert record is not None
         assert record.state is SENT
-    assert told.results == []
+    assert caller.results == []
     assert harness.left() == []
 
 
 async def test_a_repeat_that_is_followed_is_let_go_with_its_frame(held: Harness) -> None:
     (one,) = commands(1)
-    await tell(held, [one])
-    told = await tell(held, [replace(one, wait_for=WaitFor.OUTCOME)])
-    assert not told.frame.done
-    told.frame.close()
+    await accept_frame(held, [one])
+    caller = await accept_frame(held, [replace(one, wait_for=WaitFor.OUTCOME)])
+    assert not caller.frame.done
+    caller.frame.close()
     await held.calm()
-    assert told.frame.done
+    assert caller.frame.done
     held.provider.release()
     await held.completed()
-    assert (told.results, held.left()) == ([], [])
+    assert (caller.results, held.left()) == ([], [])
 
 
 # Several streams.
@@ -162,10 +162,10 @@ def in_streams(harness: Harness, *counts: int, **fields: Any) -> tuple[list[tupl
     accepting: list[asyncio.Task[None]] = []
     for stream, count in enumerate(counts):
 
-        def tell_of(index: int, result: object, stream: int = stream) -> None:
+        def report_of(index: int, result: object, stream: int = stream) -> None:
             order.append((stream, index))
 
-        frame = Frame(harness.delivery, commands(count, **fields), tell_of, Share())
+        frame = Frame(harness.delivery, commands(count, **fields), report_of, Share())
         accepting.append(asyncio.create_task(frame.accept()))
     return order, accepting
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, ScriptedServer, attempt, fail, make
+from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, FreeListener, attempt, fail, make
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Permit, Verdict
 from postwire.core.gate import Gate, GatePermit, GateSettings
@@ -18,7 +18,7 @@ from postwire.core.obstacles import WAITED_FOR, Obstacle
 # Obstacles.
 
 
-SHUT = {Obstacle.DRAINED, Obstacle.OPEN, Obstacle.HALF_OPEN}
+BLOCKED = {Obstacle.DRAINED, Obstacle.OPEN, Obstacle.HALF_OPEN}
 PRECEDENCE = [
     Obstacle.DRAINED,
     Obstacle.UNAVAILABLE,
@@ -81,7 +81,7 @@ PILES = [
     pile
     for size in range(len(PRECEDENCE) + 1)
     for pile in itertools.combinations(PRECEDENCE, size)
-    if len(SHUT & set(pile)) <= 1
+    if len(BLOCKED & set(pile)) <= 1
 ]
 
 
@@ -166,8 +166,8 @@ def test_the_breaker_hears_the_verdict_and_the_duration() -> None:
 @pytest.mark.parametrize("again", ["close", "cancel"])
 @pytest.mark.parametrize("repeat", [False, True])
 def test_a_permit_is_given_back_once(end: str, again: str, repeat: bool) -> None:
-    told = ScriptedServer()
-    gate = make(GateSettings(max_concurrent=2, rate=0.01, burst=2), told=told)
+    listener = FreeListener()
+    gate = make(GateSettings(max_concurrent=2, rate=0.01, burst=2), listener=listener)
     fail(gate, 1)
     other, permit = gate.enter(NOW), gate.enter(NOW, repeat=repeat)
     ways: dict[str, Callable[[], None]] = {
@@ -180,24 +180,24 @@ def test_a_permit_is_given_back_once(end: str, again: str, repeat: bool) -> None
         ways[again]()
     assert before == (gate.breaker.snapshot(NOW), gate.obstacle(NOW), gate.obstacle(NOW, repeat=True), gate.until(NOW))
     assert gate.in_flight == 1
-    assert len(told.seen) == 1
+    assert len(listener.seen) == 1
     other.close(Verdict.SUCCESS, NOW)
     assert gate.in_flight == 0
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_slot_comes_back_though_the_breaker_has_moved_on(verdict: Verdict) -> None:
-    told = ScriptedServer()
-    gate = make(GateSettings(max_concurrent=1), told=told)
+    listener = FreeListener()
+    gate = make(GateSettings(max_concurrent=1), listener=listener)
     stale = gate.enter(NOW)
     gate.breaker.force_open(NOW)
     gate.breaker.resume(NOW)
     assert gate.obstacle(NOW) is Obstacle.CONCURRENCY
-    told.seen.clear()
+    listener.seen.clear()
     stale.close(verdict, NOW)
     assert gate.breaker.snapshot(NOW).calls == 0
     assert gate.obstacle(NOW) is None
-    assert told.seen == [(0, BreakerState.CLOSED)]
+    assert listener.seen == [(0, BreakerState.CLOSED)]
 
 
 def test_a_call_that_hangs_holds_one_slot_and_nothing_else() -> None:
@@ -277,14 +277,14 @@ class Broken(Breaker):
 
 def test_a_slot_comes_back_whatever_the_breaker_does() -> None:
     gate = Gate("sms-mms", GateSettings(max_concurrent=1), Broken(BreakerSettings()), jitter=lambda: 0.5)
-    told = ScriptedServer(gate)
-    gate.on_free = told
+    listener = FreeListener(gate)
+    gate.on_free = listener
     permit = gate.enter(NOW)
     with pytest.raises(ArithmeticError):
         permit.close(Verdict.SUCCESS, NOW)
-    assert (gate.in_flight, len(told.seen)) == (0, 1)
+    assert (gate.in_flight, len(listener.seen)) == (0, 1)
     gate.changed()
-    assert len(told.seen) == 2, "what comes afterwards is told"
+    assert len(listener.seen) == 2, "what comes afterwards is told"
     with pytest.raises(RuntimeError, match="gives no permit"):
         gate.enter(LATER)
     assert gate.in_flight == 0
@@ -359,14 +359,14 @@ def test_an_attempt_whose_time_is_not_told_is_not_slow() -> None:
 def test_a_cool_down_ends_when_somebody_knows_better_and_the_row_of_throttlings_with_it() -> None:
     breaker = Breaker(BreakerSettings())
     gate = Gate("a", GateSettings(backoff_base=1.0, backoff_max=64.0), breaker, jitter=lambda: 0.5)
-    told: list[Obstacle | None] = []
+    obstacles: list[Obstacle | None] = []
     gate.cool_down(NOW, 0.5)
     gate.cool_down(NOW + 1, None)
-    gate.on_free = lambda: told.append(gate.obstacle(NOW + 1))
+    gate.on_free = lambda: obstacles.append(gate.obstacle(NOW + 1))
     assert gate.obstacle(NOW + 1) is Obstacle.COOLING_DOWN
     gate.end_cool_down()
     assert gate.obstacle(NOW + 1) is None
-    assert told == [None], "whoever waits is told, once it is over"
+    assert obstacles == [None], "whoever waits is told, once it is over"
     gate.cool_down(NOW + 2, None)
     assert gate.until(NOW + 2) == NOW + 2.5, "the first of a new row"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.support.gates import LATER, NOW, OPEN_FOR, ScriptedServer, attempt, fail, make
+from tests.support.gates import LATER, NOW, OPEN_FOR, FreeListener, attempt, fail, make
 
 from postwire.core.breaker import BreakerSettings, BreakerState, Verdict
 from postwire.core.gate import MAX_COOL_DOWN, GatePermit, GateSettings
@@ -163,48 +163,48 @@ def test_a_throttled_attempt_says_nothing_of_health() -> None:
 
 
 def test_who_waits_hears_of_an_attempt_that_has_ended_once_all_is_settled() -> None:
-    told = ScriptedServer()
-    gate = make(told=told)
+    listener = FreeListener()
+    gate = make(listener=listener)
     fail(gate, 2)
     permits = [gate.enter(NOW) for _ in range(2)]
-    assert told.seen == [], "entering makes nothing free"
+    assert listener.seen == [], "entering makes nothing free"
     permits[0].close(Verdict.FAILURE, NOW)
-    assert told.seen == [(1, BreakerState.OPEN)], "once, though the breaker changed with it"
+    assert listener.seen == [(1, BreakerState.OPEN)], "once, though the breaker changed with it"
     permits[1].cancel(NOW)
-    assert told.seen[1:] == [(0, BreakerState.OPEN)]
+    assert listener.seen[1:] == [(0, BreakerState.OPEN)]
 
 
 def test_who_waits_hears_of_every_change_of_the_breaker() -> None:
-    told = ScriptedServer()
-    gate = make(told=told)
+    listener = FreeListener()
+    gate = make(listener=listener)
     fail(gate, 3)
-    assert told.seen == [(0, BreakerState.OPEN)]
+    assert listener.seen == [(0, BreakerState.OPEN)]
     probe = gate.enter(LATER)
-    assert told.seen[1:] == [(1, BreakerState.HALF_OPEN)], "with the probe's slot taken"
+    assert listener.seen[1:] == [(1, BreakerState.HALF_OPEN)], "with the probe's slot taken"
     probe.close(Verdict.SUCCESS, LATER)
-    assert told.seen[2:] == [(0, BreakerState.CLOSED)]
+    assert listener.seen[2:] == [(0, BreakerState.CLOSED)]
     gate.breaker.force_open(LATER)
     gate.breaker.resume(LATER)
-    assert told.seen[3:] == [(0, BreakerState.FORCED_OPEN), (0, BreakerState.CLOSED)]
+    assert listener.seen[3:] == [(0, BreakerState.FORCED_OPEN), (0, BreakerState.CLOSED)]
     gate.enter(LATER)
-    assert len(told.seen) == 5
+    assert len(listener.seen) == 5
 
 
 def test_of_three_probes_the_first_and_the_last_change_something() -> None:
-    told = ScriptedServer()
-    gate = make(breaker=BreakerSettings(minimum_calls=3, open_for=OPEN_FOR, probe_calls=3), told=told)
+    listener = FreeListener()
+    gate = make(breaker=BreakerSettings(minimum_calls=3, open_for=OPEN_FOR, probe_calls=3), listener=listener)
     fail(gate, 3)
     for _ in range(3):
         permit = gate.enter(LATER)
-    assert told.seen[1:] == [(1, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)], "the last one shuts it"
+    assert listener.seen[1:] == [(1, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)], "the last one shuts it"
     permit.cancel(LATER)
     gate.enter(LATER)
-    assert told.seen[3:] == [(2, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)]
+    assert listener.seen[3:] == [(2, BreakerState.HALF_OPEN), (3, BreakerState.HALF_OPEN)]
 
 
 def test_who_waits_hears_of_a_cool_down_that_begins_or_grows() -> None:
-    told = ScriptedServer()
-    gate = make(told=told)
+    listener = FreeListener()
+    gate = make(listener=listener)
     for now, retry_after, heard in (
         (NOW, 10.0, 1),
         (NOW + 1, 5.0, 1),
@@ -214,7 +214,7 @@ def test_who_waits_hears_of_a_cool_down_that_begins_or_grows() -> None:
         (NOW + 21, None, 3),
     ):
         gate.cool_down(now, retry_after)
-        assert len(told.seen) == heard
+        assert len(listener.seen) == heard
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE])

@@ -134,9 +134,9 @@ def test_what_a_kind_of_postwires_own_takes_is_named_as_an_extra(place: Path) ->
 )  # fmt: skip
 def test_a_package_that_is_broken_is_told_in_one_line(place: Path, value: str, module: str, said: str) -> None:
     install(place, "acme", {"acme": value}, acme=module)
-    told = unusable(kinds(place), "acme")
-    assert said in told
-    assert "\n" not in told
+    reported = unusable(kinds(place), "acme")
+    assert said in reported
+    assert "\n" not in reported
 
 
 def test_a_kind_that_cannot_be_used_stops_the_boot_and_the_check_where_it_is_declared(

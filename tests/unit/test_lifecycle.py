@@ -273,10 +273,10 @@ def test_a_message_without_recipients_of_its_own_counts_as_having_one() -> None:
 )
 def test_what_a_vendor_says_is_kept_as_far_as_it_can_be(said: str, kept: str) -> None:
     each = (RecipientResult(ERROR, said),)
-    told, _ = close(email(1), DispatchResult(ERROR, said, said, said, recipients=each))
-    attempt = told.attempts[0]
+    reported, _ = close(email(1), DispatchResult(ERROR, said, said, said, recipients=each))
+    attempt = reported.attempts[0]
     assert (attempt.provider_message_id, attempt.error_code, attempt.detail) == (kept, kept, kept)
-    assert told.recipients[0].error_code == kept
+    assert reported.recipients[0].error_code == kept
     assert close(email(1), DispatchResult(ERROR, error_code=said))[0].recipients[0].error_code == kept
 
 

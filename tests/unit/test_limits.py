@@ -205,10 +205,10 @@ def note(budget: RetryBudget, count: int, now: float) -> None:
 
 def repeats(budget: RetryBudget, now: float) -> list[bool]:
     """Take what there is, and tell of each whether it was of the tenth."""
-    told = []
+    reported = []
     while budget.allows(now):
-        told.append(budget.take(now))
-    return told
+        reported.append(budget.take(now))
+    return reported
 
 
 def test_without_first_attempts_there_is_one_repeat_a_second() -> None:

@@ -124,7 +124,7 @@ def test_nobody_waits_for_a_reader_and_the_newest_are_dropped(pipe: Pipe, start:
 
 def test_each_gap_is_told_once_and_together_they_are_all_that_is_missing(pipe: Pipe, start: Start) -> None:
     writer = start(capacity=4 * len(LINE))
-    told = 0
+    reported = 0
     for _ in range(3):
         pipe.fill()
         for _ in range(7):
@@ -133,8 +133,8 @@ def test_each_gap_is_told_once_and_together_they_are_all_that_is_missing(pipe: P
             pass  # what filled the pipe, and the lines
         while not line.endswith("\n"):
             line += pipe.read(1)
-        told += int(line.removesuffix(" dropped\n"))
-        assert told == writer.dropped
+        reported += int(line.removesuffix(" dropped\n"))
+        assert reported == writer.dropped
     writer.close(PATIENCE)
     assert pipe.rest() == ""
 

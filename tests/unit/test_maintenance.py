@@ -13,7 +13,7 @@ import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
 from tests.support.store_files import boot, change, database, fill, left_in, refused
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 
 from postwire.outbox.base import OutboxError
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
@@ -52,7 +52,7 @@ async def test_a_store_that_is_new_is_sound(tmp_path: Path) -> None:
 async def test_a_store_that_is_served_is_looked_at_all_the_same(path: Path) -> None:
     outbox = await SqliteOutbox.open(str(path))
     harness = boot(outbox, 3)
-    await tell(harness, commands(10, send_time=START + build.HOUR))
+    await accept_frame(harness, commands(10, send_time=START + build.HOUR))
     report = await asyncio.to_thread(check, path)
     assert report.faults == ()
     assert report.messages["queued"] == 12
@@ -100,8 +100,8 @@ def test_each_rule_that_is_broken_is_named_with_how_often(path: Path, fault: str
 
 
 def test_every_rule_is_broken_by_one_of_these_tests() -> None:
-    told = {line.split(" ", 1)[1] for _, lines in FAULTS.values() for line in lines}
-    assert told == set(maintenance._RULES.values())
+    caller = {line.split(" ", 1)[1] for _, lines in FAULTS.values() for line in lines}
+    assert caller == set(maintenance._RULES.values())
 
 
 def test_an_index_that_disagrees_with_its_table_is_named(path: Path) -> None:

@@ -107,19 +107,19 @@ def test_each_transition_raises_its_counter_by_one(harness: Harness) -> None:
 @pytest.mark.parametrize("target", BreakerState)
 def test_any_transition_is_counted(harness: Harness, source: BreakerState, target: BreakerState) -> None:
     harness.metrics.breaker_changed("sms-mms", Transition(source, target))
-    told = harness.values(TRANSITIONS)
-    assert told[source.value, target.value, "sms-mms"] == 1
-    assert sum(told.values()) == 1
+    reported = harness.values(TRANSITIONS)
+    assert reported[source.value, target.value, "sms-mms"] == 1
+    assert sum(reported.values()) == 1
 
 
 @pytest.mark.parametrize("state", BreakerState)
 def test_the_state_is_the_one_that_it_is_when_asked(harness: Harness, state: BreakerState) -> None:
     harness.states["email"] = state
-    told = harness.values(STATE)
-    assert {key: value for key, value in told.items() if "email" in key} == {
+    reported = harness.values(STATE)
+    assert {key: value for key, value in reported.items() if "email" in key} == {
         (one.value, "email"): int(one is state) for one in BreakerState
     }
-    assert told["closed", "sms-mms"] == 1
+    assert reported["closed", "sms-mms"] == 1
 
 
 @pytest.mark.parametrize("obstacle", Obstacle)
@@ -186,7 +186,7 @@ class GateModel:
     """A provider's breaker, which tells whoever observes."""
 
     def __init__(self) -> None:
-        self.told: Observers | None = None
+        self.reported: Observers | None = None
         self.breaker = Breaker(BreakerSettings(minimum_calls=1), listener=self._changed)
 
     def fail(self) -> None:
@@ -195,8 +195,8 @@ class GateModel:
         self.breaker.release(permit, Verdict.FAILURE, 0.0)
 
     def _changed(self, transition: Transition) -> None:
-        if self.told:
-            self.told.breaker_changed("sms-mms", transition)
+        if self.reported:
+            self.reported.breaker_changed("sms-mms", transition)
 
 
 async def no_gauges() -> dict[str, float]:
@@ -206,7 +206,7 @@ async def no_gauges() -> dict[str, float]:
 def telemetry(gate_model: GateModel, wanted: OtelSettings, endpoint: str | None = None) -> Telemetry:
     config = TelemetryConfig(metrics_listen="127.0.0.1:0", otlp_endpoint=endpoint)
     made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": gate_model.breaker.state.value}, dict, lambda: "")
-    gate_model.told = Observers(*made.observers, on_fault=_raise)
+    gate_model.reported = Observers(*made.observers, on_fault=_raise)
     return made
 
 
@@ -243,12 +243,12 @@ async def test_a_collector_has_the_events_and_as_many_as_the_variable_says(monke
         gate_model = GateModel()
         wanted = OtelSettings(traces=True, continues_traces=True, metrics=True, prometheus=False)
         made = telemetry(gate_model, wanted, collector.endpoint)
-        assert gate_model.told
-        started = gate_model.told.delivery_started("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        assert gate_model.reported
+        started = gate_model.reported.delivery_started("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         record = build.accepted()
-        gate_model.told.passed_over(record, [PassedOver(name, Obstacle.OPEN) for name in ("a", "b")])
+        gate_model.reported.passed_over(record, [PassedOver(name, Obstacle.OPEN) for name in ("a", "b")])
         gate_model.fail()
-        gate_model.told.delivery_ended(started, record)
+        gate_model.reported.delivery_ended(started, record)
         await made.stop(10)
         (seen,) = collector.spans()
         metrics = collector.metrics()

@@ -239,9 +239,9 @@ async def test_its_capabilities_are_shown() -> None:
 
 async def test_a_ratio_of_zero_is_a_change_and_an_absent_one_is_none() -> None:
     provider = mock(seed=42, latency=0.5, **MIXED)
-    told = await update(provider, error_ratio=0.0, seed=0)
+    reported = await update(provider, error_ratio=0.0, seed=0)
     assert provider.settings == MockSettings(**{**MIXED, "error_ratio": 0.0, "latency": 0.5, "seed": 0})
-    assert (told.name, told.kind, told.seed, told.seeded) == ("mock", "mock", 0, True)
+    assert (reported.name, reported.kind, reported.seed, reported.seeded) == ("mock", "mock", 0, True)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan"), float("inf")])

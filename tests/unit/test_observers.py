@@ -20,10 +20,10 @@ class Noting:
     """Notes which hooks are called."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def __getattr__(self, hook: str) -> Callable[..., None]:
-        return lambda *_: self.told.append(hook)
+        return lambda *_: self.reported.append(hook)
 
 
 class Failing:
@@ -37,7 +37,7 @@ def fail(*_: object) -> None:
     raise ValueError
 
 
-def tell_everything(observer: Observers) -> None:
+def report_everything(observer: Observers) -> None:
     record = build.ended(build.accepted())
     observer.traceparent()
     started = observer.delivery_started("")
@@ -53,8 +53,8 @@ def test_an_observer_that_fails_harms_no_other() -> None:
     faults: list[Exception] = []
     failing: Any = Failing()
     noting: Any = Noting()
-    tell_everything(Observers(failing, noting, failing, on_fault=faults.append))
-    assert sorted(noting.told) == HOOKS
+    report_everything(Observers(failing, noting, failing, on_fault=faults.append))
+    assert sorted(noting.reported) == HOOKS
     assert [type(fault) for fault in faults] == [ValueError] * len(HOOKS) * 2
 
 
@@ -65,13 +65,13 @@ def test_one_that_comes_later_is_told_from_then_on() -> None:
     observers.routing_invalid(Channel.SMS)
     observers.add(late)
     observers.routing_invalid(Channel.SMS)
-    assert (len(early.told), len(late.told)) == (2, 1)
+    assert (len(early.reported), len(late.reported)) == (2, 1)
 
 
 def test_nobody_is_told_that_nobody_was_passed_over() -> None:
     noting: Any = Noting()
     Observers(noting, on_fault=fail).passed_over(build.accepted(), ())
-    assert noting.told == []
+    assert noting.reported == []
 
 
 def test_each_observer_is_handed_back_what_it_has_begun() -> None:
@@ -86,7 +86,7 @@ def test_each_observer_is_handed_back_what_it_has_begun() -> None:
             self.ended.append(started)
 
     one, other = Handing(), Handing()
-    tell_everything(Observers(one, SilentObserver(), other, on_fault=fail))
+    report_everything(Observers(one, SilentObserver(), other, on_fault=fail))
     assert (one.ended, other.ended) == ([one], [other])
 
 

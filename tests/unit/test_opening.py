@@ -29,7 +29,7 @@ class Opens(FakeProvider):
         self.opens = list(answers)
         self._hangs = held
 
-    async def open(self) -> ProviderHealth | None:  # type: ignore[override]  # a puppet's gives nothing
+    async def open(self) -> ProviderHealth | None:  # type: ignore[override]  # a fake provider's gives nothing
         if self.opens:
             answer = self.opens.pop(0)
             if isinstance(answer, Exception):

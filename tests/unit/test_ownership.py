@@ -201,13 +201,13 @@ async def test_a_store_that_is_gone_is_noticed_though_nobody_writes(
 ) -> None:
     new = build.new_message()
     await outbox.accept(new)
-    told: list[object] = []
+    reported: list[object] = []
     is_gone = asyncio.Event()
-    outbox.on_availability(told.append)
+    outbox.on_availability(reported.append)
     outbox.on_gone(is_gone.set)
     how(path)
     await within(is_gone.wait())
-    assert (told, outbox.available) == ([False], False)
+    assert (reported, outbox.available) == ([False], False)
     for call in (
         outbox.accept(build.new_message()),
         outbox.advance(new.record, build.ended(new.record)),

@@ -37,7 +37,7 @@ class Parking:
             outbox, registry=registry_of(self.first, self.second, gates=self.gates), clock=self.clock
         )
 
-    def shut(self, *names: str) -> None:
+    def block(self, *names: str) -> None:
         for name in names:
             fail(self.gates[name], 1, self.clock.monotonic())
 
@@ -55,11 +55,11 @@ async def parking(outbox: SqliteOutbox) -> Parking:
 async def test_while_every_breaker_is_open_a_message_is_accepted_and_answered_at_once(
     parking: Parking, wait_for: WaitFor
 ) -> None:
-    parking.shut("first", "second")
+    parking.block("first", "second")
     record = await parking.harness.send(build.command(wait_for=wait_for))
     assert (record.state, record.attempts, record.revision) == (QUEUED, (), 1)
     assert record.next_attempt_time == START + 3 * SECOND, "when the first of them may open"
-    assert parking.harness.noted.told == [
+    assert parking.harness.noted.events == [
         ("state", "queued"),
         ("passed over", "first open"),
         ("passed over", "second open"),
@@ -70,7 +70,7 @@ async def test_while_every_breaker_is_open_a_message_is_accepted_and_answered_at
 
 
 async def test_everybody_who_looks_is_shown_when_it_will_be_tried(parking: Parking) -> None:
-    parking.shut("first", "second")
+    parking.block("first", "second")
     record = await parking.harness.send(build.command(request_id="r"))
     parking.clock.advance(1.0)
     shown = await parking.harness.delivery.get(record.message_id)
@@ -80,7 +80,7 @@ async def test_everybody_who_looks_is_shown_when_it_will_be_tried(parking: Parki
 
 
 async def test_nothing_is_written_while_a_message_is_parked(parking: Parking) -> None:
-    parking.shut("first", "second")
+    parking.block("first", "second")
     record = await parking.harness.send()
     kept = await parking.harness.kept(record.message_id)
     assert kept.next_attempt_time == START, "what is shown is found out when it is read"
@@ -94,7 +94,7 @@ async def test_nothing_is_written_while_a_message_is_parked(parking: Parking) ->
 
 
 async def test_it_comes_out_when_the_first_breaker_lets_a_probe_in(parking: Parking) -> None:
-    parking.shut("first", "second")
+    parking.block("first", "second")
     record = await parking.harness.send()
     parking.clock.advance(3.0)
     await parking.harness.noted.reached(record.message_id, SENT)
@@ -109,7 +109,7 @@ async def test_it_comes_out_when_the_first_breaker_lets_a_probe_in(parking: Park
 
 
 async def test_it_comes_out_when_an_operator_resets_a_breaker(parking: Parking, outbox: SqliteOutbox) -> None:
-    parking.shut("first", "second")
+    parking.block("first", "second")
     record = await parking.harness.send()
     await Control(registry=parking.harness.registry, outbox=outbox, clock=parking.clock).reset("first")
     await parking.harness.noted.reached(record.message_id, SENT)
@@ -150,7 +150,7 @@ async def test_a_provider_that_throttles_is_left_alone_for_as_long_as_it_asks(ou
 async def test_of_many_that_are_parked_one_probes_and_the_rest_follow_when_it_succeeds(outbox: SqliteOutbox) -> None:
     parking = Parking(outbox, held=True)
     parking.gates["second"].breaker.force_open(0.0)
-    parking.shut("first")
+    parking.block("first")
     records = [await parking.harness.send() for _ in range(100)]
     parking.clock.advance(5.0)
     await parking.first.calls()
@@ -167,7 +167,7 @@ async def test_of_many_that_are_parked_one_probes_and_the_rest_follow_when_it_su
 async def test_a_probe_that_fails_costs_the_others_nothing(outbox: SqliteOutbox) -> None:
     parking = Parking(outbox, answers=[ERROR])
     parking.gates["second"].breaker.force_open(0.0)
-    parking.shut("first")
+    parking.block("first")
     records = [await parking.harness.send() for _ in range(3)]
     parking.clock.advance(5.0)
     await parking.first.calls()
@@ -238,7 +238,7 @@ async def test_a_probe_that_says_nothing_lets_the_next_in(outbox: SqliteOutbox) 
     """A throttled probe: the provider is healthy, and the breaker has learnt nothing yet."""
     parking = Parking(outbox, answers=[DispatchResult(Outcome.RATE_LIMITED)])
     parking.gates["second"].breaker.force_open(0.0)
-    parking.shut("first")
+    parking.block("first")
     records = [await parking.harness.send() for _ in range(2)]
     parking.clock.advance(5.0)
     await parking.harness.noted.reached(records[1].message_id, SENT)

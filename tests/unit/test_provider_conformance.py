@@ -51,7 +51,7 @@ class Logging(LineProvider):
         return super().request(message, handover)
 
 
-class Telling(LineProvider):
+class Reporting(LineProvider):
     """Has a line in the server's own log for each message."""
 
     def request(self, message: OutboundMessage, handover: Handover) -> dict[str, Any]:
@@ -272,7 +272,7 @@ LEAKS = [
     (Quoting, Answer.REJECTED),
     (Raising, Answer.ERROR),
     (Logging, Answer.SUCCESS),
-    (Telling, Answer.SILENCE),
+    (Reporting, Answer.SILENCE),
     (Showing, Answer.SUCCESS),
 ]
 

@@ -55,7 +55,7 @@ async def test_an_attempt_that_was_open_is_uncertain_and_its_message_waits(outbo
     assert (kept.state, len(kept.attempts)) == (QUEUED, 1)
     attempt = kept.attempts[0]
     assert (attempt.outcome, attempt.error_code, attempt.duration) == (Outcome.UNCERTAIN, "orphaned", None)
-    assert harness.noted.told[0] == ("state", "queued"), "and who counts states is told"
+    assert harness.noted.events[0] == ("state", "queued"), "and who counts states is told"
     draw = stream(9, "backoff").next_unit()
     assert kept.next_attempt_time == START + int(backoff.delay(1, base=1.0, most=300.0, draw=draw) * 1e6)
     (entry,) = harness.registry
@@ -168,7 +168,7 @@ async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> N
     for one in waiting:
         await harness.noted.reached(one, EXPIRED)
     assert harness.provider.keys == []
-    assert harness.noted.told == [("state", "expired")] * 300, "no attempt was begun"
+    assert harness.noted.events == [("state", "expired")] * 300, "no attempt was begun"
     assert harness.delivery._backlog.total == 0
 
 

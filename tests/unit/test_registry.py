@@ -305,11 +305,11 @@ def test_the_seed_decides_all_jitter_for_each_provider_apart(
 
 
 def test_transitions_are_told_and_wake_those_who_wait_whatever_the_listener_does(tmp_path: Path) -> None:
-    told: list[tuple[str, Transition]] = []
+    reported: list[tuple[str, Transition]] = []
     faults: list[Exception] = []
 
     def listener(name: str, transition: Transition) -> None:
-        told.append((name, transition))
+        reported.append((name, transition))
         raise ValueError("telemetry is down")
 
     registry = Registry.build(
@@ -323,7 +323,7 @@ def test_transitions_are_told_and_wake_those_who_wait_whatever_the_listener_does
     gate, woken = registry.entry("phone").gate, []
     gate.on_free = lambda: woken.append(gate.breaker.state)
     gate.breaker.force_open(0.0)
-    assert told == [("phone", Transition(BreakerState.CLOSED, BreakerState.FORCED_OPEN))]
+    assert reported == [("phone", Transition(BreakerState.CLOSED, BreakerState.FORCED_OPEN))]
     assert woken == [BreakerState.FORCED_OPEN]
     assert [str(fault) for fault in faults] == ["telemetry is down"]
 

@@ -62,8 +62,8 @@ def test_what_is_the_same_is_not_told(harness: Harness) -> None:
 
 
 def test_what_can_change_is_taken_over_and_the_rest_needs_a_restart(harness: Harness) -> None:
-    told = harness.reload('server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY)
-    assert told == Reloaded(["telemetry.log_level"], ["server.grace"])
+    reported = harness.reload('server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY)
+    assert reported == Reloaded(["telemetry.log_level"], ["server.grace"])
     assert [part.level for part in harness.parts] == ["debug", "debug"]
 
 
@@ -75,8 +75,8 @@ def test_what_needs_a_restart_is_told_until_there_is_one_and_what_was_taken_over
 
 
 def test_a_secret_that_has_changed_is_seen_and_named_without_its_value(harness: Harness) -> None:
-    told = harness.reload(RELAY.replace("one", "two"))
-    assert told == Reloaded(["providers.relay.password"], [])
+    reported = harness.reload(RELAY.replace("one", "two"))
+    assert reported == Reloaded(["providers.relay.password"], [])
 
 
 def test_a_file_that_was_written_anew_is_told_though_its_path_is_the_same(harness: Harness) -> None:

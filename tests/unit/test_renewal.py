@@ -127,9 +127,9 @@ ONE = Settings("one")
 
 
 async def test_secrets_are_taken_over_and_other_keys_need_a_restart(renewals: Renewals) -> None:
-    told = renewals.reload(TOML.replace("one", "two") + 'host = "g"\ndkim = { domain = "d", private_key = "k" }\n')
-    assert told.changed == ["providers.a.token", "providers.a.dkim.private_key"]
-    assert told.needs_restart == ["providers.a.host", "providers.a.dkim.domain"]
+    reported = renewals.reload(TOML.replace("one", "two") + 'host = "g"\ndkim = { domain = "d", private_key = "k" }\n')
+    assert reported.changed == ["providers.a.token", "providers.a.dkim.private_key"]
+    assert reported.needs_restart == ["providers.a.host", "providers.a.dkim.domain"]
     assert renewals.vendor.renewed == [Settings("two", dkim=Dkim(private_key="k"))]
 
 
@@ -146,8 +146,8 @@ async def test_one_that_cannot_be_renewed_needs_a_restart(renewals: Renewals) ->
 
 
 async def test_secrets_that_go_with_other_keys_only_wait_for_the_restart(renewals: Renewals) -> None:
-    told = renewals.reload(TOML.replace("one", "for-g") + 'host = "g"\n')
-    assert told == Reloaded([], ["providers.a.token", "providers.a.host"])
+    reported = renewals.reload(TOML.replace("one", "for-g") + 'host = "g"\n')
+    assert reported == Reloaded([], ["providers.a.token", "providers.a.host"])
     assert renewals.vendor.renewed == []
     assert renewals.reload(TOML) == Reloaded([], []), "it has never run with the other"
     assert renewals.reload(TOML.replace("one", "two")).changed == ["providers.a.token"]
@@ -165,11 +165,11 @@ async def test_a_secret_moves_into_a_file_which_is_read_again(renewals: Renewals
     (tmp_path / "token").write_text("two\n")
     moved = TOML.replace('token = "one"', 'token_file = "token"')
     assert renewals.reload(moved).changed == ["providers.a.token", "providers.a.token_file"]
-    plan, told = renewals.reread()
-    assert (plan.mistakes, told) == ([], Reloaded([], []))
+    plan, reported = renewals.reread()
+    assert (plan.mistakes, reported) == ([], Reloaded([], []))
     (tmp_path / "token").write_text("three\n")
-    plan, told = renewals.reread()
-    assert (plan.mistakes, told) == ([], Reloaded(["providers.a.token_file"], []))
+    plan, reported = renewals.reread()
+    assert (plan.mistakes, reported) == ([], Reloaded(["providers.a.token_file"], []))
     assert renewals.vendor.renewed == [Settings("two"), Settings("three")]
     assert renewals.reload(moved) == Reloaded([], []), "what a file held has been told"
 
@@ -182,13 +182,13 @@ async def test_a_file_that_is_of_no_use_holds_up_no_other(renewals: Renewals, tm
     renewals.reload(moved)
     (tmp_path / "fixed").unlink()
     (tmp_path / "token").write_text("two")
-    plan, told = renewals.reread()
+    plan, reported = renewals.reread()
     assert [error.key for error in plan.mistakes] == ["providers.b.token_file"]
-    assert told.changed == ["providers.a.token_file"]
+    assert reported.changed == ["providers.a.token_file"]
     (tmp_path / "fixed").write_text("other")
-    plan, told = renewals.reread()
+    plan, reported = renewals.reread()
     assert plan.mistakes == []
-    assert told == Reloaded([], ["providers.b.token", "providers.b.token_file"])
+    assert reported == Reloaded([], ["providers.b.token", "providers.b.token_file"])
 
 
 async def test_the_rest_of_the_configuration_is_not_read_with_the_files(renewals: Renewals, tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ async def test_the_rest_of_the_configuration_is_not_read_with_the_files(renewals
     renewals.reload(TOML.replace('token = "one"', 'token_file = "token"'))
     (tmp_path / "token").write_text("for-g")
     (tmp_path / "postwire.toml").write_text("not TOML", encoding="utf-8")
-    plan, told = renewals.reread()
+    plan, reported = renewals.reread()
     assert [str(error) for error in plan.mistakes] == ["providers.a.token: (secret) is for another host"]
-    assert told == Reloaded([], [])
+    assert reported == Reloaded([], [])
     (tmp_path / "token").write_text("three")
     assert renewals.reread()[1].changed == ["providers.a.token_file"]
 

@@ -90,7 +90,7 @@ async def test_a_copy_takes_the_place_of_the_store_and_what_was_there_is_kept(pa
     for one in (path, StoreFiles(path).log):
         one.chmod(0o644)  # as an earlier release has left them
     before = copy.read_bytes()
-    made = database_fact(copy, "copied")
+    made = database_metadata(copy, "copied")
     done = await restore(path, copy, now=NOW)
     assert done == Restored(int(made), unsettled=3, continued=2, uncertain=1)
     assert copy.read_bytes() == before
@@ -109,7 +109,7 @@ async def test_a_copy_takes_the_place_of_the_store_and_what_was_there_is_kept(pa
     assert records.keys() == kept.keys() - {"late", "crashed"}
 
 
-def database_fact(path: Path, name: str) -> str:
+def database_metadata(path: Path, name: str) -> str:
     with database(path) as connection:
         ((value,),) = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchall()
         return str(value)

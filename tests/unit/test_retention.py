@@ -13,7 +13,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider
-from tests.support.streams import Commits, commands, tell
+from tests.support.streams import Commits, accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.errors import MessageNotFound, RequestIdReused
@@ -168,8 +168,8 @@ async def test_each_step_is_one_commit_of_bounded_size_with_a_rest_behind_it(
 ) -> None:
     monkeypatch.setattr(retention, "KEPT_CHANGES", 10**9)
     harness = Harness(on_file, retention=DAY)
-    told = await tell(harness, commands(2 * STEP + 50, wait_for=WaitFor.OUTCOME))
-    await told.until(2 * STEP + 50)
+    caller = await accept_frame(harness, commands(2 * STEP + 50, wait_for=WaitFor.OUTCOME))
+    await caller.until(2 * STEP + 50)
     await harness.completed()
     harness = Harness(on_file, retention=DAY)
     harness.clock.advance(1.1 * 86400)
@@ -217,7 +217,7 @@ async def test_a_walk_begins_anew_so_that_what_settles_late_goes_too(outbox: Sql
 async def test_of_changes_the_last_are_kept(outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "KEPT_CHANGES", 25)
     harness = Harness(outbox)
-    await tell(harness, commands(3 * STEP, send_time=START + DAY))
+    await accept_frame(harness, commands(3 * STEP, send_time=START + DAY))
     assert await rows(outbox, "changes") == 3 * STEP
     (last,) = await outbox.last_position()
     await harness.boot()
@@ -253,7 +253,7 @@ async def test_the_last_change_stays_though_its_message_is_gone(
 
 async def test_nothing_is_written_where_there_is_nothing_to_remove(on_file: SqliteOutbox) -> None:
     harness = Harness(on_file, retention=DAY)
-    await tell(harness, commands(20, send_time=START + 30 * DAY, expire_time=START + 40 * DAY))
+    await accept_frame(harness, commands(20, send_time=START + 30 * DAY, expire_time=START + 40 * DAY))
     await harness.send()
     await harness.calm()
     commits = Commits(on_file)

@@ -201,7 +201,7 @@ async def test_when_both_its_turn_and_its_end_have_come_it_is_not_sent(outbox: S
     await harness.noted.reached(record.message_id, EXPIRED)
     await harness.calm()
     assert harness.provider.keys == []
-    assert harness.noted.told == [("state", "queued"), ("state", "expired")]
+    assert harness.noted.events == [("state", "queued"), ("state", "expired")]
 
 
 async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
@@ -214,7 +214,7 @@ async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
     for record in records:
         await harness.noted.reached(record.message_id, EXPIRED)
     await harness.calm()
-    assert len(harness.noted.told) == 3 * 600, "queued, passed over and expired, each once"
+    assert len(harness.noted.events) == 3 * 600, "queued, passed over and expired, each once"
     assert harness.delivery._backlog.total == 0
 
 

@@ -230,4 +230,4 @@ async def test_a_message_is_told_who_would_get_it_and_nothing_is_sent(outbox: Sq
     await harness.calm()
     assert [one.keys for one in providers] == [[], []]
     assert harness.left() == []
-    assert harness.noted.told == []
+    assert harness.noted.events == []

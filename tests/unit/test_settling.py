@@ -29,7 +29,7 @@ async def test_a_message_that_waits_is_taken_back_and_never_sent(outbox: SqliteO
     taken_back = await harness.delivery.cancel(record.message_id)
     assert (taken_back.state, taken_back.attempts, taken_back.next_attempt_time) == (CANCELLED, (), None)
     assert await harness.kept(record.message_id) == taken_back
-    assert harness.noted.told == [("state", "queued"), ("state", "cancelled")]
+    assert harness.noted.events == [("state", "queued"), ("state", "cancelled")]
     harness.clock.advance(3600.0)
     await harness.calm()
     assert harness.provider.keys == []
@@ -42,7 +42,7 @@ async def test_taking_it_back_again_changes_nothing(outbox: SqliteOutbox) -> Non
     once = await harness.delivery.cancel(record.message_id)
     assert await harness.delivery.cancel(record.message_id) == once
     assert await asyncio.gather(*(harness.delivery.cancel(record.message_id) for _ in range(3))) == [once] * 3
-    assert harness.noted.told.count(("state", "cancelled")) == 1
+    assert harness.noted.events.count(("state", "cancelled")) == 1
     assert harness.delivery._backlog.total == 0
 
 
@@ -52,7 +52,7 @@ async def test_of_many_who_take_it_back_at_once_one_does_and_all_are_told_so(out
     results = await asyncio.gather(*(harness.delivery.cancel(record.message_id) for _ in range(10)))
     assert {one.state for one in results} == {CANCELLED}
     assert {one.revision for one in results} == {2}
-    assert harness.noted.told.count(("state", "cancelled")) == 1
+    assert harness.noted.events.count(("state", "cancelled")) == 1
 
 
 async def test_a_parked_message_is_taken_back_though_it_is_shown_with_another_time(outbox: SqliteOutbox) -> None:

@@ -58,7 +58,7 @@ def past(provider_name: str, obstacle: Obstacle = Obstacle.OPEN, time: int = NOW
     return Event("provider passed over", time, attributes)
 
 
-def told(span: EndedSpan) -> list[str]:
+def reported(span: EndedSpan) -> list[str]:
     """Its events in short: where a breaker went, or who was passed over."""
     return [
         event.attributes[-1][1] if event.name == "breaker changed" else event.attributes[0][1] for event in span.events
@@ -80,7 +80,7 @@ def test_no_event_is_before_its_span(harness: Harness) -> None:
     span = harness.ended[0]
     assert NOW < span.start_time < span.end_time
     assert [event.time for event in span.events] == [span.start_time, span.end_time]
-    assert told(span) == ["other", "open"]
+    assert reported(span) == ["other", "open"]
 
 
 def test_an_attempt_tells_of_the_breaker_that_it_has_opened(harness: Harness) -> None:
@@ -133,7 +133,7 @@ def test_each_attempt_tells_what_is_new_since_the_last(harness: Harness) -> None
     harness.tracer.attempt_ended(attempted(provider_name="other", message_id="m"))
     harness.tracer.attempt_ended(attempted(provider_name="third", message_id="m"))
     harness.tracer.call_ended(started, METHOD, "OK")
-    assert [told(span) for span in harness.ended] == [["open"], ["closed-door", "half_open"], [], []]
+    assert [reported(span) for span in harness.ended] == [["open"], ["closed-door", "half_open"], [], []]
 
 
 def test_where_no_attempt_follows_the_call_tells_it(harness: Harness) -> None:
@@ -152,7 +152,7 @@ def test_the_breaker_of_another_provider_is_no_matter_of_an_attempt(harness: Har
     harness.tracer.breaker_changed("email", OPENS)
     harness.tracer.attempt_ended(attempted())
     harness.tracer.call_ended(started, METHOD, "OK")
-    assert [told(span) for span in harness.ended] == [[], ["open"]]
+    assert [reported(span) for span in harness.ended] == [[], ["open"]]
 
 
 def test_a_call_about_a_provider_tells_of_its_breaker(harness: Harness) -> None:
@@ -169,7 +169,7 @@ def test_an_attempt_tells_of_it_after_its_call_was_answered(harness: Harness) ->
     harness.tracer.call_ended(started, METHOD, "OK")
     harness.tracer.breaker_changed("sms-mms", OPENS)
     harness.tracer.attempt_ended(attempted(Outcome.ERROR))
-    assert [told(span) for span in harness.ended] == [[], ["open"]]
+    assert [reported(span) for span in harness.ended] == [[], ["open"]]
 
 
 def test_a_delivery_tells_what_its_attempts_do_not(harness: Harness) -> None:
@@ -179,7 +179,7 @@ def test_a_delivery_tells_what_its_attempts_do_not(harness: Harness) -> None:
     harness.tracer.attempt_ended(record)
     harness.tracer.passed_over(record, [PassedOver("email", Obstacle.COOLING_DOWN)])
     harness.tracer.delivery_ended(started, record)
-    assert [told(span) for span in harness.ended] == [["open"], ["email"]]
+    assert [reported(span) for span in harness.ended] == [["open"], ["email"]]
 
 
 def test_a_real_breaker_is_heard_on_the_attempts_that_move_it(harness: Harness) -> None:
@@ -204,7 +204,7 @@ def test_a_real_breaker_is_heard_on_the_attempts_that_move_it(harness: Harness) 
         attempt(now, verdict)
     attempt(17.0, Verdict.SUCCESS)
     harness.tracer.call_ended(started, METHOD, "OK")
-    assert [told(span) for span in harness.ended] == [
+    assert [reported(span) for span in harness.ended] == [
         [],
         ["open"],
         ["half_open", "open"],
@@ -222,7 +222,7 @@ def test_what_happens_under_no_span_is_told_by_none(harness: Harness) -> None:
     harness.tracer.breaker_changed("sms-mms", OPENS)
     harness.tracer.passed_over(build.accepted(), [PassedOver("email", Obstacle.OPEN)])
     harness.call()
-    assert told(harness.ended[0]) == []
+    assert reported(harness.ended[0]) == []
 
 
 def test_a_call_that_is_not_sampled_hands_nothing_on(harness: Harness) -> None:
@@ -231,7 +231,7 @@ def test_a_call_that_is_not_sampled_hands_nothing_on(harness: Harness) -> None:
     harness.tracer.passed_over(build.accepted(), [PassedOver("email", Obstacle.OPEN)])
     harness.tracer.call_ended(started, METHOD, "OK")
     harness.call()
-    assert [told(span) for span in harness.ended] == [[]]
+    assert [reported(span) for span in harness.ended] == [[]]
 
 
 # What it costs.
@@ -259,7 +259,7 @@ def test_a_span_has_so_many_events_the_latest_and_counts_the_others(most: int | 
         harness.tracer.passed_over(build.accepted(), [PassedOver(str(number), Obstacle.OPEN)])
     harness.tracer.call_ended(started, METHOD, "OK")
     (call,) = harness.ended
-    assert told(call) == [str(number) for number in range(200 - kept, 200)]
+    assert reported(call) == [str(number) for number in range(200 - kept, 200)]
     assert call.dropped_events == 200 - kept
 
 
@@ -295,9 +295,9 @@ async def test_calls_side_by_side_tell_each_its_own(harness: Harness) -> None:
     assert len(harness.ended) == 40
     for span in harness.ended:
         if span.message_id:
-            assert told(span) == ["open", f"before {span.message_id}"]
+            assert reported(span) == ["open", f"before {span.message_id}"]
         else:
-            assert told(span) == [f"after {span.name.removeprefix('service/')}"]
+            assert reported(span) == [f"after {span.name.removeprefix('service/')}"]
 
 
 async def test_messages_side_by_side_under_one_call_tell_each_its_own(harness: Harness) -> None:
@@ -317,9 +317,9 @@ async def test_messages_side_by_side_under_one_call_tell_each_its_own(harness: H
     *attempts, call = harness.ended
     assert len(attempts) == 20
     for span in attempts:
-        assert told(span) == [f"before {span.message_id}", "half_open"]
+        assert reported(span) == [f"before {span.message_id}", "half_open"]
         assert span.events[1].attributes[0][1] == f"provider {span.message_id}"
-    assert told(call) == []
+    assert reported(call) == []
 
 
 async def test_what_the_call_has_noted_the_messages_task_tells(harness: Harness) -> None:
@@ -335,4 +335,4 @@ async def test_what_the_call_has_noted_the_messages_task_tells(harness: Harness)
         harness.tracer.call_ended(started, METHOD, "OK")
 
     await asyncio.create_task(call())
-    assert [told(span) for span in harness.ended] == [["half_open"], []]
+    assert [reported(span) for span in harness.ended] == [["half_open"], []]

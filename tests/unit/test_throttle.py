@@ -32,8 +32,8 @@ def test_the_next_that_goes_through_says_how_many_did_not() -> None:
 
 def test_a_storm_stays_in_sight_once_an_interval() -> None:
     throttle: Throttle[str] = Throttle(burst=3, interval=2.0)
-    told = [second for second in range(20) if throttle.admit("a", second) is not None]
-    assert told == [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18]
+    logged = [second for second in range(20) if throttle.admit("a", second) is not None]
+    assert logged == [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18]
 
 
 def test_after_a_pause_the_burst_is_free_again_and_no_more_than_that() -> None:
@@ -58,20 +58,20 @@ QUARTERS = st.lists(st.integers(0, 40), max_size=80)
 @given(pauses=QUARTERS, burst=st.integers(1, 4), interval=st.sampled_from([0.25, 1.0, 2.0]))
 def test_never_more_than_promised_and_every_event_is_counted(pauses: list[int], burst: int, interval: float) -> None:
     throttle: Throttle[str] = Throttle(burst=burst, interval=interval)
-    now, told, counted, held_back = 0.0, [], 0, 0
+    now, logged, counted, held_back = 0.0, [], 0, 0
     for pause in pauses:
         now += pause / 4
         suppressed = throttle.admit("a", now)
         if suppressed is None:
             held_back += 1
         else:
-            told.append(now)
+            logged.append(now)
             counted += 1 + suppressed
             held_back = 0
     assert counted + held_back == len(pauses)
-    for first, start in enumerate(told):
-        for last in range(first, len(told)):
-            assert last - first + 1 <= burst + (told[last] - start) / interval
+    for first, start in enumerate(logged):
+        for last in range(first, len(logged)):
+            assert last - first + 1 <= burst + (logged[last] - start) / interval
 
 
 # What goes through it: the lines of failed attempts.
@@ -134,10 +134,10 @@ def test_every_success_is_told_and_takes_no_part(lines: Lines) -> None:
     for _ in range(100):
         attempt(observer, Outcome.ERROR)
         attempt(observer, Outcome.SUCCESS)
-    told = [(level, fields.get("suppressed")) for level, fields in lines.written]
-    assert told.count(("info", None)) == 100
-    assert told.count(("warning", None)) == FAILURE_BURST
-    assert len(told) == 100 + FAILURE_BURST
+    logged = [(level, fields.get("suppressed")) for level, fields in lines.written]
+    assert logged.count(("info", None)) == 100
+    assert logged.count(("warning", None)) == FAILURE_BURST
+    assert len(logged) == 100 + FAILURE_BURST
 
 
 def test_another_provider_and_another_outcome_are_told_at_once(lines: Lines) -> None:

@@ -226,9 +226,9 @@ async def test_when_the_queue_is_through_messages_are_sent_at_once_again(outbox:
     provider.release()
     await asyncio.gather(*calls)
     await harness.calm()
-    harness.noted.told.clear()
+    harness.noted.events.clear()
     await harness.send()
-    assert harness.noted.told[0] == ("state", "sending")
+    assert harness.noted.events[0] == ("state", "sending")
 
 
 # Who waits for whom.

@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.errors import Overloaded, RequestIdReused
@@ -61,7 +61,7 @@ async def test_repeats_of_what_is_owned_are_fine_at_the_cap(outbox: SqliteOutbox
     assert await harness.send(later("waiting")) == waiting
     with pytest.raises(RequestIdReused):
         await harness.send(build.command(request_id="waiting"))
-    frame = await tell(harness, [later("waiting"), later("new"), build.command(request_id="settled")])
+    frame = await accept_frame(harness, [later("waiting"), later("new"), build.command(request_id="settled")])
     assert frame.records == [waiting, settled]
     assert frame.refusals == {1: Overloaded}
     assert (await outbox.stats()).unsettled == 2
@@ -78,10 +78,10 @@ async def test_of_many_calls_at_once_no_more_are_accepted_than_there_is_room_for
 
 async def test_of_a_frame_no_more_are_accepted_than_there_is_room_for(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, max_unsettled=7)
-    told = await tell(harness, commands(40, send_time=LATER))
-    assert told.refusals == dict.fromkeys(range(7, 40), Overloaded)
+    caller = await accept_frame(harness, commands(40, send_time=LATER))
+    assert caller.refusals == dict.fromkeys(range(7, 40), Overloaded)
     assert (await outbox.stats()).unsettled == 7
-    assert told.order == list(range(40))
+    assert caller.order == list(range(40))
 
 
 ENDS: dict[str, DispatchResult] = {
@@ -150,7 +150,7 @@ async def test_what_is_refused_or_known_takes_no_room(outbox: SqliteOutbox) -> N
         with pytest.raises(RequestIdReused):
             await harness.send(build.command(request_id="r"))
         assert not await is_full(harness)
-    assert (await tell(harness, [later("r")] * 50)).refusals == {}
+    assert (await accept_frame(harness, [later("r")] * 50)).refusals == {}
     await harness.send(later())
     assert await is_full(harness)
 

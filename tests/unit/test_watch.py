@@ -13,7 +13,7 @@ from tests.support.clock import START
 from tests.support.disk import Disk
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 from tests.support.waiting import within
 from tests.support.watching import LATER, Watching, now, touch, waiting
 
@@ -179,10 +179,10 @@ async def test_a_filter_narrows_the_choice(harness: Harness) -> None:
 
 async def test_more_changes_than_are_read_at_once_all_come(harness: Harness) -> None:
     watching = Watching(harness, after=await now(harness))
-    told = await tell(harness, commands(2 * BATCH + 7, send_time=LATER))
+    caller = await accept_frame(harness, commands(2 * BATCH + 7, send_time=LATER))
     batches = [await watching.next() for _ in range(3)]
     assert [len(batch) for batch in batches] == [BATCH, BATCH, 7]
-    assert [one.record for batch in batches for one in batch] == told.records
+    assert [one.record for batch in batches for one in batch] == caller.records
     assert watching.resume == await now(harness)
 
 
@@ -193,7 +193,7 @@ async def test_who_is_far_behind_is_shown_each_revision_once(harness: Harness) -
     kept, others = record, 0
     for _ in range(3):
         kept = await touch(harness, kept)
-        others += len((await tell(harness, commands(BATCH, send_time=LATER))).records)
+        others += len((await accept_frame(harness, commands(BATCH, send_time=LATER))).records)
     await harness.delivery.cancel(kept.message_id)
     shown: list[MessageRecord] = []
     while watching.resume != await now(harness):
@@ -206,7 +206,7 @@ async def test_who_is_far_behind_is_shown_each_revision_once(harness: Harness) -
 # Signs of life.
 
 
-async def beat(harness: Harness, watching: Watching) -> WatchEvent:
+async def heartbeat(harness: Harness, watching: Watching) -> WatchEvent:
     """Let the time of a beat pass, and return what is shown then."""
     reading = asyncio.create_task(watching.next())
     await harness.calm()
@@ -223,7 +223,7 @@ async def test_silence_is_broken_by_a_beat_again_and_again(harness: Harness, by_
     record = await waiting(harness)
     watching = await Watching(harness, *([record.message_id] if by_id else [])).begin()
     for _ in range(3):
-        assert await beat(harness, watching) == WatchEvent(None, await now(harness))
+        assert await heartbeat(harness, watching) == WatchEvent(None, await now(harness))
     assert HEARTBEAT_INTERVAL == 15.0
 
 
@@ -234,7 +234,7 @@ async def test_what_is_shown_puts_the_beat_off(harness: Harness) -> None:
     harness.clock.advance(10.0)
     record = await waiting(harness)
     assert [one.record for one in await reading] == [record]
-    assert (await beat(harness, watching)).record is None
+    assert (await heartbeat(harness, watching)).record is None
 
 
 async def test_what_changes_of_others_puts_no_beat_off_and_is_not_gone_through_again(harness: Harness) -> None:
@@ -298,7 +298,7 @@ async def test_hanging_up_leaves_nothing(harness: Harness, moment: str) -> None:
 async def test_an_idle_watch_holds_no_more_from_beat_to_beat(harness: Harness) -> None:
     watching = await Watching(harness).begin()
     for _ in range(5):
-        await beat(harness, watching)
+        await heartbeat(harness, watching)
     assert isinstance(harness.outbox, SqliteOutbox)
     assert not harness.outbox._watching
 

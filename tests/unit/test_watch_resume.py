@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.outboxes import LASTING, PLACES
-from tests.support.streams import commands, tell
+from tests.support.streams import accept_frame, commands
 from tests.support.watching import LATER, Watching, now, touch, waiting
 
 from postwire.core.errors import ResumeTokenExpired, ShuttingDown
@@ -52,7 +52,7 @@ async def test_going_on_with_ids_needs_no_message_to_be_there_still(harness: Har
 
 async def test_a_watch_goes_on_without_a_gap_wherever_it_was_left(harness: Harness) -> None:
     watching = Watching(harness, after=await now(harness))
-    records = (await tell(harness, commands(10, send_time=LATER))).records
+    records = (await accept_frame(harness, commands(10, send_time=LATER))).records
     events = list(await watching.next())
     assert [one.record for one in events] == records
     for number, event in enumerate(events):

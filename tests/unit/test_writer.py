@@ -138,14 +138,14 @@ async def test_a_store_that_is_full_is_away_and_comes_back(connection: apsw.Conn
     made = Writer(connection, batches)
     made.on_availability(heard.append)
 
-    def full(on: apsw.Connection) -> None:
-        on.pragma("max_page_count", 1)  # as small as it is: any new page is one too many
-        on.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    def full(database: apsw.Connection) -> None:
+        database.pragma("max_page_count", 1)  # as small as it is: any new page is one too many
+        database.execute("INSERT INTO t VALUES (zeroblob(100000))")
 
     with pytest.raises(StoreUnavailable):
         await made.submit(Step(full))
     await made.wait_available()
-    await made.submit(Step(lambda on: on.pragma("max_page_count", 1_000_000)))
+    await made.submit(Step(lambda database: database.pragma("max_page_count", 1_000_000)))
     await made.submit(Step(insert("after")))
     assert heard == [False, True]
     assert texts(connection) == ["after"]
@@ -174,7 +174,7 @@ async def test_what_was_committed_is_noted_and_what_was_not_is_not(
     connection: apsw.Connection, batches: Batches
 ) -> None:
     heard: list[str] = []
-    made = Writer(connection, batches, lambda: heard.append("commit"), lambda: heard.append("told"))
+    made = Writer(connection, batches, lambda: heard.append("commit"), lambda: heard.append("reported"))
 
     def broken(_: apsw.Connection) -> None:
         raise apsw.IOError("disk I/O error")
@@ -184,12 +184,12 @@ async def test_what_was_committed_is_noted_and_what_was_not_is_not(
         await settle(*(made.submit(Step(step)) for step in steps))
         return heard
 
-    assert await hear(insert("a"), insert("b")) == ["commit", "told"]
-    assert await hear(insert("a"), fail, insert("b")) == ["commit", "commit", "told"], "each of two by itself"
-    assert await hear(fail) == ["told"]
-    assert await hear(insert("a"), broken) == ["told"], "a store at fault takes all of it back"
+    assert await hear(insert("a"), insert("b")) == ["commit", "reported"]
+    assert await hear(insert("a"), fail, insert("b")) == ["commit", "commit", "reported"], "each of two by itself"
+    assert await hear(fail) == ["reported"]
+    assert await hear(insert("a"), broken) == ["reported"], "a store at fault takes all of it back"
     await made.wait_available()
-    assert heard == ["told"], "a probe is nobody's commit"
+    assert heard == ["reported"], "a probe is nobody's commit"
     await made.close()
 
 
@@ -236,8 +236,8 @@ async def bad_disk() -> AsyncIterator[BadDisk]:
 
 
 async def test_an_fsync_that_fails_is_a_commit_that_failed(tmp_path: Path, bad_disk: BadDisk, batches: Batches) -> None:
-    on = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
-    made = Writer(on, batches)
+    database = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
+    made = Writer(database, batches)
     heard: list[bool] = []
     made.on_availability(heard.append)
     await made.submit(Step(insert("before")))
@@ -249,19 +249,19 @@ async def test_an_fsync_that_fails_is_a_commit_that_failed(tmp_path: Path, bad_d
     bad_disk.broken = False
     await made.wait_available()
     assert bad_disk.syncs > tried, "a marker was committed before it was called available"
-    assert on.pragma("integrity_check") == "ok"
+    assert database.pragma("integrity_check") == "ok"
     await made.submit(Step(insert("after")))
-    assert texts(on)[0] == "before"
-    assert texts(on)[-1] == "after"
+    assert texts(database)[0] == "before"
+    assert texts(database)[-1] == "after"
     await made.close()
-    on.close()
+    database.close()
 
 
 async def test_the_store_stays_away_for_as_long_as_the_marker_fails(
     tmp_path: Path, bad_disk: BadDisk, batches: Batches
 ) -> None:
-    on = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
-    made = Writer(on, batches)
+    database = prepared(apsw.Connection(str(tmp_path / "t.db"), vfs="bad-disk"))
+    made = Writer(database, batches)
     bad_disk.broken = True
     with pytest.raises(StoreUnavailable):
         await made.submit(Step(insert("a")))
@@ -271,4 +271,4 @@ async def test_the_store_stays_away_for_as_long_as_the_marker_fails(
     bad_disk.broken = False
     await made.wait_available()
     await made.close()
-    on.close()
+    database.close()

@@ -65,7 +65,7 @@ class Telemetry:
     def __init__(
         self,
         config: TelemetryConfig,
-        wanted: OtelSettings,
+        otel: OtelSettings,
         read_gauges: ReadGauges,
         providers: ReadBreakers,
         queue_depths: ReadQueues,
@@ -83,20 +83,20 @@ class Telemetry:
         self._gauges = _Gauges(read_gauges)
         self._refreshing: asyncio.Task[None] | None = None
         self._shutdowns: list[Shutdown] = []
-        self._pushes_metrics = wanted.metrics
+        self._pushes_metrics = otel.metrics
         self._server: HttpServer | None = None
         readers: list[FetchedReader | PushedReader] = []
         if config.metrics_listen:
             from postwire.telemetry.http import HttpServer
 
             page: MetricsPage | None = None
-            if wanted.prometheus:
+            if otel.prometheus:
                 from postwire.telemetry.exposition import MetricsPage
 
                 page = MetricsPage(self._gauges.refresh)
                 readers.append(page.reader)
             self._server = HttpServer(unready_reason, page.answer if page else None)
-        if wanted.metrics:
+        if otel.metrics:
             from postwire.telemetry.otlp import metric_reader
 
             readers.append(metric_reader(config.otlp_endpoint))
@@ -113,8 +113,8 @@ class Telemetry:
             self.observers.append(metrics)
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
-        if wanted.traces:
-            self._trace(config.otlp_endpoint, continues=wanted.continues_traces)
+        if otel.traces:
+            self._trace(config.otlp_endpoint, continues=otel.continues_traces)
 
     def _trace(self, endpoint: str | None, *, continues: bool) -> None:
         from opentelemetry.sdk.trace import SpanLimits, TracerProvider

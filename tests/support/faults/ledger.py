@@ -19,8 +19,8 @@ from postwire.outbox.base import NewMessage, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 
 STORE: Final = "postwire.db"
-FACT: Final = "count"
-"""The fact that rises: "1", "2", …"""
+COUNT_KEY: Final = "count"
+"""The key of the metadata that rises: "1", "2", …"""
 
 POLICY: Final = lifecycle.Policy(max_attempts=100)
 
@@ -50,7 +50,7 @@ class Found:
 
     records: dict[str, MessageRecord]
     contents: dict[str, bytes]
-    fact: int
+    count: int
     problems: list[str]
 
 
@@ -72,8 +72,8 @@ class Ledger:
         self.versions: dict[str, list[Version]] = {}
         self.news: dict[str, NewMessage] = {}
         self.contents: dict[str, bytes] = dict(before.contents) if before else {}
-        self.facts: list[Write] = []
-        self.first_fact = before.fact if before else 0
+        self.count_writes: list[Write] = []
+        self.first_count = before.count if before else 0
         self._frames: list[list[str]] = []
         for record in before.records.values() if before else ():
             self.versions[record.message_id] = [Version(-1, 0, record=record)]
@@ -97,10 +97,10 @@ class Ledger:
         self.versions.setdefault(after.message_id, []).append(version)
         return version
 
-    def fact(self) -> tuple[int, Write]:
-        """The fact is about to be kept, with this value."""
-        self.facts.append(Write(self._now()))
-        return self.first_fact + len(self.facts), self.facts[-1]
+    def count(self) -> tuple[int, Write]:
+        """The count is about to be kept, with this value."""
+        self.count_writes.append(Write(self._now()))
+        return self.first_count + len(self.count_writes), self.count_writes[-1]
 
     def acknowledge(self, *writes: Write) -> None:
         """Whoever asked for them has been told."""
@@ -121,7 +121,7 @@ class Ledger:
             verdict.owned += sum(one.asked >= 0 for one in owned)
             here = found.records.get(message_id)
             if here is not None:
-                self._judge_record(verdict, here, versions, at)
+                self._check_record(verdict, here, versions, at)
             revision = here.revision if here else 0
             gone = [one for one in owned if one.record.revision > revision]
             verdict.lost += [f"{message_id}: revision {one.record.revision}, found {revision}" for one in gone]
@@ -135,22 +135,22 @@ class Ledger:
         for frame in self._frames:
             if len(there := [one for one in frame if one in found.records]) not in (0, len(frame)):
                 verdict.wrong.append(f"{len(there)} are there of {len(frame)} that came together")
-        for value, fact in enumerate(self.facts, self.first_fact + 1):
-            verdict.owned += fact.is_owned(at)
-            if value <= found.fact:
-                survived.append(fact)
-            elif fact.is_owned(at):
-                verdict.lost.append(f"fact {value}, found {found.fact}")
-                lost.append(fact)
-        if found.fact > self.first_fact + sum(fact.asked < at for fact in self.facts):
-            verdict.wrong.append(f"fact {found.fact} was never asked for")
+        for value, write in enumerate(self.count_writes, self.first_count + 1):
+            verdict.owned += write.is_owned(at)
+            if value <= found.count:
+                survived.append(write)
+            elif write.is_owned(at):
+                verdict.lost.append(f"count {value}, found {found.count}")
+                lost.append(write)
+        if found.count > self.first_count + sum(write.asked < at for write in self.count_writes):
+            verdict.wrong.append(f"count {found.count} was never asked for")
         # What is left is what was there at some moment: nothing survives that is later than something lost.
         latest = max((one.asked for one in survived), default=-1)
         if any(one.acknowledged is not None and one.acknowledged <= latest for one in lost):
             verdict.wrong.append("something was lost, and something later was not")
         return verdict
 
-    def _judge_record(self, verdict: Verdict, here: MessageRecord, versions: list[Version], at: int) -> None:
+    def _check_record(self, verdict: Verdict, here: MessageRecord, versions: list[Version], at: int) -> None:
         asked = [one for one in versions if one.asked < at and one.record.revision == here.revision]
         owned = [one for one in asked if one.is_owned(at)]
         if here not in [one.record for one in owned or asked]:
@@ -185,8 +185,8 @@ async def find(outbox: SqliteOutbox, path: Path) -> Found:
     records = {one.message_id: one for one in await outbox.records(ids)}
     if records.keys() != contents.keys():
         problems.append("what is listed and what is read differ")
-    fact = await outbox.metadata(FACT)
-    return Found(records, contents, int(fact or 0), problems)
+    count = await outbox.metadata(COUNT_KEY)
+    return Found(records, contents, int(count or 0), problems)
 
 
 async def reopened(path: Path, ledger: Ledger, at: int) -> tuple[Verdict, Found | None]:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from tests.support import build
 from tests.support.clock import START
-from tests.support.faults.ledger import FACT, POLICY, Ledger
+from tests.support.faults.ledger import COUNT_KEY, POLICY, Ledger
 
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused, StoreUnavailable
@@ -59,7 +59,7 @@ class Workload:
             (action,) = self._random.choices(actions, (5, 2, 1, 8, 1, 1))
             await action()
 
-    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _reported(self, ask: Callable[[], Awaitable[T]]) -> T:
         for _ in range(MAX_REFUSED):
             try:
                 return await ask()
@@ -71,7 +71,7 @@ class Workload:
     async def _accept(self) -> None:
         new = self._message()
         version = self._ledger.new(new)
-        answer = await self._told(partial(self._outbox.accept, new))
+        answer = await self._reported(partial(self._outbox.accept, new))
         assert answer.record == new.record
         self._ledger.acknowledge(version)
         self._is_in(new)
@@ -83,7 +83,7 @@ class Workload:
         if self._accepted:
             known = self._again(self._random.choice(self._accepted))
             others = [known, replace(self._again(known), payload_hash=b"another" * 4)]
-        answers = await self._told(partial(self._outbox.accept_all, [*news, *others]))
+        answers = await self._reported(partial(self._outbox.accept_all, [*news, *others]))
         for new, answer in zip(news, answers, strict=False):
             assert isinstance(answer, Accepted)
             assert answer.record == new.record
@@ -101,7 +101,7 @@ class Workload:
         new = self._message()
         twice = [new, self._again(new)]
         versions = [self._ledger.new(one) for one in twice]
-        answers = await asyncio.gather(*(self._told(partial(self._outbox.accept, one)) for one in twice))
+        answers = await asyncio.gather(*(self._reported(partial(self._outbox.accept, one)) for one in twice))
         (kept,) = {answer.record.message_id for answer in answers}
         for one, version in zip(twice, versions, strict=True):
             if one.record.message_id == kept:
@@ -116,7 +116,7 @@ class Workload:
         before = self._take_idle()
         after = self._random.choice(_changes(before))
         version = self._ledger.change(after)
-        assert await self._told(partial(self._outbox.advance, before, after))
+        assert await self._reported(partial(self._outbox.advance, before, after))
         self._ledger.acknowledge(version)
         self._is_idle(after)
 
@@ -127,9 +127,9 @@ class Workload:
         before = self._take_idle()
         afters = self._random.sample(_changes(before), 2)
         versions = [self._ledger.change(one) for one in afters]
-        told = await asyncio.gather(*(self._told(partial(self._outbox.advance, before, one)) for one in afters))
-        assert sorted(told) == [False, True]
-        for version, is_done in zip(versions, told, strict=True):
+        reported = await asyncio.gather(*(self._reported(partial(self._outbox.advance, before, one)) for one in afters))
+        assert sorted(reported) == [False, True]
+        for version, is_done in zip(versions, reported, strict=True):
             if is_done:
                 self._ledger.acknowledge(version)
                 self._is_idle(version.record)
@@ -140,8 +140,8 @@ class Workload:
         if self._is_counting:  # one at a time, or the order of two would be open
             return
         self._is_counting = True
-        value, write = self._ledger.fact()
-        await self._told(partial(self._outbox.keep_metadata, FACT, str(value)))
+        value, write = self._ledger.count()
+        await self._reported(partial(self._outbox.keep_metadata, COUNT_KEY, str(value)))
         self._ledger.acknowledge(write)
         self._is_counting = False
 
