@@ -9,6 +9,7 @@ from postwire.providers.kinds import Kinds
 KINDS: Final = Kinds(
     {
         "mock": "postwire.providers.mock:KIND",
+        "smtp": "postwire.providers.smtp.provider:KIND",
         "twilio": "postwire.providers.twilio:KIND",
         "vonage": "postwire.providers.vonage:KIND",
         "http": "postwire.providers.generic_http:KIND",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -18,6 +17,7 @@ from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse
 from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
 from postwire.providers.http.verdicts import TAKEN
+from postwire.providers.tls import check_ca_file
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
@@ -29,12 +29,7 @@ class HttpSettings:
 
     def check(self) -> None:
         """Raises ValueError, led by a key, where the file is of no use."""
-        if self.ca_file is not None:
-            try:
-                ssl.create_default_context(cafile=self.ca_file)
-            except OSError as error:  # an SSLError is one
-                reason = getattr(error, "strerror", None) or "it holds no certificate"
-                raise ValueError(f"ca_file: cannot be used ({reason}), must be a file of certificates in PEM") from None
+        check_ca_file(self.ca_file)
 
 
 class HttpVendor(Protocol):

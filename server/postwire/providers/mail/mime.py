@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
@@ -29,21 +29,28 @@ _ENTITIES: Final = ("message/", "multipart/")
 class Mime:
     """An email that is built. `fields` are its header, each with its CRLF; `body` is what follows the empty line.
 
-    `smtputf8`: its header has an address that only servers with SMTPUTF8 take.
+    `message_id` is what its Message-ID has in brackets. `smtputf8`: its header has an address that only servers with
+    SMTPUTF8 take.
     """
 
     fields: tuple[bytes, ...]
     body: Body
+    message_id: str
     smtputf8: bool = False
+
+    @property
+    def head(self) -> bytes:
+        """Its header, with the empty line after it."""
+        return b"".join((*self.fields, b"\r\n"))
 
     @property
     def content(self) -> Body:
         """All of it: see `pieces.gathered`."""
-        return gathered(lambda: _made(*self.fields, b"\r\n", self.body))
+        return gathered(lambda: _made(self.head, self.body))
 
     def with_field(self, field: bytes) -> Mime:
         """Return the email with one more field at its head, such as a signature."""
-        return Mime((field, *self.fields), self.body, self.smtputf8)
+        return replace(self, fields=(field, *self.fields))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,13 +79,15 @@ def build(email: Email, *, sender: str, message_id: str, created: int) -> Mime:
     fields += [mailbox_field(name, boxes) for name, boxes in (("Reply-To", reply_to), ("To", to), ("Cc", cc)) if boxes]
     if email.subject:
         fields.append(text_field("Subject", email.subject))
-    fields.append(f"Message-ID: <{message_id}@{author.domain}>\r\n".encode())
+    whole_id = f"{message_id}@{author.domain}"
+    fields.append(f"Message-ID: <{whole_id}>\r\n".encode())
     fields += [text_field(name, value.strip(" \t")) for name, value in email.headers.items()]
     fields.append(b"MIME-Version: 1.0\r\n")
     body = _body(email, message_id)
     return Mime(
         (*fields, *body.fields),
-        body.content if body.ends_line else Pieces(lambda: _made(body.content, b"\r\n")),
+        gathered(lambda: _made(body.content, b"" if body.ends_line else b"\r\n")),
+        whole_id,
         any(needs_smtputf8(mailbox.address) for mailbox in (author, *reply_to, *to, *cc)),
     )
 
