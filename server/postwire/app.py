@@ -51,10 +51,10 @@ GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
 
 TELEMETRY_TIME: Final = 2.0
-"""Seconds that telemetry has for its last words, so that a dead collector does not hold up an idle server."""
+"""Seconds that telemetry has to flush, so that a dead collector does not hold up an idle server."""
 
 TELEMETRY_MARGIN: Final = 0.5
-"""Seconds that telemetry has for its last words where the drain has used up the grace."""
+"""Seconds that telemetry has to flush where the drain has used up the grace."""
 
 LEFT_BEHIND_TIME: Final = 0.5
 """Seconds that what providers have begun has to end, once everything else has."""
@@ -85,7 +85,7 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
             code = runner.run(_serve(config, hang_up, read_again))
             if runner.run(leaves_work_behind(LEFT_BEHIND_TIME)):
                 logs.close()
-                os._exit(code)  # all is stored and told, and what is left is a provider's own
+                os._exit(code)  # all is stored and logged, and what is left is a provider's own
             return code
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

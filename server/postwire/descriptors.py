@@ -11,7 +11,7 @@ from typing import Final
 STDERR: Final = 2
 
 UNREAD_TIME: Final = 0.5
-"""Seconds after which a process that ends waits no longer for whoever does not read."""
+"""Seconds after which a process that ends waits no longer for a reader that does not read."""
 
 
 def open_standard() -> None:

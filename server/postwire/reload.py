@@ -89,7 +89,7 @@ class Reloader:
         return self._plan(config, mistakes)
 
     def apply(self, plan: Plan) -> Reloaded:
-        """Take over what can be. Of the rest, all that differs from what the server runs with is told each time."""
+        """Take over what can be. Of the rest, all that differs from what the server runs with is reported each time."""
         for one in plan.prepared:
             one.apply()
         live = {key for one in self._reloadables for key in one.keys} - {

@@ -30,7 +30,7 @@ def take_over() -> HangUp:
     """
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    # Under nohup it is ignored: whoever started it wants it to outlive the terminal.
+    # Under nohup it is ignored: it is meant to run on after the terminal is closed.
     hang_up = HangUp(drains=os.isatty(STDERR) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
     if not hang_up.drains:
         signal.signal(signal.SIGHUP, hang_up.note)

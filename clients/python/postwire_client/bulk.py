@@ -1,6 +1,6 @@
 """The bookkeeping of `dispatch_many`: what is taken, sent, answered, and sent again. It does no I/O and has no clock.
 
-Both clients tell it what happens (`put`, `answered`, `ended`, …) and ask what is to be done (`room`, `next_frame`,
+Both clients report to it what happens (`put`, `answered`, `ended`, …) and ask what is to be done (`room`, `next_frame`,
 `wake_at`, …). `now` is in seconds, on a clock that does not step back.
 """
 
@@ -158,7 +158,7 @@ class Bulk:
         return self._heard_at + self._timeout if self._heard_at is not None and is_owed else None
 
     def answered(self, result: DispatchStreamResult, now: float) -> DispatchResult | None:
-        """One result has come. What to tell of it: nothing, where it is to be sent again."""
+        """Take one result. Returns what to yield for it: nothing, where it is to be sent again."""
         self._heard_at = None
         item = self._sent.pop(result.sequence, None)
         if item is None:

@@ -18,7 +18,7 @@ LONGEST_PAUSE: Final = 10.0
 
 _CUT: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 """How a stream may end as well that lost its server in the middle of a write, or that a proxy reset. To grpc.aio, every
-stream that its server ends in the middle of a write is INTERNAL, and only the next one tells why."""
+stream that its server ends in the middle of a write is INTERNAL, and only the next one says why."""
 
 
 class Reopening:
@@ -35,7 +35,7 @@ class Reopening:
         self._got_further = False
 
     def got_further(self) -> None:
-        """The stream has told something new."""
+        """The stream has yielded something new."""
         self._tries, self._got_further = 0, True
 
     def allows(self, error: PostwireError | None) -> bool:

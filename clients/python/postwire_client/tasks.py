@@ -56,7 +56,7 @@ def errors(lifetime: Lifetime) -> Iterator[None]:
 async def watch(
     lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reported]
 ) -> AsyncGenerator[Reported, None]:
-    """What a watch tells, over as many streams as it takes."""
+    """What a watch yields, over as many streams as it takes."""
     while True:
         error: PostwireError | None = None
         with _Stream(lifetime) as stream:
@@ -85,7 +85,7 @@ async def watch(
 class Sending:
     """`dispatch_many`, by three tasks: one takes the requests, one writes frames, and the caller's reads the answers.
 
-    Each of the events tells one of them that something has changed.
+    Each of the events notifies one of them that something has changed.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def errors(lifetime: Lifetime) -> Iterator[None]:
 
 
 def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reported]) -> Generator[Reported, None, None]:
-    """What a watch tells, over as many streams as it takes."""
+    """What a watch yields, over as many streams as it takes."""
     while True:
         error: PostwireError | None = None
         with _Stream(lifetime) as stream:
@@ -70,7 +70,7 @@ def watch(lifetime: Lifetime, method: Callable[[Any], Any], watch: Watch[Reporte
 class Sending:
     """`dispatch_many`, on three threads: one takes the requests, one of gRPC's frames, and the caller's the answers.
 
-    `changed` guards what they share, and tells that it has changed.
+    `changed` guards what they share, and notifies that it has changed.
     """
 
     def __init__(

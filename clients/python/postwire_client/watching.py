@@ -1,4 +1,4 @@
-"""What the watches ask for, what they tell of an answer, and how they go on after an interruption. No I/O, no clock."""
+"""What watches ask for, what they yield for an answer, and how they go on after an interruption. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Watch(ABC, Generic[Reported]):
         return SILENCE if self._has_begun else self._timeout
 
     def heard(self, response: Any) -> Reported | None:
-        """An answer has come. What to tell of it, if anything."""
+        """Take an answer. Returns what to yield for it, if anything."""
         self._has_begun = True
         self._reopening.got_further()
         return self._reported(response)

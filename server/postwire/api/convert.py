@@ -262,7 +262,7 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
         last = record.attempts[-1]
         message.provider_name = last.provider_name
         message.provider_message_id = last.provider_message_id
-        # While an attempt is open, the last that has ended is the one to tell of.
+        # While an attempt is open, the last that has ended is the one to report.
         ended = next((one.outcome for one in reversed(record.attempts) if one.outcome), None)
         if ended:
             message.outcome = _OUTCOMES[ended]

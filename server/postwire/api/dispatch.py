@@ -18,7 +18,7 @@ from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import dispatch_service_pb2_grpc as rpc
 
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
-"""From how many bytes on a page of a list ends early: gRPC's clients take 4 MiB unless they are told otherwise."""
+"""From how many bytes on a page of a list ends early: gRPC's clients take 4 MiB by default."""
 
 
 class DispatchServicer(rpc.DispatchServiceServicer):

@@ -41,7 +41,7 @@ STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
 """The status code of every reason."""
 
 INTERNAL_TEXT: Final = "the server failed: repeat the call with the same request_id"
-"""What a caller is told of a fault of ours. It carries no `ErrorInfo`: what was accepted is not known."""
+"""What a caller sees of a fault of ours. It carries no `ErrorInfo`: what was accepted is not known."""
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:

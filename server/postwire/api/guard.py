@@ -1,6 +1,6 @@
 """What happens around every call: refusals become statuses, faults of ours become `INTERNAL`, and calls are observed.
 
-grpc.aio leaves a client hanging when a handler raises CancelledError of its own, tells callers the text of any other
+grpc.aio leaves a client hanging when a handler raises CancelledError of its own, sends callers the text of any other
 exception, and does not wait at `stop` for handlers that have aborted. So every handler of ours runs inside this.
 
 It wraps the servicers' methods, once, instead of being a gRPC interceptor, which is asked again at every call.

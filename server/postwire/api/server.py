@@ -32,10 +32,10 @@ FLUSH_GRACE: Final = 0.2
 """Seconds for answers that are ready to reach the wire, once nothing else is under way."""
 
 QUIET: Final = 0.1
-"""Seconds without a call after which all callers count as told that the server is shutting down."""
+"""Seconds without a call after which all callers count as notified that the server is shutting down."""
 
 NOTIFY_TIME: Final = 2.0
-"""Seconds for which callers are told, at the most: there may be some who never stop calling."""
+"""Seconds for which callers are notified, at the most: there may be some who never stop calling."""
 
 SHORTEST_PING_INTERVAL: Final = 5.0
 """Seconds that a caller has to leave between two pings, with a call under way or without. By default gRPC cuts off who
@@ -118,7 +118,7 @@ class ApiServer:
             self._socket.release()
 
     async def start(self, *, ready: bool) -> None:
-        """Serve, and tell whether dispatches are welcome."""
+        """Serve, and report whether dispatches are accepted."""
         await self._health.start(ready=ready)
         await self._server.start()
 
@@ -141,8 +141,8 @@ class ApiServer:
     async def stop(self, delivery: Delivery, grace: float) -> int:
         """Say NOT_SERVING, take nothing new, and finish what is under way within `grace` seconds.
 
-        The listener stays until then, so that a new call is told why it is refused and what is a repeat is answered.
-        Returns how many messages were let go unfinished.
+        The listener stays until then, so that a new call is refused with the reason and a repeat is answered.
+        Returns how many messages were left unfinished.
         """
         await self._health.shut_down()
         loop = asyncio.get_running_loop()
@@ -153,7 +153,7 @@ class ApiServer:
             async with asyncio.timeout_at(max(end, loop.time() + FLUSH_GRACE)):
                 await self._calls.wait_idle()
         # What has come and is not begun when it stops, gRPC ends as CANCELLED, which no caller repeats. So those who go
-        # on calling are answered until all of them have been told.
+        # on calling are answered until all of them have been notified.
         with suppress(TimeoutError):
             async with asyncio.timeout_at(max(min(end, loop.time() + NOTIFY_TIME), loop.time() + FLUSH_GRACE)):
                 await self._calls.wait_quiet(QUIET)

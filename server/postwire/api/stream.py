@@ -26,7 +26,7 @@ WINDOW: Final = 4_000
 """How many requests of a stream may be without an answer that was read, before the next frame is not taken."""
 
 MAX_RESPONSE_BYTES: Final = 2 * 1024 * 1024
-"""From how many bytes on a response takes no more results: gRPC's clients take 4 MiB unless they are told otherwise."""
+"""From how many bytes on a response takes no more results: gRPC's clients take 4 MiB by default."""
 
 
 class Stream:

@@ -73,7 +73,7 @@ def mapping(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The server to call, for how long to wait (in seconds), and how to tell."""
+    """The server to call, for how long to wait (in seconds), and how to print results."""
 
     server: str
     timeout: float
@@ -81,7 +81,7 @@ class Connection:
 
     @contextmanager
     def client(self, *, hint: str = "", retry: bool = False) -> Iterator[Client]:
-        """A client; its errors end the command. `hint` is told where it is not known what the call has done.
+        """A client; its errors end the command. `hint` is printed where it is not known what the call has done.
 
         Without `retry`, since who sits at a terminal wants to know at once.
         """

@@ -209,7 +209,7 @@ def print_messages(messages: Iterable[Message]) -> None:
 
 
 def print_providers(providers: Iterable[Provider]) -> None:
-    """The providers, one a row. Short enough for most terminals: `print_provider` tells more."""
+    """The providers, one a row. Short enough for most terminals: `print_provider` shows more."""
     names = ("provider", "kind", "channels", "breaker", "failure_ratio", "next_probe", "in_flight", "seed")
     now, rows = datetime.now(UTC), []
     for provider in providers:
@@ -236,7 +236,7 @@ def print_provider(provider: Provider) -> None:
 
 
 def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
-    """What there is to tell of a provider, by name."""
+    """The fields of a provider that are shown, by name."""
     from postwire.v1.message_pb2 import Channel
     from postwire.v1.provider_service_pb2 import Availability, BreakerState
 

@@ -63,7 +63,7 @@ class ConfigError(Exception):
 
 
 class Mistakes:
-    """Collects what is wrong, so that all of it can be told at once."""
+    """Collects what is wrong, so that all of it can be reported at once."""
 
     def __init__(self) -> None:
         self._found: list[ConfigError] = []
@@ -160,7 +160,7 @@ def setting(
     help: str = "",
     secret: bool = False,
 ) -> Any:
-    """A field of a settings class, with what people are told about its key: one line, and what it is by default if the
+    """A field of a settings class, with the help for its key: one line, and what it is by default if the
     default itself does not say. A secret is never shown, and may stand in a file of its own.
     """
     metadata = {"help": help, "secret": secret}

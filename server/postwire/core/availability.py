@@ -4,8 +4,8 @@
                                         +-- `note_misconfigured` ----------------------^
 
 A provider that refuses our account is left alone for a while, which doubles each time it does so again; then it is
-tried with one message at a time, until an answer says that it takes the account. No clock: every call is told `now`, in
-seconds on a monotonic clock.
+tried with one message at a time, until an answer says that it takes the account. No clock: every call is given `now`,
+in seconds on a monotonic clock.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Availability:
         return self._probe_at
 
     def enter(self) -> bool:
-        """An attempt is made. Returns whether it is one that finds out about our account, to be told to `leave`."""
+        """An attempt is made. Returns whether it is one that finds out about our account, to be passed to `leave`."""
         if not self._refusals:
             return False
         self._is_probing = True

@@ -23,7 +23,7 @@ in the generation that gave it. That is all there is against stale, repeated and
 
 **Leases.** A probe that never reports would hold its place for ever. So it has failed once its lease is over, and the
 breaker counts as re-opened from that moment on. The next `acquire` or `release` makes it so; `admits` and
-`next_probe_time` foretell it, so that whoever only asks and waits does not wait for a step that nobody takes.
+`next_probe_time` predict it, so that a caller that only asks and waits does not wait for a step that nobody takes.
 
 **Time.** `now` comes with each call, in seconds on a monotonic clock. One that is smaller than the last, as when two
 callers read the clock in one order and come here in the other, counts as the last.

@@ -40,8 +40,8 @@ class StepDetector:
         """What the due clock was when the wall clock was read as `wall`; `due` is what it was read as about then.
 
         Two readings are some time apart. What is stored as due is `wall` less what the clock was set by, to the µs: so
-        that callers find in a record what they were told, and waits replay. In the moment after the wall clock was set,
-        before `observe` has seen it, the due clock's own reading counts.
+        that callers find in a record what they were answered, and waits replay. In the moment after the wall clock was
+        set, before `observe` has seen it, the due clock's own reading counts.
         """
         if wall - due > self.highest:
             self.highest = wall - due
@@ -50,7 +50,7 @@ class StepDetector:
 
     def longest_since(self, time: int, wall: int, due: int) -> int | None:
         """How long (µs) it can have been at the most since `time`, which was noted by the wall clock; both clocks are
-        read now. None where nobody can tell, since the wall clock stands before it: it was set back.
+        read now. None where that is unknown, since the wall clock stands before it: it was set back.
 
         Of what this boot has noted that is an upper bound, wherever the wall clock was set to meanwhile. What an
         earlier one has is taken to be as old as the wall clock says.

@@ -1,7 +1,7 @@
 """One provider's gate: its breaker, its limits, its cool-down and its retry budget, asked as one.
 
-No clock and no waiting of its own: every call is told `now`, in seconds on a monotonic clock, and whoever has to wait
-learns from `until` and `on_free` when to look again.
+No clock and no waiting of its own: every call is given `now`, in seconds on a monotonic clock, and a caller that has to
+wait learns from `until` and `on_free` when to look again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GateSettings:
     burst: int | None = None
     """Attempts at once after a pause. None: as many as the rate lets through in a second, at least one."""
     backoff_base: float = 1.0
-    """Seconds, at most, of the first cool-down whose length the provider does not tell. Doubled with each in a row."""
+    """Seconds, at most, of the first cool-down whose length the provider does not say. Doubled with each in a row."""
     backoff_max: float = 300.0
     """Seconds, at most, of any such cool-down."""
 
@@ -70,7 +70,7 @@ class GatePermit:
         return self._entered_at < self._gate._renewed_at
 
     def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
-        """The attempt has ended, after `duration` seconds: give back the slot and tell the breaker."""
+        """The attempt has ended, after `duration` seconds: give back the slot and record it in the breaker."""
         permit = self._permit
         if permit is None:
             return
@@ -131,7 +131,7 @@ class Gate:
     )
 
     def __init__(self, name: str, settings: GateSettings, breaker: Breaker, *, jitter: Callable[[], float]) -> None:
-        """`jitter` gives uniform draws in [0, 1), one for each cool-down whose length the provider did not tell.
+        """`jitter` gives uniform draws in [0, 1), one for each cool-down whose length the provider did not say.
 
         The breaker's listener is to call `changed`.
 
@@ -147,8 +147,8 @@ class Gate:
         self.on_availability: Callable[[Obstacle | None, str], None] | None = None
         """Called with the new `availability.state`, and why in words, where it changes. It must not raise."""
         self.on_configured: Callable[[], None] | None = None
-        """Called by `note_configured` and `note_renewed` where the provider could not be used: whoever opens it should
-        try at once."""
+        """Called by `note_configured` and `note_renewed` where the provider could not be used: opening it
+        should be tried at once."""
         self._reported: Obstacle | None = None
         self._renewed_at = -math.inf
         self._settings = settings
@@ -315,7 +315,7 @@ class Gate:
         self.changed()
 
     def changed(self) -> None:
-        """Have whoever waits look again. For the breaker's listener."""
+        """Have those who wait look again. For the breaker's listener."""
         if self._settling:
             self._unreported = True
         elif self.on_free is not None:

@@ -32,7 +32,7 @@ class TokenBucket:
     """Lets `burst` through at once, and `rate` a second in the long run.
 
     So at most `burst + rate * t` go through in any `t` seconds. It keeps the time of the next token rather than a
-    number of tokens ("virtual scheduling", ITU-T I.371, annex A): at the time that `next_time` tells there is one for
+    number of tokens ("virtual scheduling", ITU-T I.371, annex A): at the time that `next_time` returns there is one for
     sure, so that nobody who waits for it wakes up an instant too early, again and again.
     """
 
@@ -179,7 +179,7 @@ class RetryBudget:
         return shares
 
     def give_back(self, taken_at: float, *, shared: bool) -> None:
-        """Give back a repeat that was not made. `shared` is what `take` told."""
+        """Give back a repeat that was not made. `shared` is what `take` returned."""
         if shared:
             self._repeats.remove(taken_at)
         else:

@@ -97,7 +97,7 @@ Position = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Up to where a watch has told of changes; `position` is None before it has shown all that it begins with.
+    """Up to where a watch has reported changes; `position` is None before it has shown all that it begins with.
 
     It is a position in the store that `store` names, and in another one it would be that of another change.
     """

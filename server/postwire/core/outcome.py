@@ -50,7 +50,7 @@ class RecipientResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchResult:
-    """How an attempt ended, as its provider tells.
+    """How an attempt ended, as its provider reports.
 
     `error_code` is the vendor's own, `detail` ours; both are stored and shown, so neither may hold personal data.
     `retry_after` is in seconds, for `RATE_LIMITED` and `DEFERRED`. A failure without `provider_fault` says nothing of

@@ -43,7 +43,7 @@ def is_deferred(record: MessageRecord) -> bool:
 def first_attempt(record: MessageRecord) -> Attempt:
     """The first attempt at the provider of the last one.
 
-    Which recipients it was for is not kept. So whoever counts from it, for those of the last one, may come to a time
+    Which recipients it was for is not kept. So counting from it, for those of the last one, may give a time
     that is too long, and never to one that is too short.
     """
     return next(one for one in record.attempts if one.provider_name == record.attempts[-1].provider_name)
@@ -53,7 +53,7 @@ def is_same_attempt(before: MessageRecord, after: MessageRecord, *, age: int | N
     """Whether one more attempt at the provider of the last would be, to the vendor, that of `before` once more: under
     the same idempotency key, and within `dedup_window` seconds of the first attempt under it.
 
-    `age` is how long ago (µs) that was at the most; None where nobody can tell.
+    `age` is how long ago (µs) that was at the most; None where that is unknown.
     """
     if not dedup_window or unresolved(before) != unresolved(after):
         return False

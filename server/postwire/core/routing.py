@@ -1,8 +1,8 @@
 """Which providers a message is offered to, in what order, and which of them takes it now.
 
 A channel has routes, and the first whose `Match` holds is the message's. A route has tiers, tried in order; the members
-of one tier share its messages by weight. `choose` then asks their doors: who is closed is passed over, who is only busy
-is waited for (design, 6).
+of one tier share its messages by weight. `choose` then asks their gates: who is blocked is passed over, who is only
+busy is waited for (design, 6).
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who takes the message now. If nobody is `chosen`, it waits for whoever of `waits_for` is free first.
+    """Who takes the message now. If nobody is `chosen`, it waits for the one of `waits_for` that is free first.
 
     If there is nobody to wait for either, every gate is blocked, and the message is parked. `passed_over` are the
     blocked gates that were come across, in order; who is only busy is not among them.

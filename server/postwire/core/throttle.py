@@ -1,4 +1,4 @@
-"""What happens again and again is told at a limited rate, and what is left out is counted.
+"""What happens again and again is reported at a limited rate, and what is left out is counted.
 
 A token bucket a key: a few at once go through, so that the first are seen in full, then one an interval, so that a
 storm stays in sight for as long as it lasts.

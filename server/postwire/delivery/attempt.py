@@ -30,7 +30,7 @@ _log = EventLog()
 
 
 class _TimeLimit:
-    """Cancels the current task after `seconds`, and tells by `expired` that it did.
+    """Cancels the current task after `seconds`, and sets `expired` when it does.
 
     What `asyncio.timeout` does, at a fifth of its cost: every attempt has one, and hardly any is used.
     """

@@ -23,7 +23,7 @@ class Frame:
     """Sees the messages of one frame accepted. `on_result` is called once for each, by its position in the frame.
 
     It is given the record, or why the message was refused, or None for a fault of ours. Those that wait for acceptance
-    are told in their order, the others as they complete.
+    are reported in their order, the others as they complete.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Frame:
             self._completed(index, waiter)
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Report nothing more: nobody listens."""
         for waiter in self._waiters.values():
             self._delivery.detach(waiter)
         self._waiters.clear()
@@ -66,7 +66,7 @@ class Frame:
 
     @property
     def done(self) -> bool:
-        """Whether all have been told."""
+        """Whether all results have been reported."""
         return not self._waiters and not self._following
 
     def _reported(self, index: int, waiter: Waiter) -> None:

@@ -220,7 +220,7 @@ class Executor:
                 # Where the message's own time ran out, the provider may not have had all of its own.
                 if left >= entry.attempt_timeout or not any(result is one for one in attempt.CUT_SHORT):
                     verdict = _verdict(result)
-                # Before the permit is back: whoever is admitted next is to find the gate as this attempt leaves it.
+                # Before the permit is back: the next to be admitted is to find the gate as this attempt leaves it.
                 self._note(entry.gate, gate_permit, result)
         finally:
             now = self._clock.monotonic()
@@ -311,7 +311,7 @@ class Executor:
                 except StoreUnavailable:
                     job.waiter.complete()
                     tried.append(after)
-                    if permit:  # not held for so long: whoever waits for the provider is served first
+                    if permit:  # not held for so long: those who wait for the provider are served first
                         permit.gate_permit.cancel(self._clock.monotonic())
                         permit = None
                         after = self._requeued(_without_open(after), *self.now())

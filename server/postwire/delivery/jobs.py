@@ -1,4 +1,4 @@
-"""A message in the hands of a task."""
+"""A message that a task works on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Job:
     """One pass of a message along its route.
 
     `record` is its last durable state. `permit` is for the attempt that is open in it; None once there is none to be
-    made in this pass. `waiter` is for whoever wants to know of the message. `traceparent` names the
+    made in this pass. `waiter` is for those who wait for the message. `traceparent` names the
     span that the pass is under, as `Observer.traceparent` does.
     """
 

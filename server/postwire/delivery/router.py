@@ -196,7 +196,7 @@ class Router:
     def opens_at(self, route: Route, now: float) -> float | None:
         """When (monotonic) the first obstacle of a route will be gone by itself; None where none is known to be.
 
-        `now` is when the route was looked at: an obstacle may be gone since, and then there would be none to tell of.
+        `now` is when the route was looked at: an obstacle may be gone since, and then there would be none to show.
         """
         times = [self._entries[name].gate.until(now) for name in route.names]
         return min((time for time in times if time is not None), default=None)

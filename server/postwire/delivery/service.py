@@ -56,7 +56,7 @@ ANSWER_MARGIN: Final = 0.1
 """Seconds before the caller's deadline at which it gets its answer, so that the answer can still arrive."""
 
 ROUNDED_UP: Final = 0.01
-"""By what part of itself the time that is left may be told too long: gRPC's C core rounds it up to a few digits."""
+"""By what part of itself the time that is left may be reported too long: gRPC's C core rounds it up to a few digits."""
 
 _log = EventLog()
 
@@ -292,7 +292,7 @@ class Delivery:
         if record.state is not MessageState.QUEUED:
             return record
         route = self._router.route_by_queue_key(record.queue)
-        if route is None:  # the configuration does not lead anywhere: nobody can tell
+        if route is None:  # the configuration has no such route: the time is unknown
             return replace(record, next_attempt_time=None)
         now = self._clock.monotonic()
         choice = self._router.look(route, now)

@@ -3,8 +3,8 @@
 A grant is an offer to look: the queue that has it reads what waits and takes it, or gives it back. What is granted is
 kept from everybody else meanwhile, and nobody reads for what was not granted to him.
 
-Whoever has to wait anew is told by `now`, and goes by that: were the clock read once to see that a provider is out of
-service, and once more to see for how long, it could come back between the two, and nobody would hear of it.
+A queue that has to wait anew is given `now`, and goes by that: were the clock read once to see that a provider is out
+of service, and once more to see for how long, it could come back between the two, and nobody would hear of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class WaitingQueue(Protocol):
         ...
 
     def gate_changed(self, now: float) -> None:
-        """A provider whom it may wait for is out of service, or is back in it: it is to wait anew."""
+        """A provider that it may wait for has gone out of service, or come back: it is to wait anew."""
         ...
 
     def offer(self, now: float) -> None:
-        """Have the providers whom it waits for grant what is free."""
+        """Have the providers that it waits for grant what is free."""
         ...
 
 
@@ -56,7 +56,7 @@ class SharedGate:
         arbiter = self._arbiter
         if found is not None or not (self._waiters or arbiter.granted):
             return found
-        if self._waiters and self._is_blocked:  # it has just come back, and they are about to be told
+        if self._waiters and self._is_blocked:  # it has just come back, and they are about to be notified
             return Obstacle.CONCURRENCY
         if self.gate.free(now) > arbiter.granted and arbiter.may_pass(priority):
             return None

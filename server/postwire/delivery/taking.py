@@ -34,7 +34,7 @@ class Pick:
 
 
 class Claim:
-    """What a queue takes at once. What was picked is to be handed on with `pop`, and the rest of it let go by `close`.
+    """What a queue takes at once. What was picked is to be handed on with `pop`; `close` gives the rest of it back.
 
     `grants` are the slots that were granted for it, of which those are taken out that are used.
     """

@@ -1,4 +1,4 @@
-"""Started work: each message that is on its way is in the hands of a task, which a drain waits for, and then ends."""
+"""Started work, drained in time: each active message has a task, which a drain waits for, and in the end cancels."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Waiter:
     """A message on its way: what is known of it, and who waits to know more.
 
     `verdict` is the result of its accept commit, `record` its last durable state. Each who waits has a future of its
-    own, so that one who is cancelled takes nothing from the others. `active` while a task has it in hand.
+    own, so that one who is cancelled takes nothing from the others. `active` while a task works on it.
     """
 
     __slots__ = ("_completed", "_for_completion", "_for_verdict", "_on_completion", "active", "record", "verdict")
@@ -84,7 +84,7 @@ class Waiter:
 
 
 class WaiterRegistry:
-    """The waiters of messages that are not settled: of those that a task has in hand, and of those that are queued and
+    """The waiters of messages that are not settled: of those that a task works on, and of those that are queued and
     that somebody waits for."""
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ class WaiterRegistry:
         return self._by_id.get(message_id)
 
     def activate(self, record: MessageRecord, waiter: Waiter) -> None:
-        """A task has the message in hand, until `finish`."""
+        """A task works on the message, until `finish`."""
         self._by_id[record.message_id] = waiter
         waiter.active = True
 
     def finish(self, record: MessageRecord, waiter: Waiter) -> None:
-        """No task has it in hand any more, and nobody is to wait for it any longer."""
+        """The task has ended, and nobody is to wait for the message any longer."""
         waiter.active = False
         self._by_id.pop(record.message_id, None)
         waiter.complete()

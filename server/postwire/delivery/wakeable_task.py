@@ -13,10 +13,10 @@ from postwire.outbox.base import Availability
 from postwire.telemetry.logs import EventLog
 
 MAX_IDLE_DELAY: Final = 60.0
-"""Seconds. The machine may be suspended during a rest, which the clock that alarms go by does not count."""
+"""Seconds. The machine may be suspended meanwhile, which the clock that alarms go by does not count."""
 
 AFTER_A_FAULT: Final = 1.0
-"""Seconds of rest after a fault of ours. A task that ended there would strand what it is for."""
+"""Idle seconds after a fault of ours. If the task ended there, its work would never be done."""
 
 _log = EventLog()
 
@@ -37,16 +37,16 @@ class WakeableTask:
         return self._task is not None
 
     def start(self) -> None:
-        """Begin with the first round."""
-        # In a context of its own: whoever happens to start it is not whom it works for.
+        """Begin, and do the work once."""
+        # In a context of its own: it does not work for the caller that happens to start it.
         self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     def wake(self) -> None:
-        """Have another round now; after the one under way, if there is one."""
+        """Have the work done again now; after the run under way, if there is one."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """Break off."""
+        """Cancel the task, and wait for its end."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -75,7 +75,7 @@ class Watchers:
                 events = [WatchEvent(self._shown(record), ResumePoint(store, None)) for record in records]
                 events[-1] = WatchEvent(events[-1].record, ResumePoint(store, after))
                 yield events
-            else:  # what to go on with is there from the start, or whoever is cut off before a change would miss it
+            else:  # what to go on with is there from the start, or one that is cut off before a change would miss it
                 yield [WatchEvent(None, ResumePoint(store, after))]
         is_silent = asyncio.Event()
         alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)

@@ -135,7 +135,7 @@ class Worker:
                     self.ended_in_queue(before, taken.record)
             return claim.has_found(limits)
         except StoreUnavailable:
-            # What was opened may have been kept: nobody has it in hand.
+            # What was opened may have been kept, and no task works on it.
             for opened, priority in claim.opened:
                 self._tasks.start_for_store(self._put_back(opened, priority, due))
             raise

@@ -33,7 +33,7 @@ _UNSUITABLE: Final = "/unsuitable"
 async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock: Clock, observer: Observer) -> int:
     """Close attempts that a crash left open, and find the queues of what waits; returns how many were left open.
 
-    An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to tell one:
+    An orphan is `uncertain`, with no verdict for its provider's breaker. Nothing depends on the wall clock to find one:
     an attempt that is open belongs to a boot that is over.
     """
     now = clock.due()
@@ -108,7 +108,7 @@ def _queue_of(stored: StoredMessage, registry: Registry) -> str:
     key = f"@{pinned}" if pinned else channel.value
     try:
         return registry.route(canonical.decode_message(stored.content), pinned, _positions(stored)).queue_key
-    except ValueError:  # whoever takes anything is told of it when its turn comes
+    except ValueError:  # it is reported when its turn comes to be sent
         rules = registry.routes(channel)
         return rules[-1].queue_key if rules and rules[-1].match.is_empty and not pinned else key
     except InvalidMessage:

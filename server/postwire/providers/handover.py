@@ -1,4 +1,4 @@
-"""What a provider is given with a message, and where it tells whether the message has left the house."""
+"""What a provider is given with a message, and where it says whether the message may have left."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Registry:
         return variant(route, message.channel, self.unsuitable(route, message))
 
     def _route(self, message: OutboundMessage, pinned: str | None) -> Route:
-        """The route of a message, whoever can carry it."""
+        """The route of a message, whether or not its providers can carry it."""
         channel = message.channel
         if pinned is None:
             if (route := matching(self._routes[channel], message)) is None:

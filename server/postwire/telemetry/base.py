@@ -1,4 +1,4 @@
-"""The seams to telemetry: what the delivery path and the server tell of themselves."""
+"""The seams to telemetry: what the delivery path and the server report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Observer(Protocol):
-    """Is told what has happened to messages. Called on the event loop, so it must not block."""
+    """Receives what has happened to messages. Called on the event loop, so it must not block."""
 
     def traceparent(self) -> str:
         """The span that the current task works under, in the form of W3C's `traceparent` header; or nothing."""
@@ -35,7 +35,7 @@ class Observer(Protocol):
         ...
 
     def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
-        """The message went past these providers, whose doors are closed."""
+        """The message was not offered to these providers, each for the obstacle that is given."""
         ...
 
     def attempt_ended(self, record: MessageRecord) -> None:
@@ -52,7 +52,7 @@ class Observer(Protocol):
 
 
 class CallObserver(Protocol):
-    """Is told of the calls that the server answers."""
+    """Receives the calls that the server answers."""
 
     def call_started(self, method: str, metadata: Metadata) -> Any:
         """A call of `method` (`postwire.v1.DispatchService/Dispatch`) has come in, and the current task answers it.
@@ -107,7 +107,7 @@ class Observers:
         self._on_fault = on_fault
 
     def add(self, *observers: Observer) -> None:
-        """Have these told, too."""
+        """Add observers, which receive what happens from now on."""
         self._observers += observers
 
     def traceparent(self) -> str:
@@ -135,7 +135,7 @@ class Observers:
             self._notify(observer.state_reached, record)
 
     def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
-        """See `Observer.passed_over`. Nothing is told where nobody was."""
+        """See `Observer.passed_over`. Not called on where nobody was passed over."""
         if passed_over:
             for observer in self._observers:
                 self._notify(observer.passed_over, record, passed_over)

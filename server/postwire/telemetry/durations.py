@@ -1,8 +1,8 @@
 """Histograms of durations, counted in plain numbers.
 
 The SDK has observable counters and gauges but no observable histogram, and recording into one of its histograms costs
-7 µs for each reader: as much as everything else that is told of a message. So durations are counted here, and join the
-SDK's own metrics when a reader collects them. They are cumulative.
+7 µs for each reader: as much as everything else that is recorded of a message. So durations are counted here, and join
+the SDK's own metrics when a reader collects them. They are cumulative.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes the lines of a log to a file descriptor, without anybody but its own thread waiting for whoever reads them."""
+"""Writes the lines of a log to a file descriptor, so that only its own thread waits for the reader."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LineWriter:
     reads, it holds up neither those who log nor the end of the process. What cannot be written (a full disk, a closed
     pipe) is kept and tried again.
 
-    `report` makes the line that tells how many were dropped; it is written once the others flow again.
+    `report` makes the line that says how many were dropped; it is written once the others flow again.
     """
 
     def __init__(

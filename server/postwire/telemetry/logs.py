@@ -103,7 +103,7 @@ class _Output:
         self.form: Format = json_line
 
     def write(self, level: int, event: str, fields: Fields) -> None:
-        """Write an event, if its level is told."""
+        """Write an event, if its level is enabled."""
         if level >= self.level:
             self.put(level, event, fields)
 
@@ -183,7 +183,7 @@ def dropped() -> int:
 
 
 def dropped_line(lines: int) -> str:
-    """A line that tells of lines that are missing before it. Whatever the level, since any may be among them."""
+    """A line that counts the lines that are missing before it. Whatever the level, since any may be among them."""
     return _out.form(time.time(), logging.WARNING, names.EVENT_LOG_DROPPED, {"lines": lines})
 
 

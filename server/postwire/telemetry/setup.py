@@ -122,7 +122,7 @@ class Telemetry:
         from postwire.telemetry.otlp import SpanExport
         from postwire.telemetry.tracing import Tracer
 
-        # Asked for what the environment's variables mean, then let go: see `tracing`.
+        # Asked for what the environment's variables mean, then discarded: see `tracing`.
         resource = service_resource()
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         export = SpanExport(resource, endpoint)
@@ -159,7 +159,7 @@ class Telemetry:
         return f"{self._listen.rpartition(':')[0]}:{port}"
 
     async def stop(self, timeout: float) -> None:
-        """Send what is left and let go of everything, in at most `timeout` seconds, whatever the collector does."""
+        """Send what is left and release everything, in at most `timeout` seconds, whatever the collector does."""
         if self._refreshing:
             self._refreshing.cancel()
         if self._server:
@@ -175,7 +175,7 @@ async def _run_beside(shutdowns: list[Shutdown], timeout: float) -> None:
 
 
 def service_resource() -> Resource:
-    """Who is telling: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; without a name in them, it is ours."""
+    """Return the resource by `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; without a name in them, it is ours."""
     from opentelemetry.sdk.resources import Resource
 
     resource = Resource.create({"service.version": __version__})

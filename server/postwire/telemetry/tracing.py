@@ -59,7 +59,7 @@ class OpenSpan:
     """The span of a call, or of a later pass of a message, that is sampled and under way. Times are in ns since the
     epoch; a root has `parent_id` 0.
 
-    `noted` are the latest events that no span has told yet, each with what it is about: a provider's name, or a
+    `noted` are the latest events that no span has recorded yet, each with what it is about: a provider's name, or a
     message's id. Most spans have none, so it is made for the first. `dropped` counts what was one too many.
     """
 
@@ -241,7 +241,7 @@ class Tracer(SilentObserver):
         return span
 
     def delivery_ended(self, started: OpenSpan | None, record: MessageRecord) -> None:
-        """See `Observer.delivery_ended`. It does not tell the state, of which the record may know only an older one."""
+        """See `Observer.delivery_ended`. It does not record the state, since that of the record may be an older one."""
         if started is None:
             return
         _current.set(None)
@@ -320,7 +320,7 @@ class Tracer(SilentObserver):
                 attributes,
                 record.message_id,
                 error,
-                # A provider was passed over before the attempt, and a breaker changes before its end is told of here.
+                # A provider was passed over before the attempt, and a breaker changes before its end is recorded here.
                 tuple(event._replace(time=max(event.time, start_time)) for event in events),
             )
         )

@@ -21,7 +21,7 @@ LIMIT: Final = 10.0
 """Seconds after which what should have happened is given up. No verdict depends on less."""
 
 _TIME_LIMIT_FACTOR: Final = 2
-"""How many times as long an attempt may take, so that it outlasts whoever waits for something to happen in it."""
+"""How many times as long an attempt may take, so that it outlasts a test that waits for something to happen in it."""
 
 _TURN: Final = 0.002
 """Seconds between two looks at a counterpart, which may be another thread or process."""

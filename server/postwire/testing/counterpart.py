@@ -1,4 +1,4 @@
-"""What stands in for the vendor: how it can be told to answer, and what it tells."""
+"""What stands in for the vendor: how it can be made to answer, and what it records."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Harness:
     answers: ClassVar[frozenset[Answer]] = frozenset(Answer)
     """What the counterpart can do. `SUCCESS` has to be among it."""
     observes: ClassVar[bool] = True
-    """Whether the counterpart tells what it received."""
+    """Whether the counterpart records what it received."""
     restarts: ClassVar[bool] = True
     """Whether the counterpart can be stopped and started again, at the same address."""
     gives_ids: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class Harness:
     secrets: ClassVar[tuple[str, ...]] = ()
     """Keys and passwords that `make` gives to the provider."""
     log_level: ClassVar[int] = logging.DEBUG
-    """The level of `logging` from which on nothing of a message may be seen. Raise it where a library tells all that it
+    """The level of `logging` from which on nothing of a message may be seen. Raise it where a library logs all that it
     does; the server shows `WARNING` and above."""
     patience: ClassVar[float] = 0.2
     """Seconds that an attempt is given to end by a time-out of the provider's own, before it is cancelled. More of them

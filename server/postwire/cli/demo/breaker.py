@@ -54,7 +54,7 @@ kind = "mock"
 channels = ["email"]
 latency = "20ms"
 """
-"""Two mocks that do as they are told, and a breaker that opens for a second rather than for minutes."""
+"""Two mocks whose outcomes the demo sets, and a breaker that opens for a second rather than for minutes."""
 
 SLICE: Final = 0.1
 """Seconds. In each of them one SMS and one email are sent."""
@@ -104,7 +104,7 @@ def breaker() -> None:
 
 
 class _Breakers:
-    """The state of every breaker, as the server's log tells it."""
+    """The state of every breaker, as the server's log has it."""
 
     def __init__(self, events: queue.SimpleQueue[Event], began: float) -> None:
         """`began` is when the story did, in seconds since the epoch."""
@@ -120,7 +120,7 @@ class _Breakers:
         return self._states.get(provider, "closed")
 
     def follow(self, timeline: Timeline) -> dict[str, str]:
-        """Read on in the log, and tell of each change; returns the states that are worth showing now.
+        """Read on in the log, and report each change; returns the states that are worth showing now.
 
         A breaker that was half-open since the last look is shown as that, however short it was.
         """

@@ -65,7 +65,7 @@ class Server:
         """The address at which it serves.
 
         Raises:
-            ServerFailed: it ended instead (its own last line is told), or took too long.
+            ServerFailed: it ended instead (its own last line is shown), or took too long.
         """
         try:
             address = self._address.get(timeout=BOOT_TIMEOUT)
@@ -101,7 +101,7 @@ class Server:
             if self._process.poll() is None:
                 self.stop()
         except ServerFailed:
-            pass  # whoever closes without stopping has a better error to tell
+            pass  # a caller that closes without stopping has a better error to report
         finally:
             self.kill()
             self._process.wait()

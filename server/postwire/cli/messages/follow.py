@@ -136,7 +136,7 @@ def _show_change(message: Message, token: str, *, as_json: bool) -> None:
 
 @contextmanager
 def _time_limit(seconds: float, act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Acts once it has been so long; gives a function that tells whether it has."""
+    """Acts once it has been so long; gives a function that returns whether it has."""
     over = threading.Event()
 
     def end() -> None:

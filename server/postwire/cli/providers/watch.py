@@ -53,7 +53,7 @@ def watch_providers(connection: Connection) -> NoReturn:
 
     Raises:
         KeyboardInterrupt: the user has seen enough.
-        BrokenPipeError: whoever read what is printed is gone.
+        BrokenPipeError: the reader of what is printed is gone.
         Failed: the server refused, or has ended.
     """
     from postwire_client import PostwireError
@@ -146,9 +146,9 @@ class _LiveTable(_View):
 
 @contextmanager
 def reader_gone(act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Acts once nobody reads our pipe any more: only writing would tell, and there may be nothing to write for long.
+    """Acts once nobody reads our pipe any more: only writing would show it, and there may be nothing to write for long.
 
-    Gives a function that tells whether it has.
+    Gives a function that returns whether it has.
     """
     gone, over = threading.Event(), threading.Event()
     try:
@@ -162,7 +162,7 @@ def reader_gone(act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 
     def look() -> None:
         poll = select.poll()
-        poll.register(stdout, 0)  # for nothing: errors are told all the same
+        poll.register(stdout, 0)  # for no event: errors are reported all the same
         while not over.wait(_LOOK):
             if poll.poll(0):
                 gone.set()

@@ -134,7 +134,7 @@ def _open(path: Path) -> IO[bytes]:
         return path.open("rb")
     if sys.stdin is None:
         raise click.UsageError("cannot read -: stdin is closed")
-    # A file of our own: the interpreter's exit waits for whoever reads from its own.
+    # A file of our own: the interpreter's exit waits for a thread that reads from its own.
     return io.open(os.dup(sys.stdin.fileno()), "rb")  # noqa: UP020  # `open` of a descriptor, which a Path has not
 
 

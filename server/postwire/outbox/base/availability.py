@@ -1,4 +1,4 @@
-"""Whether a store can commit, which every part of the seam tells."""
+"""Whether a store can commit, which every part of the seam reports."""
 
 from __future__ import annotations
 

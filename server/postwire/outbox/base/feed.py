@@ -12,14 +12,14 @@ from postwire.outbox.base.availability import Availability
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Messages that have changed, each with the position of its change, in order; and up to where all are told."""
+    """Messages that have changed, each with the position of its change, in order; and up to where all are given."""
 
     entries: tuple[tuple[Position, MessageRecord], ...]
     last: Position
 
 
 class ChangeFeed(Availability, Protocol):
-    """Tells what has changed. A position is that of one change, and rises from each to the next."""
+    """What has changed, in order. A position is that of one change, and rises from each to the next."""
 
     async def store_name(self) -> str:
         """The name of the store, which no other has, nor one that a copy was put in the place of.
@@ -29,14 +29,14 @@ class ChangeFeed(Availability, Protocol):
         ...
 
     async def last_position(self) -> Position:
-        """Where somebody goes on who begins now: that of the last change of any message."""
+        """The position of the last change of any message, from which a new reader goes on."""
         ...
 
     async def changes(self, after: Position, limit: int, tenant: str = DEFAULT_TENANT) -> Changes:
         """What became of the next `limit` changes behind a position; of messages of other tenants, nothing.
 
         A message that has changed several times is given once, and not yet where more of its changes come behind these:
-        so whoever goes on from there sees each revision once at the most.
+        so a reader that goes on from there sees each revision once at the most.
 
         Raises:
             ResumeTokenExpired: what came behind it is not known any more, never was, or it is no position of this kind

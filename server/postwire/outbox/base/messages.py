@@ -1,4 +1,4 @@
-"""Messages: taking them in, changing and reading them, and letting go of what is long settled."""
+"""Messages: accepting, changing and reading them, and deleting what is long settled."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ class MessageStore(Availability, Protocol):
         """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
 
         Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
-        Applies where the message still is at the revision of `before` (fencing); tells whether it did.
+        Applies where the message still is at the revision of `before` (fencing); returns whether it did.
 
         Whoever tries again after `StoreUnavailable` says what was `tried` from `before`. If it has been kept after all
-        the message is there already, which is true as well; `get` tells at which of them.
+        the message is there already, which is true as well; `get` returns at which of them.
         """
         ...
 

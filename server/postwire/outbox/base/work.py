@@ -72,7 +72,7 @@ class WorkQueue(Availability, Protocol):
     ) -> Mapping[str, Head]:
         """What waits for a tenant in those of the queues `keys` in which anything does, or in any where that is None.
 
-        What is due by `now` is counted up to `most`, or a little more; what comes later is told of by its time.
+        What is due by `now` is counted up to `most`, or a little more; of what comes later, the time is given.
         """
         ...
 

@@ -63,7 +63,7 @@ class Batches:
             one.result = [kept] * len(one.pairs) if one.several else kept
 
     def _keep_together(self, connection: apsw.Connection, pairs: Sequence[Pair]) -> Sequence[bool]:
-        """Keep changes that belong to one commit, and tell of each whether it was in time."""
+        """Keep changes that belong to one commit, and return of each whether it was in time."""
         connection.execute(QUERIES["begin_changes"])
         kept = self._keep(connection, pairs)
         if kept is None:  # some came too late, and which of them is found out one by one

@@ -128,7 +128,7 @@ def detach(connection: apsw.Connection) -> None:
 
 
 def look_through(connection: apsw.Connection, files: StoreFiles) -> list[str]:
-    """Look for damage in a store that was not closed in order; returns a line to tell where it is too large for that.
+    """Look for damage in a store that was not closed in order; returns a line to log where it is too large for that.
 
     Raises:
         OutboxError: there is some.

@@ -32,7 +32,7 @@ COPIED: Final = "copied"
 """The metadata that says, in a copy, when it was made (µs)."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many pages of how many are done."""
+"""Called with how many pages of how many are done."""
 
 
 def ignore(done: int, total: int) -> None:
@@ -94,7 +94,7 @@ def damage(connection: apsw.Connection, path: Path) -> list[str]:
 def backup(path: Path, target: Path, progress: Progress = ignore) -> int:
     """Copy a store, as it is at one moment, to a file that is not there yet; returns the copy's size in bytes.
 
-    `progress` is told how many pages of how many are done. A copy that was broken off leaves nothing behind.
+    `progress` is called with how many pages of how many are done. A copy that was broken off leaves nothing behind.
 
     Raises:
         OutboxError: the store is not there or not ours, or the copy cannot be written.

@@ -52,7 +52,7 @@ class OpenStore:
             ownership.check()
             return cls(writing, reading, ownership, ownership.warnings)
         except BaseException as error:
-            for connection in reversed(opened):  # before the file is let go
+            for connection in reversed(opened):  # before the file is released
                 connection.close()
             ownership.release()
             if isinstance(error, apsw.Error):
@@ -65,7 +65,7 @@ class OpenStore:
         return self.ownership.is_in_place if self.ownership else None
 
     def close(self) -> None:
-        """Close the connections, and let go of the file after them."""
+        """Close the connections, and release the file after them."""
         if self.reading:
             self.reading.close()
         if self.is_in_place and not self.is_in_place():

@@ -72,4 +72,4 @@ class Statements:
 
 
 class Fenced(Exception):
-    """Some changes of a batch came too late, or are of one message; they have to be told apart."""
+    """Some changes of a batch came too late, or are of one message; each has to be tried by itself."""

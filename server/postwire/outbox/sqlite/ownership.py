@@ -22,7 +22,7 @@ _BETWEEN: Final = ","
 
 
 class FileLock:
-    """Holds `PATH.lock` while this process owns the store. The system lets go of it however the process ends."""
+    """Holds `PATH.lock` while this process owns the store. The system releases it however the process ends."""
 
     def __init__(self, store: Path) -> None:
         self._path = StoreFiles.of(store).lock  # it may have several names, and has one lock

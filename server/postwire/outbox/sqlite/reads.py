@@ -35,7 +35,7 @@ _SIZE: Final = len(WORK)
 """Where a row of `due` has the length of the content."""
 
 _WAITING, _SCHEDULED = 0, 1
-"""What `due` tells apart."""
+"""What `due` distinguishes."""
 
 Row = Sequence[Any]
 

@@ -164,7 +164,7 @@ class SqliteOutbox:
         records = [after for (_, after), is_kept in zip(pairs, kept, strict=True) if is_kept]
         opened = {one.message_id for one in records if one.state is MessageState.SENDING}
         if large := opened - contents.keys():
-            with suppress(Exception):  # they are taken all the same, and whoever has them puts them back
+            with suppress(Exception):  # they are taken all the same, and the caller puts them back
                 contents |= await self._read(reads.contents, [*map(rows.id_bytes, large)])
         return [
             TakenMessage(one, contents.get(one.message_id) if one.message_id in opened else None) for one in records

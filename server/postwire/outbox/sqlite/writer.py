@@ -29,7 +29,7 @@ PROBE_INTERVAL: Final = 0.5
 
 CHECK_INTERVAL: Final = 1.0
 """Seconds between two looks at whether the file is still in its place, where nothing is written. With writes there is
-one after each commit, before anybody is told of it."""
+one after each commit, before its result is reported."""
 
 MAX_TURNS: Final = 32
 """For how many turns of the event loop a batch is gathered while each of them brings more."""
@@ -90,7 +90,7 @@ class Writer:
         is_in_place: Callable[[], bool] | None = None,
     ) -> None:
         """`on_commit` is called on the writing thread after each commit of a batch, or of an operation done by itself;
-        `on_reported` on the loop, once those who waited for a batch have been told. `is_in_place` tells, on the writing
+        `on_reported` on the loop, once the results of a batch have been reported. `is_in_place` returns, on the writing
         thread, whether the store's file is still at its path: where it is not, the store is gone for good.
         """
         self._connection = connection
@@ -306,7 +306,7 @@ class Writer:
 
 
 def _settle(operation: Operation) -> None:
-    if operation.future.done():  # whoever waited was cancelled
+    if operation.future.done():  # the one who waited was cancelled
         return
     if isinstance(operation.result, BaseException):
         operation.future.set_exception(operation.result)

@@ -33,7 +33,7 @@ class HttpSettings:
 
 
 class HttpVendor(Protocol):
-    """One vendor, made from its settings: what it is told, and what its answers mean. No I/O, and no state."""
+    """One vendor, made from its settings: what it is sent, and what its answers mean. No I/O, and no state."""
 
     def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
         """Return what hands `message` over. Called once for each attempt."""
