@@ -22,6 +22,9 @@ from postwire.providers.resolving import AddressInfo, NameResolver
 from postwire.providers.smtp.replies import CLOSING, ConnectFailed, Reply
 from postwire.providers.smtp.settings import SmtpSettings
 
+LEAVE: Final = 1.0
+"""Seconds that servers have to end connections that we have taken leave of."""
+
 _READY: Final = 220
 _LOGGED_IN: Final = 235
 _CHALLENGE: Final = 334
@@ -172,11 +175,10 @@ class Connection:
         self._in_transaction = False  # once it has answered
 
     def quit(self) -> None:
-        """Take leave, without waiting for an answer."""
+        """Take leave, and have the server end the connection, for which it has `LEAVE`."""
         with suppress(OSError, SMTPException):
             self._protocol.write(b"QUIT\r\n")
-        if self._protocol.transport is not None:
-            self._protocol.transport.close()
+        asyncio.get_running_loop().call_later(LEAVE, self.abort)
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -19,7 +19,7 @@ from postwire.providers.mail.mailboxes import needs_smtputf8, parse_mailbox, wir
 from postwire.providers.mail.mime import build
 from postwire.providers.pieces import each
 from postwire.providers.resolving import NameResolver
-from postwire.providers.smtp.connection import Connection, Envelope, Lost, NoReply
+from postwire.providers.smtp.connection import LEAVE, Connection, Envelope, Lost, NoReply
 from postwire.providers.smtp.replies import (
     CLOSING,
     ConnectFailed,
@@ -34,9 +34,6 @@ from postwire.providers.smtp.settings import SmtpSettings
 IDLE: Final = 60.0
 """Seconds after which a connection that nobody has used is closed. Servers wait for five minutes (RFC 5321, section
 4.5.3.2), and some for less."""
-
-_LEAVE: Final = 1.0
-"""Seconds that servers have to end connections that we have taken leave of."""
 
 _LOST: Final = DispatchResult(
     Outcome.ERROR, error_code="disconnected", detail="the server ended the connection before it had the email"
@@ -77,6 +74,7 @@ class SmtpProvider:
         self._names = NameResolver()
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._busy: set[Connection] = set()
+        self._leaving: set[Connection] = set()
         self._closed = False
         self.renew(settings)
 
@@ -84,8 +82,7 @@ class SmtpProvider:
         """See `Renewable.renew`."""
         self._signer = settings.dkim.signer()
         self._settings = settings
-        for connection in self._all_idle():
-            connection.quit()
+        self._leave_idle()
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
         """See `Selective.carries`. What the server takes beyond ASCII is known only once it was asked."""
@@ -124,7 +121,8 @@ class SmtpProvider:
         except ConnectFailed as failed:
             code = f" ({failed.code})" if failed.code[:1].isdigit() else ""
             return ProviderHealth(ok=False, detail=failed.detail + code, misconfigured=failed.misconfigured)
-        await _leave([connection])
+        self._leave(connection)
+        await asyncio.wait({connection.gone}, timeout=LEAVE)
         return ProviderHealth(ok=True)
 
     async def close(self) -> None:
@@ -132,7 +130,12 @@ class SmtpProvider:
         self._closed = True
         for connection in self._busy:
             connection.abort()
-        await _leave(self._all_idle())
+        self._leave_idle()
+        left = {*self._busy, *self._leaving}
+        if left:
+            await asyncio.wait({connection.gone for connection in left}, timeout=LEAVE)
+        for connection in left:
+            connection.abort()
 
     async def _prepare(self, email: Email, handover: Handover) -> _Prepared:
         settings, signer = self._settings, self._signer
@@ -198,7 +201,7 @@ class SmtpProvider:
         """Have a connection wait for the next attempt, if it can be used again."""
         self._busy.discard(connection)
         if self._closed or connection.settings is not self._settings:
-            connection.quit()
+            self._leave(connection)
         elif connection.is_usable:
             timer = asyncio.get_running_loop().call_later(IDLE, self._expire, connection)
             self._idle.append((connection, timer))
@@ -216,15 +219,18 @@ class SmtpProvider:
                 return connection
         return None
 
-    def _all_idle(self) -> list[Connection]:
-        """Take all of them."""
-        taken = []
-        while (connection := self._idle_one()) is not None:
-            taken.append(connection)
-        return taken
-
     def _expire(self, connection: Connection) -> None:
         self._idle = [one for one in self._idle if one[0] is not connection]
+        self._leave(connection)
+
+    def _leave_idle(self) -> None:
+        while (connection := self._idle_one()) is not None:
+            self._leave(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        """Take leave of a server; `close` waits until it has heard of it."""
+        self._leaving.add(connection)
+        connection.gone.add_done_callback(lambda _: self._leaving.discard(connection))
         connection.quit()
 
 
@@ -261,16 +267,6 @@ def _ended(reply: Reply, replies: list[Reply], message_id: str = "") -> Dispatch
     """The result where an answer is for all recipients that were taken before."""
     final = verdict(reply, "the email", message_id)
     return result_of([final if one.is_positive else verdict(one, "the recipient") for one in replies])
-
-
-async def _leave(connections: list[Connection]) -> None:
-    """Take leave of servers, which have a moment to hear of it."""
-    for connection in connections:
-        connection.quit()
-    if waiting := [connection.gone for connection in connections]:
-        await asyncio.wait(waiting, timeout=_LEAVE)
-    for connection in connections:
-        connection.abort()
 
 
 KIND: Final = Kind(
