@@ -130,13 +130,13 @@ def test_it_says_who_we_are(auth: dict[str, Any], header: str) -> None:
 )
 def test_the_id_is_found_by_a_pattern_or_a_pointer(where: str, body: bytes, found: str) -> None:
     vendor = GenericHttp(settings(id=where, success={"status": [200]}))
-    assert vendor.verdict(HttpResponse(200, {}, body), Handover("k")).provider_message_id == found
+    assert vendor.verdict(OutboundMessage(SMS), HttpResponse(200, {}, body), Handover("k")).provider_message_id == found
 
 
 def test_rules_are_asked_in_their_order() -> None:
     any_answer = {"status": [200]}
     vendor = GenericHttp(settings(rejected=any_answer, rate_limited=any_answer, error=any_answer, success=any_answer))
-    assert vendor.verdict(HttpResponse(200), Handover("k")).outcome is Outcome.REJECTED
+    assert vendor.verdict(OutboundMessage(SMS), HttpResponse(200), Handover("k")).outcome is Outcome.REJECTED
 
 
 MEDIA = Media(url="https://example.com/a.png")

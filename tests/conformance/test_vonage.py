@@ -13,7 +13,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Context, Provider
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpResponse
-from postwire.providers.vonage import KIND, TABLE, Vonage, VonageSettings
+from postwire.providers.vonage import KIND, SENDER_REFUSED, TABLE, Vonage, VonageSettings
 from postwire.testing import Answer, Request
 
 KEY, SECRET = "k3y-0f-0urs", "s3cret-0f-0urs"
@@ -72,11 +72,20 @@ class TestVonage(HttpConformance):
 
 
 def test_every_row_is_held_against_its_page() -> None:
-    assert set(TABLE) == set(CODES) - {"99"}
+    assert {*TABLE, SENDER_REFUSED} == set(CODES) - {"99"}
+
+
+def test_a_sender_that_the_caller_has_chosen_is_no_fault_of_the_configuration() -> None:
+    chosen = OutboundMessage(Sms("+447700900001", "x", "Chosen"))
+    found = Vonage(settings()).verdict(chosen, HttpResponse(200, {}, answer("15").body), Handover("k"))
+    assert (found.outcome, found.provider_fault) == (Outcome.ERROR, False)
+
+
+MESSAGE = OutboundMessage(Sms("+447700900001", "x"))
 
 
 def verdict(*statuses: str) -> DispatchResult:
-    return Vonage(settings()).verdict(HttpResponse(200, {}, answer(*statuses).body), Handover("k"))
+    return Vonage(settings()).verdict(MESSAGE, HttpResponse(200, {}, answer(*statuses).body), Handover("k"))
 
 
 def test_all_ids_of_what_was_taken_are_kept() -> None:

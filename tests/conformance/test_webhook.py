@@ -68,6 +68,7 @@ class TestWebhook(HttpConformance):
         return "webhook-id" in call.headers
 
 
+SMS = OutboundMessage(Sms("+447700900001", "x"))
 HANDOVER = Handover("the-key", message_id="m-1", now=CREATED, traceparent="00-1-2-01")
 
 
@@ -113,12 +114,12 @@ def test_a_large_email_is_signed_as_a_whole() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_good_answer_is_a_success(status: int) -> None:
-    assert Webhook(settings()).verdict(HttpResponse(status), HANDOVER).outcome is Outcome.SUCCESS
+    assert Webhook(settings()).verdict(SMS, HttpResponse(status), HANDOVER).outcome is Outcome.SUCCESS
 
 
 def test_a_reason_is_final_only_where_a_status_says_so() -> None:
     def outcome(status: int) -> Outcome:
-        return Webhook(settings()).verdict(HttpResponse(status, {}, b'{"error_code": "x"}'), HANDOVER).outcome
+        return Webhook(settings()).verdict(SMS, HttpResponse(status, {}, b'{"error_code": "x"}'), HANDOVER).outcome
 
     assert [status for status in range(400, 500) if outcome(status) is Outcome.REJECTED] == [400, 409, 413, 422]
 

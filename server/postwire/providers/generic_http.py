@@ -191,7 +191,7 @@ class GenericHttp:
             url += ("&" if "?" in url else "?") + urlencode(_filled(dict(settings.query), values), quote_via=quote)
         return HttpRequest(settings.method, url, headers)
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`. What no rule is met by is `UNCERTAIN`."""
         body = response.body[:LOOKED_AT].decode("utf-8", "replace")
         for rule, meaning in self._rules:

@@ -18,7 +18,18 @@ from postwire.providers.base import Kind, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse, json_request
 from postwire.providers.http.vendor import HttpSettings, health_by_status, http_provider
-from postwire.providers.http.verdicts import Table, account, code_of, id_of, judge, not_here, rejected, throttled
+from postwire.providers.http.verdicts import (
+    Table,
+    account,
+    code_of,
+    id_of,
+    judge,
+    not_here,
+    rejected,
+    result,
+    sender_refused,
+    throttled,
+)
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
 MAX_MEDIA: Final = 10
@@ -30,8 +41,6 @@ TABLE: Final[Table] = MappingProxyType(
         "40310": rejected("the number is not valid"),
         "40316": rejected("there is nothing to send"),
         "40317": rejected("the content of the MMS is not valid"),
-        "40305": not_here("the sender is not valid"),
-        "40306": not_here("the sender's name is not set up"),
         "40309": not_here("the account may not send to the recipient's country"),
         "40318": throttled("the queue of this sender is full"),
         "40312": account("the messaging profile is disabled"),
@@ -45,6 +54,9 @@ TABLE: Final[Table] = MappingProxyType(
         "20100": account("there is not enough credit"),
     }
 )
+
+SENDER_REFUSED: Final = frozenset({"40305", "40306"})
+"""The sender is not valid, or its name is not set up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +106,18 @@ class Telnyx:
             value["use_profile_webhooks"] = False
         return json_request("POST", f"{settings.base_url}/v2/messages", value, self._headers)
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`."""
         answer = response.fields()
         data, errors = answer.get("data"), answer.get("errors")
         first = errors[0] if isinstance(errors, list) and errors else None
+        code = code_of(first.get("code")) if isinstance(first, dict) else ""
+        if code in SENDER_REFUSED:
+            return result(sender_refused(message), code)
         return judge(
             response,
             now=handover.now,
-            code=code_of(first.get("code")) if isinstance(first, dict) else "",
+            code=code,
             message_id=id_of(data.get("id")) if isinstance(data, dict) else "",
             table=TABLE,
         )

@@ -20,7 +20,18 @@ from postwire.providers.base import Kind, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse, form_request
 from postwire.providers.http.vendor import HttpSettings, health_by_status, http_provider
-from postwire.providers.http.verdicts import Table, account, code_of, id_of, judge, not_here, rejected, throttled
+from postwire.providers.http.verdicts import (
+    Table,
+    account,
+    code_of,
+    id_of,
+    judge,
+    not_here,
+    rejected,
+    result,
+    sender_refused,
+    throttled,
+)
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
 MAX_MEDIA: Final = 10
@@ -44,12 +55,9 @@ TABLE: Final[Table] = MappingProxyType(
         "21620": rejected("an address of media is not valid"),
         "21623": rejected("there are too many media"),
         "21408": not_here("the account is not enabled for the recipient's country"),
-        "21606": not_here("the sender cannot send messages"),
         "21608": not_here("the account, on trial, may send to verified numbers only"),
         "21612": not_here("there is no way from this sender to the number"),
         "21635": not_here("the number is a landline"),
-        "21659": not_here("the sender is not a number of Twilio's"),
-        "21660": not_here("the sender is not a number of this account"),
         "10001": account("the account is not active"),
         "20003": account("the account or the key is not accepted"),
         "20005": account("the account is not active"),
@@ -61,6 +69,9 @@ TABLE: Final[Table] = MappingProxyType(
         "21705": account("the messaging service does not exist"),
     }
 )
+
+SENDER_REFUSED: Final = frozenset({"21606", "21659", "21660"})
+"""The sender cannot send messages, is not a number of Twilio's, is not one of this account."""
 
 _ACCOUNT: Final = re.compile("AC[0-9a-f]{32}")
 _SERVICE: Final = re.compile("MG[0-9a-f]{32}")
@@ -130,14 +141,17 @@ class Twilio:
             fields.append(("StatusCallback", f"{handover.callback_url}#rc=5&rp=all"))
         return form_request(f"{self._account_url}/Messages.json", fields, self._headers)
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`."""
         answer = response.fields()
         is_refused = response.status >= 400
+        code = code_of(answer.get("code")) if is_refused else ""
+        if code in SENDER_REFUSED:
+            return result(sender_refused(message), code)
         return judge(
             response,
             now=handover.now,
-            code=code_of(answer.get("code")) if is_refused else "",
+            code=code,
             message_id="" if is_refused else id_of(answer.get("sid")),
             table=TABLE,
         )

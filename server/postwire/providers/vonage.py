@@ -32,6 +32,7 @@ from postwire.providers.http.verdicts import (
     not_here,
     rejected,
     result,
+    sender_refused,
     throttled,
     unknown,
 )
@@ -59,11 +60,12 @@ TABLE: Final[Table] = MappingProxyType(
         "9": account("there is not enough credit"),
         "11": account("the account may not use this API"),
         "14": account("the signature is not accepted"),
-        "15": account("the sender is not allowed"),
         "23": account("the callback address is not valid"),
         "29": account("the account, on trial, may send to numbers on its list only"),
     }
 )
+
+SENDER_REFUSED: Final = "15"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +107,14 @@ class Vonage:
             fields["callback"] = handover.callback_url
         return form_request(f"{settings.base_url}/sms/json", fields, {})
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`. A long text has several parts, each with an answer of its own."""
         parts = _parts(response)
         if response.status != 200 or not parts:
             return judge(response, now=handover.now)
         codes = [code_of(part.get("status")) for part in parts]
         ids = ",".join(filter(None, (id_of(part.get("message-id")) for part in parts)))
-        refused = {code: _meaning(code) for code in codes if code != TAKEN}
+        refused = {code: _meaning(code, message) for code in codes if code != TAKEN}
         if not refused:
             return DispatchResult(Outcome.SUCCESS, provider_message_id=ids)
         outcome = worst(meaning.outcome for meaning in refused.values())
@@ -139,7 +141,9 @@ def _parts(response: HttpResponse) -> list[Mapping[str, Any]]:
     return parts
 
 
-def _meaning(code: str) -> Meaning:
+def _meaning(code: str, message: OutboundMessage) -> Meaning:
+    if code == SENDER_REFUSED:
+        return sender_refused(message)
     return TABLE.get(code) or not_here("Vonage refuses the message, for a reason that is not known to be final")
 
 

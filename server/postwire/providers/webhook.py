@@ -72,7 +72,7 @@ class Webhook:
             "POST", self._url, headers, json_body(_value(message, handover)), self._signing(handover.key, seconds)
         )
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`. Any 2xx is taken; an object of JSON may have `id`, or `error_code`."""
         answer = response.fields()
         code = code_of(answer.get("error_code"))

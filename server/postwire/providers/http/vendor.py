@@ -39,8 +39,8 @@ class HttpVendor(Protocol):
         """Return what hands `message` over. Called once for each attempt."""
         ...
 
-    def verdict(self, response: HttpResponse, handover: Handover) -> DispatchResult:
-        """Return what an answer to it means: see `verdicts.judge`."""
+    def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
+        """Return what an answer to the request for `message` means: see `verdicts.judge`."""
         ...
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
@@ -101,7 +101,7 @@ class HttpProvider:
             if handover.is_before(error):
                 raise
             return _CUT_OFF
-        return vendor.verdict(response, handover)
+        return vendor.verdict(message, response, handover)
 
     async def check(self) -> ProviderHealth:
         """See `Provider.check`."""

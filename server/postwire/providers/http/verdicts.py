@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.http.messages import HttpResponse
 
@@ -65,6 +66,17 @@ def not_here(detail: str) -> Meaning:
 def unknown(detail: str) -> Meaning:
     """May have been taken."""
     return Meaning(Outcome.UNCERTAIN, detail)
+
+
+def sender_refused(message: OutboundMessage) -> Meaning:
+    """The vendor does not let us send as whom the message is from.
+
+    That is a fault of the configuration, unless the caller has chosen: nobody is to have a provider passed over for all
+    others by naming a sender.
+    """
+    if message.content.sender:
+        return not_here("the vendor does not accept the sender that the message names")
+    return account("the vendor does not accept the sender of the configuration")
 
 
 def code_of(value: object) -> str:
