@@ -15,6 +15,9 @@ KINDS: Final = Kinds(
         "http": "postwire.providers.generic_http:KIND",
         "webhook": "postwire.providers.webhook:KIND",
         "telnyx": "postwire.providers.telnyx:KIND",
+        "sendgrid": "postwire.providers.sendgrid:KIND",
+        "postmark": "postwire.providers.postmark:KIND",
+        "resend": "postwire.providers.resend:KIND",
     }
 )
 """By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra

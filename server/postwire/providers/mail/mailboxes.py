@@ -20,6 +20,13 @@ class Mailbox:
     name: str
     address: str
 
+    def __str__(self) -> str:
+        """As people write it: the name quoted, if there is one."""
+        if not self.name:
+            return self.address
+        name = re.sub(r'(["\\])', r"\\\1", self.name)
+        return f'"{name}" <{self.address}>'
+
     @property
     def domain(self) -> str:
         """What follows the `@`, in ASCII."""
