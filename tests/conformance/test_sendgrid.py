@@ -9,7 +9,6 @@ from tests.support.http_conformance import QUOTED, HttpConformance
 from tests.support.http_counterpart import HttpCall, HttpReply
 
 from postwire.core.message import Attachment, Email, OutboundMessage
-from postwire.core.outcome import Outcome
 from postwire.providers.base import Context, Provider
 from postwire.providers.handover import Handover
 from postwire.providers.pieces import whole

@@ -18,6 +18,8 @@ KINDS: Final = Kinds(
         "sendgrid": "postwire.providers.sendgrid:KIND",
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",
+        "mailgun": "postwire.providers.mailgun:KIND",
+        "ses": "postwire.providers.ses:KIND [aws]",
     }
 )
 """By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra

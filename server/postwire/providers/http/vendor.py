@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -32,8 +32,16 @@ class HttpSettings:
         check_ca_file(self.ca_file)
 
 
+class VendorNotReady(Exception):
+    """What a vendor needs for a request cannot be had now. Its text holds no secret."""
+
+
 class HttpVendor(Protocol):
-    """One vendor, made from its settings: what it is sent, and what its answers mean. No I/O, and no state."""
+    """One vendor, made from its settings: what it is sent, and what its answers mean. No I/O, and no state.
+
+    One that has to get something before it can make a request, such as a token, may have `async def prepare(self)`
+    beside these, which is called before each of them and raises `VendorNotReady`.
+    """
 
     def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
         """Return what hands `message` over. Called once for each attempt."""
@@ -84,13 +92,19 @@ class HttpProvider:
         self._proxy = settings.proxy
         self._vendor = self._make_vendor(settings)
         self.carries = self._vendor.carries
+        self._prepare: Callable[[], Awaitable[None]] | None = getattr(self._vendor, "prepare", None)
 
     async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """See `Provider.send`."""
         vendor = self._vendor
-        request = vendor.request(message, handover)
         try:
+            if self._prepare is not None:
+                with handover.connecting():
+                    await self._prepare()
+            request = vendor.request(message, handover)
             response = await self._sender.send(request, handover, proxy=self._proxy)
+        except VendorNotReady as error:
+            return DispatchResult(Outcome.ERROR, error_code="not_ready", detail=str(error))
         except CutOff as error:
             if error.status not in TAKEN:
                 return _CUT_OFF
@@ -106,7 +120,11 @@ class HttpProvider:
     async def check(self) -> ProviderHealth:
         """See `Provider.check`."""
         try:
+            if self._prepare is not None:
+                await self._prepare()
             response = await self._sender.send(self._vendor.probe(), Handover(""), proxy=self._proxy)
+        except VendorNotReady as error:
+            return ProviderHealth(ok=False, detail=str(error), misconfigured=True)
         except ProxyRefused as error:
             return ProviderHealth(
                 ok=False, detail=f"the proxy answers {error.status}", misconfigured=error.status == 407
