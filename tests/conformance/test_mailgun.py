@@ -101,4 +101,3 @@ def replace_positions(positions: tuple[int, ...] | None) -> Handover:
 def test_a_domain_that_is_none_is_refused(domain: str) -> None:
     with pytest.raises(ValueError, match=r"^domain: is not a domain"):
         replace(settings(), domain=domain).check()
-
