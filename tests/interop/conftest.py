@@ -1,4 +1,4 @@
-"""Clients in other languages, and other people's tools, against a server process: `make interop`, and nothing else.
+"""Clients in other languages, and the tools and servers of others, with a server process: `make interop` alone.
 
 They need toolchains that a machine may not have. What is missing is named, and its tests are skipped; with `--complete`
 they fail.
@@ -35,12 +35,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def need(pytestconfig: pytest.Config) -> Need:
-    """Skips a test unless these programs are there; with `--complete` it fails."""
+    """Skips a test unless these programs are there, or says what else is `lacking`; with `--complete` it fails."""
 
-    def need(*programs: str) -> None:
-        missing = [program for program in programs if not shutil.which(program)]
+    def need(*programs: str, lacking: str = "") -> None:
+        missing = [f"no {program}" for program in programs if not shutil.which(program)]
+        if lacking:
+            missing.append(lacking)
         if missing:
-            reason = f"no {' and no '.join(missing)}"
+            reason = " and ".join(missing)
             if pytestconfig.getoption("--complete", default=False):
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)

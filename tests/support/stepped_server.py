@@ -1,6 +1,7 @@
-"""`postwire serve` on a machine whose time of day a test sets.
+"""`postwire serve` on a machine whose time of day a test sets, or which it suspends.
 
-`CLOCK_OFFSET` names a file with the seconds that are added.
+`CLOCK_OFFSET` names a file with the seconds that are added to the time of day; `CLOCK_SLEPT`, one with those for which
+it has been suspended. Either may be left out.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from postwire.clock import SystemClock
 class SteppedClock(SystemClock):
     def __init__(self) -> None:
         super().__init__()
-        self._file = Path(os.environ["CLOCK_OFFSET"])
-        self._started += self._offset() * 1000
+        self._started += _seconds_in("CLOCK_OFFSET") * 1_000_000_000
 
     def wall(self) -> int:
-        return super().wall() + self._offset()
+        return super().wall() + (_seconds_in("CLOCK_OFFSET") + _seconds_in("CLOCK_SLEPT")) * 1_000_000
 
-    def _offset(self) -> int:
-        """In µs."""
-        return int(self._file.read_text()) * 1_000_000
+    def due(self) -> int:
+        return super().due() + _seconds_in("CLOCK_SLEPT") * 1_000_000
+
+
+def _seconds_in(variable: str) -> int:
+    file = os.environ.get(variable)
+    return int(Path(file).read_text()) if file else 0
 
 
 def run() -> None:
