@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 
 from tests.bench import report
 from tests.bench.bench import QUICK, Bench, Scale
-from tests.bench.groups import boot, breaker, cost, dispatch, isolation, memory, stream
+from tests.bench.groups import boot, breaker, cost, dispatch, isolation, memory, stream, vendors
 from tests.bench.loops import loop_name
 from tests.bench.processes import BenchError, load_generator
 from tests.bench.progress import say
@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "memory": memory.measure,
     "boot": boot.measure,
     "isolation": isolation.measure,
+    "vendors": vendors.measure,
 }
 FULL_DISPATCHED: Final = 1_000_000
 

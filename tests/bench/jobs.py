@@ -14,13 +14,14 @@ QUEUED: Final = "MESSAGE_STATE_QUEUED"
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """`messages` calls of `Dispatch`, `concurrency` at a time over `connections`."""
+    """`messages` calls of `Dispatch`, `concurrency` at a time over `connections`; each an SMS, or an email."""
 
     address: str
     messages: int
     concurrency: int
     connections: int
     request_ids: bool = True
+    channel: str = "sms"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ async def _run_calls(job: Calls) -> Round:
 
 
 async def _call_in_turn(channel: grpc.aio.Channel, turns: Iterator[int], job: Calls, caller: _Caller) -> None:
-    request = payload.request()
+    request = payload.request(job.channel)
     for _ in turns:
         if job.request_ids:
             request.request_id = str(uuid.uuid4())

@@ -119,6 +119,20 @@ def collector(log: Path) -> Iterator[Collector]:
         running.spans = int(process.stdout.readline() or -1)
 
 
+@contextmanager
+def counterpart(log: Path) -> Iterator[tuple[int, int]]:
+    """See `tests.bench.counterpart`: the ports of HTTP and of SMTP."""
+    with (
+        log.open("wb") as stderr,
+        _process("tests.bench.counterpart", stdout=subprocess.PIPE, stderr=stderr) as process,
+    ):
+        assert process.stdout
+        ports = process.stdout.readline().split()
+        if len(ports) != 2:
+            raise BenchError(f"the counterpart did not start: {_last_line(log)}")
+        yield int(ports[0]), int(ports[1])
+
+
 class LoadGenerator:
     """See `tests.bench.load`."""
 
