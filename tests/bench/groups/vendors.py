@@ -46,7 +46,7 @@ max_concurrent = 64
 """
 LARGE: Final = 20_000_000
 """Bytes of an attachment."""
-BEAT: Final = 0.0005
+TURN: Final = 0.0005
 """Seconds between two looks at what the loop has done meanwhile."""
 
 
@@ -118,18 +118,18 @@ async def _gap(kind: str, given: dict[str, Any]) -> float:
     handover = Handover("k", message_id="01a3a2c5-5800-7000-8000-000000000001", created=1, now=1)
     worst = 0.0
 
-    async def beat() -> None:
+    async def watch() -> None:
         nonlocal worst
         while True:
             # By the CPU of the loop's thread: what else runs on the machine makes no difference.
             before = time.thread_time()
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(TURN)
             worst = max(worst, time.thread_time() - before)
 
-    beating = asyncio.create_task(beat())
-    await asyncio.sleep(BEAT)
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(TURN)
     result = await provider.send(message, handover)
-    beating.cancel()
+    watching.cancel()
     await provider.close()
     if result.outcome not in (Outcome.SUCCESS, Outcome.UNCERTAIN):  # not every vendor is answered in its own form
         raise BenchError(f"20 MB by {kind}: {result.error_code}")
