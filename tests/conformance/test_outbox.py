@@ -15,12 +15,12 @@ from dataclasses import replace
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import change, each, keep, queue_up, take
+from tests.support.outboxes import Q, change, each, keep, queue_up, take
 
 from postwire.core import canonical
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter
-from postwire.core.message import Attachment, MessageState, Mms, OutboundMessage
+from postwire.core.message import DEFAULT_TENANT, Attachment, MessageState, Mms, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Accepted, NewMessage, Outbox, OutboxStats
 
@@ -30,7 +30,7 @@ from postwire.outbox.base import Accepted, NewMessage, Outbox, OutboxStats
 async def test_what_was_accepted_is_read_back_as_it_was(outbox: Outbox) -> None:
     new = build.new_message()
     assert await outbox.accept(new) == Accepted(new.record, created=True)
-    assert await outbox.get(new.record.message_id) == new.record
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
 
 
 async def test_every_part_of_a_record_is_kept(outbox: Outbox) -> None:
@@ -45,7 +45,7 @@ async def test_every_part_of_a_record_is_kept(outbox: Outbox) -> None:
     )
     new = build.new_message(of, record=build.accepted(of, provider_name="sms-eu", trace_id="ab" * 16))
     await outbox.accept(new)
-    kept = await outbox.get(new.record.message_id)
+    kept = await outbox.get(new.record.message_id, DEFAULT_TENANT)
     assert kept == new.record
     assert kept is not None
     assert list(kept.labels) == list(new.record.labels)
@@ -63,7 +63,7 @@ async def test_every_part_of_a_record_is_kept(outbox: Outbox) -> None:
 )
 async def test_a_content_is_kept_to_the_byte(outbox: Outbox, message: OutboundMessage) -> None:
     new = await keep(outbox, content=message.content, labels=message.labels)
-    content = await outbox.content(new.record.message_id)
+    content = await outbox.content(new.record.message_id, DEFAULT_TENANT)
     assert content == new.content
     assert content is not None
     assert canonical.decode_message(content) == message
@@ -75,11 +75,11 @@ async def test_a_message_can_be_accepted_that_nobody_carries_yet(outbox: Outbox)
     )
     assert (new.record.state, new.record.attempts) == (MessageState.QUEUED, ())
     assert {one.state for one in new.record.recipients} == {MessageState.QUEUED}
-    kept = await outbox.get(new.record.message_id)
+    kept = await outbox.get(new.record.message_id, DEFAULT_TENANT)
     assert kept == new.record
     assert kept is not None
     assert (kept.queue, kept.next_attempt_time) == ("sms#2", START)
-    assert await outbox.content(new.record.message_id) == new.content
+    assert await outbox.content(new.record.message_id, DEFAULT_TENANT) == new.content
 
 
 async def test_messages_with_an_attempt_and_without_share_a_commit(outbox: Outbox) -> None:
@@ -88,14 +88,14 @@ async def test_messages_with_an_attempt_and_without_share_a_commit(outbox: Outbo
     new = [build.new_message(of, record=record) for of, record in zip(calls, records, strict=True)]
     verdicts = await asyncio.gather(*(outbox.accept(one) for one in new))
     assert verdicts == [Accepted(record, created=True) for record in records]
-    assert await asyncio.gather(*(outbox.get(record.message_id) for record in records)) == records
+    assert await asyncio.gather(*(outbox.get(record.message_id, DEFAULT_TENANT) for record in records)) == records
 
 
 async def test_what_is_not_there_is_none(outbox: Outbox) -> None:
     await keep(outbox, request_id="another")
-    assert await outbox.get(build.new_id()) is None
-    assert await outbox.content(build.new_id()) is None
-    assert await outbox.find_by_request_id("nothing", b"h" * 32) is None
+    assert await outbox.get(build.new_id(), DEFAULT_TENANT) is None
+    assert await outbox.content(build.new_id(), DEFAULT_TENANT) is None
+    assert await outbox.find_by_request_id("nothing", DEFAULT_TENANT, b"h" * 32) is None
 
 
 async def test_a_new_one_can_commit(outbox: Outbox) -> None:
@@ -112,14 +112,14 @@ async def test_a_repeat_gives_the_first_message_as_it_now_stands(outbox: Outbox)
     assert await outbox.advance(new.record, after)
     repeat = build.repeated(new)
     assert await outbox.accept(repeat) == Accepted(after, created=False)
-    assert await outbox.get(repeat.record.message_id) is None, "the repeat left nothing behind"
-    assert await outbox.content(repeat.record.message_id) is None
+    assert await outbox.get(repeat.record.message_id, DEFAULT_TENANT) is None, "the repeat left nothing behind"
+    assert await outbox.content(repeat.record.message_id, DEFAULT_TENANT) is None
 
 
 async def test_a_repeat_of_what_waits_gives_it_and_then_what_became_of_it(outbox: Outbox) -> None:
     new = await queue_up(outbox, request_id="r")
     assert await outbox.accept(build.repeated(new)) == Accepted(new.record, created=False)
-    assert await outbox.find_by_request_id("r", new.payload_hash) == new.record
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT, new.payload_hash) == new.record
     taken = await take(outbox, new.record)
     assert await outbox.accept(build.repeated(new)) == Accepted(taken, created=False)
     again = build.ended(taken, DispatchResult(Outcome.ERROR))
@@ -133,7 +133,9 @@ async def test_a_repeat_that_would_be_sent_at_once_gives_what_waits(outbox: Outb
     new = await queue_up(outbox, request_id="r")
     repeat = replace(new, record=replace(build.accepted(provider_name="p"), request_id="r"))
     assert await outbox.accept(repeat) == Accepted(new.record, created=False)
-    assert await outbox.get(new.record.message_id) == new.record, "no attempt of the repeat's went to it"
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record, (
+        "no attempt of the repeat's went to it"
+    )
     assert await outbox.orphans(9) == []
 
 
@@ -142,8 +144,8 @@ async def test_another_payload_under_a_used_request_id_is_refused(outbox: Outbox
     other = build.new_message(build.command(build.sms("two"), request_id="r"))
     with pytest.raises(RequestIdReused):
         await outbox.accept(other)
-    assert await outbox.get(other.record.message_id) is None
-    assert await outbox.get(new.record.message_id) == new.record
+    assert await outbox.get(other.record.message_id, DEFAULT_TENANT) is None
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
     assert await outbox.accept(build.repeated(new)) == Accepted(new.record, created=False)
 
 
@@ -153,8 +155,8 @@ async def test_request_ids_of_two_tenants_have_nothing_to_do_with_each_other(out
     theirs = build.new_message(build.command(build.sms("other"), request_id="r"))
     theirs = replace(theirs, record=replace(theirs.record, tenant=tenant))
     assert (await outbox.accept(theirs)).created
-    assert await outbox.find_by_request_id("r", theirs.payload_hash, tenant) == theirs.record
-    assert await outbox.find_by_request_id("r", one.payload_hash) == one.record
+    assert await outbox.find_by_request_id("r", tenant, theirs.payload_hash) == theirs.record
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT, one.payload_hash) == one.record
 
 
 async def test_request_ids_are_compared_to_the_letter(outbox: Outbox) -> None:
@@ -168,7 +170,7 @@ async def test_of_many_accepts_at_once_under_one_request_id_exactly_one_is_creat
     created = [verdict.record for verdict in verdicts if verdict.created]
     assert len(created) == 1
     assert [verdict.record for verdict in verdicts] == created * 64
-    assert await outbox.find_by_request_id("r", first.payload_hash) == created[0]
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT, first.payload_hash) == created[0]
 
 
 async def test_of_many_payloads_at_once_under_one_request_id_one_wins_and_the_others_are_refused(
@@ -188,12 +190,12 @@ async def test_of_many_payloads_at_once_under_one_request_id_one_wins_and_the_ot
 
 async def test_find_is_by_request_id_and_payload(outbox: Outbox) -> None:
     new = await keep(outbox, request_id="r")
-    assert await outbox.find_by_request_id("r", new.payload_hash) == new.record
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT, new.payload_hash) == new.record
     with pytest.raises(RequestIdReused):
-        await outbox.find_by_request_id("r", b"another" * 4 + b"hash")
+        await outbox.find_by_request_id("r", DEFAULT_TENANT, b"another" * 4 + b"hash")
     after = build.ended(new.record)
     assert await outbox.advance(new.record, after)
-    assert await outbox.find_by_request_id("r", new.payload_hash) == after
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT, new.payload_hash) == after
 
 
 # Together.
@@ -206,8 +208,8 @@ async def test_many_writes_in_one_turn_are_all_done(outbox: Outbox) -> None:
     ended = [build.ended(one.record) for one in new]
     pairs = [(one.record, after) for one, after in zip(new, ended, strict=True)]
     assert await asyncio.gather(*(outbox.advance(*pair) for pair in pairs)) == [True] * 700
-    assert await asyncio.gather(*(outbox.get(one.message_id) for one in ended)) == ended
-    assert await outbox.content(new[-1].record.message_id) is None, "it is settled"
+    assert await asyncio.gather(*(outbox.get(one.message_id, DEFAULT_TENANT) for one in ended)) == ended
+    assert await outbox.content(new[-1].record.message_id, DEFAULT_TENANT) is None, "it is settled"
 
 
 async def test_accepts_repeats_results_and_reads_side_by_side(outbox: Outbox) -> None:
@@ -219,12 +221,12 @@ async def test_accepts_repeats_results_and_reads_side_by_side(outbox: Outbox) ->
         after = build.ended(new.record)
         applied, _, found = await asyncio.gather(
             outbox.advance(new.record, after),
-            outbox.get(new.record.message_id),
-            outbox.find_by_request_id(f"side-{number}", new.payload_hash),
+            outbox.get(new.record.message_id, DEFAULT_TENANT),
+            outbox.find_by_request_id(f"side-{number}", DEFAULT_TENANT, new.payload_hash),
         )
         assert applied
         assert found in (new.record, after), "one moment or the other, and never half of each"
-        assert await outbox.get(new.record.message_id) == after
+        assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == after
 
     await asyncio.gather(*(live(number) for number in range(100)))
 
@@ -232,10 +234,10 @@ async def test_accepts_repeats_results_and_reads_side_by_side(outbox: Outbox) ->
 async def test_a_read_sees_every_write_that_is_done(outbox: Outbox) -> None:
     for _ in range(50):
         new = await keep(outbox)
-        assert await outbox.get(new.record.message_id) == new.record
+        assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
         after = build.ended(new.record)
         assert await outbox.advance(new.record, after)
-        assert await outbox.get(new.record.message_id) == after
+        assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == after
 
 
 def _taken_id(new: NewMessage, others: list[NewMessage]) -> NewMessage:
@@ -269,7 +271,7 @@ async def test_one_operation_that_cannot_be_done_does_not_take_the_others_with_i
         assert isinstance(fault, Exception)
         assert not isinstance(fault, StoreUnavailable), "the store is in order"
     assert outbox.available
-    assert await outbox.get(before.message_id) == before
+    assert await outbox.get(before.message_id, DEFAULT_TENANT) == before
     assert await outbox.advance(before, build.ended(before))
     assert (await outbox.accept(build.new_message())).created
 
@@ -281,7 +283,7 @@ async def test_whoever_stops_waiting_takes_nobody_with_it(outbox: Outbox) -> Non
     verdicts = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(verdicts[3], asyncio.CancelledError)
     assert [verdict.created for verdict in verdicts if isinstance(verdict, Accepted)] == [True] * 9
-    assert await outbox.get(new[3].record.message_id) in (None, new[3].record)
+    assert await outbox.get(new[3].record.message_id, DEFAULT_TENANT) in (None, new[3].record)
 
 
 # Closing.
@@ -313,18 +315,18 @@ async def test_a_write_after_closing_is_refused(closing: Outbox) -> None:
 
 
 READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
-    "get": lambda outbox: outbox.get(build.new_id()),
-    "content": lambda outbox: outbox.content(build.new_id()),
-    "find": lambda outbox: outbox.find_by_request_id("r", b"h" * 32),
-    "list": lambda outbox: outbox.list(MessageFilter(), 1, None),
-    "take": lambda outbox: outbox.take("q", START, each(1), lambda _: None),
-    "heads": lambda outbox: outbox.heads(["q"], START, 1),
+    "get": lambda outbox: outbox.get(build.new_id(), DEFAULT_TENANT),
+    "content": lambda outbox: outbox.content(build.new_id(), DEFAULT_TENANT),
+    "find": lambda outbox: outbox.find_by_request_id("r", DEFAULT_TENANT, b"h" * 32),
+    "list": lambda outbox: outbox.list(MessageFilter(), 1, None, DEFAULT_TENANT),
+    "take": lambda outbox: outbox.take(Q, START, each(1), lambda _: None),
+    "heads": lambda outbox: outbox.heads([Q], START, 1),
     "expired": lambda outbox: outbox.expired(START, 1),
     "next_expiry": lambda outbox: outbox.next_expiry(),
     "orphans": lambda outbox: outbox.orphans(1),
     "scan_queued": lambda outbox: outbox.scan_queued((), 1),
     "provider_states": lambda outbox: outbox.provider_states(),
-    "get_by_request_id": lambda outbox: outbox.find_by_request_id("r"),
+    "get_by_request_id": lambda outbox: outbox.find_by_request_id("r", DEFAULT_TENANT),
     "fact": lambda outbox: outbox.metadata("name"),
     "stats": lambda outbox: outbox.stats(),
     "unsettled_counts": lambda outbox: outbox.unsettled_counts(START),

@@ -14,7 +14,7 @@ from tests.support.outboxes import change, dropped, failed_over, keep, look_at_d
 
 from postwire.core import lifecycle
 from postwire.core.listing import MessageFilter
-from postwire.core.message import MessageRecord, MessageState, RecipientStatus
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, RecipientStatus
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.outbox.base import Accepted, Outbox
 
@@ -40,9 +40,11 @@ FROM_QUEUED: Mapping[str, Change] = {
 async def shown(outbox: Outbox, record: MessageRecord) -> list[MessageRecord | None]:
     """The record as the store gives it, whichever way it is asked."""
     (listed,) = [
-        one for one in (await outbox.list(MessageFilter(), 50, None)).records if one.message_id == record.message_id
+        one
+        for one in (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records
+        if one.message_id == record.message_id
     ]
-    return [await outbox.get(record.message_id), listed]
+    return [await outbox.get(record.message_id, DEFAULT_TENANT), listed]
 
 
 # All of a change.
@@ -72,7 +74,9 @@ async def test_a_failover_closes_one_attempt_and_opens_the_next_in_one_commit(ou
     assert await shown(outbox, again) == [again] * 2
     for name, found in (("p-1", ()), ("p-2", ()), ("p-3", (again,))):
         by_name = MessageFilter(provider_names=frozenset({name}))
-        assert (await outbox.list(by_name, 50, None)).records == found, "it is the last attempt's provider that counts"
+        assert (await outbox.list(by_name, 50, None, DEFAULT_TENANT)).records == found, (
+            "it is the last attempt's provider that counts"
+        )
 
 
 async def test_an_attempt_that_is_dropped_has_never_been(outbox: Outbox) -> None:
@@ -93,7 +97,9 @@ async def test_a_drop_leaves_the_attempts_before_it(outbox: Outbox) -> None:
     assert [(one.provider_name, one.outcome) for one in after.attempts] == [("p-1", Outcome.ERROR)]
     assert await shown(outbox, after) == [after] * 2
     by_name = MessageFilter(provider_names=frozenset({"p-1"}))
-    assert (await outbox.list(by_name, 50, None)).records == (after,), "the provider is again that of the last attempt"
+    assert (await outbox.list(by_name, 50, None, DEFAULT_TENANT)).records == (after,), (
+        "the provider is again that of the last attempt"
+    )
 
 
 async def test_a_long_life_is_kept_step_by_step(outbox: Outbox) -> None:
@@ -114,7 +120,7 @@ async def test_a_long_life_is_kept_step_by_step(outbox: Outbox) -> None:
     for step in steps:
         record = await change(outbox, record, step(record))
         assert await shown(outbox, record) == [record] * 2
-        assert await outbox.get(bystander.message_id) == bystander
+        assert await outbox.get(bystander.message_id, DEFAULT_TENANT) == bystander
     assert (record.state, record.revision, len(record.attempts)) == (MessageState.SENT, 14, 4)
 
 
@@ -123,7 +129,7 @@ async def test_recipients_are_recorded_one_by_one(outbox: Outbox) -> None:
     each = tuple(RecipientResult(list(Outcome)[i % 5], f"code {i}") for i in range(100))
     after = build.ended(new.record, DispatchResult(Outcome.UNCERTAIN, recipients=each))
     assert await outbox.advance(new.record, after)
-    kept = await outbox.get(new.record.message_id)
+    kept = await outbox.get(new.record.message_id, DEFAULT_TENANT)
     assert kept == after
     assert kept is not None
     assert kept.recipients[99] == RecipientStatus(
@@ -206,7 +212,7 @@ async def test_of_many_results_at_once_for_one_attempt_exactly_one_applies(outbo
     results = [build.ended(new.record, DispatchResult(Outcome.ERROR, error_code=str(i))) for i in range(32)]
     applied = await asyncio.gather(*(outbox.advance(new.record, result) for result in results))
     assert sum(applied) == 1
-    assert await outbox.get(new.record.message_id) == results[applied.index(True)]
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == results[applied.index(True)]
 
 
 @pytest.mark.parametrize("taker_first", [True, False])
@@ -221,7 +227,7 @@ async def test_of_cancel_and_take_at_once_one_wins_and_the_other_learns_that_it_
             both.reverse()
         applied = await asyncio.gather(*(outbox.advance(record, after) for after in both))
         assert sorted(applied) == [False, True]
-        kept = await outbox.get(record.message_id)
+        kept = await outbox.get(record.message_id, DEFAULT_TENANT)
         assert kept == both[applied.index(True)]
         assert kept is not None
         assert len(kept.attempts) == (kept.state is MessageState.SENDING), (
@@ -239,7 +245,7 @@ async def test_a_late_result_in_a_batch_does_not_take_the_others_with_it(outbox:
     applied = await asyncio.gather(*(outbox.advance(one.record, after) for one, after in zip(new, ended, strict=True)))
     assert applied == [i % 3 != 0 for i in range(20)]
     for after in ended:
-        assert await outbox.get(after.message_id) == after
+        assert await outbox.get(after.message_id, DEFAULT_TENANT) == after
 
 
 # Together.
@@ -271,7 +277,7 @@ async def test_changes_of_one_message_that_are_started_together_apply_in_their_o
     pairs = [(record, taken), *pairs, (taken, sent)]
     applied = await asyncio.gather(*(outbox.advance(*pair) for pair in pairs))
     assert all(applied)
-    assert await outbox.get(record.message_id) == sent
+    assert await outbox.get(record.message_id, DEFAULT_TENANT) == sent
 
 
 @pytest.mark.parametrize("repeat_first", [True, False])
@@ -285,7 +291,7 @@ async def test_a_repeat_in_the_same_turn_as_a_change_gives_one_moment_or_the_oth
     verdicts = await asyncio.gather(*writes)
     assert True in verdicts
     assert any(Accepted(record, created=False) in verdicts for record in (new.record, after))
-    assert await outbox.get(new.record.message_id) == after
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == after
 
 
 async def test_a_reader_sees_a_message_before_a_change_or_after_it_and_never_half_of_it(outbox: Outbox) -> None:
@@ -296,9 +302,9 @@ async def test_a_reader_sees_a_message_before_a_change_or_after_it_and_never_hal
     async def read() -> int:
         count = 0
         while not done:
-            kept = await outbox.get(new.record.message_id)
-            found = await outbox.find_by_request_id("r", new.payload_hash)
-            page = await outbox.list(MessageFilter(), 1, None)
+            kept = await outbox.get(new.record.message_id, DEFAULT_TENANT)
+            found = await outbox.find_by_request_id("r", DEFAULT_TENANT, new.payload_hash)
+            page = await outbox.list(MessageFilter(), 1, None, DEFAULT_TENANT)
             assert all(one in past for one in (kept, found, *page.records))
             count += 1
         return count
@@ -322,11 +328,11 @@ async def test_a_change_that_is_tried_again_was_kept_or_is_now(outbox: Outbox) -
     assert not await outbox.advance(new.record, first)
     assert await outbox.advance(new.record, first, [first])
     assert await outbox.advance(new.record, second, [first]), "another that was tried before has been kept"
-    assert await outbox.get(new.record.message_id) == first
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == first
     third = await change(outbox, first, build.ended(first))
     assert not await outbox.advance(new.record, first, [first]), "it has gone on since"
     assert not await outbox.advance(new.record, second, [first])
-    assert await outbox.get(new.record.message_id) == third
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == third
 
 
 async def test_what_somebody_else_has_made_of_it_is_no_try(outbox: Outbox) -> None:
@@ -335,4 +341,4 @@ async def test_what_somebody_else_has_made_of_it_is_no_try(outbox: Outbox) -> No
     cancelled = await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
     assert tried.revision == cancelled.revision
     assert not await outbox.advance(new.record, tried, [tried])
-    assert await outbox.get(new.record.message_id) == cancelled
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == cancelled

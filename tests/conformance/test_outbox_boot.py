@@ -29,7 +29,7 @@ from tests.support.outboxes import (
 )
 
 from postwire.core import lifecycle
-from postwire.core.message import Note, NoteAction, Priority
+from postwire.core.message import DEFAULT_TENANT, Note, NoteAction, Priority
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import BEGINNING, Outbox, ProviderState, StoredMessage
 
@@ -73,12 +73,12 @@ async def test_what_was_being_sent_when_the_outbox_closed_is_found_when_it_opens
         )
         assert next_step is lifecycle.NextStep.TRY_AGAIN
         after = await change(outbox, orphan.record, lifecycle.requeue(record, now=START + 10, due=START + 20))
-        assert await outbox.get(after.message_id) == after
+        assert await outbox.get(after.message_id, DEFAULT_TENANT) == after
         assert await outbox.orphans(9) == expected[number + 1 :]
     outbox = await reopen()
     assert await outbox.orphans(9) == []
-    assert await outbox.get(waits.record.message_id) == waits.record
-    assert await outbox.get(tried_after.message_id) == tried_after
+    assert await outbox.get(waits.record.message_id, DEFAULT_TENANT) == waits.record
+    assert await outbox.get(tried_after.message_id, DEFAULT_TENANT) == tried_after
 
 
 async def test_what_waits_still_waits_when_the_outbox_opens_again(reopen: Reopen) -> None:
@@ -89,7 +89,7 @@ async def test_what_waits_still_waits_when_the_outbox_opens_again(reopen: Reopen
     assert (await waited_in(outbox, "q"), await next_due(outbox, "q")) == (["q"], START)
     assert await outbox.next_expiry() == news[0].record.expire_time
     taken = await take(outbox, news[0].record)
-    assert await outbox.get(taken.message_id) == taken
+    assert await outbox.get(taken.message_id, DEFAULT_TENANT) == taken
 
 
 # All that waits.
@@ -174,7 +174,7 @@ async def test_what_is_moved_is_no_news(outbox: Outbox) -> None:
     last = await outbox.last_position()
     assert await outbox.reassign([(new.record, "a")]) == 1
     assert await outbox.last_position() == last
-    assert await outbox.get(new.record.message_id) == replace(new.record, queue="a")
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == replace(new.record, queue="a")
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])

@@ -15,7 +15,7 @@ from tests.support.outboxes import EVER, Reopen, change, dropped, failed_over, i
 from postwire.core import lifecycle
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Position
-from postwire.core.message import MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import BEGINNING, Accepted, Changes, NewMessage, Outbox, OutboxStats
 
@@ -25,7 +25,7 @@ async def reported(outbox: Outbox, after: Position, limit: int = 50) -> tuple[di
     records: dict[str, MessageRecord] = {}
     seen: set[tuple[str, int]] = set()
     while True:
-        found = await outbox.changes(after, limit)
+        found = await outbox.changes(after, limit, DEFAULT_TENANT)
         given = [(record.message_id, record.revision) for _, record in found.entries]
         assert not seen.intersection(given), "each revision is given once"
         seen.update(given)
@@ -59,8 +59,8 @@ async def test_of_several_that_are_accepted_together_each_gets_its_own_verdict(o
     assert list(verdicts[4:6]) == [Accepted(old.record, created=False), Accepted(records[1], created=False)]
     assert isinstance(verdicts[6], RequestIdReused)
     for new in news:
-        assert await outbox.get(new.record.message_id) == new.record
-        assert await outbox.content(new.record.message_id) == new.content
+        assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
+        assert await outbox.content(new.record.message_id, DEFAULT_TENANT) == new.content
     assert await outbox.stats() == OutboxStats(5, START)
     assert await outbox.accept_all([]) == []
 
@@ -75,7 +75,7 @@ async def test_frames_and_single_calls_side_by_side_make_one_message_of_one_requ
     accepted = [one for one in verdicts if isinstance(one, Accepted)]
     assert sum(one.created for one in accepted) == 1
     assert len({one.record.message_id for one in accepted}) == 1
-    assert len((await outbox.changes(start, 9)).entries) == 1
+    assert len((await outbox.changes(start, 9, DEFAULT_TENANT)).entries) == 1
 
 
 # What has changed.
@@ -83,21 +83,21 @@ async def test_frames_and_single_calls_side_by_side_make_one_message_of_one_requ
 
 async def test_each_change_has_a_position_and_what_changes_nothing_has_none(outbox: Outbox) -> None:
     start = await outbox.last_position()
-    assert await outbox.changes(start, 9) == Changes((), start)
+    assert await outbox.changes(start, 9, DEFAULT_TENANT) == Changes((), start)
     new = await queue_up(outbox, request_id="r")
     first = await outbox.last_position()
     assert start < first
-    assert await outbox.changes(start, 9) == Changes(((first, new.record),), first)
+    assert await outbox.changes(start, 9, DEFAULT_TENANT) == Changes(((first, new.record),), first)
     taken = await take(outbox, new.record)
     second = await outbox.last_position()
     assert first < second
-    assert await outbox.changes(first, 9) == Changes(((second, taken),), second)
+    assert await outbox.changes(first, 9, DEFAULT_TENANT) == Changes(((second, taken),), second)
     await outbox.accept(build.repeated(new))
     assert await outbox.advance(new.record, lifecycle.cancel(new.record, now=START)) is False
     await outbox.set_drained("p", True)
     await outbox.keep_metadata("name", "value")
     assert await outbox.last_position() == second
-    assert await outbox.changes(second, 9) == Changes((), second)
+    assert await outbox.changes(second, 9, DEFAULT_TENANT) == Changes((), second)
 
 
 async def test_a_message_that_changed_several_times_is_told_once_as_it_now_is(outbox: Outbox) -> None:
@@ -113,11 +113,11 @@ async def test_a_message_that_changed_several_times_is_told_once_as_it_now_is(ou
     third = await change(outbox, second, dropped(second))
     places.append(await outbox.last_position())
     start, first, two, three, four = places
-    assert await outbox.changes(start, 9) == Changes(((two, other.record), (four, third)), four)
+    assert await outbox.changes(start, 9, DEFAULT_TENANT) == Changes(((two, other.record), (four, third)), four)
     # Whoever looks at less of it is told at its last change, so that no revision comes twice.
-    assert await outbox.changes(start, 1) == Changes((), first)
-    assert await outbox.changes(first, 2) == Changes(((two, other.record),), three)
-    assert await outbox.changes(three, 1) == Changes(((four, third),), four)
+    assert await outbox.changes(start, 1, DEFAULT_TENANT) == Changes((), first)
+    assert await outbox.changes(first, 2, DEFAULT_TENANT) == Changes(((two, other.record),), three)
+    assert await outbox.changes(three, 1, DEFAULT_TENANT) == Changes(((four, third),), four)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
@@ -143,10 +143,10 @@ async def test_what_never_was_is_refused(outbox: Outbox) -> None:
     last = await outbox.last_position()
     for strange in ((*last[:-1], last[-1] + 1), (*last, 1), ()):
         with pytest.raises(ResumeTokenExpired):
-            await outbox.changes(strange, 9)
+            await outbox.changes(strange, 9, DEFAULT_TENANT)
     await keep(outbox)
     last = await outbox.last_position()
-    assert (await outbox.changes(last, 9)).last == last
+    assert (await outbox.changes(last, 9, DEFAULT_TENANT)).last == last
 
 
 async def test_positions_rise_on_after_reopening(reopen: Reopen) -> None:
@@ -166,7 +166,10 @@ async def test_positions_rise_on_after_reopening(reopen: Reopen) -> None:
     outbox = await reopen()
     assert await outbox.last_position() == last, "a position is given once"
     third = await keep(outbox)
-    assert [record for _, record in (await outbox.changes(middle, 9)).entries] == [second.record, third.record]
+    assert [record for _, record in (await outbox.changes(middle, 9, DEFAULT_TENANT)).entries] == [
+        second.record,
+        third.record,
+    ]
 
 
 async def test_who_waits_for_a_change_is_woken_by_one(outbox: Outbox) -> None:
@@ -183,7 +186,7 @@ async def test_who_waits_for_a_change_is_woken_by_one(outbox: Outbox) -> None:
     assert not any(one.done() for one in waiting[:2])
     after = await change(outbox, new.record, build.ended(new.record))
     await asyncio.gather(*waiting[:2])
-    ((second, reported_of),) = (await outbox.changes(first, 9)).entries
+    ((second, reported_of),) = (await outbox.changes(first, 9, DEFAULT_TENANT)).entries
     assert reported_of == after
     later = asyncio.ensure_future(outbox.wait_changes(second))
     await outbox.stats()
@@ -196,9 +199,9 @@ async def test_records_are_given_of_those_that_there_are(outbox: Outbox) -> None
     news = [await keep(outbox, content=build.email("a@example.com")) for _ in range(3)]
     await change(outbox, news[0].record, after := failed_over(news[0].record))
     wanted = [news[2].record.message_id, build.new_id(), news[0].record.message_id]
-    found = {record.message_id: record for record in await outbox.records(wanted)}
+    found = {record.message_id: record for record in await outbox.records(wanted, DEFAULT_TENANT)}
     assert found == {news[2].record.message_id: news[2].record, news[0].record.message_id: after}
-    assert list(await outbox.records([])) == []
+    assert list(await outbox.records([], DEFAULT_TENANT)) == []
 
 
 # Letting go.
@@ -229,20 +232,20 @@ async def test_what_was_settled_before_a_time_is_removed_and_nothing_else(
     assert await walk(outbox, START + 20, limit) == steps
     left = [news[2].record, news[4].record, records[1], records[5]]
     for record in left:
-        assert await outbox.get(record.message_id) == record
-        assert (await outbox.content(record.message_id) is None) == record.settled
+        assert await outbox.get(record.message_id, DEFAULT_TENANT) == record
+        assert (await outbox.content(record.message_id, DEFAULT_TENANT) is None) == record.settled
     for i in (0, 3, 6):
-        assert await outbox.get(records[i].message_id) is None
-        assert await outbox.content(records[i].message_id) is None
-        assert await outbox.find_by_request_id(f"r-{i}", news[i].payload_hash) is None
-    listed = (await outbox.list(MessageFilter(), 50, None)).records
+        assert await outbox.get(records[i].message_id, DEFAULT_TENANT) is None
+        assert await outbox.content(records[i].message_id, DEFAULT_TENANT) is None
+        assert await outbox.find_by_request_id(f"r-{i}", DEFAULT_TENANT, news[i].payload_hash) is None
+    listed = (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records
     assert {record.message_id for record in listed} == {record.message_id for record in left}
     assert await outbox.stats() == OutboxStats(2, START)
     assert set((await reported(outbox, start))[0]) == {record.message_id for record in left}
     assert await outbox.last_position() == last
     # A request id that is let go of is free again, and nothing of the old message is left for the new.
     again = await queue_up(outbox, request_id="r-0")
-    assert await outbox.get(again.record.message_id) == again.record
+    assert await outbox.get(again.record.message_id, DEFAULT_TENANT) == again.record
     assert ids(await look_at_due(outbox, "q", EVER, 9)) == ids([again])
 
 
@@ -256,8 +259,8 @@ async def test_old_changes_are_forgotten_but_for_the_last(outbox: Outbox) -> Non
     assert await outbox.remove_changes(6, 3) == 1
     assert await outbox.remove_changes(6, 3) == 0
     with pytest.raises(ResumeTokenExpired):
-        await outbox.changes(places[3], 9)
-    assert [position for position, _ in (await outbox.changes(places[4], 50)).entries] == places[5:]
+        await outbox.changes(places[3], 9, DEFAULT_TENANT)
+    assert [position for position, _ in (await outbox.changes(places[4], 50, DEFAULT_TENANT)).entries] == places[5:]
     assert await outbox.remove_changes(0, 50) == 5
-    assert await outbox.changes(places[9], 9) == Changes(((places[10], news[-1].record),), places[10])
+    assert await outbox.changes(places[9], 9, DEFAULT_TENANT) == Changes(((places[10], news[-1].record),), places[10])
     assert await outbox.last_position() == places[10]

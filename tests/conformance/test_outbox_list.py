@@ -18,7 +18,7 @@ from tests.support.clock import START
 
 from postwire.core import lifecycle
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import EMPTY, Channel, Content, MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, EMPTY, Channel, Content, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Outbox, OutboxStats
 
@@ -70,13 +70,13 @@ def together(pages: list[Page]) -> list[MessageRecord]:
 
 
 async def test_an_empty_outbox_is_one_empty_page(outbox: Outbox) -> None:
-    assert await outbox.list(ALL, 50, None) == Page((), None)
-    assert await outbox.list(ALL, 50, build.new_id()) == Page((), None)
+    assert await outbox.list(ALL, 50, None, DEFAULT_TENANT) == Page((), None)
+    assert await outbox.list(ALL, 50, build.new_id(), DEFAULT_TENANT) == Page((), None)
 
 
 async def test_the_newest_is_first_though_the_time_of_day_stepped_back(outbox: Outbox) -> None:
     kept = [await keep(outbox, now=START - number, outcome=Outcome.SUCCESS) for number in range(5)]
-    assert (await outbox.list(ALL, 50, None)).records == tuple(reversed(kept))
+    assert (await outbox.list(ALL, 50, None, DEFAULT_TENANT)).records == tuple(reversed(kept))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 8, 1000])
@@ -90,7 +90,7 @@ async def test_pages_of_any_size_hold_each_message_once(outbox: Outbox, size: in
 async def test_a_thousand_on_one_page_have_their_attempts_and_recipients(outbox: Outbox) -> None:
     # At once, so that they share commits.
     kept = await asyncio.gather(*(keep(outbox, channel=list(Channel)[number % 3]) for number in range(1_000)))
-    page = await outbox.list(ALL, 1_000, None)
+    page = await outbox.list(ALL, 1_000, None, DEFAULT_TENANT)
     assert page.records == tuple(reversed(kept))
     assert all(len(record.attempts) == 1 for record in page.records)
     assert {len(record.recipients) for record in page.records} == {0, 2}
@@ -100,9 +100,9 @@ async def test_a_page_goes_on_after_an_id_that_nobody_has(outbox: Outbox) -> Non
     first = await keep(outbox)
     between = build.new_id()
     second = await keep(outbox)
-    assert (await outbox.list(ALL, 50, between)).records == (first,)
-    assert (await outbox.list(ALL, 50, build.new_id())).records == (second, first)
-    assert await outbox.list(ALL, 50, first.message_id) == Page((), None)
+    assert (await outbox.list(ALL, 50, between, DEFAULT_TENANT)).records == (first,)
+    assert (await outbox.list(ALL, 50, build.new_id(), DEFAULT_TENANT)).records == (second, first)
+    assert await outbox.list(ALL, 50, first.message_id, DEFAULT_TENANT) == Page((), None)
 
 
 # While others write.
@@ -113,7 +113,7 @@ async def test_what_arrives_between_pages_makes_no_gap_and_no_repeat(outbox: Out
     found: list[str] = []
     after: str | None = None
     while True:
-        page = await outbox.list(ALL, 3, after)
+        page = await outbox.list(ALL, 3, after, DEFAULT_TENANT)
         found += [record.message_id for record in page.records]
         if page.next_after is None:
             break
@@ -125,10 +125,10 @@ async def test_what_arrives_between_pages_makes_no_gap_and_no_repeat(outbox: Out
 
 async def test_what_changes_between_pages_is_shown_once_as_it_then_is(outbox: Outbox) -> None:
     kept = [await keep(outbox) for _ in range(6)]
-    first = await outbox.list(ALL, 3, None)
+    first = await outbox.list(ALL, 3, None, DEFAULT_TENANT)
     for record in kept:
         assert await outbox.advance(record, build.ended(record))
-    second = await outbox.list(ALL, 3, first.next_after)
+    second = await outbox.list(ALL, 3, first.next_after, DEFAULT_TENANT)
     assert first.records == tuple(kept[:2:-1])
     assert second.records == tuple(build.ended(record) for record in kept[2::-1])
 
@@ -136,7 +136,7 @@ async def test_what_changes_between_pages_is_shown_once_as_it_then_is(outbox: Ou
 async def test_what_a_filter_no_longer_admits_does_not_stop_the_pages(outbox: Outbox) -> None:
     kept = [await keep(outbox) for _ in range(6)]
     sending = MessageFilter(states=frozenset({MessageState.SENDING}))
-    first = await outbox.list(sending, 2, None)
+    first = await outbox.list(sending, 2, None, DEFAULT_TENANT)
     for record in kept[2:5]:
         assert await outbox.advance(record, build.ended(record))
     assert first.records == (kept[5], kept[4])
@@ -238,15 +238,15 @@ async def test_labels_are_compared_to_the_letter(outbox: Outbox) -> None:
 )
 async def test_what_nothing_meets_gives_nothing(outbox: Outbox, chosen: MessageFilter) -> None:
     await keep(outbox, labels={"a": "1"})
-    assert await outbox.list(chosen, 50, None) == Page((), None)
+    assert await outbox.list(chosen, 50, None, DEFAULT_TENANT) == Page((), None)
 
 
 async def test_a_thousand_names_and_labels_are_no_trouble(outbox: Outbox) -> None:
     record = await keep(outbox, labels={"a": "1"})
     names = frozenset({*(f"n-{number}" for number in range(1_000)), "p-0"})
-    assert (await outbox.list(MessageFilter(provider_names=names), 50, None)).records == (record,)
+    assert (await outbox.list(MessageFilter(provider_names=names), 50, None, DEFAULT_TENANT)).records == (record,)
     labels = {f"k-{number}": "1" for number in range(1_000)}
-    assert (await outbox.list(MessageFilter(labels=labels), 50, None)).records == ()
+    assert (await outbox.list(MessageFilter(labels=labels), 50, None, DEFAULT_TENANT)).records == ()
 
 
 REQUEST_IDS = ("r-1", "R-1", "r 1", "r-1%", '"r"', "[1]", "1")
@@ -260,15 +260,17 @@ async def test_request_ids_are_found_to_the_letter_newest_first_whatever_lies_be
         for tenant in ("default", "other"):
             await outbox.accept(build.new_message(of, record=replace(record, tenant=tenant)))
             record = build.accepted(of, provider_name="p-0")
-        kept[request_id] = (await outbox.list(ALL, 1, None)).records[0]
+        kept[request_id] = (await outbox.list(ALL, 1, None, DEFAULT_TENANT)).records[0]
         for _ in range(3):
             await keep(outbox)
     for request_id, record in kept.items():
         assert record.request_id == request_id
-        assert await outbox.list(MessageFilter(request_ids=frozenset({request_id})), 50, None) == Page((record,), None)
-        assert await outbox.find_by_request_id(request_id) == record
+        assert await outbox.list(MessageFilter(request_ids=frozenset({request_id})), 50, None, DEFAULT_TENANT) == Page(
+            (record,), None
+        )
+        assert await outbox.find_by_request_id(request_id, DEFAULT_TENANT) == record
         assert await outbox.find_by_request_id(request_id, tenant="nobody") is None
-    assert await outbox.find_by_request_id("r") is None
+    assert await outbox.find_by_request_id("r", DEFAULT_TENANT) is None
     newest_first = list(kept.values())[::-1]
     every = frozenset({*REQUEST_IDS, *(f"n-{number}" for number in range(1_000))})
     for size in (1, 2, 3, len(kept), 50):
@@ -303,10 +305,10 @@ async def test_a_page_looks_at_a_bounded_number_and_the_next_goes_on(outbox: Out
 @pytest.mark.usefixtures("_small_scans")
 async def test_a_full_page_goes_on_after_its_last_and_not_after_its_sight(outbox: Outbox) -> None:
     kept = [await keep(outbox) for _ in range(12)]
-    page = await outbox.list(ALL, 2, None)
+    page = await outbox.list(ALL, 2, None, DEFAULT_TENANT)
     assert page.next_after == kept[-2].message_id
     assert together(await pages_of(outbox, ALL, 2)) == kept[::-1]
-    page = await outbox.list(ALL, 50, None)
+    page = await outbox.list(ALL, 50, None, DEFAULT_TENANT)
     assert [page.records, page.next_after] == [tuple(kept[:-6:-1]), kept[-SCAN].message_id]
 
 

@@ -14,7 +14,6 @@ from tests.support.outboxes import (
     TRACE,
     change,
     dropped,
-    each,
     failed_over,
     ids,
     keep,
@@ -27,9 +26,9 @@ from tests.support.outboxes import (
 )
 
 from postwire.core import lifecycle
-from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.outbox.base import Counts, Outbox, QueuedMessage
+from postwire.outbox.base import Counts, Outbox
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -140,22 +139,6 @@ async def test_what_was_tried_is_due_when_it_is_to_be_tried_again(outbox: Outbox
     assert await due(outbox, now=time) == ids([new])
 
 
-async def test_a_queue_is_taken_from_for_one_tenant_and_swept_for_all(outbox: Outbox) -> None:
-    news = {tenant: await queue_up(outbox, tenant=tenant, send_time=START) for tenant in ("a", "default")}
-    for tenant, new in news.items():
-        (head,) = (await outbox.heads(["q"], EVER, 9, tenant=tenant)).values()
-        assert head.due == {Priority.NORMAL: 1}
-        found: list[QueuedMessage] = []
-        await outbox.take("q", EVER, each(9), found.append, tenant=tenant)
-        assert [one.record for one in found] == [new.record]
-    assert await outbox.heads(["q"], EVER, 9, tenant="nobody") == {}
-    assert (await outbox.scan_queued((), 9))[0] == [stored(new) for new in news.values()]
-    assert list(await outbox.expired(EVER, 9)) == [new.record for new in news.values()]
-    (taken,) = await outbox.take("q", EVER, each(9), lambda one: build.retried(one.record), tenant="a")
-    assert taken.record.tenant == "a"
-    assert [one.record for one in await outbox.orphans(9)] == [taken.record]
-
-
 # When something is next due.
 
 
@@ -217,7 +200,7 @@ async def test_what_expires_comes_with_its_attempts(outbox: Outbox) -> None:
     assert expired == record
     after = await change(outbox, expired, lifecycle.expire(expired, now=expired.expire_time))
     assert after.state is MessageState.UNCERTAIN
-    assert await outbox.get(after.message_id) == after
+    assert await outbox.get(after.message_id, DEFAULT_TENANT) == after
 
 
 # How many there are.

@@ -23,7 +23,8 @@ from tests.support.faults.workload import MAX_REFUSED, Workload
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.listing import MessageFilter
-from postwire.outbox.base import OutboxError
+from postwire.core.message import DEFAULT_TENANT
+from postwire.outbox.base import OutboxError, QueueKey
 from postwire.outbox.sqlite import SqliteOutbox, writer
 
 DEADLINE: Final = 30.0
@@ -64,10 +65,10 @@ async def look(outbox: SqliteOutbox, run: Run) -> None:
     """Ask for all that can be asked for."""
     reads: list[Callable[[], Awaitable[object]]] = [
         outbox.stats,
-        lambda: outbox.heads(["q"], 0, 100),
+        lambda: outbox.heads([QueueKey(DEFAULT_TENANT, "q")], 0, 100),
         outbox.next_expiry,
         lambda: outbox.orphans(100),
-        lambda: outbox.list(MessageFilter(), 100, None),
+        lambda: outbox.list(MessageFilter(), 100, None, DEFAULT_TENANT),
         lambda: outbox.scan_queued((), 100),
     ]
     for read in reads:

@@ -276,7 +276,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         """No wake-up was lost: what is due has nobody who would take it."""
         now = self.harness.clock.monotonic()
         for queue in self.harness.delivery._worker._queues.values():
-            heads = self.run(self.outbox.inner.heads([queue.route.queue_key], self.harness.clock.due(), 100))
+            heads = self.run(self.outbox.inner.heads([queue.key], self.harness.clock.due(), 100))
             if any(any(head.due.values()) for head in heads.values()) and not queue.route.strict_weights:
                 assert self.harness.delivery._router.look(queue.route, now).chosen is None, queue.route.key
 

@@ -35,7 +35,7 @@ from tests.support.outboxes import look_at_due, next_due, waited_in
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Position
-from postwire.core.message import Channel, MessageRecord, MessageState, Priority
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, Priority
 from postwire.outbox.base import BEGINNING, Accepted, NewMessage, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
 
@@ -128,9 +128,9 @@ class OutboxMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             for message_id, kept in self.model.messages.items():
-                assert self.run(self.outbox.get(message_id)) == kept.record
+                assert self.run(self.outbox.get(message_id, DEFAULT_TENANT)) == kept.record
                 content = None if kept.record.settled else kept.new.content
-                assert self.run(self.outbox.content(message_id)) == content
+                assert self.run(self.outbox.content(message_id, DEFAULT_TENANT)) == content
         finally:
             self.run(self.outbox.close())
             self.runner.close()
@@ -159,7 +159,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def accept_a_repeat(self, position: int) -> None:
         kept = self.model.at(position)
         assert self.run(self.outbox.accept(build.repeated(kept.new))) == Accepted(kept.record, created=False)
-        assert self.run(self.outbox.find_by_request_id(kept.record.request_id, kept.new.payload_hash)) == kept.record
+        assert (
+            self.run(self.outbox.find_by_request_id(kept.record.request_id, DEFAULT_TENANT, kept.new.payload_hash))
+            == kept.record
+        )
 
     @WITH_MESSAGES
     @rule(position=POSITIONS, spec=CALLS)
@@ -168,7 +171,7 @@ class OutboxMachine(RuleBasedStateMachine):
         other = call({**spec, "request_id": kept.record.request_id, "body": "another"}, self.now)
         assert self.run(self.accept([other])) == [RequestIdReused]
         with pytest.raises(RequestIdReused):
-            self.run(self.outbox.find_by_request_id(kept.record.request_id, other.payload_hash))
+            self.run(self.outbox.find_by_request_id(kept.record.request_id, DEFAULT_TENANT, other.payload_hash))
 
     # Changes.
 
@@ -310,7 +313,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """From where it was: everything that has changed since is told, and each of it at last as it now is."""
         reported: dict[str, MessageRecord] = {}
         while True:
-            found = self.run(self.outbox.changes(self.watched, limit))
+            found = self.run(self.outbox.changes(self.watched, limit, DEFAULT_TENANT))
             positions = [position for position, _ in found.entries]
             for _, record in found.entries:
                 assert record.revision > self.reported.get(record.message_id, 0), "each revision is given once"
@@ -359,7 +362,7 @@ class OutboxMachine(RuleBasedStateMachine):
         chosen = MessageFilter(channels, states, names)
         after = None if position is None else self.model.at(position).record.message_id
         admitted = [one for one in self.model.records() if chosen.admits(one) and (not after or one.message_id < after)]
-        page = self.run(self.outbox.list(chosen, size, after))
+        page = self.run(self.outbox.list(chosen, size, after, DEFAULT_TENANT))
         assert list(page.records) == admitted[:size]
 
     # What holds at any time.
@@ -367,7 +370,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def it_holds_what_the_model_holds(self) -> None:
         async def look() -> None:
-            assert list((await self.outbox.list(MessageFilter(), 1_000, None)).records) == self.model.records()
+            assert (
+                list((await self.outbox.list(MessageFilter(), 1_000, None, DEFAULT_TENANT)).records)
+                == self.model.records()
+            )
             assert await self.outbox.stats() == self.model.stats()
             assert await self.outbox.unsettled_counts(self.now) == self.model.unsettled_counts(self.now)
             waiting = [kept.record for kept in self.model.waiting()]

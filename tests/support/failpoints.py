@@ -18,7 +18,7 @@ from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, CallL
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.outcome import DispatchResult
-from postwire.outbox.base import Accepted, Decide, NewMessage, QueuedMessage, TakenMessage
+from postwire.outbox.base import Accepted, Decide, NewMessage, QueuedMessage, QueueKey, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider
@@ -106,7 +106,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             return applied
 
         async def take(
-            self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0, *tenant: str
+            self, queue: QueueKey, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
         ) -> Sequence[TakenMessage]:
             def decided(queued: QueuedMessage) -> MessageRecord | None:
                 after = decide(queued)
@@ -114,7 +114,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
                     failpoint.pass_by(f"{step_of(queued.record, after)}.before")
                 return after
 
-            taken = await super().take(queue, now, limits, decided, ahead, *tenant)
+            taken = await super().take(queue, now, limits, decided, ahead)
             for one in taken:
                 if one.record.state is MessageState.SENDING:
                     failpoint.pass_by("resume.after")

@@ -14,7 +14,7 @@ from tests.support.waiting import PATIENCE, within
 
 from postwire.core import canonical
 from postwire.core.ids import MessageIds
-from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, Channel, DispatchCommand, MessageRecord, MessageState
 from postwire.core.routing import PassedOver
 from postwire.delivery import Delivery, Limits
 from postwire.delivery.executor import Retries
@@ -137,7 +137,7 @@ class Harness:
 
     async def kept(self, message_id: str) -> MessageRecord:
         """What the store has."""
-        record = await self.outbox.get(message_id)
+        record = await self.outbox.get(message_id, DEFAULT_TENANT)
         assert record is not None
         return record
 
@@ -145,7 +145,7 @@ class Harness:
         """What the store has for a request id."""
         content = canonical.encode_message(command.message)
         digest = canonical.payload_hash(content, canonical.encode_options(command.options))
-        return await self.outbox.find_by_request_id(command.request_id, digest)
+        return await self.outbox.find_by_request_id(command.request_id, DEFAULT_TENANT, digest)
 
     async def calm(self) -> None:
         """Return once nothing goes on by itself any more: what is left waits for a provider, a door or a clock."""

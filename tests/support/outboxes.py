@@ -13,7 +13,7 @@ from tests.support.clock import START
 from postwire.core import lifecycle
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Priority
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import NewMessage, Outbox, QueuedMessage, StoredMessage
+from postwire.outbox.base import NewMessage, Outbox, QueuedMessage, QueueKey, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 Opening = Callable[[Path], Coroutine[Any, Any, Outbox]]
@@ -34,6 +34,9 @@ KEEPING: Final[Mapping[str, Opening]] = {
 
 LASTING: Final = ("file", "file, sync normal")
 """Those that keep what they have when they are closed."""
+
+Q: Final = QueueKey(DEFAULT_TENANT, "q")
+"""The queue that messages of the default tenant wait in, if nothing else is said."""
 
 EVER: Final = 2**62
 """A time behind all others."""
@@ -78,10 +81,10 @@ async def look_at_due(
 ) -> list[StoredMessage]:
     """The first that are due, none of which is taken."""
     found: list[QueuedMessage] = []
-    assert not await outbox.take(queue, now, each(limit), found.append, ahead)
+    assert not await outbox.take(QueueKey(DEFAULT_TENANT, queue), now, each(limit), found.append, ahead)
     stored = []
     for one in found[:limit]:
-        content = await outbox.content(one.record.message_id)
+        content = await outbox.content(one.record.message_id, DEFAULT_TENANT)
         assert content is not None
         stored.append(StoredMessage(one.record, one.options, content, one.accept_trace))
     return stored
@@ -89,7 +92,8 @@ async def look_at_due(
 
 async def next_due(outbox: Outbox, queue: str = "q", ahead: int = 0) -> int | None:
     """When the first that waits in a queue is due, however long ago."""
-    head = (await outbox.heads([queue], 0, 1, ahead)).get(queue)
+    key = QueueKey(DEFAULT_TENANT, queue)
+    head = (await outbox.heads([key], 0, 1, ahead)).get(key)
     if head is None:
         return None
     assert not head.due
@@ -98,7 +102,8 @@ async def next_due(outbox: Outbox, queue: str = "q", ahead: int = 0) -> int | No
 
 async def waited_in(outbox: Outbox, *keys: str) -> list[str]:
     """In which of these queues anything waits."""
-    return sorted(await outbox.heads(keys, EVER, 1))
+    found = await outbox.heads([QueueKey(DEFAULT_TENANT, key) for key in keys], EVER, 1)
+    return sorted(key.name for key in found)
 
 
 async def change(outbox: Outbox, before: MessageRecord, after: MessageRecord) -> MessageRecord:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from postwire.core.message import Priority
-from postwire.outbox.base import Decide, QueuedMessage
+from postwire.outbox.base import Decide, QueuedMessage, QueueKey
 from postwire.outbox.sqlite import SqliteOutbox
 
 
@@ -43,7 +43,7 @@ class Paused:
         return later
 
     async def _decided(
-        self, queue: str, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
+        self, queue: QueueKey, now: int, limits: Mapping[Priority, int], decide: Decide, ahead: int = 0
     ) -> tuple[object, ...]:
         """Have it be decided now what is to be taken, so that it is on its way to the disk while it is held."""
         found: list[QueuedMessage] = []

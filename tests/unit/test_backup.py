@@ -12,7 +12,7 @@ from tests.support.store_files import boot, database, fill, left_in, refused
 from tests.support.streams import accept_frame, commands
 from tests.support.waiting import PATIENCE, within
 
-from postwire.core.message import MessageRecord, WaitFor
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, WaitFor
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
 from postwire.outbox.sqlite.maintenance import backup, check
 
@@ -113,7 +113,7 @@ async def test_a_copy_made_while_messages_arrive_is_whole_and_has_all_that_was_a
     assert check(target).faults == ()
     copy = await SqliteOutbox.open(str(target))
     for record in before:
-        assert await copy.get(record.message_id) == record
+        assert await copy.get(record.message_id, DEFAULT_TENANT) == record
     await copy.close()
     await harness.completed()
     assert (await outbox.stats()).unsettled == 3

@@ -18,6 +18,7 @@ from postwire.core import canonical
 from postwire.core.errors import InvalidProvider, InvalidRouting, MessageNotFound, RequestIdReused
 from postwire.core.gate import Gate
 from postwire.core.message import (
+    DEFAULT_TENANT,
     Channel,
     DeliveryGuarantee,
     DispatchCommand,
@@ -87,8 +88,8 @@ async def test_the_provider_sees_a_message_only_once_its_attempt_is_on_disk(outb
     kept: list[object] = []
 
     async def look(key: str) -> None:
-        kept.append(await outbox.get(key))
-        assert await outbox.content(key) == canonical.encode_message(command.message)
+        kept.append(await outbox.get(key, DEFAULT_TENANT))
+        assert await outbox.content(key, DEFAULT_TENANT) == canonical.encode_message(command.message)
 
     harness = Harness(outbox, provider=FakeProvider("looking", meanwhile=look))
     command = build.command(build.sms("a body"), request_id="r-1", labels={"team": "auth"})

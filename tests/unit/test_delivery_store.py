@@ -19,7 +19,7 @@ from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import tasks
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
@@ -193,7 +193,7 @@ async def test_a_provider_that_lets_go_only_once_the_store_is_closed_does_not_st
     for _ in range(10):
         await asyncio.sleep(0)
     again = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    assert await again.get(record.message_id) == record
+    assert await again.get(record.message_id, DEFAULT_TENANT) == record
     await again.close()
 
 

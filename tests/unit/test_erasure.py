@@ -16,7 +16,7 @@ from tests.support.store_files import boot
 from tests.support.streams import Commits
 from tests.support.waiting import within
 
-from postwire.core.message import DeliveryGuarantee, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.maintenance import erasure
 from postwire.outbox.sqlite import SqliteOutbox
@@ -149,10 +149,10 @@ async def test_contents_are_kept_for_as_long_as_is_asked(path: Path) -> None:
     await harness.boot()
     record = await harness.send(build.command(build.sms(canary(0))))
     await minute(harness)
-    assert await outbox.content(record.message_id)
+    assert await outbox.content(record.message_id, DEFAULT_TENANT)
     harness.clock.advance(DAY / 1e6)
     await minute(harness)
-    assert await outbox.content(record.message_id) is None
+    assert await outbox.content(record.message_id, DEFAULT_TENANT) is None
     assert canaries_in(path, 1) == set()
     assert await harness.kept(record.message_id) == record
     await stop(harness)

@@ -16,7 +16,7 @@ from tests.support.waiting import within
 
 from postwire.core.availability import PROBE_AFTER, PROBE_AFTER_MAX
 from postwire.core.breaker import BreakerSettings, BreakerState
-from postwire.core.message import MessageState, OutboundMessage
+from postwire.core.message import DEFAULT_TENANT, MessageState, OutboundMessage
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.core.retries import DEFERRED_FOR
@@ -156,7 +156,7 @@ async def test_a_shutdown_takes_back_what_has_not_left_yet(
     await provider.calls()
     await harness.drain(0.0)
     record = await within(sending)
-    kept = await outbox.get(record.message_id)
+    kept = await outbox.get(record.message_id, DEFAULT_TENANT)
     assert kept
     assert len(kept.attempts) == attempts
     assert (kept.state is QUEUED) is (attempts == 0)

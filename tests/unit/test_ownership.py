@@ -20,6 +20,7 @@ from tests.support.store_files import refused
 from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
+from postwire.core.message import DEFAULT_TENANT
 from postwire.outbox.base import OutboxError
 from postwire.outbox.sqlite import SqliteOutbox, writer
 from postwire.outbox.sqlite.ownership import Ownership
@@ -211,7 +212,7 @@ async def test_a_store_that_is_gone_is_noticed_though_nobody_writes(
     for call in (
         outbox.accept(build.new_message()),
         outbox.advance(new.record, build.ended(new.record)),
-        outbox.get(new.record.message_id),
+        outbox.get(new.record.message_id, DEFAULT_TENANT),
         outbox.stats(),
     ):
         with pytest.raises(StoreUnavailable):

@@ -15,6 +15,7 @@ from tests.support.providers import FakeProvider, registry_of
 from postwire.core import backoff
 from postwire.core.breaker import BreakerState
 from postwire.core.message import (
+    DEFAULT_TENANT,
     DeliveryGuarantee,
     DispatchCommand,
     MessageState,
@@ -32,12 +33,17 @@ UNCERTAIN, EXPIRED = MessageState.UNCERTAIN, MessageState.EXPIRED
 ONCE = DeliveryGuarantee.AT_MOST_ONCE
 
 
-async def leave(outbox: SqliteOutbox, command: DispatchCommand | None = None, provider_name: str = "sms-mms") -> str:
+async def leave(
+    outbox: SqliteOutbox,
+    command: DispatchCommand | None = None,
+    provider_name: str = "sms-mms",
+    tenant: str = DEFAULT_TENANT,
+) -> str:
     """Have a message in the store that no task of this process carries, with an attempt open or waiting; its id."""
     command = command or build.command()
-    new = build.new_message(command, record=build.accepted(command, provider_name=provider_name))
-    await outbox.accept(new)
-    return new.record.message_id
+    record = replace(build.accepted(command, provider_name=provider_name), tenant=tenant)
+    await outbox.accept(build.new_message(command, record=record))
+    return record.message_id
 
 
 async def boot(harness: Harness) -> None:
@@ -188,6 +194,35 @@ async def test_what_was_deferred_waits_for_as_long_after_a_restart(outbox: Sqlit
     assert len(provider.keys) == 1
     after.clock.advance(1)
     await after.noted.reached(record.message_id, SENT)
+
+
+async def test_what_any_tenant_has_left_is_gone_on_with(outbox: SqliteOutbox) -> None:
+    tenants = ("a", DEFAULT_TENANT, "b")
+    later = build.command(send_time=START + 5_000_000)
+    orphans = [await leave(outbox, tenant=tenant) for tenant in tenants]
+    waiting = [await leave(outbox, provider_name="", tenant=tenant) for tenant in tenants]
+    scheduled = [await leave(outbox, later, provider_name="", tenant=tenant) for tenant in tenants]
+    expiring = build.command(expire_time=START + 1_000, send_time=START + 500)
+    expired = [await leave(outbox, expiring, provider_name="", tenant=tenant) for tenant in tenants]
+    harness = Harness(outbox)
+    await boot(harness)
+    for one in waiting:
+        await harness.noted.reached(one, SENT)
+    harness.clock.advance(0.002)
+    for one in expired:
+        await harness.noted.reached(one, EXPIRED)
+    for tenant, one in zip(tenants, orphans, strict=True):
+        kept = await outbox.get(one, tenant)
+        assert kept
+        assert [attempt.error_code for attempt in kept.attempts] == ["orphaned"]
+    harness.clock.advance(5.0)
+    for one in (*scheduled, *orphans):
+        await harness.noted.reached(one, SENT)
+    await harness.calm()
+    assert sorted(harness.provider.keys) == sorted((*orphans, *waiting, *scheduled))
+    assert harness.delivery._backlog.total == 0
+    for tenant, one in zip(tenants, waiting, strict=True):
+        assert [kept.message_id for kept in await outbox.records(waiting, tenant)] == [one]
 
 
 # Providers that were drained.

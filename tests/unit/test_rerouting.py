@@ -345,6 +345,23 @@ async def test_what_some_cannot_carry_stays_in_its_queue_over_a_boot(
     assert (await after.kept(records[1].message_id)).attempts[0].provider_name == "b"
 
 
+@pytest.mark.parametrize("tenant", ["b", "z"])
+async def test_what_of_another_tenant_some_cannot_carry_stays_in_its_queue_as_well(
+    outbox: SqliteOutbox, tenant: str
+) -> None:
+    command = build.command(labels={"not a": ""})
+    record = replace(build.accepted(command, provider_name="", queue=WITHOUT_A), tenant=tenant)
+    await outbox.accept(build.new_message(command, record=record))
+    looked = Looked(outbox)
+    after = harness_of(looked, [route("a", "b")], "a", "b", unsuitable=not_a)  # type: ignore[arg-type]
+    await boot(after)
+    assert looked.looked_at == set()
+    await after.calm()
+    assert await outbox.get(record.message_id, tenant) == record
+    after.registry.entry("b").gate.breaker.resume(0.0)
+    await after.noted.reached(record.message_id, SENT)
+
+
 async def test_what_can_be_carried_by_all_again_waits_with_the_others(outbox: SqliteOutbox) -> None:
     records = await leave_unsuitable(outbox)
     looked = Looked(outbox)

@@ -22,7 +22,7 @@ from tests.support.waiting import within
 
 from postwire.core.errors import ResumeTokenExpired
 from postwire.core.listing import MessageFilter, ResumePoint
-from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import Outcome
 from postwire.outbox.base import OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
@@ -73,7 +73,7 @@ def crash(path: Path) -> None:
 async def records_of(path: Path) -> dict[str, MessageRecord]:
     outbox = await SqliteOutbox.open(str(path))
     try:
-        return {one.request_id: one for one in (await outbox.list(MessageFilter(), 100, None)).records}
+        return {one.request_id: one for one in (await outbox.list(MessageFilter(), 100, None, DEFAULT_TENANT)).records}
     finally:
         await outbox.close()
 

@@ -18,7 +18,7 @@ from tests.support.waiting import within
 
 from postwire.core.errors import MessageNotFound, RequestIdReused
 from postwire.core.listing import MessageFilter
-from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.maintenance import retention
 from postwire.outbox.base import Outbox
@@ -36,7 +36,7 @@ async def on_file(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
 
 
 async def has(harness: Harness, *records: MessageRecord) -> list[bool]:
-    return [await harness.outbox.get(record.message_id) is not None for record in records]
+    return [await harness.outbox.get(record.message_id, DEFAULT_TENANT) is not None for record in records]
 
 
 async def rows(outbox: Outbox, table: str) -> int:
@@ -193,7 +193,7 @@ async def test_a_step_removes_nothing_that_is_not_settled_between_what_is(outbox
         records.append(await harness.send(build.command(wait_for=WaitFor.OUTCOME, **options)))
     await pass_time(harness, 1.1)
     assert await has(harness, *records) == [number % 3 == 0 for number in range(30)]
-    assert (await outbox.list(MessageFilter(), 50, None)).records == tuple(reversed(records[::3]))
+    assert (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records == tuple(reversed(records[::3]))
     await stop(harness)
 
 
@@ -226,7 +226,7 @@ async def test_of_changes_the_last_are_kept(outbox: SqliteOutbox, monkeypatch: p
         assert await rows(outbox, "changes") == count
         harness.clock.advance(retention.BETWEEN_STEPS)
     assert await outbox.last_position() == (last,)
-    assert len((await outbox.changes((last - 25,), 100)).entries) == 25
+    assert len((await outbox.changes((last - 25,), 100, DEFAULT_TENANT)).entries) == 25
     await stop(harness)
 
 

@@ -15,6 +15,7 @@ from tests.support.clock import START
 
 from postwire.core.listing import SCAN_LIMIT, MessageFilter
 from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, Priority
+from postwire.outbox.base import QueueKey
 from postwire.outbox.sqlite import reads
 from postwire.outbox.sqlite.schema import connect, migrate
 
@@ -130,6 +131,7 @@ LISTS: dict[str, Callable[[apsw.Connection], Any]] = {
     ),
 }
 
+SMS, EMAIL = (QueueKey(DEFAULT_TENANT, name) for name in ("sms", "email"))
 EACH = dict.fromkeys(Priority, 64)
 
 OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
@@ -137,9 +139,9 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "a message that is not there": lambda connection: reads.get(connection, b"x" * 16, DEFAULT_TENANT),
     "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0"),
     "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
-    "what is due": lambda connection: reads.due(connection, "sms", END, EACH, 0, DEFAULT_TENANT),
-    "what nobody waits for": lambda connection: reads.due(connection, "nobody's", END, EACH, 0, DEFAULT_TENANT),
-    "when something is due": lambda connection: reads.heads(connection, ["email"], 0, 128, 0, DEFAULT_TENANT),
+    "what is due": lambda connection: reads.due(connection, SMS, END, EACH, 0),
+    "what nobody waits for": lambda connection: reads.due(connection, QueueKey("nobody", "sms"), END, EACH, 0),
+    "when something is due": lambda connection: reads.heads(connection, [EMAIL], 0, 128, 0),
     "the queues": lambda connection: reads.queues(connection),
     "what has expired": lambda connection: reads.expired(connection, START, 256, 0),
     "when something expires": lambda connection: reads.next_expiry(connection, 0),

@@ -18,6 +18,7 @@ import pytest
 from tests.support import build
 from tests.support.outboxes import failed_over
 
+from postwire.core.message import DEFAULT_TENANT
 from postwire.outbox.base import Accepted, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox, schema
 from postwire.outbox.sqlite.ownership import FileLock
@@ -66,7 +67,7 @@ async def kept_in(path: Path) -> str:
 async def has(path: Path, message_id: str) -> bool:
     outbox = await SqliteOutbox.open(str(path))
     try:
-        return await outbox.get(message_id) is not None
+        return await outbox.get(message_id, DEFAULT_TENANT) is not None
     finally:
         await outbox.close()
 
@@ -91,10 +92,10 @@ async def test_what_was_kept_is_there_after_reopening_and_the_boot_has_risen(pat
         await outbox.close()
         outbox = await SqliteOutbox.open(str(path))
         boots.append(outbox.boot)
-        assert await outbox.get(after.message_id) == after
-        assert await outbox.get(open_still.record.message_id) == open_still.record
-        assert await outbox.content(after.message_id) is None
-        assert await outbox.content(open_still.record.message_id) == open_still.content
+        assert await outbox.get(after.message_id, DEFAULT_TENANT) == after
+        assert await outbox.get(open_still.record.message_id, DEFAULT_TENANT) == open_still.record
+        assert await outbox.content(after.message_id, DEFAULT_TENANT) is None
+        assert await outbox.content(open_still.record.message_id, DEFAULT_TENANT) == open_still.content
         assert await outbox.accept(build.repeated(sent)) == Accepted(after, created=False)
     assert boots == [1, 2, 3]
     assert await outbox.advance(open_still.record, build.ended(open_still.record)), "what is open can still be ended"

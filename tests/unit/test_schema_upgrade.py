@@ -17,7 +17,16 @@ from tests.support.providers import FakeProvider, gate_of, registry_of, route
 from postwire.core import canonical, lifecycle
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
-from postwire.core.message import Channel, Content, DispatchOptions, Email, MessageState, OutboundMessage, Sms
+from postwire.core.message import (
+    DEFAULT_TENANT,
+    Channel,
+    Content,
+    DispatchOptions,
+    Email,
+    MessageState,
+    OutboundMessage,
+    Sms,
+)
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match
 from postwire.outbox.base import OutboxStats, StoredMessage
@@ -32,13 +41,16 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
     outbox = await SqliteOutbox.open(str(path))
     assert outbox.boot == 2
     records = first_version.RECORDS
-    assert (await outbox.list(MessageFilter(), 50, None)).records == records[::-1]
+    assert (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records == records[::-1]
     for record in records:
-        assert await outbox.get(record.message_id) == record
-        assert await outbox.content(record.message_id) == first_version.content(record)
-        assert await outbox.find_by_request_id(record.request_id, first_version.payload_hash(record)) == record
+        assert await outbox.get(record.message_id, DEFAULT_TENANT) == record
+        assert await outbox.content(record.message_id, DEFAULT_TENANT) == first_version.content(record)
+        assert (
+            await outbox.find_by_request_id(record.request_id, DEFAULT_TENANT, first_version.payload_hash(record))
+            == record
+        )
         with pytest.raises(RequestIdReused):
-            await outbox.find_by_request_id(record.request_id, b"h" * 32)
+            await outbox.find_by_request_id(record.request_id, DEFAULT_TENANT, b"h" * 32)
     assert await outbox.stats() == OutboxStats(2, records[3].create_time)
     # What was being sent is found, oldest first, and let go of as any orphan is.
     expected = [
@@ -63,7 +75,7 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
         assert await outbox.advance(one.record, taken)
         sent = build.ended(taken)
         assert await outbox.advance(taken, sent)
-        assert await outbox.get(sent.message_id) == sent
+        assert await outbox.get(sent.message_id, DEFAULT_TENANT) == sent
     resolved = lifecycle.resolve(records[4], sent=True, now=records[4].update_time + 1)
     assert await outbox.advance(records[4], resolved)
     assert await outbox.stats() == OutboxStats(0, None)
@@ -73,7 +85,10 @@ async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with
     report = maintenance.check(path)
     assert (report.version, report.faults) == (len(schema.migrations()), ())
     outbox = await SqliteOutbox.open(str(path))
-    assert [await outbox.get(one.message_id) for one in (resolved, new.record)] == [resolved, new.record]
+    assert [await outbox.get(one.message_id, DEFAULT_TENANT) for one in (resolved, new.record)] == [
+        resolved,
+        new.record,
+    ]
     await outbox.close()
 
 
@@ -119,7 +134,7 @@ def fill_0_2(path: Path) -> None:
 async def test_what_waits_in_a_store_of_release_0_2_is_put_into_the_queues_of_the_rules(tmp_path: Path) -> None:
     fill_0_2(tmp_path / "postwire.db")
     outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
-    before = (await outbox.list(MessageFilter(), 50, None)).records
+    before = (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records
     assert {one.request_id: one.queue for one in before} == {queue: queue for queue in QUEUES}
     uk, us = Match(prefixes=("+44",)), Match(prefixes=("+1",))
     ours = {
@@ -137,7 +152,7 @@ async def test_what_waits_in_a_store_of_release_0_2_is_put_into_the_queues_of_th
         registry = registry_of(FakeProvider("a"), routes={Channel.SMS: [sms, other], EMAIL: [email]}, gates={"a": gate})
         harness = Harness(outbox, registry=registry)
         await harness.boot()
-        after = (await outbox.list(MessageFilter(), 50, None)).records
+        after = (await outbox.list(MessageFilter(), 50, None, DEFAULT_TENANT)).records
         moved = {"sms#1": ours["sms#2"], "sms#2": ours["sms#1"], "email": ours["email"]}
         assert after == tuple(replace(one, queue=moved.get(one.queue, one.queue)) for one in before)
         assert harness.delivery.queue_depths == {"sms#1": 1, "sms#2": 1, "email": 1, "sms": 1, "@a": 1}

@@ -13,7 +13,7 @@ from tests.support.clock import START, ManualClock
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
 
-from postwire.core.message import MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import Control
 from postwire.delivery.executor import Retries
@@ -258,7 +258,7 @@ async def test_what_is_old_goes_though_the_clock_was_set_forward(outbox: SqliteO
     await later(harness, 0.0)
     await later(harness, DAY)
     await walk(harness)
-    assert await outbox.get(record.message_id) is None
+    assert await outbox.get(record.message_id, DEFAULT_TENANT) is None
 
 
 # The next boot.

@@ -13,7 +13,7 @@ from tests.support.disk import Disk
 from tests.support.outboxes import failed_over
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import MessageRecord
+from postwire.core.message import DEFAULT_TENANT, MessageRecord
 from postwire.outbox.base import Accepted, Changes, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.outbox.sqlite import writer as writer_module
@@ -73,8 +73,8 @@ async def test_while_the_store_is_away_writes_are_refused_at_once_and_reads_go_o
     refused = asyncio.ensure_future(outbox.accept(new_message()))
     assert refused.done(), "without waiting for the disk to fail again"
     assert isinstance(refused.exception(), StoreUnavailable)
-    assert await outbox.get(old.record.message_id) == old.record
-    assert await outbox.find_by_request_id(old.record.request_id, old.payload_hash) == old.record
+    assert await outbox.get(old.record.message_id, DEFAULT_TENANT) == old.record
+    assert await outbox.find_by_request_id(old.record.request_id, DEFAULT_TENANT, old.payload_hash) == old.record
 
 
 async def test_once_the_store_can_commit_again_it_says_so_and_nothing_is_half_written(
@@ -90,11 +90,11 @@ async def test_once_the_store_can_commit_again_it_says_so_and_nothing_is_half_wr
     assert outbox.available
     assert heard == [False, True]
     for one in new:
-        assert await outbox.get(one.record.message_id) is None
-        assert await outbox.content(one.record.message_id) is None
+        assert await outbox.get(one.record.message_id, DEFAULT_TENANT) is None
+        assert await outbox.content(one.record.message_id, DEFAULT_TENANT) is None
     # The same calls again, as callers are told to do.
     assert await settle(*(outbox.accept(one) for one in new)) == [Accepted(one.record, created=True) for one in new]
-    assert [await outbox.content(one.record.message_id) for one in new] == [one.content for one in new]
+    assert [await outbox.content(one.record.message_id, DEFAULT_TENANT) for one in new] == [one.content for one in new]
 
 
 @pytest.mark.parametrize("change", [build.ended, failed_over])
@@ -107,12 +107,12 @@ async def test_a_change_that_could_not_be_kept_leaves_nothing_and_can_be_kept_af
     disk.fill()
     with pytest.raises(StoreUnavailable):
         await outbox.advance(new.record, after)
-    assert await outbox.get(new.record.message_id) == new.record
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
     disk.free()
     await outbox.wait_available()
-    assert await outbox.get(new.record.message_id) == new.record
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == new.record
     assert await outbox.advance(new.record, after)
-    assert await outbox.get(new.record.message_id) == after
+    assert await outbox.get(new.record.message_id, DEFAULT_TENANT) == after
 
 
 async def test_a_change_that_could_not_be_kept_is_told_to_nobody_who_watches(outbox: SqliteOutbox, disk: Disk) -> None:
@@ -128,7 +128,7 @@ async def test_a_change_that_could_not_be_kept_is_told_to_nobody_who_watches(out
     kept = new_message()
     await outbox.accept(kept)
     await watching
-    assert await outbox.changes((1,), 9) == Changes((((2,), kept.record),), (2,))
+    assert await outbox.changes((1,), 9, DEFAULT_TENANT) == Changes((((2,), kept.record),), (2,))
 
 
 async def test_a_store_that_fails_again_and_again_recovers_each_time(outbox: SqliteOutbox, disk: Disk) -> None:
@@ -144,7 +144,7 @@ async def test_a_store_that_fails_again_and_again_recovers_each_time(outbox: Sql
         kept.append(new_message())
         assert (await outbox.accept(kept[-1])).created
     assert heard == [False, True] * 5
-    assert [await outbox.get(one.record.message_id) for one in kept] == [one.record for one in kept]
+    assert [await outbox.get(one.record.message_id, DEFAULT_TENANT) for one in kept] == [one.record for one in kept]
 
 
 async def test_what_was_refused_is_not_there_after_a_restart_either(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ async def test_what_was_refused_is_not_there_after_a_restart_either(tmp_path: Pa
     await first.accept(kept)
     await first.close()
     again = await SqliteOutbox.open(str(path))
-    assert await again.get(lost.record.message_id) is None, "the marker's commit has written over it"
-    assert await again.get(kept.record.message_id) == kept.record
+    assert await again.get(lost.record.message_id, DEFAULT_TENANT) is None, "the marker's commit has written over it"
+    assert await again.get(kept.record.message_id, DEFAULT_TENANT) == kept.record
     await again.close()
 
 

@@ -1,4 +1,5 @@
-"""What waits in the outbox, and comes out of it: one queue a route, so that a blocked one never delays another.
+"""What waits in the outbox, and comes out of it: for each tenant one queue a route, so that a blocked one never delays
+another.
 
 A queue reads nothing before a slot of one of its providers is granted to it: what is parked in it costs nothing. Then
 it has what is due taken, by priority and time, as many as it was granted slots, and each goes the same path that calls
@@ -21,7 +22,7 @@ from postwire.core.routing import Route
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.shared_gate import SharedGate
 from postwire.delivery.wakeable_task import WakeableTask
-from postwire.outbox.base import Head, WorkQueue
+from postwire.outbox.base import Head, QueueKey, WorkQueue
 
 BATCH: Final = 64
 """How many messages of one priority are taken at once, in one commit."""
@@ -32,7 +33,7 @@ NOTHING: Final = Head({}, None)
 class QueueHandler(Protocol):
     """Who takes messages out of a queue."""
 
-    def serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
+    def serve(self, queue: Queue, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """Take what is due, as many of each priority as `limits` says, and see each through in a task of its own.
 
         Slots of `grants` are taken out of it as they are used. Done once what is taken is on record. Tells whether
@@ -49,10 +50,13 @@ class QueueHandler(Protocol):
 
 
 class Queue:
-    """The messages that wait for one route."""
+    """The messages of one tenant that wait for one route."""
 
-    def __init__(self, route: Route, *, work: WorkQueue, router: Router, clock: Clock, handler: QueueHandler) -> None:
+    def __init__(
+        self, route: Route, key: QueueKey, *, work: WorkQueue, router: Router, clock: Clock, handler: QueueHandler
+    ) -> None:
         self.route = route
+        self.key = key
         self._work = work
         self._router = router
         self._clock = clock
@@ -137,7 +141,7 @@ class Queue:
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}
             # It goes on by itself if this is broken off: what it has taken is seen through.
-            is_known &= await asyncio.shield(self._handler.serve(self.route, limits, grants)) and limits == granted
+            is_known &= await asyncio.shield(self._handler.serve(self, limits, grants)) and limits == granted
         if not is_known:
             await self._count()
 
@@ -147,7 +151,7 @@ class Queue:
 
     async def _count(self) -> None:
         """Count what waits, as far as two batches go; and find out when more is due."""
-        now, key = self._clock.due(), self.route.queue_key
+        now, key = self._clock.due(), self.key
         ahead = self._clock.wall() - now
         # What comes to be known meanwhile is not to be lost: the store may have been read before it was kept there.
         self._is_unknown, self._next_due = False, math.inf

@@ -31,6 +31,7 @@ from postwire.core.errors import (
 from postwire.core.ids import MessageIds
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import (
+    DEFAULT_TENANT,
     DispatchCommand,
     MessageRecord,
     MessageState,
@@ -218,14 +219,14 @@ class Delivery:
 
     async def _kept(self, message_id: str) -> MessageRecord:
         """The record as it is kept, which changes are made from."""
-        record = await self._outbox.get(message_id)
+        record = await self._outbox.get(message_id, DEFAULT_TENANT)
         if record is None:
             raise MessageNotFound
         return record
 
     async def get_by_request_id(self, request_id: str) -> MessageRecord:
         """The record of the message that has a request id. Raises as `get` does."""
-        record = await self._outbox.find_by_request_id(request_id)
+        record = await self._outbox.find_by_request_id(request_id, DEFAULT_TENANT)
         if record is None:
             raise MessageNotFound("request_id")
         return self.shown(record)
@@ -268,7 +269,7 @@ class Delivery:
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None) -> Page:
         """A page of records: see `Outbox.list`."""
-        page = await self._outbox.list(chosen, size, after)
+        page = await self._outbox.list(chosen, size, after, DEFAULT_TENANT)
         return Page(tuple(map(self.shown, page.records)), page.next_after)
 
     def explain(self, command: DispatchCommand) -> Explanation:
@@ -340,7 +341,7 @@ class Delivery:
         """
         if command.request_id:
             _, digest = await encode(command)
-            if known := await self._outbox.find_by_request_id(command.request_id, digest):
+            if known := await self._outbox.find_by_request_id(command.request_id, DEFAULT_TENANT, digest):
                 return known
         if isinstance(refusal, InvalidRouting):
             self._observer.routing_invalid(refusal.channel)
@@ -351,7 +352,7 @@ class Delivery:
         if wait_for is WaitFor.ACCEPTANCE or known.settled:
             return self.shown(known)
         if not (waiter := self._waiters.get(known.message_id)):
-            current = await self._outbox.get(known.message_id) or known  # it may be settled since
+            current = await self._outbox.get(known.message_id, known.tenant) or known  # it may be settled since
             if not (waiter := self._waiters.get(known.message_id)):
                 if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
                     return self.shown(current)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from postwire.clock import Clock
 from postwire.core.errors import MessageNotFound, ResumeTokenExpired, ShuttingDown
 from postwire.core.listing import MessageFilter, ResumePoint
-from postwire.core.message import MessageRecord
+from postwire.core.message import DEFAULT_TENANT, MessageRecord
 from postwire.outbox.base import ChangeFeed, MessageStore
 
 BATCH: Final = 500
@@ -68,7 +68,7 @@ class Watchers:
         if after is None:
             after = await self._feed.last_position()
             if ids:
-                records = await self._messages.records(list(ids))
+                records = await self._messages.records(list(ids), DEFAULT_TENANT)
                 if len(records) < len(ids):
                     raise MessageNotFound
                 revisions = {record.message_id: record.revision for record in records}
@@ -81,7 +81,7 @@ class Watchers:
         alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)
         try:
             while not self._ending.is_set():
-                changes = await self._feed.changes(after, BATCH)
+                changes = await self._feed.changes(after, BATCH, DEFAULT_TENANT)
                 events = [
                     WatchEvent(self._shown(record), ResumePoint(store, position))
                     for position, record in changes.entries

@@ -21,7 +21,7 @@ from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
-from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
+from postwire.outbox.base import MessageStore, QueuedMessage, QueueKey, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -58,7 +58,7 @@ class Worker:
         self._observer = observer
         self.on_deadline: Callable[[int], None] = lambda deadline: None
         """Called with the time (µs, due clock) until which a message that waits may do so."""
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[QueueKey, Queue] = {}
         self._draining = False
         self._backlog = backlog
 
@@ -67,9 +67,9 @@ class Worker:
         counts = await self._messages.unsettled_counts(self._clock.wall())
         self._backlog.load(counts.queues, counts.scheduled)
         due = self._clock.due()
-        for queue_key in await self._work.heads(None, due, 1, self._clock.wall() - due):
-            if route := self._router.route_by_queue_key(queue_key):
-                self._queue(route).look()
+        for key in await self._work.heads(None, due, 1, self._clock.wall() - due):
+            if route := self._router.route_by_queue_key(key.name):
+                self._queue(route, key.tenant).look()
 
     async def run(self, job: Job) -> None:
         """See a job through, whose first attempt is open in its record, and that is on disk."""
@@ -103,18 +103,18 @@ class Worker:
         ahead = self._clock.wall() - self._clock.due()
         self.on_deadline(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
-            self._queue(route).put(due_time(record, ahead) or 0, priority)
+            self._queue(route, record.tenant).put(due_time(record, ahead) or 0, priority)
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
         for queue in self._queues.values():
             queue.look()
 
-    def serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
+    def serve(self, queue: Queue, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """See `QueueHandler.serve`."""
-        return self._tasks.start(self._serve(route, limits, grants))
+        return self._tasks.start(self._serve(queue.route, queue.key, limits, grants))
 
-    async def _serve(self, route: Route, limits: Mapping[Priority, int], grants: Grants) -> bool:
+    async def _serve(self, route: Route, key: QueueKey, limits: Mapping[Priority, int], grants: Grants) -> bool:
         claim = Claim(
             route, grants, router=self._router, executor=self._executor, clock=self._clock, observer=self._observer
         )
@@ -124,7 +124,7 @@ class Worker:
 
         due = self._clock.due()
         try:
-            for taken in await self._work.take(route.queue_key, due, limits, decide, self._clock.wall() - due):
+            for taken in await self._work.take(key, due, limits, decide, self._clock.wall() - due):
                 message_id = taken.record.message_id
                 if pick := claim.pop(message_id):
                     waiter = self._waiters.remove(taken.record) or Waiter()
@@ -204,11 +204,12 @@ class Worker:
         for queue in self._queues.values():
             await queue.stop()
 
-    def _queue(self, route: Route) -> Queue:
-        """The queue of a route. There is one from the first message on that waits in it."""
-        queue = self._queues.get(route.queue_key)
+    def _queue(self, route: Route, tenant: str) -> Queue:
+        """The queue of a tenant for a route. There is one from the first message on that waits in it."""
+        key = QueueKey(tenant, route.queue_key)
+        queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[route.queue_key] = Queue(
-                route, work=self._work, router=self._router, clock=self._clock, handler=self
+            queue = self._queues[key] = Queue(
+                route, key, work=self._work, router=self._router, clock=self._clock, handler=self
             )
         return queue

@@ -13,7 +13,7 @@ from postwire.core.errors import InvalidMessage, Refusal
 from postwire.core.lifecycle import NextStep
 from postwire.core.message import MAX_TIME, Channel, Priority
 from postwire.delivery.executor import Executor
-from postwire.outbox.base import BEGINNING, Outbox, QueuedMessage, StoredMessage
+from postwire.outbox.base import BEGINNING, Outbox, QueuedMessage, QueueKey, StoredMessage
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
 
@@ -68,13 +68,14 @@ async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -
     `have_changed`, there may be a route for what had none; and a pinned provider may be there still, and not carry the
     channel any more. What nobody could carry is looked at in any case: rules do not tell what providers can carry.
     """
-    looked_at = []
+    looked_at: set[str] = set()
     for key in await outbox.heads(None, 0, 1):
-        if key in _UNSERVED or (key.startswith("@") and not key.endswith(_UNSUITABLE)):
+        name = key.name
+        if name in _UNSERVED or (name.startswith("@") and not name.endswith(_UNSUITABLE)):
             if have_changed:
-                looked_at.append(key)
+                looked_at.add(name)
         elif not await _is_served(outbox, registry, key):
-            looked_at.append(key)
+            looked_at.add(name)
     if not looked_at:
         return
     after = BEGINNING
@@ -83,22 +84,22 @@ async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -
         if not found:
             return
         moves = [
-            (stored.record, key) for stored in found if (key := _queue_of(stored, registry)) != stored.record.queue
+            (stored.record, name) for stored in found if (name := _queue_of(stored, registry)) != stored.record.queue
         ]
         if moves:
             await outbox.reassign(moves)
 
 
-async def _is_served(outbox: Outbox, registry: Registry, key: str) -> bool:
+async def _is_served(outbox: Outbox, registry: Registry, key: QueueKey) -> bool:
     """Whether a queue is that of a route. One of its messages tells that of a route without some of its providers."""
-    if registry.route_by_queue_key(key):
+    if registry.route_by_queue_key(key.name):
         return True
     found: list[QueuedMessage] = []
     await outbox.take(key, MAX_TIME, dict.fromkeys(Priority, 1), found.append)  # which takes none
     for queued in found:
         with suppress(ValueError):
-            content = await outbox.content(queued.record.message_id) or b""
-            return registry.adopt(key, canonical.decode_message(content), _positions(queued)) is not None
+            content = await outbox.content(queued.record.message_id, key.tenant) or b""
+            return registry.adopt(key.name, canonical.decode_message(content), _positions(queued)) is not None
     return False
 
 

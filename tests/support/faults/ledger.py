@@ -14,7 +14,7 @@ from tests.support import build
 
 from postwire.core import lifecycle
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import MessageRecord
+from postwire.core.message import DEFAULT_TENANT, MessageRecord
 from postwire.outbox.base import NewMessage, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -182,7 +182,7 @@ async def find(outbox: SqliteOutbox, path: Path) -> Found:
     contents = dict(zip(ids, [row[2] for row in rows], strict=True))
     if None in contents.values():
         problems.append("a message without its content")
-    records = {one.message_id: one for one in await outbox.records(ids)}
+    records = {one.message_id: one for one in await outbox.records(ids, DEFAULT_TENANT)}
     if records.keys() != contents.keys():
         problems.append("what is listed and what is read differ")
     count = await outbox.metadata(COUNT_KEY)

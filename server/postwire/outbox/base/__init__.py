@@ -17,7 +17,7 @@ from postwire.outbox.base.messages import (
     StoredMessage,
 )
 from postwire.outbox.base.outbox import Outbox, OutboxError
-from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
+from postwire.outbox.base.work import Decide, Head, QueuedMessage, QueueKey, TakenMessage, WorkQueue
 
 __all__ = [
     "BEGINNING",
@@ -36,6 +36,7 @@ __all__ = [
     "OutboxError",
     "OutboxStats",
     "ProviderState",
+    "QueueKey",
     "QueuedMessage",
     "StoredMessage",
     "TakenMessage",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from postwire.core.listing import Position
-from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.core.message import MessageRecord
 from postwire.outbox.base.availability import Availability
 
 
@@ -32,7 +32,7 @@ class ChangeFeed(Availability, Protocol):
         """The position of the last change of any message, from which a new reader goes on."""
         ...
 
-    async def changes(self, after: Position, limit: int, tenant: str = DEFAULT_TENANT) -> Changes:
+    async def changes(self, after: Position, limit: int, tenant: str) -> Changes:
         """What became of the next `limit` changes behind a position; of messages of other tenants, nothing.
 
         A message that has changed several times is given once, and not yet where more of its changes come behind these:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
-from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord
+from postwire.core.message import DispatchOptions, MessageRecord
 from postwire.outbox.base.availability import Availability
 
 Cursor = tuple[int, ...]
@@ -100,16 +100,16 @@ class MessageStore(Availability, Protocol):
         """
         ...
 
-    def get(self, message_id: str, tenant: str = DEFAULT_TENANT) -> Awaitable[MessageRecord | None]:
+    def get(self, message_id: str, tenant: str) -> Awaitable[MessageRecord | None]:
         """The record of a message."""
         ...
 
-    async def records(self, message_ids: Sequence[str], tenant: str = DEFAULT_TENANT) -> Sequence[MessageRecord]:
+    async def records(self, message_ids: Sequence[str], tenant: str) -> Sequence[MessageRecord]:
         """The records of those messages that there are, in any order, as they were at one moment."""
         ...
 
     def find_by_request_id(
-        self, request_id: str, payload_hash: bytes | None = None, tenant: str = DEFAULT_TENANT
+        self, request_id: str, tenant: str, payload_hash: bytes | None = None
     ) -> Awaitable[MessageRecord | None]:
         """The record of the message that has a request id.
 
@@ -118,11 +118,11 @@ class MessageStore(Availability, Protocol):
         """
         ...
 
-    async def content(self, message_id: str, tenant: str = DEFAULT_TENANT) -> bytes | None:
+    async def content(self, message_id: str, tenant: str) -> bytes | None:
         """The content of a message, as it was accepted; None once it is erased."""
         ...
 
-    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """At most `size` records that `chosen` admits, newest first, going on after the message id `after`.
 
         Looks at no more than `SCAN_LIMIT` messages, so it may give fewer, or none, though more follow.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from postwire.core.message import DEFAULT_TENANT, DispatchOptions, MessageRecord, Priority
+from postwire.core.message import DispatchOptions, MessageRecord, Priority
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import Cursor, StoredMessage
+
+
+class QueueKey(NamedTuple):
+    """What messages wait in: those of one tenant whose `MessageRecord.queue` is `name`."""
+
+    tenant: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +48,17 @@ class Head:
 
 
 class WorkQueue(Availability, Protocol):
-    """Tells what is to be done, and when: in queues for one tenant at a time, in the sweeps for all of them."""
+    """Tells what is to be done, and when: in queues for one tenant each, in the sweeps for all of them."""
 
     def take(
         self,
-        queue: str,
+        queue: QueueKey,
         now: int,
         limits: Mapping[Priority, int],
         decide: Decide,
         ahead: int = 0,
-        tenant: str = DEFAULT_TENANT,
     ) -> Awaitable[Sequence[TakenMessage]]:
-        """Take what waits in `queue` for a tenant and is due: by priority, and then the longest due first.
+        """Take what waits in `queue` and is due: by priority, and then the longest due first.
 
         At most so many of each priority as `limits` says; fewer than are there where their contents are large, but none
         only where there is none. `now` is by the due clock. Here and below, the wall clock is `ahead` µs ahead of it:
@@ -68,9 +74,9 @@ class WorkQueue(Availability, Protocol):
         ...
 
     async def heads(
-        self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0, tenant: str = DEFAULT_TENANT
-    ) -> Mapping[str, Head]:
-        """What waits for a tenant in those of the queues `keys` in which anything does, or in any where that is None.
+        self, keys: Collection[QueueKey] | None, now: int, most: int, ahead: int = 0
+    ) -> Mapping[QueueKey, Head]:
+        """What waits in those of the queues `keys` in which anything does; in all, of all tenants, where that is None.
 
         What is due by `now` is counted up to `most`, or a little more; of what comes later, the time is given.
         """
@@ -106,7 +112,7 @@ class WorkQueue(Availability, Protocol):
     ) -> tuple[Sequence[StoredMessage], Cursor]:
         """At most `limit` queued messages in the order of acceptance, behind `after`; and how far they reach.
 
-        Those that wait in one of `queues`, or all of them where that is None.
+        Of all tenants; those that wait in a queue of one of these names, or all of them where that is None.
         """
         ...
 

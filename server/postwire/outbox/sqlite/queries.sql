@@ -158,7 +158,7 @@ SELECT
 
 -- How many wait in a queue.
 -- name: queued_count
-SELECT count(*) FROM messages WHERE state = 'queued' AND queue = ?;
+SELECT count(*) FROM messages WHERE state = 'queued' AND queue = ? AND tenant = ?;
 
 -- The queue of each message that is on its way.
 -- name: sending_queues
@@ -167,7 +167,8 @@ SELECT queue FROM messages WHERE state IN ('queued', 'sending') AND state = 'sen
 -- What waits in a queue with one priority for a time that its caller has given, by seconds (wall clock).
 -- name: scheduled_counts
 SELECT next_attempt_time / 1000000, count(*) FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = 1 AND next_attempt_time > ?
+WHERE state = 'queued' AND queue = ? AND tenant = ? AND priority = ?
+    AND (next_attempt_time IS send_time) = 1 AND next_attempt_time > ?
 GROUP BY 1;
 
 -- What waits in a queue with one priority and is due, longest due first; with it what the path has to know. Apart, what is
@@ -175,25 +176,26 @@ GROUP BY 1;
 -- name: due
 SELECT {work}, (SELECT length(content) FROM contents WHERE contents.key = messages.key)
 FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ? AND next_attempt_time <= ?
-    AND +tenant = ?
+WHERE state = 'queued' AND queue = ? AND tenant = ? AND priority = ?
+    AND (next_attempt_time IS send_time) = ? AND next_attempt_time <= ?
 ORDER BY next_attempt_time LIMIT ?;
 
 -- name: next_due
 SELECT min(next_attempt_time) FROM messages
-WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
-    AND next_attempt_time > ? AND +tenant = ?;
+WHERE state = 'queued' AND queue = ? AND tenant = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
+    AND next_attempt_time > ?;
 
 -- name: due_count
 SELECT count(*) FROM (
     SELECT 1 FROM messages
-    WHERE state = 'queued' AND queue = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
-        AND next_attempt_time <= ? AND +tenant = ? LIMIT ?
+    WHERE state = 'queued' AND queue = ? AND tenant = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
+        AND next_attempt_time <= ? LIMIT ?
 );
 
--- The first queue behind a key that anything waits in: asked again and again, it skips from one to the next.
+-- The first queue behind another that anything waits in, and whose it is: asked again and again, it skips from one to the
+-- next.
 -- name: next_queue
-SELECT queue FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue LIMIT 1;
+SELECT queue, tenant FROM messages WHERE state = 'queued' AND (queue, tenant) > (?, ?) ORDER BY queue, tenant LIMIT 1;
 
 -- What an earlier boot left in the middle of an attempt.
 -- name: orphans
@@ -218,7 +220,8 @@ SELECT min(deadline) FROM messages WHERE state = 'queued' AND deadline IS NOT NU
 -- The due clock of this boot is ahead of that of the last one by `by`.
 -- name: shift_due
 UPDATE messages SET next_attempt_time = next_attempt_time + :by
-WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0;
+WHERE state = 'queued' AND queue = :queue AND tenant = :tenant AND priority = :priority
+    AND (next_attempt_time IS send_time) = 0;
 
 -- name: shift_deadlines
 UPDATE messages SET deadline = deadline + :by WHERE state IN ('queued', 'sending') AND deadline IS NOT NULL;
@@ -227,7 +230,8 @@ UPDATE messages SET deadline = deadline + :by WHERE state IN ('queued', 'sending
 -- for somebody who is left, waits for longer than any backoff.
 -- name: bound_due
 UPDATE messages SET next_attempt_time = iif(attempt_number = 0, :now, :latest)
-WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
+WHERE state = 'queued' AND queue = :queue AND tenant = :tenant AND priority = :priority
+    AND (next_attempt_time IS send_time) = 0
     AND next_attempt_time > iif(attempt_number = 0, :now, :latest) AND next_attempt_time > :now
     AND NOT EXISTS (
         SELECT 1 FROM attempts
@@ -240,7 +244,8 @@ WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_att
 -- After that, only what was put off waits for as long as this.
 -- name: bound_deferred
 UPDATE messages SET next_attempt_time = :latest_deferred
-WHERE state = 'queued' AND queue = :queue AND priority = :priority AND (next_attempt_time IS send_time) = 0
+WHERE state = 'queued' AND queue = :queue AND tenant = :tenant AND priority = :priority
+    AND (next_attempt_time IS send_time) = 0
     AND next_attempt_time > :latest_deferred;
 
 -- What waits, in the order of acceptance, behind a key; in some queues, as JSON, or in all of them. It reads the table

@@ -19,7 +19,16 @@ from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, Priority
 from postwire.core.waiting import deadline
-from postwire.outbox.base import Changes, Counts, Head, OutboxStats, ProviderState, QueuedMessage, StoredMessage
+from postwire.outbox.base import (
+    Changes,
+    Counts,
+    Head,
+    OutboxStats,
+    ProviderState,
+    QueuedMessage,
+    QueueKey,
+    StoredMessage,
+)
 from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
@@ -89,7 +98,7 @@ def _page_of_requests(
 
 
 def due(
-    connection: apsw.Connection, queue: str, now: int, limits: Mapping[Priority, int], ahead: int, tenant: str
+    connection: apsw.Connection, queue: QueueKey, now: int, limits: Mapping[Priority, int], ahead: int
 ) -> tuple[list[QueuedMessage], dict[str, bytes]]:
     """What `Outbox.take` offers: at most so many of each priority, and fewer where their contents are large.
 
@@ -99,8 +108,9 @@ def due(
         found: list[Row] = []
         for priority in Priority:
             if room := limits.get(priority, 0):
-                waiting = _all(connection, "due", queue, priority.value, _WAITING, now, tenant, room)
-                scheduled = _all(connection, "due", queue, priority.value, _SCHEDULED, now + ahead, tenant, room)
+                waiting = _all(connection, "due", queue.name, queue.tenant, priority.value, _WAITING, now, room)
+                clock = _SCHEDULED, now + ahead
+                scheduled = _all(connection, "due", queue.name, queue.tenant, priority.value, *clock, room)
                 if waiting and scheduled:
                     late = [(row[_DUE], row) for row in waiting] + [(row[_DUE] - ahead, row) for row in scheduled]
                     late.sort(key=itemgetter(0))
@@ -124,10 +134,10 @@ def contents(connection: apsw.Connection, message_ids: Sequence[bytes]) -> dict[
 
 
 def heads(
-    connection: apsw.Connection, keys: Collection[str] | None, now: int, most: int, ahead: int, tenant: str
-) -> dict[str, Head]:
+    connection: apsw.Connection, keys: Collection[QueueKey] | None, now: int, most: int, ahead: int
+) -> dict[QueueKey, Head]:
     """See `Outbox.heads`."""
-    found: dict[str, Head] = {}
+    found: dict[QueueKey, Head] = {}
     with _one_moment(connection):
         if keys is None or len(keys) > 1:  # of many keys, few may have anything: those are found in one go
             keys = [one for one in queues(connection) if keys is None or one in keys]
@@ -135,7 +145,7 @@ def heads(
             counts: Counter[Priority] = Counter()
             times: list[int] = []
             for priority, (clock, behind) in product(Priority, ((_WAITING, 0), (_SCHEDULED, ahead))):
-                at = (queue, priority.value, clock, now + behind, tenant)
+                at = (queue.name, queue.tenant, priority.value, clock, now + behind)
                 if count := _all(connection, "due_count", *at, most)[0][0]:
                     counts[priority] += count
                 if (time := _all(connection, "next_due", *at)[0][0]) is not None:
@@ -145,12 +155,14 @@ def heads(
     return found
 
 
-def queues(connection: apsw.Connection) -> list[str]:
-    """The keys of the queues that anything waits in."""
-    found: list[str] = []
+def queues(connection: apsw.Connection) -> list[QueueKey]:
+    """The queues that anything waits in, of all tenants."""
+    found: list[QueueKey] = []
+    name = tenant = ""
     with _one_moment(connection):
-        while row := _all(connection, "next_queue", found[-1] if found else ""):
-            found.append(row[0][0])
+        while row := _all(connection, "next_queue", name, tenant):
+            ((name, tenant),) = row
+            found.append(QueueKey(tenant, name))
     return found
 
 
@@ -266,10 +278,10 @@ def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     scheduled: dict[int, int] = {}
     with _one_moment(connection):
         by_queue = Counter(queue for (queue,) in _all(connection, "sending_queues"))
-        for queue in queues(connection):
-            by_queue[queue] += _all(connection, "queued_count", queue)[0][0]
+        for tenant, queue in queues(connection):
+            by_queue[queue] += _all(connection, "queued_count", queue, tenant)[0][0]
             for priority in Priority:
-                for second, count in _all(connection, "scheduled_counts", queue, priority.value, now):
+                for second, count in _all(connection, "scheduled_counts", queue, tenant, priority.value, now):
                     scheduled[second] = scheduled.get(second, 0) + count
     return Counts(by_queue, scheduled)
 

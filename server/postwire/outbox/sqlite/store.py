@@ -14,7 +14,7 @@ import apsw
 
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, Note, Priority
+from postwire.core.message import MessageRecord, MessageState, Note, Priority
 from postwire.outbox.base import (
     Accepted,
     Changes,
@@ -26,6 +26,7 @@ from postwire.outbox.base import (
     OutboxError,
     OutboxStats,
     ProviderState,
+    QueueKey,
     StoredMessage,
     TakenMessage,
 )
@@ -132,31 +133,30 @@ class SqliteOutbox:
     async def _advance_again(self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
         return await self.advance(before, after) or await self.get(before.message_id, before.tenant) in (after, *tried)
 
-    async def get(self, message_id: str, tenant: str = DEFAULT_TENANT) -> MessageRecord | None:
+    async def get(self, message_id: str, tenant: str) -> MessageRecord | None:
         """See `Outbox.get`."""
         return await self._read(reads.get, rows.id_bytes(message_id), tenant)
 
     async def find_by_request_id(
-        self, request_id: str, payload_hash: bytes | None = None, tenant: str = DEFAULT_TENANT
+        self, request_id: str, tenant: str, payload_hash: bytes | None = None
     ) -> MessageRecord | None:
         """See `Outbox.find_by_request_id`."""
         return await self._read(reads.find, tenant, request_id, payload_hash)
 
-    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str = DEFAULT_TENANT) -> Page:
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """See `Outbox.list`."""
         return await self._read(reads.page, tenant, chosen, size, after)
 
     async def take(
         self,
-        queue: str,
+        queue: QueueKey,
         now: int,
         limits: Mapping[Priority, int],
         decide: Decide,
         ahead: int = 0,
-        tenant: str = DEFAULT_TENANT,
     ) -> Sequence[TakenMessage]:
         """See `Outbox.take`."""
-        found, contents = await self._read(reads.due, queue, now, limits, ahead, tenant)
+        found, contents = await self._read(reads.due, queue, now, limits, ahead)
         pairs = [(one.record, after) for one in found if (after := decide(one))]
         if not pairs:
             return ()
@@ -171,10 +171,10 @@ class SqliteOutbox:
         ]
 
     async def heads(
-        self, keys: Collection[str] | None, now: int, most: int, ahead: int = 0, tenant: str = DEFAULT_TENANT
-    ) -> Mapping[str, Head]:
+        self, keys: Collection[QueueKey] | None, now: int, most: int, ahead: int = 0
+    ) -> Mapping[QueueKey, Head]:
         """See `Outbox.heads`."""
-        return await self._read(reads.heads, keys, now, most, ahead, tenant)
+        return await self._read(reads.heads, keys, now, most, ahead)
 
     async def expired(self, now: int, limit: int, ahead: int = 0) -> Sequence[MessageRecord]:
         """See `Outbox.expired`."""
@@ -194,8 +194,8 @@ class SqliteOutbox:
         def realign(connection: apsw.Connection) -> None:
             by = int(reads.read_metadata(connection, _AHEAD) or 0)
             times = {"by": by, "now": now, "latest": latest, "latest_deferred": latest_deferred}
-            for queue, priority in itertools.product(reads.queues(connection), Priority):
-                bindings = {"queue": queue, "priority": priority.value} | times
+            for (tenant, queue), priority in itertools.product(reads.queues(connection), Priority):
+                bindings = {"queue": queue, "tenant": tenant, "priority": priority.value} | times
                 if by:
                     connection.execute(QUERIES["shift_due"], bindings)
                 connection.execute(QUERIES["bound_due"], bindings)
@@ -230,7 +230,7 @@ class SqliteOutbox:
         """See `Outbox.last_position`."""
         return (await self._read(reads.last_change),)
 
-    async def changes(self, after: Position, limit: int, tenant: str = DEFAULT_TENANT) -> Changes:
+    async def changes(self, after: Position, limit: int, tenant: str) -> Changes:
         """See `Outbox.changes`."""
         return await self._read(reads.changes, after, limit, tenant)
 
@@ -244,7 +244,7 @@ class SqliteOutbox:
             finally:
                 self._watching.discard(future)
 
-    async def records(self, message_ids: Sequence[str], tenant: str = DEFAULT_TENANT) -> Sequence[MessageRecord]:
+    async def records(self, message_ids: Sequence[str], tenant: str) -> Sequence[MessageRecord]:
         """See `Outbox.records`."""
         return await self._read(reads.records, [*map(rows.id_bytes, message_ids)], tenant)
 
@@ -333,7 +333,7 @@ class SqliteOutbox:
         """See `Outbox.unsettled_counts`."""
         return await self._read(reads.unsettled_counts, now)
 
-    async def content(self, message_id: str, tenant: str = DEFAULT_TENANT) -> bytes | None:
+    async def content(self, message_id: str, tenant: str) -> bytes | None:
         """See `Outbox.content`."""
         return await self._read(reads.content, rows.id_bytes(message_id), tenant)
 
