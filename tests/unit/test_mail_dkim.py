@@ -170,6 +170,22 @@ def test_a_body_has_one_hash_wherever_it_is_cut(body: bytes, cuts: list[int]) ->
 
 
 @pytest.mark.parametrize(
+    ("body", "relaxed"),
+    [
+        (b" " * 262_144 + b"x", b" x\r\n"),
+        (b"x" + b"\t " * 131_072 + b"\r\ny", b"x\r\ny\r\n"),
+        (b" \r\n" * 87_000 + b"x", b"\r\n" * 87_000 + b"x\r\n"),
+    ],
+    ids=["before", "after", "alone"],
+)
+def test_a_body_of_blanks_is_hashed_as_fast_as_another(body: bytes, relaxed: bytes) -> None:
+    """A pattern that takes each of them for the beginning of a run would not be through in an hour."""
+    hashed = BodyHash()
+    hashed.update(body)
+    assert hashed.digest() == hashlib.sha256(relaxed).digest()
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"domain": "not a domain"}, r"^domain: "),
