@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from postwire.config.bind import setting
@@ -30,16 +31,20 @@ class SmsSettings:
     )
     max_segments: CountOrNone = setting(0, help="How many segments an SMS may take; 0: any number.")
 
+    @cached_property
+    def prefix_lengths(self) -> tuple[int, ...]:
+        """How long the prefixes in `senders` are, the longest first."""
+        return tuple(sorted({len(prefix) for prefix in self.senders}, reverse=True))
+
 
 def sender_of(settings: SmsSettings, content: Sms | Mms) -> str | None:
     """Whom a message is from: its own sender, else that for the longest prefix of the number, else the common one."""
     if content.sender:
         return content.sender
-    if settings.senders:
-        to = content.to
-        for length in range(len(to), 1, -1):
-            if found := settings.senders.get(to[:length]):
-                return found
+    to = content.to
+    for length in settings.prefix_lengths:
+        if found := settings.senders.get(to[:length]):
+            return found
     return settings.sender
 
 
@@ -47,9 +52,10 @@ def why_not(settings: SmsSettings, message: OutboundMessage, *, has_sender: bool
     """Why a message cannot be carried with these settings; None if it can. `has_sender`: the vendor has one itself."""
     content = message.content
     assert isinstance(content, Sms | Mms)
-    channel = message.channel.value
     if not has_sender and not sender_of(settings, content):
-        return FieldViolation(f"message.{channel}.sender", "must be given: the provider has none for this number")
+        return FieldViolation(
+            f"message.{message.channel.value}.sender", "must be given: the provider has none for this number"
+        )
     if settings.max_segments and isinstance(content, Sms):
         _, count = segments(content.body)
         if count > settings.max_segments:
