@@ -164,6 +164,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
         )
         closing.push_async_callback(maintenance.stop)
+        closing.push_async_callback(delivery.close)
         control = Control(registry=registry, outbox=outbox, clock=clock)
         server = ApiServer(config.server, delivery, control, telemetry.call_observers)
         closing.callback(server.release)

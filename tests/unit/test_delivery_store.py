@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,10 +17,10 @@ from tests.support.disk import Disk
 from tests.support.harness import Harness
 from tests.support.paused import Paused
 from tests.support.providers import FakeProvider, gate_of, registry_of
-from tests.support.waiting import within
+from tests.support.waiting import PATIENCE, within
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import tasks
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
@@ -260,3 +261,45 @@ async def test_a_message_whose_content_cannot_be_read_goes_back_to_its_queue(out
     await harness.noted.reached(record.message_id, SENT)
     await harness.calm()
     assert harness.left() == []
+
+
+async def test_what_is_taken_as_the_grace_ends_waits_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """The disk hangs in the middle of a drain: what was opened is kept in the end, and nobody is left to make it."""
+    path = str(tmp_path / "postwire.db")
+    outbox = await SqliteOutbox.open(path)
+    harness = Harness(outbox)
+    records = [await harness.send(build.command(send_time=START + 1_000_000, priority=one)) for one in Priority]
+    hangs, goes_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(connection: object) -> None:
+        loop.call_soon_threadsafe(hangs.set)
+        assert goes_on.wait(PATIENCE)
+
+    hanging = outbox._writer.run_between(hang)
+    await within(hangs.wait())
+    harness.clock.advance(1.0)
+    (entry,) = harness.registry
+    async with asyncio.timeout(PATIENCE):
+        while not entry.gate.in_flight:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+    assert await harness.drain(0.0) == 0, "a commit is not let go of"
+    closing = asyncio.create_task(harness.delivery.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    goes_on.set()
+    await within(hanging)
+    await within(closing)
+    assert harness.provider.keys == []
+    assert harness.left() == []
+    await outbox.close()
+
+    outbox = await SqliteOutbox.open(path)
+    assert await outbox.orphans(9) == []
+    after = Harness(outbox, clock=harness.clock)
+    await after.boot()
+    for record in records:
+        await after.noted.reached(record.message_id, SENT)
+        assert [one.number for one in (await after.kept(record.message_id)).attempts] == [1]
+    await after.completed()
+    await outbox.close()

@@ -326,6 +326,11 @@ class Delivery:
         self._waiters.close()
         return await self._tasks.drain(grace)
 
+    async def close(self) -> None:
+        """Return once nothing is asked of the store any more that could leave a message in nobody's hands. After
+        `drain`; a store that hangs is waited for."""
+        await self._tasks.close()
+
     def _answer_by(self, time_left: float | None) -> float:
         wait = self._limits.max_wait
         if time_left is not None:

@@ -19,12 +19,18 @@ _log = EventLog()
 
 
 class StartedTasks:
-    """The tasks that run. Those that wait for the store are apart, since no drain is to wait for that."""
+    """The tasks that run. Those that wait for the store are apart, since no drain is to wait for that; and so are those
+    in the middle of a commit, since what they have asked for is kept whether they are cancelled or not.
+
+    `is_drained` says whether a drain has cancelled what ran: nothing is to be begun any more.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting_for_store: set[asyncio.Task[None]] = set()
+        self._committing: set[asyncio.Task[Any]] = set()
+        self.is_drained = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -50,6 +56,13 @@ class StartedTasks:
         task.add_done_callback(self._ended)
         return task
 
+    def start_commit(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Begin work that a drain waits for as for any other, and does not cancel: it looks at `is_drained` then."""
+        task = self.track(self._loop.create_task(work))
+        self._committing.add(task)
+        task.add_done_callback(self._committing.discard)
+        return task
+
     def start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Begin work that somebody waits for."""
         return self.track(self._loop.create_task(work))
@@ -65,12 +78,18 @@ class StartedTasks:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._idle.wait()
-        cancelled = list(self._tasks)
+        self.is_drained = True
+        cancelled = list(self._tasks - self._committing)
         for task in (*cancelled, *self._waiting_for_store):
             task.cancel()
         if cancelled:  # a provider may be slow to end, and is not waited for
             await asyncio.wait(cancelled, timeout=CANCEL_GRACE)
         return len(cancelled)
+
+    async def close(self) -> None:
+        """Return once no commit is under way any more, however long the store takes."""
+        if self._committing:
+            await asyncio.wait(self._committing)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

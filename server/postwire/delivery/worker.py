@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -112,7 +113,7 @@ class Worker:
 
     def serve(self, queue: Queue, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """See `QueueHandler.serve`."""
-        return self._tasks.start(self._serve(queue.route, queue.key, limits, grants))
+        return self._tasks.start_commit(self._serve(queue.route, queue.key, limits, grants))
 
     async def _serve(self, route: Route, key: QueueKey, limits: Mapping[Priority, int], grants: Grants) -> bool:
         claim = Claim(
@@ -124,7 +125,11 @@ class Worker:
 
         due = self._clock.due()
         try:
-            for taken in await self._work.take(key, due, limits, decide, self._clock.wall() - due):
+            found = await self._work.take(key, due, limits, decide, self._clock.wall() - due)
+            if self._tasks.is_drained:
+                await self._return([one.record for one in found], due)
+                return False
+            for taken in found:
                 message_id = taken.record.message_id
                 if pick := claim.pop(message_id):
                     waiter = self._waiters.remove(taken.record) or Waiter()
@@ -141,6 +146,15 @@ class Worker:
             raise
         finally:
             claim.close()
+
+    async def _return(self, records: Sequence[MessageRecord], due: int) -> None:
+        """Take back what was opened as a drain ended, since nobody makes it. Tried once: it is the end."""
+        now, _ = self._executor.now()
+        opened = [record for record in records if lifecycle.is_open(record)]
+        changes = (self._messages.advance(one, lifecycle.drop_attempt(one, now=now, due=due)) for one in opened)
+        for result in await asyncio.gather(*changes, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, StoreUnavailable):
+                raise result
 
     def complete_queue(self, route: Route) -> None:
         """See `QueueHandler.complete_queue`."""
