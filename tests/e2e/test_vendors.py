@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 from tests.conformance import test_twilio as twilio_answers
 from tests.conformance import test_vonage as vonage_answers
-from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, dispatch, email, explain, get, mms, provider, request, sms, tried
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    QUEUED,
+    SENDING,
+    SENT,
+    TIMEOUT,
+    dispatch,
+    email,
+    explain,
+    get,
+    mms,
+    provider,
+    request,
+    sms,
+    tried,
+    until,
+)
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.e2e.streams import Stream, stored
@@ -152,6 +170,34 @@ def test_a_wrong_key_fails_over_counts_no_attempt_and_is_told_once(
     assert len(server.log("provider_availability")) == 1
     parked: Message = dispatch(server, mms(), wait_for=ACCEPTANCE)
     assert get(server, parked).state == message_pb2.MESSAGE_STATE_QUEUED
+
+
+def test_the_right_key_is_taken_over_and_what_waits_goes(
+    serve: Serve, twilio: CounterpartThread, vonage: CounterpartThread, tmp_path: Path
+) -> None:
+    """None fails, no attempt counts, and there is one line for all of it."""
+    (file := tmp_path / "token").write_text("wr0ng-0f-0urs\n", encoding="utf-8")
+    declared = toml(twilio.counterpart.url, vonage).replace(
+        'auth_token = "t0ken-0f-0urs"', f'auth_token_file = "{file}"'
+    )
+    right = f"Basic {b64encode(f'{twilio_answers.SID}:t0ken-0f-0urs'.encode()).decode()}"
+
+    def answered(call: HttpCall) -> HttpReply:
+        return TAKEN["twilio"] if call.headers["authorization"] == right else twilio_answers.refusal(401, 20003)
+
+    twilio.counterpart.reply = answered
+    server = serve(toml=declared)
+    parked = [dispatch(server, mms(), wait_for=ACCEPTANCE, max_attempts=1) for _ in range(10)]
+    eventually(lambda: provider(server, "twilio").availability == AVAILABILITY_MISCONFIGURED)
+    assert {get(server, message).state for message in parked} <= {QUEUED, SENDING}
+    (new := tmp_path / "new").write_text("t0ken-0f-0urs\n", encoding="utf-8")
+    new.rename(file)
+    for message in parked:
+        record = until(server, message, SENT)
+        assert tried(record)[-1] == ("twilio", "success")
+        assert {attempt.error_code for attempt in record.attempts[:-1]} <= {"20003"}
+    assert [line["availability"] for line in server.log("provider_availability")] == ["misconfigured", "available"]
+    assert not any(secret in server.log_text() for secret in ("0f-0urs", right))
 
 
 def test_a_webhook_gets_every_channel_and_nothing_of_it_is_shown(serve: Serve) -> None:

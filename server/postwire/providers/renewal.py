@@ -70,10 +70,10 @@ class _Renewal:
         return Prepared(partial(self._apply, options) if options != self._options else lambda: None)
 
     def _apply(self, options: object) -> None:
-        self._options = options
         try:
             self._renew(options)
-        except Exception as error:
+            self._options = options
+        except Exception as error:  # the next reload tries it again
             self._on_fault(error)
         self._entry.gate.note_renewed(self._clock.monotonic())
         self._checks.check(self._entry.provider, self._checked)

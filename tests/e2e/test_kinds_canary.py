@@ -1,0 +1,208 @@
+"""Nobody's data in telemetry, whoever carries it: every kind that sends, and vendors that quote what they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from aiosmtpd.smtp import SMTP
+from google.protobuf import text_format
+from tests.conformance import (
+    test_mailgun,
+    test_postmark,
+    test_resend,
+    test_sendgrid,
+    test_ses,
+    test_telnyx,
+    test_twilio,
+    test_vonage,
+    test_webhook,
+)
+from tests.e2e.calls import dispatch, email, get, providers, sms
+from tests.e2e.conftest import Serve
+from tests.e2e.metrics import METRICS, fetch
+from tests.e2e.server import Server
+from tests.support.http_counterpart import HttpCall, HttpReply, counterpart_thread
+from tests.support.otlp import Collector
+
+from postwire.providers.builtin import KINDS
+from postwire.testing import Answer
+from postwire.v1.message_pb2 import Message, OutboundMessage
+
+CANARY, PHONE = "zq9canary7", "+15005550187"
+QUOTED: Final = f" to {PHONE} <{CANARY}@example.com>: {CANARY}"
+SECRET: Final = "s3cr3t0f0urs"
+
+DECLARED: Final = f"""
+[delivery]
+max_attempts = 1
+[providers.twilio]
+kind = "twilio"
+channels = ["sms"]
+account_sid = "{test_twilio.SID}"
+auth_token = "{SECRET}"
+sender = "+15005550006"
+base_url = "URL"
+[providers.vonage]
+kind = "vonage"
+channels = ["sms"]
+api_key = "{SECRET}"
+api_secret = "{SECRET}"
+sender = "+15005550006"
+base_url = "URL"
+[providers.telnyx]
+kind = "telnyx"
+channels = ["sms"]
+api_key = "{SECRET}"
+sender = "+15005550006"
+base_url = "URL"
+[providers.http]
+kind = "http"
+channels = ["sms", "email"]
+url = "URL/http"
+json = {{ to = "{{to}}", body = "{{body}}", key = "{SECRET}" }}
+success = {{ status = [200], body = "^OK" }}
+rejected = {{ status = [400] }}
+[providers.webhook]
+kind = "webhook"
+channels = ["sms", "email"]
+url = "URL/webhook"
+secret = "whsec_{SECRET}{SECRET}{SECRET}"
+[providers.sendgrid]
+kind = "sendgrid"
+channels = ["email"]
+api_key = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
+[providers.postmark]
+kind = "postmark"
+channels = ["email"]
+server_token = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
+[providers.resend]
+kind = "resend"
+channels = ["email"]
+api_key = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
+[providers.mailgun]
+kind = "mailgun"
+channels = ["email"]
+api_key = "{SECRET}"
+domain = "mg.example.com"
+sender = "us@example.com"
+base_url = "URL"
+[providers.ses]
+kind = "ses"
+channels = ["email"]
+region = "eu-west-1"
+access_key_id = "x"
+secret_access_key = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
+[providers.smtp]
+kind = "smtp"
+channels = ["email"]
+host = "127.0.0.1"
+port = PORT
+security = "none"
+sender = "us@example.com"
+"""
+
+REFUSALS: Final[dict[str, HttpReply]] = {
+    "/2010": test_twilio.refusal(400, 21211),
+    "/sms/json": test_vonage.answer("7"),
+    "/v2/messages": test_telnyx.refusal(422, "40310"),
+    "/http": HttpReply(400, QUOTED.encode()),
+    "/webhook": test_webhook.REPLIES[Answer.REJECTED],
+    "/v3/mail/send": test_sendgrid.refusal(400),
+    "/email": test_postmark.refusal(422, 300),
+    "/emails": test_resend.refusal(422, "invalid_attachment"),
+    "/v3/mg.example.com": test_mailgun.refusal(400),
+    "/v2/email": test_ses.refusal(400, "MessageRejected"),
+}
+TAKEN: Final[dict[str, HttpReply]] = {
+    "/2010": HttpReply.of_json(201, test_twilio.MESSAGE),
+    "/sms/json": test_vonage.answer("0"),
+    "/v2/messages": test_telnyx.TestTelnyx.success,
+    "/http": HttpReply(200, b"OK"),
+    "/webhook": HttpReply(200, QUOTED.encode()),
+    "/v3/mail/send": test_sendgrid.TestSendGrid.success,
+    "/email": test_postmark.taken(f"Message OK, but not to these inactive addresses: {CANARY}@example.com."),
+    "/emails": test_resend.TestResend.success,
+    "/v3/mg.example.com": test_mailgun.TestMailgun.success,
+    "/v2/email": test_ses.TestSes.success,
+}
+
+
+def answer_of(answers: dict[str, HttpReply], call: HttpCall) -> HttpReply:
+    """The answer for the longest path that a request begins with; a check is told that all is well."""
+    if call.method != "POST":
+        return HttpReply(200, b"{}")
+    return answers[max((path for path in answers if call.target.startswith(path)), key=len)]
+
+
+class Refusing:
+    """A mail server that quotes who and what it refuses, or takes everything."""
+
+    refuses = True
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        """See aiosmtpd."""
+        return f"550 5.7.1 No{QUOTED}" if self.refuses else f"250 OK{QUOTED}"
+
+
+@pytest.fixture
+def mail() -> Iterator[tuple[Refusing, int]]:
+    handler, loop = Refusing(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def start() -> asyncio.Server:
+        return await loop.create_server(lambda: SMTP(handler, hostname="mail.example.com", loop=loop), "127.0.0.1", 0)
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    yield handler, server.sockets[0].getsockname()[1]
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def marked(name: str) -> OutboundMessage:
+    """A message that a provider carries, with marks in all of its parts."""
+    if name in ("twilio", "vonage", "telnyx"):
+        return sms(PHONE, f"{CANARY} body")
+    return email(f"{CANARY}@example.com", subject=f"{CANARY} subject", text=f"{CANARY} body")
+
+
+def test_nothing_of_a_message_a_secret_or_a_vendors_words_is_anywhere(serve: Serve, mail: tuple[Refusing, int]) -> None:
+    answers = REFUSALS
+    with counterpart_thread(lambda call: answer_of(answers, call)) as vendor, Collector() as collector:
+        handler, port = mail
+        toml = DECLARED.replace("URL", vendor.counterpart.url).replace("PORT", str(port))
+        server: Server = serve(
+            toml=toml, telemetry__otlp_endpoint=collector.endpoint, OTEL_BSP_SCHEDULE_DELAY="10", **METRICS
+        )
+        names = [name for name in providers(server) if name in KINDS]
+        assert set(names) == set(KINDS) - {"mock"}
+        records = [dispatch(server, marked(name), provider_name=name) for name in names]
+        assert all(record.attempts for record in records)
+        answers, handler.refuses = TAKEN, False
+        taken = [dispatch(server, marked(name), provider_name=name) for name in names]
+        shown = "".join(text_format.MessageToString(one) for one in (*_again(server, records), *_again(server, taken)))
+        shown += "".join(text_format.MessageToString(one) for one in providers(server).values())
+        shown += fetch(server)
+        collector.wait_for_spans(2 * len(names))
+        assert server.terminate() == 0
+        shown += collector.everything() + server.log_text()
+    for word in (CANARY, PHONE[1:], SECRET):
+        assert shown.count(word) == 0, "something of a message, or a secret, can be seen outside"
+
+
+def _again(server: Server, records: list[Message]) -> list[Message]:
+    return [get(server, record) for record in records]
