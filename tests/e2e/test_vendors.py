@@ -167,6 +167,7 @@ def test_a_wrong_key_fails_over_counts_no_attempt_and_is_told_once(
     assert provider(server, "vonage").availability == AVAILABILITY_AVAILABLE
     (first, _) = explain(server).candidates
     assert first.obstacle == pb.ROUTE_OBSTACLE_MISCONFIGURED
+    eventually(lambda: server.log("provider_availability"))
     assert len(server.log("provider_availability")) == 1
     parked: Message = dispatch(server, mms(), wait_for=ACCEPTANCE)
     assert get(server, parked).state == message_pb2.MESSAGE_STATE_QUEUED
@@ -196,6 +197,7 @@ def test_the_right_key_is_taken_over_and_what_waits_goes(
         record = until(server, message, SENT)
         assert tried(record)[-1] == ("twilio", "success")
         assert {attempt.error_code for attempt in record.attempts[:-1]} <= {"20003"}
+    eventually(lambda: len(server.log("provider_availability")) == 2)
     assert [line["availability"] for line in server.log("provider_availability")] == ["misconfigured", "available"]
     assert not any(secret in server.log_text() for secret in ("0f-0urs", right))
 
