@@ -116,7 +116,7 @@ def test_of_two_thousand_all_settle_and_nobody_gets_two_unless_an_attempt_is_unc
 ) -> None:
     """The first vendor is stopped in the middle, the second is started again."""
     server = serve(toml=toml(twilio.counterpart.url, vonage))
-    sent = [request(sms(f"+1415{at:07}"), wait_for=ACCEPTANCE) for at in range(MANY)]
+    sent = [request(sms(f"+1415{at:07}"), wait_for=ACCEPTANCE, max_attempts=100) for at in range(MANY)]
     with Stream(server, timeout=TIMEOUT) as stream:
         for at in range(0, MANY, FRAME):
             stream.send(sent[at : at + FRAME])
