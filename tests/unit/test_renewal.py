@@ -18,6 +18,7 @@ from tests.support.waiting import within
 from postwire.config.bind import setting
 from postwire.config.schema import Config, load
 from postwire.core.availability import PROBE_AFTER
+from postwire.core.breaker import Verdict
 from postwire.core.message import Channel, MessageState
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import DispatchResult, Outcome
@@ -282,7 +283,8 @@ async def test_a_refusal_of_what_was_sent_with_the_old_secret_says_nothing_of_th
     assert harness.left() == []
 
 
-def test_an_old_attempt_that_tried_the_account_postpones_no_new_one() -> None:
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+def test_an_old_attempt_that_tried_the_account_postpones_no_new_one(end: str) -> None:
     gate = gate_of("a")
     gate.note_misconfigured(0.0)
     early = gate.enter(PROBE_AFTER)
@@ -290,11 +292,22 @@ def test_an_old_attempt_that_tried_the_account_postpones_no_new_one() -> None:
     late = gate.enter(PROBE_AFTER + 1)
     assert late.tries_account
     assert (early.is_outdated, late.is_outdated) == (True, False)
-    early.cancel(PROBE_AFTER + 2)
+    if end == "cancelled":
+        early.cancel(PROBE_AFTER + 2)
+    else:
+        early.close(Verdict.NONE, PROBE_AFTER + 2)
     assert gate.obstacle(PROBE_AFTER + 2) is Obstacle.MISCONFIGURED, "one at a time"
-    gate.note_misconfigured(PROBE_AFTER + 2)
     late.cancel(PROBE_AFTER + 2)
-    assert gate.until(PROBE_AFTER + 3) == 3 * PROBE_AFTER + 2
+    assert gate.obstacle(PROBE_AFTER + 2) is None
+
+
+def test_a_new_account_that_is_refused_is_left_alone_for_the_first_time() -> None:
+    gate = gate_of("a")
+    for _ in range(5):
+        gate.note_misconfigured((gate.until(0.0) or 0.0) + 1)
+    gate.note_renewed(2000.0)
+    gate.note_misconfigured(2000.0)
+    assert gate.until(2000.0) == 2000.0 + PROBE_AFTER
 
 
 def test_a_renewal_of_one_that_is_well_changes_nothing() -> None:

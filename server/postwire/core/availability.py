@@ -30,37 +30,38 @@ def probe_pause(refusals: int) -> float:
 class Availability:
     """See the module. `blocked` is False while there is nothing to ask: nearly always."""
 
-    __slots__ = ("_is_probing", "_opening", "_probe_at", "_refusals", "blocked")
+    __slots__ = ("_is_probing", "_opening", "_probe_at", "_refusals", "_refuses", "blocked")
 
     def __init__(self) -> None:
         self.blocked = False
         self._opening: Obstacle | None = None
-        self._refusals = 0  # in a row; 0: it takes our account, as far as is known
+        self._refuses = False  # our account, as far as is known
+        self._refusals = 0  # of this account, in a row
         self._probe_at = -math.inf
         self._is_probing = False
 
     @property
     def state(self) -> Obstacle | None:
         """`UNAVAILABLE` or `MISCONFIGURED`; None for one that is available."""
-        return self._opening or (Obstacle.MISCONFIGURED if self._refusals else None)
+        return self._opening or (Obstacle.MISCONFIGURED if self._refuses else None)
 
     def obstacle(self, now: float) -> Obstacle | None:
         """What keeps an attempt from being made now. None: one may be made, and if `state` says otherwise, only one."""
         if self._opening:
             return self._opening
-        if self._refusals and (self._is_probing or now < self._probe_at):
+        if self._refuses and (self._is_probing or now < self._probe_at):
             return Obstacle.MISCONFIGURED
         return None
 
     def until(self, now: float) -> float | None:
         """When to ask again; None if nobody can know, or if one may be made now."""
-        if self._opening or not self._refusals or self._is_probing or now >= self._probe_at:
+        if self._opening or not self._refuses or self._is_probing or now >= self._probe_at:
             return None
         return self._probe_at
 
     def enter(self) -> bool:
         """An attempt is made. Returns whether it is one that finds out about our account, to be passed to `leave`."""
-        if not self._refusals:
+        if not self._refuses:
             return False
         self._is_probing = True
         return True
@@ -68,8 +69,8 @@ class Availability:
     def leave(self, now: float) -> None:
         """That attempt has ended, whatever it found: if nothing, the next one may be made after as long a pause."""
         self._is_probing = False
-        if self._refusals and now >= self._probe_at:
-            self._probe_at = now + probe_pause(self._refusals)
+        if self._refuses and now >= self._probe_at:
+            self._probe_at = now + probe_pause(max(self._refusals, 1))
 
     def abandon(self) -> None:
         """That attempt was not made after all: another one may be."""
@@ -87,14 +88,16 @@ class Availability:
 
     def note_misconfigured(self, now: float) -> None:
         """It has refused our account. What was sent before it did so, and is refused alike, is no further step."""
-        if self._refusals and now < self._probe_at:
+        if self._refuses and now < self._probe_at:
             return
+        self._refuses = True
         self._refusals += 1
         self._probe_at = now + probe_pause(self._refusals)
         self._update()
 
     def note_configured(self) -> None:
         """It has taken our account, or somebody says that it would."""
+        self._refuses = False
         self._refusals = 0
         self._probe_at = -math.inf
         self._update()
@@ -102,9 +105,8 @@ class Availability:
     def note_renewed(self) -> None:
         """Our account may be another from now on: one attempt may find out at once, whatever was found out before."""
         self._is_probing = False
-        if self._refusals:
-            self._refusals = 1
-            self._probe_at = -math.inf
+        self._refusals = 0
+        self._probe_at = -math.inf
 
     def _update(self) -> None:
         self.blocked = self.state is not None

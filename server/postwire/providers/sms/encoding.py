@@ -117,7 +117,7 @@ def _pieces(body: str, encoding: SmsEncoding) -> list[str]:
     octets = body.encode("utf-16-be", "surrogatepass")
     while start < len(octets):
         end = start + 2 * part
-        if octets[end - 2 : end - 1] in _HIGH_SURROGATES and octets[end:]:
+        if octets[end - 2 : end - 1] in _HIGH_SURROGATES:
             end -= 2
         pieces.append(octets[start:end].decode("utf-16-be", "surrogatepass"))
         start = end
