@@ -115,7 +115,7 @@ def test_an_email_reaches_everybody_as_it_was_sent(relay: Postfix, server: Suspe
 
 def test_who_is_refused_or_put_off_is_so_alone(relay: Postfix, server: Suspended) -> None:
     relay.greylisted.add(EVE)
-    sent = dispatch(server, letters.short(ANA, UNKNOWN, EVE, bcc=[BOB]))
+    sent = dispatch(server, letters.short(ANA, UNKNOWN, EVE, bcc=[BOB], headers=letters.HEADERS))
     assert sent.state == QUEUED
     assert outcomes(sent) == [("SENT", ""), ("FAILED", "550 5.1.1"), ("QUEUED", "450 4.7.1"), ("SENT", "")]
     first = relay.until_delivered(ANA, BOB)

@@ -271,6 +271,14 @@ def test_a_call_is_measured_whole_and_before_it_is_judged() -> None:
     assert isinstance(refusal_of(call, call.ByteSize()), InvalidMessage), "exactly the limit is allowed"
 
 
+def test_maps_are_in_the_order_in_which_the_store_keeps_them() -> None:
+    pairs = {f"X-{at}": "" for at in reversed(range(10, 26))}
+    call = request(labels=pairs, email=pb.Email(to=["a@a.test"], text="T", headers=pairs))
+    message = convert.command_from(call, MAX).message
+    assert isinstance(message.content, Email)
+    assert list(message.content.headers) == list(message.labels) == sorted(pairs)
+
+
 def test_maps_are_copied_so_that_the_command_stays_as_it_is() -> None:
     call = request(labels={"a": "1"}, email=PB_EMAIL)
     command = convert.command_from(call, MAX)

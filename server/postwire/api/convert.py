@@ -231,8 +231,10 @@ def time_from(holder: Message, name: str, path: str, found: Violations) -> int |
 
 
 def mapping(pairs: Mapping[str, str]) -> Mapping[str, str]:
-    """A frozen copy of a map."""
-    return MappingProxyType(dict(pairs)) if pairs else EMPTY
+    """A frozen copy of a map, in the order in which the store keeps it: protobuf's own differs from call to call, and a
+    provider is to make the same of a message however often it is sent.
+    """
+    return MappingProxyType(dict(sorted(pairs.items()))) if pairs else EMPTY
 
 
 def message_to(record: MessageRecord) -> message_pb2.Message:
