@@ -256,6 +256,24 @@ async def test_who_it_is_from_and_goes_back_to() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "fields", "answer", "outcome"),
+    [
+        ({}, {"sender": "ceo@example.net"}, "550 5.7.1 not yours", E),
+        ({}, {"sender": "ceo@example.net"}, "530 5.7.0 log in first", M),
+        ({"return_path": "b@example.org"}, {"sender": "ceo@example.net"}, "550 5.7.1 not yours", M),
+        ({}, {}, "550 5.7.1 not yours", M),
+    ],
+)
+async def test_a_sender_that_a_caller_has_chosen_puts_nobody_else_out_of_service(
+    keys: dict[str, str], fields: dict[str, str], answer: str, outcome: Outcome
+) -> None:
+    async with SmtpServer() as server, provider_of(server, **keys) as provider:
+        server.script("MAIL", answer)
+        result = await send(provider, mail(**fields))
+    assert (result.outcome, result.provider_fault) == (outcome, outcome is M)
+
+
 async def test_it_carries_what_has_a_sender() -> None:
     async with SmtpServer() as server:
         async with provider_of(server) as provider:

@@ -52,9 +52,13 @@ class NoReply(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """Whom an email is from and for, as `wire_address` has it. `size` is the email's, in bytes."""
+    """Whom an email is from and for, as `wire_address` has it. `size` is the email's, in bytes.
+
+    `chosen`: the message itself names the sender.
+    """
 
     sender: str
+    chosen: bool
     recipients: tuple[str, ...]
     size: int
     smtputf8: bool

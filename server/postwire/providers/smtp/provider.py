@@ -156,7 +156,9 @@ class SmtpProvider:
             addresses = tuple(addresses[position] for position in positions)
         recipients = tuple(map(wire_address, addresses))
         smtputf8 = mime.smtputf8 or any(map(needs_smtputf8, (sender, *recipients)))
-        return _Prepared(Envelope(sender, recipients, sum(map(len, pieces)), smtputf8), pieces, mime.message_id)
+        chosen = bool(email.sender) and settings.return_path is None
+        envelope = Envelope(sender, chosen, recipients, sum(map(len, pieces)), smtputf8)
+        return _Prepared(envelope, pieces, mime.message_id)
 
     async def _begin(self, envelope: Envelope) -> tuple[Connection, list[Reply]]:
         """Get a server to wait for an email. Return the connection, and its answers for the recipients.
@@ -181,7 +183,7 @@ class SmtpProvider:
                 raise Ended(_NO_SMTPUTF8)
             mail, replies = await connection.begin(envelope)
             if not mail.is_positive:
-                raise Ended(sender_refused(mail))
+                raise Ended(sender_refused(mail, chosen=envelope.chosen))
             if any(one.is_positive for one in replies) and (refusal := await connection.announce()):
                 raise Ended(_ended(refusal, replies))
             if not any(one.is_positive for one in replies):

@@ -49,6 +49,8 @@ CLOSING: Final = 421
 """The code of a server that ends the connection."""
 TOO_LARGE: Final = 552
 """The code for an email that is too large."""
+_NOT_LOGGED_IN: Final = (530, 534, 535, 538)
+"""The codes for who has not logged in, or not well enough (RFC 4954, section 6)."""
 
 
 class Ended(Exception):
@@ -77,11 +79,21 @@ class ConnectFailed(Exception):
         return DispatchResult(outcome, error_code=self.code, detail=self.detail)
 
 
-def sender_refused(reply: Reply) -> DispatchResult:
-    """The result where MAIL was refused."""
+def sender_refused(reply: Reply, *, chosen: bool) -> DispatchResult:
+    """The result where MAIL was refused. `chosen`: its sender is one that the message names, not one of the settings.
+
+    Nobody is to have a provider passed over for all others by naming a sender.
+    """
     if reply.code == TOO_LARGE:
         return DispatchResult(
             Outcome.REJECTED, error_code=reply.error_code, detail="the email is larger than the server takes"
+        )
+    if reply.is_permanent and chosen and reply.code not in _NOT_LOGGED_IN:
+        return DispatchResult(
+            Outcome.ERROR,
+            error_code=reply.error_code,
+            detail="the server does not take the sender that the message names",
+            provider_fault=False,
         )
     if reply.is_permanent:
         return DispatchResult(
