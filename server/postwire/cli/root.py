@@ -20,6 +20,7 @@ from postwire.cli.demo.command import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
 from postwire.cli.messages import follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.messages.read import health, messages
+from postwire.cli.preview import preview
 from postwire.cli.providers import checks, kinds  # noqa: F401  # and of `providers`
 from postwire.cli.providers.command import providers
 from postwire.cli.route import route
@@ -106,5 +107,5 @@ def _shown(failure: click.ClickException | Failed) -> int:
     return failure.exit_code
 
 
-for command in (serve, config, send, messages, providers, route, store, health, demo, completion):
+for command in (serve, config, send, preview, messages, providers, route, store, health, demo, completion):
     root.add_command(command)

@@ -127,6 +127,22 @@ class Renewable(Provider, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Preview:
+    """What a provider would hand over: lines about it, and what follows them. Secrets are struck out."""
+
+    lines: tuple[str, ...]
+    body: bytes
+
+
+class Previewing(Provider, Protocol):
+    """A provider that can show what it would hand over."""
+
+    def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
+        """Show what `send` would hand over, for a message that it can carry. It does no I/O."""
+        ...
+
+
 class Simulated(Provider, Protocol):
     """A provider that sends nothing. The boot warns of the channels that it carries."""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from postwire.core.errors import FieldViolation
 from postwire.core.message import OutboundMessage
-from postwire.providers.base import Provider, ProviderHealth
+from postwire.providers.base import Preview, Provider, ProviderHealth
+from postwire.providers.handover import Handover
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def close_of(provider: Provider) -> Callable[[], Awaitable[None]] | None:
 def renew_of(provider: Provider) -> Callable[[Any], None] | None:
     """The provider's `renew`, if it has one."""
     return getattr(provider, "renew", None)
+
+
+def preview_of(provider: Provider) -> Callable[[OutboundMessage, Handover], Preview] | None:
+    """The provider's `preview`, if it has one."""
+    return getattr(provider, "preview", None)
 
 
 def of(provider: Provider) -> Capabilities:

@@ -52,7 +52,7 @@ class Webhook:
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._url = settings.url
-        self._key = _key(settings.secret)
+        self._secret = settings.secret
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
         """See `Selective.carries`: whatever it is."""
@@ -92,7 +92,7 @@ class Webhook:
 
     def _signing(self, key: str, seconds: int) -> Signing:
         def hasher() -> hmac.HMAC:
-            return hmac.new(self._key, f"{key}.{seconds}.".encode(), hashlib.sha256)
+            return hmac.new(_key(self._secret), f"{key}.{seconds}.".encode(), hashlib.sha256)
 
         def headers(digest: bytes) -> Mapping[str, str]:
             return {"webhook-signature": f"v1,{b64encode(digest).decode()}"}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from postwire.cli import preview
 from postwire.cli.command import Group, Word
 from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.options import Connection, connection_options
@@ -87,7 +91,23 @@ def send(
     return send_file(connection, Bulk(path, format, batch, results, no_wait, options, labels))
 
 
-def _send(connection: Connection, composed: Composed) -> int:
+def _target(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a server, and `--dry-run`, which asks none."""
+
+    @click.option(
+        "--dry-run", is_flag=True, help="Show what would be handed over, as postwire preview does, and send nothing."
+    )
+    @connection_options()
+    @functools.wraps(command)
+    def wrapper(connection: Connection, *args: Any, dry_run: bool, **options: Any) -> Any:
+        return command(preview.Target(None, connection.as_json) if dry_run else connection, *args, **options)
+
+    return wrapper
+
+
+def _send(connection: Connection | preview.Target, composed: Composed) -> int:
+    if isinstance(connection, preview.Target):
+        return preview.show(connection, composed)
     from postwire.cli.show import print_message, print_protobuf
     from postwire_client import MessageState
 
@@ -105,4 +125,4 @@ def _send(connection: Connection, composed: Composed) -> int:
     return ExitCode.REFUSED if record.state in lost else ExitCode.OK
 
 
-add_channels(send, _send, "Send {message}.")
+add_channels(send, _send, "Send {message}.", _target)

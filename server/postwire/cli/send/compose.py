@@ -14,7 +14,7 @@ import click
 
 from postwire.cli.command import Word
 from postwire.cli.completion import complete_providers
-from postwire.cli.options import Connection, connection_options, duration, mapping
+from postwire.cli.options import connection_options, duration, mapping
 from postwire.cli.send import content
 from postwire.cli.send.content import Given
 from postwire.cli.times import MOST_AHEAD, TIMES_AHEAD, time_ahead
@@ -40,18 +40,23 @@ class Composed:
     repeat: str
 
 
-Act = Callable[[Connection, Composed], int]
-"""What a command does with the message; returns the exit code."""
+Act = Callable[[Any, Composed], int]
+"""What a command does with the message, at what its `target` has made of its options; returns the exit code."""
 
 
-def add_channels(group: click.Group, act: Act, help_of: str) -> None:
-    """Give the group a command for each channel. `help_of` is what the commands' help says of a `{message}`."""
+def add_channels(
+    group: click.Group, act: Act, help_of: str, target: Callable[[Command], Command] | None = None
+) -> None:
+    """Give the group a command for each channel. `help_of` is what the commands' help says of a `{message}`.
+
+    `target` adds the options that say where to: those of a server, unless it is given.
+    """
     for make, decorations, what in (
         (_sms, (_PHONE, _body(required=True), _SENDER), "a text message"),
         (_mms, (_PHONE, _body(required=False), _MEDIA, _SENDER), "a message with media"),
         (_email, _OF_EMAIL, "an email"),
     ):
-        command = _composing(make, act)
+        command = _composing(make, act, target or connection_options())
         for decoration in reversed(decorations):
             command = decoration(command)
         group.command(make.__name__.strip("_"), help=help_of.format(message=what))(command)
@@ -176,7 +181,7 @@ def delivery_options(command: Command) -> Command:
     return wrapper
 
 
-def _composing(make_content: Command, act: Act) -> Command:
+def _composing(make_content: Command, act: Act, target: Callable[[Command], Command]) -> Command:
     """Makes a command of a function that gives the content: adds the options that all channels share, and acts."""
 
     @click.option(
@@ -187,10 +192,10 @@ def _composing(make_content: Command, act: Act) -> Command:
     )
     @click.option("--wait-for", type=Word(["outcome", "acceptance"]), help="When to answer.  [default: outcome]")
     @delivery_options
-    @connection_options()
+    @target
     @functools.wraps(make_content)
     def command(
-        connection: Connection,
+        connection: Any,
         *,
         labels: dict[str, str],
         given: Given,

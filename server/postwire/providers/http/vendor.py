@@ -9,14 +9,16 @@ from typing import Any, Final, Protocol, TypeVar
 import aiohttp
 
 from postwire.config.bind import setting
+from postwire.config.masking import MASK, masked
 from postwire.core.errors import FieldViolation
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.providers.base import Context, Provider, ProviderHealth
+from postwire.providers.base import Context, Preview, Provider, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse
 from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
 from postwire.providers.http.verdicts import TAKEN
+from postwire.providers.pieces import whole
 from postwire.providers.tls import check_ca_file
 
 
@@ -89,6 +91,7 @@ class HttpProvider:
 
     def renew(self, settings: HttpSettings) -> None:
         """See `Renewable.renew`."""
+        self._settings = settings
         self._proxy = settings.proxy
         self._vendor = self._make_vendor(settings)
         self.carries = self._vendor.carries
@@ -116,6 +119,17 @@ class HttpProvider:
                 raise
             return _CUT_OFF
         return vendor.verdict(message, response, handover)
+
+    def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
+        """See `Previewing.preview`. The vendor that makes the request knows no secret."""
+        request = self._make_vendor(masked(self._settings)).request(message, handover)
+        headers = dict(request.headers)
+        if scheme := headers.get("Authorization", "").partition(" ")[0]:
+            headers["Authorization"] = f"{scheme} {MASK}"
+        lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in headers.items())]
+        if request.signing:
+            lines.append("(signed as it is sent)")
+        return Preview(tuple(lines), whole(request.body))
 
     async def check(self) -> ProviderHealth:
         """See `Provider.check`."""

@@ -12,12 +12,12 @@ from typing import Final
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.providers.base import Context, Kind, ProviderHealth
+from postwire.providers.base import Context, Kind, Preview, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.mail.dkim import BodyHash
 from postwire.providers.mail.mailboxes import needs_smtputf8, parse_mailbox, wire_address
-from postwire.providers.mail.mime import build
-from postwire.providers.pieces import each
+from postwire.providers.mail.mime import Mime, build
+from postwire.providers.pieces import each, whole
 from postwire.providers.resolving import NameResolver
 from postwire.providers.smtp.connection import LEAVE, Connection, Envelope, Lost, NoReply
 from postwire.providers.smtp.replies import (
@@ -114,6 +114,16 @@ class SmtpProvider:
         except NoReply:
             return _NO_REPLY
 
+    def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
+        """See `Previewing.preview`: the envelope, and the email as it is signed."""
+        content = message.content
+        assert isinstance(content, Email)
+        mime = self._mime(content, handover)
+        prepared = self._prepared(content, handover, mime, [whole(mime.body)])
+        envelope = prepared.envelope
+        lines = (f"MAIL FROM:<{envelope.sender}>", *(f"RCPT TO:<{one}>" for one in envelope.recipients), "DATA")
+        return Preview(lines, b"".join(prepared.pieces))
+
     async def check(self) -> ProviderHealth:
         """See `Provider.check`: as far as logging in."""
         try:
@@ -138,15 +148,29 @@ class SmtpProvider:
             connection.abort()
 
     async def _prepare(self, email: Email, handover: Handover) -> _Prepared:
-        settings, signer = self._settings, self._signer
-        mime = build(email, sender=settings.sender or "", message_id=handover.message_id, created=handover.created)
-        hashed = BodyHash()
+        mime = self._mime(email, handover)
+        hashed = BodyHash() if self._signer is not None else None
         pieces = []
         async for piece in each(mime.body):
             pieces.append(piece)
-            if signer is not None:
+            if hashed is not None:
                 hashed.update(piece)
+        return self._prepared(email, handover, mime, pieces, hashed)
+
+    def _mime(self, email: Email, handover: Handover) -> Mime:
+        sender = self._settings.sender or ""
+        return build(email, sender=sender, message_id=handover.message_id, created=handover.created)
+
+    def _prepared(
+        self, email: Email, handover: Handover, mime: Mime, pieces: list[bytes], hashed: BodyHash | None = None
+    ) -> _Prepared:
+        """An email whose body is there in pieces. `hashed` is their hash, where that was taken already."""
+        settings, signer = self._settings, self._signer
         if signer is not None:
+            if hashed is None:
+                hashed = BodyHash()
+                for piece in pieces:
+                    hashed.update(piece)
             mime = signer.signed(mime, hashed.digest())
         pieces.insert(0, mime.head)
         author = parse_mailbox(email.sender or settings.sender or "")
