@@ -120,7 +120,7 @@ def test_it_takes_what_send_takes() -> None:
             for name, command in group.commands.items()
         }
 
-    assert options("route", "explain") == options("send")
+    assert options("route", "explain") == {name: found - {"--dry-run"} for name, found in options("send").items()}
     assert options("send").keys() == {"sms", "mms", "email"}
 
 
