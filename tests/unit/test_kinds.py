@@ -77,6 +77,23 @@ def test_only_what_is_declared_is_imported(place: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["http://127.0.0.1:1 True", "acme"]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import postwire_client",
+        "import postwire.app, postwire.cli.root, postwire.providers.builtin as all; all.KINDS['mock']",
+    ],
+)
+def test_neither_a_client_nor_a_server_with_mocks_pays_for_vendors(code: str) -> None:
+    libraries = {"aiosmtplib", "botocore", "cryptography"}
+    look = (
+        f"import sys\n{code}\n"
+        f"print(*sorted(name for name in sys.modules if name in {libraries} or name.startswith('postwire.providers.http')))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == []
+
+
 def test_names_and_packages_are_known_without_an_import(place: Path) -> None:
     install(place, "acme-kinds", {"acme": "acme_gone:KIND"})
     found = kinds(place)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -189,6 +188,8 @@ class Ses:
 
 def _found(credentials: Any) -> tuple[Any, Any]:
     """The credentials that AWS's tools would use, and what they are now."""
+    import botocore.session  # by far the most of botocore, and needed by nobody who has set a key
+
     if credentials is None:
         credentials = botocore.session.Session().get_credentials()
     if credentials is None:
