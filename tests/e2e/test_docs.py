@@ -18,6 +18,7 @@ PAGES = {
     "docs/quickstart.md": 40,
     "docs/operations.md": 15,
     "docs/observability.md": 7,
+    "docs/providers/README.md": 3,
     "docs/providers/sms.md": 3,
 }
 """The pages, and how many steps each has at the least: a page whose blocks are not found would pass without a word."""

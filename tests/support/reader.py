@@ -24,6 +24,7 @@ METRICS: Final = "127.0.0.1:9464"
 def checkout(folder: Path) -> Path:
     """Make a folder look like the root of a checkout in which everything is set up."""
     (folder / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    (folder / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
     return folder
 
 
