@@ -838,7 +838,8 @@ type Email struct {
 	// Where answers go, in the same form. Left out: to the sender.
 	ReplyTo string `protobuf:"bytes,8,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	// Further headers, at most 50. A name is a header name of RFC 5322, and none that the service writes itself (such as
-	// `From`, `To`, `Subject`, `Content-Type`); a value is as a subject is.
+	// `From`, `To`, `Subject`, `Content-Type`) or that tells a provider what to do (`X-SMTPAPI`, and what begins with
+	// `X-SES-`, `X-PM-`, `X-MSYS-`, `X-Mailgun-`, `X-Mailin-` or `X-MJ-`); a value is as a subject is.
 	Headers map[string]string `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What is attached, at most 100.
 	Attachments   []*Attachment `protobuf:"bytes,10,rep,name=attachments,proto3" json:"attachments,omitempty"`
