@@ -6,6 +6,7 @@ import base64
 import email
 import email.policy
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,48 @@ def test_no_secret_is_in_what_any_kind_shows(name: str) -> None:
         assert "Hello" in shown or "Dear Ada" in shown or "RGVhciBBZGE" in shown or "content" in shown.lower()
         assert SECRET not in shown
         assert base64.b64encode(f"{SID}:{SECRET}".encode()).decode() not in shown
+
+
+CANARY = "CANARY"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        'kind = "postmark"\nchannels = ["email"]\nserver_token = "CANARY{to}CANARY"',
+        'kind = "postmark"\nchannels = ["email"]\nserver_token = "CANARY{x}"',
+        'kind = "http"\nchannels = ["email"]\nurl = "http://127.0.0.1:9"\nsuccess = { status = [200] }\n'
+        'headers = { X-Key = "CANARY{to}" }\nauth = { bearer = "CANARY{to}" }\n'
+        'json = { a = "CANARY{to}", b = [4242424242, "CANARY{x}"], c = "{body}" }',
+    ],
+)
+def test_a_secret_with_braces_is_one_all_the_same(declared: str) -> None:
+    Path("postwire.toml").write_text(f'[providers.a]\nsender = "us@example.com"\n{declared}\n', encoding="utf-8")
+    for more in ((), ("--raw",)):
+        shown = run("preview", *EMAIL, *more).stdout
+        assert "Dear Ada" in shown
+        assert CANARY not in shown
+        assert "4242424242" not in shown
+
+
+def test_the_email_of_ses_can_be_read() -> None:
+    done = run("preview", *EMAIL, "--provider", "ses", "--raw")
+    mime = email.message_from_bytes(done.stdout_bytes, policy=email.policy.SMTP)
+    assert mime.get_content().strip() == "Dear Ada"
+    refused = run("preview", *EMAIL, "--to", "b@example.com", "--provider", "http", "--raw")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "cannot carry it" in refused.stderr
+
+
+def test_nobody_is_called() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        toml = DECLARED.replace("URL", url).replace("PORT", str(listener.getsockname()[1]))
+        Path("postwire.toml").write_text(toml, encoding="utf-8")
+        assert run("preview", *EMAIL, "--all").exit_code == 0
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_request_is_shown_as_it_would_be_made() -> None:

@@ -80,7 +80,10 @@ def show(target: Target, composed: Composed) -> int:
     message, found = _previewed(target, composed)
     with even_if_unread():
         if target.raw:
-            sys.stdout.buffer.write(found[0].preview.body if found[0].preview else b"")
+            (one,) = found
+            if one.preview is None:
+                raise Failed(f"{one.provider} ({one.kind}): {one.why}", ExitCode.REFUSED)
+            sys.stdout.buffer.write(one.preview.body)
         elif target.as_json:
             click.echo(json.dumps({"previews": [_as_json(one) for one in found], **_segments(message)}))
         else:

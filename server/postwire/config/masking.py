@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from postwire.config.bind import entries
+from postwire.config.tables import PLACEHOLDER
 
 MASK: Final = "***"
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 def masked(settings: T) -> T:
     """The same settings with `MASK` in place of every secret.
 
-    In a table that may hold secrets, texts with a `{placeholder}` stay: they are what is to be filled in.
+    Of a table that may hold secrets, names and `PLACEHOLDERS` stay: they are what is to be filled in.
     """
     changes: dict[str, Any] = {}
     for entry in entries(type(settings)):
@@ -30,10 +31,19 @@ def masked(settings: T) -> T:
 
 
 def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if "{" in value else MASK
     if isinstance(value, Mapping):
-        return {name: _masked(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_masked, value))
-    return value
+        return {name: _template(one) for name, one in value.items()}
+    return [MASK] * len(value) if isinstance(value, list | tuple) else MASK
+
+
+def _template(value: Any) -> Any:
+    """What stands in a table: of a text, the placeholders stay."""
+    if isinstance(value, Mapping):
+        return {name: _template(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_template(one) for one in value]
+    if isinstance(value, str) and PLACEHOLDER.search(value):
+        # Of the pieces, each second one is the name in a placeholder.
+        pieces = PLACEHOLDER.split(value)
+        return "".join(f"{{{one}}}" if at % 2 else one and MASK for at, one in enumerate(pieces))
+    return MASK

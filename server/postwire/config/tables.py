@@ -7,9 +7,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from postwire.config.types import HIDDEN, KeyPath, Refused, Unit, toml_string
+
+PLACEHOLDERS: Final = ("to", "body", "sender", "subject", "key", "message_id", "media_url")
+"""What may stand in braces in a template: what is filled in of a message."""
+
+PLACEHOLDER: Final = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import WEB_ADDRESS
-from postwire.config.tables import TextTable, ValueTable
+from postwire.config.tables import PLACEHOLDER, TextTable, ValueTable
 from postwire.config.types import whole
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, Mms, OutboundMessage
@@ -35,8 +35,6 @@ from postwire.providers.http.vendor import HttpSettings, health_of_any_answer, h
 from postwire.providers.http.verdicts import Meaning, failed, id_of, rejected, result, throttled, unknown
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
-PLACEHOLDERS: Final = ("to", "body", "sender", "subject", "key", "message_id", "media_url")
-_PLACEHOLDER: Final = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 _IN_HEADERS: Final = frozenset({"to", "key", "message_id"})
 
 LOOKED_AT: Final = 64 * 1024
@@ -129,7 +127,7 @@ class GenericHttpSettings(SmsSettings, HttpSettings):
         if not self.success.is_given:
             raise ValueError("success: is missing, say which answers mean that a message was taken")
         for text in self.headers.values():
-            if stray := set(_PLACEHOLDER.findall(text)) - _IN_HEADERS:
+            if stray := set(PLACEHOLDER.findall(text)) - _IN_HEADERS:
                 raise ValueError(f"headers: {{{min(stray)}}} cannot stand in a header")
         if self.id is not None and not self.id.startswith("/") and _groups(self.id) != 1:
             raise ValueError("id: must be a regular expression with one group, or a JSON pointer such as /id")
@@ -153,7 +151,7 @@ class GenericHttp:
             (settings.success, None),
         )
         texts = [settings.url, *map(str, (settings.form, settings.json, settings.query))]
-        self._uses = {name for text in texts for name in _PLACEHOLDER.findall(text)}
+        self._uses = {name for text in texts for name in PLACEHOLDER.findall(text)}
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
         """See `Selective.carries`."""
@@ -243,7 +241,7 @@ class GenericHttp:
 def _filled(template: Any, values: Mapping[str, str]) -> Any:
     """A template with its placeholders filled in, once: what is filled in is not looked at again."""
     if isinstance(template, str):
-        return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+        return PLACEHOLDER.sub(lambda found: values[found[1]], template)
     if isinstance(template, dict):
         return {name: _filled(one, values) for name, one in template.items()}
     if isinstance(template, list):

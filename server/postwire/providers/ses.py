@@ -43,7 +43,7 @@ from postwire.providers.http.verdicts import (
 )
 from postwire.providers.mail.mime import build
 from postwire.providers.mail.settings import EmailSettings, Limits, envelope, why_not
-from postwire.providers.pieces import Base64, json_body
+from postwire.providers.pieces import Base64, Body, json_body
 
 # It logs what it signs, a session's token among it.
 logging.getLogger("botocore.auth").setLevel(logging.WARNING)
@@ -139,15 +139,20 @@ class Ses:
         """See `HttpVendor.request`. Who is to get it is told apart from the MIME."""
         email, settings = message.content, self._settings
         assert isinstance(email, Email)
-        mime = build(email, sender=settings.sender or "", message_id=handover.message_id, created=handover.created)
         value: dict[str, Any] = {
             "Destination": {"ToAddresses": envelope(email, handover.positions)},
-            "Content": {"Raw": {"Data": Base64(mime.content)}},
+            "Content": {"Raw": {"Data": Base64(self.mime(message, handover))}},
         }
         if settings.configuration_set is not None:
             value["ConfigurationSetName"] = settings.configuration_set
         url, headers = f"{self._base_url}/v2/email/outbound-emails", {"Content-Type": "application/json"}
         return HttpRequest("POST", url, headers, json_body(value), self._signing("POST", url, headers))
+
+    def mime(self, message: OutboundMessage, handover: Handover) -> Body:
+        """The email that stands in a request."""
+        email, sender = message.content, self._settings.sender or ""
+        assert isinstance(email, Email)
+        return build(email, sender=sender, message_id=handover.message_id, created=handover.created).content
 
     def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
         """See `HttpVendor.verdict`."""

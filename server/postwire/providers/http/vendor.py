@@ -42,7 +42,8 @@ class HttpVendor(Protocol):
     """One vendor, made from its settings: what it is sent, and what its answers mean. No I/O, and no state.
 
     One that has to get something before it can make a request, such as a token, may have `async def prepare(self)`
-    beside these, which is called before each of them and raises `VendorNotReady`.
+    beside these, which is called before each of them and raises `VendorNotReady`. One whose request has an email in
+    base64 may have `mime(message, handover)`, for who wants to read it.
     """
 
     def request(self, message: OutboundMessage, handover: Handover) -> HttpRequest:
@@ -122,13 +123,17 @@ class HttpProvider:
 
     def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
         """See `Previewing.preview`. The vendor that makes the request knows no secret."""
-        request = self._make_vendor(masked(self._settings)).request(message, handover)
+        vendor = self._make_vendor(masked(self._settings))
+        request = vendor.request(message, handover)
         headers = dict(request.headers)
         if scheme := headers.get("Authorization", "").partition(" ")[0]:
             headers["Authorization"] = f"{scheme} {MASK}"
         lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in headers.items())]
         if request.signing:
             lines.append("(signed as it is sent)")
+        if (mime := getattr(vendor, "mime", None)) is not None:
+            lines.append("(with this email in it, in base64)")
+            return Preview(tuple(lines), whole(mime(message, handover)))
         return Preview(tuple(lines), whole(request.body))
 
     async def check(self) -> ProviderHealth:
