@@ -113,11 +113,11 @@ def test_the_wheel_has_the_server_and_the_client_and_nothing_else(wheel: dict[st
 def test_the_source_distribution_has_what_one_needs_to_run_it_and_to_read_about_it(sdist: dict[str, bytes]) -> None:
     needed = ["pyproject.toml", "postwire.toml", "LICENSE"]
     needed += ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
-    for folder in ("docs", "deploy", "requirements", "protos"):
+    for folder in ("docs", "deploy", "examples", "requirements", "protos"):
         needed += [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert sorted(set(needed) - set(sdist)) == []
     tops = {PurePosixPath(name).parts[0] for name in sdist if "/" in name}
-    assert tops == {"server", "clients", "protos", "docs", "deploy", "requirements"}
+    assert tops == {"server", "clients", "protos", "docs", "deploy", "examples", "requirements"}
     assert [name for name in sdist if "__pycache__" in name or "node_modules" in name] == []
 
 
