@@ -21,7 +21,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
-def declared(unconfigured: Path) -> None:
+def declared(unconfigured: None) -> None:
     toml = DECLARED.replace("URL", NOWHERE).replace("PORT", "9")
     Path("postwire.toml").write_text(toml, encoding="utf-8")
 
@@ -53,7 +53,7 @@ CANARY = "CANARY"
 
 
 @pytest.mark.parametrize(
-    "declared",
+    "table",
     [
         'kind = "postmark"\nchannels = ["email"]\nserver_token = "CANARY{to}CANARY"',
         'kind = "postmark"\nchannels = ["email"]\nserver_token = "CANARY{x}"',
@@ -62,8 +62,8 @@ CANARY = "CANARY"
         'json = { a = "CANARY{to}", b = [4242424242, "CANARY{x}"], c = "{body}" }',
     ],
 )
-def test_a_secret_with_braces_is_one_all_the_same(declared: str) -> None:
-    Path("postwire.toml").write_text(f'[providers.a]\nsender = "us@example.com"\n{declared}\n', encoding="utf-8")
+def test_a_secret_with_braces_is_one_all_the_same(table: str) -> None:
+    Path("postwire.toml").write_text(f'[providers.a]\nsender = "us@example.com"\n{table}\n', encoding="utf-8")
     for more in ((), ("--raw",)):
         shown = run("preview", *EMAIL, *more).stdout
         assert "Dear Ada" in shown
