@@ -306,7 +306,7 @@ def test_the_service_says_who_it_is(serve: Serve, collector: Collector) -> None:
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
         OTEL_SERVICE_NAME="alerts",
         OTEL_RESOURCE_ATTRIBUTES="team=billing,deployment.environment.name=test%201",
-        OTEL_EXPORTER_OTLP_HEADERS="api-key=abc",
+        OTEL_EXPORTER_OTLP_HEADERS="api-key=our-key",
         OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
         **QUICK,
     )
@@ -319,8 +319,8 @@ def test_the_service_says_who_it_is(serve: Serve, collector: Collector) -> None:
         assert resource["team"] == "billing"
         assert resource["deployment.environment.name"] == "test 1"
     assert {one.scope for one in spans} == {"postwire"}
-    assert {metadata["api-key"] for metadata in collector.metadata} == {"abc"}
-    assert "abc" not in server.log_text()
+    assert {metadata["api-key"] for metadata in collector.metadata} == {"our-key"}
+    assert "our-key" not in server.log_text()
 
 
 def test_without_a_name_the_service_is_postwire(traced: Server, shared: Collector, trace: str) -> None:

@@ -40,7 +40,7 @@ class LoopThread:
             self._thread.join(PATIENCE)
             self.loop.close()
         gc.collect()  # what nobody has awaited is told when it goes
-        assert self.errors == []
+        assert self.errors == [], self.errors
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What it returns, or raises."""
