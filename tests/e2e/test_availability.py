@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from click.testing import CliRunner
 from tests.e2e.calls import (
     ACCEPTANCE,
     SENT,
@@ -22,6 +23,7 @@ from tests.e2e.calls import (
 from tests.e2e.conftest import Serve
 from tests.e2e.server import eventually
 
+from postwire.cli.root import root
 from postwire.v1 import dispatch_service_pb2, message_pb2
 from postwire.v1 import provider_service_pb2 as pb
 
@@ -149,3 +151,14 @@ def test_what_one_provider_cannot_carry_goes_to_those_who_can_and_else_is_refuse
     assert [one.obstacle for one in explain(server, email(*addresses)).candidates] == [
         dispatch_service_pb2.ROUTE_OBSTACLE_UNSUITABLE
     ] * 2
+
+
+def test_a_route_that_nobody_can_carry_is_explained_on_the_command_line(serve: Serve) -> None:
+    server = serve(toml=two("max_recipients = 2", "max_recipients = 3"))
+    to = [word for number in range(4) for word in ("--to", f"{number}@example.com")]
+    done = CliRunner().invoke(root, ["route", "explain", "email", *to, "--body", "x", "--server", server.address])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines()[-2:]] == [
+        ["1", "first", "1", "no", "unsuitable", "-"],
+        ["2", "second", "1", "no", "unsuitable", "-"],
+    ]
