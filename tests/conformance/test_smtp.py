@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from tests.support import listeners
 
 from postwire.providers.base import Context, Provider
 from postwire.providers.smtp.provider import KIND
@@ -83,7 +84,7 @@ class TestSmtp(ProviderConformance):
 
     async def stop(self) -> None:
         """See `ProviderConformance.stop`."""
-        self.server.close()
+        await listeners.close(self.server)
         for one in self.servers:
             if one.transport is not None:
                 one.transport.close()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from tests.support import listeners
+
 _REASONS: Final = {200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 429: "Too Many Requests"}
 _PIECE: Final = 64 * 1024
 
@@ -93,7 +95,7 @@ class HttpCounterpart:
         if self._server is None:
             return
         server, self._server = self._server, None
-        server.close()
+        await listeners.close(server)
         self.end_connections()
         await server.wait_closed()
 
@@ -106,7 +108,7 @@ class HttpCounterpart:
         self._writers.add(writer)
         self.connections += 1
         try:
-            while call := await _read(reader):
+            while self._server and (call := await _read(reader)):
                 self.calls.append(call)
                 if not await self._answer(call, reader, writer):
                     return

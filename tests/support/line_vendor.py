@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.support import listeners
+
 from postwire.config.bind import setting
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
@@ -141,7 +143,7 @@ class LineConformance(ProviderConformance):
 
     async def stop(self) -> None:
         """See `ProviderConformance.stop`."""
-        self._server.close()
+        await listeners.close(self._server)
         for writer in list(self._writers):
             writer.close()
         await self._server.wait_closed()

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.support import listeners
+
 
 @dataclass(frozen=True, slots=True)
 class Hangup:
@@ -87,7 +89,7 @@ class SmtpServer:
 
     async def stop(self) -> None:
         """End all connections, and listen no longer."""
-        self._server.close()
+        await listeners.close(self._server)
         self.hang_up()
         if self._tasks:
             await asyncio.wait(self._tasks)
