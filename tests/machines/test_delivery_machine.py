@@ -24,6 +24,7 @@ from postwire.core.breaker import BreakerSettings
 from postwire.core.errors import MessageNotQueued, Refusal
 from postwire.core.message import Channel, Content, MessageRecord, OutboundMessage, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.delivery.waiters import Waiter
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
@@ -235,7 +236,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
         async def cancel() -> None:
             with suppress(MessageNotQueued):
-                cancelling = asyncio.create_task(self.harness.delivery.cancel(known[position % len(known)]))
+                cancelling = asyncio.create_task(self.harness.delivery.cancel(known[position % len(known)], by=LOCAL))
                 if race:
                     for gate in self.gates.values():
                         gate.breaker.resume(self.harness.clock.monotonic())

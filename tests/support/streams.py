@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE, within
 from postwire.api.stream import Stream
 from postwire.core.admission import Share
 from postwire.core.errors import Refusal
-from postwire.core.message import DispatchCommand, MessageRecord, OutboundMessage, Sms, WaitFor
+from postwire.core.message import DEFAULT_TENANT, DispatchCommand, MessageRecord, OutboundMessage, Sms, WaitFor
 from postwire.core.outcome import DispatchResult
 from postwire.delivery import Frame
 from postwire.outbox.sqlite import SqliteOutbox
@@ -127,7 +127,7 @@ class Caller:
         self.taken = 0
         self.responses: list[pb.DispatchStreamResponse] = []
         self._frames: asyncio.Queue[pb.DispatchStreamRequest | None] = asyncio.Queue()
-        self.stream = Stream(harness.delivery, max_message_bytes=max_message_bytes, max_wait=max_wait)
+        self.stream = Stream(harness.delivery, DEFAULT_TENANT, max_message_bytes=max_message_bytes, max_wait=max_wait)
         self._run = self.stream.run(self._iterate())
 
     async def _iterate(self) -> AsyncGenerator[pb.DispatchStreamRequest, None]:

@@ -11,7 +11,7 @@ from tests.support.harness import Harness
 from tests.support.waiting import within
 
 from postwire.core.listing import MessageFilter, ResumePoint
-from postwire.core.message import MessageRecord, WaitFor
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import WatchEvent
 
@@ -22,7 +22,7 @@ class Watching:
     """A watch that goes on when it is asked to. `resume` is what it has come to."""
 
     def __init__(self, harness: Harness, *message_ids: str, after: ResumePoint | None = None, **chosen: Any) -> None:
-        self._batches = harness.delivery.watchers.watch(message_ids, MessageFilter(**chosen), after)
+        self._batches = harness.delivery.watchers.watch(message_ids, MessageFilter(**chosen), after, DEFAULT_TENANT)
         self.resume = after
 
     async def begin(self) -> Watching:

@@ -13,6 +13,7 @@ from tests.support.fields import MALFORMED, TOO_LARGE
 from postwire.api import errors
 from postwire.core.errors import (
     FieldViolation,
+    InvalidCredentials,
     InvalidMessage,
     InvalidPage,
     InvalidProvider,
@@ -21,18 +22,24 @@ from postwire.core.errors import (
     MessageNotQueued,
     MessageNotUncertain,
     MessageTooLarge,
+    NoCredentials,
     Overloaded,
     ProviderDrained,
     ProviderNotFound,
     ProviderNotMock,
+    QuotaExceeded,
     Refusal,
     RequestIdReused,
     ResumeTokenExpired,
+    RoleRequired,
     ShuttingDown,
+    StoreNotEncrypted,
     StoreUnavailable,
+    TenantNotFound,
     TryAgain,
 )
 from postwire.core.message import Attachment, Channel, Email, MessageState
+from postwire.core.principal import Role
 from postwire.core.validation import Violations, check_content, check_labels, check_request_id
 from postwire.v1 import error_reason_pb2
 from postwire.v1.dispatch_service_pb2 import DispatchRejection
@@ -58,6 +65,12 @@ TABLE: list[tuple[Refusal, grpc.StatusCode, str, bool, int | None]] = [
     (ProviderNotFound(), CODE.NOT_FOUND, "PROVIDER_NOT_FOUND", False, None),
     (ProviderNotMock("smtp"), CODE.FAILED_PRECONDITION, "PROVIDER_NOT_MOCK", False, None),
     (ProviderDrained(), CODE.FAILED_PRECONDITION, "PROVIDER_DRAINED", False, None),
+    (NoCredentials(), CODE.UNAUTHENTICATED, "NO_CREDENTIALS", False, None),
+    (InvalidCredentials(), CODE.UNAUTHENTICATED, "INVALID_CREDENTIALS", False, None),
+    (RoleRequired([Role.SEND, Role.READ]), CODE.PERMISSION_DENIED, "ROLE_REQUIRED", False, None),
+    (TenantNotFound(), CODE.NOT_FOUND, "TENANT_NOT_FOUND", False, None),
+    (StoreNotEncrypted(), CODE.FAILED_PRECONDITION, "STORE_NOT_ENCRYPTED", False, None),
+    (QuotaExceeded("rate", 0.25), CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", False, 250),
     (Overloaded(0.25), CODE.RESOURCE_EXHAUSTED, "OVERLOADED", False, 250),
     (StoreUnavailable(), CODE.UNAVAILABLE, "STORE_UNAVAILABLE", False, 1000),
     (ShuttingDown(2.5), CODE.UNAVAILABLE, "SHUTTING_DOWN", False, 2500),
@@ -126,9 +139,9 @@ async def test_the_call_ends_with_the_status_in_its_trailers(refusal: Refusal) -
 
 
 @pytest.mark.parametrize("refusal", [row[0] for row in TABLE], ids=IDS)
-async def test_only_an_overload_pushes_clients_back(refusal: Refusal) -> None:
+async def test_only_who_is_over_a_limit_is_pushed_back(refusal: Refusal) -> None:
     pushback = (await aborted(refusal)).trailers.get("grpc-retry-pushback-ms")
-    assert pushback == ("250" if isinstance(refusal, Overloaded) else None)
+    assert pushback == ("250" if isinstance(refusal, Overloaded | QuotaExceeded) else None)
 
 
 def test_every_text_is_one_printable_line() -> None:

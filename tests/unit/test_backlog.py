@@ -21,6 +21,7 @@ from postwire.core.backlog import SHARE, Backlog
 from postwire.core.errors import MessageNotQueued, Overloaded, RequestIdReused
 from postwire.core.message import Channel, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.core.routing import Match
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
@@ -156,7 +157,7 @@ async def test_whatever_happens_the_counts_are_those_of_the_store(tmp_path: Path
             action = draws.random()
             if action < 0.2 and owned:
                 with suppress(MessageNotQueued):
-                    await harness.delivery.cancel(draws.choice(owned).message_id)
+                    await harness.delivery.cancel(draws.choice(owned).message_id, by=LOCAL)
             elif action < 0.5:
                 clock.advance(draws.choice([0.5, 3.0, 20.0]))
             elif action < 0.6:

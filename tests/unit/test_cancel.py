@@ -17,6 +17,7 @@ from tests.support.waiting import within
 from postwire.core.errors import MessageNotQueued, MessageNotUncertain
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
+from postwire.core.principal import LOCAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -53,7 +54,7 @@ async def test_what_an_earlier_attempt_may_have_sent_is_not_said_to_be_cancelled
         await harness.calm()
     before = await harness.kept(record.message_id)
     assert before.state is QUEUED
-    after = await harness.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert (after.state, after.next_attempt_time) == (state, None)
     assert after.attempts == before.attempts
     assert await harness.kept(record.message_id) == after
@@ -68,7 +69,7 @@ async def test_recipients_that_have_it_keep_it_when_the_rest_is_taken_back(outbo
     harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.ERROR, recipients=each)))
     record = await harness.send(build.command(build.email(*TO)))
     assert states_of(record) == [SENT, QUEUED, FAILED]
-    after = await harness.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert (after.state, states_of(after)) == (CANCELLED, [SENT, CANCELLED, FAILED])
     assert await harness.kept(record.message_id) == after
 
@@ -78,9 +79,9 @@ async def test_the_state_of_a_message_that_was_taken_back_is_its_recipients_leas
     harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
     record = await harness.send(build.command(build.email(*TO)))
     assert record.state is QUEUED
-    after = await harness.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert (after.state, states_of(after)) == (UNCERTAIN, [UNCERTAIN, CANCELLED, SENT])
-    resolved = await harness.delivery.resolve(record.message_id, sent=True)
+    resolved = await harness.delivery.resolve(record.message_id, sent=True, by=LOCAL)
     assert states_of(resolved) == [SENT, CANCELLED, SENT]
     assert resolved.state is CANCELLED
     assert await harness.kept(record.message_id) == resolved
@@ -94,21 +95,21 @@ async def test_only_recipients_that_are_uncertain_are_resolved(
     harness = Harness(outbox, provider=FakeProvider(answer=DispatchResult(Outcome.UNCERTAIN, recipients=each)))
     record = await harness.send(build.command(build.email(*TO), delivery_guarantee=ONCE))
     assert (record.state, states_of(record)) == (UNCERTAIN, [SENT, UNCERTAIN, FAILED])
-    after = await harness.delivery.resolve(record.message_id, sent=sent)
+    after = await harness.delivery.resolve(record.message_id, sent=sent, by=LOCAL)
     assert states_of(after) == [SENT, end, FAILED]
     assert after.state is FAILED, "one of them has not got it, whatever became of the other"
     assert after.revision > record.revision
     assert after.attempts == record.attempts
     assert await harness.kept(record.message_id) == after
     with pytest.raises(MessageNotUncertain):
-        await harness.delivery.resolve(record.message_id, sent=sent)
+        await harness.delivery.resolve(record.message_id, sent=sent, by=LOCAL)
 
 
 async def test_a_repeat_of_a_message_that_was_taken_back_gives_it_and_sends_nothing(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox)
     command = build.command(request_id="r", send_time=START + build.HOUR)
     record = await harness.send(command)
-    after = await harness.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert await harness.send(command) == after
     assert (await accept_frame(harness, [command])).records == [after]
     harness.clock.advance(7200.0)
@@ -129,7 +130,7 @@ async def test_all_who_wait_are_told_at_once_calls_and_streams_alike(outbox: Sql
     await harness.calm()
     record = await harness.kept_of(command)
     assert record
-    after = await harness.delivery.cancel(record.message_id)
+    after = await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert await within(asyncio.gather(*calls)) == [after] * 2
     for one in caller:
         assert await one.until(1) == [(0, after)]
@@ -151,7 +152,7 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
     async def take_back(record: MessageRecord) -> str:
         await harness.provider.calls(order.randrange(50))  # at least as many are sent, since nobody takes those back
         try:
-            return (await harness.delivery.cancel(record.message_id)).state.value
+            return (await harness.delivery.cancel(record.message_id, by=LOCAL)).state.value
         except MessageNotQueued:
             return "too late"
 
@@ -185,7 +186,7 @@ async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOut
     for _ in range(turns):
         await asyncio.sleep(0)
     try:
-        end = (await harness.delivery.cancel(record.message_id)).state
+        end = (await harness.delivery.cancel(record.message_id, by=LOCAL)).state
     except MessageNotQueued:
         end = MessageState.EXPIRED
     await harness.calm()

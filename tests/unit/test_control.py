@@ -16,6 +16,7 @@ from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.errors import ProviderDrained, ProviderNotFound, StoreUnavailable
 from postwire.core.gate import Gate
 from postwire.core.message import Channel, MessageState, NoteAction
+from postwire.core.principal import LOCAL
 from postwire.delivery import Control
 from postwire.delivery.provider_control import WATCH_INTERVAL
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
@@ -47,12 +48,12 @@ async def steered(outbox: SqliteOutbox) -> Steered:
 
 
 async def test_a_drained_provider_gets_nothing_more_until_it_is_resumed(steered: Steered) -> None:
-    status = await steered.control.drain("a")
+    status = await steered.control.drain("a", by=LOCAL)
     assert (status.provider.name, status.breaker.state, status.next_probe_time) == ("a", FORCED_OPEN, None)
     assert (await steered.harness.send()).attempts[0].provider_name == "b"
     steered.clock.advance(3600.0)
     assert (await steered.harness.send()).attempts[0].provider_name == "b"
-    assert (await steered.control.resume("a")).breaker.state is CLOSED
+    assert (await steered.control.resume("a", by=LOCAL)).breaker.state is CLOSED
     assert (await steered.harness.send()).attempts[0].provider_name == "a"
 
 
@@ -62,7 +63,7 @@ async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothin
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
     call = harness.start()
     await provider.calls()
-    assert (await control.drain("a")).in_flight == 1
+    assert (await control.drain("a", by=LOCAL)).in_flight == 1
     provider.release()
     assert (await call).state is MessageState.SENT
     status = control.get("a")
@@ -71,17 +72,17 @@ async def test_draining_lets_what_is_under_way_finish_and_its_end_changes_nothin
 
 async def test_draining_and_resuming_again_changes_nothing(steered: Steered, outbox: SqliteOutbox) -> None:
     for _ in range(2):
-        await steered.control.drain("a")
+        await steered.control.drain("a", by=LOCAL)
         assert (await outbox.provider_states())["a"].is_drained
     for _ in range(2):
-        await steered.control.resume("a")
+        await steered.control.resume("a", by=LOCAL)
         assert not (await outbox.provider_states())["a"].is_drained
         assert steered.state("a") is CLOSED
 
 
 async def test_resuming_one_that_is_not_drained_leaves_its_breaker_alone(steered: Steered) -> None:
     fail(steered.gates["a"], 1, steered.clock.monotonic())
-    status = await steered.control.resume("a")
+    status = await steered.control.resume("a", by=LOCAL)
     assert (status.breaker.state, status.breaker.failures) == (OPEN, 1)
 
 
@@ -89,27 +90,27 @@ async def test_a_breaker_is_reset_with_an_empty_window(steered: Steered) -> None
     fail(steered.gates["a"], 1, steered.clock.monotonic())
     status = steered.control.get("a")
     assert (status.breaker.state, status.next_probe_time) == (OPEN, START + 5_000_000)
-    status = await steered.control.reset("a")
+    status = await steered.control.reset("a", by=LOCAL)
     assert (status.breaker.state, status.breaker.calls, status.next_probe_time) == (CLOSED, 0, None)
 
 
 async def test_each_reset_is_counted_for_others_to_see(steered: Steered, outbox: SqliteOutbox) -> None:
     for count in (1, 2):
-        await steered.control.reset("a")
+        await steered.control.reset("a", by=LOCAL)
         state = (await outbox.provider_states())["a"]
         assert (state.resets, state.note) == (count, steered.control.get("a").note)
-    await steered.control.drain("a")
+    await steered.control.drain("a", by=LOCAL)
     with pytest.raises(ProviderDrained):
-        await steered.control.reset("a")
-    await steered.control.resume("a")
+        await steered.control.reset("a", by=LOCAL)
+    await steered.control.resume("a", by=LOCAL)
     states = await outbox.provider_states()
     assert {name: state.resets for name, state in states.items()} == {"a": 2}
 
 
 async def test_a_drained_provider_is_not_reset(steered: Steered) -> None:
-    await steered.control.drain("a")
+    await steered.control.drain("a", by=LOCAL)
     with pytest.raises(ProviderDrained):
-        await steered.control.reset("a")
+        await steered.control.reset("a", by=LOCAL)
     assert steered.state("a") is FORCED_OPEN
 
 
@@ -118,7 +119,7 @@ async def test_a_provider_that_does_not_exist_is_not_found(steered: Steered) -> 
         steered.control.get("nobody")
     for act in (steered.control.drain, steered.control.resume, steered.control.reset):
         with pytest.raises(ProviderNotFound):
-            await act("nobody")
+            await act("nobody", by=LOCAL)
 
 
 async def test_every_provider_is_listed_in_the_order_of_declaration(steered: Steered) -> None:
@@ -127,13 +128,13 @@ async def test_every_provider_is_listed_in_the_order_of_declaration(steered: Ste
 
 async def test_drained_ones_are_so_again_after_a_restart_and_unknown_ones_do_no_harm(outbox: SqliteOutbox) -> None:
     before = Steered(outbox)
-    await before.control.drain("b")
+    await before.control.drain("b", by=LOCAL)
     await outbox.set_drained("gone", True)
     after = Steered(outbox)
     assert after.state("b") is CLOSED
     await after.control.restore()
     assert (after.state("a"), after.state("b")) == (CLOSED, FORCED_OPEN)
-    await after.control.resume("b")
+    await after.control.resume("b", by=LOCAL)
     last = Steered(outbox)
     await last.control.restore()
     assert last.state("b") is CLOSED
@@ -159,7 +160,7 @@ async def test_what_is_done_to_a_provider_leaves_a_note_that_a_restart_keeps(
         ("b", steered.control.drain, NoteAction.DRAIN),
     ):
         for reason in ("", "incident 4711"):
-            await act(name, reason)
+            await act(name, reason, by=LOCAL)
             assert note_of(steered, name) == (action, reason, now())
             steered.clock.advance(1.0)
     after = Steered(outbox)
@@ -169,24 +170,24 @@ async def test_what_is_done_to_a_provider_leaves_a_note_that_a_restart_keeps(
 
 
 async def test_what_changes_nothing_and_says_nothing_leaves_the_note_as_it_is(steered: Steered) -> None:
-    await steered.control.resume("a")
+    await steered.control.resume("a", by=LOCAL)
     assert note_of(steered, "a") is None
-    await steered.control.drain("a", "incident 4711")
+    await steered.control.drain("a", "incident 4711", by=LOCAL)
     before = note_of(steered, "a")
     steered.clock.advance(1.0)
-    await steered.control.drain("a")
+    await steered.control.drain("a", by=LOCAL)
     assert note_of(steered, "a") == before
 
 
 async def test_a_breaker_is_reset_though_its_note_cannot_be_kept(steered: Steered, outbox: SqliteOutbox) -> None:
     fail(steered.gates["a"], 1, steered.clock.monotonic())
     await outbox.close()
-    assert (await steered.control.reset("a", "they are back")).breaker.state is CLOSED
+    assert (await steered.control.reset("a", "they are back", by=LOCAL)).breaker.state is CLOSED
     assert note_of(steered, "a") == (NoteAction.RESET, "they are back", START)
 
 
 async def test_a_reason_is_in_no_representation(steered: Steered) -> None:
-    assert "4711" not in repr(await steered.control.drain("a", "incident 4711"))
+    assert "4711" not in repr(await steered.control.drain("a", "incident 4711", by=LOCAL))
 
 
 # Routes that nobody serves any more.
@@ -215,13 +216,13 @@ async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
     def unserved() -> dict[str, tuple[str, ...]]:
         return {one.provider.name: one.unserved_route_keys for one in control.list()}
 
-    assert (await control.drain("a")).unserved_route_keys == ()
+    assert (await control.drain("a", by=LOCAL)).unserved_route_keys == ()
     assert lines.route_keys == []
-    assert (await control.drain("b")).unserved_route_keys == ("sms", "email")
+    assert (await control.drain("b", by=LOCAL)).unserved_route_keys == ("sms", "email")
     assert unserved() == {"a": ("sms",), "b": ("sms", "email")}
-    await control.drain("b")
+    await control.drain("b", by=LOCAL)
     assert lines.route_keys == ["sms", "email"], "and again is no news"
-    await control.resume("a")
+    await control.resume("a", by=LOCAL)
     assert unserved() == {"a": (), "b": ("email",)}
     # A boot says so as well.
     again = Control(
@@ -234,10 +235,10 @@ async def test_a_drained_provider_names_the_routes_on_which_all_are_drained(
 @pytest.mark.parametrize("drained", [False, True])
 async def test_what_cannot_be_kept_is_not_done(steered: Steered, outbox: SqliteOutbox, drained: bool) -> None:
     if drained:
-        await steered.control.drain("a")
+        await steered.control.drain("a", by=LOCAL)
     await outbox.close()
     with pytest.raises(StoreUnavailable):
-        await (steered.control.resume if drained else steered.control.drain)("a")
+        await (steered.control.resume if drained else steered.control.drain)("a", by=LOCAL)
     assert steered.state("a") is (FORCED_OPEN if drained else CLOSED)
 
 
@@ -250,7 +251,7 @@ async def test_who_watches_sees_everything_and_then_what_changes(steered: Steere
     upcoming = asyncio.ensure_future(anext(watch))
     await looked(steered)
     assert not upcoming.done(), "nothing has changed"
-    await steered.control.drain("b")
+    await steered.control.drain("b", by=LOCAL)
     await looked(steered)
     assert [(one.provider.name, one.breaker.state) for one in await upcoming] == [("b", FORCED_OPEN)]
     await watch.aclose()

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2
 from postwire.api import convert
 from postwire.core.errors import InvalidMessage, MessageTooLarge, Refusal
 from postwire.core.message import (
+    DEFAULT_TENANT,
     Attachment,
     Content,
     DeliveryGuarantee,
@@ -70,7 +71,7 @@ def options(**fields: Any) -> dispatch_pb.DispatchRequest:
 
 def refusal_of(call: dispatch_pb.DispatchRequest, max_bytes: int = MAX) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        convert.command_from(call, max_bytes)
+        convert.command_from(call, max_bytes, DEFAULT_TENANT)
     return caught.value
 
 
@@ -113,7 +114,7 @@ def named(refusal: Refusal) -> list[tuple[str, str]]:
     ids=["sms", "mms", "email"],
 )
 def test_every_field_of_a_content_arrives(call: dispatch_pb.DispatchRequest, content: Content) -> None:
-    command = convert.command_from(call, MAX)
+    command = convert.command_from(call, MAX, DEFAULT_TENANT)
     assert command == DispatchCommand(OutboundMessage(content), size=call.ByteSize())
 
 
@@ -130,7 +131,7 @@ def test_what_surrounds_the_content_arrives() -> None:
             max_attempts=7,
         )
     )
-    command = convert.command_from(call, MAX)
+    command = convert.command_from(call, MAX, DEFAULT_TENANT)
     assert command.request_id == "r-1"
     assert command.message.labels == {"team": "auth", "b": ""}
     assert command.wait_for is WaitFor.ACCEPTANCE
@@ -146,7 +147,7 @@ def test_what_surrounds_the_content_arrives() -> None:
 
 @pytest.mark.parametrize("call", [request(), options()], ids=["left out", "empty"])
 def test_options_that_are_left_out_are_the_defaults(call: dispatch_pb.DispatchRequest) -> None:
-    command = convert.command_from(call, MAX)
+    command = convert.command_from(call, MAX, DEFAULT_TENANT)
     assert command.options == DispatchOptions()
     assert (command.wait_for, command.request_id) == (WaitFor.OUTCOME, "")
 
@@ -170,7 +171,7 @@ ENUMS: list[tuple[str, Any, Mapping[int, object]]] = [
 def test_every_enum_value_means_what_the_contract_says(field: str, enum: Any, meanings: Mapping[int, object]) -> None:
     assert set(enum.values()) == set(meanings)
     for value, meaning in meanings.items():
-        command = convert.command_from(options(**{field: value}), MAX)
+        command = convert.command_from(options(**{field: value}), MAX, DEFAULT_TENANT)
         assert (command.wait_for if field == "wait_for" else getattr(command.options, field)) is meaning
 
 
@@ -202,7 +203,9 @@ def test_a_time_out_of_range_is_refused(field: str, time: dict[str, int]) -> Non
 
 
 def test_the_epoch_is_a_time_and_not_one_that_was_left_out() -> None:
-    assert convert.command_from(options(send_time=timestamp_pb2.Timestamp()), MAX).options.send_time == 0
+    assert (
+        convert.command_from(options(send_time=timestamp_pb2.Timestamp()), MAX, DEFAULT_TENANT).options.send_time == 0
+    )
 
 
 @pytest.mark.parametrize("value", [-1, 101, -(2**31)])
@@ -274,14 +277,14 @@ def test_a_call_is_measured_whole_and_before_it_is_judged() -> None:
 def test_maps_are_in_the_order_in_which_the_store_keeps_them() -> None:
     pairs = {f"X-{at}": "" for at in reversed(range(10, 26))}
     call = request(labels=pairs, email=pb.Email(to=["a@a.test"], text="T", headers=pairs))
-    message = convert.command_from(call, MAX).message
+    message = convert.command_from(call, MAX, DEFAULT_TENANT).message
     assert isinstance(message.content, Email)
     assert list(message.content.headers) == list(message.labels) == sorted(pairs)
 
 
 def test_maps_are_copied_so_that_the_command_stays_as_it_is() -> None:
     call = request(labels={"a": "1"}, email=PB_EMAIL)
-    command = convert.command_from(call, MAX)
+    command = convert.command_from(call, MAX, DEFAULT_TENANT)
     call.message.labels["a"] = "2"
     call.message.email.headers["X-A"] = "changed"
     assert command.message.labels == {"a": "1"}
@@ -302,7 +305,7 @@ def test_maps_are_copied_so_that_the_command_stays_as_it_is() -> None:
 def test_a_list_that_is_far_too_long_is_not_looked_into(content: pb.OutboundMessage, path: str, most: str) -> None:
     """Fourteen million empty attachments are 28 MB on the wire, and took 13 s and 2 GB to name one by one."""
     with pytest.raises(MessageTooLarge) as refused:
-        convert.command_from(dispatch_pb.DispatchRequest(message=content), MAX)
+        convert.command_from(dispatch_pb.DispatchRequest(message=content), MAX, DEFAULT_TENANT)
     assert [(one.field, one.description) for one in refused.value.violations] == [
         (path, f"must have at most {most} entries")
     ]
@@ -317,12 +320,14 @@ def test_options_that_were_seen_before_are_read_as_they_were_then() -> None:
         again.message.sms.body = ""
         assert [violation.field for violation in refusal_of(again).violations] == [*reported, "message.sms.body"]
     assert [violation.field for violation in refusal_of(bad).violations] == reported
-    assert convert.command_from(options(max_attempts=3), MAX) == convert.command_from(options(max_attempts=3), MAX)
+    assert convert.command_from(options(max_attempts=3), MAX, DEFAULT_TENANT) == convert.command_from(
+        options(max_attempts=3), MAX, DEFAULT_TENANT
+    )
 
 
 def test_only_options_of_the_usual_size_are_kept() -> None:
     before = convert._read_options.cache_info().currsize
     for number in range(20):
-        command = convert.command_from(options(provider_name=f"{number}" + "x" * 300), MAX)
+        command = convert.command_from(options(provider_name=f"{number}" + "x" * 300), MAX, DEFAULT_TENANT)
         assert command.options.provider_name == f"{number}" + "x" * 300
     assert convert._read_options.cache_info().currsize == before

@@ -358,9 +358,9 @@ async def test_the_attempt_keeps_the_trace_it_is_shown_in(outbox: SqliteOutbox) 
 async def test_a_message_is_read_by_its_id(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox)
     record = await harness.send()
-    assert await harness.delivery.get(record.message_id) == record
+    assert await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT) == record
     with pytest.raises(MessageNotFound):
-        await harness.delivery.get(build.new_id())
+        await harness.delivery.get(build.new_id(), tenant=DEFAULT_TENANT)
 
 
 async def test_a_request_id_used_for_another_payload_is_refused(outbox: SqliteOutbox) -> None:

@@ -18,6 +18,7 @@ from tests.support.waiting import within
 
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.maintenance import erasure
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -108,7 +109,7 @@ async def test_each_end_of_a_message_erases_it_within_a_minute(on_file: SqliteOu
         )
         record = await harness.send(of)
         if number == 3:
-            states.append((await harness.delivery.cancel(record.message_id)).state)
+            states.append((await harness.delivery.cancel(record.message_id, by=LOCAL)).state)
     harness.provider.answer = DispatchResult(Outcome.ERROR)
     await minute(harness)
     assert states == [MessageState.SENT, MessageState.FAILED, MessageState.UNCERTAIN, MessageState.CANCELLED]

@@ -180,7 +180,7 @@ async def test_what_is_put_off_waits_long_is_no_attempt_that_counts_and_goes_to_
         harness.clock.advance(2)
         await first.calls(count + 1)
         await harness.calm()
-        record = await harness.delivery.get(record.message_id)
+        record = await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT)
     assert record.state is SENT
     assert second.keys == []
     assert gate.breaker.state is BreakerState.CLOSED

@@ -13,8 +13,9 @@ from tests.support.providers import FakeProvider, gate_of, registry_of
 
 from postwire.core.breaker import BreakerSettings, BreakerState
 from postwire.core.listing import MessageFilter
-from postwire.core.message import MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.delivery import Control
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -73,8 +74,8 @@ async def test_everybody_who_looks_is_shown_when_it_will_be_tried(parking: Parki
     parking.block("first", "second")
     record = await parking.harness.send(build.command(request_id="r"))
     parking.clock.advance(1.0)
-    shown = await parking.harness.delivery.get(record.message_id)
-    page = await parking.harness.delivery.list(MessageFilter(), 10, None)
+    shown = await parking.harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT)
+    page = await parking.harness.delivery.list(MessageFilter(), 10, None, tenant=DEFAULT_TENANT)
     again = await parking.harness.send(build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE))
     assert shown == page.records[0] == again == record
 
@@ -111,21 +112,21 @@ async def test_it_comes_out_when_the_first_breaker_lets_a_probe_in(parking: Park
 async def test_it_comes_out_when_an_operator_resets_a_breaker(parking: Parking, outbox: SqliteOutbox) -> None:
     parking.block("first", "second")
     record = await parking.harness.send()
-    await Control(registry=parking.harness.registry, outbox=outbox, clock=parking.clock).reset("first")
+    await Control(registry=parking.harness.registry, outbox=outbox, clock=parking.clock).reset("first", by=LOCAL)
     await parking.harness.noted.reached(record.message_id, SENT)
     assert parking.asked == (1, 0)
 
 
 async def test_it_comes_out_when_an_operator_resumes_a_provider(parking: Parking, outbox: SqliteOutbox) -> None:
     control = Control(registry=parking.harness.registry, outbox=outbox, clock=parking.clock)
-    await control.drain("first")
-    await control.drain("second")
+    await control.drain("first", by=LOCAL)
+    await control.drain("second", by=LOCAL)
     record = await parking.harness.send()
     assert (record.state, record.next_attempt_time) == (QUEUED, None), "nobody can tell when"
     parking.clock.advance(1000.0)
     await parking.harness.calm()
     assert parking.asked == (0, 0)
-    await control.resume("second")
+    await control.resume("second", by=LOCAL)
     await parking.harness.noted.reached(record.message_id, SENT)
     assert parking.asked == (0, 1)
 
@@ -178,7 +179,7 @@ async def test_a_probe_that_fails_costs_the_others_nothing(outbox: SqliteOutbox)
         (QUEUED, 1, 0),
         (QUEUED, 1, 0),
     ]
-    shown = await parking.harness.delivery.get(records[1].message_id)
+    shown = await parking.harness.delivery.get(records[1].message_id, tenant=DEFAULT_TENANT)
     assert shown.next_attempt_time == START + 15 * SECOND, "it is open for twice as long now"
     parking.clock.advance(10.0)
     for record in records:

@@ -23,6 +23,7 @@ from postwire.core.message import (
     WaitFor,
 )
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.core.splitmix import stream
 from postwire.delivery import Control
 from postwire.maintenance import recovery
@@ -234,7 +235,7 @@ async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteO
         return harness, Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
 
     before, control = made()
-    await control.drain("a")
+    await control.drain("a", by=LOCAL)
     await before.drain(0.0)
 
     after, control = made()
@@ -242,7 +243,7 @@ async def test_a_provider_that_was_drained_is_so_after_a_restart(outbox: SqliteO
     await boot(after)
     assert control.get("a").breaker.state is BreakerState.FORCED_OPEN
     assert (await after.send()).attempts[0].provider_name == "b"
-    await control.resume("a")
+    await control.resume("a", by=LOCAL)
     assert (await after.send()).attempts[0].provider_name == "a"
 
     last, control = made()

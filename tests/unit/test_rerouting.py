@@ -17,6 +17,7 @@ from tests.support.providers import FakeProvider, Unsuitable, gate_of, registry_
 
 from postwire.core.errors import InvalidRouting, ProviderNotFound
 from postwire.core.message import (
+    DEFAULT_TENANT,
     Channel,
     Email,
     MessageRecord,
@@ -265,7 +266,7 @@ async def test_a_message_whose_route_is_gone_waits_until_it_is_back_or_the_messa
     await boot(without)
     kept = await without.kept(lasting.message_id)
     assert (kept.state, kept.queue, kept.attempts, kept.revision) == (QUEUED, queue, (), 1)
-    assert (await without.delivery.get(lasting.message_id)).next_attempt_time is None
+    assert (await without.delivery.get(lasting.message_id, tenant=DEFAULT_TENANT)).next_attempt_time is None
     without.clock.advance(60.0)
     await without.noted.reached(short.message_id, EXPIRED)
     assert (await without.kept(lasting.message_id)) == kept, "nothing is written meanwhile"

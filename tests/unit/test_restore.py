@@ -174,7 +174,7 @@ async def test_who_watched_the_store_before_is_not_taken_on(path: Path, copy: Pa
     for number in range(30):
         await harness.send(build.command(request_id=str(number)))
     with pytest.raises(ResumeTokenExpired):
-        await anext(harness.delivery.watchers.watch([], MessageFilter(), point))
+        await anext(harness.delivery.watchers.watch([], MessageFilter(), point, tenant=DEFAULT_TENANT))
     await harness.completed()
     await outbox.close()
 

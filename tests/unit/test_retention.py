@@ -20,6 +20,7 @@ from postwire.core.errors import MessageNotFound, RequestIdReused
 from postwire.core.listing import MessageFilter
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.maintenance import retention
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
@@ -76,11 +77,11 @@ async def test_what_is_settled_stays_for_so_long_and_then_goes(outbox: SqliteOut
     command = build.command(request_id="r")
     record = await harness.send(command)
     await pass_time(harness, days - 0.01)
-    assert await harness.delivery.get(record.message_id) == record
+    assert await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT) == record
     assert await harness.send(command) == record, "its request id is known for as long"
     await pass_time(harness, 0.02)
     with pytest.raises(MessageNotFound):
-        await harness.delivery.get(record.message_id)
+        await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT)
     assert [await rows(outbox, table) for table in ("messages", "contents", "attempts")] == [0, 0, 0]
     again = await harness.send(build.command(build.sms("another"), request_id="r"))
     assert again.message_id != record.message_id
@@ -116,7 +117,7 @@ async def test_every_settled_state_goes_and_what_is_not_settled_stays(outbox: Sq
     for state in (MessageState.EXPIRED, MessageState.CANCELLED):
         record = await harness.send(build.command(send_time=START + 1_000_000, expire_time=START + 2_000_000))
         settled[state] = record
-    await harness.delivery.cancel(record.message_id)
+    await harness.delivery.cancel(record.message_id, by=LOCAL)
     harness.clock.advance(3.0)
     await harness.calm()
     waiting = await harness.send(build.command(build.email(), send_time=START + 9 * DAY))
@@ -135,7 +136,7 @@ async def test_what_is_resolved_stays_for_as_long_again(outbox: SqliteOutbox) ->
     await harness.boot()
     record = await harness.send(build.command(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE))
     await pass_time(harness, 1.9)
-    await harness.delivery.resolve(record.message_id, sent=True)
+    await harness.delivery.resolve(record.message_id, sent=True, by=LOCAL)
     await pass_time(harness, 1.9)
     assert await has(harness, record) == [True]
     await pass_time(harness, 0.2)

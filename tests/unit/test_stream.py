@@ -18,7 +18,7 @@ from postwire.api import convert, stream
 from postwire.api.errors import INTERNAL_TEXT, fill_rejection, status_of
 from postwire.core import errors
 from postwire.core.errors import FieldViolation, Refusal, ShuttingDown
-from postwire.core.message import Channel, MessageState
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageState
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import error_reason_pb2 as reasons
@@ -446,5 +446,5 @@ async def turns_during(work: Coroutine[Any, Any, object]) -> int:
 
 async def test_an_email_to_many_holds_nobody_up() -> None:
     few, many = to_many(50, first=10_000), to_many(1_000, first=20_000)
-    assert await turns_during(convert.read_command(few, 1 << 20)) == 1
-    assert await turns_during(convert.read_command(many, 1 << 20)) > 2
+    assert await turns_during(convert.read_command(few, 1 << 20, tenant=DEFAULT_TENANT)) == 1
+    assert await turns_during(convert.read_command(many, 1 << 20, tenant=DEFAULT_TENANT)) > 2

@@ -17,6 +17,7 @@ from tests.support.waiting import within
 from postwire.core.breaker import BreakerSettings
 from postwire.core.message import Channel, MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.core.routing import Match, Route
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -373,7 +374,7 @@ async def test_a_grant_that_is_not_used_goes_to_the_next(outbox: SqliteOutbox) -
     harness, provider = shared_harness(outbox, max_concurrent=1)
     gone = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE, priority=Priority.HIGH))
     stays = await harness.send(build.command(build.email(), wait_for=WaitFor.ACCEPTANCE, priority=Priority.LOW))
-    await harness.delivery.cancel(gone.message_id)
+    await harness.delivery.cancel(gone.message_id, by=LOCAL)
     harness.registry.entry("first").gate.breaker.resume(0.0)
     provider.release()
     await sent(harness, stays)

@@ -15,6 +15,7 @@ from tests.support.providers import FakeProvider, gate_of, registry_of
 
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.delivery import Control
 from postwire.delivery.executor import Retries
 from postwire.maintenance import clock_steps
@@ -86,14 +87,14 @@ async def test_who_came_first_goes_first_though_the_clock_was_set_between(outbox
     harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates))
     await harness.boot()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     ids = []
     for _ in range(3):
         ids.append((await harness.send()).message_id)
         harness.clock.step_wall(step)
         harness.clock.advance(1.0)
         await harness.calm()
-    await control.resume("fake")
+    await control.resume("fake", by=LOCAL)
     await provider.calls(3)
     assert provider.keys == ids
 
@@ -103,7 +104,7 @@ async def test_time_to_wait_runs_out_when_it_is_used_up(outbox: SqliteOutbox, st
     """The default, of four hours."""
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     record = await harness.send()
     harness.clock.step_wall(step)
     await later(harness, 4 * HOUR - 10)
@@ -117,11 +118,11 @@ async def test_a_message_that_waited_through_a_step_can_still_be_sent(outbox: Sq
     """Its attempt has the time that is left by the due clock, not none."""
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     record = await harness.send()
     harness.clock.step_wall(5 * HOUR)
     await later(harness, 0.0)
-    await control.resume("fake")
+    await control.resume("fake", by=LOCAL)
     await harness.calm()
     assert await states(harness, record) == [SENT]
 
@@ -145,7 +146,7 @@ async def test_what_is_scheduled_goes_when_the_wall_clock_says_so(outbox: Sqlite
 async def test_an_expire_time_is_by_the_wall_clock(outbox: SqliteOutbox) -> None:
     harness = await started(outbox)
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     record = await harness.send(build.command(expire_time=START + 7200 * SECOND))
     harness.clock.step_wall(-HOUR)
     await later(harness, 2.5 * HOUR)
@@ -163,7 +164,7 @@ async def test_a_message_that_is_scheduled_and_one_that_is_not_go_by_how_long_th
     harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates))
     await harness.boot()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     harness.clock.step_wall(-HOUR)
     await later(harness, 0.0)
     now = harness.clock.wall()
@@ -171,7 +172,7 @@ async def test_a_message_that_is_scheduled_and_one_that_is_not_go_by_how_long_th
     first = await harness.send()
     await later(harness, 20.0)
     third = await harness.send()
-    await control.resume("fake")
+    await control.resume("fake", by=LOCAL)
     await provider.calls(3)
     assert provider.keys == [one.message_id for one in (first, second, third)]
 
@@ -212,12 +213,12 @@ async def test_times_are_shown_by_the_wall_clock_as_it_is(outbox: SqliteOutbox, 
     scheduled = await harness.send(build.command(send_time=START + DAY * SECOND, expire_time=START + 2 * DAY * SECOND))
     harness.clock.step_wall(step)
     await later(harness, 0.0)
-    shown = await harness.delivery.get(before.message_id)
+    shown = await harness.delivery.get(before.message_id, tenant=DEFAULT_TENANT)
     by = int(step * 1e6)
     assert shown.next_attempt_time == (before.next_attempt_time or 0) + by
     assert shown.expire_time == before.expire_time + by
     assert shown.create_time == before.create_time
-    same = await harness.delivery.get(scheduled.message_id)
+    same = await harness.delivery.get(scheduled.message_id, tenant=DEFAULT_TENANT)
     assert (same.next_attempt_time, same.expire_time) == (scheduled.next_attempt_time, scheduled.expire_time)
     new = await harness.send()
     assert (new.create_time, new.expire_time) == (harness.clock.wall(), harness.clock.wall() + 4 * build.HOUR)
@@ -300,7 +301,7 @@ async def test_a_step_is_made_up_for_at_one_boot_alone(outbox: SqliteOutbox) -> 
     await later(harness, 0.0)
     for _ in range(2):
         harness = await rebooted(harness, harness.clock.wall())
-        shown = await harness.delivery.get(record.message_id)
+        shown = await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT)
         assert shown.state is QUEUED
         assert shown.next_attempt_time == (record.next_attempt_time or 0) + 5 * build.HOUR
         assert shown.expire_time == START + 9 * build.HOUR
@@ -312,7 +313,7 @@ async def test_a_clock_set_back_between_two_boots_makes_nobody_wait_for_longer_t
     harness = await started(outbox, ERROR, retries=PATIENT)
     retried = await harness.send()
     control = Control(registry=harness.registry, outbox=outbox, clock=harness.clock)
-    await control.drain("fake")
+    await control.drain("fake", by=LOCAL)
     parked = await harness.send()
     scheduled = await harness.send(build.command(send_time=START + 60 * SECOND))
     again = await rebooted(harness, START - build.HOUR)

@@ -15,6 +15,7 @@ from postwire.core import lifecycle
 from postwire.core.breaker import BreakerSettings
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.core.principal import LOCAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT, FAILED = MessageState.QUEUED, MessageState.SENT, MessageState.FAILED
@@ -82,8 +83,8 @@ async def test_time_that_runs_out_leaves_it_uncertain_and_expires_what_was_surel
 async def test_a_caller_who_takes_it_back_is_not_told_that_it_was_not_sent(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, provider=FakeProvider(answers=[MAYBE, ERROR]))
     maybe, surely_not = await harness.send(), await harness.send()
-    assert (await harness.delivery.cancel(maybe.message_id)).state is UNCERTAIN
-    assert (await harness.delivery.cancel(surely_not.message_id)).state is MessageState.CANCELLED
+    assert (await harness.delivery.cancel(maybe.message_id, by=LOCAL)).state is UNCERTAIN
+    assert (await harness.delivery.cancel(surely_not.message_id, by=LOCAL)).state is MessageState.CANCELLED
     harness.clock.advance(300.0)
     await harness.calm()
     assert len(harness.provider.keys) == 2, "nothing is left to send"
@@ -358,7 +359,7 @@ async def test_time_that_runs_out_is_told_of_each_recipient_as_it_is(outbox: Sql
 async def test_what_is_uncertain_is_resolved_once(outbox: SqliteOutbox, sent: bool, state: MessageState) -> None:
     harness = Harness(outbox, provider=FakeProvider(answer=MAYBE))
     record = await harness.send(build.command(delivery_guarantee=ONCE))
-    assert (await harness.delivery.resolve(record.message_id, sent=sent)).state is state
+    assert (await harness.delivery.resolve(record.message_id, sent=sent, by=LOCAL)).state is state
     kept = await harness.kept(record.message_id)
     assert kept == lifecycle.resolve(record, sent=sent, now=START)
     assert harness.noted.states[record.message_id] is state

@@ -17,6 +17,7 @@ from tests.support.waiting import within
 from postwire.core.errors import Overloaded, RequestIdReused
 from postwire.core.message import DeliveryGuarantee, DispatchCommand, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 LATER = START + build.HOUR
@@ -33,7 +34,7 @@ async def is_full(harness: Harness) -> bool:
         record = await harness.send(later())
     except Overloaded:
         return True
-    await harness.delivery.cancel(record.message_id)
+    await harness.delivery.cancel(record.message_id, by=LOCAL)
     return False
 
 
@@ -137,7 +138,7 @@ async def test_there_is_room_again_once_a_message_is_cancelled(outbox: SqliteOut
     record = await harness.send(later())
     assert await is_full(harness)
     for _ in range(3):
-        await harness.delivery.cancel(record.message_id)  # of which but one changes anything
+        await harness.delivery.cancel(record.message_id, by=LOCAL)  # of which but one changes anything
     await harness.send(later())
     assert await is_full(harness)
 
@@ -165,7 +166,7 @@ async def test_what_is_cut_short_on_its_way_to_the_store_takes_no_room(outbox: S
     assert await is_full(harness), "whoever hangs up has sent it all the same"
     record = await harness.kept_of(later("r"))
     assert record
-    await harness.delivery.cancel(record.message_id)
+    await harness.delivery.cancel(record.message_id, by=LOCAL)
     assert not await is_full(harness)
 
 

@@ -11,7 +11,7 @@ from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, Unsuitable, gate_of, registry_of
 
 from postwire.core.errors import InvalidMessage
-from postwire.core.message import Email, MessageState, OutboundMessage
+from postwire.core.message import DEFAULT_TENANT, Email, MessageState, OutboundMessage
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.outbox.sqlite import SqliteOutbox
@@ -214,7 +214,7 @@ async def test_what_nobody_can_carry_after_a_boot_waits_until_somebody_can(
         await none.boot()
         kept = await none.kept(record.message_id)
         assert (kept.state, kept.queue, kept.revision) == (QUEUED, f"{'@first' if pinned else 'email'}/unsuitable", 1)
-        assert (await none.delivery.get(record.message_id)).next_attempt_time is None
+        assert (await none.delivery.get(record.message_id, tenant=DEFAULT_TENANT)).next_attempt_time is None
         await none.drain(0.0)
 
     after = boot(at_most(3))

@@ -18,6 +18,7 @@ from postwire.core.breaker import BreakerSettings
 from postwire.core.gate import Gate
 from postwire.core.message import DispatchCommand, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -134,7 +135,7 @@ async def test_those_who_wait_are_told_when_the_message_is_taken_back(busy: Busy
     waiting = busy.harness.start(call())
     await busy.harness.calm()
     record = await busy.harness.send(call(ACCEPTANCE))
-    await busy.harness.delivery.cancel(record.message_id)
+    await busy.harness.delivery.cancel(record.message_id, by=LOCAL)
     assert (await waiting).state is MessageState.CANCELLED
     await busy.free()
     await busy.harness.calm()

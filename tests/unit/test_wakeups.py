@@ -18,6 +18,7 @@ from postwire.core.breaker import BreakerSettings
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Channel, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -68,7 +69,7 @@ async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_fo
     (entry,) = harness.registry
     entry.gate.breaker.force_open(0.0)
     gone = await harness.send(accepted())
-    await harness.delivery.cancel(gone.message_id)
+    await harness.delivery.cancel(gone.message_id, by=LOCAL)
     entry.gate.breaker.resume(0.0)
     await harness.calm()
     distant.held = True

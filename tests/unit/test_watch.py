@@ -18,8 +18,9 @@ from tests.support.waiting import within
 from tests.support.watching import LATER, Watching, now, touch, waiting
 
 from postwire.core.errors import MessageNotFound, ShuttingDown, StoreUnavailable
-from postwire.core.message import Channel, MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.principal import LOCAL
 from postwire.delivery import WatchEvent
 from postwire.delivery.watch import BATCH, HEARTBEAT_INTERVAL
 from postwire.outbox.sqlite import SqliteOutbox, reads, writer
@@ -50,7 +51,7 @@ async def test_then_comes_whatever_changes_and_nothing_of_others(outbox: SqliteO
     record = await waiting(harness)
     watching = await Watching(harness, record.message_id).begin()
     await harness.send()
-    cancelled = await harness.delivery.cancel(record.message_id)
+    cancelled = await harness.delivery.cancel(record.message_id, by=LOCAL)
     (event,) = await watching.next()
     assert event.record == cancelled
     assert cancelled.revision > record.revision
@@ -86,7 +87,7 @@ async def test_many_changes_since_are_one_sight_as_the_message_now_is(harness: H
     kept = record
     for _ in range(20):
         kept = await touch(harness, kept)
-    await harness.delivery.cancel(others[0].message_id)
+    await harness.delivery.cancel(others[0].message_id, by=LOCAL)
     batch = await watching.next()
     assert [one.record.message_id for one in batch if one.record] == [record.message_id, others[0].message_id]
     assert batch[0].record == kept
@@ -98,7 +99,7 @@ async def test_a_change_in_the_moment_of_the_beginning_is_shown_once(harness: Ha
     record = await waiting(harness)
     watching = Watching(harness, record.message_id)
     beginning = asyncio.create_task(watching.next())
-    cancelled = await harness.delivery.cancel(record.message_id)
+    cancelled = await harness.delivery.cancel(record.message_id, by=LOCAL)
     shown = [one.record for one in await beginning if one.record]
     following = asyncio.create_task(watching.next())
     await harness.calm()
@@ -122,7 +123,7 @@ async def test_a_parked_message_is_shown_with_the_time_at_which_its_route_opens(
     record = await harness.send()
     ((event,),) = [await Watching(harness, record.message_id).next()]
     assert event.record
-    assert event.record == await harness.delivery.get(record.message_id)
+    assert event.record == await harness.delivery.get(record.message_id, tenant=DEFAULT_TENANT)
     assert event.record.next_attempt_time == START + 600_000_000
 
 
@@ -147,7 +148,7 @@ async def test_a_filter_goes_on_with_what_is_new(harness: Harness) -> None:
     assert not reading.done()
     new = await waiting(harness)
     assert [one.record for one in await reading] == [new]
-    cancelled = await harness.delivery.cancel(old.message_id)
+    cancelled = await harness.delivery.cancel(old.message_id, by=LOCAL)
     assert [one.record for one in await watching.next()] == [cancelled], "old ones that change are new"
 
 
@@ -163,7 +164,7 @@ async def test_a_filter_narrows_the_choice(harness: Harness) -> None:
     await harness.calm()
     sms = await waiting(harness)
     mail = await waiting(harness, content=build.email(), labels={"team": "auth"})
-    cancelled = await harness.delivery.cancel(sms.message_id)
+    cancelled = await harness.delivery.cancel(sms.message_id, by=LOCAL)
     shown: dict[str, list[MessageRecord]] = {}
     for name, last in (("all", cancelled), ("sms", cancelled), ("label", mail), ("cancelled", cancelled)):
         found = [one.record for one in await reading[name] if one.record]
@@ -194,7 +195,7 @@ async def test_who_is_far_behind_is_shown_each_revision_once(harness: Harness) -
     for _ in range(3):
         kept = await touch(harness, kept)
         others += len((await accept_frame(harness, commands(BATCH, send_time=LATER))).records)
-    await harness.delivery.cancel(kept.message_id)
+    await harness.delivery.cancel(kept.message_id, by=LOCAL)
     shown: list[MessageRecord] = []
     while watching.resume != await now(harness):
         shown += [one.record for one in await watching.next() if one.record]
@@ -353,5 +354,5 @@ async def test_a_commit_that_fails_wakes_nobody_for_good(
     finally:
         disk.free()
     await within(on_file.wait_available())
-    cancelled = await harness.delivery.cancel(first.message_id)
+    cancelled = await harness.delivery.cancel(first.message_id, by=LOCAL)
     assert [one.record for one in await reading] == [cancelled]

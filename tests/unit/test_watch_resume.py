@@ -17,7 +17,8 @@ from tests.support.watching import LATER, Watching, now, touch, waiting
 from postwire.core.errors import ResumeTokenExpired, ShuttingDown
 from postwire.core.ids import MessageIds
 from postwire.core.listing import MessageFilter, Position, ResumePoint, page_token, parse_resume_token, resume_token
-from postwire.core.message import MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState
+from postwire.core.principal import LOCAL
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED = MessageState.QUEUED
@@ -36,7 +37,7 @@ async def test_whoever_is_cut_off_amid_the_beginning_is_given_all_of_it_again(ha
     for event in first[:-1]:
         again = await Watching(harness, *ids, after=event.point).next()
         assert [one.record for one in again] == [one.record for one in first]
-    cancelled = await harness.delivery.cancel(ids[0])
+    cancelled = await harness.delivery.cancel(ids[0], by=LOCAL)
     assert [one.record for one in await Watching(harness, *ids, after=first[-1].point).next()] == [cancelled]
 
 
@@ -73,10 +74,12 @@ async def test_whoever_goes_on_again_and_again_sees_every_message_in_the_end(har
             if kept and order.random() < 0.5:
                 record = order.choice(list(kept.values()))
                 record = await (
-                    touch(harness, record) if record.state is QUEUED else harness.delivery.get(record.message_id)
+                    touch(harness, record)
+                    if record.state is QUEUED
+                    else harness.delivery.get(record.message_id, DEFAULT_TENANT)
                 )
                 if order.random() < 0.2 and record.state is QUEUED:
-                    record = await harness.delivery.cancel(record.message_id)
+                    record = await harness.delivery.cancel(record.message_id, by=LOCAL)
             else:
                 record = await waiting(harness)
             kept[record.message_id] = record

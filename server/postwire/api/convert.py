@@ -85,20 +85,20 @@ _GUARANTEE: Final[Mapping[int, DeliveryGuarantee]] = {
 
 
 async def read_command(
-    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, *, needs_request_id: bool = False
+    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, tenant: str, *, needs_request_id: bool = False
 ) -> DispatchCommand:
     """Do as `command_from` does, on another thread for an email to many: a domain beyond ASCII takes up to 1 ms."""
     if request.message.HasField("email"):
         email = request.message.email
         if len(email.to) + len(email.cc) + len(email.bcc) > MANY_RECIPIENTS:
-            return await asyncio.to_thread(command_from, request, max_bytes, needs_request_id=needs_request_id)
-    return command_from(request, max_bytes, needs_request_id=needs_request_id)
+            return await asyncio.to_thread(command_from, request, max_bytes, tenant, needs_request_id=needs_request_id)
+    return command_from(request, max_bytes, tenant, needs_request_id=needs_request_id)
 
 
 def command_from(
-    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, *, needs_request_id: bool = False
+    request: dispatch_service_pb2.DispatchRequest, max_bytes: int, tenant: str, *, needs_request_id: bool = False
 ) -> DispatchCommand:
-    """The call of `Dispatch` that `request` is, if it is well formed and not larger than `max_bytes`.
+    """The call of `Dispatch` that `request` of `tenant` is, if it is well formed and not larger than `max_bytes`.
 
     Raises:
         InvalidMessage, MessageTooLarge: naming every bad field.
@@ -123,7 +123,7 @@ def command_from(
         validation.check_content(content, found)
     found.raise_any()
     assert content is not None
-    return DispatchCommand(OutboundMessage(content, labels), request.request_id, options, wait_for, size)
+    return DispatchCommand(OutboundMessage(content, labels), request.request_id, options, wait_for, size, tenant)
 
 
 def _check_counts(message: message_pb2.OutboundMessage, found: Violations) -> None:

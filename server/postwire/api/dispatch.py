@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Final, Protocol
 
 from postwire.api import convert, listing
-from postwire.api.guard import Context
+from postwire.api.call import CallContext
 from postwire.api.stream import Stream
 from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token, resume_token
@@ -15,13 +15,12 @@ from postwire.core.validation import Violations, check_reason, check_request_id
 from postwire.delivery import Delivery
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2 as pb
-from postwire.v1 import dispatch_service_pb2_grpc as rpc
 
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """From how many bytes on a page of a list ends early: gRPC's clients take 4 MiB by default."""
 
 
-class DispatchServicer(rpc.DispatchServiceServicer):
+class DispatchServicer:
     """Converts and calls.
 
     `max_message_bytes` is how large a call of `Dispatch` may be, and `max_wait` how long (s) an outcome is waited for.
@@ -35,18 +34,19 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         self._max_wait = max_wait
         self._observers = observers
 
-    async def Dispatch(self, request: pb.DispatchRequest, context: Context) -> pb.DispatchResponse:
+    async def Dispatch(self, request: pb.DispatchRequest, call: CallContext) -> pb.DispatchResponse:
         """See the contract."""
-        command = await convert.read_command(request, self._max_message_bytes)
-        record = await self._delivery.dispatch(command, time_left=context.time_remaining())
+        command = await convert.read_command(request, self._max_message_bytes, call.tenant)
+        record = await self._delivery.dispatch(command, time_left=call.time_remaining())
         return pb.DispatchResponse(message=convert.message_to(record))
 
     async def DispatchStream(
-        self, request_iterator: AsyncIterator[pb.DispatchStreamRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.DispatchStreamRequest], call: CallContext
     ) -> AsyncIterator[pb.DispatchStreamResponse]:
         """See the contract."""
         stream = Stream(
             self._delivery,
+            call.tenant,
             max_message_bytes=self._max_message_bytes,
             max_wait=self._max_wait,
             observers=self._observers,
@@ -55,7 +55,7 @@ class DispatchServicer(rpc.DispatchServiceServicer):
             async for response in responses:
                 yield response
 
-    async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
+    async def GetMessage(self, request: pb.GetMessageRequest, call: CallContext) -> pb.GetMessageResponse:
         """See the contract."""
         found = Violations()
         if bool(request.message_id) == bool(request.request_id):
@@ -65,15 +65,15 @@ class DispatchServicer(rpc.DispatchServiceServicer):
             check_request_id(request.request_id, found)
         found.raise_any()
         if request.request_id:
-            record = await self._delivery.get_by_request_id(request.request_id)
+            record = await self._delivery.get_by_request_id(request.request_id, call.tenant)
         else:
-            record = await self._delivery.get(_message_id(request))
+            record = await self._delivery.get(_message_id(request), call.tenant)
         return pb.GetMessageResponse(message=convert.message_to(record))
 
-    async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
+    async def ListMessages(self, request: pb.ListMessagesRequest, call: CallContext) -> pb.ListMessagesResponse:
         """See the contract."""
         chosen, size, after = listing.page_from(request)
-        page = await self._delivery.list(chosen, size, after)
+        page = await self._delivery.list(chosen, size, after, call.tenant)
         response = pb.ListMessagesResponse()
         next_after, filled = page.next_after, 0
         for record in page.records:
@@ -87,39 +87,39 @@ class DispatchServicer(rpc.DispatchServiceServicer):
         return response
 
     async def WatchMessages(
-        self, request: pb.WatchMessagesRequest, context: Context
+        self, request: pb.WatchMessagesRequest, call: CallContext
     ) -> AsyncIterator[pb.WatchMessagesResponse]:
         """See the contract."""
         message_ids, chosen, after = listing.watch_from(request)
-        async with aclosing(self._delivery.watchers.watch(message_ids, chosen, after)) as batches:
+        async with aclosing(self._delivery.watchers.watch(message_ids, chosen, after, call.tenant)) as batches:
             async for batch in batches:
                 for event in batch:
                     message = convert.message_to(event.record) if event.record else None
                     yield pb.WatchMessagesResponse(message=message, resume_token=resume_token(event.point))
 
-    async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
+    async def CancelMessage(self, request: pb.CancelMessageRequest, call: CallContext) -> pb.CancelMessageResponse:
         """See the contract."""
         found = Violations()
         check_reason(request.reason, found)
-        record = await self._delivery.cancel(_message_id(request, found), request.reason)
+        record = await self._delivery.cancel(_message_id(request, found), request.reason, by=call.principal)
         return pb.CancelMessageResponse(message=convert.message_to(record))
 
-    async def ResolveMessage(self, request: pb.ResolveMessageRequest, context: Context) -> pb.ResolveMessageResponse:
+    async def ResolveMessage(self, request: pb.ResolveMessageRequest, call: CallContext) -> pb.ResolveMessageResponse:
         """See the contract."""
         found = Violations()
         if request.resolution not in (pb.RESOLUTION_SENT, pb.RESOLUTION_FAILED):
             found.malformed("resolution", "must be RESOLUTION_SENT or RESOLUTION_FAILED")
         check_reason(request.reason, found)
         message_id, is_sent = _message_id(request, found), request.resolution == pb.RESOLUTION_SENT
-        record = await self._delivery.resolve(message_id, sent=is_sent, reason=request.reason)
+        record = await self._delivery.resolve(message_id, sent=is_sent, reason=request.reason, by=call.principal)
         return pb.ResolveMessageResponse(message=convert.message_to(record))
 
-    async def ExplainRoute(self, request: pb.ExplainRouteRequest, context: Context) -> pb.ExplainRouteResponse:
+    async def ExplainRoute(self, request: pb.ExplainRouteRequest, call: CallContext) -> pb.ExplainRouteResponse:
         """See the contract."""
         as_dispatched = pb.DispatchRequest(message=request.message)
         if request.HasField("options"):
             as_dispatched.options.CopyFrom(request.options)
-        command = await convert.read_command(as_dispatched, self._max_message_bytes)
+        command = await convert.read_command(as_dispatched, self._max_message_bytes, call.tenant)
         return convert.explanation_to(self._delivery.explain(command))
 
 

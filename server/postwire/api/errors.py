@@ -36,6 +36,12 @@ STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "STORE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "INVALID_PAGE": grpc.StatusCode.INVALID_ARGUMENT,
         "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
+        "NO_CREDENTIALS": grpc.StatusCode.UNAUTHENTICATED,
+        "INVALID_CREDENTIALS": grpc.StatusCode.UNAUTHENTICATED,
+        "ROLE_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
+        "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "TENANT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "STORE_NOT_ENCRYPTED": grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 """The status code of every reason."""
@@ -48,7 +54,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -
     """End the call with the refusal's status, details and trailers."""
     status = status_of(refusal)
     trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
-    if refusal.reason == "OVERLOADED" and isinstance(refusal, TryAgain):
+    if STATUS_OF[refusal.reason] is grpc.StatusCode.RESOURCE_EXHAUSTED and isinstance(refusal, TryAgain):
         trailers.append((PUSHBACK_KEY, str(round(refusal.retry_delay * 1000))))
     await context.abort(STATUS_OF[refusal.reason], status.message, tuple(trailers))
 

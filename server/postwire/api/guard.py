@@ -12,20 +12,21 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias
 
 import grpc
 
 from postwire.api import errors
+from postwire.api.call import CallContext
 from postwire.core.errors import Refusal
+from postwire.core.principal import LOCAL
 from postwire.telemetry.base import CallObserver
 from postwire.telemetry.logs import EventLog
-
-S = TypeVar("S")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
+"""Take a request, or the iterator of several, and what is known of the call."""
 
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
@@ -73,9 +74,9 @@ class Guard:
         self._calls = calls
         self._observers = tuple(observers)
 
-    def around(self, service: str, servicer: S) -> S:
-        """The servicer, with each of its methods guarded. `service` is its full name."""
-        return cast(S, _Guarded(self, service, servicer))
+    def around(self, service: str, servicer: object) -> Any:
+        """A servicer for gRPC whose methods are those of `servicer`, guarded. `service` is its full name."""
+        return _Guarded(self, service, servicer)
 
     def handler(self, method: str, inner: Handler) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
@@ -83,7 +84,7 @@ class Guard:
         async def guarded(request: Any, context: Context) -> Any:
             with self._calls, _Observed(self._observers, method, context) as observed:
                 try:
-                    return await inner(request, context)
+                    return await inner(request, _call_of(context))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
@@ -99,7 +100,7 @@ class Guard:
         async def guarded(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             with self._calls, _Observed(self._observers, method, context) as observed:
                 try:
-                    async with aclosing(inner(request, context)) as responses:
+                    async with aclosing(inner(request, _call_of(context))) as responses:
                         async for response in responses:
                             yield response
                     return
@@ -112,6 +113,10 @@ class Guard:
                 await _end(context, refused)
 
         return guarded
+
+
+def _call_of(context: Context) -> CallContext:
+    return CallContext(LOCAL, context.time_remaining)
 
 
 async def _end(context: Context, refused: Refusal | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from google.protobuf import duration_pb2
 
 from postwire.api import convert
-from postwire.api.guard import Context
+from postwire.api.call import CallContext
 from postwire.core.breaker import BreakerState
 from postwire.core.errors import ProviderNotMock
 from postwire.core.obstacles import Obstacle
@@ -17,7 +17,6 @@ from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
 from postwire.providers import capabilities
 from postwire.v1 import provider_service_pb2 as pb
-from postwire.v1 import provider_service_pb2_grpc as rpc
 
 _BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
     one: pb.BreakerState.Value(f"BREAKER_STATE_{one.name}") for one in BreakerState
@@ -35,42 +34,48 @@ _TIMES: Final = ("latency", "retry_after")
 _MAX_SECONDS: Final = 24 * 3600
 
 
-class ProviderServicer(rpc.ProviderServiceServicer):
+class ProviderServicer:
     """Converts and calls."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
-    async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
+    async def ListProviders(self, request: pb.ListProvidersRequest, call: CallContext) -> pb.ListProvidersResponse:
         """See the contract."""
         return pb.ListProvidersResponse(providers=map(_provider_to, self._control.list()))
 
-    async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
+    async def GetProvider(self, request: pb.GetProviderRequest, call: CallContext) -> pb.GetProviderResponse:
         """See the contract."""
         return pb.GetProviderResponse(provider=_provider_to(self._control.get(_name(request))))
 
     async def WatchProviders(
-        self, request: pb.WatchProvidersRequest, context: Context
+        self, request: pb.WatchProvidersRequest, call: CallContext
     ) -> AsyncIterator[pb.WatchProvidersResponse]:
         """See the contract."""
         async with aclosing(self._control.watch()) as changes:
             async for changed in changes:
                 yield pb.WatchProvidersResponse(providers=map(_provider_to, changed))
 
-    async def DrainProvider(self, request: pb.DrainProviderRequest, context: Context) -> pb.DrainProviderResponse:
+    async def DrainProvider(self, request: pb.DrainProviderRequest, call: CallContext) -> pb.DrainProviderResponse:
         """See the contract."""
-        return pb.DrainProviderResponse(provider=_provider_to(await self._control.drain(*_steered(request))))
+        return pb.DrainProviderResponse(
+            provider=_provider_to(await self._control.drain(*_steered(request), by=call.principal))
+        )
 
-    async def ResumeProvider(self, request: pb.ResumeProviderRequest, context: Context) -> pb.ResumeProviderResponse:
+    async def ResumeProvider(self, request: pb.ResumeProviderRequest, call: CallContext) -> pb.ResumeProviderResponse:
         """See the contract."""
-        return pb.ResumeProviderResponse(provider=_provider_to(await self._control.resume(*_steered(request))))
+        return pb.ResumeProviderResponse(
+            provider=_provider_to(await self._control.resume(*_steered(request), by=call.principal))
+        )
 
-    async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
+    async def ResetBreaker(self, request: pb.ResetBreakerRequest, call: CallContext) -> pb.ResetBreakerResponse:
         """See the contract."""
-        return pb.ResetBreakerResponse(provider=_provider_to(await self._control.reset(*_steered(request))))
+        return pb.ResetBreakerResponse(
+            provider=_provider_to(await self._control.reset(*_steered(request), by=call.principal))
+        )
 
     async def UpdateMockProvider(
-        self, request: pb.UpdateMockProviderRequest, context: Context
+        self, request: pb.UpdateMockProviderRequest, call: CallContext
     ) -> pb.UpdateMockProviderResponse:
         """See the contract."""
         found = Violations()

@@ -30,17 +30,22 @@ MAX_RESPONSE_BYTES: Final = 2 * 1024 * 1024
 
 
 class Stream:
-    """One call. `max_message_bytes` is how large a request may be, `max_wait` how long (s) an outcome is waited for."""
+    """One call of a tenant.
+
+    `max_message_bytes` is how large a request may be, `max_wait` how long (s) an outcome is waited for.
+    """
 
     def __init__(
         self,
         delivery: Delivery,
+        tenant: str,
         *,
         max_message_bytes: int,
         max_wait: float,
         observers: Sequence[CallObserver] = (),
     ) -> None:
         self._delivery = delivery
+        self._tenant = tenant
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
         self._observers = observers
@@ -137,7 +142,7 @@ class Stream:
                 if loop.time() >= pause:
                     await asyncio.sleep(0)
                     pause = loop.time() + LONGEST_TURN
-                commands.append(await convert.read_command(request, self._max_message_bytes, needs_request_id=True))
+                commands.append(await self._read_command(request))
                 sequences.append(sequence)
             except Refusal as refusal:
                 malformed.append((sequence, refusal.with_traceback(None)))
@@ -156,6 +161,9 @@ class Stream:
             self._frames.discard(frame)
         else:
             asyncio.get_running_loop().call_later(self._max_wait, partial(self._give_up, frame))
+
+    async def _read_command(self, request: pb.DispatchRequest) -> DispatchCommand:
+        return await convert.read_command(request, self._max_message_bytes, self._tenant, needs_request_id=True)
 
     async def _refuse(self, count: int) -> None:
         """Refuse a frame that is too large: no faster than its caller reads, since its requests may be millions."""

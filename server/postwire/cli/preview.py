@@ -21,6 +21,7 @@ from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.options import JSON
 from postwire.cli.send.compose import Composed, add_channels
 from postwire.cli.serve import CONFIG, load_config
+from postwire.core.message import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from postwire.core.message import OutboundMessage
@@ -110,7 +111,7 @@ def _previewed(target: Target, composed: Composed) -> tuple[OutboundMessage, lis
     try:
         registry = Registry.build(config, KINDS, random_seed=lambda: secrets.randbits(64), seed=0)
         request = DispatchRequest(message=composed.message, options=composed.options)
-        command = command_from(request, config.server.max_message_bytes)
+        command = command_from(request, config.server.max_message_bytes, tenant=DEFAULT_TENANT)
         route = registry.route_to_explain(command.message, command.options.provider_name)
     except ProviderNotMade as error:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None

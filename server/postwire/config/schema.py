@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from postwire.config import providers as config_providers
 from postwire.config import routes as config_routes
+from postwire.config import tenants as config_tenants
 from postwire.config.bind import (
     ConfigError,
     EnvTree,
@@ -26,6 +27,7 @@ from postwire.config.file import read_file
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
 from postwire.config.shown import rows, values
 from postwire.config.strays import StrayVariable, stray_variables
+from postwire.config.tenants import TenantConfig
 from postwire.config.types import (
     Count,
     CountOrNone,
@@ -43,7 +45,7 @@ from postwire.core.routing import Route
 
 T = TypeVar("T")
 
-SECTIONS: Final = ("server", "store", "delivery", "telemetry", "providers", "routes")
+SECTIONS: Final = ("server", "store", "delivery", "telemetry", "tenants", "providers", "routes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class TelemetryConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
+    `tenants` are by name, and empty where none is declared.
 
     `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read;
     `secret_files` are those that secrets were read from, by the keys that name them (`providers.relay.password_file`);
@@ -125,6 +128,7 @@ class Config:
     store: StoreConfig
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
+    tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
     routes: Mapping[Channel, tuple[Route, ...]]
     explicit: frozenset[str]
@@ -168,6 +172,9 @@ def load(
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
         mistakes.add(ConfigError("telemetry.metrics_listen", problem))
+    tenants: Mapping[str, TenantConfig] = {}
+    with mistakes.caught():
+        tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}
@@ -186,7 +193,7 @@ def load(
             routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
     mistakes.raise_if_any()
     config = Config(
-        server, store, delivery, telemetry, providers, routes, frozenset(seen), file, MappingProxyType(files)
+        server, store, delivery, telemetry, tenants, providers, routes, frozenset(seen), file, MappingProxyType(files)
     )
     known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
     return replace(config, strays=stray_variables(environ, known))
@@ -229,6 +236,8 @@ def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | No
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
     for name in ("server", "store", "delivery", "telemetry"):
         yield getattr(config, name), (name,), None
+    for name, tenant in config.tenants.items():
+        yield tenant, ("tenants", name), None
     for provider in config.providers.values():
         path = "providers", provider.name
         yield provider, path, ProviderTable

@@ -16,8 +16,14 @@ The tree, with what each adds:
     ├── ProviderNotFound
     ├── ProviderNotMock
     ├── ProviderDrained
+    ├── NoCredentials
+    ├── InvalidCredentials
+    ├── RoleRequired
+    ├── TenantNotFound
+    ├── StoreNotEncrypted
     └── TryAgain                   retry_delay
         ├── Overloaded
+        ├── QuotaExceeded          the tenant's own limits
         ├── StoreUnavailable       the one that may have accepted something
         └── ShuttingDown
 
@@ -32,6 +38,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from postwire.core.message import Channel, MessageState
+from postwire.core.principal import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,51 @@ class ProviderDrained(Refusal):
         super().__init__("name: this provider is drained: resume it instead")
 
 
+class NoCredentials(Refusal):
+    """The server asks who calls, and the call does not say."""
+
+    reason = "NO_CREDENTIALS"
+
+    def __init__(self) -> None:
+        super().__init__("who calls is not known: send authorization: Bearer with an API key or a token")
+
+
+class InvalidCredentials(Refusal):
+    """What the call says of who calls does not hold. What of it is wrong is not for the caller."""
+
+    reason = "INVALID_CREDENTIALS"
+
+    def __init__(self) -> None:
+        super().__init__("these credentials are not valid, or not any more")
+
+
+class RoleRequired(Refusal):
+    """Who calls may not do this. `roles` are those of which one is needed."""
+
+    reason = "ROLE_REQUIRED"
+
+    def __init__(self, roles: Iterable[Role]) -> None:
+        super().__init__(f"this needs the role {' or '.join(role.value for role in roles)}")
+
+
+class TenantNotFound(Refusal):
+    """There is no tenant of the name that an administrator gives."""
+
+    reason = "TENANT_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("postwire-tenant: there is no such tenant in the server's configuration")
+
+
+class StoreNotEncrypted(Refusal):
+    """The contents in the store are not encrypted."""
+
+    reason = "STORE_NOT_ENCRYPTED"
+
+    def __init__(self) -> None:
+        super().__init__("the store is not encrypted: set store.encryption_keys_file, and start the server again")
+
+
 class TryAgain(Refusal):
     """Refused for now. `retry_delay` is in seconds."""
 
@@ -181,6 +233,15 @@ class Overloaded(TryAgain):
         self, retry_delay: float = 1.0, *, text: str = "too much is in flight: slow down and try again"
     ) -> None:
         super().__init__(text, retry_delay)
+
+
+class QuotaExceeded(TryAgain):
+    """The tenant has as much under way, or sends as fast, as it may; `key` is the limit's."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, key: str, retry_delay: float = 1.0) -> None:
+        super().__init__(f"the tenant is at its {key}: slow down and try again", retry_delay)
 
 
 class StoreUnavailable(TryAgain):

@@ -124,6 +124,7 @@ def accept(
         queue=queue,
         send_time=options.send_time,
         deadline=None if options.expire_time or send_time else due + expire_after,
+        tenant=command.tenant,
     )
 
 

@@ -29,7 +29,7 @@ MAX_TIME: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999, µs since the epoch: no later time fits into the contract's `Timestamp`."""
 
 DEFAULT_TENANT: Final = "default"
-"""Whom a message belongs to, until callers have identities."""
+"""Whom everything belongs to where the configuration names no tenants, and what was there before it did."""
 
 
 class Channel(enum.Enum):
@@ -189,6 +189,7 @@ class DispatchCommand:
     options: DispatchOptions = NO_OPTIONS
     wait_for: WaitFor = WaitFor.OUTCOME
     size: int = 0
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from postwire.core.breaker import BreakerSnapshot, BreakerState
 from postwire.core.errors import ProviderDrained, StoreUnavailable
 from postwire.core.message import Note, NoteAction
 from postwire.core.obstacles import Obstacle
+from postwire.core.principal import Principal
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.outbox.base import AdminState
 from postwire.providers.base import Provider
@@ -79,7 +80,7 @@ class Control:
         """
         return self._status(self._registry.entry(name))
 
-    async def drain(self, name: str, reason: str = "") -> ProviderStatus:
+    async def drain(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Take a provider out of service; done once that is durable.
 
         Again is fine, and without a reason leaves the note as it is.
@@ -98,7 +99,7 @@ class Control:
             _log_unserved(self._unserved(entry))
         return self._status(entry)
 
-    async def resume(self, name: str, reason: str = "") -> ProviderStatus:
+    async def resume(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Put a drained provider into service again; done once that is durable. Again, and raises, as `drain` does."""
         entry = self._registry.entry(name)
         note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(entry) else None
@@ -110,7 +111,7 @@ class Control:
         self._keep_note(name, note)
         return self._status(entry)
 
-    async def reset(self, name: str, reason: str = "") -> ProviderStatus:
+    async def reset(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Close a provider's breaker, end its cool-down, and have it be asked again if it has refused our account.
 
         Only the record of it needs the store: where that cannot commit, its note lasts until the server stops.

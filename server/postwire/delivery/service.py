@@ -31,12 +31,12 @@ from postwire.core.errors import (
 from postwire.core.ids import MessageIds
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import (
-    DEFAULT_TENANT,
     DispatchCommand,
     MessageRecord,
     MessageState,
     WaitFor,
 )
+from postwire.core.principal import Principal
 from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
 from postwire.delivery.acceptance import Acceptance
@@ -208,30 +208,30 @@ class Delivery:
         waiter.detach()
         self._waiters.discard_idle(waiter)
 
-    async def get(self, message_id: str) -> MessageRecord:
-        """The record of a message.
+    async def get(self, message_id: str, tenant: str) -> MessageRecord:
+        """The record of a message of a tenant.
 
         Raises:
             MessageNotFound: there is none.
             StoreUnavailable: it cannot be read.
         """
-        return self.shown(await self._kept(message_id))
+        return self.shown(await self._kept(message_id, tenant))
 
-    async def _kept(self, message_id: str) -> MessageRecord:
+    async def _kept(self, message_id: str, tenant: str) -> MessageRecord:
         """The record as it is kept, which changes are made from."""
-        record = await self._outbox.get(message_id, DEFAULT_TENANT)
+        record = await self._outbox.get(message_id, tenant)
         if record is None:
             raise MessageNotFound
         return record
 
-    async def get_by_request_id(self, request_id: str) -> MessageRecord:
+    async def get_by_request_id(self, request_id: str, tenant: str) -> MessageRecord:
         """The record of the message that has a request id. Raises as `get` does."""
-        record = await self._outbox.find_by_request_id(request_id, DEFAULT_TENANT)
+        record = await self._outbox.find_by_request_id(request_id, tenant)
         if record is None:
             raise MessageNotFound("request_id")
         return self.shown(record)
 
-    async def cancel(self, message_id: str, reason: str = "") -> MessageRecord:
+    async def cancel(self, message_id: str, reason: str = "", *, by: Principal) -> MessageRecord:
         """Take a message back that is queued. One that is cancelled stays so, with the note of the first time.
 
         Raises:
@@ -240,7 +240,7 @@ class Delivery:
             StoreUnavailable: whether it is cancelled is unknown.
         """
         while True:
-            before = await self._kept(message_id)
+            before = await self._kept(message_id, by.tenant)
             if before.state is MessageState.CANCELLED:
                 return before
             if before.state is not MessageState.QUEUED:
@@ -250,7 +250,7 @@ class Delivery:
                 self._worker.ended_in_queue(before, after)
                 return after
 
-    async def resolve(self, message_id: str, *, sent: bool, reason: str = "") -> MessageRecord:
+    async def resolve(self, message_id: str, *, sent: bool, reason: str = "", by: Principal) -> MessageRecord:
         """Settle a message that is uncertain, as somebody has found out.
 
         Raises:
@@ -259,7 +259,7 @@ class Delivery:
             StoreUnavailable: whether it is resolved is unknown.
         """
         while True:
-            before = await self._kept(message_id)
+            before = await self._kept(message_id, by.tenant)
             if before.state is not MessageState.UNCERTAIN:
                 raise MessageNotUncertain(before.state)
             after = lifecycle.resolve(before, sent=sent, now=self._clock.wall(), reason=reason)
@@ -267,9 +267,9 @@ class Delivery:
                 self._observer.state_reached(after)
                 return after
 
-    async def list(self, chosen: MessageFilter, size: int, after: str | None) -> Page:
+    async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """A page of records: see `Outbox.list`."""
-        page = await self._outbox.list(chosen, size, after, DEFAULT_TENANT)
+        page = await self._outbox.list(chosen, size, after, tenant)
         return Page(tuple(map(self.shown, page.records)), page.next_after)
 
     def explain(self, command: DispatchCommand) -> Explanation:
@@ -346,7 +346,7 @@ class Delivery:
         """
         if command.request_id:
             _, digest = await encode(command)
-            if known := await self._outbox.find_by_request_id(command.request_id, DEFAULT_TENANT, digest):
+            if known := await self._outbox.find_by_request_id(command.request_id, command.tenant, digest):
                 return known
         if isinstance(refusal, InvalidRouting):
             self._observer.routing_invalid(refusal.channel)

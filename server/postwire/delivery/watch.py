@@ -10,7 +10,7 @@ from typing import Any, Final
 from postwire.clock import Clock
 from postwire.core.errors import MessageNotFound, ResumeTokenExpired, ShuttingDown
 from postwire.core.listing import MessageFilter, ResumePoint
-from postwire.core.message import DEFAULT_TENANT, MessageRecord
+from postwire.core.message import MessageRecord
 from postwire.outbox.base import ChangeFeed, MessageStore
 
 BATCH: Final = 500
@@ -45,9 +45,9 @@ class Watchers:
         self._ending.set()
 
     async def watch(
-        self, message_ids: Sequence[str], chosen: MessageFilter, resume: ResumePoint | None
+        self, message_ids: Sequence[str], chosen: MessageFilter, resume: ResumePoint | None, tenant: str
     ) -> AsyncGenerator[Sequence[WatchEvent], None]:
-        """What becomes of messages: those of `message_ids`, or all that `chosen` admits if there are none.
+        """What becomes of messages of a tenant: those of `message_ids`, or all that `chosen` admits if there are none.
 
         It goes on at `resume`; without that, ids begin with these messages as they are, a filter with a sign of life.
 
@@ -68,7 +68,7 @@ class Watchers:
         if after is None:
             after = await self._feed.last_position()
             if ids:
-                records = await self._messages.records(list(ids), DEFAULT_TENANT)
+                records = await self._messages.records(list(ids), tenant)
                 if len(records) < len(ids):
                     raise MessageNotFound
                 revisions = {record.message_id: record.revision for record in records}
@@ -81,7 +81,7 @@ class Watchers:
         alarm = self._clock.call_later(HEARTBEAT_INTERVAL, is_silent.set)
         try:
             while not self._ending.is_set():
-                changes = await self._feed.changes(after, BATCH, DEFAULT_TENANT)
+                changes = await self._feed.changes(after, BATCH, tenant)
                 events = [
                     WatchEvent(self._shown(record), ResumePoint(store, position))
                     for position, record in changes.entries

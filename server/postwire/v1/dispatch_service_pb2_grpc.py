@@ -75,6 +75,11 @@ class DispatchServiceStub:
                 request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.FromString,
                 _registered_method=True)
+        self.EraseMessages = channel.unary_unary(
+                '/postwire.v1.DispatchService/EraseMessages',
+                request_serializer=postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class DispatchServiceServicer:
@@ -87,6 +92,8 @@ class DispatchServiceServicer:
         OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
         that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
         same request id and payload gives the same message and sends nothing twice.
+
+        Role: send.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +106,8 @@ class DispatchServiceServicer:
         these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
         faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
         its side, the rest of the results come, and the call ends.
+
+        Role: send.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +115,8 @@ class DispatchServiceServicer:
 
     def GetMessage(self, request, context):
         """Reads the record of one message.
+
+        Role: send or read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +124,8 @@ class DispatchServiceServicer:
 
     def ListMessages(self, request, context):
         """Lists the records of messages, newest first, a page at a time.
+
+        Role: read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +139,8 @@ class DispatchServiceServicer:
         With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
         response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
         response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+
+        Role: read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +149,8 @@ class DispatchServiceServicer:
     def CancelMessage(self, request, context):
         """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
         it. Again is OK. Once sending has begun it is refused.
+
+        Role: send.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +158,8 @@ class DispatchServiceServicer:
 
     def ResolveMessage(self, request, context):
         """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +168,18 @@ class DispatchServiceServicer:
     def ExplainRoute(self, request, context):
         """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
         nothing, and takes no draw.
+
+        Role: operate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseMessages(self, request, context):
+        """Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+        still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,6 +227,11 @@ def add_DispatchServiceServicer_to_server(servicer, server):
                     servicer.ExplainRoute,
                     request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.SerializeToString,
+            ),
+            'EraseMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseMessages,
+                    request_deserializer=postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -415,6 +451,33 @@ class DispatchService:
             '/postwire.v1.DispatchService/ExplainRoute',
             postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteRequest.SerializeToString,
             postwire_dot_v1_dot_dispatch__service__pb2.ExplainRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.DispatchService/EraseMessages',
+            postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesRequest.SerializeToString,
+            postwire_dot_v1_dot_dispatch__service__pb2.EraseMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class DispatchServiceStub:
     OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
     that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
     same request id and payload gives the same message and sends nothing twice.
+
+    Role: send.
     """
     DispatchStream: _grpc.StreamStreamMultiCallable[_dispatch_service_pb2.DispatchStreamRequest, _dispatch_service_pb2.DispatchStreamResponse]
     """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
@@ -47,11 +49,19 @@ class DispatchServiceStub:
     these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
     faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
     its side, the rest of the results come, and the call ends.
+
+    Role: send.
     """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]
-    """Reads the record of one message."""
+    """Reads the record of one message.
+
+    Role: send or read.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]
-    """Lists the records of messages, newest first, a page at a time."""
+    """Lists the records of messages, newest first, a page at a time.
+
+    Role: read.
+    """
     WatchMessages: _grpc.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]
     """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
     out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
@@ -60,16 +70,31 @@ class DispatchServiceStub:
     With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
     response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
     response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+
+    Role: read.
     """
     CancelMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.CancelMessageRequest, _dispatch_service_pb2.CancelMessageResponse]
     """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
     it. Again is OK. Once sending has begun it is refused.
+
+    Role: send.
     """
     ResolveMessage: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ResolveMessageRequest, _dispatch_service_pb2.ResolveMessageResponse]
-    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+
+    Role: operate.
+    """
     ExplainRoute: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ExplainRouteRequest, _dispatch_service_pb2.ExplainRouteResponse]
     """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
     nothing, and takes no draw.
+
+    Role: operate.
+    """
+    EraseMessages: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.EraseMessagesRequest, _dispatch_service_pb2.EraseMessagesResponse]
+    """Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+    still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+
+    Role: operate.
     """
 
 @_typing.type_check_only
@@ -83,6 +108,8 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
     that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
     same request id and payload gives the same message and sends nothing twice.
+
+    Role: send.
     """
     DispatchStream: _aio.StreamStreamMultiCallable[_dispatch_service_pb2.DispatchStreamRequest, _dispatch_service_pb2.DispatchStreamResponse]  # type: ignore[assignment]
     """Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
@@ -91,11 +118,19 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
     faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
     its side, the rest of the results come, and the call ends.
+
+    Role: send.
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.GetMessageRequest, _dispatch_service_pb2.GetMessageResponse]  # type: ignore[assignment]
-    """Reads the record of one message."""
+    """Reads the record of one message.
+
+    Role: send or read.
+    """
     ListMessages: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListMessagesRequest, _dispatch_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """Lists the records of messages, newest first, a page at a time."""
+    """Lists the records of messages, newest first, a page at a time.
+
+    Role: read.
+    """
     WatchMessages: _aio.UnaryStreamMultiCallable[_dispatch_service_pb2.WatchMessagesRequest, _dispatch_service_pb2.WatchMessagesResponse]  # type: ignore[assignment]
     """Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
     out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
@@ -104,16 +139,31 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
     With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
     response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
     response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+
+    Role: read.
     """
     CancelMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.CancelMessageRequest, _dispatch_service_pb2.CancelMessageResponse]  # type: ignore[assignment]
     """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
     it. Again is OK. Once sending has begun it is refused.
+
+    Role: send.
     """
     ResolveMessage: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ResolveMessageRequest, _dispatch_service_pb2.ResolveMessageResponse]  # type: ignore[assignment]
-    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+    """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+
+    Role: operate.
+    """
     ExplainRoute: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ExplainRouteRequest, _dispatch_service_pb2.ExplainRouteResponse]  # type: ignore[assignment]
     """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
     nothing, and takes no draw.
+
+    Role: operate.
+    """
+    EraseMessages: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.EraseMessagesRequest, _dispatch_service_pb2.EraseMessagesResponse]  # type: ignore[assignment]
+    """Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+    still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+
+    Role: operate.
     """
 
 class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -130,6 +180,8 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
         that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
         same request id and payload gives the same message and sends nothing twice.
+
+        Role: send.
         """
 
     @_abc_1.abstractmethod
@@ -144,6 +196,8 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
         faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
         its side, the rest of the results come, and the call ends.
+
+        Role: send.
         """
 
     @_abc_1.abstractmethod
@@ -152,7 +206,10 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dispatch_service_pb2.GetMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dispatch_service_pb2.GetMessageResponse, _abc.Awaitable[_dispatch_service_pb2.GetMessageResponse]]:
-        """Reads the record of one message."""
+        """Reads the record of one message.
+
+        Role: send or read.
+        """
 
     @_abc_1.abstractmethod
     def ListMessages(
@@ -160,7 +217,10 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dispatch_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dispatch_service_pb2.ListMessagesResponse, _abc.Awaitable[_dispatch_service_pb2.ListMessagesResponse]]:
-        """Lists the records of messages, newest first, a page at a time."""
+        """Lists the records of messages, newest first, a page at a time.
+
+        Role: read.
+        """
 
     @_abc_1.abstractmethod
     def WatchMessages(
@@ -175,6 +235,8 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
         response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
         response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+
+        Role: read.
         """
 
     @_abc_1.abstractmethod
@@ -185,6 +247,8 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dispatch_service_pb2.CancelMessageResponse, _abc.Awaitable[_dispatch_service_pb2.CancelMessageResponse]]:
         """Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
         it. Again is OK. Once sending has begun it is refused.
+
+        Role: send.
         """
 
     @_abc_1.abstractmethod
@@ -193,7 +257,10 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dispatch_service_pb2.ResolveMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dispatch_service_pb2.ResolveMessageResponse, _abc.Awaitable[_dispatch_service_pb2.ResolveMessageResponse]]:
-        """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent."""
+        """For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+
+        Role: operate.
+        """
 
     @_abc_1.abstractmethod
     def ExplainRoute(
@@ -203,6 +270,20 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dispatch_service_pb2.ExplainRouteResponse, _abc.Awaitable[_dispatch_service_pb2.ExplainRouteResponse]]:
         """Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
         nothing, and takes no draw.
+
+        Role: operate.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseMessages(
+        self,
+        request: _dispatch_service_pb2.EraseMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatch_service_pb2.EraseMessagesResponse, _abc.Awaitable[_dispatch_service_pb2.EraseMessagesResponse]]:
+        """Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+        still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+
+        Role: operate.
         """
 
 def add_DispatchServiceServicer_to_server(servicer: DispatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epostwire/v1/error_reason.proto\x12\x0bpostwire.v1*\xde\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_MESSAGE\x10\x01\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x02\x12 \n\x1c\x45RROR_REASON_INVALID_ROUTING\x10\x03\x12!\n\x1d\x45RROR_REASON_INVALID_PROVIDER\x10\x04\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x05\x12\"\n\x1e\x45RROR_REASON_MESSAGE_NOT_FOUND\x10\x06\x12#\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x07\x12\"\n\x1e\x45RROR_REASON_PROVIDER_NOT_MOCK\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\n\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x0b\x12\x1d\n\x19\x45RROR_REASON_INVALID_PAGE\x10\x0c\x12!\n\x1d\x45RROR_REASON_PROVIDER_DRAINED\x10\r\x12#\n\x1f\x45RROR_REASON_MESSAGE_NOT_QUEUED\x10\x0e\x12&\n\"ERROR_REASON_MESSAGE_NOT_UNCERTAIN\x10\x0f\x12%\n!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\x10\x42<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epostwire/v1/error_reason.proto\x12\x0bpostwire.v1*\xaf\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_MESSAGE\x10\x01\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x02\x12 \n\x1c\x45RROR_REASON_INVALID_ROUTING\x10\x03\x12!\n\x1d\x45RROR_REASON_INVALID_PROVIDER\x10\x04\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x05\x12\"\n\x1e\x45RROR_REASON_MESSAGE_NOT_FOUND\x10\x06\x12#\n\x1f\x45RROR_REASON_PROVIDER_NOT_FOUND\x10\x07\x12\"\n\x1e\x45RROR_REASON_PROVIDER_NOT_MOCK\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\n\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x0b\x12\x1d\n\x19\x45RROR_REASON_INVALID_PAGE\x10\x0c\x12!\n\x1d\x45RROR_REASON_PROVIDER_DRAINED\x10\r\x12#\n\x1f\x45RROR_REASON_MESSAGE_NOT_QUEUED\x10\x0e\x12&\n\"ERROR_REASON_MESSAGE_NOT_UNCERTAIN\x10\x0f\x12%\n!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\x10\x12\x1f\n\x1b\x45RROR_REASON_NO_CREDENTIALS\x10\x11\x12$\n ERROR_REASON_INVALID_CREDENTIALS\x10\x12\x12\x1e\n\x1a\x45RROR_REASON_ROLE_REQUIRED\x10\x13\x12\x1f\n\x1b\x45RROR_REASON_QUOTA_EXCEEDED\x10\x14\x12$\n ERROR_REASON_STORE_NOT_ENCRYPTED\x10\x15\x12!\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\x16\x42<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
   _globals['_ERRORREASON']._serialized_start=48
-  _globals['_ERRORREASON']._serialized_end=654
+  _globals['_ERRORREASON']._serialized_end=863
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,8 @@ class ProviderServiceServicer:
 
     def ListProviders(self, request, context):
         """Lists every provider, in the order of their declaration.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +87,8 @@ class ProviderServiceServicer:
 
     def GetProvider(self, request, context):
         """Reads one provider.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +97,8 @@ class ProviderServiceServicer:
     def WatchProviders(self, request, context):
         """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
         there is a sign of life, with no provider in it.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +107,8 @@ class ProviderServiceServicer:
     def DrainProvider(self, request, context):
         """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
         way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +117,8 @@ class ProviderServiceServicer:
     def ResumeProvider(self, request, context):
         """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
         is in service it changes nothing.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +127,8 @@ class ProviderServiceServicer:
     def ResetBreaker(self, request, context):
         """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
         refused the server's account. One that is drained is to be resumed.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +136,8 @@ class ProviderServiceServicer:
 
     def UpdateMockProvider(self, request, context):
         """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+
+        Role: operate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,27 +34,44 @@ class ProviderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProviderServiceAsyncStub: ...
     ListProviders: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]
-    """Lists every provider, in the order of their declaration."""
+    """Lists every provider, in the order of their declaration.
+
+    Role: operate.
+    """
     GetProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]
-    """Reads one provider."""
+    """Reads one provider.
+
+    Role: operate.
+    """
     WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]
     """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
     there is a sign of life, with no provider in it.
+
+    Role: operate.
     """
     DrainProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]
     """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
     way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+
+    Role: operate.
     """
     ResumeProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeProviderRequest, _provider_service_pb2.ResumeProviderResponse]
     """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
     is in service it changes nothing.
+
+    Role: operate.
     """
     ResetBreaker: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]
     """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
     refused the server's account. One that is drained is to be resumed.
+
+    Role: operate.
     """
     UpdateMockProvider: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]
-    """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
+    """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+
+    Role: operate.
+    """
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
@@ -62,27 +79,44 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProviders: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProvidersRequest, _provider_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
-    """Lists every provider, in the order of their declaration."""
+    """Lists every provider, in the order of their declaration.
+
+    Role: operate.
+    """
     GetProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderRequest, _provider_service_pb2.GetProviderResponse]  # type: ignore[assignment]
-    """Reads one provider."""
+    """Reads one provider.
+
+    Role: operate.
+    """
     WatchProviders: _aio.UnaryStreamMultiCallable[_provider_service_pb2.WatchProvidersRequest, _provider_service_pb2.WatchProvidersResponse]  # type: ignore[assignment]
     """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
     there is a sign of life, with no provider in it.
+
+    Role: operate.
     """
     DrainProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.DrainProviderRequest, _provider_service_pb2.DrainProviderResponse]  # type: ignore[assignment]
     """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
     way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+
+    Role: operate.
     """
     ResumeProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeProviderRequest, _provider_service_pb2.ResumeProviderResponse]  # type: ignore[assignment]
     """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
     is in service it changes nothing.
+
+    Role: operate.
     """
     ResetBreaker: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResetBreakerRequest, _provider_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
     """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
     refused the server's account. One that is drained is to be resumed.
+
+    Role: operate.
     """
     UpdateMockProvider: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.UpdateMockProviderRequest, _provider_service_pb2.UpdateMockProviderResponse]  # type: ignore[assignment]
-    """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
+    """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+
+    Role: operate.
+    """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows the providers, and steers them. Refused calls carry the details that `ErrorReason` describes."""
@@ -93,7 +127,10 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ListProvidersResponse, _abc.Awaitable[_provider_service_pb2.ListProvidersResponse]]:
-        """Lists every provider, in the order of their declaration."""
+        """Lists every provider, in the order of their declaration.
+
+        Role: operate.
+        """
 
     @_abc_1.abstractmethod
     def GetProvider(
@@ -101,7 +138,10 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.GetProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.GetProviderResponse, _abc.Awaitable[_provider_service_pb2.GetProviderResponse]]:
-        """Reads one provider."""
+        """Reads one provider.
+
+        Role: operate.
+        """
 
     @_abc_1.abstractmethod
     def WatchProviders(
@@ -111,6 +151,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.WatchProvidersResponse], _abc.AsyncIterator[_provider_service_pb2.WatchProvidersResponse]]:
         """Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
         there is a sign of life, with no provider in it.
+
+        Role: operate.
         """
 
     @_abc_1.abstractmethod
@@ -121,6 +163,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_service_pb2.DrainProviderResponse, _abc.Awaitable[_provider_service_pb2.DrainProviderResponse]]:
         """Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
         way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+
+        Role: operate.
         """
 
     @_abc_1.abstractmethod
@@ -131,6 +175,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_service_pb2.ResumeProviderResponse, _abc.Awaitable[_provider_service_pb2.ResumeProviderResponse]]:
         """Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
         is in service it changes nothing.
+
+        Role: operate.
         """
 
     @_abc_1.abstractmethod
@@ -141,6 +187,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_service_pb2.ResetBreakerResponse, _abc.Awaitable[_provider_service_pb2.ResetBreakerResponse]]:
         """Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
         refused the server's account. One that is drained is to be resumed.
+
+        Role: operate.
         """
 
     @_abc_1.abstractmethod
@@ -149,6 +197,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_service_pb2.UpdateMockProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.UpdateMockProviderResponse, _abc.Awaitable[_provider_service_pb2.UpdateMockProviderResponse]]:
-        """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops."""
+        """Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+
+        Role: operate.
+        """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

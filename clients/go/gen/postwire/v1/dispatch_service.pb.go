@@ -1553,6 +1553,152 @@ func (x *ResolveMessageResponse) GetMessage() *Message {
 	return nil
 }
 
+// What `EraseMessages` takes: `message_ids` or `labels`.
+type EraseMessagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The messages to erase: at most 1,000. Those that there are not, or that are another's, are passed over.
+	MessageIds []string `protobuf:"bytes,1,rep,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`
+	// Erase all messages with all of these labels, at most 1,000 a call.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Only count what would be erased.
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Where to go on: the `next_page_token` of the call before, with the same labels. Left out: from the newest message on.
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Why, for the record of what was done: at most 256 characters, and no control characters.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseMessagesRequest) Reset() {
+	*x = EraseMessagesRequest{}
+	mi := &file_postwire_v1_dispatch_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseMessagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseMessagesRequest) ProtoMessage() {}
+
+func (x *EraseMessagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_dispatch_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseMessagesRequest.ProtoReflect.Descriptor instead.
+func (*EraseMessagesRequest) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *EraseMessagesRequest) GetMessageIds() []string {
+	if x != nil {
+		return x.MessageIds
+	}
+	return nil
+}
+
+func (x *EraseMessagesRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *EraseMessagesRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *EraseMessagesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *EraseMessagesRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// What `EraseMessages` gives.
+type EraseMessagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages were erased, or would be; not those that were erased before.
+	Erased int64 `protobuf:"varint,1,opt,name=erased,proto3" json:"erased,omitempty"`
+	// How many were skipped because they are not settled.
+	SkippedUnsettled int64 `protobuf:"varint,2,opt,name=skipped_unsettled,json=skippedUnsettled,proto3" json:"skipped_unsettled,omitempty"`
+	// What to go on with; empty where nothing is left. With `labels` it may be given though nothing was erased.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseMessagesResponse) Reset() {
+	*x = EraseMessagesResponse{}
+	mi := &file_postwire_v1_dispatch_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseMessagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseMessagesResponse) ProtoMessage() {}
+
+func (x *EraseMessagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_dispatch_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseMessagesResponse.ProtoReflect.Descriptor instead.
+func (*EraseMessagesResponse) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_dispatch_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *EraseMessagesResponse) GetErased() int64 {
+	if x != nil {
+		return x.Erased
+	}
+	return 0
+}
+
+func (x *EraseMessagesResponse) GetSkippedUnsettled() int64 {
+	if x != nil {
+		return x.SkippedUnsettled
+	}
+	return 0
+}
+
+func (x *EraseMessagesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_postwire_v1_dispatch_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
@@ -1654,7 +1800,22 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"resolution\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
 	"\x16ResolveMessageResponse\x12.\n" +
-	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage*]\n" +
+	"\amessage\x18\x01 \x01(\v2\x14.postwire.v1.MessageR\amessage\"\x89\x02\n" +
+	"\x14EraseMessagesRequest\x12\x1f\n" +
+	"\vmessage_ids\x18\x01 \x03(\tR\n" +
+	"messageIds\x12E\n" +
+	"\x06labels\x18\x02 \x03(\v2-.postwire.v1.EraseMessagesRequest.LabelsEntryR\x06labels\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
+	"\x15EraseMessagesResponse\x12\x16\n" +
+	"\x06erased\x18\x01 \x01(\x03R\x06erased\x12+\n" +
+	"\x11skipped_unsettled\x18\x02 \x01(\x03R\x10skippedUnsettled\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken*]\n" +
 	"\vSmsEncoding\x12\x1c\n" +
 	"\x18SMS_ENCODING_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SMS_ENCODING_GSM_7BIT\x10\x01\x12\x15\n" +
@@ -1676,7 +1837,7 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fRESOLUTION_SENT\x10\x01\x12\x15\n" +
-	"\x11RESOLUTION_FAILED\x10\x022\xbf\x05\n" +
+	"\x11RESOLUTION_FAILED\x10\x022\x97\x06\n" +
 	"\x0fDispatchService\x12G\n" +
 	"\bDispatch\x12\x1c.postwire.v1.DispatchRequest\x1a\x1d.postwire.v1.DispatchResponse\x12]\n" +
 	"\x0eDispatchStream\x12\".postwire.v1.DispatchStreamRequest\x1a#.postwire.v1.DispatchStreamResponse(\x010\x01\x12M\n" +
@@ -1686,7 +1847,8 @@ const file_postwire_v1_dispatch_service_proto_rawDesc = "" +
 	"\rWatchMessages\x12!.postwire.v1.WatchMessagesRequest\x1a\".postwire.v1.WatchMessagesResponse0\x01\x12V\n" +
 	"\rCancelMessage\x12!.postwire.v1.CancelMessageRequest\x1a\".postwire.v1.CancelMessageResponse\x12Y\n" +
 	"\x0eResolveMessage\x12\".postwire.v1.ResolveMessageRequest\x1a#.postwire.v1.ResolveMessageResponse\x12S\n" +
-	"\fExplainRoute\x12 .postwire.v1.ExplainRouteRequest\x1a!.postwire.v1.ExplainRouteResponseB<\n" +
+	"\fExplainRoute\x12 .postwire.v1.ExplainRouteRequest\x1a!.postwire.v1.ExplainRouteResponse\x12V\n" +
+	"\rEraseMessages\x12!.postwire.v1.EraseMessagesRequest\x1a\".postwire.v1.EraseMessagesResponseB<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
@@ -1702,7 +1864,7 @@ func file_postwire_v1_dispatch_service_proto_rawDescGZIP() []byte {
 }
 
 var file_postwire_v1_dispatch_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_postwire_v1_dispatch_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_postwire_v1_dispatch_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_postwire_v1_dispatch_service_proto_goTypes = []any{
 	(SmsEncoding)(0),               // 0: postwire.v1.SmsEncoding
 	(RouteObstacle)(0),             // 1: postwire.v1.RouteObstacle
@@ -1728,67 +1890,73 @@ var file_postwire_v1_dispatch_service_proto_goTypes = []any{
 	(*CancelMessageResponse)(nil),  // 21: postwire.v1.CancelMessageResponse
 	(*ResolveMessageRequest)(nil),  // 22: postwire.v1.ResolveMessageRequest
 	(*ResolveMessageResponse)(nil), // 23: postwire.v1.ResolveMessageResponse
-	nil,                            // 24: postwire.v1.MessageFilter.LabelsEntry
-	(*OutboundMessage)(nil),        // 25: postwire.v1.OutboundMessage
-	(*DispatchOptions)(nil),        // 26: postwire.v1.DispatchOptions
-	(*Message)(nil),                // 27: postwire.v1.Message
-	(Channel)(0),                   // 28: postwire.v1.Channel
-	(MessageState)(0),              // 29: postwire.v1.MessageState
-	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
-	(ErrorReason)(0),               // 31: postwire.v1.ErrorReason
-	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
+	(*EraseMessagesRequest)(nil),   // 24: postwire.v1.EraseMessagesRequest
+	(*EraseMessagesResponse)(nil),  // 25: postwire.v1.EraseMessagesResponse
+	nil,                            // 26: postwire.v1.MessageFilter.LabelsEntry
+	nil,                            // 27: postwire.v1.EraseMessagesRequest.LabelsEntry
+	(*OutboundMessage)(nil),        // 28: postwire.v1.OutboundMessage
+	(*DispatchOptions)(nil),        // 29: postwire.v1.DispatchOptions
+	(*Message)(nil),                // 30: postwire.v1.Message
+	(Channel)(0),                   // 31: postwire.v1.Channel
+	(MessageState)(0),              // 32: postwire.v1.MessageState
+	(*timestamppb.Timestamp)(nil),  // 33: google.protobuf.Timestamp
+	(ErrorReason)(0),               // 34: postwire.v1.ErrorReason
+	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
 }
 var file_postwire_v1_dispatch_service_proto_depIdxs = []int32{
-	25, // 0: postwire.v1.DispatchRequest.message:type_name -> postwire.v1.OutboundMessage
-	26, // 1: postwire.v1.DispatchRequest.options:type_name -> postwire.v1.DispatchOptions
-	27, // 2: postwire.v1.DispatchResponse.message:type_name -> postwire.v1.Message
-	27, // 3: postwire.v1.GetMessageResponse.message:type_name -> postwire.v1.Message
-	28, // 4: postwire.v1.MessageFilter.channels:type_name -> postwire.v1.Channel
-	29, // 5: postwire.v1.MessageFilter.states:type_name -> postwire.v1.MessageState
-	24, // 6: postwire.v1.MessageFilter.labels:type_name -> postwire.v1.MessageFilter.LabelsEntry
-	30, // 7: postwire.v1.MessageFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	30, // 8: postwire.v1.MessageFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	28, // 0: postwire.v1.DispatchRequest.message:type_name -> postwire.v1.OutboundMessage
+	29, // 1: postwire.v1.DispatchRequest.options:type_name -> postwire.v1.DispatchOptions
+	30, // 2: postwire.v1.DispatchResponse.message:type_name -> postwire.v1.Message
+	30, // 3: postwire.v1.GetMessageResponse.message:type_name -> postwire.v1.Message
+	31, // 4: postwire.v1.MessageFilter.channels:type_name -> postwire.v1.Channel
+	32, // 5: postwire.v1.MessageFilter.states:type_name -> postwire.v1.MessageState
+	26, // 6: postwire.v1.MessageFilter.labels:type_name -> postwire.v1.MessageFilter.LabelsEntry
+	33, // 7: postwire.v1.MessageFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	33, // 8: postwire.v1.MessageFilter.create_time_to:type_name -> google.protobuf.Timestamp
 	7,  // 9: postwire.v1.ListMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
-	27, // 10: postwire.v1.ListMessagesResponse.messages:type_name -> postwire.v1.Message
-	25, // 11: postwire.v1.ExplainRouteRequest.message:type_name -> postwire.v1.OutboundMessage
-	26, // 12: postwire.v1.ExplainRouteRequest.options:type_name -> postwire.v1.DispatchOptions
+	30, // 10: postwire.v1.ListMessagesResponse.messages:type_name -> postwire.v1.Message
+	28, // 11: postwire.v1.ExplainRouteRequest.message:type_name -> postwire.v1.OutboundMessage
+	29, // 12: postwire.v1.ExplainRouteRequest.options:type_name -> postwire.v1.DispatchOptions
 	12, // 13: postwire.v1.ExplainRouteResponse.candidates:type_name -> postwire.v1.RouteCandidate
 	0,  // 14: postwire.v1.ExplainRouteResponse.sms_encoding:type_name -> postwire.v1.SmsEncoding
 	1,  // 15: postwire.v1.RouteCandidate.obstacle:type_name -> postwire.v1.RouteObstacle
-	30, // 16: postwire.v1.RouteCandidate.eligible_time:type_name -> google.protobuf.Timestamp
+	33, // 16: postwire.v1.RouteCandidate.eligible_time:type_name -> google.protobuf.Timestamp
 	3,  // 17: postwire.v1.DispatchStreamRequest.requests:type_name -> postwire.v1.DispatchRequest
 	15, // 18: postwire.v1.DispatchStreamResponse.results:type_name -> postwire.v1.DispatchStreamResult
-	27, // 19: postwire.v1.DispatchStreamResult.message:type_name -> postwire.v1.Message
+	30, // 19: postwire.v1.DispatchStreamResult.message:type_name -> postwire.v1.Message
 	16, // 20: postwire.v1.DispatchStreamResult.rejection:type_name -> postwire.v1.DispatchRejection
-	31, // 21: postwire.v1.DispatchRejection.reason:type_name -> postwire.v1.ErrorReason
+	34, // 21: postwire.v1.DispatchRejection.reason:type_name -> postwire.v1.ErrorReason
 	17, // 22: postwire.v1.DispatchRejection.field_violations:type_name -> postwire.v1.FieldViolation
-	32, // 23: postwire.v1.DispatchRejection.retry_delay:type_name -> google.protobuf.Duration
+	35, // 23: postwire.v1.DispatchRejection.retry_delay:type_name -> google.protobuf.Duration
 	7,  // 24: postwire.v1.WatchMessagesRequest.filter:type_name -> postwire.v1.MessageFilter
-	27, // 25: postwire.v1.WatchMessagesResponse.message:type_name -> postwire.v1.Message
-	27, // 26: postwire.v1.CancelMessageResponse.message:type_name -> postwire.v1.Message
+	30, // 25: postwire.v1.WatchMessagesResponse.message:type_name -> postwire.v1.Message
+	30, // 26: postwire.v1.CancelMessageResponse.message:type_name -> postwire.v1.Message
 	2,  // 27: postwire.v1.ResolveMessageRequest.resolution:type_name -> postwire.v1.Resolution
-	27, // 28: postwire.v1.ResolveMessageResponse.message:type_name -> postwire.v1.Message
-	3,  // 29: postwire.v1.DispatchService.Dispatch:input_type -> postwire.v1.DispatchRequest
-	13, // 30: postwire.v1.DispatchService.DispatchStream:input_type -> postwire.v1.DispatchStreamRequest
-	5,  // 31: postwire.v1.DispatchService.GetMessage:input_type -> postwire.v1.GetMessageRequest
-	8,  // 32: postwire.v1.DispatchService.ListMessages:input_type -> postwire.v1.ListMessagesRequest
-	18, // 33: postwire.v1.DispatchService.WatchMessages:input_type -> postwire.v1.WatchMessagesRequest
-	20, // 34: postwire.v1.DispatchService.CancelMessage:input_type -> postwire.v1.CancelMessageRequest
-	22, // 35: postwire.v1.DispatchService.ResolveMessage:input_type -> postwire.v1.ResolveMessageRequest
-	10, // 36: postwire.v1.DispatchService.ExplainRoute:input_type -> postwire.v1.ExplainRouteRequest
-	4,  // 37: postwire.v1.DispatchService.Dispatch:output_type -> postwire.v1.DispatchResponse
-	14, // 38: postwire.v1.DispatchService.DispatchStream:output_type -> postwire.v1.DispatchStreamResponse
-	6,  // 39: postwire.v1.DispatchService.GetMessage:output_type -> postwire.v1.GetMessageResponse
-	9,  // 40: postwire.v1.DispatchService.ListMessages:output_type -> postwire.v1.ListMessagesResponse
-	19, // 41: postwire.v1.DispatchService.WatchMessages:output_type -> postwire.v1.WatchMessagesResponse
-	21, // 42: postwire.v1.DispatchService.CancelMessage:output_type -> postwire.v1.CancelMessageResponse
-	23, // 43: postwire.v1.DispatchService.ResolveMessage:output_type -> postwire.v1.ResolveMessageResponse
-	11, // 44: postwire.v1.DispatchService.ExplainRoute:output_type -> postwire.v1.ExplainRouteResponse
-	37, // [37:45] is the sub-list for method output_type
-	29, // [29:37] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	30, // 28: postwire.v1.ResolveMessageResponse.message:type_name -> postwire.v1.Message
+	27, // 29: postwire.v1.EraseMessagesRequest.labels:type_name -> postwire.v1.EraseMessagesRequest.LabelsEntry
+	3,  // 30: postwire.v1.DispatchService.Dispatch:input_type -> postwire.v1.DispatchRequest
+	13, // 31: postwire.v1.DispatchService.DispatchStream:input_type -> postwire.v1.DispatchStreamRequest
+	5,  // 32: postwire.v1.DispatchService.GetMessage:input_type -> postwire.v1.GetMessageRequest
+	8,  // 33: postwire.v1.DispatchService.ListMessages:input_type -> postwire.v1.ListMessagesRequest
+	18, // 34: postwire.v1.DispatchService.WatchMessages:input_type -> postwire.v1.WatchMessagesRequest
+	20, // 35: postwire.v1.DispatchService.CancelMessage:input_type -> postwire.v1.CancelMessageRequest
+	22, // 36: postwire.v1.DispatchService.ResolveMessage:input_type -> postwire.v1.ResolveMessageRequest
+	10, // 37: postwire.v1.DispatchService.ExplainRoute:input_type -> postwire.v1.ExplainRouteRequest
+	24, // 38: postwire.v1.DispatchService.EraseMessages:input_type -> postwire.v1.EraseMessagesRequest
+	4,  // 39: postwire.v1.DispatchService.Dispatch:output_type -> postwire.v1.DispatchResponse
+	14, // 40: postwire.v1.DispatchService.DispatchStream:output_type -> postwire.v1.DispatchStreamResponse
+	6,  // 41: postwire.v1.DispatchService.GetMessage:output_type -> postwire.v1.GetMessageResponse
+	9,  // 42: postwire.v1.DispatchService.ListMessages:output_type -> postwire.v1.ListMessagesResponse
+	19, // 43: postwire.v1.DispatchService.WatchMessages:output_type -> postwire.v1.WatchMessagesResponse
+	21, // 44: postwire.v1.DispatchService.CancelMessage:output_type -> postwire.v1.CancelMessageResponse
+	23, // 45: postwire.v1.DispatchService.ResolveMessage:output_type -> postwire.v1.ResolveMessageResponse
+	11, // 46: postwire.v1.DispatchService.ExplainRoute:output_type -> postwire.v1.ExplainRouteResponse
+	25, // 47: postwire.v1.DispatchService.EraseMessages:output_type -> postwire.v1.EraseMessagesResponse
+	39, // [39:48] is the sub-list for method output_type
+	30, // [30:39] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_dispatch_service_proto_init() }
@@ -1808,7 +1976,7 @@ func file_postwire_v1_dispatch_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_dispatch_service_proto_rawDesc), len(file_postwire_v1_dispatch_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

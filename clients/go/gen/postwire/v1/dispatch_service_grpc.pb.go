@@ -29,6 +29,7 @@ const (
 	DispatchService_CancelMessage_FullMethodName  = "/postwire.v1.DispatchService/CancelMessage"
 	DispatchService_ResolveMessage_FullMethodName = "/postwire.v1.DispatchService/ResolveMessage"
 	DispatchService_ExplainRoute_FullMethodName   = "/postwire.v1.DispatchService/ExplainRoute"
+	DispatchService_EraseMessages_FullMethodName  = "/postwire.v1.DispatchService/EraseMessages"
 )
 
 // DispatchServiceClient is the client API for DispatchService service.
@@ -42,6 +43,8 @@ type DispatchServiceClient interface {
 	// OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
 	// that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
 	// same request id and payload gives the same message and sends nothing twice.
+	//
+	// Role: send.
 	Dispatch(ctx context.Context, in *DispatchRequest, opts ...grpc.CallOption) (*DispatchResponse, error)
 	// Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
 	//
@@ -49,10 +52,16 @@ type DispatchServiceClient interface {
 	// these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
 	// faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
 	// its side, the rest of the results come, and the call ends.
+	//
+	// Role: send.
 	DispatchStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DispatchStreamRequest, DispatchStreamResponse], error)
 	// Reads the record of one message.
+	//
+	// Role: send, read.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*GetMessageResponse, error)
 	// Lists the records of messages, newest first, a page at a time.
+	//
+	// Role: read.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
 	// out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
@@ -61,15 +70,28 @@ type DispatchServiceClient interface {
 	// With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
 	// response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
 	// response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+	//
+	// Role: read.
 	WatchMessages(ctx context.Context, in *WatchMessagesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchMessagesResponse], error)
 	// Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
 	// it. Again is OK. Once sending has begun it is refused.
+	//
+	// Role: send.
 	CancelMessage(ctx context.Context, in *CancelMessageRequest, opts ...grpc.CallOption) (*CancelMessageResponse, error)
 	// For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+	//
+	// Role: operate.
 	ResolveMessage(ctx context.Context, in *ResolveMessageRequest, opts ...grpc.CallOption) (*ResolveMessageResponse, error)
 	// Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
 	// nothing, and takes no draw.
+	//
+	// Role: operate.
 	ExplainRoute(ctx context.Context, in *ExplainRouteRequest, opts ...grpc.CallOption) (*ExplainRouteResponse, error)
+	// Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+	// still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+	//
+	// Role: operate.
+	EraseMessages(ctx context.Context, in *EraseMessagesRequest, opts ...grpc.CallOption) (*EraseMessagesResponse, error)
 }
 
 type dispatchServiceClient struct {
@@ -172,6 +194,16 @@ func (c *dispatchServiceClient) ExplainRoute(ctx context.Context, in *ExplainRou
 	return out, nil
 }
 
+func (c *dispatchServiceClient) EraseMessages(ctx context.Context, in *EraseMessagesRequest, opts ...grpc.CallOption) (*EraseMessagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseMessagesResponse)
+	err := c.cc.Invoke(ctx, DispatchService_EraseMessages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DispatchServiceServer is the server API for DispatchService service.
 // All implementations must embed UnimplementedDispatchServiceServer
 // for forward compatibility.
@@ -183,6 +215,8 @@ type DispatchServiceServer interface {
 	// OK means that the service owns the message: it is durable, and the record says what has happened so far. A provider
 	// that failed, throttled or refused is no error of this call: see `state`, `outcome` and `attempts`. A repeat with the
 	// same request id and payload gives the same message and sends nothing twice.
+	//
+	// Role: send.
 	Dispatch(context.Context, *DispatchRequest) (*DispatchResponse, error)
 	// Accepts many messages over one call, each as `Dispatch` would. All of a frame share one commit.
 	//
@@ -190,10 +224,16 @@ type DispatchServiceServer interface {
 	// these wait for acceptance, and as they complete where they wait for the outcome. Who does not read results, or sends
 	// faster than the server takes messages, is slowed down by the flow control of the transport. When the caller closes
 	// its side, the rest of the results come, and the call ends.
+	//
+	// Role: send.
 	DispatchStream(grpc.BidiStreamingServer[DispatchStreamRequest, DispatchStreamResponse]) error
 	// Reads the record of one message.
+	//
+	// Role: send, read.
 	GetMessage(context.Context, *GetMessageRequest) (*GetMessageResponse, error)
 	// Lists the records of messages, newest first, a page at a time.
+	//
+	// Role: read.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// Shows what becomes of messages, for as long as the caller stays. Every change is shown; states in between may be left
 	// out where changes follow each other closely. One call shows each `revision` of a message once, in rising order; a call
@@ -202,15 +242,28 @@ type DispatchServiceServer interface {
 	// With `message_ids` it begins with these messages as they are, with a `filter` with what changes from now on. Every
 	// response has a `resume_token`, with which another call goes on behind it, after a restart of the server as well. A
 	// response without a message comes every 15 s in which there is nothing else, so that silence means trouble.
+	//
+	// Role: read.
 	WatchMessages(*WatchMessagesRequest, grpc.ServerStreamingServer[WatchMessagesResponse]) error
 	// Takes a message back that is `QUEUED`: it becomes `CANCELLED`, or `UNCERTAIN` where an earlier attempt may have sent
 	// it. Again is OK. Once sending has begun it is refused.
+	//
+	// Role: send.
 	CancelMessage(context.Context, *CancelMessageRequest) (*CancelMessageResponse, error)
 	// For operators: settles an `UNCERTAIN` message, once somebody has found out whether it was sent.
+	//
+	// Role: operate.
 	ResolveMessage(context.Context, *ResolveMessageRequest) (*ResolveMessageResponse, error)
 	// Tells which providers a message would be offered to, in which order, and who could take it now. Sends nothing, keeps
 	// nothing, and takes no draw.
+	//
+	// Role: operate.
 	ExplainRoute(context.Context, *ExplainRouteRequest) (*ExplainRouteResponse, error)
+	// Erases the contents and the labels of settled messages. Their records stay, without labels: what became of them is
+	// still known. What is not settled yet is skipped. Again is OK, and changes nothing.
+	//
+	// Role: operate.
+	EraseMessages(context.Context, *EraseMessagesRequest) (*EraseMessagesResponse, error)
 	mustEmbedUnimplementedDispatchServiceServer()
 }
 
@@ -244,6 +297,9 @@ func (UnimplementedDispatchServiceServer) ResolveMessage(context.Context, *Resol
 }
 func (UnimplementedDispatchServiceServer) ExplainRoute(context.Context, *ExplainRouteRequest) (*ExplainRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainRoute not implemented")
+}
+func (UnimplementedDispatchServiceServer) EraseMessages(context.Context, *EraseMessagesRequest) (*EraseMessagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseMessages not implemented")
 }
 func (UnimplementedDispatchServiceServer) mustEmbedUnimplementedDispatchServiceServer() {}
 func (UnimplementedDispatchServiceServer) testEmbeddedByValue()                         {}
@@ -392,6 +448,24 @@ func _DispatchService_ExplainRoute_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DispatchService_EraseMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseMessagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DispatchServiceServer).EraseMessages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DispatchService_EraseMessages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DispatchServiceServer).EraseMessages(ctx, req.(*EraseMessagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DispatchService_ServiceDesc is the grpc.ServiceDesc for DispatchService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -422,6 +496,10 @@ var DispatchService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExplainRoute",
 			Handler:    _DispatchService_ExplainRoute_Handler,
+		},
+		{
+			MethodName: "EraseMessages",
+			Handler:    _DispatchService_EraseMessages_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

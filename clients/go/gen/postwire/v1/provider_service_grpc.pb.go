@@ -37,22 +37,36 @@ const (
 // Shows the providers, and steers them. Refused calls carry the details that `ErrorReason` describes.
 type ProviderServiceClient interface {
 	// Lists every provider, in the order of their declaration.
+	//
+	// Role: operate.
 	ListProviders(ctx context.Context, in *ListProvidersRequest, opts ...grpc.CallOption) (*ListProvidersResponse, error)
 	// Reads one provider.
+	//
+	// Role: operate.
 	GetProvider(ctx context.Context, in *GetProviderRequest, opts ...grpc.CallOption) (*GetProviderResponse, error)
 	// Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
 	// there is a sign of life, with no provider in it.
+	//
+	// Role: operate.
 	WatchProviders(ctx context.Context, in *WatchProvidersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProvidersResponse], error)
 	// Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
 	// way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+	//
+	// Role: operate.
 	DrainProvider(ctx context.Context, in *DrainProviderRequest, opts ...grpc.CallOption) (*DrainProviderResponse, error)
 	// Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
 	// is in service it changes nothing.
+	//
+	// Role: operate.
 	ResumeProvider(ctx context.Context, in *ResumeProviderRequest, opts ...grpc.CallOption) (*ResumeProviderResponse, error)
 	// Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
 	// refused the server's account. One that is drained is to be resumed.
+	//
+	// Role: operate.
 	ResetBreaker(ctx context.Context, in *ResetBreakerRequest, opts ...grpc.CallOption) (*ResetBreakerResponse, error)
 	// Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+	//
+	// Role: operate.
 	UpdateMockProvider(ctx context.Context, in *UpdateMockProviderRequest, opts ...grpc.CallOption) (*UpdateMockProviderResponse, error)
 }
 
@@ -150,22 +164,36 @@ func (c *providerServiceClient) UpdateMockProvider(ctx context.Context, in *Upda
 // Shows the providers, and steers them. Refused calls carry the details that `ErrorReason` describes.
 type ProviderServiceServer interface {
 	// Lists every provider, in the order of their declaration.
+	//
+	// Role: operate.
 	ListProviders(context.Context, *ListProvidersRequest) (*ListProvidersResponse, error)
 	// Reads one provider.
+	//
+	// Role: operate.
 	GetProvider(context.Context, *GetProviderRequest) (*GetProviderResponse, error)
 	// Shows every provider, and then each one that changes, for as long as the caller stays. After 15 s without a change
 	// there is a sign of life, with no provider in it.
+	//
+	// Role: operate.
 	WatchProviders(*WatchProvidersRequest, grpc.ServerStreamingServer[WatchProvidersResponse]) error
 	// Takes a provider out of service: its breaker becomes `FORCED_OPEN`. No attempt starts at it from now on, those under
 	// way are left to end. It stays so over a restart of the server, until `ResumeProvider`. Again is OK.
+	//
+	// Role: operate.
 	DrainProvider(context.Context, *DrainProviderRequest) (*DrainProviderResponse, error)
 	// Puts a provider that is drained into service again: its breaker becomes `CLOSED`, with an empty window. For one that
 	// is in service it changes nothing.
+	//
+	// Role: operate.
 	ResumeProvider(context.Context, *ResumeProviderRequest) (*ResumeProviderResponse, error)
 	// Closes a provider's breaker, with an empty window, whatever it has seen, and has a provider be asked again that has
 	// refused the server's account. One that is drained is to be resumed.
+	//
+	// Role: operate.
 	ResetBreaker(context.Context, *ResetBreakerRequest) (*ResetBreakerResponse, error)
 	// Changes how a mock provider behaves, from its next attempt on. The change lasts until the server stops.
+	//
+	// Role: operate.
 	UpdateMockProvider(context.Context, *UpdateMockProviderRequest) (*UpdateMockProviderResponse, error)
 	mustEmbedUnimplementedProviderServiceServer()
 }

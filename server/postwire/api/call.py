@@ -1,0 +1,21 @@
+"""A call, as those see it who answer it: no more than every transport can tell of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postwire.core.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Who calls, and for how many seconds more he waits (None: for as long as it takes)."""
+
+    principal: Principal
+    time_remaining: Callable[[], float | None]
+
+    @property
+    def tenant(self) -> str:
+        """Whose messages the call is about."""
+        return self.principal.tenant
