@@ -30,6 +30,9 @@ class Context:
     def invocation_metadata(self) -> None:
         pass
 
+    def time_remaining(self) -> None:
+        pass
+
 
 async def count(request: Any, context: Any) -> AsyncIterator[int]:
     for number in range(3):

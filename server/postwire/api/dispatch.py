@@ -122,6 +122,10 @@ class DispatchServicer:
         command = await convert.read_command(as_dispatched, self._max_message_bytes, call.tenant)
         return convert.explanation_to(self._delivery.explain(command))
 
+    async def EraseMessages(self, request: pb.EraseMessagesRequest, call: CallContext) -> pb.EraseMessagesResponse:
+        """See the contract."""
+        raise NotImplementedError
+
 
 class _OfMessage(Protocol):
     message_id: str
