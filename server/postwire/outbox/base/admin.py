@@ -42,3 +42,11 @@ class AdminState(Availability, Protocol):
     def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
         """Keep it, in place of what was there."""
         ...
+
+    async def lookup_key(self) -> bytes:
+        """32 random bytes that were made once for the store, which no other has but a copy of it, and never change.
+
+        Whatever is found again by a hash, or is told apart from what others make, hangs on it: each purpose takes a key
+        of its own that is derived from it.
+        """
+        ...

@@ -355,6 +355,12 @@ INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET v
 -- name: forget_fact
 DELETE FROM facts WHERE name = ?;
 
+-- name: lookup_key
+SELECT wrapped FROM lookup_key;
+
+-- name: keep_lookup_key
+INSERT INTO lookup_key (id, wrapped) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET wrapped = excluded.wrapped;
+
 -- name: content_by_key
 SELECT content FROM contents WHERE key = ?;
 

@@ -30,7 +30,7 @@ from postwire.outbox.base import (
     StoredMessage,
     TakenMessage,
 )
-from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite import keys, reads, rows
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
 from postwire.outbox.sqlite.opening import OpenStore
@@ -60,6 +60,7 @@ class SqliteOutbox:
         self._watching: set[Future] = set()
         self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
         """The number of this opening, which no other has."""
+        self._lookup_key = keys.lookup_key(self._writing)
         self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
@@ -324,6 +325,10 @@ class SqliteOutbox:
     def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
         """See `Outbox.keep_metadata`."""
         return self._write("keep_fact", [(name, value)])
+
+    async def lookup_key(self) -> bytes:
+        """See `Outbox.lookup_key`."""
+        return self._lookup_key
 
     async def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
