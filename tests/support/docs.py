@@ -2,7 +2,8 @@
 
 A block that begins with ```console holds commands (`$ …`, continued by a backslash or by `> `) and their output, in
 which `…` stands for any text, and alone on a line for any lines. ```console server starts a server that runs until the
-next one does. ```python is a program.
+next one does. ```console tls holds commands for a server with TLS that asks who calls, which the page does not start.
+```python is a program.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_BLOCK = re.compile(r"^```(console server|console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(console server|console tls|console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ANY = "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to run: a `command` whose output is to be like `shown` (empty: like anything), a `server`, `python`."""
+    """Something to run: a `command`, or one of `tls`, whose output is to be like `shown` (empty: like anything); a
+    `server`; `python`."""
 
     kind: str
     text: str
@@ -34,7 +36,7 @@ def steps(page: Path) -> Iterator[Step]:
         if block[1] == "python":
             yield Step("python", block[2], line=line)
             continue
-        kind = "server" if block[1].endswith("server") else "command"
+        kind = block[1].partition(" ")[2] or "command"
         for command, shown in re.findall(r"^\$ ((?:.*\\\n)*.*(?:\n> .*)*)\n((?:(?!\$ ).*\n)*)", block[2], re.MULTILINE):
             yield Step(kind, command.replace("\n> ", "\n"), shown, line)
 
