@@ -60,23 +60,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the message is not `UNCERTAIN`: there is nothing to resolve."""
     ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 16
     """OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
-    ERROR_REASON_NO_CREDENTIALS: _ErrorReason.ValueType  # 17
-    """UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
-    that the server knows.
-    """
-    ERROR_REASON_INVALID_CREDENTIALS: _ErrorReason.ValueType  # 18
-    """UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
-    Which of these is not said.
-    """
-    ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 19
-    """PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names."""
-    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 20
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 18
     """RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
     under way, or sends as much a second, as it may. Others are served meanwhile.
     """
-    ERROR_REASON_STORE_NOT_ENCRYPTED: _ErrorReason.ValueType  # 21
+    ERROR_REASON_NO_CREDENTIALS: _ErrorReason.ValueType  # 19
+    """UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
+    that the server knows.
+    """
+    ERROR_REASON_INVALID_CREDENTIALS: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
+    Which of these is not said.
+    """
+    ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 21
+    """PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names."""
+    ERROR_REASON_STORE_NOT_ENCRYPTED: _ErrorReason.ValueType  # 22
     """FAILED_PRECONDITION: the contents in the store are not encrypted, so there is nothing to encrypt anew."""
-    ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 22
+    ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 23
     """NOT_FOUND: an administrator names a tenant that the server does not know."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -126,22 +126,22 @@ ERROR_REASON_MESSAGE_NOT_UNCERTAIN: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: the message is not `UNCERTAIN`: there is nothing to resolve."""
 ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 16
 """OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
-ERROR_REASON_NO_CREDENTIALS: ErrorReason.ValueType  # 17
-"""UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
-that the server knows.
-"""
-ERROR_REASON_INVALID_CREDENTIALS: ErrorReason.ValueType  # 18
-"""UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
-Which of these is not said.
-"""
-ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 19
-"""PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names."""
-ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 20
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 18
 """RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
 under way, or sends as much a second, as it may. Others are served meanwhile.
 """
-ERROR_REASON_STORE_NOT_ENCRYPTED: ErrorReason.ValueType  # 21
+ERROR_REASON_NO_CREDENTIALS: ErrorReason.ValueType  # 19
+"""UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
+that the server knows.
+"""
+ERROR_REASON_INVALID_CREDENTIALS: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
+Which of these is not said.
+"""
+ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 21
+"""PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names."""
+ERROR_REASON_STORE_NOT_ENCRYPTED: ErrorReason.ValueType  # 22
 """FAILED_PRECONDITION: the contents in the store are not encrypted, so there is nothing to encrypt anew."""
-ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 22
+ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 23
 """NOT_FOUND: an administrator names a tenant that the server does not know."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

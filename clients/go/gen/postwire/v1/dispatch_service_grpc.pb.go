@@ -57,7 +57,7 @@ type DispatchServiceClient interface {
 	DispatchStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DispatchStreamRequest, DispatchStreamResponse], error)
 	// Reads the record of one message.
 	//
-	// Role: send, read.
+	// Role: send or read.
 	GetMessage(ctx context.Context, in *GetMessageRequest, opts ...grpc.CallOption) (*GetMessageResponse, error)
 	// Lists the records of messages, newest first, a page at a time.
 	//
@@ -229,7 +229,7 @@ type DispatchServiceServer interface {
 	DispatchStream(grpc.BidiStreamingServer[DispatchStreamRequest, DispatchStreamResponse]) error
 	// Reads the record of one message.
 	//
-	// Role: send, read.
+	// Role: send or read.
 	GetMessage(context.Context, *GetMessageRequest) (*GetMessageResponse, error)
 	// Lists the records of messages, newest first, a page at a time.
 	//

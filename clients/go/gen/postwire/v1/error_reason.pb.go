@@ -68,21 +68,21 @@ const (
 	ErrorReason_ERROR_REASON_MESSAGE_NOT_UNCERTAIN ErrorReason = 15
 	// OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed.
 	ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED ErrorReason = 16
-	// UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
-	// that the server knows.
-	ErrorReason_ERROR_REASON_NO_CREDENTIALS ErrorReason = 17
-	// UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
-	// Which of these is not said.
-	ErrorReason_ERROR_REASON_INVALID_CREDENTIALS ErrorReason = 18
-	// PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names.
-	ErrorReason_ERROR_REASON_ROLE_REQUIRED ErrorReason = 19
 	// RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
 	// under way, or sends as much a second, as it may. Others are served meanwhile.
-	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 20
+	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 18
+	// UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
+	// that the server knows.
+	ErrorReason_ERROR_REASON_NO_CREDENTIALS ErrorReason = 19
+	// UNAUTHENTICATED: what the call says of who calls is wrong, has expired, or is of another tenant than its certificate.
+	// Which of these is not said.
+	ErrorReason_ERROR_REASON_INVALID_CREDENTIALS ErrorReason = 20
+	// PERMISSION_DENIED: who calls is known, and has not the role that the method asks for, which the text names.
+	ErrorReason_ERROR_REASON_ROLE_REQUIRED ErrorReason = 21
 	// FAILED_PRECONDITION: the contents in the store are not encrypted, so there is nothing to encrypt anew.
-	ErrorReason_ERROR_REASON_STORE_NOT_ENCRYPTED ErrorReason = 21
+	ErrorReason_ERROR_REASON_STORE_NOT_ENCRYPTED ErrorReason = 22
 	// NOT_FOUND: an administrator names a tenant that the server does not know.
-	ErrorReason_ERROR_REASON_TENANT_NOT_FOUND ErrorReason = 22
+	ErrorReason_ERROR_REASON_TENANT_NOT_FOUND ErrorReason = 23
 )
 
 // Enum value maps for ErrorReason.
@@ -105,12 +105,12 @@ var (
 		14: "ERROR_REASON_MESSAGE_NOT_QUEUED",
 		15: "ERROR_REASON_MESSAGE_NOT_UNCERTAIN",
 		16: "ERROR_REASON_RESUME_TOKEN_EXPIRED",
-		17: "ERROR_REASON_NO_CREDENTIALS",
-		18: "ERROR_REASON_INVALID_CREDENTIALS",
-		19: "ERROR_REASON_ROLE_REQUIRED",
-		20: "ERROR_REASON_QUOTA_EXCEEDED",
-		21: "ERROR_REASON_STORE_NOT_ENCRYPTED",
-		22: "ERROR_REASON_TENANT_NOT_FOUND",
+		18: "ERROR_REASON_QUOTA_EXCEEDED",
+		19: "ERROR_REASON_NO_CREDENTIALS",
+		20: "ERROR_REASON_INVALID_CREDENTIALS",
+		21: "ERROR_REASON_ROLE_REQUIRED",
+		22: "ERROR_REASON_STORE_NOT_ENCRYPTED",
+		23: "ERROR_REASON_TENANT_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -130,12 +130,12 @@ var (
 		"ERROR_REASON_MESSAGE_NOT_QUEUED":    14,
 		"ERROR_REASON_MESSAGE_NOT_UNCERTAIN": 15,
 		"ERROR_REASON_RESUME_TOKEN_EXPIRED":  16,
-		"ERROR_REASON_NO_CREDENTIALS":        17,
-		"ERROR_REASON_INVALID_CREDENTIALS":   18,
-		"ERROR_REASON_ROLE_REQUIRED":         19,
-		"ERROR_REASON_QUOTA_EXCEEDED":        20,
-		"ERROR_REASON_STORE_NOT_ENCRYPTED":   21,
-		"ERROR_REASON_TENANT_NOT_FOUND":      22,
+		"ERROR_REASON_QUOTA_EXCEEDED":        18,
+		"ERROR_REASON_NO_CREDENTIALS":        19,
+		"ERROR_REASON_INVALID_CREDENTIALS":   20,
+		"ERROR_REASON_ROLE_REQUIRED":         21,
+		"ERROR_REASON_STORE_NOT_ENCRYPTED":   22,
+		"ERROR_REASON_TENANT_NOT_FOUND":      23,
 	}
 )
 
@@ -190,12 +190,12 @@ const file_postwire_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_MESSAGE_NOT_QUEUED\x10\x0e\x12&\n" +
 	"\"ERROR_REASON_MESSAGE_NOT_UNCERTAIN\x10\x0f\x12%\n" +
 	"!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\x10\x12\x1f\n" +
-	"\x1bERROR_REASON_NO_CREDENTIALS\x10\x11\x12$\n" +
-	" ERROR_REASON_INVALID_CREDENTIALS\x10\x12\x12\x1e\n" +
-	"\x1aERROR_REASON_ROLE_REQUIRED\x10\x13\x12\x1f\n" +
-	"\x1bERROR_REASON_QUOTA_EXCEEDED\x10\x14\x12$\n" +
-	" ERROR_REASON_STORE_NOT_ENCRYPTED\x10\x15\x12!\n" +
-	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x16B<\n" +
+	"\x1bERROR_REASON_QUOTA_EXCEEDED\x10\x12\x12\x1f\n" +
+	"\x1bERROR_REASON_NO_CREDENTIALS\x10\x13\x12$\n" +
+	" ERROR_REASON_INVALID_CREDENTIALS\x10\x14\x12\x1e\n" +
+	"\x1aERROR_REASON_ROLE_REQUIRED\x10\x15\x12$\n" +
+	" ERROR_REASON_STORE_NOT_ENCRYPTED\x10\x16\x12!\n" +
+	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x17B<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
