@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -198,6 +199,25 @@ def test_version_1_of_the_payload_hash(message: OutboundMessage, digest: str) ->
     framed = b"\x00" + len(encoded).to_bytes(4, "little") + encoded + options
     assert hashlib.sha256(framed).hexdigest() == digest
     assert canonical.encode(message, FULL_OPTIONS) == (encoded, bytes.fromhex(digest))
+
+
+def test_version_2_of_the_payload_hash() -> None:
+    digest, key = hashlib.sha256(b"payload").digest(), bytes(range(32))
+    kept = canonical.keyed_hash(digest, key)
+    assert kept == b"\x02" + hmac.digest(key, b"postwire/payload/2" + digest, "sha256")
+    assert canonical.is_payload(kept, digest, key)
+    assert not canonical.is_payload(kept, digest, bytes(32))
+    assert not canonical.is_payload(kept, hashlib.sha256(b"another").digest(), key)
+    assert not canonical.is_payload(kept, kept, key), "who has the file has nothing to ask with"
+
+
+def test_a_hash_of_version_1_is_still_known() -> None:
+    digest, key = hashlib.sha256(b"payload").digest(), bytes(32)
+    assert canonical.is_payload(digest, digest, key)
+    for start in (1, 2):
+        other = bytes([start]) + digest[1:]
+        assert not canonical.is_payload(digest, other, key)
+        assert canonical.is_payload(other, other, key)
 
 
 def test_the_hash_tells_where_the_message_ends() -> None:

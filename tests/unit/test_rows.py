@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.outboxes import dropped, failed_over
 
-from postwire.core import lifecycle
+from postwire.core import canonical, lifecycle
 from postwire.core.message import (
     Attempt,
     DeliveryGuarantee,
@@ -29,6 +29,7 @@ from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import QUERIES
 
 ERROR = DispatchResult(Outcome.ERROR)
+LOOKUP_KEY = b"k" * 32
 ID = "018bcfe5-6800-7123-8abc-0123456789ab"
 
 
@@ -67,14 +68,14 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         payload_hash=b"h" * 32,
         accept_trace="00-ab-cd-01",
     )
-    row = dict(zip(columns("insert_messages"), rows.message_row(new, 77), strict=True))
+    row = dict(zip(columns("insert_messages"), rows.message_row(new, 77, LOOKUP_KEY), strict=True))
     recipients, labels = row.pop("recipients"), row.pop("labels")
     assert row == {
         "key": 77,
         "message_id": rows.id_bytes(ID),
         "tenant": "t-1",
         "request_id": "r-1",
-        "payload_hash": b"h" * 32,
+        "payload_hash": canonical.keyed_hash(b"h" * 32, LOOKUP_KEY),
         "channel": "email",
         "state": "sending",
         "priority": "high",
@@ -101,13 +102,15 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
 
 def test_before_the_first_attempt_there_is_none() -> None:
     record = build.accepted(provider_name="")
-    row = dict(zip(columns("insert_messages"), rows.message_row(build.new_message(record=record), 1), strict=True))
+    row = dict(
+        zip(columns("insert_messages"), rows.message_row(build.new_message(record=record), 1, LOOKUP_KEY), strict=True)
+    )
     assert (row["state"], row["attempt_number"], row["provider_name"]) == ("queued", 0, "")
     assert row["next_attempt_time"] == START
 
 
 def test_what_is_empty_is_null() -> None:
-    row = dict(zip(columns("insert_messages"), rows.message_row(build.new_message(), 1), strict=True))
+    row = dict(zip(columns("insert_messages"), rows.message_row(build.new_message(), 1, LOOKUP_KEY), strict=True))
     assert {name for name, value in row.items() if value is None} == {
         "pinned_provider_name",
         "max_attempts",
@@ -196,7 +199,7 @@ def test_a_change_closes_or_drops_the_attempt_that_was_open_and_no_other(
 
 def row_of(query: str, new: NewMessage) -> list[Any]:
     """The row that a statement gives when it reads what `insert_messages` took."""
-    row = dict(zip(columns("insert_messages"), rows.message_row(new, 1), strict=True))
+    row = dict(zip(columns("insert_messages"), rows.message_row(new, 1, LOOKUP_KEY), strict=True))
     row["note"] = rows.note_text(new.record.note) if new.record.note else None
     wanted = QUERIES[query].partition("SELECT")[2].partition("FROM")[0]
     wanted, _, _ = wanted.partition(", (SELECT")  # how long its content is

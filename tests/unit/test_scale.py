@@ -137,7 +137,7 @@ EACH = dict.fromkeys(Priority, 64)
 OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "a message": lambda connection: reads.get(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
     "a message that is not there": lambda connection: reads.get(connection, b"x" * 16, DEFAULT_TENANT),
-    "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0"),
+    "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0", b""),
     "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
     "what is due": lambda connection: reads.due(connection, SMS, END, EACH, 0),
     "what nobody waits for": lambda connection: reads.due(connection, QueueKey("nobody", "sms"), END, EACH, 0),

@@ -11,6 +11,7 @@ The tags are part of the file format: a tag never changes its meaning, and a new
 from __future__ import annotations
 
 import hashlib
+import hmac
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -38,6 +39,9 @@ _HEAD: Final = struct.Struct("<BI")
 _PAIR_KEY, _PAIR_VALUE = 1, 2
 _LABELS: Final = 9
 _NO_FIELDS: Final = b""
+_KEYED: Final = b"\x02"
+_KEYED_SIZE: Final = len(_KEYED) + hashlib.sha256().digest_size
+_PURPOSE: Final = b"postwire/payload/2"
 
 
 def encode_message(message: OutboundMessage) -> bytes:
@@ -80,6 +84,24 @@ def payload_hash(encoded_message: bytes, encoded_options: bytes) -> bytes:
     digest.update(encoded_message)
     digest.update(encoded_options)
     return digest.digest()
+
+
+def keyed_hash(digest: bytes, lookup_key: bytes) -> bytes:
+    """What a store keeps of a payload's hash: 33 bytes, version 2.
+
+    Whoever has a file with the hash itself can try all numbers and codes; he cannot without the key.
+    """
+    return _KEYED + hmac.digest(lookup_key, _PURPOSE + digest, "sha256")
+
+
+def is_payload(kept: bytes, digest: bytes, lookup_key: bytes) -> bool:
+    """Whether a payload whose hash is `digest` is the one of which a store keeps `kept`.
+
+    That is the keyed hash, or, from a release before there were any, the hash itself.
+    """
+    if len(kept) == _KEYED_SIZE and kept.startswith(_KEYED):
+        return kept == keyed_hash(digest, lookup_key)
+    return kept == digest
 
 
 def encode(message: OutboundMessage, options: DispatchOptions) -> tuple[bytes, bytes]:

@@ -22,8 +22,9 @@ class NewMessage:
     """A message about to be accepted: its record (queued, or with attempt 1 open), and what the record does not show.
 
     `content` is the message in canonical form and `payload_hash` what its request id is held to, both as
-    `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. `accept_trace` is the span
-    that it is accepted under, as a W3C traceparent.
+    `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. A short one can be found
+    from its hash by trying, so that is kept as `canonical.keyed_hash` gives it. `accept_trace` is the span that it is
+    accepted under, as a W3C traceparent.
     """
 
     record: MessageRecord

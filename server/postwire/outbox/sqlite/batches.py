@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage
@@ -23,11 +24,12 @@ class Batches:
     the log was emptied.
     """
 
-    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool) -> None:
+    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool, lookup_key: bytes) -> None:
         self.statements = Statements()
         self.has_erased = False
         self._boot = boot
         self._keep_contents = keep_contents
+        self._lookup_key = lookup_key
         self._last_key = reads.one_int(connection, "last_key")
         self._last_change = self.seen_change = reads.last_change(connection)
 
@@ -96,7 +98,7 @@ class Batches:
             return
         first = self._last_key + 1
         inserted = self.statements.messages.run(
-            connection, [rows.message_row(new.message, key) for key, new in enumerate(news, first)]
+            connection, [rows.message_row(new.message, key, self._lookup_key) for key, new in enumerate(news, first)]
         )
         fresh: list[tuple[int, NewMessage]] = []
         repeats: list[New] = []
@@ -116,7 +118,7 @@ class Batches:
             found = self._owner(connection, new.message)
             new.result = (
                 Accepted(reads.with_attempts(connection, found), created=False)
-                if found[PAYLOAD_HASH] == new.message.payload_hash
+                if is_payload(found[PAYLOAD_HASH], new.message.payload_hash, self._lookup_key)
                 else RequestIdReused()
             )
         # Not taken back if the commit fails: keys only have to rise.

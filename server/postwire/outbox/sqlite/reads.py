@@ -15,6 +15,7 @@ from uuid import UUID
 import apsw
 
 from postwire.core import listing
+from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, Priority
@@ -56,11 +57,13 @@ def get(connection: apsw.Connection, message_id: bytes, tenant: str) -> MessageR
         return with_attempts(connection, found[0]) if found else None
 
 
-def find(connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes | None) -> MessageRecord | None:
+def find(
+    connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes | None, lookup_key: bytes
+) -> MessageRecord | None:
     """See `Outbox.find_by_request_id`."""
     with _one_moment(connection):
         found = _all(connection, "message_by_request_id", tenant, request_id)
-        if found and payload_hash not in (None, found[0][PAYLOAD_HASH]):
+        if found and payload_hash is not None and not is_payload(found[0][PAYLOAD_HASH], payload_hash, lookup_key):
             raise RequestIdReused
         return with_attempts(connection, found[0]) if found else None
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
+from postwire.core import canonical
 from postwire.core.listing import MessageFilter
 from postwire.core.message import (
     EMPTY,
@@ -70,14 +71,14 @@ def _words(words: Iterable[str]) -> str | None:
     return json.dumps(found) if found else None
 
 
-def message_row(new: NewMessage, key: int) -> Row:
+def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
     """The row of `insert_messages`: of `MESSAGE`, in its order."""
     record, options = new.record, new.options
     return (
         key,
         id_bytes(record.message_id),
         record.request_id,
-        new.payload_hash,
+        canonical.keyed_hash(new.payload_hash, lookup_key),
         record.channel.value,
         record.state.value,
         record.create_time,

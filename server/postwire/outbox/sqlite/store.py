@@ -61,7 +61,7 @@ class SqliteOutbox:
         self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
         """The number of this opening, which no other has."""
         self._lookup_key = keys.lookup_key(self._writing)
-        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents)
+        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents, lookup_key=self._lookup_key)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -142,7 +142,7 @@ class SqliteOutbox:
         self, request_id: str, tenant: str, payload_hash: bytes | None = None
     ) -> MessageRecord | None:
         """See `Outbox.find_by_request_id`."""
-        return await self._read(reads.find, tenant, request_id, payload_hash)
+        return await self._read(reads.find, tenant, request_id, payload_hash, self._lookup_key)
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """See `Outbox.list`."""
