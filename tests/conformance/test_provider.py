@@ -32,7 +32,7 @@ class TestMock(ProviderConformance):
     def make(self, context: Context) -> Provider:
         """See `ProviderConformance.make`."""
         self.made = MockProvider(context, MockSettings())
-        self.made.update(self.changes)
+        self.made.prepare_update(self.changes)()
         return self.made
 
     async def answer(self, how: Answer) -> None:
@@ -43,7 +43,7 @@ class TestMock(ProviderConformance):
             "latency": 3600.0 if how is Answer.SILENCE else 0.001,
         }
         if self.made is not None:
-            self.made.update(self.changes)
+            self.made.prepare_update(self.changes)()
 
 
 class TestLine(LineConformance):

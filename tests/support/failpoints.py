@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import apsw
 from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, CallLog
 
+from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.outcome import DispatchResult
@@ -97,11 +98,15 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             return accepted
 
         async def advance(
-            self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+            self,
+            before: MessageRecord,
+            after: MessageRecord,
+            tried: Sequence[MessageRecord] = (),
+            event: AuditEvent | None = None,
         ) -> bool:
             step = step_of(before, after)
             failpoint.pass_by(f"{step}.before")
-            applied = await super().advance(before, after, tried)
+            applied = await super().advance(before, after, tried, event)
             failpoint.pass_by(f"{step}.after")
             return applied
 

@@ -6,7 +6,7 @@ A mock's `latency` is how long it takes at most: once it is changed, the attempt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -37,11 +37,16 @@ class Held(MockProvider):
                     await self._answers.wait()
         return result
 
-    def update(self, changes: Mapping[str, Any]) -> None:
-        super().update(changes)
-        if "latency" in changes:
-            self._answers.set()
-            self._answers = asyncio.Event()
+    def prepare_update(self, changes: Mapping[str, Any]) -> Callable[[], None]:
+        prepared = super().prepare_update(changes)
+
+        def update() -> None:
+            prepared()
+            if "latency" in changes:
+                self._answers.set()
+                self._answers = asyncio.Event()
+
+        return update
 
 
 def run() -> None:

@@ -27,7 +27,7 @@ class Misleading(FakeProvider):
 
     seed = "a secret"
 
-    def update(self, changes: Mapping[str, Any]) -> None:
+    def prepare_update(self, changes: Mapping[str, Any]) -> None:
         raise AssertionError
 
 
@@ -58,9 +58,9 @@ def test_a_mock_has_them_all() -> None:
 def test_they_are_as_they_are_now() -> None:
     mock = MockProvider(Context("m", (Channel.SMS,), lambda: 7), MockSettings())
     assert (capabilities.of(mock).seed, capabilities.of(mock).seeded) == (7, False)
-    update = capabilities.of(mock).update
-    assert update is not None
-    update({"seed": 8})
+    prepare = capabilities.of(mock).prepare_update
+    assert prepare is not None
+    prepare({"seed": 8})()
     assert (capabilities.of(mock).seed, capabilities.of(mock).seeded) == (8, True)
 
 

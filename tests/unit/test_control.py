@@ -179,13 +179,6 @@ async def test_what_changes_nothing_and_says_nothing_leaves_the_note_as_it_is(st
     assert note_of(steered, "a") == before
 
 
-async def test_a_breaker_is_reset_though_its_note_cannot_be_kept(steered: Steered, outbox: SqliteOutbox) -> None:
-    fail(steered.gates["a"], 1, steered.clock.monotonic())
-    await outbox.close()
-    assert (await steered.control.reset("a", "they are back", by=LOCAL)).breaker.state is CLOSED
-    assert note_of(steered, "a") == (NoteAction.RESET, "they are back", START)
-
-
 async def test_a_reason_is_in_no_representation(steered: Steered) -> None:
     assert "4711" not in repr(await steered.control.drain("a", "incident 4711", by=LOCAL))
 

@@ -12,10 +12,12 @@ from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.providers import FakeProvider, registry_of
 
+from postwire.api.call import CallContext
 from postwire.api.providers import ProviderServicer
 from postwire.core.errors import InvalidMessage, ProviderNotFound, ProviderNotMock
 from postwire.core.message import Channel, Content, Mms, OutboundMessage, Sms
 from postwire.core.outcome import Outcome, RecipientResult
+from postwire.core.principal import LOCAL
 from postwire.delivery import Control
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.base import Context
@@ -171,7 +173,7 @@ async def test_draws_are_taken_on_entry_and_in_order_even_while_calls_wait() -> 
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    provider.update({"latency": 0.0})
+    provider.prepare_update({"latency": 0.0})()
     assert await outcomes(provider, 10) == PREDICTED[10:]
 
 
@@ -184,17 +186,17 @@ async def test_calls_that_run_at_once_get_draws_in_the_order_of_their_start() ->
 async def test_a_new_seed_starts_at_its_first_draw() -> None:
     provider = mock(random_seed=5, **MIXED)
     await outcomes(provider, 3)
-    provider.update({"seed": 42})
+    provider.prepare_update({"seed": 42})()
     assert (provider.seed, provider.seeded) == (42, True)
     assert await outcomes(provider, 7) == PREDICTED[:7]
-    provider.update({"seed": 42})
+    provider.prepare_update({"seed": 42})()
     assert await outcomes(provider, 20) == PREDICTED
 
 
 async def test_other_changes_leave_the_draws_where_they_are() -> None:
     provider = mock(seed=42, **MIXED)
     await outcomes(provider, 5)
-    provider.update({"retry_after": 1.0})
+    provider.prepare_update({"retry_after": 1.0})()
     assert await outcomes(provider, 15) == PREDICTED[5:]
 
 
@@ -203,7 +205,7 @@ async def test_other_changes_leave_the_draws_where_they_are() -> None:
 )
 def test_what_a_change_does_not_name_stays(changes: dict[str, float]) -> None:
     provider = mock(seed=42, latency=0.5, retry_after=0.25, **MIXED)
-    provider.update(changes)
+    provider.prepare_update(changes)()
     expected: dict[str, Any] = {"seed": 42, "latency": 0.5, "retry_after": 0.25, **MIXED, **changes}
     assert provider.settings == MockSettings(**expected)
 
@@ -213,7 +215,7 @@ async def test_a_refused_change_leaves_all_as_it_was() -> None:
     await outcomes(provider, 5)
     before = provider.settings
     with pytest.raises(ValueError, match="at most 1"):
-        provider.update({"seed": 1, "latency": 9.0, "error_ratio": 0.9})
+        provider.prepare_update({"seed": 1, "latency": 9.0, "error_ratio": 0.9})()
     assert provider.settings == before
     assert provider.seed == 42
     assert await outcomes(provider, 15) == PREDICTED[5:]
@@ -227,8 +229,8 @@ async def update(provider: MockProvider | FakeProvider, **fields: Any) -> pb.Pro
     try:
         control = Control(registry=registry_of(provider), outbox=outbox, clock=ManualClock())
         request = pb.UpdateMockProviderRequest(**{"name": "mock", **fields})
-        no_context: Any = None  # the handler uses none
-        return (await ProviderServicer(control).UpdateMockProvider(request, no_context)).provider
+        call = CallContext(LOCAL, lambda: None)
+        return (await ProviderServicer(control).UpdateMockProvider(request, call)).provider
     finally:
         await outbox.close()
 

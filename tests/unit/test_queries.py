@@ -15,7 +15,7 @@ from tests.support import first_version
 from postwire.outbox.sqlite.queries import MAX_PIECE, QUERIES
 from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate
 
-TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts)\b")
+TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts|events)\b")
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}
 CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_"))}
 """Those of `postwire store check`, which reads everything there is."""
@@ -42,6 +42,9 @@ PLANS = {
     "scan_queued": "INTEGER PRIMARY KEY (rowid>?)",
     "reassign_messages": "INDEX sqlite_autoindex_messages_1 (message_id=?)",
     "messages_by_request_ids": "INDEX sqlite_autoindex_messages_2 (tenant=? AND request_id=?)",
+    "events_end": "COVERING INDEX events_by_time (time>? AND time<?)",
+    "list_events": "INDEX events_by_time (time>? AND time<?)",
+    "oldest_event": "COVERING INDEX events_by_time",
     "list_end": "INDEX sqlite_autoindex_messages_1 (message_id<?)",
 }
 """By what those find their rows that are asked of a million of them."""
@@ -85,7 +88,9 @@ def test_no_statement_scans_a_table(connection: apsw.Connection, name: str, coun
 @pytest.mark.parametrize("name", PLANS)
 def test_what_waits_is_found_by_what_it_is_asked_for(connection: apsw.Connection, name: str) -> None:
     steps = plan_of(connection, name)
-    assert [step for step in steps if "messages" in step] == [f"SEARCH messages USING {PLANS[name]}"]
+    assert [step for step in steps if "messages" in step or "events" in step] == [
+        f"SEARCH {'events' if 'event' in name else 'messages'} USING {PLANS[name]}"
+    ]
 
 
 def test_each_state_that_is_not_settled_is_counted_by_itself(connection: apsw.Connection) -> None:

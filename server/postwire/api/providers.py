@@ -11,7 +11,6 @@ from google.protobuf import duration_pb2
 from postwire.api import convert
 from postwire.api.call import CallContext
 from postwire.core.breaker import BreakerState
-from postwire.core.errors import ProviderNotMock
 from postwire.core.obstacles import Obstacle
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
@@ -81,17 +80,14 @@ class ProviderServicer:
         found = Violations()
         changes = _changes_from(request, found)
         name = _name(request, found)
-        provider = self._control.get(name).provider
-        if (update := capabilities.of(provider).update) is None:
-            raise ProviderNotMock(provider.kind)
         try:
-            update(changes)
+            status = await self._control.update_mock(name, changes, by=call.principal)
         except ValueError as error:
             field, _, description = str(error).partition(": ")
             found.malformed(field, description)
             found.raise_any()
-        self._control.touch(name)
-        return pb.UpdateMockProviderResponse(provider=_provider_to(self._control.get(name)))
+            raise
+        return pb.UpdateMockProviderResponse(provider=_provider_to(status))
 
 
 class _Named(Protocol):

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Concatenate, Final, ParamSpec, Protocol
 
 from postwire.clock import Clock
+from postwire.core import audit
+from postwire.core.audit import AuditedMethod, AuditEvent
 from postwire.core.breaker import BreakerSnapshot, BreakerState
-from postwire.core.errors import ProviderDrained, StoreUnavailable
+from postwire.core.errors import ProviderDrained, ProviderNotMock
 from postwire.core.message import Note, NoteAction
 from postwire.core.obstacles import Obstacle
 from postwire.core.principal import Principal
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
-from postwire.outbox.base import AdminState
+from postwire.outbox.base import AdminState, AuditLog
+from postwire.providers import capabilities
 from postwire.providers.base import Provider
 from postwire.providers.registry import ProviderEntry, Registry
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
+
+P = ParamSpec("P")
 
 WATCH_INTERVAL: Final = 0.25
 """Seconds between two looks of those who watch: changes in between arrive as one."""
 
 
 _log = EventLog()
+
+
+def _to_the_end(
+    act: Callable[Concatenate[Control, P], Coroutine[Any, Any, ProviderStatus]],
+) -> Callable[Concatenate[Control, P], Coroutine[Any, Any, ProviderStatus]]:
+    """`act`, which is done to its end though its caller hangs up: what is kept of it is kept halfway."""
+
+    async def shielded(self: Control, /, *args: P.args, **kwargs: P.kwargs) -> ProviderStatus:
+        task = asyncio.create_task(act(self, *args, **kwargs))
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+        return await asyncio.shield(task)
+
+    functools.update_wrapper(shielded, act)
+    return shielded
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +67,23 @@ class ProviderStatus:
     next_probe_time: int | None = field(compare=False)  # the breaker's own, on another clock
 
 
+class SteeringStore(AdminState, AuditLog, Protocol):
+    """What of the outbox steering takes."""
+
+
 class Control:
     """What operators do with providers."""
 
-    def __init__(self, *, registry: Registry, outbox: AdminState, clock: Clock) -> None:
+    def __init__(self, *, registry: Registry, outbox: SteeringStore, clock: Clock) -> None:
         self._registry = registry
         self._outbox = outbox
         self._clock = clock
         self._touched: Counter[str] = Counter()
         self._notes: dict[str, Note] = {}
         self._ending = False
+        self._updating = asyncio.Lock()
+        self.under_way: Final[set[asyncio.Task[ProviderStatus]]] = set()
+        """What is being done, so that nobody collects it."""
         self._watching: set[asyncio.Event] = set()
 
     async def restore(self) -> None:
@@ -80,10 +107,11 @@ class Control:
         """
         return self._status(self._registry.entry(name))
 
+    @_to_the_end
     async def drain(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Take a provider out of service; done once that is durable.
 
-        Again is fine, and without a reason leaves the note as it is.
+        Again is fine, and without a reason leaves the note as it is, and no trace.
 
         Raises:
             ProviderNotFound: there is none of that name.
@@ -92,18 +120,19 @@ class Control:
         entry = self._registry.entry(name)
         was_drained = _is_drained(entry)
         note = self._note(NoteAction.DRAIN, reason) if reason or not was_drained else None
-        await self._outbox.set_drained(name, True, note)
+        await self._outbox.set_drained(name, True, note, self._event(AuditedMethod.DRAIN_PROVIDER, by, name, note))
         entry.gate.breaker.force_open(self._clock.monotonic())
         self._keep_note(name, note)
         if not was_drained:
             _log_unserved(self._unserved(entry))
         return self._status(entry)
 
+    @_to_the_end
     async def resume(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Put a drained provider into service again; done once that is durable. Again, and raises, as `drain` does."""
         entry = self._registry.entry(name)
         note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(entry) else None
-        await self._outbox.set_drained(name, False, note)
+        await self._outbox.set_drained(name, False, note, self._event(AuditedMethod.RESUME_PROVIDER, by, name, note))
         if _is_drained(entry):
             entry.gate.breaker.resume(self._clock.monotonic())
             entry.gate.end_cool_down()
@@ -111,25 +140,48 @@ class Control:
         self._keep_note(name, note)
         return self._status(entry)
 
+    @_to_the_end
     async def reset(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
         """Close a provider's breaker, end its cool-down, and have it be asked again if it has refused our account.
 
-        Only the record of it needs the store: where that cannot commit, its note lasts until the server stops.
+        That lasts until the server stops, and what is kept of it does not: so it is kept first.
 
         Raises:
             ProviderNotFound: there is none of that name.
             ProviderDrained: it is to be resumed instead.
+            StoreUnavailable: it could not be kept; nothing has changed.
         """
         entry = self._registry.entry(name)
         if _is_drained(entry):
             raise ProviderDrained
-        entry.gate.breaker.reset(self._clock.monotonic())
-        entry.gate.end_cool_down()
-        entry.gate.note_configured()
         note = self._note(NoteAction.RESET, reason)
-        self._keep_note(name, note)
-        with suppress(StoreUnavailable):
-            await self._outbox.add_reset(name, note)
+        await self._outbox.add_reset(name, note, self._event(AuditedMethod.RESET_BREAKER, by, name, note))
+        if not _is_drained(entry):  # by somebody who came meanwhile
+            entry.gate.breaker.reset(self._clock.monotonic())
+            entry.gate.end_cool_down()
+            entry.gate.note_configured()
+            self._keep_note(name, note)
+        return self._status(entry)
+
+    @_to_the_end
+    async def update_mock(self, name: str, changes: Mapping[str, Any], *, by: Principal) -> ProviderStatus:
+        """Change settings of a mock, by their names, until the server stops; what is kept of it is kept first.
+
+        Raises:
+            ProviderNotFound: there is none of that name.
+            ProviderNotMock: it is none.
+            ValueError: a setting's name, a colon and what is wrong with it; nothing has changed.
+            StoreUnavailable: it could not be kept; nothing has changed.
+        """
+        entry = self._registry.entry(name)
+        if (prepare := capabilities.of(entry.provider).prepare_update) is None:
+            raise ProviderNotMock(entry.provider.kind)
+        async with self._updating:  # else two that do not go together could both be found good
+            update = prepare(changes)
+            event = audit.event(AuditedMethod.UPDATE_MOCK_PROVIDER, by, name, now=self._clock.wall())
+            await self._outbox.add_event(event)
+            update()
+        self.touch(name)
         return self._status(entry)
 
     def touch(self, name: str) -> None:
@@ -181,6 +233,10 @@ class Control:
 
     def _note(self, action: NoteAction, reason: str) -> Note:
         return Note(action, reason, self._clock.wall())
+
+    def _event(self, method: AuditedMethod, by: Principal, name: str, note: Note | None) -> AuditEvent | None:
+        """What is kept of who did what `note` says; None where nothing is done."""
+        return audit.event(method, by, name, note.reason, now=note.time) if note else None
 
     def _keep_note(self, name: str, note: Note | None) -> None:
         if note:

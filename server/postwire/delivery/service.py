@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.core import lifecycle
+from postwire.core import audit, lifecycle
 from postwire.core.admission import Share
+from postwire.core.audit import AuditedMethod
 from postwire.core.backlog import Backlog
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import (
@@ -246,7 +247,8 @@ class Delivery:
             if before.state is not MessageState.QUEUED:
                 raise MessageNotQueued(before.state)
             after = lifecycle.cancel(before, now=self._clock.wall(), reason=reason)
-            if await self._outbox.advance(before, after):
+            event = audit.event(AuditedMethod.CANCEL_MESSAGE, by, message_id, reason, now=after.update_time)
+            if await self._outbox.advance(before, after, event=event):
                 self._worker.ended_in_queue(before, after)
                 return after
 
@@ -263,7 +265,8 @@ class Delivery:
             if before.state is not MessageState.UNCERTAIN:
                 raise MessageNotUncertain(before.state)
             after = lifecycle.resolve(before, sent=sent, now=self._clock.wall(), reason=reason)
-            if await self._outbox.advance(before, after):
+            event = audit.event(AuditedMethod.RESOLVE_MESSAGE, by, message_id, reason, now=after.update_time)
+            if await self._outbox.advance(before, after, event=event):
                 self._observer.state_reached(after)
                 return after
 

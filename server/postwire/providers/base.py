@@ -155,11 +155,11 @@ class Simulated(Provider, Protocol):
 class Updatable(Simulated, Protocol):
     """A simulated provider whose behaviour can change while the server runs: by `UpdateMockProvider`."""
 
-    def update(self, changes: Mapping[str, Any]) -> None:
-        """Change settings, by their names, from the next attempt on.
+    def prepare_update(self, changes: Mapping[str, Any]) -> Callable[[], None]:
+        """See that settings, by their names, can be changed so; returns what changes them, from the next attempt on.
 
         Raises:
-            ValueError: a setting's name, a colon and what is wrong with it; nothing is changed.
+            ValueError: a setting's name, a colon and what is wrong with it.
         """
         ...
 

@@ -17,14 +17,14 @@ class Capabilities:
     """What `Simulated`, `Updatable` and `Seeded` of `providers.base` offer; None for what a provider has not."""
 
     simulated: bool = False
-    update: Callable[[Mapping[str, Any]], None] | None = None
+    prepare_update: Callable[[Mapping[str, Any]], Callable[[], None]] | None = None
     seed: int | None = None
     seeded: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
         """Those that the contract shows."""
-        held = {"simulated": self.simulated, "update": self.update is not None}
+        held = {"simulated": self.simulated, "update": self.prepare_update is not None}
         return tuple(word for word, is_held in held.items() if is_held)
 
 
@@ -70,7 +70,7 @@ def of(provider: Provider) -> Capabilities:
         return Capabilities()
     return Capabilities(
         simulated=True,
-        update=getattr(provider, "update", None),
+        prepare_update=getattr(provider, "prepare_update", None),
         seed=getattr(provider, "seed", None),
         seeded=getattr(provider, "seeded", False),
     )

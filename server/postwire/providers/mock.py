@@ -13,7 +13,7 @@ and neither do attempts at a mock that is misconfigured.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -174,19 +174,23 @@ class MockProvider:
     async def close(self) -> None:
         """See `Closing.close`."""
 
-    def update(self, changes: Mapping[str, Any]) -> None:
-        """Change settings, by their names, from the next attempt on. A `seed` starts the draws anew.
+    def prepare_update(self, changes: Mapping[str, Any]) -> Callable[[], None]:
+        """See `Updatable`. A `seed` starts the draws anew.
 
         Raises:
-            ValueError: the settings would not go together; nothing is changed.
+            ValueError: the settings would not go together.
         """
         settings = replace(self.settings, **changes)
         settings.check()
-        self.settings = settings
-        if "seed" in changes:
-            self.seed = changes["seed"]
-            self.seeded = True
-            self._draws = OutcomeDraws(self.seed)
+
+        def update() -> None:
+            self.settings = settings
+            if "seed" in changes:
+                self.seed = changes["seed"]
+                self.seeded = True
+                self._draws = OutcomeDraws(self.seed)
+
+        return update
 
     def _decide(self, message: OutboundMessage, settings: MockSettings, handover: Handover) -> DispatchResult | None:
         """What becomes of an attempt; None where it reaches nobody."""

@@ -4,6 +4,7 @@ Whatever is behind it passes `tests/conformance/test_outbox*.py`.
 """
 
 from postwire.outbox.base.admin import AdminState, ProviderState
+from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.feed import ChangeFeed, Changes
 from postwire.outbox.base.messages import (
@@ -23,6 +24,7 @@ __all__ = [
     "BEGINNING",
     "Accepted",
     "AdminState",
+    "AuditLog",
     "Availability",
     "ChangeFeed",
     "Changes",

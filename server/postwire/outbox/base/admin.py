@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from postwire.core.audit import AuditEvent
 from postwire.core.message import Note
 from postwire.outbox.base.availability import Availability
 
@@ -27,12 +28,14 @@ class AdminState(Availability, Protocol):
         """What operators have done to providers, by their names, as it was at one moment; to others they never have."""
         ...
 
-    def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
-        """Keep whether a provider is drained; and with it a note, where there is one."""
+    def set_drained(
+        self, provider_name: str, drained: bool, note: Note | None = None, event: AuditEvent | None = None
+    ) -> Awaitable[None]:
+        """Keep whether a provider is drained; and with it a note and an event, where there is one, in one commit."""
         ...
 
-    def add_reset(self, provider_name: str, note: Note) -> Awaitable[None]:
-        """Count one more reset of a provider's breaker, and keep a note of it."""
+    def add_reset(self, provider_name: str, note: Note, event: AuditEvent | None = None) -> Awaitable[None]:
+        """Count one more reset of a provider's breaker, and keep a note and an event of it, in one commit."""
         ...
 
     async def metadata(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DispatchOptions, MessageRecord
@@ -89,12 +90,17 @@ class MessageStore(Availability, Protocol):
         ...
 
     def advance(
-        self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+        self,
+        before: MessageRecord,
+        after: MessageRecord,
+        tried: Sequence[MessageRecord] = (),
+        event: AuditEvent | None = None,
     ) -> Awaitable[bool]:
         """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
 
         Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
-        Applies where the message still is at the revision of `before` (fencing); returns whether it did.
+        Applies where the message still is at the revision of `before` (fencing); returns whether it did. If so, the
+        `event` is kept in the same commit.
 
         Whoever tries again after `StoreUnavailable` says what was `tried` from `before`. If it has been kept after all
         the message is there already, which is true as well; `get` returns at which of them.

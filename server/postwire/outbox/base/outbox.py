@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from postwire.outbox.base.admin import AdminState
+from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.feed import ChangeFeed
 from postwire.outbox.base.messages import MessageStore
 from postwire.outbox.base.work import WorkQueue
@@ -14,7 +15,7 @@ class OutboxError(Exception):
     """The store cannot be opened: locked, unwritable, not ours, or newer than this program. One line for people."""
 
 
-class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, Protocol):
+class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, Protocol):
     """All of it, for who opens one and for who makes the parts that use it.
 
     All of it is called on the event loop that the outbox was opened on. Every write is durable when its awaitable is

@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from postwire.core.audit import AuditEvent
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
@@ -63,6 +64,8 @@ class Batches:
             raise Fenced  # the writer then does them one by one, and each learns its own result
         for one in operations:
             one.result = [kept] * len(one.pairs) if one.several else kept
+        if kept:
+            self.note_events(connection, [one.event for one in operations if one.event])
 
     def _keep_together(self, connection: apsw.Connection, pairs: Sequence[Pair]) -> Sequence[bool]:
         """Keep changes that belong to one commit, and return of each whether it was in time."""
@@ -131,6 +134,10 @@ class Batches:
             [(change, rows.id_bytes(one.message_id), one.revision) for change, one in enumerate(records, first)],
         )
         self._last_change += len(records)
+
+    def note_events(self, connection: apsw.Connection, events: Sequence[AuditEvent]) -> None:
+        """Keep what was done by whom, with what was done."""
+        self.statements.events.run(connection, [rows.event_row(one) for one in events])
 
     def _owner(self, connection: apsw.Connection, new: NewMessage) -> Sequence[Any]:
         """The row of the message that has the request id: its own, or an earlier one's."""

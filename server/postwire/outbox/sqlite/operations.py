@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
+from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage
@@ -38,11 +39,15 @@ Pair = tuple[MessageRecord, MessageRecord]
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """Changes of records that are kept together. The result is a list of whether each was, or that of the one."""
+    """Changes of records that are kept together. The result is a list of whether each was, or that of the one.
+
+    `event` is kept with it if it is.
+    """
 
     pairs: Sequence[Pair]
     several: bool
     future: Future
+    event: AuditEvent | None = None
     result: object = None
 
 
@@ -69,6 +74,7 @@ class Statements:
     notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
     reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
+    events: Bulk = field(default_factory=lambda: Bulk("insert_events"))
 
 
 class Fenced(Exception):

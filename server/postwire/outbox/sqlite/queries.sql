@@ -323,6 +323,33 @@ WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('
 -- name: remove_changes
 DELETE FROM changes WHERE change < (SELECT min(change) FROM changes) + ?;
 
+-- What is kept of who changed what.
+-- name: insert_events
+INSERT INTO events (time, tenant, principal, method, target, result, reason)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+
+-- Where the stretch of events ends that one page looks at.
+-- name: events_end
+SELECT time, event FROM events
+WHERE time >= :from AND time <= :time AND (time, event) < (:time, :event)
+ORDER BY time DESC, event DESC LIMIT 1 OFFSET :scan - 1;
+
+-- A NULL does not narrow the choice.
+-- name: list_events
+SELECT time, event, tenant, principal, method, target, result, reason FROM events
+WHERE time >= :from AND time <= :time AND (time, event) < (:time, :event)
+    AND (time, event) >= (:end_time, :end_event)
+    AND (:tenant IS NULL OR tenant = :tenant)
+    AND (:method IS NULL OR method = :method)
+ORDER BY time DESC, event DESC LIMIT :size;
+
+-- name: oldest_event
+SELECT min(time) FROM events;
+
+-- name: remove_events
+DELETE FROM events
+WHERE event IN (SELECT event FROM events WHERE time < ? ORDER BY time LIMIT ?);
+
 -- name: drained
 SELECT provider_name FROM drained;
 

@@ -15,10 +15,11 @@ from uuid import UUID
 import apsw
 
 from postwire.core import listing
+from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import MessageRecord, Priority
+from postwire.core.message import MAX_TIME, MessageRecord, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox.base import (
     Changes,
@@ -251,6 +252,33 @@ def changes_beyond(connection: apsw.Connection, keep: int) -> int:
     """How many changes there are beyond the last `keep`."""
     ((first, last),) = _all(connection, "first_and_last_change")
     return max(0, int(last) - int(first) + 1 - keep)
+
+
+def events(connection: apsw.Connection, chosen: AuditFilter, size: int, after: AuditPosition | None) -> AuditPage:
+    """See `Outbox.events`."""
+    oldest = 0 if chosen.time_from is None else chosen.time_from
+    start = after or AuditPosition(MAX_TIME if chosen.time_to is None else chosen.time_to, 0)
+    scan: dict[str, Any] = {"from": oldest, "time": start.time, "event": start.number}
+    with _one_moment(connection):
+        bindings = scan | {"scan": listing.SCAN_LIMIT}
+        ends: list[tuple[Any, ...]] = connection.execute(QUERIES["events_end"], bindings).fetchall()
+        end = AuditPosition(*ends[0]) if ends else None
+        narrowed = {
+            "end_time": end.time if end else oldest,
+            "end_event": end.number if end else 0,
+            "tenant": chosen.tenant or None,
+            "method": chosen.method or None,
+            "size": size,
+        }
+        found: list[tuple[Any, ...]] = connection.execute(QUERIES["list_events"], scan | narrowed).fetchall()
+    listed = tuple(AuditEvent(time, *words) for time, _, *words in found)
+    return AuditPage(listed, AuditPosition(*found[-1][:2]) if len(found) == size else end)
+
+
+def oldest_event(connection: apsw.Connection) -> int | None:
+    """The time of the oldest event."""
+    found: int | None = _all(connection, "oldest_event")[0][0]
+    return found
 
 
 def provider_states(connection: apsw.Connection) -> dict[str, ProviderState]:

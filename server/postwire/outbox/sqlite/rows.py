@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from postwire.core import canonical
+from postwire.core.audit import AuditEvent
 from postwire.core.listing import MessageFilter
 from postwire.core.message import (
     EMPTY,
@@ -160,6 +161,11 @@ def noted_row(before: MessageRecord, after: MessageRecord) -> Row | None:
     if after.note is None or after.note == before.note:
         return None
     return id_bytes(after.message_id), note_text(after.note)
+
+
+def event_row(event: AuditEvent) -> Row:
+    """The row of `insert_events`."""
+    return (event.time, event.tenant, event.principal, event.method, event.target, event.result, event.reason)
 
 
 def note_text(note: Note) -> str:

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import apsw
 
+from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, MessageState, Note, Priority
@@ -124,15 +125,18 @@ class SqliteOutbox:
         return results
 
     def advance(
-        self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord] = ()
+        self,
+        before: MessageRecord,
+        after: MessageRecord,
+        tried: Sequence[MessageRecord] = (),
+        event: AuditEvent | None = None,
     ) -> Awaitable[bool]:
         """See `Outbox.advance`."""
-        if tried:
-            return self._advance_again(before, after, tried)
-        return self._writer.submit(Change([(before, after)], False, self._loop.create_future()))
+        change = self._writer.submit(Change([(before, after)], False, self._loop.create_future(), event))
+        return self._or_tried(change, before, (after, *tried)) if tried else change
 
-    async def _advance_again(self, before: MessageRecord, after: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
-        return await self.advance(before, after) or await self.get(before.message_id, before.tenant) in (after, *tried)
+    async def _or_tried(self, change: Future, before: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
+        return await change or await self.get(before.message_id, before.tenant) in tried
 
     async def get(self, message_id: str, tenant: str) -> MessageRecord | None:
         """See `Outbox.get`."""
@@ -299,24 +303,49 @@ class SqliteOutbox:
         """See `Outbox.provider_states`."""
         return await self._read(reads.provider_states)
 
-    def set_drained(self, provider_name: str, drained: bool, note: Note | None = None) -> Awaitable[None]:
+    def set_drained(
+        self, provider_name: str, drained: bool, note: Note | None = None, event: AuditEvent | None = None
+    ) -> Awaitable[None]:
         """See `Outbox.set_drained`."""
 
         def write(connection: apsw.Connection) -> None:
             connection.execute(QUERIES["drain" if drained else "resume"], (provider_name,))
             if note:
                 connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+            self._batches.note_events(connection, [event] if event else [])
 
         return self._call(write)
 
-    def add_reset(self, provider_name: str, note: Note) -> Awaitable[None]:
+    def add_reset(self, provider_name: str, note: Note, event: AuditEvent | None = None) -> Awaitable[None]:
         """See `Outbox.add_reset`."""
 
         def write(connection: apsw.Connection) -> None:
             connection.execute(QUERIES["add_reset"], (provider_name,))
             connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+            self._batches.note_events(connection, [event] if event else [])
 
         return self._call(write)
+
+    def add_event(self, event: AuditEvent) -> Awaitable[None]:
+        """See `Outbox.add_event`."""
+        return self._call(lambda connection: self._batches.note_events(connection, [event]))
+
+    async def events(self, chosen: AuditFilter, size: int, after: AuditPosition | None) -> AuditPage:
+        """See `Outbox.events`."""
+        return await self._read(reads.events, chosen, size, after)
+
+    async def remove_events(self, before: int, limit: int) -> int:
+        """See `Outbox.remove_events`."""
+        oldest = await self._read(reads.oldest_event)
+        if oldest is None or oldest >= before:
+            return 0
+
+        def remove(connection: apsw.Connection) -> int:
+            connection.execute(QUERIES["remove_events"], (before, limit))
+            return connection.changes()
+
+        removed: int = await self._call(remove)
+        return removed
 
     async def metadata(self, name: str) -> str | None:
         """See `Outbox.metadata`."""
