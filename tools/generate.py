@@ -1,5 +1,5 @@
-"""Renew what is made from protos/: the Python stubs, the page for readers, and the image that the next change is
-compared with. And from the commands: their man page.
+"""Renew what is made from protos/: the Python stubs, the page for readers, the table of who may call what, and the
+image that the next change is compared with. And from the commands: their man page.
 
 Without arguments: lint, refuse a breaking change, then write. With --check: lint, look for a breaking change,
 then say what is stale; nothing is written. Works offline; every tool comes with the environment.
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from tools import contract_page, man_page
+from tools import contract_page, man_page, roles_table
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -53,13 +53,14 @@ def build_image(scratch: Path) -> bytes:
     return image.read_bytes()
 
 
-def build_page(scratch: Path) -> bytes:
-    """Write the contract as a page, from an image that has kept its comments."""
-    image = scratch / "commented.binpb"
-    run(BIN / "buf", "build", "--output", image, refusal="buf build failed.")
+def build_from_comments(scratch: Path) -> dict[Path, bytes]:
+    """Write the contract as a page, and who may call what, from an image that has kept its comments."""
+    path = scratch / "commented.binpb"
+    run(BIN / "buf", "build", "--output", path, refusal="buf build failed.")
+    image = FileDescriptorSet.FromString(path.read_bytes())
     try:
-        return contract_page.render(FileDescriptorSet.FromString(image.read_bytes())).encode()
-    except contract_page.Undocumented as error:
+        return {PAGE: contract_page.render(image).encode(), roles_table.TABLE: roles_table.render(image).encode()}
+    except (contract_page.Undocumented, roles_table.NoRole) as error:
         raise Refused(str(error)) from error
 
 
@@ -116,7 +117,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             scratch = Path(directory)
             image = build_image(scratch)
-            fresh = build_stubs(scratch, image) | {BASELINE: image, PAGE: build_page(scratch)}
+            fresh = build_stubs(scratch, image) | {BASELINE: image} | build_from_comments(scratch)
             fresh[man_page.PAGE] = man_page.render().encode()
     except Refused as refused:
         sys.exit(str(refused))

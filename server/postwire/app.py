@@ -14,7 +14,9 @@ from functools import partial
 from typing import Any, Final
 
 from postwire import __version__
+from postwire.api.access import Access
 from postwire.api.server import ApiServer, ListenError
+from postwire.auth.authenticator import AccessTable, Authenticator
 from postwire.clock import Clock, SystemClock
 from postwire.config.endpoints import host_port
 from postwire.config.schema import Config
@@ -166,7 +168,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(maintenance.stop)
         closing.push_async_callback(delivery.close)
         control = Control(registry=registry, outbox=outbox, clock=clock)
-        server = ApiServer(config.server, delivery, control, telemetry.call_observers)
+        authenticator = Authenticator(AccessTable.of(config.auth, config.tenants))
+        access = Access(authenticator, clock)
+        server = ApiServer(config.server, delivery, control, access, telemetry.call_observers)
         closing.callback(server.release)
         try:
             address = server.listen(config.server.listen)

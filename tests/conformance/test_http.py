@@ -164,7 +164,7 @@ def test_media_at_an_address_goes_where_there_is_a_place_for_it() -> None:
     assert "media=https%3A%2F%2Fexample.com%2Fa.png" in asked(Mms("+15005550006", media=(MEDIA,)), form=form)[2]
 
 
-def test_a_sender_is_asked_for_only_where_there_is_a_place_for_it() -> None:
+def test_a_sender_authenticates_only_where_there_is_a_place_for_it() -> None:
     message = OutboundMessage(Sms("+15005550006", "x"))
     without = DECLARED.replace('sender = "Acme"', "")
     assert GenericHttp(settings(without)).carries(message, None) is not None

@@ -83,7 +83,7 @@ def test_a_message_is_found_by_its_request_id(server: Server) -> None:
         assert error.text.startswith("request_id: ")
 
 
-def test_exactly_one_id_is_asked_for(server: Server) -> None:
+def test_exactly_one_id_authenticates(server: Server) -> None:
     for fields in ({}, {"message_id": NOBODY, "request_id": "r"}):
         error = refused(lambda: get_by(server, **fields))  # noqa: B023
         assert (error.reason, error.fields) == ("INVALID_MESSAGE", ["message_id", "request_id"])

@@ -194,7 +194,7 @@ def test_a_stream_has_no_latencies_to_show() -> None:
     assert shown.split() == ["DispatchStream", "500", "2,000", "1,000", "1"]
 
 
-def test_figures_are_shown_in_the_order_of_the_design_beside_what_is_asked_for() -> None:
+def test_figures_are_shown_in_the_order_of_the_design_beside_what_authenticates() -> None:
     results = [Result([figure("boot", [1.2, 1.1, 1.3], "a note")]), Result([figure("traced", [0.62, 0.47, 0.7])])]
     head, *rows = lines_of_figures(results)
     assert head.split() == ["must", "reach", "measured", "verdict"]

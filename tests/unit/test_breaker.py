@@ -126,7 +126,7 @@ def test_what_opened_it_stays_in_sight_grows_old_and_is_gone_when_it_closes() ->
 # Slow calls.
 
 
-def test_nothing_is_slow_unless_it_is_asked_for() -> None:
+def test_nothing_is_slow_unless_it_authenticates() -> None:
     it = breaker()
     calls(it, "s" * 30, duration=1e9)
     assert it.snapshot(NOW) == BreakerSnapshot(CLOSED, 20, 0, 0, 0.0, None)

@@ -136,7 +136,7 @@ def test_without_options_it_asks_for_all_and_shows_fifty(call: Call, pages: Page
     assert asked == ListMessagesRequest(page_size=51)
 
 
-def test_every_filter_is_asked_for(call: Call, pages: Pages) -> None:
+def test_every_filter_authenticates(call: Call, pages: Pages) -> None:
     result = call(
         *("--channel", "sms", "--channel", "email", "--state", "failed", "--state", "uncertain"),
         *("--provider", "sms-mms", "--provider", "email", "--label", "order=1", "--label", "note=a=b"),

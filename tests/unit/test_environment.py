@@ -211,5 +211,5 @@ def test_the_service_is_named_as_asked_or_ours(
 @pytest.mark.parametrize(
     ("propagators", "continued"), [("", True), ("tracecontext,baggage", True), ("baggage", False), ("none", False)]
 )
-def test_a_callers_trace_is_followed_where_that_is_asked_for(propagators: str, continued: bool) -> None:
+def test_a_callers_trace_is_followed_where_that_authenticates(propagators: str, continued: bool) -> None:
     assert read({"OTEL_PROPAGATORS": propagators}).continues_traces is continued

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support.access import access_of
 
 from postwire.api.guard import Calls, Guard
 
@@ -43,7 +44,7 @@ async def count(request: Any, context: Any) -> AsyncIterator[int]:
 async def test_a_caller_that_hangs_up_while_a_response_is_on_its_way_cancels(left_after: int, status: str) -> None:
     """gRPC closes the stream where it waits for the response to be taken: nothing is cancelled in it."""
     ended = Ended()
-    responses: Any = Guard(Calls(), [ended]).stream_handler("Count", count)(None, Context())  # type: ignore[arg-type]
+    responses: Any = Guard(Calls(), [ended], access_of("")).stream_handler("Count", count, None)(None, Context())  # type: ignore[arg-type]
     for _ in range(left_after):
         await anext(responses, None)
     await responses.aclose()

@@ -86,7 +86,7 @@ def test_no_statement_scans_a_table(connection: apsw.Connection, name: str, coun
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_what_waits_is_found_by_what_it_is_asked_for(connection: apsw.Connection, name: str) -> None:
+def test_what_waits_is_found_by_what_it_authenticates(connection: apsw.Connection, name: str) -> None:
     steps = plan_of(connection, name)
     assert [step for step in steps if "messages" in step or "events" in step] == [
         f"SEARCH {'events' if 'event' in name else 'messages'} USING {PLANS[name]}"

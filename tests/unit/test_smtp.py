@@ -221,7 +221,7 @@ async def test_a_server_that_reads_no_more_has_not_got_it() -> None:
         server.hang_up()
 
 
-async def test_smtputf8_is_asked_for_only_where_it_is_needed() -> None:
+async def test_smtputf8_authenticates_only_where_it_is_needed() -> None:
     async with SmtpServer(extensions=("SMTPUTF8", "8BITMIME")) as server, provider_of(server) as provider:
         for content in (
             mail(subject="\u00fc"),

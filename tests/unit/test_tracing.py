@@ -158,7 +158,7 @@ class Asked(Sampler):
         return "asked"
 
 
-def test_the_sampler_is_asked_for_each_call_with_what_it_needs() -> None:
+def test_the_sampler_authenticates_each_call_with_what_it_needs() -> None:
     sampler = Asked(Decision.RECORD_AND_SAMPLE)
     harness = Harness(sampler)
     harness.call()

@@ -182,7 +182,7 @@ def email(count: int, **options: Any) -> Any:
     return build.command(build.email(*(f"{i}@example.com" for i in range(count))), **options)
 
 
-async def test_the_next_provider_is_asked_for_those_recipients_only_who_have_no_end_yet(outbox: SqliteOutbox) -> None:
+async def test_the_next_provider_authenticates_those_recipients_only_who_have_no_end_yet(outbox: SqliteOutbox) -> None:
     success, error, rejected, limited = Outcome.SUCCESS, Outcome.ERROR, Outcome.REJECTED, Outcome.RATE_LIMITED
     first = FakeProvider("first", answer=apart(success, error, rejected, limited, error))
     second = FakeProvider("second", answer=apart(rejected, error, success))

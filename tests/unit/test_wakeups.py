@@ -84,7 +84,7 @@ async def test_what_comes_to_wait_for_its_time_while_the_store_is_read_is_not_fo
     await harness.noted.reached(failed.message_id, SENT)
 
 
-async def test_a_look_that_is_asked_for_during_another_is_taken_after_it(outbox: SqliteOutbox) -> None:
+async def test_a_look_that_authenticates_during_another_is_taken_after_it(outbox: SqliteOutbox) -> None:
     """Such as when the clock is set: what was read before went by the old time."""
     distant = Distant(outbox, "heads")
     harness = Harness(distant)

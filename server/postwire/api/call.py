@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import grpc
+
 from postwire.core.principal import Principal
 
 
@@ -19,3 +21,11 @@ class CallContext:
     def tenant(self) -> str:
         """Whose messages the call is about."""
         return self.principal.tenant
+
+
+class OtherStatus(Exception):
+    """How a service that is not of our contract, such as `grpc.health.v1`, refuses a call: with a status alone."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code

@@ -1,4 +1,5 @@
-"""What happens around every call: refusals become statuses, faults of ours become `INTERNAL`, and calls are observed.
+"""What happens around every call: who calls is found out before anything else, refusals become statuses, faults of ours
+become `INTERNAL`, and calls are observed.
 
 grpc.aio leaves a client hanging when a handler raises CancelledError of its own, sends callers the text of any other
 exception, and does not wait at `stop` for handlers that have aborted. So every handler of ours runs inside this.
@@ -12,21 +13,22 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import grpc
 
 from postwire.api import errors
-from postwire.api.call import CallContext
+from postwire.api.access import Access, Context, roles_of
+from postwire.api.call import CallContext, OtherStatus
 from postwire.core.errors import Refusal
-from postwire.core.principal import LOCAL
-from postwire.telemetry.base import CallObserver
+from postwire.core.principal import Role
+from postwire.telemetry.base import CallObserver, Metadata
 from postwire.telemetry.logs import EventLog
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 """Take a request, or the iterator of several, and what is known of the call."""
+Needed = Callable[[str], tuple[Role, ...] | None]
 
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
@@ -70,21 +72,27 @@ class Calls:
 class Guard:
     """See the module."""
 
-    def __init__(self, calls: Calls, observers: Sequence[CallObserver]) -> None:
+    def __init__(self, calls: Calls, observers: Sequence[CallObserver], access: Access) -> None:
         self._calls = calls
         self._observers = tuple(observers)
+        self._access = access
 
-    def around(self, service: str, servicer: object) -> Any:
-        """A servicer for gRPC whose methods are those of `servicer`, guarded. `service` is its full name."""
-        return _Guarded(self, service, servicer)
+    def around(self, service: str, servicer: object, needed: Needed = roles_of) -> Any:
+        """A servicer for gRPC whose methods are those of `servicer`, guarded. `service` is its full name.
 
-    def handler(self, method: str, inner: Handler) -> Handler:
+        `needed` says of a method by its full name which roles it takes; None: it is open to all.
+        """
+        return _Guarded(self, service, servicer, needed)
+
+    def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
 
         async def guarded(request: Any, context: Context) -> Any:
-            with self._calls, _Observed(self._observers, method, context) as observed:
+            metadata = context.invocation_metadata() or ()
+            with self._calls, _Observed(self._observers, method, metadata) as observed:
                 try:
-                    return await inner(request, _call_of(context))
+                    principal = await self._access.admit(needed, metadata, context)
+                    return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
@@ -94,13 +102,16 @@ class Guard:
 
         return guarded
 
-    def stream_handler(self, method: str, inner: StreamHandler) -> StreamHandler:
+    def stream_handler(self, method: str, inner: StreamHandler, needed: tuple[Role, ...] | None) -> StreamHandler:
         """The same for a method that answers with a stream."""
 
         async def guarded(request: Any, context: Context) -> AsyncGenerator[Any, None]:
-            with self._calls, _Observed(self._observers, method, context) as observed:
+            metadata = context.invocation_metadata() or ()
+            with self._calls, _Observed(self._observers, method, metadata) as observed:
                 try:
-                    async with aclosing(inner(request, _call_of(context))) as responses:
+                    principal = await self._access.admit(needed, metadata, context)
+                    call = CallContext(principal, context.time_remaining)
+                    async with aclosing(inner(request, call)) as responses:
                         async for response in responses:
                             yield response
                     return
@@ -115,12 +126,10 @@ class Guard:
         return guarded
 
 
-def _call_of(context: Context) -> CallContext:
-    return CallContext(LOCAL, context.time_remaining)
-
-
-async def _end(context: Context, refused: Refusal | None) -> None:
-    if refused:
+async def _end(context: Context, refused: Refusal | OtherStatus | None) -> None:
+    if isinstance(refused, OtherStatus):
+        await context.abort(refused.code, str(refused))
+    elif refused:
         await errors.abort(context, refused)
     await context.abort(grpc.StatusCode.INTERNAL, errors.INTERNAL_TEXT)
 
@@ -128,16 +137,17 @@ async def _end(context: Context, refused: Refusal | None) -> None:
 class _Guarded:
     """Stands for a servicer where gRPC takes its methods."""
 
-    def __init__(self, guard: Guard, service: str, servicer: object) -> None:
+    def __init__(self, guard: Guard, service: str, servicer: object, needed: Needed) -> None:
         self._guard = guard
         self._service = service
         self._servicer = servicer
+        self._needed = needed
 
     def __getattr__(self, name: str) -> Handler | StreamHandler:
         inner, method = getattr(self._servicer, name), f"{self._service}/{name}"
         if inspect.isasyncgenfunction(inner):
-            return self._guard.stream_handler(method, inner)
-        return self._guard.handler(method, inner)
+            return self._guard.stream_handler(method, inner, self._needed(method))
+        return self._guard.handler(method, inner, self._needed(method))
 
 
 class _Observed:
@@ -145,20 +155,21 @@ class _Observed:
 
     __slots__ = ("_method", "_observers", "_started", "status_code")
 
-    def __init__(self, observers: Sequence[CallObserver], method: str, context: Context) -> None:
+    def __init__(self, observers: Sequence[CallObserver], method: str, metadata: Metadata) -> None:
         self._observers = observers
         self._method = method
         self.status_code = _OK
-        if observers:
-            metadata = context.invocation_metadata() or ()
-            self._started = [observer.call_started(method, metadata) for observer in observers]
+        self._started = [observer.call_started(method, metadata) for observer in observers]
 
-    def check(self, error: BaseException) -> Refusal | None:
+    def check(self, error: BaseException) -> Refusal | OtherStatus | None:
         """What the call is to be refused with; None where the fault is ours. A true cancellation is raised again."""
         if isinstance(error, Refusal):
             self.status_code = errors.STATUS_OF[error.reason].name
             for observer in self._observers:
                 observer.request_refused(error.reason)
+            return error.with_traceback(None)
+        if isinstance(error, OtherStatus):
+            self.status_code = error.code.name
             return error.with_traceback(None)
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()

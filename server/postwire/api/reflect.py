@@ -8,13 +8,19 @@ from typing import Any
 import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from postwire.api.access import ANYBODY
+from postwire.api.guard import Guard
 
 
-def enable(server: grpc.aio.Server, services: Iterable[str]) -> None:
-    """Have the server answer questions about these services, and about reflection itself."""
+def enable(server: grpc.aio.Server, services: Iterable[str], guard: Guard) -> None:
+    """Have the server answer questions about these services, and about reflection itself, for whoever may call."""
     pool: Any = _Symbols()
-    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server, pool)
+    servicer = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME), pool=pool)
+    guarded = guard.around(reflection.SERVICE_NAME, servicer, lambda _: ANYBODY)
+    add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # it has no types
+    add(guarded, server)
 
 
 class _Symbols:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-# The C core writes to stderr on its own; set before grpc is imported, and our log stays one JSON object a line.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
 import grpc
 
 from postwire.api import reflect
+from postwire.api.access import Access
 from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
+from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
 from postwire.api.unix_socket import UnixSocket
@@ -45,7 +43,6 @@ UNIX: Final = "unix:"
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
-HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 
 
 def options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -69,13 +66,17 @@ class ApiServer:
     """Serves the contract. Made on the event loop that it serves on."""
 
     def __init__(
-        self, config: ServerConfig, delivery: Delivery, control: Control, observers: Sequence[CallObserver] = ()
+        self,
+        config: ServerConfig,
+        delivery: Delivery,
+        control: Control,
+        access: Access,
+        observers: Sequence[CallObserver] = (),
     ) -> None:
         self._control = control
         self._calls = Calls()
-        guard = Guard(self._calls, observers)
+        guard = Guard(self._calls, observers, access)
         self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
-        self._changes: asyncio.Task[None] | None = None
         self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=options(config.max_message_bytes))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
@@ -87,9 +88,11 @@ class ApiServer:
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
             guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
-        self._health.add_to(self._server)
+        # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
+        about_us = Guard(Calls(), observers, access)
+        self._health.add_to(self._server, about_us)
         if config.reflection:
-            reflect.enable(self._server, (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE))
+            reflect.enable(self._server, (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE), about_us)
 
     def listen(self, address: str) -> str:
         """Take the address; returns it with the port that was picked where it asks for port 0.
@@ -119,7 +122,7 @@ class ApiServer:
 
     async def start(self, *, ready: bool) -> None:
         """Serve, and report whether dispatches are accepted."""
-        await self._health.start(ready=ready)
+        self._health.start(ready=ready)
         await self._server.start()
 
     @property
@@ -128,15 +131,8 @@ class ApiServer:
         return self._health.unready_reason
 
     def set_ready(self, ready: bool) -> None:
-        """Change what health says. For listeners: it does not wait."""
-        before = self._changes
-
-        async def change() -> None:
-            if before:
-                await before
-            await self._health.set_ready(ready)
-
-        self._changes = asyncio.get_running_loop().create_task(change())
+        """Change what health says."""
+        self._health.set_ready(ready)
 
     async def stop(self, delivery: Delivery, grace: float) -> int:
         """Say NOT_SERVING, take nothing new, and finish what is under way within `grace` seconds.
@@ -144,7 +140,7 @@ class ApiServer:
         The listener stays until then, so that a new call is refused with the reason and a repeat is answered.
         Returns how many messages were left unfinished.
         """
-        await self._health.shut_down()
+        self._health.shut_down()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         self._control.end_watches()

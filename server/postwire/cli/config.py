@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -81,7 +82,8 @@ def init(path: Path) -> None:
 
 
 def json_value(shown: str) -> Any:
-    """Of a value as TOML writes it. A duration or a size is a string there as well."""
+    """Of a value as TOML writes it. A duration or a size is a string there as well, and JSON has no times."""
     if shown in ("(none)", "(set)"):
         return None if shown == "(none)" else shown
-    return tomllib.loads(f"value = {shown}")["value"]
+    value = tomllib.loads(f"value = {shown}")["value"]
+    return shown if isinstance(value, datetime) else value

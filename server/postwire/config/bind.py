@@ -11,6 +11,8 @@ A settings class is a frozen dataclass. The type of a field says how its value i
         tags: tuple[str, ...] = ()                    # a list; "a,b" in the environment
         seed: Seed | None = None                      # optional; "" in the environment means none
         password: str | None = setting(None, secret=True)
+        hosts: tuple[HostSettings, ...] = ()          # an array of tables, each with the keys of that class
+        proxy: ProxySettings | None = None            # a table; None where it is left out
 
         def check(self) -> None:                      # optional: what one field alone cannot know
             if self.mode == "fast" and self.latency > 1:
@@ -137,7 +139,7 @@ class EnvTree:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One field of a settings class: a unit reads it, or it is a table with a class of its own.
+    """One field of a settings class: a unit reads it, or it is a table with a class of its own, or an array of such.
 
     `file` is the key beside a secret that names a file with it.
     """
@@ -145,6 +147,7 @@ class Key:
     name: str
     unit: Unit
     table: type[Any] | None
+    rows: type[Any] | None
     optional: bool
     required: bool
     secret: bool
@@ -179,16 +182,28 @@ def _key_of(spec: dataclasses.Field[Any], hint: Any) -> Key:
     if optional and len(arguments) == 2:
         hint = next(argument for argument in arguments if argument is not type(None))
     table = hint if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None
+    rows = _rows_of(hint)
     default = None
     if not required:
         default = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
-    unit = Unit() if table else unit_of(hint)
+    unit = Unit() if table or rows else unit_of(hint)
     help = spec.metadata.get("help", "")
     file = None
     if secret:
         meaning = f"A file that holds {spec.name}, in place of that."
-        file = Key(spec.name + SUFFIX, SECRET_FILE, None, True, False, False, None, meaning)
-    return Key(spec.name, unit, table, optional, required, secret, default, help, file)
+        file = Key(spec.name + SUFFIX, SECRET_FILE, None, None, True, False, False, None, meaning)
+    return Key(spec.name, unit, table, rows, optional, required, secret, default, help, file)
+
+
+def _rows_of(hint: Any) -> type[Any] | None:
+    """The class of the tables in an array, where the type of a field asks for one."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is not tuple or arguments[1:] != (...,) or not dataclasses.is_dataclass(arguments[0]):
+        return None
+    row: Any = arguments[0]
+    if any(entry.secret for entry in entries(row)):
+        raise TypeError(f"{row.__name__} has a secret: those in arrays of tables are not read again when they change")
+    return row  # type: ignore[no-any-return]  # it is a class
 
 
 def entries(cls: type[Any]) -> tuple[Key, ...]:
@@ -266,9 +281,13 @@ def bind(
     for entry in entries(cls):
         here = (*path, entry.name)
         with mistakes.caught():
+            node = env.at(entry.name)
             if entry.table:
-                raw, node = table.get(entry.name, {}), env.at(entry.name)
-                values[entry.name] = bind(entry.table, raw, here, node, seen=seen, files=files)
+                if entry.name in table or any(node.set_variables()) or not entry.optional:
+                    raw = table.get(entry.name, {})
+                    values[entry.name] = bind(entry.table, raw, here, node, seen=seen, files=files)
+            elif entry.rows:
+                values[entry.name] = _bind_rows(entry.rows, table.get(entry.name, []), here, node, seen)
             elif given := _given(entry, table, path, env):
                 values[entry.name], file = given
                 if entry.file and file:
@@ -284,6 +303,21 @@ def bind(
                 raise ConfigError(dotted(here), f"is missing, it must be {entry.unit.wants}{or_file}")
     mistakes.raise_if_any()
     return make_settings(cls, values, in_files, path, env)
+
+
+def _bind_rows(cls: type[T], raw: object, path: KeyPath, env: EnvTree, seen: set[str] | None) -> tuple[T, ...]:
+    """The settings of each table of an array."""
+    if variable := next(env.set_variables(), None):
+        raise ConfigError(dotted(path), "is an array of tables, which only a file can set", variable=variable)
+    if not isinstance(raw, list) or not all(isinstance(one, Mapping) for one in raw):
+        raise ConfigError(dotted(path), f"is not an array of tables, write each as [[{dotted(path)}]]")
+    mistakes = Mistakes()
+    made: list[T] = []
+    for index, one in enumerate(raw):
+        with mistakes.caught():
+            made.append(bind(cls, one, (*path, index), seen=seen))
+    mistakes.raise_if_any()
+    return tuple(made)
 
 
 def make_settings(

@@ -22,7 +22,7 @@ def masked(settings: T) -> T:
     changes: dict[str, Any] = {}
     for entry in entries(type(settings)):
         value = getattr(settings, entry.name)
-        if entry.table:
+        if entry.table and value is not None:
             changes[entry.name] = masked(value)
         elif entry.secret and value is not None:
             changes[entry.name] = _masked(value)

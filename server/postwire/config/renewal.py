@@ -35,7 +35,7 @@ def with_secrets_of(settings: T, other: T, path: KeyPath) -> T:
     changes: dict[str, Any] = {}
     for entry in entries(type(settings)):
         mine, theirs = getattr(settings, entry.name), getattr(other, entry.name)
-        if entry.table:
+        if entry.table and None not in (mine, theirs):
             changes[entry.name] = with_secrets_of(mine, theirs, (*path, entry.name))
         elif entry.secret:
             changes[entry.name] = theirs
@@ -65,9 +65,9 @@ def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
 def _read_again(settings: Any, path: KeyPath, files: Mapping[str, Path]) -> Any:
     changes: dict[str, Any] = {}
     for entry in entries(type(settings)):
-        here = (*path, entry.name)
-        if entry.table:
-            changes[entry.name] = _read_again(getattr(settings, entry.name), here, files)
+        here, value = (*path, entry.name), getattr(settings, entry.name)
+        if entry.table and value is not None:
+            changes[entry.name] = _read_again(value, here, files)
         elif file := files.get(dotted(here) + SUFFIX):
             changes[entry.name] = secret_in(file, entry, path)
     return _changed(settings, changes, path)

@@ -12,16 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypeVar
 
+from postwire.config import access
 from postwire.config import providers as config_providers
 from postwire.config import routes as config_routes
 from postwire.config import tenants as config_tenants
-from postwire.config.bind import (
-    ConfigError,
-    EnvTree,
-    Mistakes,
-    bind,
-    refuse_unknown,
-)
+from postwire.config.auth import AuthConfig
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_unknown
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
@@ -45,7 +41,7 @@ from postwire.core.routing import Route
 
 T = TypeVar("T")
 
-SECTIONS: Final = ("server", "store", "delivery", "telemetry", "tenants", "providers", "routes")
+SECTIONS: Final = ("server", "store", "delivery", "telemetry", "auth", "tenants", "providers", "routes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +124,7 @@ class Config:
     store: StoreConfig
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
+    auth: AuthConfig
     tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
     routes: Mapping[Channel, tuple[Route, ...]]
@@ -135,6 +132,11 @@ class Config:
     file: Path | None
     secret_files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     strays: tuple[StrayVariable, ...] = field(default=(), compare=False)
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether there is any key, certificate or issuer of tokens; without, everybody may do everything."""
+        return access.authenticates(self.auth, self.tenants)
 
 
 def load(
@@ -169,12 +171,14 @@ def load(
     store = section(StoreConfig, "store")
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
+    auth = section(AuthConfig, "auth")
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
         mistakes.add(ConfigError("telemetry.metrics_listen", problem))
     tenants: Mapping[str, TenantConfig] = {}
     with mistakes.caught():
         tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
+        mistakes.extend(access.mistakes(auth, tenants))
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}
@@ -193,7 +197,17 @@ def load(
             routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
     mistakes.raise_if_any()
     config = Config(
-        server, store, delivery, telemetry, tenants, providers, routes, frozenset(seen), file, MappingProxyType(files)
+        server,
+        store,
+        delivery,
+        telemetry,
+        auth,
+        tenants,
+        providers,
+        routes,
+        frozenset(seen),
+        file,
+        MappingProxyType(files),
     )
     known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
     return replace(config, strays=stray_variables(environ, known))
@@ -210,14 +224,18 @@ def effective(config: Config) -> list[tuple[str, str]]:
 def differences(before: Config, after: Config, taken: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
     """The keys whose values differ, and their values in `after`, which are not to be shown.
 
-    Values in `taken` stand in place of those of `before`. A provider that only one of them has is its table,
-    `providers.NAME`.
+    Values in `taken` stand in place of those of `before`. A provider or a tenant that only one of them has is its
+    table, `providers.NAME`.
     """
     old, new = _all_values(before) | dict(taken), _all_values(after)
     lonely = [
-        dotted(("providers", name))
-        for name in (*before.providers, *after.providers)
-        if (name in before.providers) != (name in after.providers)
+        dotted((section, name))
+        for section, old_ones, new_ones in (
+            ("tenants", before.tenants, after.tenants),
+            ("providers", before.providers, after.providers),
+        )
+        for name in (*old_ones, *new_ones)
+        if (name in old_ones) != (name in new_ones)
     ]
     differing = [key for key in dict.fromkeys((*old, *new)) if old.get(key, ...) != new.get(key, ...)]
     return {
@@ -234,7 +252,7 @@ def _all_values(config: Config) -> dict[str, object]:
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
-    for name in ("server", "store", "delivery", "telemetry"):
+    for name in ("server", "store", "delivery", "telemetry", "auth"):
         yield getattr(config, name), (name,), None
     for name, tenant in config.tenants.items():
         yield tenant, ("tenants", name), None

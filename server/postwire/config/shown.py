@@ -40,10 +40,11 @@ def values(
 ) -> dict[str, object]:
     """The same keys with their values as they are, secrets as well: to compare, and not to show.
 
-    That of the key of a file is the file and what is in it; the secret itself has none then.
+    That of the key of a file is the file and what is in it; the secret itself has none then. An array of tables is one
+    value.
     """
     found: dict[str, object] = {}
-    for key, entry, value in _values(settings, path, cls):
+    for key, entry, value in _values(settings, path, cls, whole=True):
         found[key] = value
         if entry.file:
             found[key + SUFFIX] = file = files.get(key + SUFFIX)
@@ -52,11 +53,17 @@ def values(
     return found
 
 
-def _values(settings: object, path: KeyPath, cls: type[Any] | None) -> Iterator[tuple[str, Key, Any]]:
+def _values(
+    settings: object, path: KeyPath, cls: type[Any] | None, *, whole: bool = False
+) -> Iterator[tuple[str, Key, Any]]:
     for entry in entries(cls or type(settings)):
         value, here = getattr(settings, entry.name), (*path, entry.name)
         if entry.table:
-            yield from _values(value, here, None)
+            if value is not None:
+                yield from _values(value, here, None, whole=whole)
+        elif entry.rows and not whole:
+            for index, row in enumerate(value):
+                yield from _values(row, (*here, index), None)
         else:
             yield dotted(here), entry, value
 
@@ -80,6 +87,9 @@ def describe(
     for entry in entries(cls):
         if entry.table:
             yield from describe(entry.table, path=(*path, entry.name))
+            continue
+        if entry.rows:
+            yield from describe(entry.rows, path=(*path, entry.name, 0))
             continue
         for one in (entry, entry.file) if entry.file else (entry,):
             default = defaults.get(one.name, one.default)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Final
 
+from postwire.config.auth import CertificateConfig, TenantKeyConfig
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, setting
 from postwire.config.types import Count, Duration, Number, dotted, whole
 from postwire.core.message import DEFAULT_TENANT, Priority
@@ -34,6 +35,9 @@ class TenantConfig:
     content_retention: Duration | None = setting(
         None, help="How long what a message says is kept once it is settled; by default, what [store] says."
     )
+
+    keys: tuple[TenantKeyConfig, ...] = ()
+    certificates: tuple[CertificateConfig, ...] = ()
 
     def check(self) -> None:
         if self.burst is not None and self.rate is None:

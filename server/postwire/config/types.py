@@ -10,6 +10,7 @@ import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -61,6 +62,7 @@ def quote(raw: object) -> str:
     return {list: "a list", dict: "a table", int: "the number"}.get(type(raw), "the value")
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -266,6 +268,22 @@ class SizeUnit(Unit):
     def show(self, value: Any) -> str:
         text = format_size(value)
         return text if text.isdigit() else toml_string(text)
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetTime(Unit):
+    """A point in time, in µs since the Unix epoch; in TOML an offset date-time. The environment cannot set it."""
+
+    wants: str = "an offset date-time such as 2027-01-31T00:00:00Z, without quotes"
+
+    def read(self, raw: object) -> int:
+        if not isinstance(raw, datetime) or raw.tzinfo is None:
+            raise Refused(raw, f"is not {self.wants}")
+        since = raw - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+    def show(self, value: Any) -> str:
+        return (_EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""Who may call what: what a call shows of its caller, and the roles that its method takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from postwire.api.roles import ROLES
+from postwire.auth.authenticator import Authenticator
+from postwire.auth.identity import CertificateNames, Credentials
+from postwire.clock import Clock
+from postwire.core.errors import RoleRequired
+from postwire.core.principal import LOCAL, Principal, Role
+from postwire.telemetry.base import Metadata
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+ANYBODY: Final[tuple[Role, ...]] = ()
+"""For a method that takes every role: whoever may call at all."""
+
+_AUTHORIZATION: Final = "authorization"
+_TENANT: Final = "postwire-tenant"
+_URIS: Final = "peer_uri"
+_DNS_NAMES: Final = "peer_dns"
+"""What the C core calls the subject alternative names of these kinds (grpc/grpc_security_constants.h)."""
+
+
+class UnknownMethod(Exception):
+    """The contract does not say who may call a method. The server must not start with it."""
+
+
+def roles_of(method: str) -> tuple[Role, ...]:
+    """The roles that a method takes, by its full name: `postwire.v1.DispatchService/Dispatch`.
+
+    Raises:
+        UnknownMethod: the contract does not say.
+    """
+    try:
+        return ROLES[method]
+    except KeyError:
+        raise UnknownMethod(f"{method}: the contract does not say who may call it; run make generate") from None
+
+
+class Access:
+    """Finds out who calls, and refuses who may not."""
+
+    def __init__(self, authenticator: Authenticator, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+
+    async def admit(self, needed: tuple[Role, ...] | None, metadata: Metadata, context: Context) -> Principal:
+        """Who calls a method that takes these roles; None: it is open to all, and nobody is asked.
+
+        Raises:
+            NoCredentials, InvalidCredentials, RoleRequired, TenantNotFound: he may not.
+        """
+        if needed is None:
+            return LOCAL
+        principal = self._authenticator.authenticate(self._shown(metadata, context), self._clock.wall())
+        if needed and not principal.may(needed):
+            raise RoleRequired(needed)
+        return principal
+
+    def _shown(self, metadata: Metadata, context: Context) -> Credentials:
+        authorization = tenant = None
+        repeated = False
+        for key, value in metadata:
+            if key == _AUTHORIZATION:
+                repeated |= authorization is not None
+                authorization = str(value)
+            elif key == _TENANT:
+                repeated |= tenant is not None
+                tenant = str(value)
+        certificate = None
+        if self._authenticator.table.certificates:
+            shown = context.auth_context()
+            uris, dns_names = _texts(shown.get(_URIS, ())), _texts(shown.get(_DNS_NAMES, ()))
+            certificate = CertificateNames(uris, frozenset(name.lower() for name in dns_names))
+        return Credentials(authorization, tenant, certificate, repeated)
+
+
+def _texts(values: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(value.decode("utf-8", "replace") for value in values)

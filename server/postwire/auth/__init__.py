@@ -1,0 +1,1 @@
+"""Who calls: API keys, certificates and tokens, checked against the configuration. It knows nothing of gRPC."""
