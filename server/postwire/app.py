@@ -18,8 +18,9 @@ from postwire.api.access import Access
 from postwire.api.server import ApiServer, ListenError
 from postwire.auth.authenticator import AccessTable, Authenticator
 from postwire.clock import Clock, SystemClock
-from postwire.config.endpoints import host_port
+from postwire.config.bind import ConfigError
 from postwire.config.schema import Config
+from postwire.config.tls import SERVER, TELEMETRY, read_certificates
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.message import Channel
@@ -75,6 +76,7 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
 
     Raises:
         BootError: it cannot start.
+        ConfigError: what the configuration leads to is of no use.
     """
     logs.setup(
         log_format=config.telemetry.log_format,
@@ -110,6 +112,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         otel = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
         raise BootError(str(error)) from None
+    certificates = read_certificates(config.server.tls, SERVER)
+    http_certificates = read_certificates(config.telemetry.tls, TELEMETRY) if config.telemetry.metrics_listen else None
     async with AsyncExitStack() as closing:
         try:
             outbox = await SqliteOutbox.open(
@@ -146,7 +150,10 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: _breaker_states(registry),
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
+                http_certificates,
             )
+        except ConfigError:
+            raise
         except Exception as error:  # the SDK reads more variables than we know, and each fails in its own way
             raise BootError(
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
@@ -170,7 +177,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         control = Control(registry=registry, outbox=outbox, clock=clock)
         authenticator = Authenticator(AccessTable.of(config.auth, config.tenants))
         access = Access(authenticator, clock)
-        server = ApiServer(config.server, delivery, control, access, telemetry.call_observers)
+        server = ApiServer(
+            config.server, delivery, control, access, telemetry.call_observers, certificates=certificates
+        )
         closing.callback(server.release)
         try:
             address = server.listen(config.server.listen)
@@ -182,6 +191,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
         for detail in outbox.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
+        for one in filter(None, (certificates, http_certificates)):
+            for detail in one.warnings:
+                _log.warning(names.EVENT_WARNING, detail=detail)
         _log_boot(config, registry)
         await opening.start()
         try:
@@ -202,7 +214,12 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             version=__version__,
         )
         checks.start()
-        parts = (*RELOADABLES, *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault))
+        parts = (
+            *RELOADABLES,
+            *server.reloadables,
+            *telemetry.reloadables,
+            *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
+        )
         reloading = Reloading(Reloader(config, read_again, parts), outbox=outbox, clock=clock)
         if not hang_up.drains:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.reload)
@@ -288,8 +305,6 @@ def _log_boot(config: Config, registry: Registry) -> None:
                 channel=channel.value,
                 detail=f"carried by a mock, which sends nothing: {', '.join(simulated)}",
             )
-    if _beyond_loopback(config.server.listen):
-        _log.warning(names.EVENT_WARNING, detail=f"listening beyond loopback without TLS: {config.server.listen}")
 
 
 def _log_check(provider: Provider, health: ProviderHealth) -> None:
@@ -306,13 +321,6 @@ def _log_provider_availability(name: str, unavailable: Obstacle | None, detail: 
         _log.warning(names.EVENT_PROVIDER_AVAILABILITY, **fields, detail=detail)
     else:
         _log.info(names.EVENT_PROVIDER_AVAILABILITY, **fields)
-
-
-def _beyond_loopback(address: str) -> bool:
-    if address.startswith("unix:"):
-        return False
-    host, _ = host_port(address)
-    return not (host == "localhost" or host == "::1" or host.startswith("127."))
 
 
 def _log_availability(available: bool) -> None:

@@ -1,8 +1,8 @@
 """Reading the configuration again while the server serves, and taking over what can change without a restart.
 
 A part of the server whose settings can change says so by a `Reloadable`. All of them look at the new configuration
-before any of them takes it over: it is taken over as a whole, or not at all. Files that hold secrets may be read again
-by themselves: then each provider is by itself.
+before any of them takes it over: it is taken over as a whole, or not at all. Files of secrets and certificates may be
+read again by themselves: then each provider, and each listener, is by itself.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Plan:
     prepared: Sequence[Prepared]
     mistakes: Sequence[ConfigError] = ()
 
+    @property
+    def renewed(self) -> bool:
+        """Whether a file that a key leads to was written anew."""
+        return any(one.renewed for one in self.prepared)
+
 
 class Reloader:
     """Reads the configuration again, as `read` does, for a server that has booted with `config`.
@@ -81,12 +86,19 @@ class Reloader:
         Raises:
             ConfigError: something is wrong, and the server is to go on as it is.
         """
-        return self._plan(self._read())
+        config = self._read()
+        return Plan(config, [one.prepare(config) for one in self._reloadables])
 
     def prepare_secrets(self) -> Plan:
-        """Read the files of secrets again, and nothing else. It may take long, and nothing changes."""
-        config, mistakes = read_files_again(self._current)
-        return self._plan(config, mistakes)
+        """Read the files of secrets and certificates again, and nothing else. It may take long, and nothing changes."""
+        config, found = read_files_again(self._current)
+        mistakes, prepared = [*found], []
+        for one in self._reloadables:
+            try:
+                prepared.append(one.prepare(config))
+            except ConfigError as error:
+                mistakes += (error, *error.others)
+        return Plan(config, prepared, mistakes)
 
     def apply(self, plan: Plan) -> Reloaded:
         """Take over what can be. Of the rest, all that differs from what the server runs with is reported each time."""
@@ -101,6 +113,3 @@ class Reloader:
         self._current = plan.config
         renewed = [key for one in plan.prepared for key in one.renewed if key not in taken]
         return Reloaded([*taken, *renewed], [key for key in differing if key not in taken])
-
-    def _plan(self, config: Config, mistakes: Sequence[ConfigError] = ()) -> Plan:
-        return Plan(config, [one.prepare(config) for one in self._reloadables], mistakes)

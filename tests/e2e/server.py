@@ -59,6 +59,9 @@ class Server:
     main = "postwire.cli:main"
     """What runs in a fork: see `tests.support.forking`."""
 
+    credentials: grpc.ChannelCredentials | None = None
+    """What it is called with; None: without TLS."""
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.settings: Mapping[str, str] = settings
@@ -114,10 +117,16 @@ class Server:
 
     def channel(self) -> grpc.Channel:
         """Another channel, with a connection of its own; closed when the server is stopped or started again."""
-        channel = grpc.insecure_channel(
-            self.address,
-            options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)],
-        )
+        options: list[tuple[str, Any]] = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+        ]
+        if self.address.startswith("unix:"):  # whose path is no name that a certificate is for
+            options.append(("grpc.ssl_target_name_override", "localhost"))
+        if self.credentials is None:
+            channel = grpc.insecure_channel(self.address, options=options)
+        else:
+            channel = grpc.secure_channel(self.address, self.credentials, options=options)
         self._channels.append(channel)
         return channel
 

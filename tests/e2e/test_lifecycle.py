@@ -225,7 +225,7 @@ WRONG = {
     "a route to another channel's provider": ({"routes__sms": "email"}, "routes.sms"),
     "a duration without a unit": ({"server__grace": "5"}, "server.grace"),
     "a bad address": ({"server__listen": "nowhere"}, "server.listen"),
-    "an address of another machine": ({"server__listen": "192.0.2.1:0"}, "server.listen"),
+    "an address of another machine": ({"server__listen": "192.0.2.1:0", "server__insecure": "true"}, "server.listen"),
 }
 
 

@@ -5,13 +5,34 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate and its key, in PEM, and the number by which it is known."""
+
+    chain: bytes
+    key: bytes
+    serial: int
+
+    def write(self, folder: Path, name: str = "tls") -> Issued:
+        """Write `NAME.crt`, and `NAME.key` as only its owner may read it."""
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.crt").write_bytes(self.chain)
+        (folder / f"{name}.key").touch(mode=0o600)
+        (folder / f"{name}.key").write_bytes(self.key)
+        return self
 
 
 class Authority:
@@ -19,6 +40,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority")])
         certificate = (
@@ -32,30 +54,43 @@ class Authority:
 
     def certify(self, host: str) -> ssl.SSLContext:
         """What a server at a host, a name or an address, serves TLS with."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        try:
-            name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-        except ValueError:
-            name = x509.DNSName(host)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        certificate = (
-            _begun(subject, self._name, key)
-            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        issued = self.issue(host)
         path = self._folder / f"{host.replace(':', '_')}.pem"
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+        path.write_bytes(issued.key + issued.chain)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(path)
         return context
 
+    def issue(self, *names: str, key: PrivateKey | None = None) -> Issued:
+        """A certificate for names, addresses and URIs, of a server or a caller; for a key of its own by default."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        certificate = (
+            _begun(subject, self._name, key)
+            .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(_PURPOSES), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return Issued(certificate.public_bytes(Encoding.PEM), private, certificate.serial_number)
 
-def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+
+_PURPOSES: Final = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _begun(subject: x509.Name, issuer: x509.Name, key: PrivateKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

@@ -32,6 +32,7 @@ POSTWIRE: Final = "postwire.cli:main"
 """The `postwire` command."""
 
 _IMPORTED: Final = (
+    "cryptography.x509",
     "postwire.app",
     "postwire.cli.send.bulk",
     "postwire.cli.root",
@@ -40,6 +41,7 @@ _IMPORTED: Final = (
     "postwire.telemetry.http",
     "postwire.telemetry.metrics",
     "postwire.telemetry.otlp",
+    "postwire.telemetry.tls",
     "postwire.telemetry.tracing",
     "postwire_client",
     "rich.console",

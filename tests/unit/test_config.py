@@ -31,6 +31,11 @@ server.max_message_bytes = "32MiB"
 server.max_wait = "30s"
 server.grace = "10s"
 server.reflection = true
+server.insecure = false
+server.tls.cert_file = (none)
+server.tls.key_file = (none)
+server.tls.client_ca_file = (none)
+server.tls.client_auth = "none"
 store.path = "postwire.db"
 store.sync = "full"
 store.max_unsettled = 1000000
@@ -50,6 +55,8 @@ telemetry.metrics_listen = "127.0.0.1:9464"
 telemetry.otlp_endpoint = (none)
 telemetry.log_format = "auto"
 telemetry.log_level = "info"
+telemetry.tls.cert_file = (none)
+telemetry.tls.key_file = (none)
 providers.sms-mms.kind = "mock"
 providers.sms-mms.channels = ["sms", "mms"]
 providers.sms-mms.max_concurrent = 64
@@ -174,8 +181,14 @@ def test_the_sample_is_the_defaults(tmp_path: Path) -> None:
     assert sample.file == SAMPLE
 
 
-# What the sample shows for keys that have no default.
+# What the sample shows for keys that have no default, or one that does not go with the rest.
 EXAMPLES = {
+    "server.tls.cert_file": '"/etc/postwire/tls.crt"',
+    "server.tls.key_file": '"/etc/postwire/tls.key"',
+    "server.tls.client_auth": '"required"',
+    "server.tls.client_ca_file": '"/etc/postwire/clients.crt"',
+    "telemetry.tls.cert_file": '"/etc/postwire/metrics.crt"',
+    "telemetry.tls.key_file": '"/etc/postwire/metrics.key"',
     "delivery.seed": "42",
     "telemetry.otlp_endpoint": '"http://127.0.0.1:4317"',
     "providers.sms-mms.rate": "100.0",
@@ -216,7 +229,7 @@ def test_what_is_shown_as_effective_reads_back(read: Any) -> None:
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(read: Any) -> None:
-    file = '[server]\nlisten = "0.0.0.0:1"\ngrace = "1s"\n[delivery.expire_after]\nsms = "1h"\nmms = "2h"\n'
+    file = '[server]\nlisten = "127.0.0.2:1"\ngrace = "1s"\n[delivery.expire_after]\nsms = "1h"\nmms = "2h"\n'
     config = read(file, SERVER__LISTEN="[::1]:0", DELIVERY__EXPIRE_AFTER__SMS="5m")
     assert config.server.listen == "[::1]:0"
     assert config.server.grace == 1.0

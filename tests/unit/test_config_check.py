@@ -142,9 +142,20 @@ def stumbles(toml: str) -> list[str]:
         ('[store]\npath = "file/postwire.db"', "file is no directory, make it or choose another place"),
         ('[store]\npath = "folder"', "store.path: folder is a directory, give the path of a file"),
         ('[server]\nlisten = "unix:/none/postwire.sock"', "server.listen: /none does not exist"),
-        ('[server]\nlisten = "203.0.113.1:50051"', "server.listen: 203.0.113.1:50051 cannot be listened on"),
-        ('[server]\nlisten = "no-such-host.invalid:1"', "server.listen: no-such-host.invalid cannot be resolved"),
-        ('[telemetry]\nmetrics_listen = "203.0.113.1:9464"', "telemetry.metrics_listen: 203.0.113.1:9464 cannot be"),
+        (
+            '[server]\ninsecure = true\nlisten = "203.0.113.1:50051"',
+            "server.listen: 203.0.113.1:50051 cannot be listened on",
+        ),
+        (
+            '[server]\ninsecure = true\nlisten = "no-such-host.invalid:1"',
+            "server.listen: no-such-host.invalid cannot be resolved",
+        ),
+        (
+            'server.insecure = true\ntelemetry.metrics_listen = "203.0.113.1:9464"',
+            "telemetry.metrics_listen: 203.0.113.1:9464 cannot be",
+        ),
+        ('[server.tls]\ncert_file = "none"\nkey_file = "none"', "server.tls.cert_file: there is no such file"),
+        ('[telemetry.tls]\ncert_file = "file"\nkey_file = "text"', "telemetry.tls.cert_file: is an empty file"),
         (f'[server]\nlisten = "unix:/tmp/{"x" * 120}"', "server.listen: the path is too long: 107 bytes"),
         ('[store]\npath = "text"', "store.path: text is not a database"),
         ('[store]\npath = "pipe"', "store.path: pipe is no regular file"),
@@ -156,8 +167,9 @@ def test_what_a_server_would_stumble_over_is_named(toml: str, said: str) -> None
     Path("file").touch()
     Path("text").write_text("not a database, " * 64, encoding="utf-8")
     os.mkfifo("pipe")
-    (reported,) = stumbles(toml)
+    reported, *others = stumbles(toml)
     assert said in reported
+    assert all("tls.key_file" in other for other in others)
 
 
 def test_a_variable_of_opentelemetrys_that_stops_the_boot_stops_the_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_key(read: Any, toml: s
         ("SERVER__LISSEN", "", "server.lissen (POSTWIRE_SERVER__LISSEN): is not known, did you mean POSTWIRE_SERVER__LISTEN?"),
         ("SERVER__LISTEN", "", 'server.listen (POSTWIRE_SERVER__LISTEN): "" is not an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock'),
         ("SERVER__listen", "", "POSTWIRE_SERVER__listen: is not a name of ours, write it in capitals, digits and _"),
-        ("SERVER__", "", 'server."" (POSTWIRE_SERVER__): is not known, known here: listen, max_in_flight, max_message_bytes, max_wait, grace, reflection'),
+        ("SERVER__", "", 'server."" (POSTWIRE_SERVER__): is not known, known here: listen, max_in_flight, max_message_bytes, max_wait, grace, reflection, insecure, tls'),
         ("DELIVERY__EXPIRE_AFTER", "5h", "delivery.expire_after (POSTWIRE_DELIVERY__EXPIRE_AFTER): is a table, set one of its keys as POSTWIRE_DELIVERY__EXPIRE_AFTER__KEY"),
         ("DELIVERY__BACKOFF_BASE", "6m", "delivery.backoff_base (POSTWIRE_DELIVERY__BACKOFF_BASE): 6m is longer than backoff_max (5m), must be at most that"),
         ("PROVIDERS__FOO__SEED", "5", "POSTWIRE_PROVIDERS__FOO__SEED: there is no such provider, the environment can only set keys of sms-mms, email"),
@@ -189,8 +189,10 @@ def test_a_kind_may_not_take_a_key_that_all_providers_have(tmp_path: Path) -> No
 def test_addresses(read: Any, address: str, parts: tuple[str, int] | None) -> None:
     if parts:
         assert host_port(address) == parts
-        assert read("", SERVER__LISTEN=address).server.listen == address
-        assert read("", TELEMETRY__METRICS_LISTEN=address, SERVER__LISTEN="unix:/a").telemetry.metrics_listen == address
+        anywhere = {"SERVER__INSECURE": "true"}
+        assert read("", SERVER__LISTEN=address, **anywhere).server.listen == address
+        config = read("", TELEMETRY__METRICS_LISTEN=address, SERVER__LISTEN="unix:/a", **anywhere)
+        assert config.telemetry.metrics_listen == address
         return
     with pytest.raises(ValueError, match="not an address of the form host:port"):
         host_port(address)

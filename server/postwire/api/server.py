@@ -17,9 +17,12 @@ from postwire.api.guard import Calls, Guard
 from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
+from postwire.api.tls import ServerTls
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
+from postwire.config.tls import Certificates
 from postwire.delivery import Control, Delivery
+from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc
 
@@ -72,8 +75,12 @@ class ApiServer:
         control: Control,
         access: Access,
         observers: Sequence[CallObserver] = (),
+        *,
+        certificates: Certificates | None = None,
     ) -> None:
+        """Without `certificates`, there is no TLS."""
         self._control = control
+        self._tls = None if certificates is None else ServerTls(certificates)
         self._calls = Calls()
         guard = Guard(self._calls, observers, access)
         self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
@@ -103,10 +110,10 @@ class ApiServer:
         try:
             if address.startswith(UNIX):
                 self._socket = UnixSocket(Path(address.removeprefix(UNIX)))
-                self._server.add_insecure_port(f"{UNIX}{self._socket.temporary}")
+                self._add_port(f"{UNIX}{self._socket.temporary}")
                 self._socket.publish()
                 return address
-            port = self._server.add_insecure_port(address)
+            port = self._add_port(address)
         except OSError as error:
             raise ListenError(f"server.listen: cannot listen on {address}: {error.strerror}") from None
         except RuntimeError:
@@ -114,6 +121,11 @@ class ApiServer:
                 f"server.listen: cannot listen on {address}: it is in use, or this machine does not have it"
             ) from None
         return f"{address.rpartition(':')[0]}:{port}"
+
+    @property
+    def reloadables(self) -> Sequence[Reloadable]:
+        """What can change while it serves."""
+        return () if self._tls is None else (self._tls.renewal.reloadable,)
 
     def release(self) -> None:
         """Give the address back. The server has stopped, or was never started."""
@@ -156,3 +168,8 @@ class ApiServer:
         # What is left are streams that end when their caller wants, such as a watch of our health: they are cut.
         await self._server.stop(FLUSH_GRACE)
         return unfinished
+
+    def _add_port(self, address: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._tls.credentials)

@@ -35,13 +35,13 @@ def check(path: Path | None, as_json: bool) -> None:
     Fails where the server would not start with it here: where a directory is missing, say. Whether something listens
     already is no part of it, so that it can be asked while the server runs.
     """
-    from postwire.cli.preflight import examine
+    from postwire.cli.preflight import examine, warnings_of
     from postwire.cli.show import print_json, print_table
     from postwire.config.schema import effective
 
     loaded = load_config(path, as_json=as_json, examine=examine)
     settings = effective(loaded)
-    warnings = [str(stray) for stray in loaded.strays if not stray.injected]
+    warnings = [*(str(stray) for stray in loaded.strays if not stray.injected), *warnings_of(loaded)]
     if as_json:
         why = {
             "file": str(loaded.file) if loaded.file else None,

@@ -11,7 +11,9 @@ from typing import Final
 
 from postwire.config.bind import ConfigError
 from postwire.config.endpoints import host_port
-from postwire.config.schema import ServerConfig, StoreConfig, TelemetryConfig
+from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
+from postwire.config.tls import SERVER, TELEMETRY, TlsConfig, read_certificates
+from postwire.config.types import KeyPath
 
 _PRIVILEGED: Final = 1024
 """Ports below this may want a privilege: see ip(7)."""
@@ -24,12 +26,28 @@ def examine(section: object) -> Iterator[ConfigError]:
     """What is wrong with a section here and now. Nothing is written, and nobody is asked whether a port is free."""
     if isinstance(section, ServerConfig):
         yield from _listener("server.listen", section.listen)
+        yield from _certificates(section.tls, SERVER)
     elif isinstance(section, StoreConfig):
         yield from _store(section.path)
     elif isinstance(section, TelemetryConfig):
         if section.metrics_listen:
             yield from _listener("telemetry.metrics_listen", section.metrics_listen)
+            yield from _certificates(section.tls, TELEMETRY)
         yield from _telemetry(section.otlp_endpoint)
+
+
+def warnings_of(config: Config) -> Iterator[str]:
+    """What a server would start with, and warn about."""
+    for tls, path in ((config.server.tls, SERVER), (config.telemetry.tls, TELEMETRY)):
+        if certificates := read_certificates(tls, path):
+            yield from certificates.warnings
+
+
+def _certificates(tls: TlsConfig, path: KeyPath) -> Iterator[ConfigError]:
+    try:
+        read_certificates(tls, path)
+    except ConfigError as error:
+        yield error
 
 
 def _store(path: Path) -> Iterator[ConfigError]:

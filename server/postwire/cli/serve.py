@@ -48,12 +48,15 @@ def serve(path: Path | None) -> int:
 def _serve(path: Path | None, hang_up: signals.HangUp) -> int:
     config = load_config(path)
     from postwire.app import BootError, run
+    from postwire.config.bind import ConfigError
 
     try:
         # The same file: that there is none any more must not mean the defaults.
         return run(config, hang_up, lambda: _read(config.file or path))
     except BootError as error:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None
+    except ConfigError as error:
+        raise from_config_error(error) from None
 
 
 def load_config(

@@ -21,6 +21,14 @@ def host_port(address: str) -> tuple[str, int]:
     return found[1] or found[2], int(found[3])
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a listener at `host:port`, or a socket of the file system."""
+    if address.startswith("unix:"):
+        return True
+    host, _ = host_port(address)
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127\.[0-9.]+", host))
+
+
 def _is_host(in_brackets: str | None, name: str) -> bool:
     try:
         if in_brackets:

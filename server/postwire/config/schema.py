@@ -24,6 +24,7 @@ from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderT
 from postwire.config.shown import rows, values
 from postwire.config.strays import StrayVariable, stray_variables
 from postwire.config.tenants import TenantConfig
+from postwire.config.tls import SERVER, TELEMETRY, ServerTlsConfig, TlsConfig, tls_files, unprotected
 from postwire.config.types import (
     Count,
     CountOrNone,
@@ -46,7 +47,7 @@ SECTIONS: Final = ("server", "store", "delivery", "telemetry", "auth", "tenants"
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """`[server]`: the gRPC server and what it lets in."""
+    """`[server]`: the gRPC server and what it lets in. `insecure`: no listener needs TLS, wherever it listens."""
 
     listen: Annotated[str, LISTEN] = "127.0.0.1:50051"
     max_in_flight: Count = 1000  # messages
@@ -54,6 +55,8 @@ class ServerConfig:
     max_wait: PositiveDuration = 30.0
     grace: Duration = 10.0
     reflection: bool = True
+    insecure: bool = False
+    tls: ServerTlsConfig = field(default_factory=ServerTlsConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class TelemetryConfig:
     otlp_endpoint: Annotated[str, ENDPOINT] | None = None
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class Config:
     `tenants` are by name, and empty where none is declared.
 
     `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read;
-    `secret_files` are those that secrets were read from, by the keys that name them (`providers.relay.password_file`);
+    `secret_files` are those that secrets and certificates are read from, by the keys that name them
+    (`providers.relay.password_file`, `server.tls.key_file`);
     `strays` are variables that look like ours and are none.
     """
 
@@ -159,12 +164,14 @@ def load(
         refuse_unknown(SECTIONS, table, (), env)
     seen: set[str] = set()
     files: dict[str, Path] = {}
+    unread: set[str] = set()
 
     def section(cls: type[T], name: str) -> T:
         with mistakes.caught():
             made = bind(cls, table.get(name, {}), (name,), env.at(name), seen=seen, files=files)
             mistakes.extend(examine(made))
             return made
+        unread.add(name)
         return cls()  # so that the rest can be read as well
 
     server = section(ServerConfig, "server")
@@ -175,6 +182,10 @@ def load(
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
         mistakes.add(ConfigError("telemetry.metrics_listen", problem))
+    if not server.insecure and "server" not in unread:
+        mistakes.extend(unprotected(server.listen, server.tls, ("server", "listen"), env))
+        mistakes.extend(unprotected(telemetry.metrics_listen, telemetry.tls, ("telemetry", "metrics_listen"), env))
+    files |= {**tls_files(server.tls, SERVER), **tls_files(telemetry.tls, TELEMETRY)}
     tenants: Mapping[str, TenantConfig] = {}
     with mistakes.caught():
         tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)

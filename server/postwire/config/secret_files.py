@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,10 +60,11 @@ def read_secret(file: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at files has found: whether some have `changed`, and whether others are `changing` just now."""
+    """What a look at files has found: whether some have `changed` (`files`), and others are `changing` just now."""
 
     changed: bool
     changing: bool
+    files: Collection[Path] = field(default=(), compare=False)
 
 
 class FileWatch:
@@ -83,7 +84,7 @@ class FileWatch:
         changed = {file: identity for file, identity in settled.items() if self._reported.get(file, ...) != identity}
         self._last = found
         self._reported |= changed
-        return Look(bool(changed), len(settled) < len(found))
+        return Look(bool(changed), len(settled) < len(found), [*changed])
 
 
 def _identity(file: Path) -> object:

@@ -1,7 +1,9 @@
-"""Reads the configuration again when somebody asks for it, and files of secrets when they change."""
+"""Reads the configuration again when somebody asks for it, and files of secrets and certificates when they change."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from postwire.clock import Clock
@@ -15,7 +17,7 @@ from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
 INTERVAL: Final = 2.0
-"""Seconds between two looks at the files of secrets."""
+"""Seconds between two looks at the files of secrets and certificates."""
 
 SETTLING_INTERVAL: Final = 0.5
 """The same while one of them changes."""
@@ -57,7 +59,7 @@ class Reloading:
             return MAX_IDLE_DELAY
         look = await run_in_daemon(lambda: self._watch.look(files), _THREAD)
         if look.changed:
-            await self._read_secrets()
+            await self._read_secrets(look.files)
         return SETTLING_INTERVAL if look.changing else INTERVAL
 
     async def _read_all(self) -> None:
@@ -68,11 +70,21 @@ class Reloading:
         else:
             _log.answer(names.EVENT_RELOADED, changed=reloaded.changed, needs_restart=reloaded.needs_restart)
 
-    async def _read_secrets(self) -> None:
+    async def _read_secrets(self, changed: Collection[Path]) -> None:
         before = self._reloader.config
         plan = await run_in_daemon(self._reloader.prepare_secrets, _THREAD)
-        if plan.mistakes:
-            _log.error(names.EVENT_RELOAD_FAILED, detail="; ".join(map(str, plan.mistakes)))
-        if plan.config is not before:
+        # What is wrong with the files of others was reported when those changed.
+        unchanged = {_table(key) for key in before.secret_files} - {
+            _table(key) for key, file in before.secret_files.items() if file in changed
+        }
+        mistakes = [str(one) for one in plan.mistakes if _table(one.key) not in unchanged]
+        if mistakes:
+            _log.error(names.EVENT_RELOAD_FAILED, detail="; ".join(mistakes))
+        if plan.config is not before or plan.renewed:
             reloaded = self._reloader.apply(plan)
             _log.info(names.EVENT_RELOADED, changed=reloaded.changed, needs_restart=reloaded.needs_restart)
+
+
+def _table(key: str) -> str:
+    """The listener, or the provider, that a key is of: `server.tls`, `providers.relay`."""
+    return ".".join(key.split(".")[:2])

@@ -1,4 +1,4 @@
-"""What is served over plain HTTP, beside gRPC: `GET /livez` and `GET /readyz` for probes, and `GET /metrics`.
+"""What is served over HTTP, beside gRPC: `GET /livez` and `GET /readyz` for probes, and `GET /metrics`.
 
 The paths of the probes are those of the Kubernetes API server ("Kubernetes API health endpoints").
 """
@@ -6,6 +6,7 @@ The paths of the probes are those of the Kubernetes API server ("Kubernetes API 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from ssl import SSLContext
 from typing import Final
 
 from aiohttp import web
@@ -26,8 +27,8 @@ class HttpServer:
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port.
+    async def start(self, host: str, port: int, tls: SSLContext | None) -> int:
+        """Listen, with TLS if there is a context for it, and return the port.
 
         Raises:
             OSError: the address is taken, or not this machine's.
@@ -40,7 +41,8 @@ class HttpServer:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, reuse_address=True, reuse_port=False).start()
+            site = web.TCPSite(self._runner, host, port, ssl_context=tls, reuse_address=True, reuse_port=False)
+            await site.start()
         except OSError:
             await self._runner.cleanup()
             raise

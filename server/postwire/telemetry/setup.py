@@ -6,7 +6,7 @@ What is not asked for is not imported: the SDK, the exporter and the HTTP server
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 from postwire import __version__
 from postwire.config.endpoints import host_port
 from postwire.config.schema import TelemetryConfig
+from postwire.config.tls import Certificates
 from postwire.daemon import run_in_daemon
+from postwire.reload import Reloadable
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import CallObserver, Observer
 from postwire.telemetry.environment import OtelSettings
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from postwire.telemetry.durations import FetchedReader, PushedReader
     from postwire.telemetry.exposition import MetricsPage
     from postwire.telemetry.http import HttpServer
+    from postwire.telemetry.tls import HttpTls
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
@@ -70,12 +73,14 @@ class Telemetry:
         providers: ReadBreakers,
         queue_depths: ReadQueues,
         unready_reason: Callable[[], str],
+        certificates: Certificates | None = None,
     ) -> None:
         """What they read must not raise.
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
         of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
-        messages are not settled; `unready_reason` why the server is not ready, or nothing.
+        messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
+        listens speaks TLS. Raises ConfigError where it cannot be done with those.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -85,6 +90,7 @@ class Telemetry:
         self._shutdowns: list[Shutdown] = []
         self._pushes_metrics = otel.metrics
         self._server: HttpServer | None = None
+        self._tls: HttpTls | None = None
         readers: list[FetchedReader | PushedReader] = []
         if config.metrics_listen:
             from postwire.telemetry.http import HttpServer
@@ -96,6 +102,10 @@ class Telemetry:
                 page = MetricsPage(self._gauges.refresh)
                 readers.append(page.reader)
             self._server = HttpServer(unready_reason, page.answer if page else None)
+            if certificates:
+                from postwire.telemetry.tls import HttpTls
+
+                self._tls = HttpTls(certificates, config.tls)
         if otel.metrics:
             from postwire.telemetry.otlp import metric_reader
 
@@ -138,6 +148,11 @@ class Telemetry:
         self.call_observers.insert(0, tracer)
         self._shutdowns.append(export.shutdown)
 
+    @property
+    def reloadables(self) -> Sequence[Reloadable]:
+        """What can change while it serves."""
+        return (self._tls.renewal.reloadable,) if self._tls else ()
+
     async def start(self) -> str:
         """Listen for probes and those who fetch metrics, and return the address; empty where there is none.
 
@@ -150,7 +165,7 @@ class Telemetry:
             return ""
         host, port = host_port(self._listen)
         try:
-            port = await self._server.start(host, port)
+            port = await self._server.start(host, port, self._tls.context if self._tls else None)
         except OSError:
             raise MetricsListenError(
                 f"telemetry.metrics_listen: cannot listen on {self._listen}: "
