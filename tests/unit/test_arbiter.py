@@ -9,8 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from postwire.core.arbiter import PASSED_OVER_AT_MOST, Arbiter, Flow
+from postwire.core.arbiter import PASSED_OVER_AT_MOST, Arbiter
 from postwire.core.message import Priority
+from postwire.core.turns import Flow
 
 HIGH, NORMAL, LOW = Priority
 

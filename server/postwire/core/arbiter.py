@@ -1,8 +1,9 @@
 """Whose turn it is at one provider, when several queues wait for it.
 
 A flow is what waits in one queue with one priority. A slot that comes free is granted to the highest priority that
-waits, unless a lower one was passed over for too long; among flows of the same priority they go in turn. Whoever is
-granted a slot need not use it: what is given back goes to the next.
+waits, unless a lower one was passed over for too long; among flows of the same priority the tenants go in turn by their
+weights, and the flows of one tenant one after the other: see `core.turns`. Whoever is granted a slot need not use it:
+what is given back goes to the next.
 
 No clock, no waiting and no I/O. Everything is kept in order, so that the same events always lead to the same grants.
 """
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from postwire.core.message import Priority
+from postwire.core.turns import Flow, Turns
 
 PASSED_OVER_AT_MOST: Final[Mapping[Priority, int]] = MappingProxyType({Priority.NORMAL: 4, Priority.LOW: 16})
 """For how many slots in a row a priority that waits may be passed over in favour of a higher one."""
@@ -31,47 +33,30 @@ _AT_LEAST: Final = {
 }
 
 
-class Flow:
-    """What waits in one queue with one priority: `waiting` messages that no slot is granted for yet.
-
-    One flow may wait for several providers at once, and takes the first that is free.
-    """
-
-    __slots__ = ("priority", "waiting")
-
-    def __init__(self, priority: Priority) -> None:
-        self.priority = priority
-        self.waiting = 0
-
-
 class Arbiter:
     """Grants the slots of one provider. `granted` counts those that were neither used nor given back yet."""
 
-    __slots__ = ("_flows", "_passed_over", "granted")
+    __slots__ = ("_passed_over", "_turns", "granted")
 
     def __init__(self) -> None:
-        self._flows: dict[Priority, dict[Flow, None]] = {priority: {} for priority in Priority}
+        self._turns = {priority: Turns() for priority in Priority}
         self._passed_over = dict.fromkeys(PASSED_OVER_AT_MOST, 0)
         self.granted = 0
 
     def join(self, flow: Flow) -> None:
-        """A flow waits here, behind the others of its priority, until it leaves or nothing of it waits."""
-        self._flows[flow.priority].setdefault(flow)
+        """A flow waits here until it leaves or nothing of it waits."""
+        self._turns[flow.priority].join(flow)
 
     def leave(self, flow: Flow) -> None:
         """It waits here no more."""
-        self._flows[flow.priority].pop(flow, None)
+        self._turns[flow.priority].leave(flow)
 
     def grant(self) -> Flow | None:
         """Grant a slot that is free: to whom; None where nobody waits."""
         flow = self._next()
         if flow is None:
             return None
-        flows = self._flows[flow.priority]
-        del flows[flow]
-        flow.waiting -= 1
-        if flow.waiting:
-            flows[flow] = None  # behind the others
+        self._turns[flow.priority].take(flow)
         self.granted += 1
         self._count(flow.priority)
         return flow
@@ -82,7 +67,7 @@ class Arbiter:
 
     def may_pass(self, priority: Priority) -> bool:
         """Whether a message that has just come may have a slot that nobody was granted, past those who wait."""
-        if any(self._first(higher) for higher in _AT_LEAST[priority]):
+        if any(self._turns[higher].first() for higher in _AT_LEAST[priority]):
             return False
         return not any(self._is_overdue(lower) for lower in _LOWER[priority])
 
@@ -93,23 +78,14 @@ class Arbiter:
     def _next(self) -> Flow | None:
         for priority in _RISING:
             if self._is_overdue(priority):
-                return self._first(priority)
-        return next((flow for priority in Priority if (flow := self._first(priority))), None)
+                return self._turns[priority].first()
+        return next((flow for priority in Priority if (flow := self._turns[priority].first())), None)
 
     def _is_overdue(self, priority: Priority) -> bool:
-        return self._passed_over[priority] >= PASSED_OVER_AT_MOST[priority] and self._first(priority) is not None
-
-    def _first(self, priority: Priority) -> Flow | None:
-        flows = self._flows[priority]
-        while flows:
-            flow = next(iter(flows))
-            if flow.waiting > 0:
-                return flow
-            del flows[flow]  # it has what it waited for from another provider
-        return None
+        return self._passed_over[priority] >= PASSED_OVER_AT_MOST[priority] and self._turns[priority].first() is not None
 
     def _count(self, priority: Priority) -> None:
         if priority in self._passed_over:
             self._passed_over[priority] = 0
         for lower in _LOWER[priority]:
-            self._passed_over[lower] = self._passed_over[lower] + 1 if self._first(lower) else 0
+            self._passed_over[lower] = self._passed_over[lower] + 1 if self._turns[lower].first() else 0

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Protocol
 
 from postwire.clock import Clock
-from postwire.core.arbiter import Flow
+from postwire.core.turns import Flow
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Priority
 from postwire.core.routing import Route

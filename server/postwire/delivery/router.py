@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.core.arbiter import Flow
+from postwire.core.turns import Flow
 from postwire.core.gate import GatePermit
 from postwire.core.message import Attempt, OutboundMessage, Priority, Sms
 from postwire.core.obstacles import Obstacle
