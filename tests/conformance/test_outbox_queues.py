@@ -28,7 +28,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.outbox.base import Counts, Outbox
+from postwire.outbox.base import Counts, Outbox, QueueKey
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -218,15 +218,22 @@ async def test_what_is_not_settled_is_counted_by_queue_and_what_is_for_later_by_
     await change(outbox, retried.record, build.ended(retried.record, DispatchResult(Outcome.ERROR), retry_after=500))
     settled = await keep(outbox, queue="sms#2")
     await change(outbox, settled.record, build.ended(settled.record))
+
+    def counts(queues: dict[str, int], later: dict[int, int]) -> Counts:
+        return Counts(
+            {QueueKey(DEFAULT_TENANT, name): count for name, count in queues.items()},
+            {(DEFAULT_TENANT, at): count for at, count in later.items()},
+        )
+
     queues = {"q": 7, "@p": 1, "sms#1": 2}
-    assert await outbox.unsettled_counts(START) == Counts(queues, {second + 1: 3, second + 7: 2})
-    assert await outbox.unsettled_counts(START + 1_999_999) == Counts(queues, {second + 7: 2})
+    assert await outbox.unsettled_counts(START) == counts(queues, {second + 1: 3, second + 7: 2})
+    assert await outbox.unsettled_counts(START + 1_999_999) == counts(queues, {second + 7: 2})
     for new in (waits[0], soon[0], later):
         await change(outbox, new.record, lifecycle.cancel(new.record, now=START))
     await change(outbox, sending.record, build.ended(sending.record))
     assert await outbox.reassign([(other.record, "q")]) == 1
-    assert await outbox.unsettled_counts(START) == Counts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
-    assert await outbox.unsettled_counts(EVER) == Counts({"q": 5, "sms#1": 1}, {})
+    assert await outbox.unsettled_counts(START) == counts({"q": 5, "sms#1": 1}, {second + 1: 2, second + 7: 1})
+    assert await outbox.unsettled_counts(EVER) == counts({"q": 5, "sms#1": 1}, {})
 
 
 # Two clocks. The wall clock is `ahead` of the one that all times here are by.

@@ -94,7 +94,14 @@ async def test_a_boot_finds_the_queues_of_every_tenant(outbox: Outbox) -> None:
     assert {key: dict(head.due) for key, head in heads.items()} == {key: {Priority.NORMAL: 2} for key in keys}
     assert await outbox.heads(keys, EVER, 9) == heads
     counts = await outbox.unsettled_counts(START)
-    assert counts.queues == {"q": 6, "r": 4, "sms": 1}
+    assert counts.queues == dict.fromkeys(keys, 2) | {QueueKey("c", "sms"): 1}
+
+
+async def test_what_is_for_later_is_counted_by_tenant(outbox: Outbox) -> None:
+    for tenant in (A, B, B):
+        await queue_up(outbox, tenant=tenant, send_time=START + 7_000_000)
+    second = START // 1_000_000 + 7
+    assert (await outbox.unsettled_counts(START)).scheduled == {(A, second): 1, (B, second): 2}
 
 
 async def test_a_boot_finds_the_orphans_of_every_tenant(outbox: Outbox) -> None:

@@ -13,6 +13,7 @@ from tests.support.clock import START
 from postwire.core import canonical, lifecycle
 from postwire.core.ids import MessageIds
 from postwire.core.message import (
+    DEFAULT_TENANT,
     EMPTY,
     Content,
     DispatchCommand,
@@ -65,11 +66,12 @@ def command(
     labels: Mapping[str, str] = EMPTY,
     wait_for: WaitFor = WaitFor.OUTCOME,
     size: int = 100,
+    tenant: str = DEFAULT_TENANT,
     **options: Any,
 ) -> DispatchCommand:
     """A call of `Dispatch`; what is not named here goes into its options."""
     return DispatchCommand(
-        OutboundMessage(content or sms(), labels), request_id, DispatchOptions(**options), wait_for, size
+        OutboundMessage(content or sms(), labels), request_id, DispatchOptions(**options), wait_for, size, tenant
     )
 
 

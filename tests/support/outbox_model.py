@@ -18,7 +18,7 @@ from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.waiting import is_scheduled
-from postwire.outbox.base import Accepted, Counts, NewMessage, OutboxStats, StoredMessage
+from postwire.outbox.base import Accepted, Counts, NewMessage, OutboxStats, QueueKey, StoredMessage
 
 Draw = Callable[[Sequence[Any]], Any]
 """Picks one of several values."""
@@ -297,9 +297,9 @@ class OutboxModel:
         return OutboxStats(len(unsettled), min((one.create_time for one in unsettled), default=None))
 
     def unsettled_counts(self, now: int) -> Counts:
-        queues = Counter(one.queue for one in self.records() if not one.settled)
-        times = [due_time(kept) for kept in self.waiting() if is_scheduled(kept.record) and due_time(kept) > now]
-        return Counts(queues, Counter(time // 1_000_000 for time in times if time > now))
+        queues = Counter(QueueKey(one.tenant, one.queue) for one in self.records() if not one.settled)
+        later = [kept for kept in self.waiting() if is_scheduled(kept.record) and due_time(kept) > now]
+        return Counts(queues, Counter((one.record.tenant, due_time(one) // 1_000_000) for one in later))
 
 
 def due_time(kept: Kept) -> int:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import pytest
 
 from postwire.core.admission import Admission, Share, WaitingStreams
+from postwire.core.message import DEFAULT_TENANT
+from postwire.core.queue_keys import QueueKey
 
 PLENTY = 1 << 40
 
 
+def key(name: str, tenant: str = DEFAULT_TENANT) -> QueueKey:
+    return QueueKey(tenant, name)
+
+
 def entered(
-    admission: Admission, queue: str, stream: Share | None = None, *, urgent: bool = False, size: int = 1
+    admission: Admission,
+    queue: str,
+    stream: Share | None = None,
+    *,
+    urgent: bool = False,
+    size: int = 1,
+    tenant: str = DEFAULT_TENANT,
 ) -> int:
     """Let in as many as there is room for, and tell how many that were."""
     count = 0
-    while admission.enter(size, queue, stream, urgent=urgent):
+    while admission.enter(size, key(queue, tenant), stream, urgent=urgent):
         count += 1
     return count
 
@@ -66,7 +78,7 @@ def test_streams_that_feed_one_queue_hold_no_more_together_than_it_may() -> None
     streams = [Share() for _ in range(3)]
     assert [entered(admission, "email", one) for one in streams] == [480, 0, 0]
     # One of the first's ends, and any of them may have its place.
-    admission.leave(1, "email", streams[0])
+    admission.leave(1, key("email"), streams[0])
     assert [entered(admission, "email", one) for one in streams[::-1]] == [1, 0, 0]
     assert entered(admission, "sms", streams[1]) == 96
 
@@ -81,19 +93,19 @@ def test_calls_are_not_held_to_what_streams_have_taken() -> None:
 def test_one_larger_than_all_the_room_gets_in_when_it_is_alone() -> None:
     admission = Admission(max_count=10, max_bytes=100)
     stream = Share()
-    assert admission.enter(500, "email", stream)
-    assert not admission.enter(1, "sms", urgent=True)
-    admission.leave(500, "email", stream)
+    assert admission.enter(500, key("email"), stream)
+    assert not admission.enter(1, key("sms"), urgent=True)
+    admission.leave(500, key("email"), stream)
     assert (stream.count, stream.bytes) == (0, 0)
-    assert admission.enter(50, "email", stream)
+    assert admission.enter(50, key("email"), stream)
 
 
 def test_a_refused_one_takes_no_room() -> None:
     admission = Admission(max_count=10, max_bytes=100)
-    assert admission.enter(60, "email", urgent=True)
-    assert not admission.enter(41, "sms", urgent=True)
+    assert admission.enter(60, key("email"), urgent=True)
+    assert not admission.enter(41, key("sms"), urgent=True)
     assert admission.count == 1
-    assert admission.enter(40, "sms", urgent=True), "exactly full is allowed"
+    assert admission.enter(40, key("sms"), urgent=True), "exactly full is allowed"
 
 
 # Turns.
@@ -106,19 +118,19 @@ def test_streams_are_served_in_the_order_in_which_they_wait_and_who_has_no_room_
     assert not waiting
     assert waiting.next() is None
     assert entered(admission, "email", first) == 480
-    waiting.add(first, 1, "email")
-    waiting.add(second, 1, "sms")
-    waiting.add(third, 1, "sms")
+    waiting.add(first, 1, key("email"))
+    waiting.add(second, 1, key("sms"))
+    waiting.add(third, 1, key("sms"))
     assert waiting.next() is second, "the first is at its share"
     entered(admission, "mms", Share())
-    admission.leave(1, "email", first)
+    admission.leave(1, key("email"), first)
     for _ in range(100):
-        admission.leave(1, "email", first)
+        admission.leave(1, key("email"), first)
     assert waiting.next() is first
     waiting.remove(first)
     assert waiting.next() is second
     waiting.remove(second)
-    waiting.add(second, 1, "sms")
+    waiting.add(second, 1, key("sms"))
     assert waiting.next() is third, "who has had its turn is at the end"
     for one in (second, third, third):
         waiting.remove(one)
@@ -129,7 +141,7 @@ def test_while_there_is_no_room_for_streams_it_costs_nothing_how_many_wait() -> 
     class Asked(Admission):
         times = 0
 
-        def has_room(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+        def has_room(self, size: int, queue: QueueKey, stream: Share | None = None, *, urgent: bool = False) -> bool:
             self.times += 1
             return super().has_room(size, queue, stream, urgent=urgent)
 
@@ -137,9 +149,65 @@ def test_while_there_is_no_room_for_streams_it_costs_nothing_how_many_wait() -> 
         admission = Asked(max_count=1000, max_bytes=max_bytes)
         waiting = WaitingStreams(admission)
         for _ in range(1000):
-            waiting.add(Share(), size, "email")
+            waiting.add(Share(), size, key("email"))
         while waiting.next():
-            assert admission.enter(size, "sms", urgent=True)
+            assert admission.enter(size, key("sms"), urgent=True)
         admission.times = 0
         assert waiting.next() is None
         assert admission.times == 0
+
+
+# Tenants.
+
+
+def test_a_tenant_holds_no_more_than_its_limit_and_that_may_change() -> None:
+    limits = {"a": 30}
+    admission = Admission(max_count=1000, max_bytes=PLENTY, tenant_limits=limits)
+    assert [entered(admission, queue, tenant="a") for queue in ("sms", "email")] == [30, 0]
+    assert admission.is_full_for("a")
+    assert entered(admission, "sms", tenant="b") == 696, "as if nobody else went by that route"
+    limits["a"] = 40
+    assert entered(admission, "email", tenant="a") == 10
+    for _ in range(30):
+        admission.leave(1, key("sms", "a"))
+    assert not admission.is_full_for("a")
+    limits.clear()
+    assert entered(admission, "email", tenant="a") > 30
+
+
+def test_streams_of_tenants_are_served_in_turn() -> None:
+    admission = Admission(max_count=1000, max_bytes=PLENTY)
+    many, one = [Share() for _ in range(3)], Share()
+    waiting = WaitingStreams(admission)
+    for stream in many:
+        waiting.add(stream, 1, key("sms", "many"))
+    waiting.add(one, 1, key("sms", "one"))
+    served = []
+    for _ in range(8):
+        found = waiting.next()
+        assert found is not None
+        served.append("one" if found is one else str(many.index(found)))
+        waiting.remove(found)
+        waiting.add(found, 1, key("sms", "one" if found is one else "many"))
+    assert served == ["0", "one", "1", "one", "2", "one", "0", "one"]
+
+
+def test_who_waits_for_room_of_its_own_tenant_holds_up_no_other_and_costs_it_nothing() -> None:
+    class Asked(Admission):
+        times = 0
+
+        def has_room(self, size: int, queue: QueueKey, stream: Share | None = None, *, urgent: bool = False) -> bool:
+            self.times += 1
+            return super().has_room(size, queue, stream, urgent=urgent)
+
+    admission = Asked(max_count=1000, max_bytes=PLENTY, tenant_limits={"a": 5})
+    waiting = WaitingStreams(admission)
+    assert entered(admission, "sms", Share(), tenant="a") == 5
+    for _ in range(1000):
+        waiting.add(Share(), 1, key("sms", "a"))
+    admission.times = 0
+    assert waiting.holds_up("a")
+    assert not waiting.holds_up("b")
+    assert admission.times == 0
+    waiting.add(Share(), 1, key("sms", "c"))
+    assert waiting.holds_up("b"), "it came first, and has room"

@@ -19,9 +19,10 @@ from tests.support.streams import accept_frame, commands
 
 from postwire.core.backlog import SHARE, Backlog
 from postwire.core.errors import MessageNotQueued, Overloaded, RequestIdReused
-from postwire.core.message import Channel, MessageRecord, MessageState, WaitFor
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
+from postwire.core.queue_keys import QueueKey
 from postwire.core.routing import Match
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
@@ -29,9 +30,15 @@ from postwire.outbox.sqlite import SqliteOutbox
 SECOND = 1_000_000
 
 
-def taken(backlog: Backlog, queue: str, send_time: int | None = None, now: int = 0) -> int:
+def key(name: str, tenant: str = DEFAULT_TENANT) -> QueueKey:
+    return QueueKey(tenant, name)
+
+
+def taken(
+    backlog: Backlog, name: str, send_time: int | None = None, now: int = 0, *, tenant: str = DEFAULT_TENANT
+) -> int:
     """Take as many as are allowed, and tell how many that were."""
-    count = 0
+    count, queue = 0, key(name, tenant)
     while backlog.why_full(queue, send_time, now) is None:
         backlog.add(queue, send_time)
         count += 1
@@ -41,9 +48,11 @@ def taken(backlog: Backlog, queue: str, send_time: int | None = None, now: int =
 def test_a_queue_that_is_full_leaves_room_for_every_other() -> None:
     backlog = Backlog(max_unsettled=500)
     assert taken(backlog, "sms") == 400
-    assert backlog.why_full("sms", None, 0) == "too many messages wait for the providers of this one: try again later"
+    assert (
+        backlog.why_full(key("sms"), None, 0) == "too many messages wait for the providers of this one: try again later"
+    )
     assert [taken(backlog, queue) for queue in ("email", "mms", "@a", "@b")] == [80, 16, 4, 0]
-    assert backlog.why_full("@b", None, 0) == "too many messages wait to be sent: try again later"
+    assert backlog.why_full(key("@b"), None, 0) == "too many messages wait to be sent: try again later"
 
 
 @pytest.mark.parametrize(("max_unsettled", "most"), [(99, 99), (100, 80), (1, 1)])
@@ -57,7 +66,10 @@ def test_what_is_configured_takes_the_place_of_a_share() -> None:
     for max_unsettled in (50, 500):
         backlog = Backlog(max_unsettled=max_unsettled, max_per_queue=45, max_scheduled=5)
         assert taken(backlog, "sms", 9 * SECOND) == 5
-        assert backlog.why_full("email", 9 * SECOND, 0) == "too many messages wait for their send_time: try again later"
+        assert (
+            backlog.why_full(key("email"), 9 * SECOND, 0)
+            == "too many messages wait for their send_time: try again later"
+        )
         assert taken(backlog, "sms") == 40
         assert taken(backlog, "email") == min(45, max_unsettled - 45)
 
@@ -67,37 +79,54 @@ def test_what_was_for_later_and_is_due_leaves_its_place_to_others() -> None:
     assert taken(backlog, "sms", 9 * SECOND + 5) == 3
     assert taken(backlog, "sms", 20 * SECOND, now=9 * SECOND - 1) == 0
     assert taken(backlog, "sms", 20 * SECOND, now=9 * SECOND) == 3
-    backlog.remove("sms", 9 * SECOND + 5)  # it is due, and counts no more
+    backlog.remove(key("sms"), 9 * SECOND + 5)  # it is due, and counts no more
     assert backlog.scheduled(9 * SECOND) == 3
-    backlog.remove("sms", 20 * SECOND)
+    backlog.remove(key("sms"), 20 * SECOND)
     assert backlog.scheduled(9 * SECOND) == 2
-    assert backlog.queues == {"sms": 4}
+    assert backlog.queues == {key("sms"): 4}
+    assert backlog.tenants == {DEFAULT_TENANT: 4}
 
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_it_counts_as_a_list_would(data: st.DataObject) -> None:
-    backlog, now = Backlog(max_unsettled=120), 0
-    held: list[tuple[str, int | None]] = []
+    has_tenants = data.draw(st.booleans())
+    backlog, now = Backlog(max_unsettled=120, has_tenants=has_tenants), 0
+    held: list[tuple[QueueKey, int | None]] = []
     for _ in range(data.draw(st.integers(1, 30))):
         now += data.draw(st.sampled_from([0, 0, SECOND // 2, 3 * SECOND]))
         delay = data.draw(st.none() | st.integers(1, 5 * SECOND))
-        one = (data.draw(st.sampled_from(["sms", "email"])), None if delay is None else now + delay)
+        queue = QueueKey(data.draw(st.sampled_from(["a", "b"])), data.draw(st.sampled_from(["sms", "email"])))
+        one = (queue, None if delay is None else now + delay)
+        later = [queue for queue, time in held if time is not None and time // SECOND > now // SECOND]
         for _ in range(data.draw(st.sampled_from([0, 1, 90]))):
-            later = [time for _, time in held if time is not None and time // SECOND > now // SECOND]
+            own_later = sum(queue.tenant == one[0].tenant for queue in later)
             of_queue = sum(queue == one[0] for queue, _ in held)
             full = len(held) >= 120 or of_queue >= SHARE * (120 - len(held)) or bool(one[1] and len(later) >= 60)
+            full |= bool(one[1] and has_tenants and own_later and own_later >= SHARE * (60 - len(later)))
             assert bool(backlog.why_full(*one, now)) is full
             if not full:
                 backlog.add(*one)
                 held.append(one)
+                if one[1] is not None and one[1] // SECOND > now // SECOND:
+                    later.append(one[0])
         for _ in range(data.draw(st.sampled_from([0, 1, 40]))):
             if held:
                 backlog.remove(*held.pop(data.draw(st.integers(0, len(held) - 1))))
         assert backlog.queues == Counter(queue for queue, _ in held)
+        assert backlog.tenants == Counter(queue.tenant for queue, _ in held)
         assert backlog.total == len(held)
-        later = [time for _, time in held if time is not None and time // SECOND > now // SECOND]
+        later = [queue for queue, time in held if time is not None and time // SECOND > now // SECOND]
         assert backlog.scheduled(now) == len(later)
+
+
+def test_a_tenant_that_fills_its_queue_or_schedules_all_it_may_leaves_room_for_others() -> None:
+    backlog = Backlog(max_unsettled=1_000, has_tenants=True)
+    assert taken(backlog, "sms", 9 * SECOND, tenant="a") == 400
+    assert taken(backlog, "email", 9 * SECOND, tenant="a") == 0
+    assert taken(backlog, "sms", 9 * SECOND, tenant="b") == 80
+    assert taken(backlog, "sms", tenant="a") == 336, "four fifths of what b has left of it"
+    assert taken(backlog, "sms", tenant="b") == 132, "which it has not to share with a"
 
 
 # In the path of messages.
@@ -123,9 +152,10 @@ async def equal(harness: Harness, outbox: Outbox) -> None:
     counts = await outbox.unsettled_counts(now)
     backlog = harness.delivery._backlog
     assert backlog.queues == counts.queues
+    assert backlog.tenants == Counter({DEFAULT_TENANT: backlog.total} if backlog.total else {})
     assert backlog.total == (await outbox.stats()).unsettled
     second = now // SECOND
-    assert backlog.scheduled(now) == sum(n for due, n in counts.scheduled.items() if due > second)
+    assert backlog.scheduled(now) == sum(n for (_, due), n in counts.scheduled.items() if due > second)
 
 
 @pytest.mark.parametrize("seed", range(2))

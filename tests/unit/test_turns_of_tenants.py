@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ def test_weights_are_shares_and_nobody_has_his_whole_weight_in_a_row() -> None:
         flow(turns, name, 100_000, weight)
     found = taken(turns, 2 * 2501)
     assert Counter(found) == {"a": 2000, "b": 2000, "c": 1000, "d": 2}
-    pairs = [one + other for one, other in zip(found, found[1:], strict=False)]
+    pairs = [one + other for one, other in pairwise(found)]
     assert pairs.count("aa") + pairs.count("bb") + pairs.count("cc") <= 4
 
 

@@ -4,12 +4,17 @@ Every class of calls leaves some of all the room free: streams four tenths, what
 other calls a tenth, and other calls of high priority nothing. Within that, a stream and a route's queue hold at most
 `SHARE` times what is left to the class ("dynamic thresholds", Choudhury and Hahne, IEEE/ACM Transactions on Networking
 6(2), 1998): one alone gets most of it, each that comes gets its part as soon as something ends, and nothing is kept for
-those who are idle. Bytes are shared in the same way.
+those who are idle. Bytes are shared in the same way. A queue is of one tenant, and a tenant may have a limit of its own
+to what it has in flight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
+
+from postwire.core.queue_keys import QueueKey
 
 SHARE: Final = 4
 """How many times the room that is left one stream or queue may hold."""
@@ -22,6 +27,8 @@ TURN_COUNT: Final = 100
 
 TURN_BYTES: Final = 1 << 20
 """From how many bytes on its turn is over."""
+
+_NO_LIMITS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Share:
@@ -41,9 +48,10 @@ class Admission:
     priority is high. One whose queue and stream hold nothing is refused only where its class is full.
     """
 
-    __slots__ = ("_bytes", "_count", "_of_calls", "_of_streams", "_of_urgent", "_queues")
+    __slots__ = ("_bytes", "_count", "_of_calls", "_of_streams", "_of_urgent", "_queues", "_tenant_limits", "_tenants")
 
-    def __init__(self, *, max_count: int, max_bytes: int) -> None:
+    def __init__(self, *, max_count: int, max_bytes: int, tenant_limits: Mapping[str, int] = _NO_LIMITS) -> None:
+        """`tenant_limits` are how many messages of a tenant may be in flight, and may change."""
         self._of_urgent = (max_count, max_bytes)
         self._of_calls = self._of_streams = self._of_urgent
         if max_count >= NO_RESERVE:
@@ -51,7 +59,9 @@ class Admission:
             self._of_streams = (max_count - 4 * max_count // 10, max_bytes - 4 * max_bytes // 10)
         self._count = 0
         self._bytes = 0
-        self._queues: dict[str, Share] = {}  # those that hold anything
+        self._queues: dict[QueueKey, Share] = {}  # those that hold anything
+        self._tenants: dict[str, int] = {}  # and how much
+        self._tenant_limits = tenant_limits
 
     @property
     def count(self) -> int:
@@ -64,7 +74,12 @@ class Admission:
         max_count, max_bytes = self._of_streams
         return self._count >= max_count or (self._count > 0 and self._bytes >= max_bytes)
 
-    def has_room(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+    def is_full_for(self, tenant: str) -> bool:
+        """Whether a tenant has as much in flight as it may."""
+        limit = self._tenant_limits.get(tenant)
+        return limit is not None and self._tenants.get(tenant, 0) >= limit
+
+    def has_room(self, size: int, queue: QueueKey, stream: Share | None = None, *, urgent: bool = False) -> bool:
         """Whether a message of `size` bytes may enter. One larger than all the room may when it is alone."""
         if stream is not None:
             max_count, max_bytes = self._of_streams
@@ -73,18 +88,21 @@ class Admission:
         count = self._count
         if count >= max_count or (count and self._bytes + size > max_bytes):
             return False
+        if self._tenant_limits and self.is_full_for(queue.tenant):
+            return False
         most, most_bytes = SHARE * (max_count - count), SHARE * (max_bytes - self._bytes)
         share = self._queues.get(queue)
         if share is not None and (share.count >= most or (share.bytes and share.bytes >= most_bytes)):
             return False
         return stream is None or (stream.count < most and (not stream.bytes or stream.bytes < most_bytes))
 
-    def enter(self, size: int, queue: str, stream: Share | None = None, *, urgent: bool = False) -> bool:
+    def enter(self, size: int, queue: QueueKey, stream: Share | None = None, *, urgent: bool = False) -> bool:
         """Let a message in, if there is room."""
         if not self.has_room(size, queue, stream, urgent=urgent):
             return False
         self._count += 1
         self._bytes += size
+        self._tenants[queue.tenant] = self._tenants.get(queue.tenant, 0) + 1
         share = self._queues.get(queue)
         if share is None:
             share = self._queues[queue] = Share()
@@ -95,10 +113,15 @@ class Admission:
             stream.bytes += size
         return True
 
-    def leave(self, size: int, queue: str, stream: Share | None = None) -> None:
+    def leave(self, size: int, queue: QueueKey, stream: Share | None = None) -> None:
         """Note that a message which was let in is done."""
         self._count -= 1
         self._bytes -= size
+        left = self._tenants[queue.tenant] - 1
+        if left:
+            self._tenants[queue.tenant] = left
+        else:
+            del self._tenants[queue.tenant]
         share = self._queues[queue]
         share.count -= 1
         share.bytes -= size
@@ -110,29 +133,48 @@ class Admission:
 
 
 class WaitingStreams:
-    """The streams that wait for room, in the order in which they are served: each for a turn, and then at the end."""
+    """The streams that wait for room, in the order in which they are served: each for a turn, and then at the end.
 
-    __slots__ = ("_admission", "_waiting")
+    Tenants are served in turn, and so are the streams of each of them.
+    """
+
+    __slots__ = ("_admission", "_by_tenant", "_tenants")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._waiting: dict[Share, tuple[int, str]] = {}
+        self._by_tenant: dict[str, dict[Share, tuple[int, QueueKey]]] = {}
+        self._tenants: dict[Share, str] = {}
 
     def __bool__(self) -> bool:
         """Whether any waits."""
-        return bool(self._waiting)
+        return bool(self._tenants)
 
-    def add(self, stream: Share, size: int, queue: str) -> None:
+    def add(self, stream: Share, size: int, queue: QueueKey) -> None:
         """Have a stream wait at the end, with a message of a size and a queue."""
-        self._waiting[stream] = (size, queue)
+        self._tenants[stream] = queue.tenant
+        self._by_tenant.setdefault(queue.tenant, {})[stream] = (size, queue)
 
     def remove(self, stream: Share) -> None:
-        """It waits no more."""
-        self._waiting.pop(stream, None)
+        """It waits no more: its tenant goes to the end."""
+        if (tenant := self._tenants.pop(stream, None)) is not None:
+            streams = self._by_tenant.pop(tenant)
+            del streams[stream]
+            if streams:
+                self._by_tenant[tenant] = streams
+
+    def holds_up(self, tenant: str) -> bool:
+        """Whether one that waits goes before a stream of a tenant that has just come."""
+        return bool(self._tenants) and (tenant in self._by_tenant or self.next() is not None)
 
     def next(self) -> Share | None:
         """Whose turn it is: the first whose message has room. Who is above its share holds up nobody behind it."""
         if self._admission.is_full_for_streams:  # asked whenever anything leaves, and very many may wait
             return None
         has_room = self._admission.has_room
-        return next((stream for stream, (size, queue) in self._waiting.items() if has_room(size, queue, stream)), None)
+        for tenant, streams in self._by_tenant.items():
+            if self._admission.is_full_for(tenant):
+                continue
+            for stream, (size, queue) in streams.items():
+                if has_room(size, queue, stream):
+                    return stream
+        return None

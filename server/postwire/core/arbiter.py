@@ -82,7 +82,9 @@ class Arbiter:
         return next((flow for priority in Priority if (flow := self._turns[priority].first())), None)
 
     def _is_overdue(self, priority: Priority) -> bool:
-        return self._passed_over[priority] >= PASSED_OVER_AT_MOST[priority] and self._turns[priority].first() is not None
+        return (
+            self._passed_over[priority] >= PASSED_OVER_AT_MOST[priority] and self._turns[priority].first() is not None
+        )
 
     def _count(self, priority: Priority) -> None:
         if priority in self._passed_over:

@@ -1,15 +1,18 @@
-"""How many messages are not settled, in each queue and in all, and how many of them are for later.
+"""How many messages are not settled: of each tenant, in each queue and in all; and how many of them are for later.
 
-What is allowed is shared, so that the queue of a channel that is out of service never closes the others: a queue may
-hold `SHARE` times what is left of it, and what is scheduled for later half of it. See `core.admission`, which does the
-same for what is in flight.
+What is allowed is shared, so that the queue of a channel that is out of service never closes the others, nor that of
+another tenant: a queue may hold `SHARE` times what is left of it, and what is scheduled for later half of it. Where
+there are tenants, each may have scheduled `SHARE` times what is left of that. See `core.admission`, which does the same
+for what is in flight.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
+
+from postwire.core.queue_keys import QueueKey
 
 SHARE: Final = 4
 """How many times what is left one queue may hold."""
@@ -20,77 +23,137 @@ SHARED_FROM: Final = 100
 _SECOND: Final = 1_000_000
 
 
-class Backlog:
-    """Counts against what is allowed. All times are in µs, on the clock of the callers' send times.
+K = TypeVar("K")
 
-    `queues` has the count of each queue that holds anything.
-    """
 
-    __slots__ = ("_due", "_for_later", "_max", "_max_per_queue", "_max_scheduled", "_scheduled", "queues", "total")
+def _change(counts: dict[K, int], key: K, change: int) -> None:
+    if count := counts.get(key, 0) + change:
+        counts[key] = count
+    else:
+        del counts[key]
 
-    def __init__(self, *, max_unsettled: int, max_per_queue: int = 0, max_scheduled: int = 0) -> None:
-        """`max_per_queue` and `max_scheduled` take the place of the shares, unless they are 0."""
-        is_shared = max_unsettled >= SHARED_FROM
-        self._max = max_unsettled
-        self._max_per_queue = max_per_queue or (0 if is_shared else max_unsettled)
-        self._max_scheduled = max_scheduled or (max_unsettled // 2 if is_shared else max_unsettled)
-        self.queues: dict[str, int] = {}
-        self.total = 0
-        # What is for later, by the second in which it is due, and those seconds as a heap.
-        self._scheduled: dict[int, int] = {}
-        self._due: list[int] = []
-        self._for_later = 0
 
-    def load(self, queues: Mapping[str, int], scheduled: Mapping[int, int]) -> None:
-        """Begin with what a store holds: see `Counts`."""
-        for queue, count in queues.items():
-            self.queues[queue] = self.queues.get(queue, 0) + count
-            self.total += count
-        for second, count in scheduled.items():
-            self._schedule(second, count)
+class _Later:
+    """What is for later, by the second in which it is due."""
 
-    def scheduled(self, now: int) -> int:
+    __slots__ = ("_counts", "_due", "_total")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._due: list[int] = []  # the seconds, as a heap
+        self._total = 0
+
+    def count(self, now: int) -> int:
         """How many are for later than the second of `now`."""
         second = now // _SECOND
         while self._due and self._due[0] <= second:
-            self._for_later -= self._scheduled.pop(heapq.heappop(self._due))
-        return self._for_later
+            self._total -= self._counts.pop(heapq.heappop(self._due))
+        return self._total
 
-    def why_full(self, queue: str, send_time: int | None, now: int) -> str | None:
+    def add(self, second: int, count: int = 1) -> None:
+        if second in self._counts:
+            self._counts[second] += count
+        else:
+            self._counts[second] = count
+            heapq.heappush(self._due, second)
+        self._total += count
+
+    def remove(self, second: int) -> None:
+        # A second that is over is forgotten, and with it what was due then.
+        if self._counts.get(second):
+            self._counts[second] -= 1
+            self._total -= 1
+
+
+class Backlog:
+    """Counts against what is allowed. All times are in µs, on the clock of the callers' send times.
+
+    `queues` has the count of each queue that holds anything, and `tenants` that of each tenant.
+    """
+
+    __slots__ = (
+        "_has_tenants",
+        "_later",
+        "_later_of",
+        "_max",
+        "_max_per_queue",
+        "_max_scheduled",
+        "queues",
+        "tenants",
+        "total",
+    )
+
+    def __init__(
+        self, *, max_unsettled: int, max_per_queue: int = 0, max_scheduled: int = 0, has_tenants: bool = False
+    ) -> None:
+        """`max_per_queue` and `max_scheduled` take the place of the shares, unless they are 0."""
+        is_shared = max_unsettled >= SHARED_FROM
+        self._has_tenants = has_tenants and is_shared
+        self._max = max_unsettled
+        self._max_per_queue = max_per_queue or (0 if is_shared else max_unsettled)
+        self._max_scheduled = max_scheduled or (max_unsettled // 2 if is_shared else max_unsettled)
+        self.queues: dict[QueueKey, int] = {}
+        self.tenants: dict[str, int] = {}
+        self.total = 0
+        self._later = _Later()
+        self._later_of: dict[str, _Later] = {}
+
+    def load(self, queues: Mapping[QueueKey, int], scheduled: Mapping[tuple[str, int], int]) -> None:
+        """Begin with what a store holds: see `Counts`."""
+        for queue, count in queues.items():
+            self._count(queue, count)
+        for (tenant, second), count in scheduled.items():
+            self._schedule(tenant, second, count)
+
+    def scheduled(self, now: int) -> int:
+        """How many are for later than the second of `now`."""
+        return self._later.count(now)
+
+    def of_tenant(self, tenant: str) -> int:
+        """How many of a tenant's messages are not settled."""
+        return self.tenants.get(tenant, 0)
+
+    def why_full(self, queue: QueueKey, send_time: int | None, now: int) -> str | None:
         """Why a new message cannot be taken, for its caller; None if it can. `send_time`: if it is for later."""
         if self.total >= self._max:
             return "too many messages wait to be sent: try again later"
         most = self._max_per_queue or SHARE * (self._max - self.total)
         if self.queues.get(queue, 0) >= most:
             return "too many messages wait for the providers of this one: try again later"
-        if send_time is not None and self.scheduled(now) >= self._max_scheduled:
+        if send_time is not None and self._is_full_for_later(queue.tenant, now):
             return "too many messages wait for their send_time: try again later"
         return None
 
-    def add(self, queue: str, send_time: int | None = None) -> None:
+    def _is_full_for_later(self, tenant: str, now: int) -> bool:
+        left = self._max_scheduled - self.scheduled(now)
+        if left <= 0 or not self._has_tenants:
+            return left <= 0
+        own = self._later_of.get(tenant)
+        return own is not None and own.count(now) >= SHARE * left
+
+    def add(self, queue: QueueKey, send_time: int | None = None) -> None:
         """A message is taken; for later, if it has a send time."""
-        self.queues[queue] = self.queues.get(queue, 0) + 1
-        self.total += 1
+        self._count(queue, 1)
         if send_time is not None:
-            self._schedule(send_time // _SECOND, 1)
+            self._schedule(queue.tenant, send_time // _SECOND, 1)
 
-    def remove(self, queue: str, send_time: int | None = None) -> None:
+    def remove(self, queue: QueueKey, send_time: int | None = None) -> None:
         """A message is settled, or was not taken after all. `send_time`: if it was waiting for that."""
-        self.total -= 1
-        count = self.queues[queue] - 1
-        if count:
-            self.queues[queue] = count
-        else:
-            del self.queues[queue]
-        # A second that is over is forgotten, and with it what was due then.
-        if send_time is not None and self._scheduled.get(second := send_time // _SECOND):
-            self._scheduled[second] -= 1
-            self._for_later -= 1
+        self._count(queue, -1)
+        if send_time is not None:
+            self._later.remove(send_time // _SECOND)
+            if own := self._later_of.get(queue.tenant):
+                own.remove(send_time // _SECOND)
 
-    def _schedule(self, second: int, count: int) -> None:
-        if second in self._scheduled:
-            self._scheduled[second] += count
-        else:
-            self._scheduled[second] = count
-            heapq.heappush(self._due, second)
-        self._for_later += count
+    def _count(self, queue: QueueKey, change: int) -> None:
+        self.total += change
+        _change(self.queues, queue, change)
+        _change(self.tenants, queue.tenant, change)
+
+    def _schedule(self, tenant: str, second: int, count: int) -> None:
+        self._later.add(second, count)
+        if self._has_tenants:
+            own = self._later_of.get(tenant)
+            if own is None:
+                own = self._later_of[tenant] = _Later()
+            own.add(second, count)

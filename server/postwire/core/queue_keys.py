@@ -10,13 +10,20 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from postwire.core.message import Channel
 from postwire.core.routing import Match, Route, Tier, domain_key
 
 DIGITS: Final = 16
 """How many hexadecimal digits of the hash a key has."""
+
+
+class QueueKey(NamedTuple):
+    """What messages wait in: those of one tenant whose `MessageRecord.queue` is `name`."""
+
+    tenant: str
+    name: str
 
 
 def queue_key(channel: Channel, match: Match, unsuitable: Collection[str] = ()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -18,7 +18,9 @@ from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
-from postwire.core.message import MAX_TIME, DispatchCommand, MessageRecord, Priority, WaitFor
+from postwire.core.message import MAX_TIME, DispatchCommand, DispatchOptions, MessageRecord, Priority, WaitFor
+from postwire.core.queue_keys import QueueKey
+from postwire.core.quotas import Quotas
 from postwire.core.routing import Route
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
@@ -38,16 +40,23 @@ MEAN_RETRY_DELAY: Final = 1.0
 
 @dataclass(slots=True, eq=False)
 class Admitted:
-    """A message that is admitted, on its way to its acceptance."""
+    """A message that is admitted, on its way to its acceptance.
+
+    `options` are as its tenant may have them; what its request id is held to is the `command`. `give_back` has it not
+    count against the tenant's rate.
+    """
 
     command: DispatchCommand
+    options: DispatchOptions
     record: MessageRecord
     route: Route
+    queue: QueueKey
     plan: RoutePlan | None
     permit: ProviderPermit | None
     trace: str
     stream: Share | None
     later: int | None
+    give_back: Callable[[], None] | None
     waiter: Waiter = field(default_factory=Waiter)
     handed_over: bool = False
 
@@ -64,6 +73,7 @@ class Acceptance:
         waiters: WaiterRegistry,
         worker: Worker,
         backlog: Backlog,
+        quotas: Quotas,
         clock: Clock,
         steps: StepDetector,
         ids: MessageIds,
@@ -76,12 +86,17 @@ class Acceptance:
         self._waiters = waiters
         self._worker = worker
         self._backlog = backlog
+        self._quotas = quotas
         self._clock = clock
         self._steps = steps
         self._ids = ids
         self._observer = observer
         self._limits = limits
-        self._admission = Admission(max_count=limits.max_in_flight, max_bytes=limits.max_in_flight_bytes)
+        self._admission = Admission(
+            max_count=limits.max_in_flight,
+            max_bytes=limits.max_in_flight_bytes,
+            tenant_limits=quotas.max_in_flight,
+        )
         self._retry_delays = Spread(MEAN_RETRY_DELAY)
         self._loop = asyncio.get_running_loop()
         self._streams = WaitingStreams(self._admission)
@@ -97,6 +112,8 @@ class Acceptance:
         """
         admitted = self._admit(command)
         if admitted is None:
+            if self._admission.is_full_for(command.tenant):
+                raise self._quotas.exceeded(command.tenant, "max_in_flight")
             raise Overloaded(self._retry_delays.next())
         self._tasks.launch(self._carry(admitted), partial(self._done, admitted))
         return admitted.waiter
@@ -107,7 +124,9 @@ class Acceptance:
 
         Returns for each its waiter, or why it was refused.
         """
-        if self._streams or not (found := self._admit_some(commands, stream, math.inf, math.inf)):
+        if self._streams.holds_up(commands[0].tenant) or not (
+            found := self._admit_some(commands, stream, math.inf, math.inf)
+        ):
             await self._until_turn(commands[0], stream)
             found = self._admit_some(commands, stream, TURN_COUNT, TURN_BYTES)
             self._offer_turn()
@@ -144,7 +163,7 @@ class Acceptance:
             queue = self._router.route(command.message, command.options.provider_name).queue_key
         except Refusal:  # it is refused in its turn
             queue = ""
-        self._streams.add(stream, command.size, queue)
+        self._streams.add(stream, command.size, QueueKey(command.tenant, queue))
         try:
             while self._streams.next() is not stream:
                 self._offer_turn()
@@ -170,8 +189,8 @@ class Acceptance:
                 turn.set_result(None)
 
     def _admit(self, command: DispatchCommand, stream: Share | None = None) -> Admitted | None:
-        """Route a message and make room for it; None where too much is in flight. What is returned is to be carried on,
-        which gives the room back.
+        """Route a message and make room for it; None where too much is in flight, of its tenant or of all. What is
+        returned is to be carried on, which gives the room back.
 
         Raises:
             Refusal: nothing is done.
@@ -180,15 +199,19 @@ class Acceptance:
             raise ShuttingDown
         now = self._clock.wall()
         self.check_times(command, now)
-        options = command.options
+        tenant = command.tenant
+        options = self._quotas.limited(tenant, command.options)
         route = self._router.route(command.message, options.provider_name)
         if not self._outbox.available:
             raise StoreUnavailable
         later = options.send_time if options.send_time is not None and options.send_time > now else None
-        if text := self._backlog.why_full(route.queue_key, later, now):
+        queue, monotonic = QueueKey(tenant, route.queue_key), self._clock.monotonic()
+        self._quotas.check(tenant, self._backlog.of_tenant(tenant), monotonic)
+        if text := self._backlog.why_full(queue, later, now):
             raise Overloaded(text=text)
-        if not self._admission.enter(command.size, route.queue_key, stream, urgent=options.priority is Priority.HIGH):
+        if not self._admission.enter(command.size, queue, stream, urgent=options.priority is Priority.HIGH):
             return None
+        give_back = self._quotas.take(tenant, monotonic)
         plan = permit = None
         if later is None:
             plan = self._router.begin(route, (), options.priority)
@@ -204,8 +227,8 @@ class Acceptance:
             trace_id=trace[3:35],
             ahead=now - self._steps.due_at(now, self._clock.due()),
         )
-        self._backlog.add(route.queue_key, later)
-        return Admitted(command, record, route, plan, permit, trace, stream, later)
+        self._backlog.add(queue, later)
+        return Admitted(command, options, record, route, queue, plan, permit, trace, stream, later, give_back)
 
     def check_times(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs).
@@ -255,7 +278,7 @@ class Acceptance:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
         waiter, record = admitted.waiter, admitted.record
         if not accepted.created:
-            self._backlog.remove(admitted.route.queue_key, admitted.later)
+            self._not_taken(admitted)
             waiter.accept(accepted)
             waiter.complete()
             return None
@@ -264,9 +287,16 @@ class Acceptance:
         if admitted.plan and admitted.permit:
             if admitted.plan.choice.passed_over:
                 self._observer.passed_over(record, admitted.plan.choice.passed_over)
-            command = admitted.command
             return self._worker.run(
-                Job(record, command.message, command.options, admitted.plan, admitted.permit, waiter, admitted.trace)
+                Job(
+                    record,
+                    admitted.command.message,
+                    admitted.options,
+                    admitted.plan,
+                    admitted.permit,
+                    waiter,
+                    admitted.trace,
+                )
             )
         if is_scheduled(record):
             waiter.complete()  # it is for later
@@ -279,13 +309,18 @@ class Acceptance:
                 self._waiters.attach(record, waiter)  # its turn comes soon
             else:
                 waiter.complete()
-        self._worker.wait(record, admitted.command.options.priority)
+        self._worker.wait(record, admitted.options.priority)
         return None
 
     def _refuse(self, admitted: Admitted, refusal: Refusal) -> None:
-        self._backlog.remove(admitted.route.queue_key, admitted.later)
+        self._not_taken(admitted)
         admitted.waiter.accept(refusal)
         admitted.waiter.complete()
+
+    def _not_taken(self, admitted: Admitted) -> None:
+        self._backlog.remove(admitted.queue, admitted.later)
+        if admitted.give_back:
+            admitted.give_back()
 
     def _done_with(self, all_admitted: Sequence[Admitted]) -> None:
         for admitted in all_admitted:
@@ -293,7 +328,7 @@ class Acceptance:
                 self._done(admitted)
 
     def _done(self, admitted: Admitted) -> None:
-        self._admission.leave(admitted.command.size, admitted.route.queue_key, admitted.stream)
+        self._admission.leave(admitted.command.size, admitted.queue, admitted.stream)
         if self._streams:
             self._offer_turn()
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
@@ -304,4 +339,4 @@ class Acceptance:
 
 async def _new(admitted: Admitted) -> NewMessage:
     content, digest = await encode(admitted.command)
-    return NewMessage(admitted.record, content, digest, admitted.command.options, admitted.trace)
+    return NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Protocol
 
 from postwire.clock import Clock
-from postwire.core.turns import Flow
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Priority
 from postwire.core.routing import Route
+from postwire.core.turns import Flow
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.shared_gate import SharedGate
 from postwire.delivery.wakeable_task import WakeableTask
@@ -50,10 +50,18 @@ class QueueHandler(Protocol):
 
 
 class Queue:
-    """The messages of one tenant that wait for one route."""
+    """The messages of one tenant, of a weight among others, that wait for one route."""
 
     def __init__(
-        self, route: Route, key: QueueKey, *, work: WorkQueue, router: Router, clock: Clock, handler: QueueHandler
+        self,
+        route: Route,
+        key: QueueKey,
+        *,
+        weight: int,
+        work: WorkQueue,
+        router: Router,
+        clock: Clock,
+        handler: QueueHandler,
     ) -> None:
         self.route = route
         self.key = key
@@ -62,7 +70,7 @@ class Queue:
         self._clock = clock
         self._handler = handler
         self._wakeable = WakeableTask(self._run_once, outbox=work, clock=clock)
-        self._flows = {priority: Flow(priority) for priority in Priority}
+        self._flows = {priority: Flow(priority, key.tenant, weight) for priority in Priority}
         self._grants: Counter[SharedGate] = Counter()
         self._granted: Counter[Priority] = Counter()
         self._put: Counter[Priority] = Counter()  # what was put in, and due, since the last look into the store
@@ -108,6 +116,11 @@ class Queue:
     def offer(self, now: float) -> None:
         """See `WaitingQueue.offer`."""
         self._router.offer(self.route, now)
+
+    def weigh(self, weight: int) -> None:
+        """Take turns by another weight."""
+        for flow in self._flows.values():
+            flow.weight = weight
 
     async def stop(self) -> None:
         """Take nothing more."""

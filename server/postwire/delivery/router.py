@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.core.turns import Flow
 from postwire.core.gate import GatePermit
 from postwire.core.message import Attempt, OutboundMessage, Priority, Sms
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
+from postwire.core.turns import Flow
 from postwire.delivery.shared_gate import SharedGate, WaitingQueue
 from postwire.providers.registry import ProviderEntry, Registry
 from postwire.providers.sms.encoding import SmsEncoding, segments

@@ -12,7 +12,7 @@ what we own is always OK, whatever has changed since.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,6 +38,7 @@ from postwire.core.message import (
     WaitFor,
 )
 from postwire.core.principal import Principal
+from postwire.core.quotas import Quota, Quotas
 from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
 from postwire.delivery.acceptance import Acceptance
@@ -100,7 +101,9 @@ class Delivery:
             max_unsettled=limits.max_unsettled,
             max_per_queue=limits.max_unsettled_per_queue,
             max_scheduled=limits.max_scheduled,
+            has_tenants=bool(limits.quotas),
         )
+        self._quotas = Quotas(limits.quotas)
         self._tasks = StartedTasks(self._loop)
         self._waiters = WaiterRegistry()
         self._worker = Worker(
@@ -113,6 +116,7 @@ class Delivery:
             clock=clock,
             observer=observer,
             backlog=self._backlog,
+            quotas=self._quotas,
         )
         self._acceptance = Acceptance(
             outbox=outbox,
@@ -121,6 +125,7 @@ class Delivery:
             waiters=self._waiters,
             worker=self._worker,
             backlog=self._backlog,
+            quotas=self._quotas,
             clock=clock,
             steps=self.clock_steps,
             ids=ids,
@@ -139,8 +144,8 @@ class Delivery:
     def queue_depths(self) -> dict[str, int]:
         """How many messages are not settled, by the key of their route as it is shown; safe to ask on any thread."""
         depths = self._router.no_depths.copy()
-        for queue_key, count in self._backlog.queues.copy().items():
-            key = self._router.shown_key(queue_key)
+        for queue, count in self._backlog.queues.copy().items():
+            key = self._router.shown_key(queue.name)
             depths[key] = depths.get(key, 0) + count
         return depths
 
@@ -164,6 +169,11 @@ class Delivery:
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
         self._worker.wake()
+
+    def take_quotas(self, quotas: Mapping[str, Quota]) -> None:
+        """Hold tenants to other quotas from now on."""
+        self._quotas.replace(quotas)
+        self._worker.weigh()
 
     def settled_in_queue(self, before: MessageRecord, after: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""

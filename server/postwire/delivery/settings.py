@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from postwire.config.schema import Config
 from postwire.core.message import Channel
+from postwire.core.quotas import Quota
 from postwire.delivery.executor import Retries
 
 IN_FLIGHT_BYTES_FACTOR: Final = 8
@@ -18,7 +19,7 @@ IN_FLIGHT_BYTES_FACTOR: Final = 8
 class Limits:
     """Times in seconds; `expire_after`, `retention` and `content_retention` in µs; sizes in bytes.
 
-    A bound of the backlog that is 0 is a share: see `core.backlog`.
+    A bound of the backlog that is 0 is a share: see `core.backlog`. `quotas` are those of tenants, where there are any.
     """
 
     max_wait: float
@@ -31,6 +32,7 @@ class Limits:
     max_scheduled: int
     retention: int
     content_retention: int
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -47,4 +49,20 @@ class Limits:
             retention=int(config.store.retention * 1e6),
             content_retention=int(config.store.content_retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
+            quotas=quotas_from(config),
         )
+
+
+def quotas_from(config: Config) -> Mapping[str, Quota]:
+    """What the configuration lets tenants have."""
+    return {
+        name: Quota(
+            rate=one.rate,
+            burst=one.burst,
+            max_unsettled=one.max_unsettled,
+            max_in_flight=one.max_in_flight,
+            weight=one.weight,
+            max_priority=one.max_priority,
+        )
+        for name, one in config.tenants.items()
+    }

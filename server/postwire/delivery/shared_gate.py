@@ -14,10 +14,10 @@ from typing import Protocol
 
 from postwire.clock import Alarm, Clock
 from postwire.core.arbiter import Arbiter
-from postwire.core.turns import Flow
 from postwire.core.gate import Gate
 from postwire.core.message import Priority
 from postwire.core.obstacles import WAITED_FOR, Obstacle
+from postwire.core.turns import Flow
 
 
 class WaitingQueue(Protocol):

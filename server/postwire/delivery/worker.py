@@ -12,6 +12,8 @@ from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
 from postwire.core.errors import Refusal, StoreUnavailable
 from postwire.core.message import MessageRecord, MessageState, Priority
+from postwire.core.queue_keys import QueueKey
+from postwire.core.quotas import Quotas
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
 from postwire.delivery.contents import decode
@@ -22,7 +24,7 @@ from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
-from postwire.outbox.base import MessageStore, QueuedMessage, QueueKey, TakenMessage, WorkQueue
+from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -48,6 +50,7 @@ class Worker:
         clock: Clock,
         observer: Observer,
         backlog: Backlog,
+        quotas: Quotas,
     ) -> None:
         self._messages = messages
         self._work = work
@@ -62,6 +65,7 @@ class Worker:
         self._queues: dict[QueueKey, Queue] = {}
         self._draining = False
         self._backlog = backlog
+        self._quotas = quotas
 
     async def start(self) -> None:
         """Begin with what waits in the store."""
@@ -81,7 +85,7 @@ class Worker:
             if kept.state is MessageState.QUEUED:
                 self.wait(await self._suited(job, kept), job.options.priority)
             elif kept.settled:
-                self._backlog.remove(kept.queue)
+                self._backlog.remove(_queue_of(kept))
         finally:
             self._waiters.finish(record, job.waiter)
 
@@ -95,8 +99,8 @@ class Worker:
                 return record
         except Refusal:  # there is no such route any more, or the store is away: it waits where it is
             return record
-        self._backlog.remove(record.queue)
-        self._backlog.add(key, None)
+        self._backlog.remove(_queue_of(record))
+        self._backlog.add(QueueKey(record.tenant, key))
         return replace(record, queue=key)
 
     def wait(self, record: MessageRecord, priority: Priority) -> None:
@@ -105,6 +109,11 @@ class Worker:
         self.on_deadline(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
             self._queue(route, record.tenant).put(due_time(record, ahead) or 0, priority)
+
+    def weigh(self) -> None:
+        """Go by the weights of tenants as they are now."""
+        for key, queue in self._queues.items():
+            queue.weigh(self._quotas.of(key.tenant).weight)
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
@@ -206,7 +215,7 @@ class Worker:
 
     def ended_in_queue(self, before: MessageRecord, record: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
-        self._backlog.remove(before.queue, before.send_time if is_scheduled(before) else None)
+        self._backlog.remove(_queue_of(before), before.send_time if is_scheduled(before) else None)
         self._observer.state_reached(record)
         if waiter := self._waiters.remove(before):
             waiter.record = record
@@ -224,6 +233,16 @@ class Worker:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = Queue(
-                route, key, work=self._work, router=self._router, clock=self._clock, handler=self
+                route,
+                key,
+                weight=self._quotas.of(tenant).weight,
+                work=self._work,
+                router=self._router,
+                clock=self._clock,
+                handler=self,
             )
         return queue
+
+
+def _queue_of(record: MessageRecord) -> QueueKey:
+    return QueueKey(record.tenant, record.queue)

@@ -3,6 +3,7 @@
 Whatever is behind it passes `tests/conformance/test_outbox*.py`.
 """
 
+from postwire.core.queue_keys import QueueKey
 from postwire.outbox.base.admin import AdminState, ProviderState
 from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.availability import Availability
@@ -18,7 +19,7 @@ from postwire.outbox.base.messages import (
     StoredMessage,
 )
 from postwire.outbox.base.outbox import Outbox, OutboxError
-from postwire.outbox.base.work import Decide, Head, QueuedMessage, QueueKey, TakenMessage, WorkQueue
+from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
 
 __all__ = [
     "BEGINNING",

@@ -10,6 +10,7 @@ from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DispatchOptions, MessageRecord
+from postwire.core.queue_keys import QueueKey
 from postwire.outbox.base.availability import Availability
 
 Cursor = tuple[int, ...]
@@ -63,11 +64,11 @@ class OutboxStats:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is not settled, by the key of its queue; and what is queued for a later time than now that its caller has
-    given, by the second (since the epoch) in which it is due."""
+    """What is not settled, by its queue; and what is queued for a later time than now that its caller has given, by its
+    tenant and the second (since the epoch) in which it is due."""
 
-    queues: Mapping[str, int]
-    scheduled: Mapping[int, int]
+    queues: Mapping[QueueKey, int]
+    scheduled: Mapping[tuple[str, int], int]
 
 
 class MessageStore(Availability, Protocol):

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from postwire.core.message import DispatchOptions, MessageRecord, Priority
+from postwire.core.queue_keys import QueueKey
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import Cursor, StoredMessage
-
-
-class QueueKey(NamedTuple):
-    """What messages wait in: those of one tenant whose `MessageRecord.queue` is `name`."""
-
-    tenant: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

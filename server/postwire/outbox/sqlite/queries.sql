@@ -162,7 +162,7 @@ SELECT count(*) FROM messages WHERE state = 'queued' AND queue = ? AND tenant = 
 
 -- The queue of each message that is on its way.
 -- name: sending_queues
-SELECT queue FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending';
+SELECT tenant, queue FROM messages WHERE state IN ('queued', 'sending') AND state = 'sending';
 
 -- What waits in a queue with one priority for a time that its caller has given, by seconds (wall clock).
 -- name: scheduled_counts

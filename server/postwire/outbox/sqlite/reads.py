@@ -306,14 +306,14 @@ def stats(connection: apsw.Connection) -> OutboxStats:
 
 def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     """See `Outbox.unsettled_counts`."""
-    scheduled: dict[int, int] = {}
+    scheduled: Counter[tuple[str, int]] = Counter()
     with _one_moment(connection):
-        by_queue = Counter(queue for (queue,) in _all(connection, "sending_queues"))
+        by_queue = Counter(QueueKey(*found) for found in _all(connection, "sending_queues"))
         for tenant, queue in queues(connection):
-            by_queue[queue] += _all(connection, "queued_count", queue, tenant)[0][0]
+            by_queue[QueueKey(tenant, queue)] += _all(connection, "queued_count", queue, tenant)[0][0]
             for priority in Priority:
                 for second, count in _all(connection, "scheduled_counts", queue, tenant, priority.value, now):
-                    scheduled[second] = scheduled.get(second, 0) + count
+                    scheduled[tenant, second] += count
     return Counts(by_queue, scheduled)
 
 
