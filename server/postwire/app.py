@@ -27,7 +27,7 @@ from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
-from postwire.delivery import Control, Delivery, Limits
+from postwire.delivery import QUOTA_KEYS, Control, Delivery, Limits, quotas_from
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.reloading import Reloading
@@ -216,6 +216,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         checks.start()
         parts = (
             *RELOADABLES,
+            Reloadable(QUOTA_KEYS, lambda new: Prepared(partial(delivery.take_quotas, quotas_from(new)))),
             *server.reloadables,
             *telemetry.reloadables,
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),

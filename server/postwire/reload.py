@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from postwire.config.bind import ConfigError
 from postwire.config.renewal import read_files_again
@@ -30,7 +31,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Reloadable:
-    """A part of the server that can take over new values of its `keys` (dotted: `telemetry.log_level`).
+    """A part of the server that can take over new values of its `keys` (dotted: `telemetry.log_level`; a `*` stands for
+    any name: `tenants.*.rate`).
 
     `prepare` reads what the keys lead to, such as a file, and changes nothing yet. It is called on another thread, at
     every reload, whether a key has changed or not. It raises ConfigError where something is wrong.
@@ -104,11 +106,14 @@ class Reloader:
         """Take over what can be. Of the rest, all that differs from what the server runs with is reported each time."""
         for one in plan.prepared:
             one.apply()
-        live = {key for one in self._reloadables for key in one.keys} - {
-            key for one in plan.prepared for key in one.left
-        }
+        live = {key for one in self._reloadables for key in one.keys}
+        left = {key for one in plan.prepared for key in one.left}
         differing = differences(self._booted, plan.config, self._taken)
-        taken = {key: value for key, value in differing.items() if key in live}
+        taken = {
+            key: value
+            for key, value in differing.items()
+            if key not in left and (key in live or any(fnmatchcase(key, pattern) for pattern in live if "*" in pattern))
+        }
         self._taken |= taken
         self._current = plan.config
         renewed = [key for one in plan.prepared for key in one.renewed if key not in taken]

@@ -8,6 +8,7 @@ import pytest
 
 from postwire.config.bind import ConfigError
 from postwire.config.schema import Config
+from postwire.delivery import QUOTA_KEYS, quotas_from
 from postwire.reload import Prepared, Reloadable, Reloaded, Reloader
 
 RELAY = """
@@ -108,3 +109,25 @@ def test_a_configuration_that_is_wrong_changes_nothing(harness: Harness) -> None
     with pytest.raises(ConfigError, match=r"server\.grace"):
         harness.reload('server.grace = 5\ntelemetry.log_level = "debug"\n' + RELAY)
     assert [part.level for part in harness.parts] == ["", ""]
+
+
+def test_what_tenants_may_have_can_change_and_the_rest_of_them_needs_a_restart(read: Any) -> None:
+    key = '[[tenants.{}.keys]]\nname = "a"\nid = "{}"\nsha256 = "{}"\nroles = ["send"]\n'
+    keys = "".join(key.format(name, name[0] * 10, str(number) * 64) for number, name in enumerate(("acme", "other")))
+    toml = f"[tenants.acme]\nrate = 5\n[tenants.other]\n{keys}"
+    taken: list[Any] = []
+    quotas = Reloadable(QUOTA_KEYS, lambda config: Prepared(lambda: taken.append(quotas_from(config))))
+    read_now = [toml]
+    reloader = Reloader(read(toml), lambda: read(read_now[0]), [quotas])
+    read_now[0] = f"""
+[tenants.acme]
+rate = 6
+weight = 2
+content_retention = "1h"
+[tenants.other]
+max_in_flight = 3
+{keys}"""
+    reloaded = reloader.apply(reloader.prepare())
+    assert {"tenants.acme.rate", "tenants.acme.weight", "tenants.other.max_in_flight"} <= set(reloaded.changed)
+    assert "tenants.acme.content_retention" in reloaded.needs_restart
+    assert (taken[-1]["acme"].rate, taken[-1]["acme"].weight, taken[-1]["other"].max_in_flight) == (6.0, 2, 3)

@@ -4,7 +4,18 @@ from postwire.delivery.batch import Frame
 from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
-from postwire.delivery.settings import Limits
+from postwire.delivery.settings import QUOTA_KEYS, Limits, quotas_from
 from postwire.delivery.watch import WatchEvent
 
-__all__ = ["Candidate", "Control", "Delivery", "Explanation", "Frame", "Limits", "ProviderStatus", "WatchEvent"]
+__all__ = [
+    "QUOTA_KEYS",
+    "Candidate",
+    "Control",
+    "Delivery",
+    "Explanation",
+    "Frame",
+    "Limits",
+    "ProviderStatus",
+    "WatchEvent",
+    "quotas_from",
+]

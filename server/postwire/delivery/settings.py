@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, Self
 
 from postwire.config.schema import Config
@@ -51,6 +51,10 @@ class Limits:
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
             quotas=quotas_from(config),
         )
+
+
+QUOTA_KEYS: Final = tuple(f"tenants.*.{one.name}" for one in fields(Quota))
+"""The keys that say what tenants may have."""
 
 
 def quotas_from(config: Config) -> Mapping[str, Quota]:
