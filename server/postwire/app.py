@@ -27,7 +27,7 @@ from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
-from postwire.delivery import QUOTA_KEYS, Control, Delivery, Limits, quotas_from
+from postwire.delivery import QUOTA_KEYS, AuditTrail, Control, Delivery, Limits, quotas_from
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.reloading import Reloading
@@ -177,8 +177,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         control = Control(registry=registry, outbox=outbox, clock=clock)
         authenticator = Authenticator(AccessTable.of(config.auth, config.tenants))
         access = Access(authenticator, clock)
+        audit = AuditTrail(outbox, clock)
         server = ApiServer(
-            config.server, delivery, control, access, telemetry.call_observers, certificates=certificates
+            config.server, delivery, control, access, audit, telemetry.call_observers, certificates=certificates
         )
         closing.callback(server.release)
         try:

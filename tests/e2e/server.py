@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2_grpc
 from tests.support.forking import Forked
 from tests.support.waiting import PATIENCE
 
-from postwire.v1 import dispatch_service_pb2_grpc, provider_service_pb2_grpc
+from postwire.v1 import admin_service_pb2_grpc, dispatch_service_pb2_grpc, provider_service_pb2_grpc
 
 COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
 
@@ -100,6 +100,7 @@ class Server:
         channel = self.channel()
         self.dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel)
         self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
 
     def restart(self, **settings: str) -> None:

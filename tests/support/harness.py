@@ -35,6 +35,7 @@ LIMITS: Mapping[str, Any] = {
     "max_scheduled": 0,
     "retention": 7 * 24 * build.HOUR,
     "content_retention": 0,
+    "audit_retention": 365 * 86_400_000_000,
 }
 
 CALM = 40

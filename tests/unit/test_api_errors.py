@@ -39,7 +39,7 @@ from postwire.core.errors import (
     TryAgain,
 )
 from postwire.core.message import Attachment, Channel, Email, MessageState
-from postwire.core.principal import Role
+from postwire.core.principal import LOCAL, Role
 from postwire.core.validation import Violations, check_content, check_labels, check_request_id
 from postwire.v1 import error_reason_pb2
 from postwire.v1.dispatch_service_pb2 import DispatchRejection
@@ -67,8 +67,8 @@ TABLE: list[tuple[Refusal, grpc.StatusCode, str, bool, int | None]] = [
     (ProviderDrained(), CODE.FAILED_PRECONDITION, "PROVIDER_DRAINED", False, None),
     (NoCredentials(), CODE.UNAUTHENTICATED, "NO_CREDENTIALS", False, None),
     (InvalidCredentials(), CODE.UNAUTHENTICATED, "INVALID_CREDENTIALS", False, None),
-    (RoleRequired([Role.SEND, Role.READ]), CODE.PERMISSION_DENIED, "ROLE_REQUIRED", False, None),
-    (TenantNotFound(), CODE.NOT_FOUND, "TENANT_NOT_FOUND", False, None),
+    (RoleRequired([Role.SEND, Role.READ], LOCAL), CODE.PERMISSION_DENIED, "ROLE_REQUIRED", False, None),
+    (TenantNotFound(LOCAL), CODE.NOT_FOUND, "TENANT_NOT_FOUND", False, None),
     (StoreNotEncrypted(), CODE.FAILED_PRECONDITION, "STORE_NOT_ENCRYPTED", False, None),
     (QuotaExceeded("rate", 0.25), CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", False, 250),
     (Overloaded(0.25), CODE.RESOURCE_EXHAUSTED, "OVERLOADED", False, 250),

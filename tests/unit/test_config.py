@@ -57,6 +57,7 @@ telemetry.log_format = "auto"
 telemetry.log_level = "info"
 telemetry.tls.cert_file = (none)
 telemetry.tls.key_file = (none)
+audit.retention = "365d"
 providers.sms-mms.kind = "mock"
 providers.sms-mms.channels = ["sms", "mms"]
 providers.sms-mms.max_concurrent = 64

@@ -383,6 +383,7 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         '[server]\nmax_wait = "7s"\nmax_in_flight = 3\nmax_message_bytes = 1000\n'
         "[store]\nmax_unsettled = 9\nmax_unsettled_per_queue = 8\nmax_scheduled = 7\n"
         'retention = "2d"\ncontent_retention = "1h"\n'
+        '[audit]\nretention = "3d"\n'
         '[delivery]\nmax_attempts = 3\nbackoff_base = "2s"\nbackoff_max = "1m"\n'
         '[delivery.expire_after]\nsms = "1h"\nmms = "2h"\nemail = "1.5s"\n'
     )
@@ -398,6 +399,7 @@ def test_the_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
         max_scheduled=7,
         retention=48 * build.HOUR,
         content_retention=build.HOUR,
+        audit_retention=72 * build.HOUR,
     )
 
 

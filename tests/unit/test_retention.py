@@ -284,3 +284,19 @@ async def test_it_ends_with_the_server(outbox: SqliteOutbox) -> None:
     await stop(harness)
     await pass_time(harness, 30)
     assert await has(harness, record) == [True]
+
+
+# Who changed what.
+
+
+async def test_events_stay_for_as_long_as_they_are_kept_for_and_no_message_does(outbox: SqliteOutbox) -> None:
+    harness = Harness(outbox, audit_retention=30 * DAY, retention=DAY)
+    await harness.boot()
+    record = await harness.send(build.command(send_time=START + build.HOUR, wait_for=WaitFor.ACCEPTANCE))
+    await harness.delivery.cancel(record.message_id, by=LOCAL)
+    await pass_time(harness, 29)
+    assert await has(harness, record) == [False]
+    assert await rows(outbox, "events") == 1
+    await pass_time(harness, 2)
+    assert await rows(outbox, "events") == 0
+    await stop(harness)

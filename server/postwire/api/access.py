@@ -60,7 +60,7 @@ class Access:
             return LOCAL
         principal = self._authenticator.authenticate(self._shown(metadata, context), self._clock.wall())
         if needed and not principal.may(needed):
-            raise RoleRequired(needed)
+            raise RoleRequired(needed, principal)
         return principal
 
     def _shown(self, metadata: Metadata, context: Context) -> Credentials:

@@ -20,8 +20,9 @@ import grpc
 from postwire.api import errors
 from postwire.api.access import Access, Context, roles_of
 from postwire.api.call import CallContext, OtherStatus
-from postwire.core.errors import Refusal
-from postwire.core.principal import Role
+from postwire.core.audit import AuditedMethod
+from postwire.core.errors import Refusal, RefusedCaller
+from postwire.core.principal import Principal, Role
 from postwire.telemetry.base import CallObserver, Metadata
 from postwire.telemetry.logs import EventLog
 
@@ -30,6 +31,10 @@ StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 """Take a request, or the iterator of several, and what is known of the call."""
 Needed = Callable[[str], tuple[Role, ...] | None]
 
+KeepRefused = Callable[[AuditedMethod, Principal, str, str, Refusal], Awaitable[None]]
+"""Takes the method, who calls, what he names, and the reason that he gives; and why he was refused."""
+
+_AUDITED: Final = {method.value: method for method in AuditedMethod}
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 _INTERNAL: Final = grpc.StatusCode.INTERNAL.name
@@ -72,8 +77,16 @@ class Calls:
 class Guard:
     """See the module."""
 
-    def __init__(self, calls: Calls, observers: Sequence[CallObserver], access: Access) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        observers: Sequence[CallObserver],
+        access: Access,
+        keep_refused: KeepRefused | None = None,
+    ) -> None:
+        """`keep_refused` is called with what is known of a refused call of a method that is audited."""
         self._calls = calls
+        self._keep_refused = keep_refused
         self._observers = tuple(observers)
         self._access = access
 
@@ -86,15 +99,21 @@ class Guard:
 
     def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
+        audited = _AUDITED.get(method)
 
         async def guarded(request: Any, context: Context) -> Any:
             metadata = context.invocation_metadata() or ()
             with self._calls, _Observed(self._observers, method, metadata) as observed:
+                principal: Principal | None = None
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
+                if audited and self._keep_refused and isinstance(refused, Refusal):
+                    by = refused.by if isinstance(refused, RefusedCaller) else principal
+                    if by:
+                        await self._keep_refused(audited, by, *_named_in(request), refused)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
                 # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
                 del request
@@ -124,6 +143,12 @@ class Guard:
                 await _end(context, refused)
 
         return guarded
+
+
+def _named_in(request: Any) -> tuple[str, str]:
+    """What a request of one of the methods that are audited is about, one message or one provider, and its reason."""
+    named: str = getattr(request, "message_id", "") or getattr(request, "name", "")
+    return named, getattr(request, "reason", "")
 
 
 async def _end(context: Context, refused: Refusal | OtherStatus | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from postwire.api import convert
+from postwire.core.audit import AuditedMethod, AuditFilter, AuditPosition, parse_audit_token
 from postwire.core.ids import is_message_id
 from postwire.core.listing import (
     DEFAULT_PAGE_SIZE,
@@ -18,6 +19,7 @@ from postwire.core.listing import (
 )
 from postwire.core.message import Channel, MessageState
 from postwire.core.validation import BAD_REQUEST_ID, Violations, is_request_id
+from postwire.v1 import admin_service_pb2
 from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
@@ -31,6 +33,8 @@ MAX_CHOICES: Final = 100
 MAX_REQUEST_IDS: Final = 1_000
 """How many request ids a filter may name."""
 
+_AUDITED: Final = frozenset(method.value for method in AuditedMethod)
+_AUDITED_EXAMPLE: Final = AuditedMethod.DRAIN_PROVIDER.value
 _CHANNELS: Final[Mapping[int, Channel]] = {number: channel for channel, number in convert.CHANNELS.items()}
 _STATES: Final[Mapping[int, MessageState]] = {number: state for state, number in convert.STATES.items()}
 
@@ -43,9 +47,7 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
     """
     found = Violations()
     chosen = _filter_from(request.filter, found)
-    if request.page_size < 0:
-        found.malformed("page_size", f"must be from 1 to {MAX_PAGE_SIZE:,}, or left out")
-    found.raise_page()
+    size = _size_from(request, found)
     after = None
     if request.page_token:
         try:
@@ -53,7 +55,43 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
         except ValueError as error:
             found.malformed("page_token", str(error))
             found.raise_page()
-    return chosen, min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), after
+    return chosen, size, after
+
+
+class _Paged(Protocol):
+    page_size: int
+
+
+def _size_from(request: _Paged, found: Violations) -> int:
+    """How many a page is to have. Refuses whatever is wrong with the request."""
+    if request.page_size < 0:
+        found.malformed("page_size", f"must be from 1 to {MAX_PAGE_SIZE:,}, or left out")
+    found.raise_page()
+    return min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def events_from(request: admin_service_pb2.ListAuditEventsRequest) -> tuple[AuditFilter, int, AuditPosition | None]:
+    """Which events are meant, the size of the page, and where it goes on.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    if request.method and request.method not in _AUDITED:
+        found.malformed("method", f"must be a method that changes something, such as {_AUDITED_EXAMPLE}, or left out")
+    chosen = AuditFilter(
+        tenant=request.tenant,
+        method=request.method,
+        time_from=convert.time_from(request, "time_from", "time_from", found),
+        time_to=convert.time_from(request, "time_to", "time_to", found),
+    )
+    after = None
+    if request.page_token:
+        try:
+            after = parse_audit_token(request.page_token, chosen)
+        except ValueError as error:
+            found.malformed("page_token", str(error))
+    return chosen, _size_from(request, found), after
 
 
 def watch_from(request: pb.WatchMessagesRequest) -> tuple[list[str], MessageFilter, ResumePoint | None]:

@@ -12,6 +12,7 @@ import grpc
 
 from postwire.api import reflect
 from postwire.api.access import Access
+from postwire.api.admin import AdminServicer
 from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
 from postwire.api.health import SERVICE as HEALTH_SERVICE
@@ -21,10 +22,17 @@ from postwire.api.tls import ServerTls
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
-from postwire.delivery import Control, Delivery
+from postwire.delivery import AuditTrail, Control, Delivery
 from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
-from postwire.v1 import dispatch_service_pb2, dispatch_service_pb2_grpc, provider_service_pb2, provider_service_pb2_grpc
+from postwire.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    dispatch_service_pb2,
+    dispatch_service_pb2_grpc,
+    provider_service_pb2,
+    provider_service_pb2_grpc,
+)
 
 HEADROOM_BYTES: Final = 4 * 1024 * 1024
 """How much larger than `server.max_message_bytes` a call may be and still get our answer instead of the transport's."""
@@ -46,6 +54,8 @@ UNIX: Final = "unix:"
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
+ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE)
 
 
 def options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -74,6 +84,7 @@ class ApiServer:
         delivery: Delivery,
         control: Control,
         access: Access,
+        audit: AuditTrail,
         observers: Sequence[CallObserver] = (),
         *,
         certificates: Certificates | None = None,
@@ -82,8 +93,8 @@ class ApiServer:
         self._control = control
         self._tls = None if certificates is None else ServerTls(certificates)
         self._calls = Calls()
-        guard = Guard(self._calls, observers, access)
-        self._health = Health((DISPATCH_SERVICE, PROVIDER_SERVICE))
+        guard = Guard(self._calls, observers, access, audit.keep_refused)
+        self._health = Health(SERVICES)
         self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=options(config.max_message_bytes))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
@@ -95,11 +106,14 @@ class ApiServer:
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
             guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
+            guard.around(ADMIN_SERVICE, AdminServicer(audit)), self._server
+        )
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)
         self._health.add_to(self._server, about_us)
         if config.reflection:
-            reflect.enable(self._server, (DISPATCH_SERVICE, PROVIDER_SERVICE, HEALTH_SERVICE), about_us)
+            reflect.enable(self._server, (*SERVICES, HEALTH_SERVICE), about_us)
 
     def listen(self, address: str) -> str:
         """Take the address; returns it with the port that was picked where it asks for port 0.

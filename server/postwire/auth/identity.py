@@ -41,9 +41,9 @@ def acting_for(principal: Principal, tenant: str | None, tenants: frozenset[str]
     if tenant is None or tenant == principal.tenant:
         return principal
     if Role.ADMIN not in principal.roles:
-        raise RoleRequired((Role.ADMIN,))
+        raise RoleRequired((Role.ADMIN,), principal)
     if tenant not in tenants and tenant != DEFAULT_TENANT:
-        raise TenantNotFound
+        raise TenantNotFound(principal)
     return replace(principal, tenant=tenant)
 
 

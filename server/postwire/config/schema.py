@@ -42,7 +42,7 @@ from postwire.core.routing import Route
 
 T = TypeVar("T")
 
-SECTIONS: Final = ("server", "store", "delivery", "telemetry", "auth", "tenants", "providers", "routes")
+SECTIONS: Final = ("server", "store", "delivery", "telemetry", "audit", "auth", "tenants", "providers", "routes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,13 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """`[audit]`: what is kept of who changed what."""
+
+    retention: Annotated[float, DurationUnit(least=86400.0)] = 365 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
     `tenants` are by name, and empty where none is declared.
@@ -129,6 +136,7 @@ class Config:
     store: StoreConfig
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
+    audit: AuditConfig
     auth: AuthConfig
     tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
@@ -178,6 +186,7 @@ def load(
     store = section(StoreConfig, "store")
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
+    audit = section(AuditConfig, "audit")
     auth = section(AuthConfig, "auth")
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
@@ -212,6 +221,7 @@ def load(
         store,
         delivery,
         telemetry,
+        audit,
         auth,
         tenants,
         providers,
@@ -263,7 +273,7 @@ def _all_values(config: Config) -> dict[str, object]:
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
-    for name in ("server", "store", "delivery", "telemetry", "auth"):
+    for name in ("server", "store", "delivery", "telemetry", "audit", "auth"):
         yield getattr(config, name), (name,), None
     for name, tenant in config.tenants.items():
         yield tenant, ("tenants", name), None

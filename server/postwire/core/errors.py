@@ -18,8 +18,9 @@ The tree, with what each adds:
     ├── ProviderDrained
     ├── NoCredentials
     ├── InvalidCredentials
-    ├── RoleRequired
-    ├── TenantNotFound
+    ├── RefusedCaller              by
+    │   ├── RoleRequired
+    │   └── TenantNotFound
     ├── StoreNotEncrypted
     └── TryAgain                   retry_delay
         ├── Overloaded
@@ -38,7 +39,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from postwire.core.message import Channel, MessageState
-from postwire.core.principal import Role
+from postwire.core.principal import Principal, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,22 +190,30 @@ class InvalidCredentials(Refusal):
         super().__init__("these credentials are not valid, or not any more")
 
 
-class RoleRequired(Refusal):
+class RefusedCaller(Refusal):
+    """Who calls is known, and that is where his call ends. `by` is who he is."""
+
+    def __init__(self, text: str, by: Principal) -> None:
+        super().__init__(text)
+        self.by = by
+
+
+class RoleRequired(RefusedCaller):
     """Who calls may not do this. `roles` are those of which one is needed."""
 
     reason = "ROLE_REQUIRED"
 
-    def __init__(self, roles: Iterable[Role]) -> None:
-        super().__init__(f"this needs the role {' or '.join(role.value for role in roles)}")
+    def __init__(self, roles: Iterable[Role], by: Principal) -> None:
+        super().__init__(f"this needs the role {' or '.join(role.value for role in roles)}", by)
 
 
-class TenantNotFound(Refusal):
+class TenantNotFound(RefusedCaller):
     """There is no tenant of the name that an administrator gives."""
 
     reason = "TENANT_NOT_FOUND"
 
-    def __init__(self) -> None:
-        super().__init__("postwire-tenant: there is no such tenant in the server's configuration")
+    def __init__(self, by: Principal) -> None:
+        super().__init__("postwire-tenant: there is no such tenant in the server's configuration", by)
 
 
 class StoreNotEncrypted(Refusal):

@@ -124,6 +124,10 @@ class Violations:
         if self._malformed:
             raise InvalidPage(*_refusal_of(self._malformed))
 
+    def __bool__(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self._malformed or self._too_large)
+
     def raise_any(self) -> None:
         """Refuse the call if anything was noted.
 

@@ -1,5 +1,6 @@
 """The one path of a message, from the call to the recorded outcome."""
 
+from postwire.delivery.audit_trail import AuditTrail
 from postwire.delivery.batch import Frame
 from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
@@ -9,6 +10,7 @@ from postwire.delivery.watch import WatchEvent
 
 __all__ = [
     "QUOTA_KEYS",
+    "AuditTrail",
     "Candidate",
     "Control",
     "Delivery",

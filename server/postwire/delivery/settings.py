@@ -17,7 +17,7 @@ IN_FLIGHT_BYTES_FACTOR: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds; `expire_after`, `retention` and `content_retention` in µs; sizes in bytes.
+    """Times in seconds; `expire_after` and what ends in `retention` in µs; sizes in bytes.
 
     A bound of the backlog that is 0 is a share: see `core.backlog`. `quotas` are those of tenants, where there are any.
     """
@@ -32,6 +32,7 @@ class Limits:
     max_scheduled: int
     retention: int
     content_retention: int
+    audit_retention: int
     quotas: Mapping[str, Quota] = field(default_factory=dict)
 
     @classmethod
@@ -48,6 +49,7 @@ class Limits:
             max_scheduled=config.store.max_scheduled,
             retention=int(config.store.retention * 1e6),
             content_retention=int(config.store.content_retention * 1e6),
+            audit_retention=int(config.audit.retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
             quotas=quotas_from(config),
         )

@@ -7,7 +7,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.delivery.wakeable_task import WakeableTask
 from postwire.maintenance.clock_steps import ClockSteps
-from postwire.outbox.base import BEGINNING, ChangeFeed, MessageStore
+from postwire.outbox.base import BEGINNING, AuditLog, ChangeFeed, MessageStore
 
 STEP: Final = 200
 """How many messages are looked at in one commit."""
@@ -23,16 +23,28 @@ KEPT_CHANGES: Final = 1_000_000
 
 
 class Retention:
-    """Removes messages that were settled longer than `keep_for` (µs) ago, and old changes."""
+    """Removes messages that were settled longer than `keep_for` (µs) ago, events that are older than `keep_events_for`
+    (µs), and old changes.
+    """
 
     def __init__(
-        self, *, messages: MessageStore, feed: ChangeFeed, clock: Clock, steps: ClockSteps, keep_for: int
+        self,
+        *,
+        messages: MessageStore,
+        feed: ChangeFeed,
+        log: AuditLog,
+        clock: Clock,
+        steps: ClockSteps,
+        keep_for: int,
+        keep_events_for: int,
     ) -> None:
         self._messages = messages
         self._feed = feed
+        self._log = log
         self._clock = clock
         self._steps = steps
         self._keep_for = keep_for
+        self._keep_events_for = keep_events_for
         self._wakeable = WakeableTask(self._step, outbox=messages, clock=clock)
         self._position = BEGINNING
 
@@ -46,8 +58,9 @@ class Retention:
 
     async def _step(self) -> float:
         # A step forward makes nothing old. What was settled after a step back bears an earlier time, and is not older.
-        before = self._clock.due() + self._steps.lowest - self._keep_for
-        position = await self._messages.remove_settled(self._position, before, STEP)
+        now = self._clock.due() + self._steps.lowest
+        position = await self._messages.remove_settled(self._position, now - self._keep_for, STEP)
         removed = await self._feed.remove_changes(KEPT_CHANGES, STEP)
+        removed += await self._log.remove_events(now - self._keep_events_for, STEP)
         self._position = position or BEGINNING
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

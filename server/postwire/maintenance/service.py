@@ -41,7 +41,15 @@ class Maintenance:
         delivery.on_deadline = self._expiry.expect
         steps = ClockSteps(outbox=outbox, clock=clock, detector=delivery.clock_steps, wake=self._wake)
         self._steps = steps
-        self._retention = Retention(messages=outbox, feed=outbox, clock=clock, steps=steps, keep_for=limits.retention)
+        self._retention = Retention(
+            messages=outbox,
+            feed=outbox,
+            log=outbox,
+            clock=clock,
+            steps=steps,
+            keep_for=limits.retention,
+            keep_events_for=limits.audit_retention,
+        )
         self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
 
     async def start(self) -> None:

@@ -1,0 +1,53 @@
+"""`postwire.v1.AdminService`."""
+
+from __future__ import annotations
+
+from postwire.api import convert, listing
+from postwire.api.call import CallContext
+from postwire.core.audit import AuditEvent, audit_token
+from postwire.core.errors import StoreNotEncrypted
+from postwire.core.validation import Violations, check_reason
+from postwire.delivery import AuditTrail
+from postwire.v1 import admin_service_pb2 as pb
+
+
+class AdminServicer:
+    """Converts and calls."""
+
+    def __init__(self, audit: AuditTrail) -> None:
+        self._audit = audit
+
+    async def ListAuditEvents(
+        self, request: pb.ListAuditEventsRequest, call: CallContext
+    ) -> pb.ListAuditEventsResponse:
+        """See the contract."""
+        chosen, size, after = listing.events_from(request)
+        page = await self._audit.events(chosen, size, after)
+        return pb.ListAuditEventsResponse(
+            events=map(_event_to, page.events),
+            next_page_token=audit_token(page.next_after, chosen) if page.next_after else "",
+        )
+
+    async def StartRekey(self, request: pb.StartRekeyRequest, call: CallContext) -> pb.StartRekeyResponse:
+        """See the contract."""
+        found = Violations()
+        check_reason(request.reason, found)
+        found.raise_any()
+        raise StoreNotEncrypted
+
+    async def GetRekey(self, request: pb.GetRekeyRequest, call: CallContext) -> pb.GetRekeyResponse:
+        """See the contract."""
+        raise StoreNotEncrypted
+
+
+def _event_to(event: AuditEvent) -> pb.AuditEvent:
+    wire = pb.AuditEvent(
+        tenant=event.tenant,
+        principal=event.principal,
+        method=event.method,
+        target=event.target,
+        result=event.result,
+        reason=event.reason,
+    )
+    convert.set_time(wire.time, event.time)
+    return wire
