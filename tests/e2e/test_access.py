@@ -20,8 +20,6 @@ from postwire.core.principal import Role
 from postwire.v1 import admin_service_pb2, dispatch_service_pb2, provider_service_pb2
 
 STREAMS_IN: Final = {"postwire.v1.DispatchService/DispatchStream"}
-NOT_YET: Final = "postwire.v1.AdminService/"
-"""Its methods are not served yet."""
 
 KEYS: Final = {role.value: made_key() for role in Role}
 EXPIRED, FOREIGN, ADMIN, UNKNOWN = made_key(), made_key(), made_key(), made_key()
@@ -122,7 +120,7 @@ def test_the_table_has_every_method_of_the_contract() -> None:
     assert list(ROLES) == METHODS
 
 
-@pytest.mark.parametrize("method", [one for one in METHODS if not one.startswith(NOT_YET)])
+@pytest.mark.parametrize("method", METHODS)
 def test_who_may_call(channel: grpc.Channel, method: str) -> None:
     expected = {
         one.name: one.reason or ("" if set(one.roles) & {*ROLES[method], Role.ADMIN} else "ROLE_REQUIRED")

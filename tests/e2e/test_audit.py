@@ -11,6 +11,7 @@ from grpc import StatusCode
 from tests.e2e.calls import AT_MOST_ONCE, TIMEOUT, UNCERTAIN, dispatch, dispatch_ahead, email, refused, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
+from tests.support.access import bearer, declared, made_key
 
 from postwire.core.audit import RefusedCalls
 from postwire.v1 import admin_service_pb2 as pb
@@ -157,6 +158,44 @@ def test_no_address_is_kept(serve: Serve, address: str) -> None:
     kept = server.rows("SELECT * FROM events")
     assert len(kept) == 2
     assert address not in repr(kept)
+
+
+def test_who_calls_is_named_and_who_may_not_is_kept_as_well(serve: Serve) -> None:
+    billing, ops, root, unknown = (made_key() for _ in range(4))
+    toml = (
+        declared(billing, "acme", "send", name="billing"),
+        declared(ops, "acme", "operate", name="ops"),
+        declared(root, "", name="root"),
+    )
+    server = serve(toml="\n".join(toml))
+
+    def cancel(metadata: tuple[tuple[str, str], ...]) -> str | None:
+        asked = CancelMessageRequest(message_id=UNKNOWN_ID)
+        return refused(lambda: server.dispatch.CancelMessage(asked, metadata=metadata, timeout=TIMEOUT)).reason
+
+    assert cancel(bearer(unknown)) == "INVALID_CREDENTIALS"
+    assert cancel(()) == "NO_CREDENTIALS"
+    assert cancel(bearer(billing)) == "MESSAGE_NOT_FOUND"
+    assert cancel(bearer(billing, "globex")) == "ROLE_REQUIRED"
+    assert cancel(bearer(root, "globex")) == "TENANT_NOT_FOUND"
+    assert cancel(bearer(root, "acme")) == "MESSAGE_NOT_FOUND"
+    drain = DrainProviderRequest(name="email")
+    server.providers.DrainProvider(drain, metadata=bearer(ops), timeout=TIMEOUT)
+    refused(lambda: server.providers.DrainProvider(drain, metadata=bearer(billing), timeout=TIMEOUT))
+    ask = pb.ListAuditEventsRequest()
+    assert (
+        refused(lambda: server.admin.ListAuditEvents(ask, metadata=bearer(ops), timeout=TIMEOUT)).text
+        == "this needs the role admin"
+    )
+    found = server.admin.ListAuditEvents(ask, metadata=bearer(root), timeout=TIMEOUT).events
+    assert [(one.tenant, one.principal, one.target, one.result) for one in reversed(found)] == [
+        ("acme", "billing", UNKNOWN_ID, "MESSAGE_NOT_FOUND"),
+        ("acme", "billing", UNKNOWN_ID, "ROLE_REQUIRED"),
+        ("default", "root", UNKNOWN_ID, "TENANT_NOT_FOUND"),
+        ("acme", "root", UNKNOWN_ID, "MESSAGE_NOT_FOUND"),
+        ("", "acme/ops", "email", "OK"),
+        ("", "acme/billing", "email", "ROLE_REQUIRED"),
+    ]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
