@@ -41,7 +41,7 @@ def events(server: Server, **asked: Any) -> list[pb.AuditEvent]:
         request.page_token = page.next_page_token
 
 
-def told(found: list[pb.AuditEvent]) -> list[tuple[str, ...]]:
+def reported(found: list[pb.AuditEvent]) -> list[tuple[str, ...]]:
     """Oldest first: what was called, about what, with which result, and why."""
     return [(one.method.rpartition("/")[2], one.target, one.result, one.reason) for one in reversed(found)]
 
@@ -71,15 +71,15 @@ def test_every_change_is_kept_with_who_made_it_over_a_restart(serve: Serve) -> N
         ("UpdateMockProvider", "email", "OK", ""),
     ]
     found = events(server)
-    assert told(found) == expected
+    assert reported(found) == expected
     assert {(one.principal, one.tenant) for one in found} == {("local", ""), ("local", "default")}
     assert all(one.time.ToNanoseconds() >= now.ToNanoseconds() // 1000 * 1000 for one in found)
     server.stop()
     again = serve()
-    assert told(events(again)) == expected
-    assert told(events(again, tenant="default")) == expected[:2]
-    assert told(events(again, method="postwire.v1.ProviderService/ResetBreaker")) == expected[4:5]
-    assert told(events(again, time_from=found[1].time, time_to=found[0].time)) == expected[4:5]
+    assert reported(events(again)) == expected
+    assert reported(events(again, tenant="default")) == expected[:2]
+    assert reported(events(again, method="postwire.v1.ProviderService/ResetBreaker")) == expected[4:5]
+    assert reported(events(again, time_from=found[1].time, time_to=found[0].time)) == expected[4:5]
 
 
 REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...]]] = {
@@ -129,7 +129,7 @@ def test_a_refused_call_is_kept_with_its_reason(
     before = len(events(server))
     assert refused(lambda: call(server)).reason == expected[2]
     found = events(server)
-    assert (told(found[:1]), len(found)) == ([expected], before + 1)
+    assert (reported(found[:1]), len(found)) == ([expected], before + 1)
 
 
 def test_refused_calls_do_not_fill_the_disk(serve: Serve) -> None:
