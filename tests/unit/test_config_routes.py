@@ -205,6 +205,8 @@ def test_every_domain_that_an_address_may_have_can_be_matched(read: Any, domain:
 LABEL_KEYS = st.text(st.sampled_from("abcXYZ09._/- \"'"), min_size=1, max_size=5)
 LABELS = st.dictionaries(LABEL_KEYS, st.text(max_size=5), max_size=3)
 PREFIXES = st.lists(st.from_regex(r"\+[1-9][0-9]{0,14}", fullmatch=True), min_size=0, max_size=3, unique=True)
+TENANTS = ("acme", "other-one")
+ASKED = st.lists(st.sampled_from([*TENANTS, "default"]), max_size=2, unique=True)
 DOMAINS = st.lists(st.sampled_from(["a.test", "*.a.test", "b", "x-y.test"]), max_size=3, unique=True)
 
 
@@ -215,7 +217,7 @@ def routes(draw: st.DrawFn, channel: Channel) -> tuple[Route, ...]:
     count = draw(st.integers(0, 3))
     for number in range(1, count + 1):
         of = {"domains": tuple(draw(DOMAINS))} if channel is Channel.EMAIL else {"prefixes": tuple(draw(PREFIXES))}
-        match = Match(**of, labels=draw(LABELS))
+        match = Match(**of, labels=draw(LABELS), tenants=tuple(draw(ASKED)))
         if (match.is_empty and number < count) or queue_key(channel, match) in {one.queue_key for one in rules}:
             match = Match(labels={"n": str(number)})
         left = draw(st.permutations(ALL))
@@ -248,7 +250,7 @@ def test_what_is_shown_reads_back(made: dict[Channel, tuple[Route, ...]]) -> Non
     rows = sorted(config_routes.rows(made), key=lambda row: "[" in row[0])
     table = tomllib.loads(as_toml(rows)).get("routes", {})
     seen: set[str] = set()
-    back = config_routes.read(table, dict.fromkeys(ALL, tuple(Channel)), EnvTree(""), seen=seen)
+    back = config_routes.read(table, dict.fromkeys(ALL, tuple(Channel)), EnvTree(""), tenants=TENANTS, seen=seen)
     assert back == made
     assert {key for key, _ in rows} <= seen
 
@@ -320,7 +322,7 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         # Match.
         (match("'+44'"), 'routes.sms[0].match: is not a table, write it as match = { labels = { team = "billing" } }'),
         (match("{ prefix = ['+44'] }"), "routes.sms[0].match.prefix: is not known, did you mean routes.sms[0].match.prefixes?"),
-        (match("{ country = 'uk' }"), "routes.sms[0].match.country: is not known, known here: prefixes, domains, labels"),
+        (match("{ country = 'uk' }"), "routes.sms[0].match.country: is not known, known here: prefixes, domains, labels, tenants"),
         (match("{ prefixes = '+44' }"), 'routes.sms[0].match.prefixes: "+44" is not a list of prefixes such as ["+44"]'),
         (match("{ prefixes = [] }"), 'routes.sms[0].match.prefixes: a list is too short, write a list of prefixes such as ["+44"]'),
         (match("{ prefixes = ['44'] }"), f'routes.sms[0].match.prefixes[0]: "44" is not {PREFIX_LINE}'),
@@ -331,6 +333,10 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         (match("{ prefixes = ['+1234567890123456'] }"), f'routes.sms[0].match.prefixes[0]: "+1234567890123456" is not {PREFIX_LINE}'),
         (match("{ prefixes = [44] }"), f"routes.sms[0].match.prefixes[0]: 44 is not {PREFIX_LINE}"),
         (match("{ prefixes = ['+44', '+1', '+44'] }"), 'routes.sms[0].match.prefixes[2]: "+44" is there twice, write it once'),
+        (match("{ tenants = 'acme' }"), 'routes.sms[0].match.tenants: "acme" is not a list of tenants such as ["acme"]'),
+        (match("{ tenants = [] }"), 'routes.sms[0].match.tenants: a list is too short, write a list of tenants such as ["acme"]'),
+        (match("{ tenants = ['default', 'default'] }"), 'routes.sms[0].match.tenants[1]: "default" is there twice, write it once'),
+        (match("{ tenants = ['default', 'acme'] }"), 'routes.sms[0].match.tenants[1]: there is no tenant "acme", those declared: none'),
         (match("{ prefixes = ['+44'] }", "email"), "routes.email[0].match.prefixes: does not go with email, match on domains or labels"),
         (match("{ domains = ['a.test'] }"), "routes.sms[0].match.domains: does not go with sms, match on prefixes or labels"),
         (rule("tiers = ['e']\nmatch = { domains = ['a.test'] }", "mms"), "routes.mms[0].match.domains: does not go with mms, match on prefixes or labels"),
@@ -398,7 +404,7 @@ def test_whatever_stands_there_is_routes_or_one_line_below_routes(table: dict[st
     carriers = {"a": (Channel.SMS, Channel.EMAIL), "e": (Channel.MMS,)}
     wrong = None
     try:
-        read = config_routes.read(table, carriers, EnvTree(""), seen=set())
+        read = config_routes.read(table, carriers, EnvTree(""), tenants=(), seen=set())
     except ConfigError as error:
         wrong, read = str(error), MappingProxyType({})
     assert wrong is None or (re.match(r"routes\.\w+", wrong) and wrong.isprintable())

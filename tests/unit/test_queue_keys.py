@@ -19,6 +19,9 @@ FORMS = {
     '{"channel":"sms","match":{},"tenants":[],"unsuitable":[]}': queue_key(Channel.SMS, Match()),
     '{"channel":"sms","match":{"labels":{"a":"\\u00fc\\ud83d\\ude00","team":"billing"},"prefixes":["+353","+44"]},'
     '"tenants":[],"unsuitable":[]}': queue_key(Channel.SMS, UK),
+    '{"channel":"sms","match":{"prefixes":["+44"]},"tenants":["acme","b-c"],"unsuitable":[]}': queue_key(
+        Channel.SMS, Match(prefixes=("+44",), tenants=("b-c", "acme"))
+    ),
     '{"channel":"email","match":{"domains":["*.xn--bcher-kva.test","example.com"]},"tenants":[],'
     '"unsuitable":["a","b"]}': queue_key(Channel.EMAIL, EXAMPLE, ("b", "a")),
 }
@@ -51,6 +54,7 @@ MATCHES = st.builds(
     st.lists(st.sampled_from(["+44", "+4420", "+1"]), max_size=3, unique=True).map(tuple),
     st.lists(st.sampled_from(["a.test", "*.a.test", "b\u00fccher.test"]), max_size=3, unique=True).map(tuple),
     st.dictionaries(st.sampled_from("ab\u00fc"), st.sampled_from(["x", "", "\u00fc"]), max_size=3),
+    st.lists(st.sampled_from(["acme", "b"]), max_size=2, unique=True).map(tuple),
 )
 NAMES = st.sets(st.sampled_from(["a", "b", "a-b"]))
 
@@ -60,7 +64,7 @@ def test_two_keys_are_the_same_where_all_that_they_are_made_of_is(
     one: Match, other: Match, channel: Channel, another: Channel, names: set[str], others: set[str]
 ) -> None:
     def made_of(match: Match) -> object:
-        return set(match.prefixes), set(map(domain_key, match.domains)), match.labels
+        return set(match.prefixes), set(map(domain_key, match.domains)), match.labels, set(match.tenants)
 
     same = (channel, made_of(one), names) == (another, made_of(other), others)
     assert (queue_key(channel, one, names) == queue_key(another, other, others)) is same
@@ -69,7 +73,7 @@ def test_two_keys_are_the_same_where_all_that_they_are_made_of_is(
 @given(MATCHES)
 def test_in_which_order_and_how_it_is_written_does_not_matter(match: Match) -> None:
     domains = tuple(domain.upper() if domain.isascii() else domain_key(domain) for domain in match.domains[::-1])
-    same = Match(match.prefixes[::-1], domains, dict(list(match.labels.items())[::-1]))
+    same = Match(match.prefixes[::-1], domains, dict(list(match.labels.items())[::-1]), match.tenants[::-1])
     assert queue_key(Channel.EMAIL, same) == queue_key(Channel.EMAIL, match)
 
 

@@ -17,7 +17,7 @@ from tests.support.providers import route as made
 from postwire.config.schema import Config, load
 from postwire.core.breaker import BreakerState, Transition, Verdict
 from postwire.core.errors import FieldViolation, InvalidMessage, InvalidProvider, InvalidRouting, ProviderNotFound
-from postwire.core.message import Channel, Content, Email, Mms, OutboundMessage, Sms
+from postwire.core.message import DEFAULT_TENANT, Channel, Content, Email, Mms, OutboundMessage, Sms
 from postwire.core.obstacles import Obstacle
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
@@ -58,7 +58,7 @@ def build(folder: Path, text: str, seed: int = 7) -> Registry:
 
 
 def route(registry: Registry, content: Content, pinned: str | None = None, **labels: str) -> Route:
-    return registry.route(OutboundMessage(content, labels), pinned)
+    return registry.route(OutboundMessage(content, labels), DEFAULT_TENANT, pinned)
 
 
 def names(entries: tuple[ProviderEntry, ...]) -> list[str]:
@@ -193,16 +193,16 @@ def test_the_route_of_a_queue_that_was_left_is_told_by_a_message() -> None:
 
     message, left = OutboundMessage(SMS, {"x": "y"}), queue_key(Channel.SMS, match, ["a"])
     registry = build_one()
-    assert registry.route(message, None).queue_key == rules[0].queue_key
+    assert registry.route(message, DEFAULT_TENANT, None).queue_key == rules[0].queue_key
     assert registry.route_by_queue_key(left) is None
-    found = registry.adopt(left, message)
+    found = registry.adopt(left, message, DEFAULT_TENANT)
     assert found is not None
     assert (found.key, found.names) == ("sms#2", ("b",))
     assert registry.route_by_queue_key(left) is found
     for other in (OutboundMessage(SMS), OutboundMessage(Sms("+4420", "Other"), {"x": "y"}), OutboundMessage(EMAIL)):
-        assert build_one().adopt(left, other) is None
+        assert build_one().adopt(left, other, DEFAULT_TENANT) is None
     for key in ("sms", "@a", queue_key(Channel.SMS, match, ["b"])):
-        assert registry.adopt(key, message) is None
+        assert registry.adopt(key, message, DEFAULT_TENANT) is None
 
 
 def test_a_pinned_provider_is_the_only_candidate_even_beside_the_route(tmp_path: Path) -> None:

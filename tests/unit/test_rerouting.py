@@ -142,7 +142,7 @@ def test_a_message_is_moved_only_where_its_own_rule_is_gone(
             if second.registry.route_by_queue_key(record.queue) is None:
                 expected = "sms"
                 with suppress(InvalidRouting):
-                    expected = second.registry.route(command.message, None).queue_key
+                    expected = second.registry.route(command.message, DEFAULT_TENANT, None).queue_key
             assert await second.kept(record.message_id) == replace(record, queue=expected)
         await second.drain(0.0)
         await outbox.close()
@@ -299,7 +299,7 @@ def test_an_email_is_found_its_queue_by_all_its_recipients() -> None:
     )
     for to, key in ((("x@a.test",), "email#1"), (("x@a.test", "y@b.test"), "email#2")):
         message = build.command(Email(to, text="Hi")).message
-        assert registry.route(message, None).key == key
+        assert registry.route(message, DEFAULT_TENANT, None).key == key
 
 
 # Queues of what some providers cannot carry.

@@ -15,7 +15,7 @@ from tests.support.providers import FakeProvider, gate_of, registry_of, route
 from postwire.core.breaker import BreakerSettings, Verdict
 from postwire.core.errors import InvalidMessage, InvalidProvider, InvalidRouting
 from postwire.core.gate import Gate
-from postwire.core.message import Attempt, Channel
+from postwire.core.message import DEFAULT_TENANT, Attempt, Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
 from postwire.core.routing import Match, PassedOver, Route
@@ -89,7 +89,7 @@ def test_a_route_without_weights_takes_no_draw() -> None:
 def test_looking_and_telling_take_no_draw() -> None:
     gate_models = GateModels()
     gate_models.router.look(WEIGHTED)
-    gate_models.router.explain(WEIGHTED, build.command().message)
+    gate_models.router.explain(WEIGHTED, build.command().message, DEFAULT_TENANT)
     gate_models.router.is_open(WEIGHTED)
     assert gate_models.picked(WEIGHTED, 20) == GateModels().picked(WEIGHTED, 20)
 
@@ -198,7 +198,7 @@ def test_a_route_is_explained_door_by_door() -> None:
     fail(gate_models.gates["a"], 1, gate_models.now)
     gate_models.gates["b"].enter(gate_models.now)
     gate_models.gates["c"].cool_down(gate_models.now, 2.5)
-    assert gate_models.router.explain(plan, build.command().message).candidates == (
+    assert gate_models.router.explain(plan, build.command().message, DEFAULT_TENANT).candidates == (
         Candidate("a", 1, 1, Obstacle.OPEN, START + 5 * SECOND),
         Candidate("b", 2, 3, Obstacle.CONCURRENCY, None),
         Candidate("c", 2, 1, Obstacle.COOLING_DOWN, START + 5 * SECOND // 2),

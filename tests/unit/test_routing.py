@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support import build
 
-from postwire.core.message import EMPTY, Content, Mms, OutboundMessage, Sms
+from postwire.core.message import DEFAULT_TENANT, EMPTY, Content, Mms, OutboundMessage, Sms
 from postwire.core.obstacles import WAITED_FOR, Obstacle
 from postwire.core.routing import Choice, Condition, Match, PassedOver, Route, Tier, choose, matching
 
@@ -85,7 +85,7 @@ def to(*recipients: str) -> Content:
 def test_a_match_asks_for_a_recipient_and_for_labels(
     match: Match, content: Content, labels: Mapping[str, str], holds: bool
 ) -> None:
-    assert match.holds(OutboundMessage(content, labels)) is holds
+    assert match.holds(OutboundMessage(content, labels), DEFAULT_TENANT) is holds
 
 
 MET: list[tuple[Match, Content, list[Condition]]] = [
@@ -97,6 +97,7 @@ MET: list[tuple[Match, Content, list[Condition]]] = [
         to("+15005550006"),
         [(("prefixes",), "+1"), (("labels", "team"), "billing")],
     ),
+    (Match(tenants=("other", DEFAULT_TENANT)), to("+15005550006"), [(("tenants",), DEFAULT_TENANT)]),
     (
         Match(domains=("a.test", "*.b.test", "c.test")),
         build.email("x@A.test", bcc=("x@mail.b.test",)),
@@ -108,8 +109,8 @@ MET: list[tuple[Match, Content, list[Condition]]] = [
 @pytest.mark.parametrize(("match", "content", "met"), MET)
 def test_a_match_says_what_of_it_a_message_meets(match: Match, content: Content, met: list[Condition]) -> None:
     message = OutboundMessage(content, LABELS)
-    assert match.holds(message)
-    assert list(match.met_by(message)) == met
+    assert match.holds(message, DEFAULT_TENANT)
+    assert list(match.met_by(message, DEFAULT_TENANT)) == met
 
 
 def only(name: str, match: Match | None = None) -> Route:
@@ -119,11 +120,25 @@ def only(name: str, match: Match | None = None) -> Route:
 def test_the_first_route_that_matches_is_the_message_s() -> None:
     british, billing, rest = only("x", Match(("+44",))), only("y", Match(labels={"team": "billing"})), only("z")
     routes = [british, billing, rest]
-    assert matching(routes, OutboundMessage(to("+447700900001"), LABELS)) is british
-    assert matching(routes, OutboundMessage(to("+15005550006"), LABELS)) is billing
-    assert matching(routes, OutboundMessage(to("+15005550006"))) is rest
-    assert matching(routes[:2], OutboundMessage(to("+15005550006"))) is None
-    assert matching([], OutboundMessage(to("+15005550006"))) is None
+    assert matching(routes, OutboundMessage(to("+447700900001"), LABELS), DEFAULT_TENANT) is british
+    assert matching(routes, OutboundMessage(to("+15005550006"), LABELS), DEFAULT_TENANT) is billing
+    assert matching(routes, OutboundMessage(to("+15005550006")), DEFAULT_TENANT) is rest
+    assert matching(routes[:2], OutboundMessage(to("+15005550006")), DEFAULT_TENANT) is None
+    assert matching([], OutboundMessage(to("+15005550006")), DEFAULT_TENANT) is None
+
+
+def test_a_rule_may_be_for_some_tenants_alone() -> None:
+    acme, both = only("x", Match(tenants=("acme",))), only("y", Match(("+44",), tenants=("acme", "other")))
+    rest = only("z")
+    message = OutboundMessage(to("+447700900001"))
+    assert not acme.match.is_empty
+    assert [matching([acme, both, rest], message, tenant) for tenant in ("acme", "other", "third")] == [
+        acme,
+        both,
+        rest,
+    ]
+    assert matching([both, rest], OutboundMessage(to("+15005550006")), "acme") is rest
+    assert matching([acme], message, "other") is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +159,7 @@ def test_matches_and_routes_are_values() -> None:
             setattr(value, dataclasses.fields(value)[0].name, None)
     assert repr(only("a", Match(("+1",)))) == (
         "Route(key='a', tiers=(Tier(members=(('a', 1),)),), "
-        "match=Match(prefixes=('+1',), domains=(), labels=mappingproxy({})), overflow=False)"
+        "match=Match(prefixes=('+1',), domains=(), labels=mappingproxy({}), tenants=()), overflow=False)"
     )
 
 
@@ -153,16 +168,18 @@ def test_a_match_that_is_made_while_the_server_runs_holds_as_well() -> None:
     assert Match().is_empty
     assert not Match(domains=("Example.COM",)).is_empty
     exact, below = Match(domains=("Example.COM",)), Match(domains=("*.Example.com",))
-    assert exact.holds(OutboundMessage(to("ada@example.com")))
-    assert not exact.holds(OutboundMessage(to("ada@mail.example.com")))
-    assert below.holds(OutboundMessage(to("ada@mail.EXAMPLE.com")))
-    assert not below.holds(OutboundMessage(to("ada@example.com")))
-    assert not below.holds(OutboundMessage(to("ada@anexample.com")))
-    assert not Match(domains=("other.com",)).holds(OutboundMessage(to("ada@example.com")))
+    assert exact.holds(OutboundMessage(to("ada@example.com")), DEFAULT_TENANT)
+    assert not exact.holds(OutboundMessage(to("ada@mail.example.com")), DEFAULT_TENANT)
+    assert below.holds(OutboundMessage(to("ada@mail.EXAMPLE.com")), DEFAULT_TENANT)
+    assert not below.holds(OutboundMessage(to("ada@example.com")), DEFAULT_TENANT)
+    assert not below.holds(OutboundMessage(to("ada@anexample.com")), DEFAULT_TENANT)
+    assert not Match(domains=("other.com",)).holds(OutboundMessage(to("ada@example.com")), DEFAULT_TENANT)
     in_german = Match(domains=("*.b\u00fccher.test",))
-    assert in_german.holds(OutboundMessage(to("ada@a.xn--bcher-kva.test")))
-    assert not in_german.holds(OutboundMessage(to("ada@xn--bcher-kva.test")))
-    assert Match(domains=("a_b.b\u00dccher.test",)).holds(OutboundMessage(to("ada@A_b.b\u00fccher.test")))
+    assert in_german.holds(OutboundMessage(to("ada@a.xn--bcher-kva.test")), DEFAULT_TENANT)
+    assert not in_german.holds(OutboundMessage(to("ada@xn--bcher-kva.test")), DEFAULT_TENANT)
+    assert Match(domains=("a_b.b\u00dccher.test",)).holds(
+        OutboundMessage(to("ada@A_b.b\u00fccher.test")), DEFAULT_TENANT
+    )
 
 
 # The order in which a tier's members are asked.

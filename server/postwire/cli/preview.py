@@ -112,7 +112,7 @@ def _previewed(target: Target, composed: Composed) -> tuple[OutboundMessage, lis
         registry = Registry.build(config, KINDS, random_seed=lambda: secrets.randbits(64), seed=0)
         request = DispatchRequest(message=composed.message, options=composed.options)
         command = command_from(request, config.server.max_message_bytes, tenant=DEFAULT_TENANT)
-        route = registry.route_to_explain(command.message, command.options.provider_name)
+        route = registry.route_to_explain(command.message, command.tenant, command.options.provider_name)
     except ProviderNotMade as error:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None
     except Refusal as error:

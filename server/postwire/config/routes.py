@@ -4,7 +4,7 @@
 sms = ["a", "b"]                              # b where a cannot; in the environment "a,b"
 
 [[routes.email]]                              # or rules, and the first that matches is the message's
-match = { domains = ["*.example.com"], labels = { team = "billing" } }
+match = { domains = ["*.example.com"], labels = { team = "billing" }, tenants = ["acme"] }
 tiers = ["a", ["b", "c"], { d = 3, e = 1 }]   # a; else b or c, as often the one; else d, and e a third as often
 overflow = true                               # to the next tier already where one is at its limits
 strict_weights = false                        # or true: of a tier, wait for the one whose turn it is by weight
@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind
 from postwire.config.types import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 from postwire.core.addresses import domain_to_ascii
-from postwire.core.message import EMPTY, Channel
+from postwire.core.message import DEFAULT_TENANT, EMPTY, Channel
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route, Tier, domain_key
 
@@ -140,9 +140,11 @@ _DOMAINS: Final = _Domains(
 )
 _EXAMPLE: Final = '{ team = "billing" }'
 _LABELS: Final = _Labels(f"a table of labels such as {_EXAMPLE}")
+_TENANTS: Final = _Each('a list of tenants such as ["acme"]', Unit("a tenant's name"))
 _TIERS: Final = _Tiers(
     'a list of tiers such as ["a", ["b", "c"]]', _Tier('a tier such as "a", ["b", "c"] or { d = 3, e = 1 }')
 )
+_CONDITIONS: Final = (("prefixes", _PREFIXES), ("domains", _DOMAINS), ("labels", _LABELS), ("tenants", _TENANTS))
 _OVERFLOW: Final = Flag()
 _STRICT: Final = Flag()
 
@@ -159,6 +161,7 @@ class _MatchTable:
     prefixes: Annotated[tuple[str, ...], _PREFIXES] = ()
     domains: Annotated[tuple[str, ...], _DOMAINS] = ()
     labels: Annotated[Mapping[str, str], _LABELS] = field(default_factory=lambda: EMPTY)
+    tenants: Annotated[tuple[str, ...], _TENANTS] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +172,13 @@ class _RuleTable:
     strict_weights: Annotated[bool, _STRICT] = False
 
 
-def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> Mapping[Channel, tuple[Route, ...]]:
+def read(
+    table: object, carriers: Carriers, env: EnvTree, *, tenants: Collection[str], seen: set[str]
+) -> Mapping[Channel, tuple[Route, ...]]:
     """The routes of every channel, first choice first; none where nobody carries it. Raises ConfigError.
 
-    A channel that is left out has one route: every provider that carries it, in order. The dotted keys that were given
-    are added to `seen`.
+    Rules may ask for `tenants` that there are. A channel that is left out has one route: every provider that carries
+    it, in order. The dotted keys that were given are added to `seen`.
     """
     given = bind(_RoutesTable, table, ("routes",), env, seen=seen)
     routes: dict[Channel, tuple[Route, ...]] = {}
@@ -184,7 +189,7 @@ def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> 
             items = tuple(name for name, channels in carriers.items() if channel in channels)
         with mistakes.caught():
             if any(isinstance(item, dict) for item in items):
-                routes[channel] = _rules(channel, items, carriers, seen)
+                routes[channel] = _rules(channel, items, carriers, tenants, seen)
             else:
                 node = env.at(channel.value)
                 variable = node.variable if node.text is not None else None
@@ -198,13 +203,17 @@ def read(table: object, carriers: Carriers, env: EnvTree, *, seen: set[str]) -> 
 
 
 def _rules(
-    channel: Channel, tables: tuple[dict[str, object], ...], carriers: Carriers, seen: set[str]
+    channel: Channel,
+    tables: tuple[dict[str, object], ...],
+    carriers: Carriers,
+    tenants: Collection[str],
+    seen: set[str],
 ) -> tuple[Route, ...]:
     routes: list[Route] = []
     mistakes = Mistakes()
     for index, table in enumerate(tables):
         with mistakes.caught():
-            routes.append(_rule(channel, index, table, routes, carriers, seen))
+            routes.append(_rule(channel, index, table, routes, carriers, tenants, seen))
     mistakes.raise_if_any()
     return tuple(routes)
 
@@ -215,6 +224,7 @@ def _rule(
     table: dict[str, object],
     before: Sequence[Route],
     carriers: Carriers,
+    tenants: Collection[str],
     seen: set[str],
 ) -> Route:
     path: KeyPath = ("routes", channel.value, index)
@@ -228,7 +238,11 @@ def _rule(
     if getattr(rule.match, foreign):
         problem = f"does not go with {channel.value}, match on {ours} or labels"
         raise ConfigError(dotted((*path, "match", foreign)), problem)
-    match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels)
+    for at, name in enumerate(rule.match.tenants):
+        if name not in tenants and name != DEFAULT_TENANT:
+            problem = f"there is no tenant {toml_string(name)}, those declared: {', '.join(tenants) or 'none'}"
+            raise ConfigError(dotted((*path, "match", "tenants", at)), problem)
+    match = Match(rule.match.prefixes, rule.match.domains, rule.match.labels, rule.match.tenants)
     if rule.overflow and rule.strict_weights:
         problem = "does not go with overflow, which has messages go past who cannot keep up"
         raise ConfigError(dotted((*path, "strict_weights")), problem)
@@ -268,7 +282,7 @@ def rows(routes: Mapping[Channel, tuple[Route, ...]]) -> list[tuple[str, str]]:
             continue
         for index, rule in enumerate(rules):
             path: KeyPath = ("routes", channel.value, index)
-            for key, unit in (("prefixes", _PREFIXES), ("domains", _DOMAINS), ("labels", _LABELS)):
+            for key, unit in _CONDITIONS:
                 if value := getattr(rule.match, key):
                     found.append((dotted((*path, "match", key)), unit.show(value)))
             found.append((dotted((*path, "tiers")), _TIERS.show(rule.tiers)))

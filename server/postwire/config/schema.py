@@ -214,7 +214,7 @@ def load(
         )
     if carriers:
         with mistakes.caught():
-            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), seen=seen)
+            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), tenants=tenants, seen=seen)
     mistakes.raise_if_any()
     config = Config(
         server,

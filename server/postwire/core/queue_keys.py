@@ -38,8 +38,8 @@ def queue_key(channel: Channel, match: Match, unsuitable: Collection[str] = ()) 
         {"channel":"sms","match":{"labels":{"team":"billing"},"prefixes":["+353","+44"]},"tenants":[],"unsuitable":[]}
 
     `match` has the keys `domains`, `labels` and `prefixes`, and of these only what it asks for. Every list is sorted
-    and without repeats. Domains are in lower case and in A-labels (`xn--…`). `tenants` is empty: rules do not ask for
-    any yet. Who carries the messages, and in which order, is not in it.
+    and without repeats. Domains are in lower case and in A-labels (`xn--…`). `tenants` are those that it asks for; they
+    are not in `match`. Who carries the messages, and in which order, is not in it.
 
     A stored key lives as long as what waits. Were this form to change, everything that waits would be put into another
     queue at the next boot.
@@ -52,7 +52,7 @@ def queue_key(channel: Channel, match: Match, unsuitable: Collection[str] = ()) 
     form = {
         "channel": channel.value,
         "match": {name: value for name, value in asked.items() if value},
-        "tenants": [],
+        "tenants": sorted(set(match.tenants)),
         "unsuitable": sorted(set(unsuitable)),
     }
     text = json.dumps(form, ensure_ascii=True, sort_keys=True, separators=(",", ":"))

@@ -43,35 +43,41 @@ class Match:
 
     `prefixes` are of E.164 numbers ("+44"): the recipient starts with one of them. `domains` are "example.com", which
     is that domain alone, or "*.example.com", which are all below it, however they are written (in capitals, as
-    "xn--…"): every recipient of an email is in one of them. `labels` are all on the message, with these values.
+    "xn--…"): every recipient of an email is in one of them. `labels` are all on the message, with these values. It is
+    sent for one of `tenants`.
     """
 
     prefixes: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=_no_labels)
+    tenants: tuple[str, ...] = ()
     is_empty: bool = field(init=False, repr=False, compare=False)
     _exact: frozenset[str] = field(init=False, repr=False, compare=False)
     _suffixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         domains = [domain_key(domain) for domain in self.domains]
-        object.__setattr__(self, "is_empty", not (self.prefixes or self.domains or self.labels))
+        object.__setattr__(self, "is_empty", not (self.prefixes or self.domains or self.labels or self.tenants))
         object.__setattr__(self, "_exact", frozenset(domains))
         object.__setattr__(self, "_suffixes", tuple(domain[1:] for domain in domains if domain.startswith("*.")))
 
-    def holds(self, message: OutboundMessage) -> bool:
+    def holds(self, message: OutboundMessage, tenant: str) -> bool:
         """Whether the message is as this asks."""
         if self.is_empty:
             return True
+        if self.tenants and tenant not in self.tenants:
+            return False
         return self._holds_for_labels(message.labels) and self._holds_for_recipients(message.content)
 
-    def met_by(self, message: OutboundMessage) -> tuple[Condition, ...]:
-        """What a message for which this holds has of it: every prefix, domain and label that is true of the message."""
+    def met_by(self, message: OutboundMessage, tenant: str) -> tuple[Condition, ...]:
+        """What a message for which this holds has of it: the tenant, and every prefix, domain and label that is true of
+        the message."""
         found = [
+            *((("tenants",), name, Match(tenants=(name,))) for name in self.tenants),
             *((("prefixes",), prefix, Match(prefixes=(prefix,))) for prefix in self.prefixes),
             *((("labels", key), value, Match(labels={key: value})) for key, value in self.labels.items()),
         ]
-        met = [(path, value) for path, value, condition in found if condition.holds(message)]
+        met = [(path, value) for path, value, condition in found if condition.holds(message, tenant)]
         if isinstance(message.content, Email):  # of whom each is in one of the domains, and not all in the same
             recipients = message.content.recipients
             in_one = [one for one in self.domains if any(map(Match(domains=(one,))._in_domains, recipients))]
@@ -167,10 +173,10 @@ class Route:
         return tuple(tiers)
 
 
-def matching(routes: Sequence[Route], message: OutboundMessage) -> Route | None:
-    """The message's route: the first that matches. None if there is none."""
+def matching(routes: Sequence[Route], message: OutboundMessage, tenant: str) -> Route | None:
+    """The route of a tenant's message: the first that matches. None if there is none."""
     for route in routes:
-        if route.match.holds(message):
+        if route.match.holds(message, tenant):
             return route
     return None
 

@@ -160,7 +160,7 @@ class Acceptance:
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
         """Return when a stream may go on with a message, whose turn it is."""
         try:
-            queue = self._router.route(command.message, command.options.provider_name).queue_key
+            queue = self._router.route(command.message, command.tenant, command.options.provider_name).queue_key
         except Refusal:  # it is refused in its turn
             queue = ""
         self._streams.add(stream, command.size, QueueKey(command.tenant, queue))
@@ -201,7 +201,7 @@ class Acceptance:
         self.check_times(command, now)
         tenant = command.tenant
         options = self._quotas.limited(tenant, command.options)
-        route = self._router.route(command.message, options.provider_name)
+        route = self._router.route(command.message, tenant, options.provider_name)
         if not self._outbox.available:
             raise StoreUnavailable
         later = options.send_time if options.send_time is not None and options.send_time > now else None

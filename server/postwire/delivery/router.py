@@ -93,13 +93,15 @@ class Router:
         route = self.route_by_queue_key(queue_key)
         return queue_key if route is None else route.key
 
-    def route(self, message: OutboundMessage, pinned: str | None, positions: tuple[int, ...] | None = None) -> Route:
+    def route(
+        self, message: OutboundMessage, tenant: str, pinned: str | None, positions: tuple[int, ...] | None = None
+    ) -> Route:
         """See `Registry.route`."""
-        return self._registry.route(message, pinned, positions)
+        return self._registry.route(message, tenant, pinned, positions)
 
-    def route_to_explain(self, message: OutboundMessage, pinned: str | None) -> Route:
+    def route_to_explain(self, message: OutboundMessage, tenant: str, pinned: str | None) -> Route:
         """See `Registry.route_to_explain`."""
-        return self._registry.route_to_explain(message, pinned)
+        return self._registry.route_to_explain(message, tenant, pinned)
 
     def route_by_queue_key(self, queue_key: str) -> Route | None:
         """See `Registry.route_by_queue_key`."""
@@ -201,8 +203,8 @@ class Router:
         times = [self._entries[name].gate.until(now) for name in route.names]
         return min((time for time in times if time is not None), default=None)
 
-    def explain(self, route: Route, message: OutboundMessage) -> Explanation:
-        """Why the route is that of the message, and how each of its providers stands."""
+    def explain(self, route: Route, message: OutboundMessage, tenant: str) -> Explanation:
+        """Why the route is that of a tenant's message, and how each of its providers stands."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         candidates = []
         for number, tier in enumerate((route.whole or route).tiers, 1):
@@ -216,7 +218,7 @@ class Router:
                 candidates.append(Candidate(name, number, weight, gate.obstacle(now), eligible_time))
         content = message.content
         taken = segments(content.body) if isinstance(content, Sms) else None
-        return Explanation(route, route.match.met_by(message), tuple(candidates), taken)
+        return Explanation(route, route.match.met_by(message, tenant), tuple(candidates), taken)
 
     def wait(self, waiter: WaitingQueue, route: Route, flows: Sequence[Flow], now: float) -> bool:
         """Have the flows of a route's queue wait for whoever would take a message of theirs, now or once he is less

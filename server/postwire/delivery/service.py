@@ -293,8 +293,8 @@ class Delivery:
                 the message, that is told of each of them.
         """
         self._acceptance.check_times(command, self._clock.wall())
-        route = self._router.route_to_explain(command.message, command.options.provider_name)
-        return self._router.explain(route, command.message)
+        route = self._router.route_to_explain(command.message, command.tenant, command.options.provider_name)
+        return self._router.explain(route, command.message, command.tenant)
 
     def shown(self, record: MessageRecord) -> MessageRecord:
         """The record as callers see it: its times by the wall clock as that now is, and where it is parked, when its

@@ -94,7 +94,7 @@ class Worker:
         if not record.recipients or (positions := lifecycle.unresolved(record)) is None:
             return record
         try:
-            key = self._router.route(job.message, job.options.provider_name, positions).queue_key
+            key = self._router.route(job.message, record.tenant, job.options.provider_name, positions).queue_key
             if key == record.queue or not await self._work.reassign([(record, key)]):
                 return record
         except Refusal:  # there is no such route any more, or the store is away: it waits where it is

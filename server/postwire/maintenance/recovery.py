@@ -99,7 +99,8 @@ async def _is_served(outbox: Outbox, registry: Registry, key: QueueKey) -> bool:
     for queued in found:
         with suppress(ValueError):
             content = await outbox.content(queued.record.message_id, key.tenant) or b""
-            return registry.adopt(key.name, canonical.decode_message(content), _positions(queued)) is not None
+            message = canonical.decode_message(content)
+            return registry.adopt(key.name, message, key.tenant, _positions(queued)) is not None
     return False
 
 
@@ -108,7 +109,8 @@ def _queue_of(stored: StoredMessage, registry: Registry) -> str:
     pinned, channel = stored.options.provider_name, stored.record.channel
     key = f"@{pinned}" if pinned else channel.value
     try:
-        return registry.route(canonical.decode_message(stored.content), pinned, _positions(stored)).queue_key
+        message = canonical.decode_message(stored.content)
+        return registry.route(message, stored.record.tenant, pinned, _positions(stored)).queue_key
     except ValueError:  # it is reported when its turn comes to be sent
         rules = registry.routes(channel)
         return rules[-1].queue_key if rules and rules[-1].match.is_empty and not pinned else key

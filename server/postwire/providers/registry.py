@@ -145,45 +145,49 @@ class Registry:
         """
         return self._by_queue_key.get(queue_key)
 
-    def adopt(self, queue_key: str, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> Route | None:
-        """The route whose messages wait in a queue that an earlier boot has left, as one of these shows, which is still
-        to be sent to the recipients at `positions`.
+    def adopt(
+        self, queue_key: str, message: OutboundMessage, tenant: str, positions: tuple[int, ...] | None = None
+    ) -> Route | None:
+        """The route whose messages wait in a queue that an earlier boot has left, as one of these shows, a tenant's,
+        which is still to be sent to the recipients at `positions`.
 
         It need not be the one that a new message like it would have, as long as the rule is still there. None where it
         is not, or where others of its providers are unsuitable now.
         """
         for route in self._routes[message.channel]:
-            if route.match.holds(message):
+            if route.match.holds(message, tenant):
                 with suppress(InvalidMessage):
                     if (found := self._suited(route, message, positions)).queue_key == queue_key:
                         return found
         return None
 
-    def route(self, message: OutboundMessage, pinned: str | None, positions: tuple[int, ...] | None = None) -> Route:
-        """The route of a message: that of the first rule which matches it, or of the provider its caller has pinned;
-        without those who cannot carry it to the recipients at `positions` (None: to all).
+    def route(
+        self, message: OutboundMessage, tenant: str, pinned: str | None, positions: tuple[int, ...] | None = None
+    ) -> Route:
+        """The route of a tenant's message: that of the first rule which matches it, or of the provider its caller has
+        pinned; without those who cannot carry it to the recipients at `positions` (None: to all).
 
         Raises:
             InvalidProvider: the pinned one does not exist, or does not carry the channel.
             InvalidRouting: no provider carries the channel, or no rule matches.
             InvalidMessage: none of the route's providers can carry it.
         """
-        return self._suited(self._route(message, pinned), message, positions)
+        return self._suited(self._route(message, tenant, pinned), message, positions)
 
-    def route_to_explain(self, message: OutboundMessage, pinned: str | None) -> Route:
+    def route_to_explain(self, message: OutboundMessage, tenant: str, pinned: str | None) -> Route:
         """The same for a look at it: where none of the route's providers can carry the message, a route to nobody.
 
         Raises:
             InvalidProvider, InvalidRouting: as `route` does.
         """
-        route = self._route(message, pinned)
+        route = self._route(message, tenant, pinned)
         return variant(route, message.channel, self.unsuitable(route, message))
 
-    def _route(self, message: OutboundMessage, pinned: str | None) -> Route:
+    def _route(self, message: OutboundMessage, tenant: str, pinned: str | None) -> Route:
         """The route of a message, whether or not its providers can carry it."""
         channel = message.channel
         if pinned is None:
-            if (route := matching(self._routes[channel], message)) is None:
+            if (route := matching(self._routes[channel], message, tenant)) is None:
                 raise InvalidRouting(channel)
             return route
         entry = self._entries.get(pinned)
