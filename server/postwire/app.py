@@ -16,7 +16,8 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.access import Access
 from postwire.api.server import ApiServer, ListenError
-from postwire.auth.authenticator import AccessTable, Authenticator
+from postwire.auth.control import AccessControl
+from postwire.auth.fetching import fetch_text
 from postwire.clock import Clock, SystemClock
 from postwire.config.bind import ConfigError
 from postwire.config.schema import Config
@@ -175,8 +176,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(maintenance.stop)
         closing.push_async_callback(delivery.close)
         control = Control(registry=registry, outbox=outbox, clock=clock)
-        authenticator = Authenticator(AccessTable.of(config.auth, config.tenants))
-        access = Access(authenticator, clock)
+        access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=_log_key_trouble)
+        closing.push_async_callback(access_control.stop)
+        access = Access(access_control.authenticator, clock, _log_refused_credentials)
         audit = AuditTrail(outbox, clock)
         server = ApiServer(
             config.server, delivery, control, access, audit, telemetry.call_observers, certificates=certificates
@@ -196,6 +198,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             for detail in one.warnings:
                 _log.warning(names.EVENT_WARNING, detail=detail)
         _log_boot(config, registry)
+        access_control.start()
         await opening.start()
         try:
             await control.restore()
@@ -218,6 +221,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         parts = (
             *RELOADABLES,
             Reloadable(QUOTA_KEYS, lambda new: Prepared(partial(delivery.take_quotas, quotas_from(new)))),
+            access_control.reloadable,
             *server.reloadables,
             *telemetry.reloadables,
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
@@ -323,6 +327,17 @@ def _log_provider_availability(name: str, unavailable: Obstacle | None, detail: 
         _log.warning(names.EVENT_PROVIDER_AVAILABILITY, **fields, detail=detail)
     else:
         _log.info(names.EVENT_PROVIDER_AVAILABILITY, **fields)
+
+
+def _log_refused_credentials(key_id: str, peer: str, count: int) -> None:
+    _log.warning(names.EVENT_CREDENTIALS_REFUSED, key_id=key_id or None, peer=peer, count=count)
+
+
+def _log_key_trouble(trouble: str | None) -> None:
+    if trouble:
+        _log.warning(names.EVENT_SIGNING_KEYS, detail=trouble)
+    else:
+        _log.info(names.EVENT_SIGNING_KEYS)
 
 
 def _log_availability(available: bool) -> None:

@@ -7,13 +7,13 @@ read again by themselves: then each provider, and each listener, is by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from postwire.config.bind import ConfigError
 from postwire.config.renewal import read_files_again
-from postwire.config.schema import Config, differences
+from postwire.config.schema import Config, differences, without_details
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Reloadable:
     """A part of the server that can take over new values of its `keys` (dotted: `telemetry.log_level`; a `*` stands for
-    any name: `tenants.*.rate`).
+    any name without a dot: `tenants.*.rate`).
 
     `prepare` reads what the keys lead to, such as a file, and changes nothing yet. It is called on another thread, at
     every reload, whether a key has changed or not. It raises ConfigError where something is wrong.
@@ -40,6 +40,13 @@ class Reloadable:
 
     keys: Collection[str]
     prepare: Callable[[Config], Prepared]
+
+    def takes(self, key: str) -> bool:
+        """Whether a key is one of `keys`."""
+        return any(
+            re.fullmatch("[^.]+".join(map(re.escape, one.split("*"))), key) if "*" in one else one == key
+            for one in self.keys
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +113,17 @@ class Reloader:
         """Take over what can be. Of the rest, all that differs from what the server runs with is reported each time."""
         for one in plan.prepared:
             one.apply()
-        live = {key for one in self._reloadables for key in one.keys}
         left = {key for one in plan.prepared for key in one.left}
         differing = differences(self._booted, plan.config, self._taken)
         taken = {
             key: value
             for key, value in differing.items()
-            if key not in left and (key in live or any(fnmatchcase(key, pattern) for pattern in live if "*" in pattern))
+            if key not in left and any(one.takes(key) for one in self._reloadables)
         }
         self._taken |= taken
         self._current = plan.config
         renewed = [key for one in plan.prepared for key in one.renewed if key not in taken]
-        return Reloaded([*taken, *renewed], [key for key in differing if key not in taken])
+        reported = without_details(differing)
+        return Reloaded(
+            [*(key for key in reported if key in taken), *renewed], [key for key in reported if key not in taken]
+        )

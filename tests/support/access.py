@@ -11,6 +11,8 @@ from tests.support.clock import ManualClock
 from postwire.api.access import Access
 from postwire.auth.api_keys import NewKey, new_key
 from postwire.auth.authenticator import AccessTable, Authenticator
+from postwire.auth.fetched_keys import KnownKeys
+from postwire.auth.jwks import KeySet
 from postwire.clock import Clock
 from postwire.config import tenants
 from postwire.config.auth import AuthConfig
@@ -25,9 +27,14 @@ def table_of(text: str) -> AccessTable:
     return AccessTable.of(auth, MappingProxyType(declared))
 
 
+def keys_of(text: str | None = None) -> KnownKeys:
+    """An issuer's keys, as a key set has them; none without."""
+    return KnownKeys(KeySet.parse(text) if text else KeySet())
+
+
 def access_of(text: str, clock: Clock | None = None) -> Access:
     """Who may call, by such a text."""
-    return Access(Authenticator(table_of(text)), clock or ManualClock())
+    return Access(Authenticator(table_of(text), keys_of()), clock or ManualClock(), lambda *_: None)
 
 
 def made_key() -> NewKey:

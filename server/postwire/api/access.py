@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 import grpc
 
+from postwire.api.rechecks import Recheck
 from postwire.api.roles import ROLES
 from postwire.auth.authenticator import Authenticator
-from postwire.auth.identity import CertificateNames, Credentials
+from postwire.auth.failures import Failures
+from postwire.auth.identity import CertificateNames, Credentials, UnknownSigningKey
 from postwire.clock import Clock
-from postwire.core.errors import RoleRequired
+from postwire.core.errors import InvalidCredentials, RoleRequired
 from postwire.core.principal import LOCAL, Principal, Role
 from postwire.telemetry.base import Metadata
 
@@ -46,9 +48,11 @@ def roles_of(method: str) -> tuple[Role, ...]:
 class Access:
     """Finds out who calls, and refuses who may not."""
 
-    def __init__(self, authenticator: Authenticator, clock: Clock) -> None:
+    def __init__(self, authenticator: Authenticator, clock: Clock, on_failure: Callable[[str, str, int], None]) -> None:
+        """`on_failure` hears of credentials that are refused: see `Failures`."""
         self._authenticator = authenticator
         self._clock = clock
+        self._failures = Failures(clock, on_failure)
 
     async def admit(self, needed: tuple[Role, ...] | None, metadata: Metadata, context: Context) -> Principal:
         """Who calls a method that takes these roles; None: it is open to all, and nobody is asked.
@@ -58,7 +62,32 @@ class Access:
         """
         if needed is None:
             return LOCAL
-        principal = self._authenticator.authenticate(self._shown(metadata, context), self._clock.wall())
+        shown = self._shown(metadata, context)
+        try:
+            return await self._find(needed, shown)
+        except InvalidCredentials:
+            await self._failures.note(self._authenticator.failed_id(shown), context.peer())
+            raise
+
+    def recheck(
+        self, needed: tuple[Role, ...] | None, metadata: Metadata, context: Context, principal: Principal
+    ) -> Recheck:
+        """Find out from time to time, for as long as a stream runs, whether this is still so."""
+
+        async def look() -> Principal:
+            return principal if needed is None else await self._find(needed, self._shown(metadata, context))
+
+        return Recheck(look, self._clock, principal)
+
+    async def _find(self, needed: tuple[Role, ...], shown: Credentials) -> Principal:
+        try:
+            principal = self._authenticator.authenticate(shown, self._clock.wall())
+        except UnknownSigningKey:
+            await self._authenticator.keys.look_again()
+            try:
+                principal = self._authenticator.authenticate(shown, self._clock.wall())
+            except UnknownSigningKey:
+                raise InvalidCredentials from None
         if needed and not principal.may(needed):
             raise RoleRequired(needed, principal)
         return principal

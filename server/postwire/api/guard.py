@@ -130,9 +130,15 @@ class Guard:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     call = CallContext(principal, context.time_remaining)
-                    async with aclosing(inner(request, call)) as responses:
-                        async for response in responses:
-                            yield response
+                    with self._access.recheck(needed, metadata, context, principal) as recheck:
+                        try:
+                            async with aclosing(inner(request, call)) as responses:
+                                async for response in responses:
+                                    recheck.leave()
+                                    yield response
+                                    recheck.resume()
+                        except asyncio.CancelledError as error:
+                            raise recheck.cause_of(error) from None
                     return
                 except GeneratorExit:  # the caller hung up while a response was on its way
                     observed.status_code = _CANCELLED

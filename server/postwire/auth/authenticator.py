@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from postwire.auth.api_keys import PREFIX, ApiKeys, KnownKey
 from postwire.auth.certificates import Certificates
 from postwire.auth.identity import Credentials, acting_for, together
+from postwire.auth.jwks import KeySet
 from postwire.config import access
-from postwire.config.auth import AuthConfig, KeyConfig
+from postwire.config.auth import AuthConfig, JwtConfig, KeyConfig
 from postwire.config.tenants import TenantConfig
 from postwire.core.errors import InvalidCredentials, NoCredentials
 from postwire.core.message import DEFAULT_TENANT
 from postwire.core.principal import LOCAL, Principal, Role
+
+if TYPE_CHECKING:
+    from postwire.auth.web_tokens import TokenVerifier
 
 _SCHEME: Final = "bearer "
 
@@ -27,6 +31,7 @@ class AccessTable:
     tenants: frozenset[str]
     keys: ApiKeys
     certificates: Certificates
+    tokens: TokenVerifier | None
 
     @classmethod
     def of(cls, auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> AccessTable:
@@ -42,7 +47,14 @@ class AccessTable:
             frozenset(tenants),
             ApiKeys(_keys_of(auth, tenants)),
             Certificates(by_uri, by_dns),
+            _tokens(auth.jwt, frozenset(tenants)) if auth.jwt else None,
         )
+
+
+def _tokens(rules: JwtConfig, tenants: frozenset[str]) -> TokenVerifier:
+    from postwire.auth.web_tokens import TokenVerifier  # only where they are taken: it takes time to import
+
+    return TokenVerifier(rules, tenants)
 
 
 def _keys_of(auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> Iterator[KnownKey]:
@@ -57,11 +69,25 @@ def _known(key: KeyConfig, tenant: str, roles: frozenset[Role]) -> KnownKey:
     return KnownKey(key.id, key.sha256, Principal(tenant, key.name or key.id, roles), key.expires)
 
 
-class Authenticator:
-    """Says who calls, by the table that it has just now."""
+class SigningKeys(Protocol):
+    """The keys of whoever gives out tokens."""
 
-    def __init__(self, table: AccessTable) -> None:
+    @property
+    def keys(self) -> KeySet:
+        """As they are known now."""
+        ...
+
+    async def look_again(self) -> None:
+        """There is a token whose key is not among them: return once that may have changed."""
+        ...
+
+
+class Authenticator:
+    """Says who calls, by the table and the keys that it has just now."""
+
+    def __init__(self, table: AccessTable, keys: SigningKeys) -> None:
         self.table = table
+        self.keys = keys
 
     def authenticate(self, shown: Credentials, now: int) -> Principal:
         """Who calls, and for which tenant, at `now` (µs since the epoch).
@@ -69,6 +95,7 @@ class Authenticator:
         Raises:
             NoCredentials, InvalidCredentials: it is not known.
             RoleRequired, TenantNotFound: he names a tenant for which he may not act, or that there is not.
+            UnknownSigningKey: it is not known yet. Once `keys` have looked again, it is asked once more, for good.
         """
         table = self.table
         if shown.repeated:
@@ -91,4 +118,10 @@ class Authenticator:
         token = authorization[len(_SCHEME) :].strip(" ")
         if token.startswith(PREFIX):
             return self.table.keys.verify(token, now)
+        if self.table.tokens:
+            return self.table.tokens.verify(token, self.keys.keys, now / 1e6)
         raise InvalidCredentials
+
+    def failed_id(self, shown: Credentials) -> str:
+        """What a log may say of credentials that are refused: the id of a key that is known, or nothing."""
+        return self.table.keys.known_id((shown.authorization or "")[len(_SCHEME) :].strip(" "))

@@ -9,6 +9,10 @@ from postwire.core.message import DEFAULT_TENANT
 from postwire.core.principal import Principal, Role
 
 
+class UnknownSigningKey(Exception):
+    """A token names a key that is not known: it may be a new one of its issuer."""
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateNames:
     """The subject alternative names of a client's certificate that the transport has verified: of these, two kinds."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
 from postwire.config.endpoints import host_port
 from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
@@ -27,6 +28,8 @@ def examine(section: object) -> Iterator[ConfigError]:
     if isinstance(section, ServerConfig):
         yield from _listener("server.listen", section.listen)
         yield from _certificates(section.tls, SERVER)
+    elif isinstance(section, AuthConfig):
+        yield from _signing_keys(section)
     elif isinstance(section, StoreConfig):
         yield from _store(section.path)
     elif isinstance(section, TelemetryConfig):
@@ -46,6 +49,15 @@ def warnings_of(config: Config) -> Iterator[str]:
 def _certificates(tls: TlsConfig, path: KeyPath) -> Iterator[ConfigError]:
     try:
         read_certificates(tls, path)
+    except ConfigError as error:
+        yield error
+
+
+def _signing_keys(auth: AuthConfig) -> Iterator[ConfigError]:
+    from postwire.auth.control import read_keys
+
+    try:
+        read_keys(auth)
     except ConfigError as error:
         yield error
 

@@ -83,6 +83,9 @@ class _Https(WebAddress):
         return WebAddress.word(self, text)
 
 
+JWKS_FILE: Final = "auth.jwt.jwks_file"
+"""The key of the file with an issuer's public keys."""
+
 _LONGEST: Final = 256
 _LINE: Final = _Line(f"a text of one line, of 1 to {_LONGEST} characters")
 _ROLES: Final = ListOf('a list of roles such as ["send", "read"]', unit_of(Role), least=1)

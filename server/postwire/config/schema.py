@@ -16,7 +16,7 @@ from postwire.config import access
 from postwire.config import providers as config_providers
 from postwire.config import routes as config_routes
 from postwire.config import tenants as config_tenants
-from postwire.config.auth import AuthConfig
+from postwire.config.auth import JWKS_FILE, AuthConfig
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_unknown
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
@@ -127,7 +127,7 @@ class Config:
     `tenants` are by name, and empty where none is declared.
 
     `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read;
-    `secret_files` are those that secrets and certificates are read from, by the keys that name them
+    `secret_files` are those that secrets, certificates and keys are read from, by the keys that name them
     (`providers.relay.password_file`, `server.tls.key_file`);
     `strays` are variables that look like ours and are none.
     """
@@ -195,6 +195,8 @@ def load(
         mistakes.extend(unprotected(server.listen, server.tls, ("server", "listen"), env))
         mistakes.extend(unprotected(telemetry.metrics_listen, telemetry.tls, ("telemetry", "metrics_listen"), env))
     files |= {**tls_files(server.tls, SERVER), **tls_files(telemetry.tls, TELEMETRY)}
+    if auth.jwt and auth.jwt.jwks_file:
+        files[JWKS_FILE] = auth.jwt.jwks_file
     tenants: Mapping[str, TenantConfig] = {}
     with mistakes.caught():
         tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
@@ -245,30 +247,26 @@ def effective(config: Config) -> list[tuple[str, str]]:
 def differences(before: Config, after: Config, taken: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
     """The keys whose values differ, and their values in `after`, which are not to be shown.
 
-    Values in `taken` stand in place of those of `before`. A provider or a tenant that only one of them has is its
-    table, `providers.NAME`.
+    Values in `taken` stand in place of those of `before`. Of a provider or a tenant that only one of them has, its
+    table is among the keys as well: `providers.NAME`.
     """
     old, new = _all_values(before) | dict(taken), _all_values(after)
-    lonely = [
-        dotted((section, name))
-        for section, old_ones, new_ones in (
-            ("tenants", before.tenants, after.tenants),
-            ("providers", before.providers, after.providers),
-        )
-        for name in (*old_ones, *new_ones)
-        if (name in old_ones) != (name in new_ones)
-    ]
-    differing = [key for key in dict.fromkeys((*old, *new)) if old.get(key, ...) != new.get(key, ...)]
-    return {
-        key: new.get(key) for key in differing if not any(key.startswith(f"{table}.") for table in lonely)
-    } | dict.fromkeys(lonely)
+    return {key: new.get(key) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)}
+
+
+def without_details(keys: Iterable[str]) -> list[str]:
+    """The same keys, without those that are in a table that is among them."""
+    all_keys = list(keys)
+    return [key for key in all_keys if not any(key.startswith(f"{table}.") for table in all_keys)]
 
 
 def _all_values(config: Config) -> dict[str, object]:
     found: dict[str, object] = {}
     for settings, path, cls in _tables(config):
         found |= values(settings, path, cls, config.secret_files)
-    return found | dict(config_routes.rows(config.routes))
+    found |= config_routes.rows(config.routes)
+    tables = [("providers", name) for name in config.providers] + [("tenants", name) for name in config.tenants]
+    return found | {dotted(table): True for table in tables}
 
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:

@@ -25,15 +25,16 @@ class _Limited:
 class Throttle(Generic[K]):
     """Lets `burst` events of a key through at once, and one every `interval` seconds in the long run.
 
-    So at most `burst + t / interval` of a key go through in any `t` seconds. A key is never forgotten: there are to be
-    few.
+    So at most `burst + t / interval` of a key go through in any `t` seconds. With more than `most` keys, the one that
+    came first is forgotten, and begins anew; without, none is: there are to be few.
     """
 
-    __slots__ = ("_burst", "_interval", "_limited")
+    __slots__ = ("_burst", "_interval", "_limited", "_most")
 
-    def __init__(self, *, burst: int, interval: float) -> None:
+    def __init__(self, *, burst: int, interval: float, most: int | None = None) -> None:
         self._burst = burst
         self._interval = interval
+        self._most = most
         self._limited: dict[K, _Limited] = {}
 
     def admit(self, key: K, now: float) -> int | None:
@@ -43,6 +44,8 @@ class Throttle(Generic[K]):
         """
         limited = self._limited.get(key)
         if limited is None:
+            if len(self._limited) == self._most:
+                del self._limited[next(iter(self._limited))]
             limited = self._limited[key] = _Limited(TokenBucket(1 / self._interval, self._burst))
         if not limited.bucket.available(now):
             limited.held_back += 1

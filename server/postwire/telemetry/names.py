@@ -79,6 +79,8 @@ EVENT_STORE_GONE: Final = "store_gone"
 EVENT_INTERNAL_ERROR: Final = "internal_error"
 EVENT_LIBRARY: Final = "library"
 EVENT_LOG_DROPPED: Final = "log_dropped"
+EVENT_SIGNING_KEYS: Final = "signing_keys"
+EVENT_CREDENTIALS_REFUSED: Final = "credentials_refused"
 EVENT_RELOADED: Final = "reloaded"
 EVENT_RELOAD_FAILED: Final = "reload_failed"
 
