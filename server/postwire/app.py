@@ -20,6 +20,8 @@ from postwire.auth.control import AccessControl
 from postwire.auth.fetching import fetch_text
 from postwire.clock import Clock, SystemClock
 from postwire.config.bind import ConfigError
+from postwire.config.encryption_keys import keys_of
+from postwire.config.encryption_keys import warnings_of as encryption_warnings
 from postwire.config.schema import Config
 from postwire.config.tls import SERVER, TELEMETRY, read_certificates
 from postwire.core.errors import StoreUnavailable
@@ -31,6 +33,7 @@ from postwire.daemon import leaves_work_behind
 from postwire.delivery import QUOTA_KEYS, AuditTrail, Control, Delivery, Limits, quotas_from
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
+from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
 from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
@@ -115,10 +118,14 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         raise BootError(str(error)) from None
     certificates = read_certificates(config.server.tls, SERVER)
     http_certificates = read_certificates(config.telemetry.tls, TELEMETRY) if config.telemetry.metrics_listen else None
+    keys = keys_of(config.store.encryption_keys_file)
     async with AsyncExitStack() as closing:
         try:
             outbox = await SqliteOutbox.open(
-                str(config.store.path), sync=config.store.sync, keep_contents=config.store.content_retention > 0
+                str(config.store.path),
+                sync=config.store.sync,
+                keep_contents=config.store.content_retention > 0,
+                keys=keys,
             )
         except OutboxError as error:
             raise BootError(str(error)) from None
@@ -174,6 +181,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
         )
         closing.push_async_callback(maintenance.stop)
+        rekeying = Rekeying(outbox=outbox, clock=clock, keys=keys)
+        closing.push_async_callback(rekeying.stop)
         closing.push_async_callback(delivery.close)
         control = Control(registry=registry, outbox=outbox, clock=clock)
         access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=_log_key_trouble)
@@ -194,6 +203,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
         for detail in outbox.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
+        for detail in encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)):
+            _log.warning(names.EVENT_WARNING, detail=detail)
         for one in filter(None, (certificates, http_certificates)):
             for detail in one.warnings:
                 _log.warning(names.EVENT_WARNING, detail=detail)
@@ -203,6 +214,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         try:
             await control.restore()
             await maintenance.start()
+            rekeying.start()
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
         await server.start(ready=outbox.available)
@@ -222,6 +234,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             *RELOADABLES,
             Reloadable(QUOTA_KEYS, lambda new: Prepared(partial(delivery.take_quotas, quotas_from(new)))),
             access_control.reloadable,
+            rekeying.reloadable,
             *server.reloadables,
             *telemetry.reloadables,
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),

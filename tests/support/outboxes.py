@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 from tests.support import build
 from tests.support.clock import START
 
+from postwire.config.encryption_keys import EncryptionKey
 from postwire.core import lifecycle
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Priority
 from postwire.core.outcome import DispatchResult, Outcome
@@ -17,11 +18,16 @@ from postwire.outbox.base import NewMessage, Outbox, QueuedMessage, QueueKey, St
 from postwire.outbox.sqlite import SqliteOutbox
 
 Opening = Callable[[Path], Coroutine[Any, Any, Outbox]]
+EncryptedOpening = Callable[[Path, Sequence[EncryptionKey]], Coroutine[Any, Any, Outbox]]
 Reopen = Callable[[], Coroutine[Any, Any, Outbox]]
+
+KEYS: Final = tuple(EncryptionKey(f"key-{number}", bytes([number]) * 32) for number in range(1, 4))
 
 PLACES: Final[Mapping[str, Opening]] = {
     "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db")),
-    "file, sync normal": lambda folder: SqliteOutbox.open(str(folder / "postwire.db"), sync="normal"),
+    "file, sync normal, encrypted": lambda folder: SqliteOutbox.open(
+        str(folder / "postwire.db"), sync="normal", keys=KEYS
+    ),
     "memory": lambda _: SqliteOutbox.open(":memory:"),
 }
 """By name: how to open one whose files are in a folder."""
@@ -32,7 +38,12 @@ KEEPING: Final[Mapping[str, Opening]] = {
 }
 """The same, of those that keep what a message says when it is settled."""
 
-LASTING: Final = ("file", "file, sync normal")
+ENCRYPTING: Final[Mapping[str, EncryptedOpening]] = {
+    "file": lambda folder, keys: SqliteOutbox.open(str(folder / "postwire.db"), keys=keys),
+}
+"""Those that keep what they have, by name: how to open one with keys."""
+
+LASTING: Final = ("file", "file, sync normal, encrypted")
 """Those that keep what they have when they are closed."""
 
 Q: Final = QueueKey(DEFAULT_TENANT, "q")

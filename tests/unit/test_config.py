@@ -43,6 +43,7 @@ store.max_unsettled_per_queue = 0
 store.max_scheduled = 0
 store.retention = "7d"
 store.content_retention = "0s"
+store.encryption_keys_file = (none)
 delivery.max_attempts = 5
 delivery.attempt_timeout = "10s"
 delivery.backoff_base = "1s"
@@ -190,6 +191,7 @@ EXAMPLES = {
     "server.tls.client_ca_file": '"/etc/postwire/clients.crt"',
     "telemetry.tls.cert_file": '"/etc/postwire/metrics.crt"',
     "telemetry.tls.key_file": '"/etc/postwire/metrics.key"',
+    "store.encryption_keys_file": '"/etc/postwire/encryption-keys"',
     "delivery.seed": "42",
     "telemetry.otlp_endpoint": '"http://127.0.0.1:4317"',
     "providers.sms-mms.rate": "100.0",

@@ -29,7 +29,7 @@ async def with_contents(outbox: SqliteOutbox, *sizes: int, provider_name: str = 
     for number, size in enumerate(sizes):
         of = build.command(send_time=START + number)
         record = build.accepted(of, provider_name=provider_name, queue="q", now=START + number)
-        news.append(replace(build.new_message(of, record=record), content=bytes([number]) * size))
+        news.append(replace(build.new_message(of, record=record), content=(b"\x01" + bytes([number]) * size)[:size]))
         await outbox.accept(news[-1])
     return news
 

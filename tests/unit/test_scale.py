@@ -16,6 +16,7 @@ from tests.support.clock import START
 from postwire.core.listing import SCAN_LIMIT, MessageFilter
 from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, Priority
 from postwire.outbox.base import QueueKey
+from postwire.outbox.cipher import StoreCipher
 from postwire.outbox.sqlite import reads
 from postwire.outbox.sqlite.schema import connect, migrate
 
@@ -134,20 +135,22 @@ LISTS: dict[str, Callable[[apsw.Connection], Any]] = {
 SMS, EMAIL = (QueueKey(DEFAULT_TENANT, name) for name in ("sms", "email"))
 EACH = dict.fromkeys(Priority, 64)
 
+CLEAR = StoreCipher()
+
 OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "a message": lambda connection: reads.get(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
     "a message that is not there": lambda connection: reads.get(connection, b"x" * 16, DEFAULT_TENANT),
     "a request id": lambda connection: reads.find(connection, DEFAULT_TENANT, f"request-{MIDDLE}", b"\0", b""),
-    "a content": lambda connection: reads.content(connection, UUID(message_id(MIDDLE)).bytes, DEFAULT_TENANT),
+    "a content": lambda connection: reads.content(connection, message_id(MIDDLE), DEFAULT_TENANT, CLEAR),
     "what is due": lambda connection: reads.due(connection, SMS, END, EACH, 0),
     "what nobody waits for": lambda connection: reads.due(connection, QueueKey("nobody", "sms"), END, EACH, 0),
     "when something is due": lambda connection: reads.heads(connection, [EMAIL], 0, 128, 0),
     "the queues": lambda connection: reads.queues(connection),
     "what has expired": lambda connection: reads.expired(connection, START, 256, 0),
     "when something expires": lambda connection: reads.next_expiry(connection, 0),
-    "what a crash left": lambda connection: reads.orphans(connection, 256),
-    "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None),
-    "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"]),
+    "what a crash left": lambda connection: reads.orphans(connection, 256, CLEAR),
+    "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None, CLEAR),
+    "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"], CLEAR),
     "the last change": lambda connection: reads.last_change(connection),
     "changes": lambda connection: reads.changes(connection, (LARGE - 700,), 500, DEFAULT_TENANT),
     "some records": lambda connection: reads.records(

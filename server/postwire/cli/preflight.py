@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from postwire.config import encryption_keys
 from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
 from postwire.config.endpoints import host_port
@@ -32,6 +33,7 @@ def examine(section: object) -> Iterator[ConfigError]:
         yield from _signing_keys(section)
     elif isinstance(section, StoreConfig):
         yield from _store(section.path)
+        yield from _encryption_keys(section.encryption_keys_file)
     elif isinstance(section, TelemetryConfig):
         if section.metrics_listen:
             yield from _listener("telemetry.metrics_listen", section.metrics_listen)
@@ -41,6 +43,7 @@ def examine(section: object) -> Iterator[ConfigError]:
 
 def warnings_of(config: Config) -> Iterator[str]:
     """What a server would start with, and warn about."""
+    yield from encryption_keys.warnings_of(config.store.encryption_keys_file, has_tenants=bool(config.tenants))
     for tls, path in ((config.server.tls, SERVER), (config.telemetry.tls, TELEMETRY)):
         if certificates := read_certificates(tls, path):
             yield from certificates.warnings
@@ -60,6 +63,14 @@ def _signing_keys(auth: AuthConfig) -> Iterator[ConfigError]:
         read_keys(auth)
     except ConfigError as error:
         yield error
+
+
+def _encryption_keys(file: Path | None) -> Iterator[ConfigError]:
+    try:
+        encryption_keys.keys_of(file)
+    except ConfigError as error:
+        yield error
+        yield from error.others
 
 
 def _store(path: Path) -> Iterator[ConfigError]:

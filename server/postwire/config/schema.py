@@ -18,6 +18,7 @@ from postwire.config import routes as config_routes
 from postwire.config import tenants as config_tenants
 from postwire.config.auth import JWKS_FILE, AuthConfig
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_unknown
+from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
@@ -70,6 +71,7 @@ class StoreConfig:
     max_scheduled: CountOrNone = 0  # half of max_unsettled
     retention: Annotated[float, DurationUnit(least=86400.0)] = 7 * 86400.0  # request ids are known for so long
     content_retention: Duration = 0.0
+    encryption_keys_file: Path | None = None
 
     def check(self) -> None:
         if self.content_retention > self.retention:
@@ -194,6 +196,8 @@ def load(
     if not server.insecure and "server" not in unread:
         mistakes.extend(unprotected(server.listen, server.tls, ("server", "listen"), env))
         mistakes.extend(unprotected(telemetry.metrics_listen, telemetry.tls, ("telemetry", "metrics_listen"), env))
+    if store.encryption_keys_file:
+        files[ENCRYPTION_KEYS] = store.encryption_keys_file
     files |= {**tls_files(server.tls, SERVER), **tls_files(telemetry.tls, TELEMETRY)}
     if auth.jwt and auth.jwt.jwks_file:
         files[JWKS_FILE] = auth.jwt.jwks_file

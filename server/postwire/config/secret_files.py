@@ -58,6 +58,14 @@ def read_secret(file: Path) -> str:
     return text
 
 
+def is_open_to_others(file: Path) -> bool:
+    """Whether others than its owner may read a file. Of one that is gone meanwhile, the next look reports that."""
+    try:
+        return bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a look at files has found: whether some have `changed` (`files`), and others are `changing` just now."""

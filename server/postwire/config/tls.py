@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from postwire.config.bind import ConfigError, EnvTree, Mistakes
 from postwire.config.endpoints import is_loopback
-from postwire.config.secret_files import read_secret
+from postwire.config.secret_files import is_open_to_others, read_secret
 from postwire.config.types import KeyPath, dotted
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 SERVER: Final = ("server", "tls")
 TELEMETRY: Final = ("telemetry", "tls")
 
-_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 _KEY: Final = "it must be the path of a file that holds a private key in PEM"
 _CERTIFICATES: Final = "it must be the path of a file of certificates in PEM"
 
@@ -162,11 +160,9 @@ def _check_kind(key: Any, path: KeyPath) -> None:
 
 
 def _warnings(key_file: Path, path: KeyPath) -> list[str]:
-    try:
-        readable = key_file.stat().st_mode & _OTHERS
-    except OSError:  # gone meanwhile, which the next look reports
+    if not is_open_to_others(key_file):
         return []
-    return [f"{dotted((*path, 'key_file'))}: others than its owner may read it: {key_file}"] if readable else []
+    return [f"{dotted((*path, 'key_file'))}: others than its owner may read it: {key_file}"]
 
 
 def unprotected(listen: str, tls: TlsConfig, path: tuple[str, str], env: EnvTree) -> Iterator[ConfigError]:

@@ -49,6 +49,13 @@ RESTORED: Final = DispatchResult(
 )
 """How the attempt ended that a message may have had since the copy was made from which its store was restored."""
 
+DAMAGED: Final = DispatchResult(
+    Outcome.REJECTED,
+    error_code="content_damaged",
+    detail="what the store keeps of the content was changed or is lost, and nobody was asked to send it",
+)
+"""How the attempt ended of a message that nobody can read any more."""
+
 _PRECEDENCE: Final = (
     MessageState.SENDING,
     MessageState.QUEUED,

@@ -11,7 +11,7 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
 from postwire.core.errors import Refusal, StoreUnavailable
-from postwire.core.message import MessageRecord, MessageState, Priority
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState, Priority
 from postwire.core.queue_keys import QueueKey
 from postwire.core.quotas import Quotas
 from postwire.core.routing import Route
@@ -25,6 +25,7 @@ from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
+from postwire.telemetry import names
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -175,6 +176,10 @@ class Worker:
         waiter.record = record
         try:
             self._observer.state_reached(record)
+            if taken.damaged:
+                self._release(pick)
+                waiter.record = await self._give_up(record, options)
+                return
             try:
                 if taken.content is None:
                     raise StoreUnavailable
@@ -202,13 +207,30 @@ class Worker:
         """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
         now, _ = self._executor.now()
         after = lifecycle.drop_attempt(record, now=now, due=due)
+        if await self._keep(record, after):
+            self.wait(after, priority)
+
+    async def _give_up(self, record: MessageRecord, options: DispatchOptions) -> MessageRecord:
+        """End a message whose content is damaged; returns its record as it then is."""
+        _log.error(names.EVENT_CONTENT_DAMAGED, **{names.LOG_MESSAGE_ID: record.message_id})
+        now, due = self._executor.now()
+        after, _ = lifecycle.close_attempt(
+            record, lifecycle.DAMAGED, self._executor.policy(options), now=now, duration=None, ahead=now - due
+        )
+        if not await self._keep(record, after):
+            return record
+        self._backlog.remove(_queue_of(after))
+        return after
+
+    async def _keep(self, record: MessageRecord, after: MessageRecord) -> bool:
+        """Keep a change, however long the store takes; False where somebody else has changed the message."""
         tried: list[MessageRecord] = []
         while True:
             try:
-                if await self._messages.advance(record, after, tried):
-                    self._observer.state_reached(after)
-                    self.wait(after, priority)
-                return
+                if not await self._messages.advance(record, after, tried):
+                    return False
+                self._observer.state_reached(after)
+                return True
             except StoreUnavailable:
                 tried.append(after)
                 await self._messages.wait_available()

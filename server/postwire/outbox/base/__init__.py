@@ -7,6 +7,7 @@ from postwire.core.queue_keys import QueueKey
 from postwire.outbox.base.admin import AdminState, ProviderState
 from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.availability import Availability
+from postwire.outbox.base.encryption import EncryptedStore, Rekey
 from postwire.outbox.base.feed import ChangeFeed, Changes
 from postwire.outbox.base.messages import (
     BEGINNING,
@@ -32,6 +33,7 @@ __all__ = [
     "Counts",
     "Cursor",
     "Decide",
+    "EncryptedStore",
     "Head",
     "MessageStore",
     "NewMessage",
@@ -41,6 +43,7 @@ __all__ = [
     "ProviderState",
     "QueueKey",
     "QueuedMessage",
+    "Rekey",
     "StoredMessage",
     "TakenMessage",
     "WorkQueue",

@@ -38,7 +38,10 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredMessage:
-    """A message out of the store, with all that is needed to go on with it. Its `expire_time` is that of the record."""
+    """A message out of the store, with all that is needed to go on with it. Its `expire_time` is that of the record.
+
+    The `content` is empty where it is damaged.
+    """
 
     record: MessageRecord
     options: DispatchOptions
@@ -127,7 +130,11 @@ class MessageStore(Availability, Protocol):
         ...
 
     async def content(self, message_id: str, tenant: str) -> bytes | None:
-        """The content of a message, as it was accepted; None once it is erased."""
+        """The content of a message, as it was accepted; None once it is erased.
+
+        Raises:
+            ValueError: what is kept of it is damaged.
+        """
         ...
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:

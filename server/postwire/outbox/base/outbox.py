@@ -6,16 +6,18 @@ from typing import Protocol
 
 from postwire.outbox.base.admin import AdminState
 from postwire.outbox.base.audit import AuditLog
+from postwire.outbox.base.encryption import EncryptedStore
 from postwire.outbox.base.feed import ChangeFeed
 from postwire.outbox.base.messages import MessageStore
 from postwire.outbox.base.work import WorkQueue
 
 
 class OutboxError(Exception):
-    """The store cannot be opened: locked, unwritable, not ours, or newer than this program. One line for people."""
+    """The store cannot be opened: locked, unwritable, not ours, newer than this program, or a key that it may need is
+    not there. One line for people."""
 
 
-class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, Protocol):
+class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, EncryptedStore, Protocol):
     """All of it, for who opens one and for who makes the parts that use it.
 
     All of it is called on the event loop that the outbox was opened on. Every write is durable when its awaitable is

@@ -27,10 +27,14 @@ Decide = Callable[[QueuedMessage], MessageRecord | None]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TakenMessage:
-    """What became of a message that was due; with its content if an attempt was opened, and that can be read."""
+    """What became of a message that was due; with its content if an attempt was opened, and that can be read.
+
+    One that is `damaged` never will be: what is kept of it was changed, or the key is lost.
+    """
 
     record: MessageRecord
     content: bytes | None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

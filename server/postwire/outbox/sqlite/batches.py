@@ -13,6 +13,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
 from postwire.outbox.sqlite.writer import Operation
@@ -22,15 +23,17 @@ class Batches:
     """See `writer.Batch`. All of it is for the writing thread, but for what is only looked at.
 
     `seen_change` is the number of the last change that is on disk. `has_erased` says whether a content was erased since
-    the log was emptied.
+    the log was emptied. `cipher` encrypts contents: here, so that another takes over between two commits, and what is
+    large holds up nobody but those who write.
     """
 
-    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool, lookup_key: bytes) -> None:
+    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool, keys: Keys) -> None:
         self.statements = Statements()
         self.has_erased = False
         self._boot = boot
         self._keep_contents = keep_contents
-        self._lookup_key = lookup_key
+        self._lookup_key = keys.lookup_key
+        self.cipher = keys.cipher
         self._last_key = reads.one_int(connection, "last_key")
         self._last_change = self.seen_change = reads.last_change(connection)
 
@@ -111,7 +114,7 @@ class Batches:
                 new.result = Accepted(new.message.record, created=True)
             else:
                 repeats.append(new)
-        self.statements.contents.run(connection, [(key, message.content) for key, message in fresh])
+        self.statements.contents.run(connection, [(key, self._encrypted(message)) for key, message in fresh])
         self.statements.attempts.run(
             connection,
             [rows.attempt_row(message.record, self._boot) for _, message in fresh if message.record.attempts],
@@ -126,6 +129,10 @@ class Batches:
             )
         # Not taken back if the commit fails: keys only have to rise.
         self._last_key += len(news)
+
+    def _encrypted(self, new: NewMessage) -> bytes:
+        record = new.record
+        return self.cipher.encrypt_content(new.content, tenant=record.tenant, message_id=record.message_id)
 
     def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
         first = self._last_change + 1

@@ -388,6 +388,31 @@ SELECT wrapped FROM lookup_key;
 -- name: keep_lookup_key
 INSERT INTO lookup_key (id, wrapped) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET wrapped = excluded.wrapped;
 
+-- name: encryption_keys
+SELECT key_id, proof FROM encryption_keys;
+
+-- name: add_encryption_key
+INSERT INTO encryption_keys (key_id, proof) VALUES (?, ?) ON CONFLICT (key_id) DO NOTHING;
+
+-- name: remove_other_encryption_keys
+DELETE FROM encryption_keys WHERE key_id <> ?;
+
+-- How far the next contents behind a key reach.
+-- name: contents_end
+SELECT max(key) FROM (SELECT key FROM contents WHERE key > ? ORDER BY key LIMIT ?);
+
+-- Those of them that do not begin as what is encrypted now does.
+-- name: contents_to_rekey
+SELECT contents.key, length(content), message_id, tenant
+FROM contents JOIN messages USING (key)
+WHERE contents.key > :after AND contents.key <= :end AND length(content) > 0
+    AND substr(content, 1, length(:prefix)) <> :prefix
+ORDER BY contents.key LIMIT :limit;
+
+-- One that was erased meanwhile stays so.
+-- name: replace_content
+UPDATE contents SET content = ? WHERE key = ? AND length(content) > 0;
+
 -- name: content_by_key
 SELECT content FROM contents WHERE key = ?;
 

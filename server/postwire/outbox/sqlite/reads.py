@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from itertools import accumulate, product
 from operator import itemgetter
 from typing import Any, Final
-from uuid import UUID
 
 import apsw
 
@@ -19,7 +18,7 @@ from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPositio
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused, ResumeTokenExpired
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import MAX_TIME, MessageRecord, Priority
+from postwire.core.message import MAX_TIME, MessageRecord, MessageState, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox.base import (
     Changes,
@@ -30,7 +29,9 @@ from postwire.outbox.base import (
     QueuedMessage,
     QueueKey,
     StoredMessage,
+    TakenMessage,
 )
+from postwire.outbox.cipher import Damaged, StoreCipher
 from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, RECORD, WORK
 
@@ -53,7 +54,7 @@ Row = Sequence[Any]
 
 def get(connection: apsw.Connection, message_id: bytes, tenant: str) -> MessageRecord | None:
     """See `Outbox.get`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = _all(connection, "message_by_id", message_id, tenant)
         return with_attempts(connection, found[0]) if found else None
 
@@ -62,7 +63,7 @@ def find(
     connection: apsw.Connection, tenant: str, request_id: str, payload_hash: bytes | None, lookup_key: bytes
 ) -> MessageRecord | None:
     """See `Outbox.find_by_request_id`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = _all(connection, "message_by_request_id", tenant, request_id)
         if found and payload_hash is not None and not is_payload(found[0][PAYLOAD_HASH], payload_hash, lookup_key):
             raise RequestIdReused
@@ -74,7 +75,7 @@ def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: 
     if chosen.request_ids:
         return _page_of_requests(connection, tenant, chosen, size, after)
     start = rows.id_bytes(after) if after else rows.AFTER_ALL_IDS
-    with _one_moment(connection):
+    with one_moment(connection):
         scan = {"tenant": tenant, "after": start, "scan": listing.SCAN_LIMIT}
         ends: list[tuple[Any, ...]] = connection.execute(QUERIES["list_end"], scan).fetchall()
         end: bytes | None = ends[0][0] if ends else None
@@ -86,14 +87,14 @@ def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: 
         records = _records(connection, found)
     if len(records) == size:
         return Page(records, records[-1].message_id)
-    return Page(records, None if is_last else str(UUID(bytes=end)))
+    return Page(records, None if end is None or is_last else rows.id_text(end))
 
 
 def _page_of_requests(
     connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: int, after: str | None
 ) -> Page:
     """A page of those that have one of the request ids: they are found by an index, and are never many."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = _all(connection, "messages_by_request_ids", tenant, json.dumps(sorted(chosen.request_ids)))
         records = _records(connection, found)
     admitted = [one for one in records if chosen.admits(one) and (after is None or one.message_id < after)]
@@ -108,7 +109,7 @@ def due(
 
     With it those contents, by message id, that are not worth another turn of the reading thread.
     """
-    with _one_moment(connection):
+    with one_moment(connection):
         found: list[Row] = []
         for priority in Priority:
             if room := limits.get(priority, 0):
@@ -132,9 +133,19 @@ def due(
 
 
 def contents(connection: apsw.Connection, message_ids: Sequence[bytes]) -> dict[str, bytes]:
-    """The contents of messages, by their ids."""
+    """The contents of messages, as they are kept, by their ids."""
     found = _all(connection, "contents_of", json.dumps([one.hex() for one in message_ids]))
-    return {str(UUID(bytes=message_id)): body for message_id, body in found}
+    return {rows.id_text(message_id): body for message_id, body in found}
+
+
+def taken(cipher: StoreCipher, records: Sequence[MessageRecord], contents: Mapping[str, bytes]) -> list[TakenMessage]:
+    """What `Outbox.take` gives of these records; `contents` are as they are kept, by message id."""
+    found: list[TakenMessage] = []
+    for record in records:
+        body = contents.get(record.message_id) if record.state is MessageState.SENDING else None
+        content = None if body is None else decrypted(cipher, body, record)
+        found.append(TakenMessage(record, content, damaged=content is None and body is not None))
+    return found
 
 
 def heads(
@@ -142,7 +153,7 @@ def heads(
 ) -> dict[QueueKey, Head]:
     """See `Outbox.heads`."""
     found: dict[QueueKey, Head] = {}
-    with _one_moment(connection):
+    with one_moment(connection):
         if keys is None or len(keys) > 1:  # of many keys, few may have anything: those are found in one go
             keys = [one for one in queues(connection) if keys is None or one in keys]
         for queue in keys:
@@ -163,7 +174,7 @@ def queues(connection: apsw.Connection) -> list[QueueKey]:
     """The queues that anything waits in, of all tenants."""
     found: list[QueueKey] = []
     name = tenant = ""
-    with _one_moment(connection):
+    with one_moment(connection):
         while row := _all(connection, "next_queue", name, tenant):
             ((name, tenant),) = row
             found.append(QueueKey(tenant, name))
@@ -172,7 +183,7 @@ def queues(connection: apsw.Connection) -> list[QueueKey]:
 
 def expired(connection: apsw.Connection, now: int, limit: int, ahead: int) -> list[MessageRecord]:
     """See `Outbox.expired`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = _all(connection, "expired", now + ahead, limit) + _all(connection, "past_deadline", now, limit)
         records = sorted(_records(connection, found), key=lambda record: deadline(record, ahead))
     return records[:limit]
@@ -180,27 +191,27 @@ def expired(connection: apsw.Connection, now: int, limit: int, ahead: int) -> li
 
 def next_expiry(connection: apsw.Connection, ahead: int) -> int | None:
     """See `Outbox.next_expiry`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         expiry: int | None = _all(connection, "next_expiry")[0][0]
         due: int | None = _all(connection, "next_deadline")[0][0]
     return min((time for time in (due, None if expiry is None else expiry - ahead) if time is not None), default=None)
 
 
-def orphans(connection: apsw.Connection, limit: int) -> list[StoredMessage]:
+def orphans(connection: apsw.Connection, limit: int, cipher: StoreCipher) -> list[StoredMessage]:
     """See `Outbox.orphans`."""
-    with _one_moment(connection):
-        return _stored(connection, _all(connection, "orphans", limit))
+    with one_moment(connection):
+        return _stored(connection, _all(connection, "orphans", limit), cipher)
 
 
 def scan_queued(
-    connection: apsw.Connection, after: int, limit: int, queues: Collection[str] | None
+    connection: apsw.Connection, after: int, limit: int, queues: Collection[str] | None, cipher: StoreCipher
 ) -> tuple[list[StoredMessage], int]:
     """See `Outbox.scan_queued`."""
     chosen = None if queues is None else json.dumps(list(queues))
     bindings = {"after": after, "queues": chosen, "limit": limit}
-    with _one_moment(connection):
+    with one_moment(connection):
         found: list[tuple[Any, ...]] = connection.execute(QUERIES["scan_queued"], bindings).fetchall()
-        stored = _stored(connection, found)
+        stored = _stored(connection, found, cipher)
     return stored, found[len(stored) - 1][0] if stored else after
 
 
@@ -212,7 +223,7 @@ def last_change(connection: apsw.Connection) -> int:
 
 def changes(connection: apsw.Connection, after: Position, limit: int, tenant: str) -> Changes:
     """See `Outbox.changes`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         ((first, last),) = _all(connection, "first_and_last_change")
         if len(after) != 1 or not first - 1 <= after[0] <= last:
             raise ResumeTokenExpired
@@ -231,7 +242,7 @@ def changes(connection: apsw.Connection, after: Position, limit: int, tenant: st
 
 def records(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> tuple[MessageRecord, ...]:
     """See `Outbox.records`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         return _records(connection, _messages(connection, message_ids, tenant))
 
 
@@ -259,7 +270,7 @@ def events(connection: apsw.Connection, chosen: AuditFilter, size: int, after: A
     oldest = 0 if chosen.time_from is None else chosen.time_from
     start = after or AuditPosition(MAX_TIME if chosen.time_to is None else chosen.time_to, 0)
     scan: dict[str, Any] = {"from": oldest, "time": start.time, "event": start.number}
-    with _one_moment(connection):
+    with one_moment(connection):
         bindings = scan | {"scan": listing.SCAN_LIMIT}
         ends: list[tuple[Any, ...]] = connection.execute(QUERIES["events_end"], bindings).fetchall()
         end = AuditPosition(*ends[0]) if ends else None
@@ -283,7 +294,7 @@ def oldest_event(connection: apsw.Connection) -> int | None:
 
 def provider_states(connection: apsw.Connection) -> dict[str, ProviderState]:
     """See `Outbox.provider_states`."""
-    with _one_moment(connection):
+    with one_moment(connection):
         drained = {name for (name,) in _all(connection, "drained")}
         resets = dict(_all(connection, "resets"))
         notes = {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
@@ -307,7 +318,7 @@ def stats(connection: apsw.Connection) -> OutboxStats:
 def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     """See `Outbox.unsettled_counts`."""
     scheduled: Counter[tuple[str, int]] = Counter()
-    with _one_moment(connection):
+    with one_moment(connection):
         by_queue = Counter(QueueKey(*found) for found in _all(connection, "sending_queues"))
         for tenant, queue in queues(connection):
             by_queue[QueueKey(tenant, queue)] += _all(connection, "queued_count", queue, tenant)[0][0]
@@ -317,10 +328,18 @@ def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:
     return Counts(by_queue, scheduled)
 
 
-def content(connection: apsw.Connection, message_id: bytes, tenant: str) -> bytes | None:
+def content(connection: apsw.Connection, message_id: str, tenant: str, cipher: StoreCipher) -> bytes | None:
     """See `Outbox.content`."""
-    found = _all(connection, "content_of", message_id, tenant)
-    return (found[0][0] or None) if found else None
+    found = _all(connection, "content_of", rows.id_bytes(message_id), tenant)
+    return cipher.decrypt_content(found[0][0], tenant=tenant, message_id=message_id) or None if found else None
+
+
+def decrypted(cipher: StoreCipher, body: bytes, record: MessageRecord) -> bytes | None:
+    """The content of a message, of which `body` is kept; None where it is damaged."""
+    try:
+        return cipher.decrypt_content(body, tenant=record.tenant, message_id=record.message_id)
+    except Damaged:
+        return None
 
 
 def one_int(connection: apsw.Connection, query: str, *bindings: Any) -> int:
@@ -348,7 +367,7 @@ def _records(connection: apsw.Connection, found: Sequence[Row]) -> tuple[Message
     return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
 
 
-def _stored(connection: apsw.Connection, found: Sequence[Row]) -> list[StoredMessage]:
+def _stored(connection: apsw.Connection, found: Sequence[Row], cipher: StoreCipher) -> list[StoredMessage]:
     attempts = _attempts(connection, found)
     stored: list[StoredMessage] = []
     size = 0
@@ -358,7 +377,8 @@ def _stored(connection: apsw.Connection, found: Sequence[Row]) -> list[StoredMes
         if stored and size > MAX_CONTENTS:
             break
         queued = rows.queued_from(row, attempts.get(row[1], ()))
-        stored.append(StoredMessage(queued.record, queued.options, body, queued.accept_trace))
+        content = decrypted(cipher, body, queued.record) or b""
+        stored.append(StoredMessage(queued.record, queued.options, content, queued.accept_trace))
     return stored
 
 
@@ -370,7 +390,7 @@ def _attempts(connection: apsw.Connection, found: Iterable[Row]) -> dict[bytes, 
 
 
 @contextmanager
-def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+def one_moment(connection: apsw.Connection) -> Iterator[None]:
     """Around reads that belong together: all of them see the same state of the store."""
     connection.execute(QUERIES["savepoint"])
     try:

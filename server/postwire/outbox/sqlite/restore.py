@@ -135,7 +135,7 @@ async def _make_ready(files: StoreFiles, copy: Path, boot_ids: Sequence[str], no
             migrate(connection, str(ready.store))
         _refuse_damaged(copy, check(ready.store).faults)
         # Contents stay, also of what is settled by this: what is not to be kept is erased once the store is served.
-        outbox = await SqliteOutbox.open(str(ready.store), keep_contents=True)
+        outbox = await SqliteOutbox.open(str(ready.store), keep_contents=True, keys=None)
         try:
             ends = await _doubt(outbox, now)
             goes_on = ends[MessageState.QUEUED]

@@ -41,6 +41,11 @@ def id_bytes(message_id: str) -> bytes:
     return bytes.fromhex(message_id.replace("-", ""))
 
 
+def id_text(message_id: bytes) -> str:
+    """The message id of those bytes."""
+    return str(UUID(bytes=message_id))
+
+
 AFTER_ALL_IDS: Final = b"\xff" * 17
 """Sorts behind every message id."""
 
@@ -209,7 +214,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         tenant,
     ) = message[: len(RECORD)]
     return MessageRecord(
-        message_id=str(UUID(bytes=message_id)),
+        message_id=id_text(message_id),
         request_id=request_id,
         channel=_CHANNELS[channel],
         state=_STATES[state],

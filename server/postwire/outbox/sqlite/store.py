@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,11 @@ from typing import Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import apsw
 
-from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
+from postwire.config.encryption_keys import EncryptionKey
+from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import MessageRecord, MessageState, Note, Priority
+from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.outbox.base import (
     Accepted,
     Changes,
@@ -26,33 +26,33 @@ from postwire.outbox.base import (
     NewMessage,
     OutboxError,
     OutboxStats,
-    ProviderState,
     QueueKey,
     StoredMessage,
     TakenMessage,
 )
-from postwire.outbox.sqlite import keys, reads, rows
+from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.alignment import AHEAD, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
+from postwire.outbox.sqlite.encryption import Encryption
+from postwire.outbox.sqlite.kept import Kept
+from postwire.outbox.sqlite.keys import NO_KEYS, take_up
 from postwire.outbox.sqlite.opening import OpenStore
 from postwire.outbox.sqlite.operations import Accept, Call, Change, New
-from postwire.outbox.sqlite.queries import QUERIES, Row
+from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.schema import plain, truncate_log
 from postwire.outbox.sqlite.writer import Future, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_AHEAD: Final = "ahead"
-"""The metadata that `keep_ahead` keeps."""
-
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
-class SqliteOutbox:
+class SqliteOutbox(Kept):
     """See `outbox.base.Outbox`. Made by `open`."""
 
-    def __init__(self, store: OpenStore, *, keep_contents: bool) -> None:
+    def __init__(self, store: OpenStore, *, keep_contents: bool, keys: Sequence[EncryptionKey] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._writing = store.writing
@@ -61,8 +61,8 @@ class SqliteOutbox:
         self._watching: set[Future] = set()
         self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
         """The number of this opening, which no other has."""
-        self._lookup_key = keys.lookup_key(self._writing)
-        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents, lookup_key=self._lookup_key)
+        found = NO_KEYS if keys is None else take_up(self._writing, keys)
+        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents, keys=found)
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -72,21 +72,37 @@ class SqliteOutbox:
             self._wake_watchers,
             is_in_place=store.is_in_place,
         )
+        self._encryption = Encryption(
+            self._batches, found, read=self._read, write=self._call, run_between=self._writer.run_between
+        )
 
     @classmethod
-    async def open(cls, path: str, *, sync: str = "full", keep_contents: bool = False) -> Self:
+    async def open(
+        cls,
+        path: str,
+        *,
+        sync: str = "full",
+        keep_contents: bool = False,
+        keys: Sequence[EncryptionKey] | None = (),
+    ) -> Self:
         """Open the store at `path`, making it if need be; `:memory:` keeps it in memory.
 
         `sync` is SQLite's `synchronous`: under `full` a commit survives a power cut, under `normal` a crash of the
         process. With `keep_contents`, what a message says stays when it is settled, until `erase_contents`.
 
+        The first of `keys` encrypts contents, all of them decrypt. None is for who accepts nothing and reads no
+        content: what is encrypted stays so.
+
         Raises:
             OutboxError: another process owns it, it has a second name, cannot be written, is not ours, or is newer than
-                this program.
+                this program; or it may need a key that is not there.
         """
         store = OpenStore.open(path, sync=sync)
         try:
-            return cls(store, keep_contents=keep_contents)
+            return cls(store, keep_contents=keep_contents, keys=keys)
+        except OutboxError:
+            store.close()
+            raise
         except apsw.Error as error:
             store.close()
             raise OutboxError(f"store.path: cannot write {path}: {plain(error)}") from None
@@ -146,7 +162,7 @@ class SqliteOutbox:
         self, request_id: str, tenant: str, payload_hash: bytes | None = None
     ) -> MessageRecord | None:
         """See `Outbox.find_by_request_id`."""
-        return await self._read(reads.find, tenant, request_id, payload_hash, self._lookup_key)
+        return await self._read(reads.find, tenant, request_id, payload_hash, self._encryption.lookup_key)
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """See `Outbox.list`."""
@@ -171,9 +187,10 @@ class SqliteOutbox:
         if large := opened - contents.keys():
             with suppress(Exception):  # they are taken all the same, and the caller puts them back
                 contents |= await self._read(reads.contents, [*map(rows.id_bytes, large)])
-        return [
-            TakenMessage(one, contents.get(one.message_id) if one.message_id in opened else None) for one in records
-        ]
+        cipher = self._batches.cipher
+        if sum(len(contents[one]) for one in opened & contents.keys()) > reads.SMALL_CONTENTS:
+            return await self._loop.run_in_executor(self._readers, reads.taken, cipher, records, contents)
+        return reads.taken(cipher, records, contents)
 
     async def heads(
         self, keys: Collection[QueueKey] | None, now: int, most: int, ahead: int = 0
@@ -191,35 +208,23 @@ class SqliteOutbox:
 
     def keep_ahead(self, ahead: int) -> Awaitable[None]:
         """See `Outbox.keep_ahead`."""
-        return self.keep_metadata(_AHEAD, str(ahead))
+        return self.keep_metadata(AHEAD, str(ahead))
 
     def realign(self, now: int, latest: int, latest_deferred: int) -> Awaitable[None]:
         """See `Outbox.realign`."""
 
-        def realign(connection: apsw.Connection) -> None:
-            by = int(reads.read_metadata(connection, _AHEAD) or 0)
-            times = {"by": by, "now": now, "latest": latest, "latest_deferred": latest_deferred}
-            for (tenant, queue), priority in itertools.product(reads.queues(connection), Priority):
-                bindings = {"queue": queue, "tenant": tenant, "priority": priority.value} | times
-                if by:
-                    connection.execute(QUERIES["shift_due"], bindings)
-                connection.execute(QUERIES["bound_due"], bindings)
-                connection.execute(QUERIES["bound_deferred"], bindings)
-            if by:
-                connection.execute(QUERIES["shift_deadlines"], {"by": by})
-                connection.execute(QUERIES["keep_fact"], (_AHEAD, "0"))
-
-        return self._call(realign)
+        times = {"now": now, "latest": latest, "latest_deferred": latest_deferred}
+        return self._call(lambda connection: realign(connection, times))
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
         """See `Outbox.orphans`."""
-        return await self._read(reads.orphans, limit)
+        return await self._read(reads.orphans, limit, self._batches.cipher)
 
     async def scan_queued(
         self, after: Cursor, limit: int, queues: Collection[str] | None = None
     ) -> tuple[Sequence[StoredMessage], Cursor]:
         """See `Outbox.scan_queued`."""
-        found, end = await self._read(reads.scan_queued, _key_of(after), limit, queues)
+        found, end = await self._read(reads.scan_queued, _key_of(after), limit, queues, self._batches.cipher)
         return found, (end,)
 
     def reassign(self, moves: Sequence[tuple[MessageRecord, str]]) -> Awaitable[int]:
@@ -299,66 +304,6 @@ class SqliteOutbox:
             await self._call(lambda connection: connection.execute(QUERIES["remove_changes"], (count,)))
         return count
 
-    async def provider_states(self) -> Mapping[str, ProviderState]:
-        """See `Outbox.provider_states`."""
-        return await self._read(reads.provider_states)
-
-    def set_drained(
-        self, provider_name: str, drained: bool, note: Note | None = None, event: AuditEvent | None = None
-    ) -> Awaitable[None]:
-        """See `Outbox.set_drained`."""
-
-        def write(connection: apsw.Connection) -> None:
-            connection.execute(QUERIES["drain" if drained else "resume"], (provider_name,))
-            if note:
-                connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
-            self._batches.note_events(connection, [event] if event else [])
-
-        return self._call(write)
-
-    def add_reset(self, provider_name: str, note: Note, event: AuditEvent | None = None) -> Awaitable[None]:
-        """See `Outbox.add_reset`."""
-
-        def write(connection: apsw.Connection) -> None:
-            connection.execute(QUERIES["add_reset"], (provider_name,))
-            connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
-            self._batches.note_events(connection, [event] if event else [])
-
-        return self._call(write)
-
-    def add_event(self, event: AuditEvent) -> Awaitable[None]:
-        """See `Outbox.add_event`."""
-        return self._call(lambda connection: self._batches.note_events(connection, [event]))
-
-    async def events(self, chosen: AuditFilter, size: int, after: AuditPosition | None) -> AuditPage:
-        """See `Outbox.events`."""
-        return await self._read(reads.events, chosen, size, after)
-
-    async def remove_events(self, before: int, limit: int) -> int:
-        """See `Outbox.remove_events`."""
-        oldest = await self._read(reads.oldest_event)
-        if oldest is None or oldest >= before:
-            return 0
-
-        def remove(connection: apsw.Connection) -> int:
-            connection.execute(QUERIES["remove_events"], (before, limit))
-            return connection.changes()
-
-        removed: int = await self._call(remove)
-        return removed
-
-    async def metadata(self, name: str) -> str | None:
-        """See `Outbox.metadata`."""
-        return await self._read(reads.read_metadata, name)
-
-    def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
-        """See `Outbox.keep_metadata`."""
-        return self._write("keep_fact", [(name, value)])
-
-    async def lookup_key(self) -> bytes:
-        """See `Outbox.lookup_key`."""
-        return self._lookup_key
-
     async def stats(self) -> OutboxStats:
         """See `Outbox.stats`."""
         return await self._read(reads.stats)
@@ -369,7 +314,7 @@ class SqliteOutbox:
 
     async def content(self, message_id: str, tenant: str) -> bytes | None:
         """See `Outbox.content`."""
-        return await self._read(reads.content, rows.id_bytes(message_id), tenant)
+        return await self._read(reads.content, message_id, tenant, self._batches.cipher)
 
     async def close(self) -> None:
         """See `Outbox.close`."""
@@ -393,14 +338,6 @@ class SqliteOutbox:
             return await self._loop.run_in_executor(self._readers, lambda: function(reading, *args))
         except apsw.Error:
             raise StoreUnavailable(UNREADABLE) from None
-
-    def _write(self, query: str, bindings: Sequence[Row]) -> Future:
-        """Have one statement done for each of `bindings`."""
-
-        def write(connection: apsw.Connection) -> None:  # not the cursor, which is the writing thread's
-            connection.executemany(QUERIES[query], bindings)
-
-        return self._call(write)
 
     def _call(self, function: Callable[[apsw.Connection], object]) -> Future:
         """Have something rare done on the writing thread, in a commit with whatever else there is."""

@@ -1,0 +1,95 @@
+"""Has the store go on with other keys, and sees it encrypted anew, a few contents at a time: others write as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from postwire.clock import Clock
+from postwire.config.bind import ConfigError
+from postwire.config.encryption_keys import KEY, EncryptionKey, keys_of
+from postwire.config.schema import Config
+from postwire.core import audit
+from postwire.core.audit import AuditedMethod
+from postwire.core.principal import Principal
+from postwire.delivery.wakeable_task import WakeableTask
+from postwire.outbox.base import EncryptedStore, OutboxError, Rekey
+from postwire.reload import Prepared, Reloadable
+from postwire.telemetry import names
+from postwire.telemetry.logs import EventLog
+
+BETWEEN_STEPS: Final = 0.02
+"""Seconds."""
+
+_log = EventLog()
+
+
+class Rekeying:
+    """The keys of a store that was opened with `keys`, and the rekey that is under way, if one is."""
+
+    def __init__(self, *, outbox: EncryptedStore, clock: Clock, keys: Sequence[EncryptionKey]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._keys = tuple(keys)
+        self._used = self._keys
+        self._wakeable = WakeableTask(self._work, outbox=outbox, clock=clock)
+        self.reloadable: Final = Reloadable((KEY,), self._prepare)
+
+    def start(self) -> None:
+        """Begin, with what an earlier boot has left."""
+        self._wakeable.start()
+
+    async def stop(self) -> None:
+        """Do nothing more."""
+        await self._wakeable.stop()
+
+    async def begin(self, reason: str, by: Principal) -> Rekey:
+        """Have everything encrypted anew that is not encrypted with the first key; returns how far that has come.
+
+        Raises:
+            StoreNotEncrypted: there is no key.
+        """
+        await self._take_over()
+        now = self._clock.wall()
+        event = audit.event(AuditedMethod.START_REKEY, by, reason=reason, now=now)
+        begun = await self._outbox.start_rekey(now, event)
+        self._wakeable.wake()
+        return begun
+
+    async def last(self) -> Rekey | None:
+        """How far the last one has come, if there was any."""
+        return await self._outbox.rekey()
+
+    def _prepare(self, config: Config) -> Prepared:
+        keys = keys_of(config.store.encryption_keys_file)
+        if problem := self._outbox.why_insufficient(keys):
+            raise ConfigError(KEY, problem)
+
+        def apply() -> None:
+            self._keys = keys
+            self._wakeable.wake()
+
+        return Prepared(apply, renewed=(KEY,) if keys != self._keys else ())
+
+    async def _work(self) -> float:
+        await self._take_over()
+        rekey = await self._outbox.rekey_step(self._clock.wall())
+        if rekey is None:
+            return math.inf
+        if rekey.end_time is None:
+            return BETWEEN_STEPS
+        fields = {"key_id": rekey.key_id, "rekeyed": rekey.rekeyed, "damaged": rekey.damaged}
+        (_log.warning if rekey.damaged else _log.info)(names.EVENT_REKEYED, **fields)
+        return 0.0
+
+    async def _take_over(self) -> None:
+        """Have the store use the keys that were read last."""
+        while (keys := self._keys) != self._used:
+            try:
+                await self._outbox.use_keys(keys)
+            except (
+                OutboxError
+            ) as error:  # it was looked at when they were read, and the store has come to need one since
+                _log.error(names.EVENT_RELOAD_FAILED, detail=str(error))
+            self._used = keys

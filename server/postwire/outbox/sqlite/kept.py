@@ -1,0 +1,120 @@
+"""What the store keeps beside messages: what operators have done, what the service notes of itself, and its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import apsw
+
+from postwire.config.encryption_keys import EncryptionKey
+from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
+from postwire.core.message import Note
+from postwire.outbox.base import ProviderState, Rekey
+from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite.batches import Batches
+from postwire.outbox.sqlite.encryption import Encryption
+from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.writer import Future
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Kept:
+    """The part of the outbox that is about all that. How it reads and writes is the outbox's."""
+
+    _batches: Batches
+    _encryption: Encryption
+
+    async def _read(self, function: Callable[[apsw.Connection, Unpack[Ts]], T], *args: *Ts) -> T:
+        """Have something read, and return it."""
+        raise NotImplementedError
+
+    def _call(self, function: Callable[[apsw.Connection], object]) -> Future:
+        """Have something rare done on the writing thread, in a commit with whatever else there is."""
+        raise NotImplementedError
+
+    async def provider_states(self) -> Mapping[str, ProviderState]:
+        """See `Outbox.provider_states`."""
+        return await self._read(reads.provider_states)
+
+    def set_drained(
+        self, provider_name: str, drained: bool, note: Note | None = None, event: AuditEvent | None = None
+    ) -> Awaitable[None]:
+        """See `Outbox.set_drained`."""
+
+        def write(connection: apsw.Connection) -> None:
+            connection.execute(QUERIES["drain" if drained else "resume"], (provider_name,))
+            if note:
+                connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+            self._batches.note_events(connection, [event] if event else [])
+
+        return self._call(write)
+
+    def add_reset(self, provider_name: str, note: Note, event: AuditEvent | None = None) -> Awaitable[None]:
+        """See `Outbox.add_reset`."""
+
+        def write(connection: apsw.Connection) -> None:
+            connection.execute(QUERIES["add_reset"], (provider_name,))
+            connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+            self._batches.note_events(connection, [event] if event else [])
+
+        return self._call(write)
+
+    def add_event(self, event: AuditEvent) -> Awaitable[None]:
+        """See `Outbox.add_event`."""
+        return self._call(lambda connection: self._batches.note_events(connection, [event]))
+
+    async def events(self, chosen: AuditFilter, size: int, after: AuditPosition | None) -> AuditPage:
+        """See `Outbox.events`."""
+        return await self._read(reads.events, chosen, size, after)
+
+    async def remove_events(self, before: int, limit: int) -> int:
+        """See `Outbox.remove_events`."""
+        oldest = await self._read(reads.oldest_event)
+        if oldest is None or oldest >= before:
+            return 0
+
+        def remove(connection: apsw.Connection) -> int:
+            connection.execute(QUERIES["remove_events"], (before, limit))
+            return connection.changes()
+
+        removed: int = await self._call(remove)
+        return removed
+
+    async def metadata(self, name: str) -> str | None:
+        """See `Outbox.metadata`."""
+        return await self._read(reads.read_metadata, name)
+
+    def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
+        """See `Outbox.keep_metadata`."""
+
+        def write(connection: apsw.Connection) -> None:  # not the cursor, which is the writing thread's
+            connection.execute(QUERIES["keep_fact"], (name, value))
+
+        return self._call(write)
+
+    async def lookup_key(self) -> bytes:
+        """See `Outbox.lookup_key`."""
+        return self._encryption.lookup_key
+
+    def why_insufficient(self, keys: Sequence[EncryptionKey]) -> str | None:
+        """See `Outbox.why_insufficient`."""
+        return self._encryption.why_insufficient(keys)
+
+    async def use_keys(self, keys: Sequence[EncryptionKey]) -> None:
+        """See `Outbox.use_keys`."""
+        await self._encryption.use_keys(keys)
+
+    async def rekey(self) -> Rekey | None:
+        """See `Outbox.rekey`."""
+        return await self._encryption.rekey()
+
+    async def start_rekey(self, now: int, event: AuditEvent | None = None) -> Rekey:
+        """See `Outbox.start_rekey`."""
+        return await self._encryption.start_rekey(now, event)
+
+    async def rekey_step(self, now: int) -> Rekey | None:
+        """See `Outbox.rekey_step`."""
+        return await self._encryption.rekey_step(now)
