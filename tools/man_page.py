@@ -20,6 +20,11 @@ _NAME: Final = "postwire"
 
 _ENVIRONMENT: Final = (
     ("POSTWIRE_SERVER", "The server that commands call where --server does not say. POSTWIRE_TARGET is an alias."),
+    ("POSTWIRE_TLS", "1 calls the server by TLS, as --tls does."),
+    ("POSTWIRE_CA_FILE", "The authorities to trust: --ca-file."),
+    ("POSTWIRE_CERT_FILE, POSTWIRE_KEY_FILE", "Your certificate and its key: --cert-file, --key-file."),
+    ("POSTWIRE_TOKEN_FILE", "A file with an API key or a token: --token-file."),
+    ("POSTWIRE_TENANT", "For whom an administrator calls: --tenant."),
     ("POSTWIRE_SECTION__KEY", "A setting of the server, which wins over its file: POSTWIRE_SERVER__LISTEN."),
     ("OTEL_*", "As the specification of OpenTelemetry has them."),
     ("NO_COLOR", "If it is set, nothing is coloured."),

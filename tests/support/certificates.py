@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -51,6 +52,12 @@ class Authority:
         )
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def serves(self, host: str, *, wants_certificates: bool = False) -> grpc.ServerCredentials:
+        """What a server of gRPC's at a host serves TLS with."""
+        issued = self.issue(host)
+        roots = self.ca_file.read_bytes() if wants_certificates else None
+        return grpc.ssl_server_credentials([(issued.key, issued.chain)], roots, wants_certificates)
 
     def certify(self, host: str) -> ssl.SSLContext:
         """What a server at a host, a name or an address, serves TLS with."""

@@ -72,6 +72,7 @@ class ScriptedServer:
         self.answers: list[Any] = []
         self.asked: list[Any] = []
         self.time_left: list[float] = []
+        self.metadata: list[dict[str, str | bytes]] = []
         self.scripts: list[Script] = [accept]
         self.streams: list[list[list[str]]] = []
         """The request ids of each frame of each stream."""
@@ -85,6 +86,7 @@ class ScriptedServer:
     def DispatchStream(self, frames: Frames, context: Any) -> Iterator[DispatchStreamResponse]:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         with self.changed:
+            self.metadata.append(dict(context.invocation_metadata()))
             self.streams.append([])
             self.changed.notify_all()
         return script(self, self._noted(frames, self.streams[-1]), context)
@@ -110,6 +112,7 @@ class ScriptedServer:
         with self.changed:
             self.asked.append(request)
             self.time_left.append(context.time_remaining())
+            self.metadata.append(dict(context.invocation_metadata()))
             self.changed.notify_all()
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Refuse):
@@ -201,16 +204,16 @@ def _milliseconds(number: int) -> Duration:
 
 
 @contextmanager
-def serving(scripted: Any, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """Serves it; gives the address."""
+def serving(scripted: Any, address: str = "127.0.0.1:0", tls: grpc.ServerCredentials | None = None) -> Iterator[str]:
+    """Serves it, with TLS if there is something for it; gives the address."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 36 << 20)])
         add_DispatchServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         server.start()
         try:
-            yield f"127.0.0.1:{port}"
+            yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
         finally:
             server.stop(None).wait()
 

@@ -38,11 +38,13 @@ from postwire.v1.provider_service_pb2 import Breaker, BreakerState, Provider
 from postwire_client.async_client import AsyncClient
 from postwire_client.bulk import DispatchResult
 from postwire_client.client import Client
+from postwire_client.credentials import Credentials
 from postwire_client.errors import (
     ClientClosed,
     Conflict,
     FieldViolation,
     InvalidRequest,
+    NotAllowed,
     NotFound,
     PostwireError,
     TryAgain,
@@ -59,6 +61,7 @@ __all__ = [
     "Client",
     "ClientClosed",
     "Conflict",
+    "Credentials",
     "DeliveryGuarantee",
     "DispatchOptions",
     "DispatchRequest",
@@ -73,6 +76,7 @@ __all__ = [
     "MessageFilter",
     "MessageState",
     "Mms",
+    "NotAllowed",
     "NotFound",
     "OutboundMessage",
     "Outcome",

@@ -16,6 +16,7 @@ from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT
 from postwire_client.bulk import DispatchResult
 from postwire_client.calls import Call, Calls, as_method
 from postwire_client.channel import open_async_channel
+from postwire_client.credentials import NONE, Credentials
 from postwire_client.tasks import LoopLifetime, Sending, errors, watch
 from postwire_client.watching import MessageChange
 
@@ -40,8 +41,15 @@ class AsyncClient(BaseClient):
     after `close`, and what it says of itself. A task that is cancelled sees `asyncio.CancelledError`.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = DEFAULT_TIMEOUT, retry: bool = True) -> None:
-        super().__init__(target, timeout=timeout, retry=retry)
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        credentials: Credentials = NONE,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: bool = True,
+    ) -> None:
+        super().__init__(target, credentials=credentials, timeout=timeout, retry=retry)
         self._lifetime = LoopLifetime()
         self._channel: grpc.aio.Channel | None = None
 
@@ -134,7 +142,11 @@ class AsyncClient(BaseClient):
         RESUME_TOKEN_EXPIRED.
         """
         what = self._message_watch(message_ids, chosen, resume_token, timeout)
-        return watch(self._lifetime, lambda asked: self._calls.messages.WatchMessages(asked), what)
+        return watch(
+            self._lifetime,
+            lambda asked: self._calls.messages.WatchMessages(asked, metadata=self._metadata()),
+            what,
+        )
 
     def watch_providers(self, *, timeout: float | None = None) -> AsyncGenerator[list[Provider], None]:
         """Every provider, then again and again those that have changed.
@@ -143,20 +155,23 @@ class AsyncClient(BaseClient):
         after that, again with every provider. `timeout` is for the first answer. To close the iterator ends the call.
         """
         return watch(
-            self._lifetime, lambda asked: self._calls.providers.WatchProviders(asked), self._provider_watch(timeout)
+            self._lifetime,
+            lambda asked: self._calls.providers.WatchProviders(asked, metadata=self._metadata()),
+            self._provider_watch(timeout),
         )
 
     @cached_property
     def _calls(self) -> Calls:
         # At the first call, and no sooner: gRPC's channel belongs to the event loop that runs when it is made.
         self._lifetime.check()
-        self._channel = open_async_channel(self._target, retry=self._retry)
+        self._channel = open_async_channel(self._target, retry=self._retry, tls=self._tls)
         return Calls(self._channel)
 
     def _open_dispatch_stream(self) -> Any:
         messages: Any = self._calls.messages  # typed as if it blocked
-        return messages.DispatchStream()
+        return messages.DispatchStream(metadata=self._metadata())
 
     async def _run(self, call: Call[R]) -> R:
         with errors(self._lifetime):
-            return call.take(await call.method(call.request, timeout=self._seconds(call.timeout)))
+            timeout = self._seconds(call.timeout)
+            return call.take(await call.method(call.request, timeout=timeout, metadata=self._metadata()))

@@ -8,6 +8,7 @@ from typing import Final
 
 from postwire.v1.dispatch_service_pb2 import MessageFilter
 from postwire_client.bulk import Bulk
+from postwire_client.credentials import NONE, CallMetadata, Credentials, channel_credentials
 from postwire_client.reopening import Reopening
 from postwire_client.watching import MessageWatch, ProviderWatch
 
@@ -22,15 +23,29 @@ LONGEST_TIMEOUT: Final = 36_500 * 86_400.0
 class BaseClient:
     """Settings."""
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = DEFAULT_TIMEOUT, retry: bool = True) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        credentials: Credentials = NONE,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: bool = True,
+    ) -> None:
         """`target` is `host:port`, `unix:/path` or what else gRPC knows. Nothing is connected before the first call.
+
+        `credentials` say whether to speak TLS, and what to show: see `Credentials`.
 
         `timeout` is for each call, in seconds, with all of its retries; each method takes another one. `math.inf` sets
         no limit.
 
         `retry` repeats a call that the server cannot take just now, or that does not reach it, and lets streams go on
         after an interruption. Without it, a server that is not there is known at once.
+
+        Raises ValueError where a file of the credentials is of no use, or a token would go to another machine in the
+        clear.
         """
+        self._tls = channel_credentials(credentials)
+        self._metadata = CallMetadata(credentials, target)
         self._target = target
         self._timeout = timeout
         self._retry = retry

@@ -1,13 +1,14 @@
-"""How a channel to a server is opened: sizes, retries, proxies."""
+"""How a channel to a server is opened: TLS, sizes, retries, proxies."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 import grpc
 import grpc.aio
+
+from postwire_client.credentials import LOOPBACK, UNIX
 
 MAX_MESSAGE_BYTES: Final = 36 << 20
 """The largest message either way: what the server takes by default (32 MiB), and room for what gRPC puts around it."""
@@ -37,20 +38,21 @@ _SERVICE_CONFIG: Final = json.dumps(
 )
 """Where the server says how long to wait (`grpc-retry-pushback-ms`), gRPC waits that long instead."""
 
-_LOOPBACK: Final = re.compile(r"(dns:(///)?|ipv[46]:)?(localhost|127\.[0-9.]+|\[::1\])(:|$)")
 
-
-def open_channel(target: str, *, retry: bool) -> grpc.Channel:
-    """A channel to `target` (`host:port`, `unix:/path`, …), without TLS. It connects at the first call.
+def open_channel(target: str, *, retry: bool, tls: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """A channel to `target` (`host:port`, `unix:/path`, …), without TLS where there is nothing for it. It connects at
+    the first call.
 
     With `retry`, calls that the server cannot take just now are repeated, within the caller's deadline.
     """
-    return grpc.insecure_channel(target, options=_options(target, retry))
+    options = _options(target, retry)
+    return grpc.secure_channel(target, tls, options) if tls else grpc.insecure_channel(target, options)
 
 
-def open_async_channel(target: str, *, retry: bool) -> grpc.aio.Channel:
+def open_async_channel(target: str, *, retry: bool, tls: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     """The same for the event loop that runs."""
-    return grpc.aio.insecure_channel(target, options=_options(target, retry))
+    options = _options(target, retry)
+    return grpc.aio.secure_channel(target, tls, options) if tls else grpc.aio.insecure_channel(target, options)
 
 
 def _options(target: str, retry: bool) -> list[tuple[str, Any]]:
@@ -68,7 +70,10 @@ def _options(target: str, retry: bool) -> list[tuple[str, Any]]:
             # A call is repeated only while all of it is still in memory, by default its first 256 KiB.
             ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
         ]
-    if _LOOPBACK.match(target):
+    if LOOPBACK.fullmatch(target):
         # gRPC would take a server on this machine through the proxy that `http_proxy` names.
         options.append(("grpc.enable_http_proxy", 0))
+    if target.startswith(UNIX):
+        # No certificate is for a path: it has to be for this, as gRPC calls a server at a socket anyway.
+        options.append(("grpc.ssl_target_name_override", "localhost"))
     return options

@@ -13,6 +13,7 @@ from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT
 from postwire_client.bulk import DispatchResult
 from postwire_client.calls import Call, Calls, as_method
 from postwire_client.channel import open_channel
+from postwire_client.credentials import NONE, Credentials
 from postwire_client.lifetime import Lifetime
 from postwire_client.threads import Sending, errors, watch
 from postwire_client.watching import MessageChange
@@ -35,9 +36,16 @@ class Client(BaseClient):
     after `close`, and what it says of itself.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = DEFAULT_TIMEOUT, retry: bool = True) -> None:
-        super().__init__(target, timeout=timeout, retry=retry)
-        self._channel = open_channel(target, retry=retry)
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        credentials: Credentials = NONE,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: bool = True,
+    ) -> None:
+        super().__init__(target, credentials=credentials, timeout=timeout, retry=retry)
+        self._channel = open_channel(target, retry=retry, tls=self._tls)
         self._calls = Calls(self._channel)
         self._lifetime = Lifetime()
 
@@ -107,7 +115,10 @@ class Client(BaseClient):
         has been answered.
         """
         return Sending(
-            self._lifetime, self._calls.messages.DispatchStream, requests, self._bulk(frame_size, window, timeout)
+            self._lifetime,
+            lambda frames: self._calls.messages.DispatchStream(frames, metadata=self._metadata()),
+            requests,
+            self._bulk(frame_size, window, timeout),
         ).results()
 
     def watch_messages(
@@ -130,7 +141,7 @@ class Client(BaseClient):
         """
         return watch(
             self._lifetime,
-            self._calls.messages.WatchMessages,
+            lambda asked: self._calls.messages.WatchMessages(asked, metadata=self._metadata()),
             self._message_watch(message_ids, chosen, resume_token, timeout),
         )
 
@@ -140,8 +151,12 @@ class Client(BaseClient):
         It goes on for as long as you iterate, or else until the server stops; with the client's `retry` it goes on
         after that, again with every provider. `timeout` is for the first answer. To close the iterator ends the call.
         """
-        return watch(self._lifetime, self._calls.providers.WatchProviders, self._provider_watch(timeout))
+        return watch(
+            self._lifetime,
+            lambda asked: self._calls.providers.WatchProviders(asked, metadata=self._metadata()),
+            self._provider_watch(timeout),
+        )
 
     def _run(self, call: Call[R]) -> R:
         with errors(self._lifetime):
-            return call.take(call.method(call.request, timeout=self._seconds(call.timeout)))
+            return call.take(call.method(call.request, timeout=self._seconds(call.timeout), metadata=self._metadata()))

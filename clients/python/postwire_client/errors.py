@@ -4,6 +4,7 @@ The tree, with the status codes that each stands for:
 
     PostwireError            any
     ├── InvalidRequest       INVALID_ARGUMENT: see `violations`
+    ├── NotAllowed           UNAUTHENTICATED, PERMISSION_DENIED
     ├── NotFound             NOT_FOUND
     ├── Conflict             ALREADY_EXISTS, FAILED_PRECONDITION
     ├── TryAgain             UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED where the server says so, and CANCELLED,
@@ -67,6 +68,10 @@ class InvalidRequest(PostwireError):
     """The call itself is wrong, and would be wrong again."""
 
 
+class NotAllowed(PostwireError):
+    """The server does not know who calls (UNAUTHENTICATED), or does, and he may not (PERMISSION_DENIED)."""
+
+
 class NotFound(PostwireError):
     """There is no such message, or no such provider."""
 
@@ -95,6 +100,8 @@ class ClientClosed(PostwireError):
 
 _CLASS_OF: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
     grpc.StatusCode.FAILED_PRECONDITION: Conflict,

@@ -44,6 +44,8 @@ class Reopening:
             return False
         if error is None:
             return True
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            return self._got_further  # a token that has run out meanwhile, and there may be a new one by now
         if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._got_further:
             return False  # silence from the start: the server is there, and hangs
         return isinstance(error, TryAgain) or (error.code in _CUT and error.reason is None)

@@ -43,12 +43,12 @@ def complete_providers(ctx: click.Context, param: click.Parameter, incomplete: s
     """Those of the server that would be called; none where it does not answer at once."""
     from click.shell_completion import CompletionItem
 
+    from postwire.cli.options import Connection, shown_by
     from postwire.cli.target import default_server
-    from postwire_client import Client
 
     server = ctx.params.get("server") or (ctx.parent.params.get("server") if ctx.parent else None)
     try:
-        with Client(server or default_server(as_json=True), timeout=_PATIENCE, retry=False) as client:
+        with Connection(server or default_server(as_json=True), _PATIENCE, True, shown_by(ctx)).open() as client:
             names = [provider.name for provider in client.list_providers()]
     except Exception:  # at a prompt, whatever is wrong is no news
         return []

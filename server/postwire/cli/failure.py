@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,8 +112,18 @@ def from_config_error(error: ConfigError, *, as_json: bool = False, hint: str = 
     )
 
 
-def from_client_error(error: PostwireError, *, server: str, timeout: float, as_json: bool, hint: str = "") -> Failed:
-    """A call that failed. `hint` follows where a repeat may do better."""
+def from_client_error(
+    error: PostwireError,
+    *,
+    server: str,
+    timeout: float,
+    as_json: bool,
+    hint: str = "",
+    explain: Callable[[str], str | None] = lambda said: None,
+) -> Failed:
+    """A call that failed. `hint` follows where a repeat may do better. `explain` is asked for better words than those
+    of gRPC, where there was no connection.
+    """
     from postwire_client import TryAgain
 
     violations = [(one.field, one.description) for one in error.violations]
@@ -122,10 +132,13 @@ def from_client_error(error: PostwireError, *, server: str, timeout: float, as_j
     line = f"{error.code.name} {error.reason}" if error.reason else error.code.name
     if not violations:  # which say it all
         line += f": {message}"
+    if error.reason == "NO_CREDENTIALS":
+        more.append("give an API key or a token by --token-file, or POSTWIRE_TOKEN_FILE")
     if isinstance(error, TryAgain):
         exit_code = ExitCode.NO_ANSWER
         if error.reason is None:
-            line = message = _no_answer(error, server, timeout)
+            explained = explain(message) if _never_connected(error) else None
+            line = message = explained or _no_answer(error, server, timeout)
         if hint and not _never_connected(error):
             more.append(hint)
     return Failed(

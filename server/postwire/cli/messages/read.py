@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from postwire.cli.command import Command, Group
-from postwire.cli.failure import ExitCode, even_if_unread, from_client_error
+from postwire.cli.failure import ExitCode, even_if_unread
 from postwire.cli.filters import filter_options, one_message
 from postwire.cli.options import Connection, connection_options
 
@@ -83,7 +83,7 @@ def health(connection: Connection, service: str) -> int:
     from postwire_client.channel import open_channel
     from postwire_client.errors import NotFound, from_rpc_error
 
-    with open_channel(connection.server, retry=False) as channel:
+    with open_channel(connection.server, retry=False, tls=connection.channel_credentials()) as channel:
         try:
             stub: Any = HealthStub(channel)  # its type stub knows none of its methods
             answer = stub.Check(HealthCheckRequest(service=service), timeout=connection.timeout)
@@ -91,9 +91,7 @@ def health(connection: Connection, service: str) -> int:
         except grpc.RpcError as refused:
             error = from_rpc_error(refused)
             if not isinstance(error, NotFound):
-                raise from_client_error(
-                    error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json
-                ) from None
+                raise connection.failure(error) from None
             status = "SERVICE_UNKNOWN"
     with even_if_unread():
         click.echo(json.dumps({"service": service, "status": status}) if connection.as_json else status.lower())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from postwire.cli.failure import ExitCode, Failed, even_if_unread, from_client_error
+from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.options import Connection
 from postwire.cli.send.bulk_faults import BadRow
 from postwire.cli.send.bulk_ids import Occurrences, request_id
@@ -42,7 +42,7 @@ def send_file(connection: Connection, bulk: Bulk) -> int:
 
     Each has a request id that follows from its content, so that the same command again sends nothing twice.
     """
-    from postwire_client import Client, PostwireError
+    from postwire_client import PostwireError
 
     source = Source(bulk.path, bulk.format)
     if bulk.results and source.is_same(bulk.results):
@@ -55,7 +55,7 @@ def send_file(connection: Connection, bulk: Bulk) -> int:
     report = Report(batch, "")
     try:
         # With retries, unlike a single call: a long run is to survive a restart of the server.
-        with Client(connection.server, timeout=connection.timeout) as client:
+        with connection.open(retry=True) as client:
             try:
                 report = Report(batch, _newest(client))
             except BaseException:
@@ -63,9 +63,7 @@ def send_file(connection: Connection, bulk: Bulk) -> int:
                 raise
             _send(client, source, bulk, report, hint, as_json=connection.as_json)
     except PostwireError as error:
-        raise from_client_error(
-            error, server=connection.server, timeout=connection.timeout, as_json=connection.as_json, hint=hint
-        ) from None
+        raise connection.failure(error, hint) from None
     except BadRow as bad:
         raise Failed(
             str(bad),
