@@ -9,7 +9,8 @@ import pytest
 from tests.e2e.server import Server
 from tests.support.http2 import Connection
 
-from postwire.api import server as api
+from postwire.api import transport
+from postwire.config.schema import ServerConfig
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.v1.provider_service_pb2 import WatchProvidersRequest
 
@@ -23,8 +24,8 @@ def test_a_caller_that_pings_without_a_pause_is_cut_off(server: Server) -> None:
 
 
 async def test_a_caller_that_leaves_the_time_between_its_pings_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "SHORTEST_PING_INTERVAL", 0.02)
-    server = grpc.aio.server(options=api.options(1))
+    monkeypatch.setattr(transport, "SHORTEST_PING_INTERVAL", 0.02)
+    server = grpc.aio.server(options=transport.options(ServerConfig()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -35,7 +36,7 @@ async def test_a_caller_that_leaves_the_time_between_its_pings_is_not_cut_off(mo
 
 @pytest.mark.long
 def test_a_caller_may_ping_as_often_as_libraries_let_it(server: Server) -> None:
-    assert ping_with_rests(server.address, api.SHORTEST_PING_INTERVAL + 0.05) == [""] * PINGS
+    assert ping_with_rests(server.address, transport.SHORTEST_PING_INTERVAL + 0.05) == [""] * PINGS
 
 
 @pytest.mark.long

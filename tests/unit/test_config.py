@@ -27,6 +27,7 @@ SAMPLE = Path(__file__).parents[2] / "postwire.toml"
 DEFAULTS = """
 server.listen = "127.0.0.1:50051"
 server.max_in_flight = 1000
+server.max_connections = 1000
 server.max_message_bytes = "32MiB"
 server.max_wait = "30s"
 server.grace = "10s"

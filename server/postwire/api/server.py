@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 
-from postwire.api import reflect
+from postwire.api import reflect, transport
 from postwire.api.access import Access
 from postwire.api.admin import AdminServicer
 from postwire.api.dispatch import DispatchServicer
@@ -34,9 +34,6 @@ from postwire.v1 import (
     provider_service_pb2_grpc,
 )
 
-HEADROOM_BYTES: Final = 4 * 1024 * 1024
-"""How much larger than `server.max_message_bytes` a call may be and still get our answer instead of the transport's."""
-
 FLUSH_GRACE: Final = 0.2
 """Seconds for answers that are ready to reach the wire, once nothing else is under way."""
 
@@ -46,29 +43,12 @@ QUIET: Final = 0.1
 NOTIFY_TIME: Final = 2.0
 """Seconds for which callers are notified, at the most: there may be some who never stop calling."""
 
-SHORTEST_PING_INTERVAL: Final = 5.0
-"""Seconds that a caller has to leave between two pings, with a call under way or without. By default gRPC cuts off who
-pings oftener than every 5 min, or every 2 h without a call; its libraries ping every 10 s at the oftenest (gRFC A8)."""
-
 UNIX: Final = "unix:"
 
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE)
-
-
-def options(max_message_bytes: int) -> list[tuple[str, int]]:
-    """The server's options, as gRPC's `grpc/impl/channel_arg_names.h` describes them."""
-    limit = max_message_bytes + HEADROOM_BYTES
-    return [
-        ("grpc.max_receive_message_length", limit),
-        ("grpc.max_send_message_length", limit),
-        # Else a second server would share the port without a word.
-        ("grpc.so_reuseport", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", int(SHORTEST_PING_INTERVAL * 1000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
 
 
 class ListenError(Exception):
@@ -96,7 +76,7 @@ class ApiServer:
         guard = Guard(self._calls, observers, access, audit.keep_refused)
         self._health = Health(SERVICES)
         self._socket: UnixSocket | None = None
-        self._server = grpc.aio.server(options=options(config.max_message_bytes))
+        self._server = grpc.aio.server(options=transport.options(config))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
             guard.around(
                 DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait, observers)

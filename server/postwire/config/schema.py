@@ -52,6 +52,7 @@ class ServerConfig:
 
     listen: Annotated[str, LISTEN] = "127.0.0.1:50051"
     max_in_flight: Count = 1000  # messages
+    max_connections: Count = 1000
     max_message_bytes: Annotated[int, SizeUnit(most=2**31 - 1)] = 32 << 20  # gRPC counts them in 32 bits
     max_wait: PositiveDuration = 30.0
     grace: Duration = 10.0
