@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import START
 
-from postwire.api import convert
-from postwire.api.listing import page_from
+from postwire.api import convert, listing
+from postwire.api.tokens import PlainTokens
 from postwire.core.errors import InvalidPage
 from postwire.core.ids import is_message_id
 from postwire.core.listing import DEFAULT_PAGE_SIZE, MessageFilter, page_token, parse_page_token
-from postwire.core.message import Channel, MessageRecord, MessageState
+from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
 
@@ -185,6 +185,10 @@ def test_a_token_that_was_changed_gives_a_message_id_or_is_refused(at: int, put:
 
 def page(**fields: Any) -> pb.ListMessagesRequest:
     return pb.ListMessagesRequest(**fields)
+
+
+def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str | None]:
+    return listing.page_from(request, PlainTokens(), DEFAULT_TENANT)
 
 
 def test_what_is_left_out_does_not_narrow_the_choice() -> None:

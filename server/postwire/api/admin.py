@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from postwire.api import convert, listing
 from postwire.api.call import CallContext
+from postwire.api.tokens import Tokens
 from postwire.core.audit import AuditEvent, audit_token
 from postwire.core.errors import StoreNotEncrypted
 from postwire.core.validation import Violations, check_reason
@@ -14,19 +15,21 @@ from postwire.v1 import admin_service_pb2 as pb
 class AdminServicer:
     """Converts and calls."""
 
-    def __init__(self, audit: AuditTrail) -> None:
+    def __init__(self, audit: AuditTrail, tokens: Tokens) -> None:
         self._audit = audit
+        self._tokens = tokens
 
     async def ListAuditEvents(
         self, request: pb.ListAuditEventsRequest, call: CallContext
     ) -> pb.ListAuditEventsResponse:
         """See the contract."""
-        chosen, size, after = listing.events_from(request)
+        chosen, size, after = listing.events_from(request, self._tokens, call.tenant)
         page = await self._audit.events(chosen, size, after)
-        return pb.ListAuditEventsResponse(
-            events=map(_event_to, page.events),
-            next_page_token=audit_token(page.next_after, chosen) if page.next_after else "",
-        )
+        response = pb.ListAuditEventsResponse(events=map(_event_to, page.events))
+        if page.next_after:
+            token, bound_to = audit_token(page.next_after, chosen), listing.events_bound_to(chosen, call.tenant)
+            response.next_page_token = self._tokens.seal(token, bound_to)
+        return response
 
     async def StartRekey(self, request: pb.StartRekeyRequest, call: CallContext) -> pb.StartRekeyResponse:
         """See the contract."""

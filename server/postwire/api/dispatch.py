@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from postwire.api import convert, listing
 from postwire.api.call import CallContext
 from postwire.api.stream import Stream
+from postwire.api.tokens import Tokens
 from postwire.core.ids import is_message_id
 from postwire.core.listing import page_token, resume_token
 from postwire.core.validation import Violations, check_reason, check_request_id
@@ -27,9 +28,15 @@ class DispatchServicer:
     """
 
     def __init__(
-        self, delivery: Delivery, max_message_bytes: int, max_wait: float, observers: Sequence[CallObserver] = ()
+        self,
+        delivery: Delivery,
+        tokens: Tokens,
+        max_message_bytes: int,
+        max_wait: float,
+        observers: Sequence[CallObserver] = (),
     ) -> None:
         self._delivery = delivery
+        self._tokens = tokens
         self._max_message_bytes = max_message_bytes
         self._max_wait = max_wait
         self._observers = observers
@@ -72,7 +79,7 @@ class DispatchServicer:
 
     async def ListMessages(self, request: pb.ListMessagesRequest, call: CallContext) -> pb.ListMessagesResponse:
         """See the contract."""
-        chosen, size, after = listing.page_from(request)
+        chosen, size, after = listing.page_from(request, self._tokens, call.tenant)
         page = await self._delivery.list(chosen, size, after, call.tenant)
         response = pb.ListMessagesResponse()
         next_after, filled = page.next_after, 0
@@ -83,19 +90,23 @@ class DispatchServicer:
             if filled > MAX_PAGE_BYTES and record is not page.records[-1]:
                 next_after = record.message_id
                 break
-        response.next_page_token = page_token(next_after, chosen) if next_after else ""
+        if next_after:
+            token, bound_to = page_token(next_after, chosen), listing.page_bound_to(chosen, call.tenant)
+            response.next_page_token = self._tokens.seal(token, bound_to)
         return response
 
     async def WatchMessages(
         self, request: pb.WatchMessagesRequest, call: CallContext
     ) -> AsyncIterator[pb.WatchMessagesResponse]:
         """See the contract."""
-        message_ids, chosen, after = listing.watch_from(request)
+        message_ids, chosen, after = listing.watch_from(request, self._tokens, call.tenant)
+        bound_to = listing.watch_bound_to(message_ids, chosen, call.tenant)
         async with aclosing(self._delivery.watchers.watch(message_ids, chosen, after, call.tenant)) as batches:
             async for batch in batches:
                 for event in batch:
                     message = convert.message_to(event.record) if event.record else None
-                    yield pb.WatchMessagesResponse(message=message, resume_token=resume_token(event.point))
+                    token = self._tokens.seal(resume_token(event.point), bound_to)
+                    yield pb.WatchMessagesResponse(message=message, resume_token=token)
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, call: CallContext) -> pb.CancelMessageResponse:
         """See the contract."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from postwire.api import convert
-from postwire.core.audit import AuditedMethod, AuditFilter, AuditPosition, parse_audit_token
+from postwire.api.tokens import Tokens, about
+from postwire.core.audit import AuditedMethod, AuditFilter, AuditPosition, events_asked_for, parse_audit_token
 from postwire.core.ids import is_message_id
 from postwire.core.listing import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
     MessageFilter,
     ResumePoint,
+    asked_for,
     parse_page_token,
     parse_resume_token,
 )
@@ -39,7 +41,7 @@ _CHANNELS: Final[Mapping[int, Channel]] = {number: channel for channel, number i
 _STATES: Final[Mapping[int, MessageState]] = {number: state for state, number in convert.STATES.items()}
 
 
-def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str | None]:
+def page_from(request: pb.ListMessagesRequest, tokens: Tokens, tenant: str) -> tuple[MessageFilter, int, str | None]:
     """The filter, the size of the page, and the message id that it goes on after.
 
     Raises:
@@ -51,7 +53,7 @@ def page_from(request: pb.ListMessagesRequest) -> tuple[MessageFilter, int, str 
     after = None
     if request.page_token:
         try:
-            after = parse_page_token(request.page_token, chosen)
+            after = parse_page_token(tokens.open(request.page_token, page_bound_to(chosen, tenant)), chosen)
         except ValueError as error:
             found.malformed("page_token", str(error))
             found.raise_page()
@@ -70,7 +72,9 @@ def _size_from(request: _Paged, found: Violations) -> int:
     return min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 
-def events_from(request: admin_service_pb2.ListAuditEventsRequest) -> tuple[AuditFilter, int, AuditPosition | None]:
+def events_from(
+    request: admin_service_pb2.ListAuditEventsRequest, tokens: Tokens, tenant: str
+) -> tuple[AuditFilter, int, AuditPosition | None]:
     """Which events are meant, the size of the page, and where it goes on.
 
     Raises:
@@ -88,13 +92,15 @@ def events_from(request: admin_service_pb2.ListAuditEventsRequest) -> tuple[Audi
     after = None
     if request.page_token:
         try:
-            after = parse_audit_token(request.page_token, chosen)
+            after = parse_audit_token(tokens.open(request.page_token, events_bound_to(chosen, tenant)), chosen)
         except ValueError as error:
             found.malformed("page_token", str(error))
     return chosen, _size_from(request, found), after
 
 
-def watch_from(request: pb.WatchMessagesRequest) -> tuple[list[str], MessageFilter, ResumePoint | None]:
+def watch_from(
+    request: pb.WatchMessagesRequest, tokens: Tokens, tenant: str
+) -> tuple[list[str], MessageFilter, ResumePoint | None]:
     """The ids to watch, the filter, and where to go on.
 
     Raises:
@@ -113,11 +119,27 @@ def watch_from(request: pb.WatchMessagesRequest) -> tuple[list[str], MessageFilt
     after = None
     if request.resume_token:
         try:
-            after = parse_resume_token(request.resume_token)
+            bound_to = watch_bound_to(request.message_ids, chosen, tenant)
+            after = parse_resume_token(tokens.open(request.resume_token, bound_to))
         except ValueError as error:
             found.malformed("resume_token", str(error))
     found.raise_page()
     return list(request.message_ids), chosen, after
+
+
+def page_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
+    """What the token of a page of messages is bound to: see `Tokens`."""
+    return about("page", tenant, asked_for(chosen))
+
+
+def watch_bound_to(message_ids: Sequence[str], chosen: MessageFilter, tenant: str) -> bytes:
+    """What the tokens of a watch are bound to."""
+    return about("watch", tenant, asked_for(chosen, message_ids))
+
+
+def events_bound_to(chosen: AuditFilter, tenant: str) -> bytes:
+    """What the token of a page of events is bound to."""
+    return about("events", tenant, events_asked_for(chosen))
 
 
 def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:

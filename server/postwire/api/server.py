@@ -19,6 +19,7 @@ from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
 from postwire.api.tls import ServerTls
+from postwire.api.tokens import Tokens
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
@@ -67,6 +68,7 @@ class ApiServer:
         audit: AuditTrail,
         observers: Sequence[CallObserver] = (),
         *,
+        tokens: Tokens,
         certificates: Certificates | None = None,
     ) -> None:
         """Without `certificates`, there is no TLS."""
@@ -79,7 +81,8 @@ class ApiServer:
         self._server = grpc.aio.server(options=transport.options(config))
         dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
             guard.around(
-                DISPATCH_SERVICE, DispatchServicer(delivery, config.max_message_bytes, config.max_wait, observers)
+                DISPATCH_SERVICE,
+                DispatchServicer(delivery, tokens, config.max_message_bytes, config.max_wait, observers),
             ),
             self._server,
         )
@@ -87,7 +90,7 @@ class ApiServer:
             guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            guard.around(ADMIN_SERVICE, AdminServicer(audit)), self._server
+            guard.around(ADMIN_SERVICE, AdminServicer(audit, tokens)), self._server
         )
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)

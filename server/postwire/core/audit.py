@@ -165,6 +165,12 @@ class AuditPage:
     next_after: AuditPosition | None
 
 
+def events_asked_for(chosen: AuditFilter) -> bytes:
+    """32 bytes that tell what was asked for from everything else."""
+    parts = "audit", chosen.tenant, chosen.method, chosen.time_from, chosen.time_to
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
 def audit_token(after: AuditPosition, chosen: AuditFilter) -> str:
     """The token of the page that goes on behind `after`, as those of `core.listing`."""
     return base64.urlsafe_b64encode(_digest(chosen) + f"{after.time}.{after.number}".encode()).decode()
@@ -189,5 +195,4 @@ def parse_audit_token(token: str, chosen: AuditFilter) -> AuditPosition:
 
 
 def _digest(chosen: AuditFilter) -> bytes:
-    parts = "audit", chosen.tenant, chosen.method, chosen.time_from, chosen.time_to
-    return hashlib.sha256(repr(parts).encode()).digest()[:_DIGEST_SIZE]
+    return events_asked_for(chosen)[:_DIGEST_SIZE]

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,6 +66,11 @@ class Page:
 
     records: tuple[MessageRecord, ...]
     next_after: str | None
+
+
+def asked_for(chosen: MessageFilter, message_ids: Sequence[str] = ()) -> bytes:
+    """32 bytes that tell what was asked for from everything else: messages by their ids, or a filter."""
+    return hashlib.sha256(repr((list(message_ids), _parts(chosen))).encode()).digest()
 
 
 def page_token(after: str, chosen: MessageFilter) -> str:
@@ -128,7 +133,11 @@ def parse_resume_token(token: str) -> ResumePoint:
 
 
 def _digest(chosen: MessageFilter) -> bytes:
-    parts = (
+    return hashlib.sha256(repr(_parts(chosen)).encode()).digest()[:_DIGEST_SIZE]
+
+
+def _parts(chosen: MessageFilter) -> tuple[object, ...]:
+    return (
         sorted(channel.value for channel in chosen.channels),
         sorted(state.value for state in chosen.states),
         sorted(chosen.provider_names),
@@ -137,4 +146,3 @@ def _digest(chosen: MessageFilter) -> bytes:
         chosen.create_time_to,
         *sorted(chosen.request_ids),
     )
-    return hashlib.sha256(repr(parts).encode()).digest()[:_DIGEST_SIZE]

@@ -1,0 +1,42 @@
+"""Tokens of pages and watches, as callers get them.
+
+Where there are tenants, a token is of no use to anybody but the one that it was given to: see `sealed_tokens`. Without
+any it is what the core makes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+def about(kind: str, tenant: str, asked: bytes) -> bytes:
+    """What a token is bound to: its kind (a word), a tenant, and a hash of what was asked for, of one length."""
+    return b"\0".join((kind.encode(), tenant.encode(), asked))
+
+
+class Tokens(Protocol):
+    """Makes tokens for callers, and takes them back."""
+
+    def seal(self, token: str, bound_to: bytes) -> str:
+        """The token as a caller gets it."""
+        ...
+
+    def open(self, token: str, bound_to: bytes) -> str:
+        """The token that `seal` was given.
+
+        Raises:
+            ValueError: it is none of ours, or bound to something else. The text says what would be right.
+        """
+        ...
+
+
+class PlainTokens:
+    """Leaves tokens as they are."""
+
+    def seal(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.seal`."""
+        return token
+
+    def open(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.open`."""
+        return token
