@@ -160,6 +160,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
                 http_certificates,
+                tenants=config.tenants,
             )
         except ConfigError:
             raise

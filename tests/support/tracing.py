@@ -36,10 +36,19 @@ class Ids(IdGenerator):
 class Harness:
     """A tracer whose spans are in `ended`; `clock` is in ns, and stands still."""
 
-    def __init__(self, sampler: Sampler = DEFAULT_ON, max_events: int | None = MAX_EVENTS) -> None:
+    def __init__(
+        self, sampler: Sampler = DEFAULT_ON, max_events: int | None = MAX_EVENTS, *, trusts_callers: bool = True
+    ) -> None:
         self.ended: list[EndedSpan] = []
         self.clock = 1_000_000_000
-        self.tracer = Tracer(sampler=sampler, ids=Ids(), sink=self._take, now=lambda: self.clock, max_events=max_events)
+        self.tracer = Tracer(
+            sampler=sampler,
+            ids=Ids(),
+            sink=self._take,
+            now=lambda: self.clock,
+            trusts_callers=trusts_callers,
+            max_events=max_events,
+        )
 
     def call(self, *metadata: tuple[str, str | bytes], code: str = "OK", method: str = METHOD) -> None:
         started = self.tracer.call_started(method, metadata)

@@ -57,6 +57,7 @@ telemetry.metrics_listen = "127.0.0.1:9464"
 telemetry.otlp_endpoint = (none)
 telemetry.log_format = "auto"
 telemetry.log_level = "info"
+telemetry.tenant_label = false
 telemetry.tls.cert_file = (none)
 telemetry.tls.key_file = (none)
 audit.retention = "365d"

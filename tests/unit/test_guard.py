@@ -23,7 +23,7 @@ class Ended:
     def call_ended(self, started: Any, method: str, status_code: str) -> None:
         self.statuses.append(status_code)
 
-    def request_refused(self, reason: str) -> None:
+    def request_refused(self, reason: str, tenant: str) -> None:
         pass
 
 

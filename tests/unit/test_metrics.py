@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE
 from postwire.api import errors
 from postwire.config.schema import TelemetryConfig
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Transition, Verdict
-from postwire.core.message import Channel
+from postwire.core.message import DEFAULT_TENANT, Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names, tracing
@@ -48,7 +48,7 @@ def values(text: str, name: str) -> dict[tuple[str, ...], float]:
 class Harness:
     """Metrics of these breakers, and the text that Prometheus would fetch."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, tenants: Collection[str] | None = None) -> None:
         self.states = dict.fromkeys(names, CLOSED)
         self.dropped_lines = 0
         self.depths: dict[str, int] = {}
@@ -61,6 +61,7 @@ class Harness:
             lambda: {name: state.value for name, state in self.states.items()},
             lambda: self.depths,
             lambda: self.dropped_lines,
+            tenants,
         )
         reader.durations = self.metrics.durations
 
@@ -285,11 +286,43 @@ def test_every_reason_to_refuse_is_there_from_the_start_and_counted(harness: Har
     assert set(found) == {(reason,) for reason in errors.STATUS_OF}
     assert set(found.values()) == {0}
     for reason in ("OVERLOADED", "INVALID_MESSAGE", "OVERLOADED"):
-        harness.metrics.request_refused(reason)
+        harness.metrics.request_refused(reason, DEFAULT_TENANT)
     assert {key: count for key, count in harness.values("postwire_refused_total").items() if count} == {
         ("OVERLOADED",): 2,
         ("INVALID_MESSAGE",): 1,
     }
+
+
+def test_what_is_counted_for_each_tenant_has_no_more_labels_than_there_are_tenants() -> None:
+    harness = Harness("sms-mms", tenants=("acme", DEFAULT_TENANT))
+    refused = harness.values("postwire_refused_total")
+    assert len(refused) == len(errors.STATUS_OF) + 2
+    assert refused["acme", "QUOTA_EXCEEDED"] == refused["", "QUOTA_EXCEEDED"] == 0
+    for tenant in ("acme", "acme", DEFAULT_TENANT, "gone", ""):
+        record = build.accepted(build.command(tenant=tenant))
+        harness.metrics.state_reached(record)
+        harness.metrics.attempt_ended(build.ended(record))
+        harness.metrics.request_refused("OVERLOADED", tenant)
+    expected = {"acme": 2, DEFAULT_TENANT: 1, "": 2}
+    assert harness.values("postwire_messages_total") == {
+        ("sms", "sending", tenant): count for tenant, count in expected.items()
+    }
+    attempts = harness.values("postwire_attempts_total")
+    assert attempts == {("sms", "success", "sms-mms", tenant): count for tenant, count in expected.items()}
+    assert harness.values("postwire_attempt_duration_seconds_count") == {("sms", "success", "sms-mms"): 5}
+    refused = harness.values("postwire_refused_total")
+    assert {key[0]: count for key, count in refused.items() if key[1] == "OVERLOADED"} == expected
+    assert 'postwire_tenant="acme"' in harness.text()
+    harness.meters.shutdown()
+
+
+def test_without_the_label_nothing_names_a_tenant(harness: Harness) -> None:
+    record = build.accepted(build.command(tenant="acme"))
+    harness.metrics.state_reached(record)
+    harness.metrics.attempt_ended(build.ended(record))
+    harness.metrics.request_refused("QUOTA_EXCEEDED", "acme")
+    assert "acme" not in harness.text()
+    assert "tenant" not in harness.text()
 
 
 def test_each_queue_says_how_deep_it_is(harness: Harness) -> None:

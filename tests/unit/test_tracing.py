@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanKind, get_current_span
 from tests.support import build
 from tests.support.tracing import METHOD, PARENT, TRACE, Harness, traceparent
@@ -18,7 +28,7 @@ from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import tracing
 from postwire.telemetry.base import Metadata
-from postwire.telemetry.tracing import EndedSpan
+from postwire.telemetry.tracing import EndedSpan, Tracer
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +140,25 @@ def test_what_was_current_before_is_not_taken_for_an_unsampled_call(harness: Har
     harness.tracer.call_started(METHOD, [traceparent(flags="00")])
     harness.tracer.attempt_ended(attempted())
     assert (harness.tracer.traceparent(), harness.ended) == ("", [])
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize(("sampler", "spans"), [(DEFAULT_ON, 1), (DEFAULT_OFF, 0)])
+def test_a_caller_who_is_not_trusted_does_not_decide_what_is_sampled(sampler: Sampler, spans: int, flags: str) -> None:
+    harness = Harness(sampler, trusts_callers=False)
+    harness.call(traceparent(flags), ("tracestate", "a=1"))
+    assert [(f"{one.trace_id:032x}", f"{one.parent_id:016x}", one.trace_state) for one in harness.ended] == (
+        [(TRACE, PARENT, "")] * spans
+    )
+
+
+def test_nor_does_his_choice_of_an_id() -> None:
+    ratio = TraceIdRatioBased(0.5)
+    low = ("traceparent", f"00-{'0' * 31}1-{PARENT}-01")
+    assert ratio.should_sample(None, 1, METHOD).decision is Decision.RECORD_AND_SAMPLE
+    tracer = Tracer(sampler=ratio, ids=RandomIdGenerator(), sink=lambda span: None, trusts_callers=False)
+    sampled = sum(tracer.call_started(METHOD, [low]) is not None for _ in range(400))
+    assert 0 < sampled < 400
 
 
 @pytest.mark.parametrize(("sampler", "spans"), [(ALWAYS_ON, 1), (ALWAYS_OFF, 0)])

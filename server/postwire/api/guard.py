@@ -107,6 +107,7 @@ class Guard:
                 principal: Principal | None = None
                 try:
                     principal = await self._access.admit(needed, metadata, context)
+                    observed.tenant = principal.tenant
                     return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
@@ -129,6 +130,7 @@ class Guard:
             with self._calls, _Observed(self._observers, method, metadata) as observed:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
+                    observed.tenant = principal.tenant
                     call = CallContext(principal, context.time_remaining)
                     with self._access.recheck(needed, metadata, context, principal) as recheck:
                         try:
@@ -182,14 +184,16 @@ class _Guarded:
 
 
 class _Observed:
-    """Tells the observers of one call. `status_code` is what they will hear."""
+    """Tells the observers of one call. `status_code` is what they will hear; `tenant` whose call it is, once that is
+    known."""
 
-    __slots__ = ("_method", "_observers", "_started", "status_code")
+    __slots__ = ("_method", "_observers", "_started", "status_code", "tenant")
 
     def __init__(self, observers: Sequence[CallObserver], method: str, metadata: Metadata) -> None:
         self._observers = observers
         self._method = method
         self.status_code = _OK
+        self.tenant = ""
         self._started = [observer.call_started(method, metadata) for observer in observers]
 
     def check(self, error: BaseException) -> Refusal | OtherStatus | None:
@@ -197,7 +201,7 @@ class _Observed:
         if isinstance(error, Refusal):
             self.status_code = errors.STATUS_OF[error.reason].name
             for observer in self._observers:
-                observer.request_refused(error.reason)
+                observer.request_refused(error.reason, self.tenant)
             return error.with_traceback(None)
         if isinstance(error, OtherStatus):
             self.status_code = error.code.name

@@ -182,6 +182,6 @@ class Stream:
     def _answer(self, sequence: int, result: MessageRecord | Refusal | None) -> None:
         if isinstance(result, Refusal):
             for observer in self._observers:
-                observer.request_refused(result.reason)
+                observer.request_refused(result.reason, self._tenant)
         self._results.append((sequence, result))
         self._changed.set()

@@ -114,6 +114,7 @@ class TelemetryConfig:
     otlp_endpoint: Annotated[str, ENDPOINT] | None = None
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tenant_label: bool = False
     tls: TlsConfig = field(default_factory=TlsConfig)
 
 

@@ -61,8 +61,11 @@ class CallObserver(Protocol):
         """
         ...
 
-    def request_refused(self, reason: str) -> None:
-        """A request was refused for a reason (`OVERLOADED`): a call, or one of a stream."""
+    def request_refused(self, reason: str, tenant: str) -> None:
+        """A request of a tenant was refused for a reason (`OVERLOADED`): a call, or one of a stream.
+
+        `tenant` is empty where it is not known who calls.
+        """
         ...
 
     def call_ended(self, started: Any, method: str, status_code: str) -> None:

@@ -6,7 +6,7 @@ An SDK counter costs as much a call as the work it counts, an observable one not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from postwire import __version__
 from postwire.core.breaker import BreakerState, Transition
-from postwire.core.errors import REASONS
+from postwire.core.errors import REASONS, QuotaExceeded
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.obstacles import Obstacle
 from postwire.core.routing import PassedOver
@@ -62,10 +62,15 @@ class Metrics(SilentObserver):
         breaker_states: BreakerStates,
         queue_depths: QueueDepths,
         dropped_lines: Count,
+        tenants: Collection[str] | None = None,
     ) -> None:
         """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read, and
-        `dropped_lines` how many lines the log has lost.
+        `dropped_lines` how many lines the log has lost. Messages, attempts and refusals are counted for each of
+        `tenants`, and without a name for others together; for all together where that is None.
         """
+        self._tenants = None if tenants is None else frozenset(tenants)
+        of_tenant = () if tenants is None else (names.TENANT,)
+        nobody = () if tenants is None else ("",)
         self._breaker_states = breaker_states
         self._attempts: Counter[Key] = Counter()
         self._messages: Counter[Key] = Counter()
@@ -74,16 +79,28 @@ class Metrics(SilentObserver):
         self._rejections: Counter[Key] = Counter()
         self._refused: Counter[Key] = Counter()
         self._queue_depths = queue_depths
-        _counter(meter, names.ATTEMPTS, "{attempt}", "Attempts that have ended.", _ATTEMPT_KEYS, self._attempts)
-        _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", _MESSAGE_KEYS, self._messages)
+        _counter(
+            meter,
+            names.ATTEMPTS,
+            "{attempt}",
+            "Attempts that have ended.",
+            (*_ATTEMPT_KEYS, *of_tenant),
+            self._attempts,
+        )
+        keys = (*_MESSAGE_KEYS, *of_tenant)
+        _counter(meter, names.MESSAGES, "{message}", "Messages, by the state reached.", keys, self._messages)
         _counter(
             meter,
             names.REFUSED,
             "{request}",
             "Requests that were refused: calls, and those within streams.",
-            _REFUSED_KEYS,
+            (*_REFUSED_KEYS, *of_tenant),
             self._refused,
-            lambda: [(reason,) for reason in REASONS],
+            # Of all that there is for each tenant, only what its operators are to be alerted to.
+            lambda: [
+                *((reason, *nobody) for reason in REASONS),
+                *((QuotaExceeded.reason, name) for name in tenants or ()),
+            ],
         )
         _counter(
             meter,
@@ -140,9 +157,9 @@ class Metrics(SilentObserver):
         """See `CallObserver.call_started`."""
         return perf_counter()
 
-    def request_refused(self, reason: str) -> None:
+    def request_refused(self, reason: str, tenant: str) -> None:
         """See `CallObserver.request_refused`."""
-        self._refused[(reason,)] += 1
+        self._refused[(reason, *self._label(tenant))] += 1
 
     def call_ended(self, started: float, method: str, status_code: str) -> None:
         """See `CallObserver.call_ended`."""
@@ -151,14 +168,15 @@ class Metrics(SilentObserver):
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
-        self._messages[record.channel.value, record.state.value] += 1
+        key = (record.channel.value, record.state.value)
+        self._messages[key if self._tenants is None else (*key, *self._label(record.tenant))] += 1
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
         attempt = record.attempts[-1]
         assert attempt.outcome is not None
         key = (attempt.provider_name, record.channel.value, attempt.outcome.reported.value)
-        self._attempts[key] += 1
+        self._attempts[key if self._tenants is None else (*key, *self._label(record.tenant))] += 1
         self._attempt_duration.record(key, (attempt.duration or 0) / 1e6)
 
     def routing_invalid(self, channel: Channel) -> None:
@@ -174,6 +192,12 @@ class Metrics(SilentObserver):
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
         self._transitions[provider_name, transition.source.value, transition.target.value] += 1
+
+    def _label(self, tenant: str) -> Key:
+        """No more labels than tenants are declared, whatever a store or a caller names."""
+        if self._tenants is None:
+            return ()
+        return (tenant if tenant in self._tenants else "",)
 
     def _observe_queues(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(count, {names.ROUTE_KEY: key}) for key, count in self._queue_depths().items()]

@@ -19,6 +19,7 @@ BREAKER_FROM: Final = "postwire.breaker.from"
 BREAKER_TO: Final = "postwire.breaker.to"
 ROUTE_KEY: Final = "postwire.route.key"
 REASON: Final = "reason"
+TENANT: Final = "postwire.tenant"  # where telemetry.tenant_label asks for it
 OBSTACLE: Final = "postwire.route.obstacle"
 
 # Attributes of OpenTelemetry's semantic conventions.

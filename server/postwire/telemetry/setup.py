@@ -6,7 +6,7 @@ What is not asked for is not imported: the SDK, the exporter and the HTTP server
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -74,13 +74,15 @@ class Telemetry:
         queue_depths: ReadQueues,
         unready_reason: Callable[[], str],
         certificates: Certificates | None = None,
+        tenants: Collection[str] = (),
     ) -> None:
         """What they read must not raise.
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
         of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
         messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
-        listens speaks TLS. Raises ConfigError where it cannot be done with those.
+        listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` are those that are
+        declared: where there are any, their callers do not decide what is sampled.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -117,16 +119,17 @@ class Telemetry:
 
             meters = MeterProvider(readers, service_resource(), shutdown_on_exit=False)
             meter = meters.get_meter(names.SCOPE, __version__)
-            metrics = Metrics(meter, lambda: self._gauges.values, providers, queue_depths, logs.dropped)
+            labels = tenants if config.tenant_label else None
+            metrics = Metrics(meter, lambda: self._gauges.values, providers, queue_depths, logs.dropped, labels)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
         if otel.traces:
-            self._trace(config.otlp_endpoint, continues=otel.continues_traces)
+            self._trace(config.otlp_endpoint, continues=otel.continues_traces, trusts_callers=not tenants)
 
-    def _trace(self, endpoint: str | None, *, continues: bool) -> None:
+    def _trace(self, endpoint: str | None, *, continues: bool, trusts_callers: bool) -> None:
         from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
         from postwire.telemetry.otlp import SpanExport
@@ -141,6 +144,7 @@ class Telemetry:
             ids=provider.id_generator,
             sink=export,
             continues=continues,
+            trusts_callers=trusts_callers,
             max_events=SpanLimits().max_events,
         )
         # First, so that a log line of an attempt can name its trace.

@@ -149,15 +149,20 @@ class Tracer(SilentObserver):
         sink: SpanSink,
         now: Callable[[], int] = time.time_ns,
         continues: bool = True,
+        trusts_callers: bool = True,
         max_events: int | None = MAX_EVENTS,
     ) -> None:
-        """`continues`: whether a caller's trace is continued; else every call begins one. `max_events`: of one span."""
+        """`continues`: whether a caller's trace is continued; else every call begins one. `trusts_callers`: whether a
+        caller's flag decides if his trace is sampled, and his trace state goes on; else only his ids do. `max_events`:
+        of one span.
+        """
 
         self._sampler = sampler
         self._ids = ids
         self._sink = sink
         self._now = now
         self._continues = continues
+        self._trusts_callers = trusts_callers
         self._max_events = max_events
         self._propagator = TraceContextTextMapPropagator()
 
@@ -173,19 +178,23 @@ class Tracer(SilentObserver):
         is_root = not parent.is_valid
         trace_id = self._ids.generate_trace_id() if is_root else parent.trace_id
         span = None
-        verdict = self._sampler.should_sample(context, trace_id, method, SpanKind.SERVER)
+        if self._trusts_callers:
+            verdict = self._sampler.should_sample(context, trace_id, method, SpanKind.SERVER)
+        else:  # as if nobody had called: not even the choice of an id may have it sampled
+            drawn = trace_id if is_root else self._ids.generate_trace_id()
+            verdict = self._sampler.should_sample(Context(), drawn, method, SpanKind.SERVER)
         if verdict.decision is Decision.RECORD_AND_SAMPLE:
             span = OpenSpan(
                 trace_id,
                 self._ids.generate_span_id(),
                 0 if is_root else parent.span_id,
-                "" if is_root else parent.trace_state.to_header(),
+                "" if is_root or not self._trusts_callers else parent.trace_state.to_header(),
                 self._now(),
             )
         _current.set(span)
         return span
 
-    def request_refused(self, reason: str) -> None:
+    def request_refused(self, reason: str, tenant: str) -> None:
         """See `CallObserver.request_refused`: of a call, its status says it."""
 
     def call_ended(self, started: OpenSpan | None, method: str, status_code: str) -> None:
