@@ -28,7 +28,7 @@ NOT_OURS = "must be a token that an earlier call with the same messages or filte
 
 def opened(tokens: SealedTokens, token: str, bound_to: bytes) -> str | None:
     try:
-        return tokens.open(token, bound_to)
+        return tokens.unwrap(token, bound_to)
     except ValueError as error:
         text = str(error)
     assert text == NOT_OURS
@@ -53,23 +53,23 @@ BOUND = {
 def test_a_token_opens_for_what_it_was_made_for_and_nothing_else() -> None:
     tokens = SealedTokens(KEY)
     for name, bound_to in BOUND.items():
-        token = tokens.seal("it", bound_to)
+        token = tokens.wrap("it", bound_to)
         assert [other for other in BOUND if opened(tokens, token, BOUND[other])] == [name]
 
 
 def test_another_start_of_the_same_store_opens_it_and_another_store_does_not() -> None:
-    token = SealedTokens(KEY).seal("it", BOUND["page of a"])
+    token = SealedTokens(KEY).wrap("it", BOUND["page of a"])
     assert opened(SealedTokens(KEY), token, BOUND["page of a"]) == "it"
     assert opened(SealedTokens(OTHER_KEY), token, BOUND["page of a"]) is None
 
 
 def test_no_two_are_the_same_and_none_shows_what_it_says() -> None:
     tokens = SealedTokens(KEY)
-    made = [tokens.seal("it" * 20, BOUND["page of a"]) for _ in range(100)]
+    made = [tokens.wrap("it" * 20, BOUND["page of a"]) for _ in range(100)]
     nonces = {base64.urlsafe_b64decode(one)[17:29] for one in made}
     assert len(set(made)) == len(nonces) == 100
     assert not any(b"itit" in base64.urlsafe_b64decode(one) for one in made)
-    salts = {base64.urlsafe_b64decode(SealedTokens(KEY).seal("it", b""))[1:17] for _ in range(10)}
+    salts = {base64.urlsafe_b64decode(SealedTokens(KEY).wrap("it", b""))[1:17] for _ in range(10)}
     assert len(salts) == 10, "else two starts would use the same nonces with the same key"
 
 
@@ -77,7 +77,7 @@ def test_no_two_are_the_same_and_none_shows_what_it_says() -> None:
 def test_what_was_changed_does_not_open(data: st.DataObject) -> None:
     tokens = SealedTokens(KEY)
     bound_to = BOUND["page of a"]
-    raw = bytearray(base64.urlsafe_b64decode(tokens.seal("it", bound_to)))
+    raw = bytearray(base64.urlsafe_b64decode(tokens.wrap("it", bound_to)))
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
     assert opened(tokens, base64.urlsafe_b64encode(raw).decode(), bound_to) is None
@@ -102,7 +102,7 @@ def test_what_it_is_bound_to_is_told_apart(pairs: list[tuple[str, str]]) -> None
 
 def test_a_page_goes_on_for_its_own_tenant_alone() -> None:
     tokens = SealedTokens(KEY)
-    sealed = tokens.seal(page_token(ID, MessageFilter()), BOUND["page of a"])
+    sealed = tokens.wrap(page_token(ID, MessageFilter()), BOUND["page of a"])
     request = pb.ListMessagesRequest(page_token=sealed)
     assert listing.page_from(request, tokens, A) == (MessageFilter(), 50, ID)
     for refused, tenant in ((request, B), (pb.ListMessagesRequest(page_token=page_token(ID, MessageFilter())), A)):
@@ -117,7 +117,7 @@ def test_a_page_goes_on_for_its_own_tenant_alone() -> None:
 def test_a_watch_goes_on_for_its_own_tenant_alone() -> None:
     tokens = SealedTokens(KEY)
     point = ResumePoint("0" * 32, (7,))
-    sealed = tokens.seal(resume_token(point), BOUND["watch of a, by id"])
+    sealed = tokens.wrap(resume_token(point), BOUND["watch of a, by id"])
     request = pb.WatchMessagesRequest(message_ids=[ID], resume_token=sealed)
     assert listing.watch_from(request, tokens, A) == ([ID], MessageFilter(), point)
     others = pb.WatchMessagesRequest(message_ids=[OTHER_ID], resume_token=sealed)
@@ -129,7 +129,7 @@ def test_a_watch_goes_on_for_its_own_tenant_alone() -> None:
 def test_a_token_of_a_page_is_none_of_a_watch() -> None:
     tokens = SealedTokens(KEY)
     for made, used in permutations(("page of a", "watch of a", "events of a"), 2):
-        assert opened(tokens, tokens.seal("it", BOUND[made]), BOUND[used]) is None
+        assert opened(tokens, tokens.wrap("it", BOUND[made]), BOUND[used]) is None
 
 
 def test_the_salt_is_random() -> None:

@@ -28,7 +28,7 @@ class AdminServicer:
         response = pb.ListAuditEventsResponse(events=map(_event_to, page.events))
         if page.next_after:
             token, bound_to = audit_token(page.next_after, chosen), listing.events_bound_to(chosen, call.tenant)
-            response.next_page_token = self._tokens.seal(token, bound_to)
+            response.next_page_token = self._tokens.wrap(token, bound_to)
         return response
 
     async def StartRekey(self, request: pb.StartRekeyRequest, call: CallContext) -> pb.StartRekeyResponse:

@@ -92,7 +92,7 @@ class DispatchServicer:
                 break
         if next_after:
             token, bound_to = page_token(next_after, chosen), listing.page_bound_to(chosen, call.tenant)
-            response.next_page_token = self._tokens.seal(token, bound_to)
+            response.next_page_token = self._tokens.wrap(token, bound_to)
         return response
 
     async def WatchMessages(
@@ -105,7 +105,7 @@ class DispatchServicer:
             async for batch in batches:
                 for event in batch:
                     message = convert.message_to(event.record) if event.record else None
-                    token = self._tokens.seal(resume_token(event.point), bound_to)
+                    token = self._tokens.wrap(resume_token(event.point), bound_to)
                     yield pb.WatchMessagesResponse(message=message, resume_token=token)
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, call: CallContext) -> pb.CancelMessageResponse:

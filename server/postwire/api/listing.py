@@ -53,7 +53,7 @@ def page_from(request: pb.ListMessagesRequest, tokens: Tokens, tenant: str) -> t
     after = None
     if request.page_token:
         try:
-            after = parse_page_token(tokens.open(request.page_token, page_bound_to(chosen, tenant)), chosen)
+            after = parse_page_token(tokens.unwrap(request.page_token, page_bound_to(chosen, tenant)), chosen)
         except ValueError as error:
             found.malformed("page_token", str(error))
             found.raise_page()
@@ -92,7 +92,7 @@ def events_from(
     after = None
     if request.page_token:
         try:
-            after = parse_audit_token(tokens.open(request.page_token, events_bound_to(chosen, tenant)), chosen)
+            after = parse_audit_token(tokens.unwrap(request.page_token, events_bound_to(chosen, tenant)), chosen)
         except ValueError as error:
             found.malformed("page_token", str(error))
     return chosen, _size_from(request, found), after
@@ -120,7 +120,7 @@ def watch_from(
     if request.resume_token:
         try:
             bound_to = watch_bound_to(request.message_ids, chosen, tenant)
-            after = parse_resume_token(tokens.open(request.resume_token, bound_to))
+            after = parse_resume_token(tokens.unwrap(request.resume_token, bound_to))
         except ValueError as error:
             found.malformed("resume_token", str(error))
     found.raise_page()

@@ -42,14 +42,14 @@ class SealedTokens:
         self._cipher = self._cipher_of(self._salt)
         self._nonces = count()
 
-    def seal(self, token: str, bound_to: bytes) -> str:
-        """See `Tokens.seal`."""
+    def wrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.wrap`."""
         nonce = next(self._nonces).to_bytes(_NONCE.stop - _NONCE.start, "big")
         sealed = self._cipher.encrypt(nonce, token.encode(), bound_to)
         return base64.urlsafe_b64encode(_VERSION + self._salt + nonce + sealed).decode()
 
-    def open(self, token: str, bound_to: bytes) -> str:
-        """See `Tokens.open`."""
+    def unwrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.unwrap`."""
         if len(token) > _LONGEST:
             raise ValueError(_NOT_OURS)
         try:

@@ -17,12 +17,12 @@ def about(kind: str, tenant: str, asked: bytes) -> bytes:
 class Tokens(Protocol):
     """Makes tokens for callers, and takes them back."""
 
-    def seal(self, token: str, bound_to: bytes) -> str:
+    def wrap(self, token: str, bound_to: bytes) -> str:
         """The token as a caller gets it."""
         ...
 
-    def open(self, token: str, bound_to: bytes) -> str:
-        """The token that `seal` was given.
+    def unwrap(self, token: str, bound_to: bytes) -> str:
+        """The token that `wrap` was given.
 
         Raises:
             ValueError: it is none of ours, or bound to something else. The text says what would be right.
@@ -33,10 +33,10 @@ class Tokens(Protocol):
 class PlainTokens:
     """Leaves tokens as they are."""
 
-    def seal(self, token: str, bound_to: bytes) -> str:
-        """See `Tokens.seal`."""
+    def wrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.wrap`."""
         return token
 
-    def open(self, token: str, bound_to: bytes) -> str:
-        """See `Tokens.open`."""
+    def unwrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.unwrap`."""
         return token
