@@ -16,7 +16,7 @@ from typing import Any, Final
 from postwire import __version__
 from postwire.api.access import Access
 from postwire.api.server import ApiServer, ListenError
-from postwire.api.tokens import PlainTokens, Tokens
+from postwire.api.tokens import TenantTokens
 from postwire.auth.control import AccessControl
 from postwire.auth.fetching import fetch_text
 from postwire.clock import Clock, SystemClock
@@ -36,7 +36,7 @@ from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
-from postwire.outbox.base import AdminState, MessageStore, OutboxError
+from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers import capabilities
 from postwire.providers.base import Provider, ProviderHealth
@@ -160,7 +160,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
                 http_certificates,
-                tenants=config.tenants,
+                tenants=lambda: delivery.tenants,
             )
         except ConfigError:
             raise
@@ -198,7 +198,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             access,
             audit,
             telemetry.call_observers,
-            tokens=await _tokens(config, outbox),
+            tokens=TenantTokens(await outbox.lookup_key(), lambda: bool(delivery.tenants)),
             certificates=certificates,
         )
         closing.callback(server.release)
@@ -262,14 +262,6 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
-
-
-async def _tokens(config: Config, outbox: AdminState) -> Tokens:
-    if not config.tenants:
-        return PlainTokens()
-    from postwire.api.sealed_tokens import SealedTokens
-
-    return SealedTokens(await outbox.lookup_key())
 
 
 def _prepare_logs(config: Config) -> Prepared:

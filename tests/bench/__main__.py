@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 
 from tests.bench import report
 from tests.bench.bench import QUICK, Bench, Scale
-from tests.bench.groups import boot, breaker, cost, dispatch, isolation, memory, stream, vendors
+from tests.bench.groups import boot, breaker, cost, dispatch, isolation, memory, stream, tenants, vendors
 from tests.bench.loops import loop_name
 from tests.bench.processes import BenchError, load_generator
 from tests.bench.progress import say
@@ -28,6 +28,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "stream": stream.measure,
     "outbox": cost.measure_outbox,
     "providers": cost.measure_providers,
+    "tenants": tenants.measure,
     "breaker": breaker.measure,
     "memory": memory.measure,
     "boot": boot.measure,

@@ -66,16 +66,18 @@ class Bench:
     load: LoadGenerator
     scale: Scale
 
-    def calls(self, server: Server) -> Calls:
-        """A round of Dispatch."""
+    def calls(self, server: Server, *, token: str = "") -> Calls:
+        """A round of Dispatch, with a token where the server asks for one."""
         scale = self.scale
-        return Calls(server.address, scale.messages, scale.concurrency, scale.connections, scale.request_ids)
+        return Calls(
+            server.address, scale.messages, scale.concurrency, scale.connections, scale.request_ids, token=token
+        )
 
-    def streams(self, server: Server, *, later: int = 0, sampled: float = 0.0) -> Streams:
+    def streams(self, server: Server, *, later: int = 0, sampled: float = 0.0, token: str = "") -> Streams:
         """A round of DispatchStream, with a share of the messages sampled."""
         scale = self.scale
         traced = round(scale.streamed * sampled)
-        return Streams(server.address, scale.streamed, FRAME, scale.connections, later, traced)
+        return Streams(server.address, scale.streamed, FRAME, scale.connections, later, traced, token)
 
     def total(self, a_round: int) -> int:
         """How many messages all rounds come to, with the one that warms up."""

@@ -22,6 +22,7 @@ class Calls:
     connections: int
     request_ids: bool = True
     channel: str = "sms"
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Streams:
     connections: int
     later: int = 0
     traced: int = 0
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,12 @@ class _Caller:
         self.latencies: list[float] = []
 
     async def call(
-        self, channel: grpc.aio.Channel, request: pb.DispatchRequest, since: float, timeout: float = CALL_TIMEOUT
+        self,
+        channel: grpc.aio.Channel,
+        request: pb.DispatchRequest,
+        since: float,
+        timeout: float = CALL_TIMEOUT,
+        token: str = "",
     ) -> None:
         """One call. Its latency counts from `since`, on `time.perf_counter`."""
         dispatch: Any = channel.unary_unary(
@@ -71,7 +76,7 @@ class _Caller:
             response_deserializer=pb.DispatchResponse.FromString,
         )
         try:
-            response = await dispatch(request, timeout=timeout)
+            response = await dispatch(request, timeout=timeout, metadata=_bearer(token))
         except grpc.aio.AioRpcError as error:
             self.answers[error.code().name] += 1
             return
@@ -100,7 +105,7 @@ async def _call_in_turn(channel: grpc.aio.Channel, turns: Iterator[int], job: Ca
     for _ in turns:
         if job.request_ids:
             request.request_id = str(uuid.uuid4())
-        await caller.call(channel, request, time.perf_counter())
+        await caller.call(channel, request, time.perf_counter(), token=job.token)
 
 
 async def _run_paced(job: Paced) -> Round:
@@ -131,8 +136,11 @@ async def _run_streams(job: Streams) -> Round:
         started = time.perf_counter()
         responses: list[bytes] = []
         errors = await asyncio.gather(
-            *(_stream(channel, frames, "00", responses) for channel, frames in zip(channels, untraced, strict=True)),
-            *([_stream(channels[0], traced, "01", responses)] if traced else []),
+            *(
+                _stream(channel, frames, "00", responses, job.token)
+                for channel, frames in zip(channels, untraced, strict=True)
+            ),
+            *([_stream(channels[0], traced, "01", responses, job.token)] if traced else []),
         )
         wall = time.perf_counter() - started
     answers = Counter(error for error in errors if error)
@@ -141,7 +149,13 @@ async def _run_streams(job: Streams) -> Round:
     return Round(wall, None, None, dict(answers))
 
 
-async def _stream(channel: grpc.aio.Channel, frames: Sequence[bytes], flags: str, responses: list[bytes]) -> str | None:
+def _bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+async def _stream(
+    channel: grpc.aio.Channel, frames: Sequence[bytes], flags: str, responses: list[bytes], token: str
+) -> str | None:
     """One call; what went wrong with it, if anything did."""
 
     async def requests() -> AsyncIterator[bytes]:
@@ -151,7 +165,9 @@ async def _stream(channel: grpc.aio.Channel, frames: Sequence[bytes], flags: str
     call: Any = channel.stream_stream(f"/{payload.SERVICE}/{payload.DISPATCH_STREAM}")
     trace = (("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{flags}"),)
     try:
-        responses += [response async for response in call(requests(), metadata=trace, timeout=STREAM_TIMEOUT)]
+        responses += [
+            response async for response in call(requests(), metadata=trace + _bearer(token), timeout=STREAM_TIMEOUT)
+        ]
     except grpc.aio.AioRpcError as error:
         return error.code().name
     return None

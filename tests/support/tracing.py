@@ -46,7 +46,7 @@ class Harness:
             ids=Ids(),
             sink=self._take,
             now=lambda: self.clock,
-            trusts_callers=trusts_callers,
+            trusts_callers=lambda: trusts_callers,
             max_events=max_events,
         )
 

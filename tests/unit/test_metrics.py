@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -24,7 +24,7 @@ from postwire.telemetry import names, tracing
 from postwire.telemetry.base import Observers
 from postwire.telemetry.durations import FetchedReader
 from postwire.telemetry.environment import OtelSettings
-from postwire.telemetry.metrics import Metrics
+from postwire.telemetry.metrics import Metrics, Tenants
 from postwire.telemetry.setup import Telemetry
 
 CLOSED, OPEN, HALF_OPEN, FORCED_OPEN = BreakerState
@@ -48,7 +48,7 @@ def values(text: str, name: str) -> dict[tuple[str, ...], float]:
 class Harness:
     """Metrics of these breakers, and the text that Prometheus would fetch."""
 
-    def __init__(self, *names: str, tenants: Collection[str] | None = None) -> None:
+    def __init__(self, *names: str, tenants: Tenants | None = None) -> None:
         self.states = dict.fromkeys(names, CLOSED)
         self.dropped_lines = 0
         self.depths: dict[str, int] = {}
@@ -294,7 +294,7 @@ def test_every_reason_to_refuse_is_there_from_the_start_and_counted(harness: Har
 
 
 def test_what_is_counted_for_each_tenant_has_no_more_labels_than_there_are_tenants() -> None:
-    harness = Harness("sms-mms", tenants=("acme", DEFAULT_TENANT))
+    harness = Harness("sms-mms", tenants=lambda: ("acme", DEFAULT_TENANT))
     refused = harness.values("postwire_refused_total")
     assert len(refused) == len(errors.STATUS_OF) + 2
     assert refused["acme", "QUOTA_EXCEEDED"] == refused["", "QUOTA_EXCEEDED"] == 0

@@ -12,7 +12,7 @@ from tests.support import build
 
 from postwire.api import listing
 from postwire.api.sealed_tokens import SealedTokens
-from postwire.api.tokens import PlainTokens, about
+from postwire.api.tokens import PlainTokens, TenantTokens, about
 from postwire.core.audit import AuditFilter
 from postwire.core.errors import InvalidPage
 from postwire.core.listing import MessageFilter, ResumePoint, page_token, resume_token
@@ -136,3 +136,15 @@ def test_the_salt_is_random() -> None:
     asked = count()
     SealedTokens(KEY, lambda size: bytes([next(asked)]) * size)
     assert next(asked) == 1
+
+
+def test_tokens_are_sealed_from_the_first_tenant_on() -> None:
+    tenants: list[str] = []
+    tokens, bound_to = TenantTokens(KEY, lambda: bool(tenants)), BOUND["page of a"]
+    plain = tokens.wrap("it", bound_to)
+    assert (plain, tokens.unwrap(plain, bound_to)) == ("it", "it")
+    tenants.append(A)
+    sealed = tokens.wrap("it", bound_to)
+    assert SealedTokens(KEY).unwrap(sealed, bound_to) == tokens.unwrap(sealed, bound_to) == "it"
+    with pytest.raises(ValueError, match=NOT_OURS):
+        tokens.unwrap(plain, bound_to)

@@ -156,7 +156,7 @@ def test_nor_does_his_choice_of_an_id() -> None:
     ratio = TraceIdRatioBased(0.5)
     low = ("traceparent", f"00-{'0' * 31}1-{PARENT}-01")
     assert ratio.should_sample(None, 1, METHOD).decision is Decision.RECORD_AND_SAMPLE
-    tracer = Tracer(sampler=ratio, ids=RandomIdGenerator(), sink=lambda span: None, trusts_callers=False)
+    tracer = Tracer(sampler=ratio, ids=RandomIdGenerator(), sink=lambda span: None, trusts_callers=lambda: False)
     sampled = sum(tracer.call_started(METHOD, [low]) is not None for _ in range(400))
     assert 0 < sampled < 400
 

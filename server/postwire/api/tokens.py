@@ -6,6 +6,7 @@ any it is what the core makes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -40,3 +41,31 @@ class PlainTokens:
     def unwrap(self, token: str, bound_to: bytes) -> str:
         """See `Tokens.unwrap`."""
         return token
+
+
+class TenantTokens:
+    """Wraps tokens while there are tenants. What encrypts is not even imported before."""
+
+    def __init__(self, lookup_key: bytes, has_tenants: Callable[[], bool]) -> None:
+        """`lookup_key` is that of the store."""
+        self._lookup_key = lookup_key
+        self._has_tenants = has_tenants
+        self._plain = PlainTokens()
+        self._sealed: Tokens | None = None
+
+    def wrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.wrap`."""
+        return self._tokens().wrap(token, bound_to)
+
+    def unwrap(self, token: str, bound_to: bytes) -> str:
+        """See `Tokens.unwrap`."""
+        return self._tokens().unwrap(token, bound_to)
+
+    def _tokens(self) -> Tokens:
+        if not self._has_tenants():
+            return self._plain
+        if self._sealed is None:
+            from postwire.api.sealed_tokens import SealedTokens
+
+            self._sealed = SealedTokens(self._lookup_key)
+        return self._sealed

@@ -72,12 +72,13 @@ class Backlog:
     """
 
     __slots__ = (
-        "_has_tenants",
+        "_is_shared",
         "_later",
         "_later_of",
         "_max",
         "_max_per_queue",
         "_max_scheduled",
+        "has_tenants",
         "queues",
         "tenants",
         "total",
@@ -88,7 +89,8 @@ class Backlog:
     ) -> None:
         """`max_per_queue` and `max_scheduled` take the place of the shares, unless they are 0."""
         is_shared = max_unsettled >= SHARED_FROM
-        self._has_tenants = has_tenants and is_shared
+        self.has_tenants = has_tenants
+        self._is_shared = is_shared
         self._max = max_unsettled
         self._max_per_queue = max_per_queue or (0 if is_shared else max_unsettled)
         self._max_scheduled = max_scheduled or (max_unsettled // 2 if is_shared else max_unsettled)
@@ -126,7 +128,7 @@ class Backlog:
 
     def _is_full_for_later(self, tenant: str, now: int) -> bool:
         left = self._max_scheduled - self.scheduled(now)
-        if left <= 0 or not self._has_tenants:
+        if left <= 0 or not (self.has_tenants and self._is_shared):
             return left <= 0
         own = self._later_of.get(tenant)
         return own is not None and own.count(now) >= SHARE * left
@@ -152,7 +154,7 @@ class Backlog:
 
     def _schedule(self, tenant: str, second: int, count: int) -> None:
         self._later.add(second, count)
-        if self._has_tenants:
+        if self.has_tenants:
             own = self._later_of.get(tenant)
             if own is None:
                 own = self._later_of[tenant] = _Later()

@@ -6,7 +6,7 @@ Times are in seconds, on a monotonic clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -63,6 +63,11 @@ class Quotas:
         for tenant, quota in by_tenant.items():
             if quota.max_in_flight is not None:
                 self.max_in_flight[tenant] = quota.max_in_flight
+
+    @property
+    def tenants(self) -> Collection[str]:
+        """The tenants that there are; safe to ask on any thread."""
+        return self._by_tenant.keys()
 
     def of(self, tenant: str) -> Quota:
         """The quota of a tenant."""

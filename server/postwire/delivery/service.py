@@ -12,7 +12,7 @@ what we own is always OK, whatever has changed since.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -150,6 +150,11 @@ class Delivery:
         return depths
 
     @property
+    def tenants(self) -> Collection[str]:
+        """The tenants that are declared; none where there is no such thing. Safe to ask on any thread."""
+        return self._quotas.tenants
+
+    @property
     def on_deadline(self) -> Callable[[int], None]:
         """Called with the time (µs, due clock) until which a message that waits may do so."""
         return self._worker.on_deadline
@@ -173,6 +178,7 @@ class Delivery:
     def take_quotas(self, quotas: Mapping[str, Quota]) -> None:
         """Hold tenants to other quotas from now on."""
         self._quotas.replace(quotas)
+        self._backlog.has_tenants = bool(quotas)
         self._worker.weigh()
 
     def settled_in_queue(self, before: MessageRecord, after: MessageRecord) -> None:

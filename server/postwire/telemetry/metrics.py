@@ -26,6 +26,8 @@ Gauges = Callable[[], Mapping[str, float]]
 Count = Callable[[], int]
 BreakerStates = Callable[[], Mapping[str, str]]
 """Gives every provider's name with its breaker's state, on any thread."""
+Tenants = Callable[[], Collection[str]]
+"""Gives the names of the tenants that there are, on any thread."""
 QueueDepths = Callable[[], Mapping[str, int]]
 """Gives every queue's key with how many of its messages are not settled, on any thread."""
 
@@ -62,13 +64,13 @@ class Metrics(SilentObserver):
         breaker_states: BreakerStates,
         queue_depths: QueueDepths,
         dropped_lines: Count,
-        tenants: Collection[str] | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         """`outbox_gauges` gives the values of the gauges of the outbox and the store when they are read, and
         `dropped_lines` how many lines the log has lost. Messages, attempts and refusals are counted for each of
         `tenants`, and without a name for others together; for all together where that is None.
         """
-        self._tenants = None if tenants is None else frozenset(tenants)
+        self._tenants = tenants
         of_tenant = () if tenants is None else (names.TENANT,)
         nobody = () if tenants is None else ("",)
         self._breaker_states = breaker_states
@@ -99,7 +101,7 @@ class Metrics(SilentObserver):
             # Of all that there is for each tenant, only what its operators are to be alerted to.
             lambda: [
                 *((reason, *nobody) for reason in REASONS),
-                *((QuotaExceeded.reason, name) for name in tenants or ()),
+                *((QuotaExceeded.reason, name) for name in (tenants() if tenants else ())),
             ],
         )
         _counter(
@@ -197,7 +199,7 @@ class Metrics(SilentObserver):
         """No more labels than tenants are declared, whatever a store or a caller names."""
         if self._tenants is None:
             return ()
-        return (tenant if tenant in self._tenants else "",)
+        return (tenant if tenant in self._tenants() else "",)
 
     def _observe_queues(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(count, {names.ROUTE_KEY: key}) for key, count in self._queue_depths().items()]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
+ReadTenants = Callable[[], Collection[str]]
 ReadQueues = Callable[[], Mapping[str, int]]
 Shutdown = Callable[[float], object]
 """Sends what is left, in at most so many seconds. Blocks."""
@@ -74,15 +75,15 @@ class Telemetry:
         queue_depths: ReadQueues,
         unready_reason: Callable[[], str],
         certificates: Certificates | None = None,
-        tenants: Collection[str] = (),
+        tenants: ReadTenants = tuple,
     ) -> None:
         """What they read must not raise.
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
         of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
         messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
-        listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` are those that are
-        declared: where there are any, their callers do not decide what is sampled.
+        listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` gives those
+        that are declared, on any thread: where there are any, their callers do not decide what is sampled.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -127,9 +128,9 @@ class Telemetry:
             self.call_observers.append(metrics)
             self._shutdowns.append(lambda timeout: meters.shutdown(timeout_millis=timeout * 1000))
         if otel.traces:
-            self._trace(config.otlp_endpoint, continues=otel.continues_traces, trusts_callers=not tenants)
+            self._trace(config.otlp_endpoint, continues=otel.continues_traces, trusts_callers=lambda: not tenants())
 
-    def _trace(self, endpoint: str | None, *, continues: bool, trusts_callers: bool) -> None:
+    def _trace(self, endpoint: str | None, *, continues: bool, trusts_callers: Callable[[], bool]) -> None:
         from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
         from postwire.telemetry.otlp import SpanExport

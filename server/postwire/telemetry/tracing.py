@@ -149,7 +149,7 @@ class Tracer(SilentObserver):
         sink: SpanSink,
         now: Callable[[], int] = time.time_ns,
         continues: bool = True,
-        trusts_callers: bool = True,
+        trusts_callers: Callable[[], bool] = lambda: True,
         max_events: int | None = MAX_EVENTS,
     ) -> None:
         """`continues`: whether a caller's trace is continued; else every call begins one. `trusts_callers`: whether a
@@ -178,7 +178,8 @@ class Tracer(SilentObserver):
         is_root = not parent.is_valid
         trace_id = self._ids.generate_trace_id() if is_root else parent.trace_id
         span = None
-        if self._trusts_callers:
+        trusts_callers = self._trusts_callers()
+        if trusts_callers:
             verdict = self._sampler.should_sample(context, trace_id, method, SpanKind.SERVER)
         else:  # as if nobody had called: not even the choice of an id may have it sampled
             drawn = trace_id if is_root else self._ids.generate_trace_id()
@@ -188,7 +189,7 @@ class Tracer(SilentObserver):
                 trace_id,
                 self._ids.generate_span_id(),
                 0 if is_root else parent.span_id,
-                "" if is_root or not self._trusts_callers else parent.trace_state.to_header(),
+                "" if is_root or not trusts_callers else parent.trace_state.to_header(),
                 self._now(),
             )
         _current.set(span)
