@@ -18,6 +18,7 @@ from postwire.cli.completion import completion
 from postwire.cli.config import config
 from postwire.cli.demo.command import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
+from postwire.cli.keys import keys
 from postwire.cli.messages import follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.messages.read import health, messages
 from postwire.cli.preview import preview
@@ -107,5 +108,5 @@ def _shown(failure: click.ClickException | Failed) -> int:
     return failure.exit_code
 
 
-for command in (serve, config, send, preview, messages, providers, route, store, health, demo, completion):
+for command in (serve, config, send, preview, messages, providers, route, store, keys, health, demo, completion):
     root.add_command(command)

@@ -87,7 +87,7 @@ JWKS_FILE: Final = "auth.jwt.jwks_file"
 """The key of the file with an issuer's public keys."""
 
 _LONGEST: Final = 256
-_LINE: Final = _Line(f"a text of one line, of 1 to {_LONGEST} characters")
+LINE: Final = _Line(f"a text of one line, of 1 to {_LONGEST} characters")
 _ROLES: Final = ListOf('a list of roles such as ["send", "read"]', unit_of(Role), least=1)
 _ALGORITHMS: Final = ListOf(
     'a list of algorithms such as ["RS256", "ES256"]', unit_of(Literal["RS256", "ES256", "EdDSA"]), least=1
@@ -100,7 +100,7 @@ _SHA256: Final = _Sha256("the SHA-256 of a key, as postwire keys new prints it: 
 class KeyConfig:
     """An API key that may do everything. `sha256` is in lower case, `expires` in µs since the epoch."""
 
-    name: Annotated[str, _LINE] | None = setting(None, help="Whose key it is; by default it is called by its id.")
+    name: Annotated[str, LINE] | None = setting(None, help="Whose key it is; by default it is called by its id.")
     id: Annotated[str, _KEY_ID] = setting(help="What it is found by.")
     sha256: Annotated[str, _SHA256] = setting(help="What it is checked with.")
     expires: Annotated[int, OffsetTime()] | None = setting(None, help="When it ends; by default it does not.")
@@ -134,8 +134,8 @@ class CertificateConfig:
 class JwtConfig:
     """`[auth.jwt]`: tokens that somebody else gives out."""
 
-    issuer: Annotated[str, _LINE] = setting(help="Who gives them out: their iss.")
-    audience: Annotated[str, _LINE] = setting(help="For whom they are: among their aud.")
+    issuer: Annotated[str, LINE] = setting(help="Who gives them out: their iss.")
+    audience: Annotated[str, LINE] = setting(help="For whom they are: among their aud.")
     jwks_file: Path | None = setting(None, help="A file with the issuer's public keys, read again when it changes.")
     jwks_url: Annotated[str, _Https("an address such as https://login.example.com/keys, without a user")] | None = (
         setting(None, help="Or where the issuer shows them.")
@@ -143,8 +143,8 @@ class JwtConfig:
     algorithms: Annotated[tuple[str, ...], _ALGORITHMS] = setting(
         ("RS256", "ES256", "EdDSA"), help="What they may be signed with."
     )
-    tenant_claim: Annotated[str, _LINE] = setting("tenant", help="What of a token names the tenant.")
-    roles_claim: Annotated[str, _LINE] = setting("roles", help="What of a token lists the roles.")
+    tenant_claim: Annotated[str, LINE] = setting("tenant", help="What of a token names the tenant.")
+    roles_claim: Annotated[str, LINE] = setting("roles", help="What of a token lists the roles.")
 
     def check(self) -> None:
         if (self.jwks_file is None) == (self.jwks_url is None):

@@ -16,7 +16,7 @@ from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, setting
 from postwire.config.types import Count, Duration, Number, dotted, whole
 from postwire.core.message import DEFAULT_TENANT, Priority
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 """As the names of providers."""
 
 
@@ -61,7 +61,7 @@ def read(table: object, env: EnvTree, *, seen: set[str]) -> Mapping[str, TenantC
             mistakes.add(ConfigError(next(node.set_variables()), problem))
     found: dict[str, TenantConfig] = {}
     for name, declaration in table.items():
-        if not _NAME.fullmatch(name):
+        if not TENANT_NAME.fullmatch(name):
             good = "must be lower-case letters and digits with single dashes between, such as acme-eu"
             mistakes.add(ConfigError(dotted(("tenants", name)), f"is not a tenant's name, {good}"))
             continue
