@@ -14,6 +14,8 @@ from tests.e2e.calls import TIMEOUT, refusal_of, refused, request
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, eventually
 from tests.support.access import bearer, declared, made_key
+from tests.support.certificates import Authority
+from tests.support.issuer_server import IssuerServer
 from tests.support.tokens import AUDIENCE, ISSUER, key_set, public_jwk, token
 
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -103,14 +105,17 @@ def test_tokens_by_a_file_of_keys_that_changes_goes_and_comes_back(serve: Serve,
     assert reason(server, old) == "INVALID_CREDENTIALS"
     assert reason(server, new) is None
 
-    causes: list[Callable[[], object]] = [
-        lambda: write(server, key_set()[:-7], "keys.json"),
-        (server.folder / "keys.json").unlink,
-    ]
-    for broken in causes:
-        assert next_line(server, "reload_failed", broken)["detail"].startswith("auth.jwt.jwks_file: ")
-        assert reason(server, new) is None
-    next_line(server, "reloaded", lambda: write(server, key_set(), "keys.json"))
+    def hang_up() -> None:
+        server.send_signal(signal.SIGHUP)
+
+    write(server, key_set()[:-7], "keys.json")
+    assert next_line(server, "reload_failed", hang_up)["detail"].startswith("auth.jwt.jwks_file: is no JSON")
+    assert reason(server, new) is None
+    (server.folder / "keys.json").unlink()
+    assert next_line(server, "reload_failed", hang_up)["detail"].startswith("auth.jwt.jwks_file: ")
+    assert reason(server, new) is None
+    write(server, key_set(), "keys.json")
+    next_line(server, "reloaded", hang_up)
     assert reason(server, old) is None
 
 
@@ -136,3 +141,23 @@ def test_what_is_refused_is_in_the_log_without_the_key(serve: Serve) -> None:
     eventually(lambda: len(server.log("credentials_refused")) == 2)
     assert SECOND.text[-52:] not in server.log_text()
     assert SECOND.id not in server.log_text(), "which may be anything"
+
+
+def test_tokens_by_keys_that_an_issuer_shows(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path / "authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    now = time.time()
+    with IssuerServer(authority.certify("127.0.0.1"), key_set(public_jwk("ES256"))) as issuer:
+        rules = JWT.replace('jwks_file = "keys.json"', f'jwks_url = "{issuer.url}"')
+        server = serve(toml=f"{rules}[tenants.acme]\n")
+        known, new = bearer(token(now, "ES256")), bearer(token(now, "EdDSA"))
+        assert reason(server, known) is None
+        issuer.text = key_set()
+        assert reason(server, new) == "INVALID_CREDENTIALS", "it was asked less than a minute ago"
+        assert issuer.asked == 1
+        reload(server, f"{rules}[tenants.acme]\n")  # has it asked at once
+        eventually(lambda: reason(server, new) is None)
+        assert issuer.asked == 2
+    line = next_line(server, "signing_keys", lambda: reload(server, f"{rules}[tenants.acme]\n"))
+    assert line["detail"] == "auth.jwt.jwks_url: it could not be fetched: ClientConnectorError"
+    assert reason(server, known) is None, "the old ones are good for a day"

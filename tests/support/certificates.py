@@ -68,10 +68,13 @@ class Authority:
         context.load_cert_chain(path)
         return context
 
-    def issue(self, *names: str, key: PrivateKey | None = None) -> Issued:
-        """A certificate for names, addresses and URIs, of a server or a caller; for a key of its own by default."""
+    def issue(self, *names: str, key: PrivateKey | None = None, common_name: str = "") -> Issued:
+        """A certificate for names, addresses and URIs, of a server or a caller; for a key of its own by default.
+
+        The common name is the first of them where it is left out.
+        """
         key = key or ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or names[0])])
         certificate = (
             _begun(subject, self._name, key)
             .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)

@@ -13,7 +13,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core.throttle import Throttle
 
-BURST: Final = 100
+BURST: Final = 1_000
 """How many failures of one are answered at once."""
 
 INTERVAL: Final = 0.1

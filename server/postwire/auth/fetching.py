@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Final
 
 TIMEOUT: Final = 5.0
@@ -20,12 +21,14 @@ async def fetch_text(url: str) -> str:
     """
     import aiohttp  # only where keys are fetched
 
+    # Anew each time, and beside the calls: authorities change as well, and reading them takes a while.
+    context = await asyncio.to_thread(ssl.create_default_context)
     try:
         async with (
             asyncio.timeout(TIMEOUT),
             # As for all programs, the environment may name a proxy.
             aiohttp.ClientSession(trust_env=True, auto_decompress=False) as session,
-            session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
+            session.get(url, ssl=context, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if response.status != 200:
                 raise OSError(f"the server answers {response.status}")
