@@ -105,6 +105,17 @@ def test_where_one_part_refuses_none_takes_it_over(harness: Harness, refusing: i
     assert harness.reload('telemetry.log_level = "debug"\n' + RELAY).changed == ["telemetry.log_level"]
 
 
+def test_files_are_read_again_and_a_part_that_refuses_holds_up_no_other(harness: Harness) -> None:
+    first, second = harness.parts
+    first.refuses = True
+    second.renewed = ("server.tls.cert_file",)
+    plan = harness.reloader.prepare_secrets()
+    assert [str(one) for one in plan.mistakes] == ["providers.relay.password: cannot be read"]
+    assert plan.renewed
+    assert harness.reloader.apply(plan) == Reloaded(["server.tls.cert_file"], [])
+    assert (first.level, second.level) == ("", "info")
+
+
 def test_a_configuration_that_is_wrong_changes_nothing(harness: Harness) -> None:
     with pytest.raises(ConfigError, match=r"server\.grace"):
         harness.reload('server.grace = 5\ntelemetry.log_level = "debug"\n' + RELAY)
