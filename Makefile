@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve test test-long interop check generate bench mutate lock clean
+.PHONY: help demo serve test test-long interop check generate bench mutate lock sbom audit clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -72,6 +72,12 @@ lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest 
 	@$(LOCK) --extra server --group build --output-file requirements/runtime.txt $(ARGS)
 	@$(LOCK) --extra server --extra aws --group dev --constraints requirements/runtime.txt \
 	    --output-file requirements/dev.txt $(ARGS)
+
+sbom: $(DEV) ## Write down what a release runs with, as CycloneDX in build/
+	@$(BIN)/python -m tools.sbom
+
+audit: $(DEV) ## Ask an index for known faults in what is locked; says so where none can be asked
+	@$(BIN)/python -m tools.audit
 
 clean: ## Remove .venv, caches and build output
 	@rm -rf clients/node/node_modules clients/node/dist clients/node/src/gen clients/java/target clients/rust/target

@@ -232,6 +232,16 @@ def test_a_variable_that_is_none_of_ours_is_warned_about(
     ]
 
 
+def test_without_a_word_where_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("config", "check", "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert json.loads(run("config", "check", "--quiet", "--json").stdout)["settings"] == []
+    monkeypatch.setenv("POSTWIRE_SERVER__GRACE", "soon")
+    result = run("config", "check", "--quiet")
+    assert result.exit_code == 4
+    assert "server.grace" in result.stderr
+
+
 INJECTED = {
     "POSTWIRE_SERVICE_HOST": "10.0.0.1",
     "POSTWIRE_SERVICE_PORT": "50051",

@@ -29,7 +29,8 @@ def config() -> None:
 @config.command()
 @CONFIG
 @JSON
-def check(path: Path | None, as_json: bool) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="Show no setting, only what is wrong and the warnings.")
+def check(path: Path | None, as_json: bool, quiet: bool) -> None:
     """Check the configuration, and show every setting as the server would take it.
 
     Fails where the server would not start with it here: where a directory is missing, say. Whether something listens
@@ -40,7 +41,7 @@ def check(path: Path | None, as_json: bool) -> None:
     from postwire.config.schema import effective
 
     loaded = load_config(path, as_json=as_json, examine=examine)
-    settings = effective(loaded)
+    settings = [] if quiet else effective(loaded)
     warnings = [*(str(stray) for stray in loaded.strays if not stray.injected), *warnings_of(loaded)]
     if as_json:
         why = {
@@ -54,6 +55,8 @@ def check(path: Path | None, as_json: bool) -> None:
         return
     for warning in warnings:
         click.echo(f"postwire: warning: {warning}", err=True)
+    if quiet:
+        return
     rows = [(key, value, "set" if key in loaded.explicit else "default") for key, value in settings]
     print_table(("key", "value", "from"), rows)
     click.echo(f"\nRead {loaded.file or 'no file'}, then the environment: all is well.")
