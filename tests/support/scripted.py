@@ -16,6 +16,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from tests.support.waiting import PATIENCE
 
+from postwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from postwire.v1.dispatch_service_pb2 import (
     DispatchRejection,
     DispatchStreamRequest,
@@ -209,6 +210,7 @@ def serving(scripted: Any, address: str = "127.0.0.1:0", tls: grpc.ServerCredent
     with ThreadPoolExecutor(max_workers=8) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 36 << 20)])
         add_DispatchServiceServicer_to_server(scripted, server)
+        add_AdminServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
         port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         server.start()

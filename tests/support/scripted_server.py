@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
+from postwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
@@ -54,6 +55,7 @@ def serving(scripted: Any) -> Iterator[str]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         add_DispatchServiceServicer_to_server(scripted, server)
+        add_AdminServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
         add_HealthServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -88,7 +88,7 @@ def test_of_refused_calls_of_one_principal_few_are_kept() -> None:
     refused = RefusedCalls()
     assert [refused.admit(OPERATOR, 0.0) for _ in range(25)] == [True] * 20 + [False] * 5
     assert refused.admit(ADMIN, 0.0), "others of the tenant are kept"
-    assert [refused.admit(OPERATOR, at) for at in (59.0, 61.0, 62.0, 121.0)] == [False, True, False, True]
+    assert [refused.admit(OPERATOR, at) for at in (299.0, 301.0, 302.0, 601.0)] == [False, True, False, True]
 
 
 def test_of_refused_calls_of_one_tenant_few_are_kept_however_many_call() -> None:

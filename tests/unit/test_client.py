@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -15,11 +16,23 @@ from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.scripted import Refuse, ScriptedServer, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE
 
+from postwire.v1.admin_service_pb2 import (
+    AuditEvent,
+    GetRekeyRequest,
+    GetRekeyResponse,
+    ListAuditEventsResponse,
+    Rekey,
+    RekeyState,
+    StartRekeyRequest,
+    StartRekeyResponse,
+)
 from postwire.v1.dispatch_service_pb2 import (
     CancelMessageRequest,
     CancelMessageResponse,
     DispatchRequest,
     DispatchResponse,
+    EraseMessagesRequest,
+    EraseMessagesResponse,
     ExplainRouteRequest,
     GetMessageRequest,
     GetMessageResponse,
@@ -193,6 +206,48 @@ def test_listing_follows_the_pages_and_asks_for_none_that_nobody_wants(
     asked = [ListMessagesRequest(filter=chosen, page_size=2, page_token=token) for token in ("", "b", "c")]
     assert scripted.asked == asked
     assert all(left < 8.0 for left in scripted.time_left)
+
+
+def test_events_are_fetched_page_by_page(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [
+        ListAuditEventsResponse(events=[AuditEvent(target="1"), AuditEvent(target="2")], next_page_token="b"),
+        ListAuditEventsResponse(events=[AuditEvent(target="3")]),
+    ]
+    method = "postwire.v1.ProviderService/DrainProvider"
+    with client_of(target) as client:
+        listed = client.list_audit_events(
+            tenant="acme", method=method, time_from=datetime(2030, 1, 31, 12, tzinfo=UTC), page_size=2
+        )
+        assert [one.target for one in listed] == ["1", "2", "3"]
+    first, second = scripted.asked
+    assert (first.tenant, first.method, first.page_size, first.page_token) == ("acme", method, 2, "")
+    assert (first.time_from.ToDatetime(UTC), first.HasField("time_to")) == (
+        datetime(2030, 1, 31, 12, tzinfo=UTC),
+        False,
+    )
+    first.page_token = "b"
+    assert second == first
+
+
+def test_erasing(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    scripted.answers = [EraseMessagesResponse(erased=2, skipped_unsettled=1)]
+    with client_of(target) as client:
+        assert client.erase_messages(["a", "b"], reason="asked for").erased == 2
+        client.erase_messages(labels={"customer": "7"}, dry_run=True, page_token="t")
+    assert scripted.asked == [
+        EraseMessagesRequest(message_ids=["a", "b"], reason="asked for"),
+        EraseMessagesRequest(labels={"customer": "7"}, dry_run=True, page_token="t"),
+    ]
+
+
+def test_rekeying(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    running = Rekey(state=RekeyState.REKEY_STATE_RUNNING, key_id="b")
+    with client_of(target) as client:
+        scripted.answers = [StartRekeyResponse(rekey=running)]
+        assert client.start_rekey(reason="rotation") == running
+        scripted.answers = [GetRekeyResponse(rekey=running)]
+        assert client.get_rekey() == running
+    assert scripted.asked == [StartRekeyRequest(reason="rotation"), GetRekeyRequest()]
 
 
 def test_explaining_a_route(client_of: Connect, target: str, scripted: ScriptedServer) -> None:

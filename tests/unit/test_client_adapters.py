@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from postwire.v1 import dispatch_service_pb2, provider_service_pb2
+from postwire.v1 import admin_service_pb2, dispatch_service_pb2, provider_service_pb2
 from postwire_client import AsyncClient, Client
 
 
@@ -30,8 +30,9 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 
 
 def test_every_call_of_the_contract_has_its_method() -> None:
-    services = (dispatch_service_pb2, "DispatchService"), (provider_service_pb2, "ProviderService")
-    of_contract = [name for pb, service in services for name in pb.DESCRIPTOR.services_by_name[service].methods_by_name]
+    files = admin_service_pb2, dispatch_service_pb2, provider_service_pb2
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    of_contract = [name for service in services for name in service.methods_by_name]
     methods = {"dispatch_many" if name == "DispatchStream" else snake(name) for name in of_contract}
     assert set(public(Client)) == methods | {"__init__", "close"}
 
@@ -61,6 +62,8 @@ def test_importing_the_client_loads_nothing_of_the_server() -> None:
     assert {name for name in loaded if name.startswith("postwire.")} - {"postwire.v1"} == {
         f"postwire.v1.{name}"
         for name in (
+            "admin_service_pb2",
+            "admin_service_pb2_grpc",
             "dispatch_service_pb2",
             "dispatch_service_pb2_grpc",
             "error_reason_pb2",

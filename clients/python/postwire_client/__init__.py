@@ -9,8 +9,10 @@
 `postwire.v1`; those that callers need are here too.
 """
 
+from postwire.v1.admin_service_pb2 import AuditEvent, Rekey, RekeyState
 from postwire.v1.dispatch_service_pb2 import (
     DispatchRequest,
+    EraseMessagesResponse,
     ExplainRouteResponse,
     MessageFilter,
     RouteCandidate,
@@ -55,6 +57,7 @@ __all__ = [
     "AsyncClient",
     "Attachment",
     "Attempt",
+    "AuditEvent",
     "Breaker",
     "BreakerState",
     "Channel",
@@ -67,6 +70,7 @@ __all__ = [
     "DispatchRequest",
     "DispatchResult",
     "Email",
+    "EraseMessagesResponse",
     "ExplainRouteResponse",
     "FieldViolation",
     "InvalidRequest",
@@ -84,6 +88,8 @@ __all__ = [
     "Priority",
     "Provider",
     "RecipientStatus",
+    "Rekey",
+    "RekeyState",
     "RouteCandidate",
     "RouteObstacle",
     "Sms",

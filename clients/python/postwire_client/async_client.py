@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from datetime import datetime
 from functools import cached_property
 from types import CoroutineType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc.aio
 
+from postwire.v1.admin_service_pb2 import AuditEvent
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
 from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, BaseClient
 from postwire_client.bulk import DispatchResult
-from postwire_client.calls import Call, Calls, as_method
+from postwire_client.calls import Call, Calls, as_method, audit_request
 from postwire_client.channel import open_async_channel
 from postwire_client.credentials import NONE, Credentials
 from postwire_client.tasks import LoopLifetime, Sending, errors, watch
@@ -74,13 +76,17 @@ class AsyncClient(BaseClient):
     cancel_message = _awaited(Calls.cancel_message)
     resolve_message = _awaited(Calls.resolve_message)
     explain_route = _awaited(Calls.explain_route)
+    erase_messages = _awaited(Calls.erase_messages)
     list_providers = _awaited(Calls.list_providers)
     get_provider = _awaited(Calls.get_provider)
     drain_provider = _awaited(Calls.drain_provider)
     resume_provider = _awaited(Calls.resume_provider)
     reset_breaker = _awaited(Calls.reset_breaker)
     update_mock_provider = _awaited(Calls.update_mock_provider)
+    start_rekey = _awaited(Calls.start_rekey)
+    get_rekey = _awaited(Calls.get_rekey)
     _list_page = _awaited(Calls.list_page)
+    _audit_page = _awaited(Calls.audit_page)
 
     async def list_messages(
         self, chosen: MessageFilter | None = None, *, page_size: int = 0, timeout: float | None = None
@@ -95,6 +101,31 @@ class AsyncClient(BaseClient):
             page = await self._list_page(request, timeout)
             for message in page.messages:
                 yield message
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def list_audit_events(
+        self,
+        *,
+        tenant: str = "",
+        method: str = "",
+        time_from: datetime | None = None,
+        time_to: datetime | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[AuditEvent, None]:
+        """Who changed what, besides by dispatching, newest first; all of it unless the choice is narrowed.
+
+        `method` is its full name, such as `postwire.v1.ProviderService/DrainProvider`. Times without an offset are UTC.
+        Events are fetched as they are asked for, `page_size` at a time (the server's own choice if it is 0); `timeout`
+        is for each page. Raises InvalidRequest, and a PostwireError with the reason ROLE_REQUIRED.
+        """
+        request = audit_request(tenant, method, time_from, time_to, page_size)
+        while True:
+            page = await self._audit_page(request, timeout)
+            for event in page.events:
+                yield event
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

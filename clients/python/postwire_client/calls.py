@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
+from postwire.v1.admin_service_pb2 import (
+    GetRekeyRequest,
+    ListAuditEventsRequest,
+    ListAuditEventsResponse,
+    Rekey,
+    StartRekeyRequest,
+)
+from postwire.v1.admin_service_pb2_grpc import AdminServiceStub
 from postwire.v1.dispatch_service_pb2 import (
     CancelMessageRequest,
     DispatchRequest,
+    EraseMessagesRequest,
+    EraseMessagesResponse,
     ExplainRouteRequest,
     ExplainRouteResponse,
     GetMessageRequest,
@@ -66,6 +77,7 @@ class Calls:
         plain: Any = channel  # the stubs are typed for the one, and work for either
         self.messages = DispatchServiceStub(plain)
         self.providers = ProviderServiceStub(plain)
+        self.admin = AdminServiceStub(plain)
 
     # Messages.
 
@@ -125,6 +137,27 @@ class Calls:
     def list_page(self, request: ListMessagesRequest, timeout: float | None) -> Call[ListMessagesResponse]:
         """One page of messages."""
         return _call(self.messages.ListMessages, request, lambda answer: answer, timeout)
+
+    def erase_messages(
+        self,
+        message_ids: Iterable[str] = (),
+        *,
+        labels: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        page_token: str = "",
+        reason: str = "",
+        timeout: float | None = None,
+    ) -> Call[EraseMessagesResponse]:
+        """Erase what settled messages say, and their labels: of these, at most 1,000, or of all with all of `labels`.
+
+        Their records stay. Again is fine. With labels, at most 1,000 are erased: as long as the answer has a
+        `next_page_token`, ask again with it. With `dry_run` they are only counted. `reason` is for the record of what
+        was done. Raises InvalidRequest.
+        """
+        request = EraseMessagesRequest(
+            message_ids=message_ids, labels=labels, dry_run=dry_run, page_token=page_token, reason=reason
+        )
+        return _call(self.messages.EraseMessages, request, lambda answer: answer, timeout)
 
     # Providers.
 
@@ -191,6 +224,34 @@ class Calls:
             seed=seed,
         )
         return _call(self.providers.UpdateMockProvider, request, lambda answer: answer.provider, timeout)
+
+    # The service as a whole.
+
+    def start_rekey(self, *, reason: str = "", timeout: float | None = None) -> Call[Rekey]:
+        """Have all that is encrypted in the store encrypted anew with the first of its keys; where that is under way,
+        how far it has come. `reason` is for the record of what was done. Raises Conflict where nothing is encrypted.
+        """
+        request = StartRekeyRequest(reason=reason)
+        return _call(self.admin.StartRekey, request, lambda answer: answer.rekey, timeout)
+
+    def get_rekey(self, *, timeout: float | None = None) -> Call[Rekey]:
+        """How far the last encryption anew has come. Raises Conflict where nothing is encrypted."""
+        return _call(self.admin.GetRekey, GetRekeyRequest(), lambda answer: answer.rekey, timeout)
+
+    def audit_page(self, request: ListAuditEventsRequest, timeout: float | None) -> Call[ListAuditEventsResponse]:
+        """One page of events."""
+        return _call(self.admin.ListAuditEvents, request, lambda answer: answer, timeout)
+
+
+def audit_request(
+    tenant: str, method: str, time_from: datetime | None, time_to: datetime | None, page_size: int
+) -> ListAuditEventsRequest:
+    """What the first page of events is asked for with."""
+    request = ListAuditEventsRequest(tenant=tenant, method=method, page_size=page_size)
+    for field, moment in ((request.time_from, time_from), (request.time_to, time_to)):
+        if moment is not None:
+            field.FromDatetime(moment)
+    return request
 
 
 def as_method(make: Callable[..., Call[Any]], method: Method, owner: str) -> Method:

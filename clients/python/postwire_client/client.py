@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from postwire.v1.admin_service_pb2 import AuditEvent
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
 from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, BaseClient
 from postwire_client.bulk import DispatchResult
-from postwire_client.calls import Call, Calls, as_method
+from postwire_client.calls import Call, Calls, as_method, audit_request
 from postwire_client.channel import open_channel
 from postwire_client.credentials import NONE, Credentials
 from postwire_client.lifetime import Lifetime
@@ -69,13 +71,17 @@ class Client(BaseClient):
     cancel_message = _blocking(Calls.cancel_message)
     resolve_message = _blocking(Calls.resolve_message)
     explain_route = _blocking(Calls.explain_route)
+    erase_messages = _blocking(Calls.erase_messages)
     list_providers = _blocking(Calls.list_providers)
     get_provider = _blocking(Calls.get_provider)
     drain_provider = _blocking(Calls.drain_provider)
     resume_provider = _blocking(Calls.resume_provider)
     reset_breaker = _blocking(Calls.reset_breaker)
     update_mock_provider = _blocking(Calls.update_mock_provider)
+    start_rekey = _blocking(Calls.start_rekey)
+    get_rekey = _blocking(Calls.get_rekey)
     _list_page = _blocking(Calls.list_page)
+    _audit_page = _blocking(Calls.audit_page)
 
     def list_messages(
         self, chosen: MessageFilter | None = None, *, page_size: int = 0, timeout: float | None = None
@@ -89,6 +95,30 @@ class Client(BaseClient):
         while True:
             page = self._list_page(request, timeout)
             yield from page.messages
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_audit_events(
+        self,
+        *,
+        tenant: str = "",
+        method: str = "",
+        time_from: datetime | None = None,
+        time_to: datetime | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Generator[AuditEvent, None, None]:
+        """Who changed what, besides by dispatching, newest first; all of it unless the choice is narrowed.
+
+        `method` is its full name, such as `postwire.v1.ProviderService/DrainProvider`. Times without an offset are UTC.
+        Events are fetched as they are asked for, `page_size` at a time (the server's own choice if it is 0); `timeout`
+        is for each page. Raises InvalidRequest, and a PostwireError with the reason ROLE_REQUIRED.
+        """
+        request = audit_request(tenant, method, time_from, time_to, page_size)
+        while True:
+            page = self._audit_page(request, timeout)
+            yield from page.events
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

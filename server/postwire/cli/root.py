@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from postwire import __version__
+from postwire.cli.audit import audit
 from postwire.cli.command import Group
 from postwire.cli.completion import completion
 from postwire.cli.config import config
@@ -108,5 +109,5 @@ def _shown(failure: click.ClickException | Failed) -> int:
     return failure.exit_code
 
 
-for command in (serve, config, send, preview, messages, providers, route, store, keys, health, demo, completion):
+for command in (serve, config, send, preview, messages, providers, route, store, keys, audit, health, demo, completion):
     root.add_command(command)

@@ -115,7 +115,7 @@ class RefusedCalls:
     """
 
     BURST: Final = 20
-    INTERVAL: Final = 60.0
+    INTERVAL: Final = 300.0
     TENANT_FACTOR: Final = 10
     MOST_PRINCIPALS: Final = 10_000
     """How many are told apart; those who come after them count as one of their tenant."""
