@@ -197,6 +197,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             control,
             access,
             audit,
+            rekeying,
             telemetry.call_observers,
             tokens=TenantTokens(await outbox.lookup_key(), lambda: bool(delivery.tenants)),
             certificates=certificates,

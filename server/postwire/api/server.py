@@ -24,6 +24,7 @@ from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
 from postwire.delivery import AuditTrail, Control, Delivery
+from postwire.maintenance.rekeying import Rekeying
 from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import (
@@ -66,6 +67,7 @@ class ApiServer:
         control: Control,
         access: Access,
         audit: AuditTrail,
+        rekeying: Rekeying,
         observers: Sequence[CallObserver] = (),
         *,
         tokens: Tokens,
@@ -90,7 +92,7 @@ class ApiServer:
             guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            guard.around(ADMIN_SERVICE, AdminServicer(audit, tokens)), self._server
+            guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, tokens)), self._server
         )
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)
