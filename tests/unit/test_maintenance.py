@@ -12,6 +12,7 @@ import apsw
 import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
+from tests.support.outboxes import KEYS, queue_up
 from tests.support.store_files import boot, change, database, fill, left_in, refused
 from tests.support.streams import accept_frame, commands
 
@@ -36,10 +37,32 @@ def test_a_sound_store_is_told_with_what_is_in_it(path: Path) -> None:
         faults=(),
         messages={"failed": 1, "queued": 2, "sending": 1, "sent": 2, "uncertain": 1},
         attempts=6,
+        contents={"": 3},
         oldest_unsettled=START,
         drained=("sms-mms",),
     )
     assert path.read_bytes() == before
+
+
+async def test_contents_are_counted_by_their_keys_and_decrypted_where_these_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "postwire.db"
+    for count, keys in enumerate(((), KEYS[:1], KEYS[1::-1]), 1):
+        outbox = await SqliteOutbox.open(str(path), keys=keys)
+        for _ in range(count):
+            await queue_up(outbox)
+        await outbox.close()
+    report = check(path)
+    assert (report.faults, report.contents) == ((), {"": 1, "key-1": 2, "key-2": 3})
+    assert check(path, KEYS) == report
+    assert list(check(path, KEYS[:1]).faults) == [
+        "3 contents cannot be decrypted: each is encrypted with a key that is not in store.encryption_keys_file"
+    ]
+    last = "(SELECT max(key) FROM contents)"
+    change(path, f"UPDATE contents SET content = (SELECT content FROM contents WHERE key = 2) WHERE key = {last}")
+    assert check(path).faults == ()
+    assert list(check(path, KEYS).faults) == [
+        "1 contents cannot be decrypted: each was changed, or belongs to another message"
+    ]
 
 
 async def test_a_store_that_is_new_is_sound(tmp_path: Path) -> None:
@@ -84,6 +107,14 @@ FAULTS = {
     "messages whose content was erased too early": (
         "UPDATE contents SET content = x'' WHERE key IN (SELECT key FROM messages WHERE state = 'sending')",
         ["1 messages that are to be sent have no content"],
+    ),
+    "contents that are none": (
+        "UPDATE contents SET content = x'0301' WHERE length(content) > 0",
+        ["3 contents are in no form that this release knows"],
+    ),
+    "contents in clear where everything was encrypted": (
+        "INSERT INTO facts VALUES ('encrypted', '1')",
+        ["3 contents lie in clear, where everything was encrypted"],
     ),
     "several at once": (
         "DELETE FROM contents; DELETE FROM messages WHERE state = 'sent'",

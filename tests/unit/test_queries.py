@@ -17,7 +17,7 @@ from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate
 
 TABLES = re.compile(r"SCAN (messages|attempts|contents|changes|facts|events)\b")
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}
-CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_"))}
+CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_", "encrypted_"))}
 """Those of `postwire store check`, which reads everything there is."""
 SORTED = {"changes_after", "scheduled_counts"}
 """Those that sort: no more than one stretch of bounded length, or once a boot."""

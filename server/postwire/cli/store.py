@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from postwire.cli.command import Group
-from postwire.cli.failure import ExitCode, Failed
+from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.options import JSON
 from postwire.cli.serve import CONFIG, load_config
 
@@ -33,15 +33,22 @@ def store() -> None:
 def check(store: Path | None, path: Path | None, as_json: bool) -> None:
     """Verify a store, and say what is in it. FILE is the configuration's store.path if it is left out.
 
-    Reads all of the file. Exits with 1 where something is wrong with it.
+    Reads all of the file. Contents are decrypted as well where a configuration is read (FILE is left out, or --config
+    given) that has store.encryption_keys_file. Exits with 1 where something is wrong.
     """
     from postwire.cli.show import print_json, print_table
+    from postwire.config.bind import ConfigError
+    from postwire.config.encryption_keys import keys_of
+    from postwire.config.schema import StoreConfig
     from postwire.outbox.base import OutboxError
     from postwire.outbox.sqlite.maintenance import check
 
-    file = store or load_config(path, as_json=as_json).store.path
+    config = StoreConfig(store) if store and not path else load_config(path, as_json=as_json).store
+    file = store or config.path
     try:
-        report = check(file)
+        report = check(file, keys_of(config.encryption_keys_file))
+    except ConfigError as error:
+        raise from_config_error(error, as_json=as_json) from None
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
     if as_json:
@@ -50,6 +57,10 @@ def check(store: Path | None, path: Path | None, as_json: bool) -> None:
         rows = [("file", str(file)), ("size", f"{report.size:,} bytes"), ("schema version", str(report.version))]
         rows += [(f"messages {state}", f"{count:,}") for state, count in report.messages.items()]
         rows.append(("attempts", f"{report.attempts:,}"))
+        rows += [
+            (f"contents encrypted with {key_id}" if key_id else "contents in clear", f"{count:,}")
+            for key_id, count in report.contents.items()
+        ]
         if report.oldest_unsettled is not None:
             rows.append(("oldest not settled", _time(report.oldest_unsettled)))
         if report.drained:

@@ -29,7 +29,7 @@ class Batches:
 
     def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool, keys: Keys) -> None:
         self.statements = Statements()
-        self.has_erased = False
+        self.has_erased = keys.cipher.current is not None  # the lookup key may have lain in clear until now
         self._boot = boot
         self._keep_contents = keep_contents
         self._lookup_key = keys.lookup_key

@@ -46,6 +46,7 @@ class Encryption:
         """See `Outbox.use_keys`."""
         async with self._one_at_a_time:
             taken: Keys = await self._write(lambda connection: kept_keys.take_up(connection, keys))
+            self._batches.has_erased = True  # the lookup key may have lain in clear until now
             # Once it is on disk that the store may need the first of them, and not before. What was read already,
             # and is not decrypted yet, may need a key that is not among them any more.
             await self._switch(replace(taken, cipher=taken.cipher.beside(self._batches.cipher)))

@@ -7,7 +7,8 @@ neither asks for the lock of the server, and neither holds it up.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any, Final
 
 import apsw
 
+from postwire.config.encryption_keys import EncryptionKey
 from postwire.outbox.base import OutboxError
+from postwire.outbox.cipher import Damaged, StoreCipher
 from postwire.outbox.sqlite import boots
 from postwire.outbox.sqlite.files import StoreFiles
 from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.rows import id_text
 from postwire.outbox.sqlite.schema import APPLICATION_ID, migrations, plain
 
 PAGES_AT_ONCE: Final = 1_000
@@ -41,7 +45,8 @@ def ignore(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a store file holds. `faults` is empty where it is sound; `messages` counts by state.
+    """What a store file holds. `faults` is empty where it is sound; `messages` counts by state, and `contents` by the
+    id of the key that they are encrypted with, which is empty for those in clear.
 
     `oldest_unsettled` is in µs since the epoch.
     """
@@ -51,12 +56,13 @@ class Report:
     faults: tuple[str, ...]
     messages: dict[str, int]
     attempts: int
+    contents: dict[str, int]
     oldest_unsettled: int | None
     drained: tuple[str, ...]
 
 
-def check(path: Path) -> Report:
-    """Look at a store file, all of it. Of 10 GB this takes minutes.
+def check(path: Path, keys: Sequence[EncryptionKey] = ()) -> Report:
+    """Look at a store file, all of it. Of 10 GB this takes minutes. With `keys`, contents are decrypted as well.
 
     Raises:
         OutboxError: it is not there, cannot be read, or is not ours.
@@ -69,17 +75,31 @@ def check(path: Path) -> Report:
 
             faults = damage(connection, path)
             faults += [f"{count} {text}" for query, text in _RULES.items() for (count,) in rows(query) if count]
+            faults += _damaged(connection, keys) if keys else []
             return Report(
                 version=_version(connection),
                 size=path.stat().st_size,
                 faults=tuple(faults),
                 messages=dict(rows("count_states")),
                 attempts=rows("count_attempts")[0][0],
+                contents=dict(rows("count_keys")),
                 oldest_unsettled=rows("stats")[0][1],
                 drained=tuple(name for (name,) in rows("drained")),
             )
     except apsw.Error as error:
         raise _unreadable(path, error) from None
+
+
+def _damaged(connection: apsw.Connection, keys: Sequence[EncryptionKey]) -> list[str]:
+    """The contents that cannot be decrypted, by why not."""
+    cipher, counts = StoreCipher(keys), Counter[str]()
+    found: Iterator[tuple[Any, ...]] = connection.execute(QUERIES["encrypted_contents"])
+    for blob, message_id, tenant in found:
+        try:
+            cipher.decrypt_content(blob, tenant=tenant, message_id=id_text(message_id))
+        except Damaged as error:
+            counts[str(error)] += 1
+    return [f"{count} contents cannot be decrypted: each {why}" for why, count in sorted(counts.items())]
 
 
 def damage(connection: apsw.Connection, path: Path) -> list[str]:
@@ -125,6 +145,8 @@ _RULES: Final = {
     "fault_settled_and_open": "settled messages have attempts that are open",
     "fault_two_open": "messages have more than one attempt that is open",
     "fault_no_message": "attempts belong to no message",
+    "fault_unknown_content": "contents are in no form that this release knows",
+    "fault_clear_content": "contents lie in clear, where everything was encrypted",
     "fault_no_content": "messages that are to be sent have no content",
 }
 """What holds in every sound store, beyond what SQLite knows: each query counts what breaks it."""

@@ -427,6 +427,21 @@ SELECT content FROM contents WHERE key = (SELECT key FROM messages WHERE message
 -- name: count_states
 SELECT state, count(*) FROM messages GROUP BY state ORDER BY state;
 
+-- By the id of the key that they are encrypted with; in clear, by none. See `outbox.cipher`.
+-- name: count_keys
+SELECT
+    iif(
+        substr(content, 1, 1) = x'02',
+        CAST(substr(content, 3, unicode(CAST(substr(content, 2, 1) AS TEXT))) AS TEXT),
+        ''
+    ) AS key_id,
+    count(*)
+FROM contents WHERE length(content) > 0
+GROUP BY key_id ORDER BY key_id;
+
+-- name: encrypted_contents
+SELECT content, message_id, tenant FROM contents JOIN messages USING (key) WHERE substr(content, 1, 1) = x'02';
+
 -- name: count_attempts
 SELECT count(*) FROM attempts;
 
@@ -447,3 +462,11 @@ SELECT count(*) FROM attempts WHERE message_id NOT IN (SELECT message_id FROM me
 SELECT count(*) FROM messages
 WHERE state IN ('queued', 'sending')
     AND NOT EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0);
+
+-- name: fault_unknown_content
+SELECT count(*) FROM contents WHERE length(content) > 0 AND substr(content, 1, 1) NOT IN (x'01', x'02');
+
+-- Once everything was encrypted, nothing is in clear.
+-- name: fault_clear_content
+SELECT count(*) FROM contents
+WHERE substr(content, 1, 1) = x'01' AND EXISTS (SELECT 1 FROM facts WHERE name = 'encrypted');

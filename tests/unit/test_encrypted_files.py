@@ -1,0 +1,70 @@
+"""What a store's files hold of contents once these are encrypted: nothing to be read, whatever was there before."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from tests.support import build
+from tests.support.clock import START
+from tests.support.encryption import found_in, key_texts
+from tests.support.outboxes import KEYS
+
+from postwire.outbox.base import NewMessage
+from postwire.outbox.sqlite import SqliteOutbox
+
+COUNT = 300
+
+
+def canary(number: int) -> bytes:
+    return b"canary-%06d." % number
+
+
+def files(folder: Path) -> list[Path]:
+    return list(folder.glob("postwire.db*"))
+
+
+@pytest.mark.parametrize("size", [0, 600, 9_000], ids=["many a page", "some a page", "pages each"])
+async def test_what_lay_in_clear_is_in_no_file_once_it_is_encrypted(tmp_path: Path, size: int) -> None:
+    """Among what is settled, and in any order: what is encrypted is longer, so that SQLite moves rows between pages."""
+    path, dice = tmp_path / "postwire.db", random.Random(size)
+    outbox = await SqliteOutbox.open(str(path), keep_contents=True)
+    for number in range(COUNT):
+        new = await accepted(outbox, number, dice.randint(0, size))
+        if dice.random() < 0.3:
+            taken = build.retried(new.record)
+            assert await outbox.advance(new.record, taken)
+            assert await outbox.advance(taken, build.ended(taken))
+    await outbox.close()
+    assert len(found_in(files(tmp_path), map(canary, range(COUNT)))["postwire.db"]) == COUNT
+    outbox = await SqliteOutbox.open(str(path), keep_contents=True, keys=KEYS)
+    await outbox.start_rekey(START)
+    step = await outbox.rekey_step(START)
+    while step and step.end_time is None:
+        step = await outbox.rekey_step(START)
+    assert step is not None
+    assert step.rekeyed == COUNT
+    assert await outbox.purge_erased()
+    nothing = [*map(canary, range(COUNT)), *key_texts(KEYS), await outbox.lookup_key()]
+    assert found_in(files(tmp_path), nothing) == {}
+    await outbox.close()
+
+
+async def test_the_lookup_key_lies_in_clear_only_until_there_is_a_key(tmp_path: Path) -> None:
+    outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    key = await outbox.lookup_key()
+    await outbox.close()
+    assert found_in(files(tmp_path), [key]) == {"postwire.db": [key]}
+    outbox = await SqliteOutbox.open(str(tmp_path / "postwire.db"))
+    await outbox.use_keys(KEYS)
+    assert await outbox.purge_erased()
+    assert found_in(files(tmp_path), [key]) == {}
+    await outbox.close()
+
+
+async def accepted(outbox: SqliteOutbox, number: int, size: int) -> NewMessage:
+    of = build.command(build.sms(canary(number).decode() + "x" * size), send_time=START)
+    new = build.new_message(of, record=build.accepted(of, provider_name="", queue="q", now=START))
+    await outbox.accept(new)
+    return new
