@@ -69,7 +69,7 @@ def waiting(server: Server, messages: Sequence[OutboundMessage]) -> list[Message
     return found
 
 
-def let_go(server: Server) -> None:
+def release_all(server: Server) -> None:
     for name in ("sms-mms", "email"):
         server.providers.ResumeProvider(ResumeProviderRequest(name=name), timeout=TIMEOUT)
 
@@ -146,7 +146,7 @@ def test_it_goes_on_after_each_kill_and_then_needs_the_old_key_no_more(
     )
     next(iter(again))
     again.cancel()
-    let_go(server)
+    release_all(server)
     for one in (*left, *answered):
         until(server, one, SENT)
     assert len({one.message_id for one in answered}) == len(answered)
@@ -169,7 +169,7 @@ def test_what_lay_in_clear_is_encrypted_and_is_taken_for_nothing_afterwards(serv
     # Somebody who can write to the file puts a message of his own into the place of another.
     server.write("UPDATE contents SET content = x'010100000000' WHERE key = (SELECT min(key) FROM contents)")
     server.start()
-    let_go(server)
+    release_all(server)
     first, *others = left
     assert until(server, first, FAILED).attempts[-1].error_code == "content_damaged"
     assert server.wait_for_event("content_damaged")["message_id"] == first.message_id
