@@ -179,6 +179,14 @@ def test_a_variable_of_opentelemetrys_that_stops_the_boot_stops_the_check(monkey
     assert result.stderr.startswith("postwire: OTEL_TRACES_EXPORTER: ")
 
 
+def test_certificates_that_nothing_is_served_with_are_not_looked_at() -> None:
+    Path("postwire.toml").write_text(
+        '[telemetry]\nmetrics_listen = ""\n[telemetry.tls]\ncert_file = "none"\nkey_file = "none"\n', encoding="utf-8"
+    )
+    result = run("config", "check")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_a_port_in_use_is_no_mistake_since_the_server_may_run() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -215,6 +223,7 @@ def test_values_for_programs_are_of_json() -> None:
         ("POSTWIRE_STORE_PATH", "POSTWIRE_STORE__PATH"),
         ("POSTWIRE_PROVIDERS_SMS_MMS_SEED", "POSTWIRE_PROVIDERS__SMS_MMS__SEED"),
         ("POSTWIRE_TARGETS", "POSTWIRE_TARGET"),
+        ("POSTWIRE_CAFILE", "POSTWIRE_CA_FILE"),
         ("POSTWIRE_PORT", None),
         ("POSTWIRE_CONFIG", None),
     ],

@@ -44,7 +44,10 @@ def examine(section: object) -> Iterator[ConfigError]:
 def warnings_of(config: Config) -> Iterator[str]:
     """What a server would start with, and warn about."""
     yield from encryption_keys.warnings_of(config.store.encryption_keys_file, has_tenants=bool(config.tenants))
-    for tls, path in ((config.server.tls, SERVER), (config.telemetry.tls, TELEMETRY)):
+    listeners: list[tuple[TlsConfig, KeyPath]] = [(config.server.tls, SERVER)]
+    if config.telemetry.metrics_listen:
+        listeners.append((config.telemetry.tls, TELEMETRY))
+    for tls, path in listeners:
         if certificates := read_certificates(tls, path):
             yield from certificates.warnings
 
