@@ -18,7 +18,8 @@ SHA = "0" * 64
 KEY = f'[[tenants.acme.keys]]\nid = "{ID}"\nsha256 = "{SHA}"\nroles = ["send"]\n'
 ADMIN = f'[[auth.keys]]\nid = "{ID}"\nsha256 = "{SHA}"\n'
 JWT = '[auth.jwt]\nissuer = "https://login.example.com"\naudience = "postwire"\n'
-URI = '[[tenants.acme.certificates]]\nuri = "spiffe://example.com/a"\nroles = ["send"]\n'
+MTLS = '[server.tls]\ncert_file = "c"\nkey_file = "k"\nclient_ca_file = "a"\nclient_auth = "required"\n'
+URI = MTLS + '[[tenants.acme.certificates]]\nuri = "spiffe://example.com/a"\nroles = ["send"]\n'
 AT_NOON = 'expires = 2027-01-31T12:00:00+01:00\nname = "billing"\n'
 
 
@@ -65,10 +66,11 @@ def test_tokens_are_read(read: Any) -> None:
         (KEY + ADMIN, "tenants.acme.keys[0].id: is the same as auth.keys[0].id, each is to stand in one place only"),
         (KEY.replace("[[", "[").replace("]]", "]"), "tenants.acme.keys: is not an array of tables, write each as [[tenants.acme.keys]]"),
         ("[tenants.acme]\nweight = 2", "tenants.acme: nobody could call for it, give it [[tenants.acme.keys]] or [[tenants.acme.certificates]], or set [auth.jwt]"),
-        (URI + URI.replace("acme", "globex"), "tenants.globex.certificates[0].uri: is the same as tenants.acme.certificates[0].uri, each is to stand in one place only"),
+        (URI + URI.removeprefix(MTLS).replace("acme", "globex"), "tenants.globex.certificates[0].uri: is the same as tenants.acme.certificates[0].uri, each is to stand in one place only"),
         (URI + 'dns = "a.example.com"', "tenants.acme.certificates[0].uri, tenants.acme.certificates[0].dns: must be one of the two, and not both"),
         (URI.replace("uri", "dns"), 'tenants.acme.certificates[0].dns: "spiffe://example.com/a" is not a DNS name such as billing.example.com'),
         (URI.replace("uri", "dns").replace("spiffe://example.com/a", "*.example.com"), 'tenants.acme.certificates[0].dns: "*.example.com" is not a DNS name such as billing.example.com'),
+        (URI.removeprefix(MTLS), 'tenants.acme.certificates: no caller shows a certificate, set server.tls.client_auth = "required"'),
         (JWT, "auth.jwt.jwks_file, auth.jwt.jwks_url: must be one of the two, and not both"),
         (JWT + 'jwks_url = "http://login.example.com/keys"', "auth.jwt.jwks_url: the value is not an address such as https://login.example.com/keys, without a user"),
         (JWT + 'jwks_file = "k"\nalgorithms = ["HS256"]', 'auth.jwt.algorithms: "HS256" is not one of RS256, ES256, EdDSA'),

@@ -16,12 +16,20 @@ def authenticates(auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> bool
     return bool(auth.keys or auth.jwt) or any(tenant.keys or tenant.certificates for tenant in tenants.values())
 
 
-def mistakes(auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> Iterator[ConfigError]:
-    """What is wrong: two things that are told apart by nothing, or tenants while everybody may call for everybody."""
+def mistakes(
+    auth: AuthConfig, tenants: Mapping[str, TenantConfig], *, shows_certificates: bool
+) -> Iterator[ConfigError]:
+    """What is wrong: two things that nothing tells apart, certificates while no caller shows one, or tenants while
+    everybody may call for everybody.
+    """
     places: dict[str, str] = {}
     for place, shown in _names(auth, tenants):
         if (first := places.setdefault(shown, place)) != place:
             yield ConfigError(place, f"is the same as {first}, each is to stand in one place only")
+    certified = next((name for name, tenant in tenants.items() if tenant.certificates), None)
+    if certified is not None and not shows_certificates:
+        key = dotted(("tenants", certified, "certificates"))
+        yield ConfigError(key, 'no caller shows a certificate, set server.tls.client_auth = "required"')
     others = [name for name in tenants if name != DEFAULT_TENANT]
     if others and not authenticates(auth, tenants):
         # Not a warning: who declares tenants believes that they are kept apart, and whoever came would be `default`.

@@ -206,7 +206,7 @@ def load(
     tenants: Mapping[str, TenantConfig] = {}
     with mistakes.caught():
         tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
-        mistakes.extend(access.mistakes(auth, tenants))
+        mistakes.extend(access.mistakes(auth, tenants, shows_certificates=server.tls.client_auth == "required"))
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}
