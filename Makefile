@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve test test-long interop check generate bench mutate lock sbom audit clean
+.PHONY: help demo serve test test-long interop fuzz check generate bench mutate lock sbom audit clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -39,6 +39,9 @@ test-long: $(DEV) ## Run the tests and those that take long, with examples of ch
 
 interop: $(DEV) ## Run clients in Go, Node, Java, Rust and grpcurl; skips what the machine lacks
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
+
+fuzz: $(DEV) ## Fuzz what reads bytes of strangers, a minute each (ARGS="--seconds 600 request")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(DEV) ## Check format, lint, types, imports and the contract
 	@failed=0; \

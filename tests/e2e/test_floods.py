@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from tests.e2e.calls import SENT, dispatch
+from tests.e2e.calls import SENT, dispatch, dispatch_all, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
 from tests.support import floods
 from tests.support.http2 import INITIAL_WINDOW_SIZE, Connection
 from tests.support.waiting import PATIENCE
+
+from postwire.v1.dispatch_service_pb2 import ListMessagesRequest
+from postwire.v1.message_pb2 import OutboundMessage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory of a process")
 
@@ -105,3 +108,33 @@ def test_a_caller_that_reads_nothing(serve: Serve, name: str) -> None:
         Connection(server.address, {INITIAL_WINDOW_SIZE: 0}) as hostile,
     ):
         hostile.flood(floods.called(path, 20_000), reading=False)
+
+
+@pytest.mark.long
+def test_a_caller_that_reads_none_of_the_pages_it_asks_for(serve: Serve) -> None:
+    server = serve()
+    labels = {f"label-{number}": "v" * 100 for number in range(10)}
+    dispatch_all(server, [labelled(labels) for _ in range(500)])
+    dispatch_all(server, [labelled(labels) for _ in range(500)])
+    page = ListMessagesRequest(page_size=1000).SerializeToString()
+    with (
+        another_is_served(server),
+        Connection(server.address, {INITIAL_WINDOW_SIZE: 0}) as hostile,
+    ):
+        hostile.flood(floods.called(floods.LIST_MESSAGES, 1000, page), reading=False)
+        # Others get theirs meanwhile.
+        assert len(server.dispatch.ListMessages(ListMessagesRequest(page_size=1000), timeout=PATIENCE).messages) == 1000
+
+
+def test_pages_that_are_read_all_come(server: Server) -> None:
+    dispatch(server)
+    pages = [
+        server.dispatch.ListMessages.future(ListMessagesRequest(page_size=1), timeout=PATIENCE) for _ in range(200)
+    ]
+    assert all(len(one.result().messages) == 1 for one in pages)
+
+
+def labelled(labels: dict[str, str]) -> OutboundMessage:
+    message = sms()
+    message.labels.update(labels)
+    return message

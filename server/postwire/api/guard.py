@@ -19,6 +19,7 @@ import grpc
 
 from postwire.api import errors
 from postwire.api.access import Access, Context, roles_of
+from postwire.api.answer_room import AnswerRoom
 from postwire.api.call import CallContext, OtherStatus
 from postwire.core.audit import AuditedMethod
 from postwire.core.errors import Refusal, RefusedCaller
@@ -38,6 +39,10 @@ _AUDITED: Final = {method.value: method for method in AuditedMethod}
 _OK: Final = grpc.StatusCode.OK.name
 _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 _INTERNAL: Final = grpc.StatusCode.INTERNAL.name
+
+_LARGE_ANSWERS: Final = frozenset(
+    ("postwire.v1.DispatchService/ListMessages", "postwire.v1.AdminService/ListAuditEvents")
+)
 
 _log = EventLog()
 
@@ -89,6 +94,7 @@ class Guard:
         self._keep_refused = keep_refused
         self._observers = tuple(observers)
         self._access = access
+        self._room = AnswerRoom()
 
     def around(self, service: str, servicer: object, needed: Needed = roles_of) -> Any:
         """A servicer for gRPC whose methods are those of `servicer`, guarded. `service` is its full name.
@@ -100,6 +106,7 @@ class Guard:
     def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
         audited = _AUDITED.get(method)
+        is_large = method in _LARGE_ANSWERS
 
         async def guarded(request: Any, context: Context) -> Any:
             metadata = context.invocation_metadata() or ()
@@ -108,6 +115,8 @@ class Guard:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     observed.tenant = principal.tenant
+                    if is_large:
+                        await self._room.enter(context)
                     return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
