@@ -342,7 +342,7 @@ def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) ->
     contents = server.rows("SELECT content FROM contents")
     assert len(contents) >= len(accepted)
     assert all(found_in(content.decode("utf-8", "replace")) for (content,) in contents)
-    assert LABEL in json.dumps(server.rows("SELECT labels FROM messages"))
+    assert LABEL in json.dumps(server.rows("SELECT labels FROM labels"))
     for kept in ("SELECT note FROM messages", "SELECT note FROM provider_notes"):
         assert REASON in json.dumps(server.rows(kept))
 

@@ -26,7 +26,7 @@ from postwire.core.message import (
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import NewMessage, QueuedMessage
 from postwire.outbox.sqlite import rows
-from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.queries import LABELS, QUERIES
 
 ERROR = DispatchResult(Outcome.ERROR)
 LOOKUP_KEY = b"k" * 32
@@ -69,7 +69,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         accept_trace="00-ab-cd-01",
     )
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 77, LOOKUP_KEY), strict=True))
-    recipients, labels = row.pop("recipients"), row.pop("labels")
+    recipients = row.pop("recipients")
     assert row == {
         "key": 77,
         "message_id": rows.id_bytes(ID),
@@ -95,9 +95,16 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "deadline": START + 8,
     }
     assert isinstance(recipients, str)
-    assert isinstance(labels, str)
     assert json.loads(recipients) == [["sending", "", ""], ["sending", "", ""]]
-    assert json.loads(labels) == {"k": "\u00fc \U0001f600"}
+
+
+def test_the_row_of_labels() -> None:
+    assert rows.labels_row(build.accepted(), 7) is None
+    row = rows.labels_row(email_record(), 7)
+    assert row is not None
+    key, labels = row
+    assert isinstance(labels, str)
+    assert (key, json.loads(labels)) == (7, {"k": "\u00fc \U0001f600"})
 
 
 def test_before_the_first_attempt_there_is_none() -> None:
@@ -117,7 +124,6 @@ def test_what_is_empty_is_null() -> None:
         "send_time",
         "next_attempt_time",
         "recipients",
-        "labels",
     }
 
 
@@ -201,7 +207,9 @@ def row_of(query: str, new: NewMessage) -> list[Any]:
     """The row that a statement gives when it reads what `insert_messages` took."""
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 1, LOOKUP_KEY), strict=True))
     row["note"] = rows.note_text(new.record.note) if new.record.note else None
-    wanted = QUERIES[query].partition("SELECT")[2].partition("FROM")[0]
+    _, labels = rows.labels_row(new.record, 1) or (1, None)
+    row["labels"] = labels
+    wanted = QUERIES[query].partition("SELECT")[2].replace(LABELS, "labels").partition("FROM")[0]
     wanted, _, _ = wanted.partition(", (SELECT")  # how long its content is
     return [row[name.strip()] for name in wanted.split(",")]
 

@@ -135,7 +135,17 @@ class DispatchServicer:
 
     async def EraseMessages(self, request: pb.EraseMessagesRequest, call: CallContext) -> pb.EraseMessagesResponse:
         """See the contract."""
-        raise NotImplementedError
+        eraser, by = self._delivery.eraser, call.principal
+        message_ids, chosen, after = listing.erasure_from(request, self._tokens, call.tenant)
+        if message_ids:
+            done = await eraser.erase(message_ids, dry_run=request.dry_run, reason=request.reason, by=by)
+        else:
+            done = await eraser.erase_labelled(chosen, after, dry_run=request.dry_run, reason=request.reason, by=by)
+        response = pb.EraseMessagesResponse(erased=done.erased, skipped_unsettled=done.skipped_unsettled)
+        if done.next_after:
+            token, bound_to = page_token(done.next_after, chosen), listing.erasure_bound_to(chosen, call.tenant)
+            response.next_page_token = self._tokens.wrap(token, bound_to)
+        return response
 
 
 class _OfMessage(Protocol):

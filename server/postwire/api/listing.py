@@ -20,7 +20,8 @@ from postwire.core.listing import (
     parse_resume_token,
 )
 from postwire.core.message import Channel, MessageState
-from postwire.core.validation import BAD_REQUEST_ID, Violations, is_request_id
+from postwire.core.validation import BAD_REQUEST_ID, MAX_LABELS, Violations, check_reason, is_request_id
+from postwire.delivery import MOST_ERASED
 from postwire.v1 import admin_service_pb2
 from postwire.v1 import dispatch_service_pb2 as pb
 
@@ -127,6 +128,41 @@ def watch_from(
     return list(request.message_ids), chosen, after
 
 
+def erasure_from(
+    request: pb.EraseMessagesRequest, tokens: Tokens, tenant: str
+) -> tuple[list[str], MessageFilter, str | None]:
+    """The ids to erase, or those that have the labels of the filter, behind a message id.
+
+    Raises:
+        InvalidMessage: naming every bad field.
+        InvalidPage: the token is bad.
+    """
+    found = Violations()
+    if bool(request.message_ids) == bool(request.labels):
+        for field in ("message_ids", "labels"):
+            found.malformed(field, "must be given where the other is not: exactly one of message_ids and labels")
+    if len(request.message_ids) > MOST_ERASED:
+        found.malformed("message_ids", f"must have at most {MOST_ERASED:,} entries")
+        found.raise_any()
+    for index, message_id in enumerate(request.message_ids):
+        if not is_message_id(message_id):
+            found.malformed(f"message_ids[{index}]", "must be the id of a message, as Dispatch gave it")
+    if len(request.labels) > MAX_LABELS:
+        found.malformed("labels", f"must have at most {MAX_LABELS:,} entries")
+    if request.page_token and request.message_ids:
+        found.malformed("page_token", "must be left out where there are message_ids")
+    check_reason(request.reason, found)
+    found.raise_any()
+    chosen, after = MessageFilter(labels=convert.mapping(request.labels)), None
+    if request.page_token:
+        try:
+            after = parse_page_token(tokens.unwrap(request.page_token, erasure_bound_to(chosen, tenant)), chosen)
+        except ValueError as error:
+            found.malformed("page_token", str(error))
+            found.raise_page()
+    return list(request.message_ids), chosen, after
+
+
 def page_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
     """What the token of a page of messages is bound to: see `Tokens`."""
     return about("page", tenant, asked_for(chosen))
@@ -135,6 +171,11 @@ def page_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
 def watch_bound_to(message_ids: Sequence[str], chosen: MessageFilter, tenant: str) -> bytes:
     """What the tokens of a watch are bound to."""
     return about("watch", tenant, asked_for(chosen, message_ids))
+
+
+def erasure_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
+    """What the token of an erasure is bound to."""
+    return about("erasure", tenant, asked_for(chosen))
 
 
 def events_bound_to(chosen: AuditFilter, tenant: str) -> bytes:

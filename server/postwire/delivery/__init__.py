@@ -2,6 +2,7 @@
 
 from postwire.delivery.audit_trail import AuditTrail
 from postwire.delivery.batch import Frame
+from postwire.delivery.erasing import MOST_ERASED
 from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
@@ -9,6 +10,7 @@ from postwire.delivery.settings import QUOTA_KEYS, Limits, quotas_from
 from postwire.delivery.watch import WatchEvent
 
 __all__ = [
+    "MOST_ERASED",
     "QUOTA_KEYS",
     "AuditTrail",
     "Candidate",

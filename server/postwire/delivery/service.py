@@ -43,6 +43,7 @@ from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
 from postwire.delivery.acceptance import Acceptance
 from postwire.delivery.contents import encode
+from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
@@ -133,6 +134,7 @@ class Delivery:
             limits=limits,
         )
         self.watchers = Watchers(outbox, outbox, clock, self.shown)
+        self.eraser = Eraser(outbox, clock)
         self._draining = asyncio.Event()
 
     @property

@@ -74,6 +74,14 @@ class Counts:
     scheduled: Mapping[tuple[str, int], int]
 
 
+@dataclass(frozen=True, slots=True)
+class ErasureCounts:
+    """How many messages something is erased of, and how many are not, since they are not settled."""
+
+    erased: int
+    unsettled: int
+
+
 class MessageStore(Availability, Protocol):
     """Keeps messages.
 
@@ -165,6 +173,19 @@ class MessageStore(Availability, Protocol):
         those that were settled before a time (µs). Their records stay.
 
         Returns how far they reach; None where there is nothing more to be found.
+        """
+        ...
+
+    async def erasable(self, message_ids: Sequence[str], tenant: str) -> ErasureCounts:
+        """What `erase` would do."""
+        ...
+
+    def erase(self, message_ids: Sequence[str], tenant: str, event: AuditEvent) -> Awaitable[ErasureCounts]:
+        """Erase the contents and the labels of those of these messages that are settled, in one commit; their records
+        stay.
+
+        For each of which there was anything left to erase, the event is kept with its id as the target, and its
+        revision rises: so whoever watches it learns of it, and nobody who has read it before can bring anything back.
         """
         ...
 

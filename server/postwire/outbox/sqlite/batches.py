@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import apsw
 
@@ -11,7 +14,7 @@ from postwire.core.audit import AuditEvent
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
 from postwire.outbox.sqlite import reads, rows
 from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
@@ -115,6 +118,9 @@ class Batches:
             else:
                 repeats.append(new)
         self.statements.contents.run(connection, [(key, self._encrypted(message)) for key, message in fresh])
+        self.statements.labels.run(
+            connection, [row for key, message in fresh if (row := rows.labels_row(message.record, key))]
+        )
         self.statements.attempts.run(
             connection,
             [rows.attempt_row(message.record, self._boot) for _, message in fresh if message.record.attempts],
@@ -135,12 +141,28 @@ class Batches:
         return self.cipher.encrypt_content(new.content, tenant=record.tenant, message_id=record.message_id)
 
     def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:
+        self._note_revisions(connection, [(rows.id_bytes(one.message_id), one.revision) for one in records])
+
+    def _note_revisions(self, connection: apsw.Connection, revisions: Sequence[tuple[bytes, int]]) -> None:
         first = self._last_change + 1
-        self.statements.changes.run(
-            connection,
-            [(change, rows.id_bytes(one.message_id), one.revision) for change, one in enumerate(records, first)],
-        )
-        self._last_change += len(records)
+        self.statements.changes.run(connection, [(change, *one) for change, one in enumerate(revisions, first)])
+        self._last_change += len(revisions)
+
+    def erase(
+        self, connection: apsw.Connection, message_ids: Sequence[str], tenant: str, event: AuditEvent
+    ) -> ErasureCounts:
+        """Erase what is left of settled messages but their records, each with an event."""
+        found, counts = reads.erasable(connection, message_ids, tenant)
+        if found:
+            keys = json.dumps([key for key, _, _ in found])
+            for query in ("erase_contents_of", "erase_labels_of", "note_erased"):
+                connection.execute(QUERIES[query], (keys,))
+            self._note_revisions(connection, [(message_id, revision + 1) for _, message_id, revision in found])
+            self.note_events(
+                connection, [replace(event, target=str(UUID(bytes=message_id))) for _, message_id, _ in found]
+            )
+            self.has_erased = True
+        return counts
 
     def note_events(self, connection: apsw.Connection, events: Sequence[AuditEvent]) -> None:
         """Keep what was done by whom, with what was done."""

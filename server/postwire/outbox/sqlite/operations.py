@@ -66,6 +66,7 @@ class Statements:
 
     messages: Bulk = field(default_factory=lambda: Bulk("insert_messages"))
     contents: Bulk = field(default_factory=lambda: Bulk("insert_contents"))
+    labels: Bulk = field(default_factory=lambda: Bulk("insert_labels"))
     attempts: Bulk = field(default_factory=lambda: Bulk("insert_attempts"))
     changes: Bulk = field(default_factory=lambda: Bulk("insert_changes"))
     close: Bulk = field(default_factory=lambda: Bulk("close_attempts"))

@@ -18,8 +18,11 @@ RECORD: Final = (
 WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
 """Those that are needed to go on with a message: `{work}`."""
 
-MESSAGE: Final = (*(name for name in WORK if name != "note"), "attempt_number", "provider_name")
+MESSAGE: Final = (*(name for name in WORK if name not in ("note", "labels")), "attempt_number", "provider_name")
 """Those that a message is accepted with: `{message}`."""
+
+LABELS: Final = "(SELECT labels FROM labels WHERE labels.key = messages.key) AS labels"
+"""What stands for them in place of the column `labels`."""
 
 ATTEMPT: Final = (
     "number", "provider_name", "start_time", "outcome", "duration", "provider_message_id", "error_code", "detail",
@@ -31,7 +34,7 @@ PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
 
 _COLUMNS: Final = {
-    f"{{{name}}}": ", ".join(columns)
+    f"{{{name}}}": ", ".join(columns).replace(" labels,", f" {LABELS},")
     for name, columns in (("record", RECORD), ("work", WORK), ("message", MESSAGE), ("attempt", ATTEMPT))
 }
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)

@@ -45,6 +45,9 @@ ON CONFLICT (tenant, request_id) DO NOTHING;
 -- name: insert_contents
 INSERT INTO contents (key, content) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
+-- name: insert_labels
+INSERT INTO labels (key, labels) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+
 -- name: insert_attempts
 INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
@@ -134,7 +137,8 @@ WHERE +tenant = :tenant
     AND (:labels IS NULL OR NOT EXISTS (
         SELECT 1 FROM json_each(:labels) AS wanted
         WHERE NOT EXISTS (
-            SELECT 1 FROM json_each(messages.labels) AS had
+            SELECT 1
+            FROM json_each((SELECT labels FROM labels WHERE labels.key = messages.key AND labels <> '')) AS had
             WHERE had.key = wanted.key AND had.value = wanted.value
         )
     ))
@@ -300,6 +304,37 @@ FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :aft
 -- name: erase_settled
 UPDATE contents SET content = x''
 WHERE length(content) > 0 AND key IN (
+    SELECT key FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
+-- Those of some messages that are settled and have something that can be erased.
+-- name: erasable
+SELECT key, message_id, revision FROM messages
+WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :tenant
+    AND +state NOT IN ('queued', 'sending')
+    AND (
+        EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0)
+        OR EXISTS (SELECT 1 FROM labels WHERE labels.key = messages.key AND labels <> '')
+    );
+
+-- name: unsettled_of
+SELECT count(*) FROM messages
+WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :tenant
+    AND +state IN ('queued', 'sending');
+
+-- In place, as `erase_contents`.
+-- name: erase_contents_of
+UPDATE contents SET content = x'' WHERE key IN (SELECT value FROM json_each(?)) AND length(content) > 0;
+
+-- name: erase_labels_of
+UPDATE labels SET labels = '' WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: note_erased
+UPDATE messages SET revision = revision + 1 WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: remove_labels
+DELETE FROM labels WHERE key IN (
     SELECT key FROM messages
     WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
 );

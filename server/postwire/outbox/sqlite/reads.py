@@ -23,6 +23,7 @@ from postwire.core.waiting import deadline
 from postwire.outbox.base import (
     Changes,
     Counts,
+    ErasureCounts,
     Head,
     OutboxStats,
     ProviderState,
@@ -257,6 +258,17 @@ def step(connection: apsw.Connection, query: str, after: int, before: int, limit
     if not isinstance(end, int) or not isinstance(count, int) or not isinstance(oldest, int) or oldest >= before:
         return None
     return end, count
+
+
+def erasable(
+    connection: apsw.Connection, message_ids: Sequence[str], tenant: str
+) -> tuple[list[tuple[int, bytes, int]], ErasureCounts]:
+    """The key, the id and the revision of those messages that something can be erased of; and how many are what."""
+    bindings = {"ids": json.dumps([rows.id_bytes(one).hex() for one in message_ids]), "tenant": tenant}
+    with one_moment(connection):
+        found: list[Any] = connection.execute(QUERIES["erasable"], bindings).fetchall()
+        unsettled: list[Any] = connection.execute(QUERIES["unsettled_of"], bindings).fetchall()
+    return found, ErasureCounts(len(found), unsettled[0][0])
 
 
 def changes_beyond(connection: apsw.Connection, keep: int) -> int:

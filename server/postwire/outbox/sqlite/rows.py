@@ -92,7 +92,6 @@ def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
         record.expire_time,
         record.next_attempt_time,
         _recipients_text(record.recipients),
-        json.dumps(dict(record.labels)) if record.labels else None,
         record.revision,
         record.queue,
         options.send_time,
@@ -105,6 +104,11 @@ def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
         new.accept_trace,
         *_latest(record),
     )
+
+
+def labels_row(record: MessageRecord, key: int) -> Row | None:
+    """The row of `insert_labels`, where there are any."""
+    return (key, json.dumps(dict(record.labels))) if record.labels else None
 
 
 def attempt_row(record: MessageRecord, boot: int) -> Row:

@@ -22,6 +22,7 @@ from postwire.outbox.base import (
     Counts,
     Cursor,
     Decide,
+    ErasureCounts,
     Head,
     NewMessage,
     OutboxError,
@@ -260,11 +261,25 @@ class SqliteOutbox(Kept):
 
     async def remove_settled(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.remove_settled`."""
-        return await self._walk("step", ("remove_contents", "remove_attempts", "remove_messages"), after, before, limit)
+        return await self._walk(
+            "step", ("remove_labels", "remove_contents", "remove_attempts", "remove_messages"), after, before, limit
+        )
 
     async def erase_contents(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.erase_contents`."""
         return await self._walk("erasure_step", ("erase_settled",), after, before, limit)
+
+    async def erasable(self, message_ids: Sequence[str], tenant: str) -> ErasureCounts:
+        """See `Outbox.erasable`."""
+        _, counts = await self._read(reads.erasable, message_ids, tenant)
+        return counts
+
+    async def erase(self, message_ids: Sequence[str], tenant: str, event: AuditEvent) -> ErasureCounts:
+        """See `Outbox.erase`."""
+        counts: ErasureCounts = await self._call(
+            lambda connection: self._batches.erase(connection, message_ids, tenant, event)
+        )
+        return counts
 
     async def _walk(
         self, counting: str, changing: Sequence[str], after: Cursor, before: int, limit: int
