@@ -163,3 +163,29 @@ def test_a_mock_sends_nothing() -> None:
     Path("postwire.toml").unlink()
     done = run("preview", *SMS)
     assert (done.exit_code, done.stdout) == (1, "sms-mms (mock): sends nothing\n\n1 segment, gsm_7bit\n")
+
+
+TENANTS = """
+[[tenants.acme.keys]]
+id = "k3v9x0a1b2"
+sha256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+roles = ["send"]
+[[routes.sms]]
+match = { tenants = ["acme"] }
+tiers = ["vonage"]
+[[routes.sms]]
+tiers = ["twilio"]
+"""
+
+
+def test_a_preview_goes_by_the_route_of_a_tenant() -> None:
+    with Path("postwire.toml").open("a", encoding="utf-8") as file:
+        file.write(TENANTS)
+    for tenant, provider in (("acme", "vonage"), ("default", "twilio")):
+        for command in (("preview", *SMS), ("send", *SMS, "--dry-run")):
+            done = run(*command, "--tenant", tenant, "--json")
+            assert done.exit_code == 0, done.output
+            assert [one["provider"] for one in json.loads(done.stdout)["previews"]] == [provider]
+    done = run("preview", *SMS, "--tenant", "globex")
+    assert done.exit_code == 2
+    assert "--tenant: there is no tenant 'globex', those declared: acme, default" in done.stderr

@@ -36,12 +36,13 @@ _MESSAGE_ID: Final = "00000000-0000-7000-8000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The configuration to look at, and how to show what is found."""
+    """The configuration to look at, how to show what is found, and whose message it is."""
 
     path: Path | None
     as_json: bool
     raw: bool = False
     all_of_them: bool = False
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,22 @@ class Shown:
 def _target(command: Callable[..., Any]) -> Callable[..., Any]:
     @CONFIG
     @click.option("--all", "all_of_them", is_flag=True, help="Show it for each provider of the route.")
+    @click.option(
+        "--tenant",
+        metavar="NAME",
+        default=DEFAULT_TENANT,
+        show_default=True,
+        help="Whose message it is, for its route.",
+    )
     @click.option("--raw", is_flag=True, help="Print the body alone, as it is.")
     @JSON
     @functools.wraps(command)
-    def wrapper(*args: Any, path: Path | None, all_of_them: bool, raw: bool, as_json: bool, **options: Any) -> Any:
+    def wrapper(
+        *args: Any, path: Path | None, all_of_them: bool, tenant: str, raw: bool, as_json: bool, **options: Any
+    ) -> Any:
         if raw and (all_of_them or as_json):
             raise click.UsageError("--raw is the body of one provider, without anything else")
-        return command(Target(path, as_json, raw, all_of_them), *args, **options)
+        return command(Target(path, as_json, raw, all_of_them, tenant), *args, **options)
 
     return wrapper
 
@@ -108,10 +118,13 @@ def _previewed(target: Target, composed: Composed) -> tuple[OutboundMessage, lis
     from postwire.v1.dispatch_service_pb2 import DispatchRequest
 
     config = load_config(target.path, as_json=target.as_json)
+    if target.tenant not in (*config.tenants, DEFAULT_TENANT):
+        known = ", ".join(config.tenants) or "none"
+        raise click.UsageError(f"--tenant: there is no tenant {target.tenant!r}, those declared: {known}")
     try:
         registry = Registry.build(config, KINDS, random_seed=lambda: secrets.randbits(64), seed=0)
         request = DispatchRequest(message=composed.message, options=composed.options)
-        command = command_from(request, config.server.max_message_bytes, tenant=DEFAULT_TENANT)
+        command = command_from(request, config.server.max_message_bytes, tenant=target.tenant)
         route = registry.route_to_explain(command.message, command.tenant, command.options.provider_name)
     except ProviderNotMade as error:
         raise Failed(str(error), ExitCode.BAD_CONFIG) from None

@@ -250,7 +250,7 @@ class QuotaExceeded(TryAgain):
     reason = "QUOTA_EXCEEDED"
 
     def __init__(self, key: str, retry_delay: float = 1.0) -> None:
-        super().__init__(f"the tenant is at its {key}: slow down and try again", retry_delay)
+        super().__init__(f"{key}: the tenant has as much as it may, slow down and try again", retry_delay)
 
 
 class StoreUnavailable(TryAgain):

@@ -18,6 +18,7 @@ from postwire.cli.send.bulk import Bulk, send_file
 from postwire.cli.send.bulk_columns import COLUMNS
 from postwire.cli.send.bulk_source import FORMATS
 from postwire.cli.send.compose import Composed, add_channels, delivery_options
+from postwire.core.message import DEFAULT_TENANT
 
 _COLUMNS = f"""\b
 Columns of a CSV file, which its first line names; of each row, all but "to" may
@@ -100,7 +101,10 @@ def _target(command: Callable[..., Any]) -> Callable[..., Any]:
     @connection_options()
     @functools.wraps(command)
     def wrapper(connection: Connection, *args: Any, dry_run: bool, **options: Any) -> Any:
-        return command(preview.Target(None, connection.as_json) if dry_run else connection, *args, **options)
+        if not dry_run:
+            return command(connection, *args, **options)
+        tenant = connection.shown.get("tenant") or DEFAULT_TENANT
+        return command(preview.Target(None, connection.as_json, tenant=tenant), *args, **options)
 
     return wrapper
 
