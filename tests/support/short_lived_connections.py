@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from postwire.api import transport
 from postwire.cli import main
 
+SECONDS: Final = {"MAX_AGE": 0.2, "MAX_AGE_GRACE": 0.5, "HANDSHAKE_TIMEOUT": 0.2, "SETTINGS_TIMEOUT": 0.2}
+
 
 def run() -> None:
-    for name in ("MAX_AGE", "MAX_AGE_GRACE", "HANDSHAKE_TIMEOUT", "SETTINGS_TIMEOUT"):
-        setattr(transport, name, 0.2)
+    for name, seconds in SECONDS.items():
+        setattr(transport, name, seconds)
     main()
 
 
