@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from google.rpc.error_details_pb2 import ErrorInfo
 from tests.support.certificates import Authority
 from tests.support.scripted import Refuse, ScriptedServer, closed_port, serving
+from tests.support.waiting import PATIENCE
 
+from postwire.cli import tls_mistakes
 from postwire.cli.root import root
 from postwire.v1.dispatch_service_pb2 import DispatchResponse
 from postwire.v1.message_pb2 import Message, MessageState
@@ -23,6 +25,11 @@ pytestmark = pytest.mark.usefixtures("unconfigured")
 TOKEN = "pw_0123456789_first"
 
 Call = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_mistakes, "PATIENCE", PATIENCE)
 
 
 @pytest.fixture

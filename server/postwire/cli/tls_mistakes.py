@@ -6,8 +6,8 @@ import socket
 import ssl
 from typing import Final
 
-_PATIENCE: Final = 2.0
-"""Seconds to find out whether a server speaks TLS."""
+PATIENCE: Final = 5.0
+"""Seconds to find out whether a server speaks TLS. One that is there answers at once."""
 
 
 def tls_mistake(said: str, server: str, *, tls: bool, has_certificate: bool) -> str | None:
@@ -67,10 +67,10 @@ def _greeted(server: str) -> ssl.SSLSocket:
     context.set_alpn_protocols(["h2"])
     if server.startswith("unix:"):
         plain = socket.socket(socket.AF_UNIX)
-        plain.settimeout(_PATIENCE)
+        plain.settimeout(PATIENCE)
         plain.connect(server.removeprefix("unix:"))
     else:
-        plain = socket.create_connection(host_port(server), _PATIENCE)
+        plain = socket.create_connection(host_port(server), PATIENCE)
     try:
         return context.wrap_socket(plain)
     except BaseException:
