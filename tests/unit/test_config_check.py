@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.access import declared, made_key
 from tests.support.configs import KINDS
+from tests.support.tokens import key_set, public_jwk
 
 from postwire import app
 from postwire.cli.preflight import examine
@@ -335,3 +337,39 @@ def test_it_is_in_what_is_installed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert int(done.stdout) == (ROOT / "postwire.toml").stat().st_size
+
+
+# Who may call.
+
+
+TOKENS = '[auth.jwt]\nissuer = "i"\naudience = "a"\njwks_file = "keys.json"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "there is no such file"),
+        ("", "is an empty file"),
+        ("{}", "is no JSON Web Key Set"),
+        (key_set(public_jwk(d="AA")), "has a key that is not public"),
+    ],
+)
+def test_keys_that_are_of_no_use_are_found_before_the_start(content: str | None, problem: str) -> None:
+    Path("postwire.toml").write_text(TOKENS, encoding="utf-8")
+    if content is not None:
+        Path("keys.json").write_text(content, encoding="utf-8")
+    done = run("config", "check")
+    assert done.exit_code == 4
+    assert f"auth.jwt.jwks_file: {problem}, it must be a file with a JSON Web Key Set" in done.stderr
+    Path("keys.json").write_text(key_set(), encoding="utf-8")
+    assert run("config", "check").exit_code == 0
+
+
+def test_keys_of_callers_are_shown_as_they_are() -> None:
+    key = made_key()
+    toml = declared(key, "acme", "send", expires="2031-01-31T00:00:00Z")
+    Path("postwire.toml").write_text(toml, encoding="utf-8")
+    shown = {one["key"]: one["value"] for one in json.loads(run("config", "check", "--json").stdout)["settings"]}
+    assert shown["tenants.acme.keys[0].id"] == key.id
+    assert shown["tenants.acme.keys[0].roles"] == ["send"]
+    assert shown["tenants.acme.keys[0].expires"] == "2031-01-31T00:00:00Z"

@@ -30,7 +30,7 @@ from postwire.cli.send.command import send
 from postwire.cli.serve import serve
 from postwire.cli.store import store
 
-_OF_THE_SERVER: Final = ("aiohttp", "apsw", "grpc_reflection", "idna", "opentelemetry")
+_OF_THE_SERVER: Final = ("aiohttp", "apsw", "cryptography", "grpc_reflection", "idna", "jwt", "opentelemetry")
 """What an install with the extra `cli` has not."""
 
 
