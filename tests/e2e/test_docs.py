@@ -18,6 +18,7 @@ PAGES = {
     "docs/quickstart.md": 40,
     "docs/operations.md": 15,
     "docs/observability.md": 7,
+    "docs/encryption.md": 6,
     "docs/access.md": 13,
     "docs/tls.md": 18,
     "docs/providers/README.md": 3,

@@ -235,7 +235,7 @@ class Calls:
         return _call(self.admin.StartRekey, request, lambda answer: answer.rekey, timeout)
 
     def get_rekey(self, *, timeout: float | None = None) -> Call[Rekey]:
-        """How far the last encryption anew has come. Raises Conflict where nothing is encrypted."""
+        """How far the last encryption anew has come; its `state` is unspecified where there was none."""
         return _call(self.admin.GetRekey, GetRekeyRequest(), lambda answer: answer.rekey, timeout)
 
     def audit_page(self, request: ListAuditEventsRequest, timeout: float | None) -> Call[ListAuditEventsResponse]:

@@ -1,4 +1,4 @@
-"""`postwire store check|backup|restore`: what operators do with a store file."""
+"""`postwire store check|backup|restore|rekey`: what operators do with a store file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import click
 from postwire.cli.command import Group
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.options import JSON
+from postwire.cli.rekey import rekey
 from postwire.cli.serve import CONFIG, load_config
 
 _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE]", required=False)
@@ -24,6 +25,9 @@ _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE
 @click.group(cls=Group)
 def store() -> None:
     """Look after the store, the file that holds every message. The server may run meanwhile, but for `restore`."""
+
+
+store.add_command(rekey)
 
 
 @store.command()
