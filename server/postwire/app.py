@@ -126,6 +126,11 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 str(config.store.path),
                 sync=config.store.sync,
                 keep_contents=config.store.content_retention > 0,
+                keep_contents_of={
+                    name: one.content_retention > 0
+                    for name, one in config.tenants.items()
+                    if one.content_retention is not None
+                },
                 keys=keys,
             )
         except OutboxError as error:

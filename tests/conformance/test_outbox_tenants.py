@@ -170,3 +170,17 @@ async def test_retention_and_erasure_are_for_every_tenant(tmp_path: Path, keeps:
         assert await outbox.remove_settled(BEGINNING, before, 99) is not None
         assert [await outbox.get(new.record.message_id, new.record.tenant) for new in news] == [None] * 3
         await outbox.close()
+
+
+async def test_contents_of_tenants_are_erased_before_times_of_their_own(tmp_path: Path) -> None:
+    for opening in KEEPING.values():
+        outbox = await opening(tmp_path)
+        keys = [(tenant, at) for at in (0, 100) for tenant in (A, B, "c")]
+        news = {key: await keep(outbox, tenant=key[0], now=START + key[1]) for key in keys}
+        ends = [await change(outbox, new.record, build.ended(new.record, after=10)) for new in news.values()]
+        first, second = ends[0].update_time, ends[3].update_time
+        assert await outbox.erase_contents(BEGINNING, first + 1, 99, {A: second + 1, B: 0}) is not None
+        left = [key for key, new in news.items() if await outbox.content(new.record.message_id, new.record.tenant)]
+        assert left == [(B, 0), (B, 100), ("c", 100)]
+        assert await outbox.erase_contents(BEGINNING, 0, 99, {B: START}) is None
+        await outbox.close()

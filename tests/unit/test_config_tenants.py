@@ -63,6 +63,10 @@ def test_the_environment_sets_keys_of_tenants_that_are_declared(read: Any) -> No
         ("max_in_flight = 1.5", "tenants.acme.max_in_flight: 1.5 is not"),
         ("max_priority = 'urgent'", 'tenants.acme.max_priority: "urgent" is not'),
         ("content_retention = -1", "tenants.acme.content_retention: -1 has no unit"),
+        (
+            "content_retention = '8d'",
+            "tenants.acme.content_retention: 8d is longer than store.retention (7d), must be at most that",
+        ),
         ("rates = 5", "tenants.acme.rates: is not known, did you mean tenants.acme.rate?"),
     ],
 )

@@ -189,3 +189,26 @@ async def test_a_store_that_rests_is_not_written(on_file: SqliteOutbox) -> None:
     await minute(harness)
     assert (commits.count, emptied) == (0, [])
     await stop(harness)
+
+
+async def test_tenants_keep_contents_for_as_long_as_each_asks(path: Path) -> None:
+    outbox = await SqliteOutbox.open(str(path), keep_contents_of={"a": True, "b": True, "c": False})
+    harness = Harness(outbox, content_retention_of={"a": DAY, "b": 3 * DAY, "c": 0})
+    await harness.boot()
+    sent = {
+        tenant: await harness.send(build.command(build.sms(canary(number)), tenant=tenant))
+        for number, tenant in enumerate("abcd")
+    }
+
+    async def left() -> str:
+        await minute(harness)
+        return "".join([tenant for tenant, one in sent.items() if await outbox.content(one.message_id, tenant)])
+
+    assert await left() == "ab"
+    harness.clock.advance(DAY / 1e6)
+    assert await left() == "b"
+    harness.clock.advance(2 * DAY / 1e6)
+    assert await left() == ""
+    assert canaries_in(path, 4) == set()
+    await stop(harness)
+    await outbox.close()

@@ -207,6 +207,7 @@ def load(
     with mistakes.caught():
         tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
         mistakes.extend(access.mistakes(auth, tenants, shows_certificates=server.tls.client_auth == "required"))
+    mistakes.extend(config_tenants.kept_too_long(tenants, store.retention))
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}

@@ -6,14 +6,14 @@ Without any, everything belongs to the tenant `default`, and so does what was th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Final
 
 from postwire.config.auth import CertificateConfig, TenantKeyConfig
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, setting
-from postwire.config.types import Count, Duration, Number, dotted, whole
+from postwire.config.types import Count, Duration, Number, dotted, format_duration, whole
 from postwire.core.message import DEFAULT_TENANT, Priority
 
 TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -71,3 +71,12 @@ def read(table: object, env: EnvTree, *, seen: set[str]) -> Mapping[str, TenantC
     if found:
         found.setdefault(DEFAULT_TENANT, TenantConfig())
     return MappingProxyType(found)
+
+
+def kept_too_long(tenants: Mapping[str, TenantConfig], retention: float) -> Iterator[ConfigError]:
+    """What is wrong with how long tenants keep what their messages say, where records are kept for `retention` (s)."""
+    for name, one in tenants.items():
+        if one.content_retention is not None and one.content_retention > retention:
+            longest = f"store.retention ({format_duration(retention)})"
+            problem = f"{format_duration(one.content_retention)} is longer than {longest}, must be at most that"
+            yield ConfigError(dotted(("tenants", name, "content_retention")), problem)

@@ -19,7 +19,8 @@ IN_FLIGHT_BYTES_FACTOR: Final = 8
 class Limits:
     """Times in seconds; `expire_after` and what ends in `retention` in µs; sizes in bytes.
 
-    A bound of the backlog that is 0 is a share: see `core.backlog`. `quotas` are those of tenants, where there are any.
+    A bound of the backlog that is 0 is a share: see `core.backlog`. `quotas` are those of tenants, where there are any,
+    and `content_retention_of` is that of those who have one of their own.
     """
 
     max_wait: float
@@ -34,6 +35,7 @@ class Limits:
     content_retention: int
     audit_retention: int
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    content_retention_of: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -52,6 +54,11 @@ class Limits:
             audit_retention=int(config.audit.retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
             quotas=quotas_from(config),
+            content_retention_of={
+                name: int(one.content_retention * 1e6)
+                for name, one in config.tenants.items()
+                if one.content_retention is not None
+            },
         )
 
 

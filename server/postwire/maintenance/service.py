@@ -50,7 +50,12 @@ class Maintenance:
             keep_for=limits.retention,
             keep_events_for=limits.audit_retention,
         )
-        self._erasure = Erasure(outbox=outbox, clock=clock, keep_for=limits.content_retention)
+        self._erasure = Erasure(
+            outbox=outbox,
+            clock=clock,
+            keep_for=limits.content_retention,
+            of_tenants=limits.content_retention_of,
+        )
 
     async def start(self) -> None:
         """Recover what an earlier boot has left, start the delivery, and begin.

@@ -11,6 +11,7 @@ from postwire.outbox.base.encryption import EncryptedStore, Rekey
 from postwire.outbox.base.feed import ChangeFeed, Changes
 from postwire.outbox.base.messages import (
     BEGINNING,
+    NO_TENANTS,
     Accepted,
     Counts,
     Cursor,
@@ -25,6 +26,7 @@ from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage,
 
 __all__ = [
     "BEGINNING",
+    "NO_TENANTS",
     "Accepted",
     "AdminState",
     "AuditLog",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
@@ -17,6 +18,8 @@ Cursor = tuple[int, ...]
 """How far somebody has come who goes through the messages in the order of acceptance; only the store can read it."""
 
 BEGINNING: Final[Cursor] = ()
+
+NO_TENANTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -168,9 +171,11 @@ class MessageStore(Availability, Protocol):
         """
         ...
 
-    async def erase_contents(self, after: Cursor, before: int, limit: int) -> Cursor | None:
+    async def erase_contents(
+        self, after: Cursor, before: int, limit: int, of_tenants: Mapping[str, int] = NO_TENANTS
+    ) -> Cursor | None:
         """Look at `limit` messages in the order of acceptance, behind `after`, and erase the contents of
-        those that were settled before a time (µs). Their records stay.
+        those that were settled before a time (µs); of `of_tenants`, before other times. Their records stay.
 
         Returns how far they reach; None where there is nothing more to be found.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -30,11 +30,20 @@ class Batches:
     large holds up nobody but those who write.
     """
 
-    def __init__(self, connection: apsw.Connection, *, boot: int, keep_contents: bool, keys: Keys) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        boot: int,
+        keep_contents: bool,
+        keep_contents_of: Mapping[str, bool],
+        keys: Keys,
+    ) -> None:
         self.statements = Statements()
         self.has_erased = keys.cipher.current is not None  # the lookup key may have lain in clear until now
         self._boot = boot
         self._keep_contents = keep_contents
+        self._keep_contents_of = keep_contents_of
         self._lookup_key = keys.lookup_key
         self.cipher = keys.cipher
         self._last_key = reads.one_int(connection, "last_key")
@@ -88,9 +97,7 @@ class Batches:
         if changed != len(pairs):
             return None if len(pairs) > 1 else False
         self._note_changes(connection, [after for _, after in pairs])
-        if not self._keep_contents and (
-            settled := [_id_row(after) for before, after in pairs if _settles(before, after)]
-        ):
+        if settled := [_id_row(after) for before, after in pairs if _settles(before, after) and self._erases(after)]:
             self.statements.erase.run(connection, settled)
             self.has_erased = True
         self.statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
@@ -101,6 +108,10 @@ class Batches:
             [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
         )
         return True
+
+    def _erases(self, record: MessageRecord) -> bool:
+        """Whether what a message says goes as it is settled."""
+        return not self._keep_contents_of.get(record.tenant, self._keep_contents)
 
     def _run_accepts(self, connection: apsw.Connection, news: Sequence[New]) -> None:
         if not news:

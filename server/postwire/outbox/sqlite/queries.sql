@@ -289,23 +289,26 @@ SELECT max(key), count(*) FILTER (WHERE update_time < :before AND state NOT IN (
 FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit);
 
 -- The same for contents that are kept for a while: how far the next messages reach, how many of them have a content that
--- is to be erased, and when the first of them was accepted.
+-- is to be erased, and when the first of them was accepted. `of_tenants` has other times, by tenant, as JSON.
 -- name: erasure_step
 SELECT
     max(key),
     count(*) FILTER (
-        WHERE update_time < :before
+        WHERE update_time < coalesce(json_extract(:of_tenants, '$."' || tenant || '"'), :before)
             AND state NOT IN ('queued', 'sending')
             AND (SELECT length(content) FROM contents WHERE contents.key = seen.key) > 0
     ),
     min(create_time)
-FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit) AS seen;
+FROM (
+    SELECT key, tenant, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit
+) AS seen;
 
 -- name: erase_settled
 UPDATE contents SET content = x''
 WHERE length(content) > 0 AND key IN (
     SELECT key FROM messages
-    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+    WHERE key > :after AND key <= :end AND state NOT IN ('queued', 'sending')
+        AND update_time < coalesce(json_extract(:of_tenants, '$."' || tenant || '"'), :before)
 );
 
 -- Those of some messages that are settled and have something that can be erased.

@@ -21,6 +21,7 @@ from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MAX_TIME, MessageRecord, MessageState, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox.base import (
+    NO_TENANTS,
     Changes,
     Counts,
     ErasureCounts,
@@ -247,15 +248,25 @@ def records(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: s
         return _records(connection, _messages(connection, message_ids, tenant))
 
 
-def step(connection: apsw.Connection, query: str, after: int, before: int, limit: int) -> tuple[int, int] | None:
-    """How far the next `limit` messages behind the key `after` reach, and how many of them were settled before a time.
+def step(
+    connection: apsw.Connection,
+    query: str,
+    after: int,
+    before: int,
+    limit: int,
+    of_tenants: Mapping[str, int] = NO_TENANTS,
+) -> tuple[int, int] | None:
+    """How far the next `limit` messages behind the key `after` reach, and how many of them were settled before a time,
+    or of `of_tenants` before other times.
 
     `query` counts them: `step` all of them, `erasure_step` those that still have their content. None where none of them
     can have been settled by then, nor any that comes later: they were accepted after that time.
     """
-    bindings = {"after": after, "before": before, "limit": limit}
+    bindings = {"after": after, "before": before, "limit": limit, "of_tenants": json.dumps(dict(of_tenants))}
     ((end, count, oldest),) = connection.execute(QUERIES[query], bindings).fetchall()
-    if not isinstance(end, int) or not isinstance(count, int) or not isinstance(oldest, int) or oldest >= before:
+    if not isinstance(end, int) or not isinstance(count, int) or not isinstance(oldest, int):
+        return None
+    if oldest >= max((before, *of_tenants.values())):
         return None
     return end, count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.outbox.base import (
+    NO_TENANTS,
     Accepted,
     Changes,
     Counts,
@@ -53,7 +55,14 @@ UNREADABLE: Final = "the store cannot be read: try again"
 class SqliteOutbox(Kept):
     """See `outbox.base.Outbox`. Made by `open`."""
 
-    def __init__(self, store: OpenStore, *, keep_contents: bool, keys: Sequence[EncryptionKey] | None) -> None:
+    def __init__(
+        self,
+        store: OpenStore,
+        *,
+        keep_contents: bool,
+        keep_contents_of: Mapping[str, bool],
+        keys: Sequence[EncryptionKey] | None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._writing = store.writing
@@ -63,7 +72,13 @@ class SqliteOutbox(Kept):
         self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
         """The number of this opening, which no other has."""
         found = NO_KEYS if keys is None else take_up(self._writing, keys)
-        self._batches = Batches(self._writing, boot=self.boot, keep_contents=keep_contents, keys=found)
+        self._batches = Batches(
+            self._writing,
+            boot=self.boot,
+            keep_contents=keep_contents,
+            keep_contents_of=keep_contents_of,
+            keys=found,
+        )
         # In memory a second connection would have a memory of its own, so reads take the writing thread.
         self._readers = ThreadPoolExecutor(1, "postwire-reader") if self._reading else None
         self._writer = Writer(
@@ -84,12 +99,14 @@ class SqliteOutbox(Kept):
         *,
         sync: str = "full",
         keep_contents: bool = False,
+        keep_contents_of: Mapping[str, bool] = NO_TENANTS,
         keys: Sequence[EncryptionKey] | None = (),
     ) -> Self:
         """Open the store at `path`, making it if need be; `:memory:` keeps it in memory.
 
         `sync` is SQLite's `synchronous`: under `full` a commit survives a power cut, under `normal` a crash of the
-        process. With `keep_contents`, what a message says stays when it is settled, until `erase_contents`.
+        process. With `keep_contents`, what a message says stays when it is settled, until `erase_contents`; of some
+        tenants, by `keep_contents_of`.
 
         The first of `keys` encrypts contents, all of them decrypt. None is for who accepts nothing and reads no
         content: what is encrypted stays so.
@@ -100,7 +117,7 @@ class SqliteOutbox(Kept):
         """
         store = OpenStore.open(path, sync=sync)
         try:
-            return cls(store, keep_contents=keep_contents, keys=keys)
+            return cls(store, keep_contents=keep_contents, keep_contents_of=keep_contents_of, keys=keys)
         except OutboxError:
             store.close()
             raise
@@ -265,9 +282,11 @@ class SqliteOutbox(Kept):
             "step", ("remove_labels", "remove_contents", "remove_attempts", "remove_messages"), after, before, limit
         )
 
-    async def erase_contents(self, after: Cursor, before: int, limit: int) -> Cursor | None:
+    async def erase_contents(
+        self, after: Cursor, before: int, limit: int, of_tenants: Mapping[str, int] = NO_TENANTS
+    ) -> Cursor | None:
         """See `Outbox.erase_contents`."""
-        return await self._walk("erasure_step", ("erase_settled",), after, before, limit)
+        return await self._walk("erasure_step", ("erase_settled",), after, before, limit, of_tenants)
 
     async def erasable(self, message_ids: Sequence[str], tenant: str) -> ErasureCounts:
         """See `Outbox.erasable`."""
@@ -282,14 +301,20 @@ class SqliteOutbox(Kept):
         return counts
 
     async def _walk(
-        self, counting: str, changing: Sequence[str], after: Cursor, before: int, limit: int
+        self,
+        counting: str,
+        changing: Sequence[str],
+        after: Cursor,
+        before: int,
+        limit: int,
+        of_tenants: Mapping[str, int] = NO_TENANTS,
     ) -> Cursor | None:
         key = _key_of(after)
-        step = await self._read(reads.step, counting, key, before, limit)
+        step = await self._read(reads.step, counting, key, before, limit, of_tenants)
         if step is None:
             return None
         end, count = step
-        bindings = {"after": key, "end": end, "before": before}
+        bindings = {"after": key, "end": end, "before": before, "of_tenants": json.dumps(dict(of_tenants))}
 
         def change(connection: apsw.Connection) -> None:
             for query in changing:
