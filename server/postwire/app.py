@@ -232,6 +232,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             rekeying.start()
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
+        # Else those who call at once, as many do where a server comes back, would be refused for good.
+        await access_control.until_fetched()
         await server.start(ready=outbox.available)
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()

@@ -8,7 +8,7 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.tokens import key_set, public_jwk
 
-from postwire.auth.fetched_keys import GOOD_FOR, LEAST_INTERVAL, REFRESH, FetchedKeys
+from postwire.auth.fetched_keys import GOOD_FOR, LEAST_INTERVAL, MOST_WAITING, REFRESH, FetchedKeys
 
 OLD, NEW = key_set(public_jwk()), key_set(public_jwk(kid="new"))
 
@@ -65,6 +65,29 @@ async def test_those_who_name_an_unknown_key_wait_for_one_fetch() -> None:
     await asyncio.gather(*waiting[1:])
     assert issuer.asked == 1
     assert issuer.known() == ["es256"]
+
+
+async def test_only_so_many_wait() -> None:
+    issuer = Issuer()
+    issuer.open.clear()
+    waiting = [asyncio.create_task(issuer.keys.look_again()) for _ in range(MOST_WAITING)]
+    await turns()
+    await issuer.keys.look_again()
+    assert not any(one.done() for one in waiting)
+    issuer.open.set()
+    await asyncio.gather(*waiting)
+    assert issuer.asked == 1
+
+
+async def test_a_start_waits_for_them_whatever_comes_of_it() -> None:
+    for answer in (OLD, OSError("away")):
+        issuer = Issuer()
+        issuer.answer = answer
+        await issuer.keys.until_fetched()
+        assert issuer.asked == 0
+        issuer.keys.fetch_now()
+        await issuer.keys.until_fetched()
+        assert issuer.asked == 1
 
 
 async def test_however_many_there_are_it_is_fetched_once_a_minute() -> None:

@@ -128,6 +128,9 @@ class Context:
     def time_remaining(self) -> None:
         pass
 
+    def peer(self) -> str:
+        return "unix:"
+
     async def abort(self, code: grpc.StatusCode, text: str, trailers: Any = ()) -> None:
         self.aborted = code
         raise Aborted

@@ -62,12 +62,12 @@ class Access:
         """
         if needed is None or not (self._authenticator.table.authenticates or _names_tenant(metadata)):
             return LOCAL
-        shown = self._shown(metadata, context)
-        try:
-            return await self._find(needed, shown)
-        except InvalidCredentials:
-            await self._failures.note(self._authenticator.failed_id(shown), context.peer())
-            raise
+        return await self._find(needed, self._shown(metadata, context))
+
+    async def note_refused(self, metadata: Metadata, context: Context) -> None:
+        """A call is refused for its credentials: return when it is to be answered."""
+        key_id = self._authenticator.failed_id(self._shown(metadata, context))
+        await self._failures.note(key_id, context.peer())
 
     def recheck(
         self, needed: tuple[Role, ...] | None, metadata: Metadata, context: Context, principal: Principal

@@ -22,7 +22,7 @@ from postwire.api.access import Access, Context, roles_of
 from postwire.api.answer_room import AnswerRoom
 from postwire.api.call import CallContext, OtherStatus
 from postwire.core.audit import AuditedMethod
-from postwire.core.errors import Refusal, RefusedCaller
+from postwire.core.errors import InvalidCredentials, Refusal, RefusedCaller
 from postwire.core.principal import Principal, Role
 from postwire.telemetry.base import CallObserver, Metadata
 from postwire.telemetry.logs import EventLog
@@ -127,6 +127,8 @@ class Guard:
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
                 # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
                 del request
+                if isinstance(refused, InvalidCredentials):
+                    await self._access.note_refused(metadata, context)
                 return await _end(context, refused)
 
         return guarded
@@ -157,6 +159,8 @@ class Guard:
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
                 del request
+                if isinstance(refused, InvalidCredentials):
+                    await self._access.note_refused(metadata, context)
                 await _end(context, refused)
 
         return guarded

@@ -56,6 +56,11 @@ class AccessControl:
         if isinstance(keys := self.authenticator.keys, FetchedKeys):
             keys.fetch_now()
 
+    async def until_fetched(self) -> None:
+        """Return once that is done, whatever came of it."""
+        if isinstance(keys := self.authenticator.keys, FetchedKeys):
+            await keys.until_fetched()
+
     async def stop(self) -> None:
         """Fetch nothing more."""
         self._retire()

@@ -16,6 +16,9 @@ ever."""
 LEAST_INTERVAL: Final = 60.0
 """Seconds between two fetches, at the least, however many tokens name a key that is not known."""
 
+MOST_WAITING: Final = 1_000
+"""How many calls may wait for keys. More are refused: each holds what it has sent."""
+
 GOOD_FOR: Final = 24 * 3600.0
 """Seconds for which keys are good that cannot be fetched anew."""
 
@@ -35,6 +38,7 @@ class FetchedKeys:
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
         self._alarm: Alarm | None = None
+        self._waiting = 0
 
     @property
     def keys(self) -> KeySet:
@@ -48,12 +52,21 @@ class FetchedKeys:
         if self._fetching is None:
             self._begin()
 
+    async def until_fetched(self) -> None:
+        """Return once nothing is being fetched, whatever came of it."""
+        if self._fetching:
+            await asyncio.wait((self._fetching,))
+
     async def look_again(self) -> None:
         """A token names a key that is not here: return once the keys are fetched anew, if it is time for that."""
         if self._fetching is None and self._clock.monotonic() - self._tried >= LEAST_INTERVAL:
             self._begin()
-        if self._fetching:
-            await asyncio.shield(self._fetching)  # he who hangs up does not end it for the others
+        if self._fetching and self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                await asyncio.wait((self._fetching,))  # he who hangs up does not end it for the others
+            finally:
+                self._waiting -= 1
 
     async def stop(self) -> None:
         """Fetch nothing more."""
