@@ -20,7 +20,7 @@ from postwire.cli.config import config
 from postwire.cli.demo.command import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
 from postwire.cli.keys import keys
-from postwire.cli.messages import follow, steer  # noqa: F401  # more commands of `messages`
+from postwire.cli.messages import erase, follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.messages.read import health, messages
 from postwire.cli.preview import preview
 from postwire.cli.providers import checks, kinds  # noqa: F401  # and of `providers`
