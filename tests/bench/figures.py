@@ -37,6 +37,8 @@ TARGETS: Final = (
     Target("outbox-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("providers", "a Dispatch, 1,000 providers against 2", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("providers-shared", "the same, with all of them in one tier", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("key", "a Dispatch with an API key against none", "× cost", must=1.08, at_most=True),
+    Target("encrypted", "the same with 100 tenants, and encrypted", "× cost", must=1.2, at_most=True),
     Target("tenants", "a Dispatch, 100 tenants with keys and quotas against none", "× cost", must=1.1, at_most=True),
     Target("tenants-stream", "the same in a DispatchStream", "× cost", must=1.1, at_most=True),
     Target("breaker-permit", "breaker: permit", "µs", must=2, reach=1, at_most=True),
