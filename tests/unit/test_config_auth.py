@@ -39,6 +39,14 @@ def test_a_key_is_read(read: Any) -> None:
     assert key.expires == 1_801_393_200_000_000, "in µs since the epoch, whatever the offset"
 
 
+@pytest.mark.parametrize("roles", ["", 'roles = ["admin"]\n'])
+def test_an_administrators_key_may_do_everything(read: Any, roles: str) -> None:
+    (key,) = read(ADMIN + roles).auth.keys
+    assert key.roles == (Role.ADMIN,)
+    with pytest.raises(ConfigError, match=r'^auth\.keys\[0\]\.roles: must be \["admin"\] here'):
+        read(ADMIN + 'roles = ["send"]\n')
+
+
 def test_keys_are_shown_each_by_itself(read: Any) -> None:
     shown = dict(effective(read(KEY + AT_NOON + KEY.replace(ID, ID[::-1]))))
     assert shown["tenants.acme.keys[0].expires"] == "2027-01-31T11:00:00Z"

@@ -43,8 +43,8 @@ def _names(auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> Iterator[tu
     for index, key in enumerate(auth.keys):
         yield dotted(("auth", "keys", index, "id")), f"key {key.id}"
     for name, tenant in tenants.items():
-        for index, key in enumerate(tenant.keys):
-            yield dotted(("tenants", name, "keys", index, "id")), f"key {key.id}"
+        for index, own in enumerate(tenant.keys):
+            yield dotted(("tenants", name, "keys", index, "id")), f"key {own.id}"
         for index, one in enumerate(tenant.certificates):
             kind = "uri" if one.uri is not None else "dns"
             yield dotted(("tenants", name, "certificates", index, kind)), f"{kind} {one.uri or one.dns}"

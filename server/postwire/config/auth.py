@@ -98,12 +98,23 @@ _SHA256: Final = _Sha256("the SHA-256 of a key, as postwire keys new prints it: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyConfig:
-    """An API key that may do everything. `sha256` is in lower case, `expires` in µs since the epoch."""
+    """What is known of any API key. `sha256` is in lower case, `expires` in µs since the epoch."""
 
     name: Annotated[str, LINE] | None = setting(None, help="Whose key it is; by default it is called by its id.")
     id: Annotated[str, _KEY_ID] = setting(help="What it is found by.")
     sha256: Annotated[str, _SHA256] = setting(help="What it is checked with.")
     expires: Annotated[int, OffsetTime()] | None = setting(None, help="When it ends; by default it does not.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminKeyConfig(KeyConfig):
+    """An API key that may do everything, for every tenant."""
+
+    roles: Annotated[tuple[Role, ...], _ROLES] = setting((Role.ADMIN,), help="What it may do: everything.")
+
+    def check(self) -> None:
+        if self.roles != (Role.ADMIN,):
+            raise ValueError('roles: must be ["admin"] here; keys with other roles stand in [[tenants.NAME.keys]]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,5 +166,5 @@ class JwtConfig:
 class AuthConfig:
     """`[auth]`: who may call for every tenant, and whose tokens are taken."""
 
-    keys: tuple[KeyConfig, ...] = ()
+    keys: tuple[AdminKeyConfig, ...] = ()
     jwt: JwtConfig | None = None
