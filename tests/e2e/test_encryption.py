@@ -61,8 +61,8 @@ def send_marked(server: Server, count: int) -> list[Message]:
     """Have so many messages sent, or wait: some for later, some for another attempt."""
     update(server, "sms-mms", error_ratio=0.5)
     sent: list[Message] = []
-    for start in range(0, count, 200):
-        numbers = range(start, min(start + 200, count))
+    for start in range(0, count, 50):
+        numbers = range(start, min(start + 50, count))
         sent += dispatch_all(server, [marked(number) for number in numbers if number % 3])
         sent += dispatch_all(server, [marked(n) for n in numbers if n % 3 == 0], send_time=in_time(hours=1))
     assert {one.state for one in sent} >= {SENT, QUEUED}
