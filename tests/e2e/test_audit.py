@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
-from tests.e2e.calls import AT_MOST_ONCE, TIMEOUT, UNCERTAIN, dispatch, dispatch_ahead, email, refused, sms
+from tests.e2e.calls import (
+    ACCEPTANCE,
+    AT_MOST_ONCE,
+    TIMEOUT,
+    UNCERTAIN,
+    dispatch,
+    dispatch_ahead,
+    dispatch_all,
+    email,
+    refused,
+    sms,
+)
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
 from tests.support.access import bearer, declared, made_key
@@ -80,6 +92,24 @@ def test_every_change_is_kept_with_who_made_it_over_a_restart(serve: Serve) -> N
     assert reported(events(again, tenant="default")) == expected[:2]
     assert reported(events(again, method="postwire.v1.ProviderService/ResetBreaker")) == expected[4:5]
     assert reported(events(again, time_from=found[1].time, time_to=found[0].time)) == expected[4:5]
+
+
+def test_after_a_kill_there_is_an_event_for_each_change_and_no_other(serve: Serve) -> None:
+    server = serve()
+    later = Timestamp()
+    later.FromSeconds(int(time.time()) + 3600)
+    count = 400
+    queued = dispatch_all(server, (sms() for _ in range(count)), send_time=later, wait_for=ACCEPTANCE)
+    first, *others = [CancelMessageRequest(message_id=one.message_id, reason="stop") for one in queued]
+    calls = [server.dispatch.CancelMessage.future(one, timeout=TIMEOUT) for one in others]
+    server.dispatch.CancelMessage(first, timeout=TIMEOUT)
+    server.kill()
+    for call in calls:
+        call.cancel()
+    cancelled = server.rows("SELECT lower(hex(message_id)) FROM messages WHERE state = 'cancelled'")
+    kept = server.rows("SELECT replace(target, '-', '') FROM events")
+    assert sorted(kept) == sorted(cancelled)
+    assert 1 <= len(kept) <= count
 
 
 REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...]]] = {

@@ -13,6 +13,7 @@ from tests.support.gates import fail
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, registry_of
 
+from postwire.core import lifecycle
 from postwire.core.audit import AuditEvent, AuditFilter
 from postwire.core.breaker import BreakerState
 from postwire.core.errors import MessageNotFound, ProviderDrained, StoreUnavailable
@@ -84,6 +85,28 @@ async def test_what_was_done_to_a_provider_is_kept_and_what_was_not_leaves_no_tr
         ("ResetBreaker", "local", "they are back"),
         ("UpdateMockProvider", "acme/ops", ""),
     ]
+
+
+async def test_neither_a_change_nor_its_event_is_kept_without_the_other(outbox: SqliteOutbox) -> None:
+    """They are of one transaction: an event that the store does not take undoes what it is about, and
+    nothing else."""
+    harness = Harness(outbox, provider=FakeProvider())
+    of = [build.command(send_time=START + HOUR, wait_for=WaitFor.ACCEPTANCE) for _ in range(2)]
+    first, second = [await harness.kept((await harness.send(one)).message_id) for one in of]
+    bad: Any = AuditEvent(START, "default", "local", "m", reason=None)  # type: ignore[arg-type]  # which no row takes
+    good = AuditEvent(START, "default", "local", "m", second.message_id)
+    writes = (
+        outbox.advance(first, lifecycle.cancel(first, now=START), event=bad),
+        outbox.advance(second, lifecycle.cancel(second, now=START), event=good),
+        outbox.set_drained("m", True, None, bad),
+        outbox.erase([], "default", good),
+    )
+    done = await asyncio.gather(*writes, return_exceptions=True)
+    assert [isinstance(one, Exception) for one in done] == [True, False, True, False]
+    assert await harness.kept(first.message_id) == first
+    assert (await harness.kept(second.message_id)).state is MessageState.CANCELLED
+    assert await outbox.provider_states() == {}
+    assert await events_of(outbox) == (good,)
 
 
 Act = Callable[[Control], Coroutine[Any, Any, object]]
