@@ -11,8 +11,10 @@ from tests.support.clock import START
 from tests.support.encryption import found_in, key_texts
 from tests.support.outboxes import KEYS
 
-from postwire.outbox.base import NewMessage
+from postwire.outbox.base import NewMessage, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.sqlite.maintenance import backup
+from postwire.outbox.sqlite.restore import restore
 
 COUNT = 300
 
@@ -60,6 +62,27 @@ async def test_the_lookup_key_lies_in_clear_only_until_there_is_a_key(tmp_path: 
     await outbox.use_keys(KEYS)
     assert await outbox.purge_erased()
     assert found_in(files(tmp_path), [key]) == {}
+    await outbox.close()
+
+
+async def test_a_copy_is_restored_without_a_key_and_served_with_those_of_its_time(tmp_path: Path) -> None:
+    path, copy = tmp_path / "postwire.db", tmp_path / "copy"
+    outbox = await SqliteOutbox.open(str(path), keys=KEYS[:1])
+    new, key = await accepted(outbox, 1, 100), await outbox.lookup_key()
+    backup(path, copy)
+    await outbox.use_keys(KEYS[1::-1])
+    await outbox.start_rekey(START)
+    step = await outbox.rekey_step(START)
+    while step and step.end_time is None:
+        step = await outbox.rekey_step(START)
+    await outbox.close()
+    assert found_in([path, copy], [canary(1)]) == {}
+    assert (await restore(path, copy, now=START)).unsettled == 1
+    with pytest.raises(OutboxError, match="key-1"):
+        await SqliteOutbox.open(str(path), keys=KEYS[1:])
+    outbox = await SqliteOutbox.open(str(path), keys=KEYS[1::-1])
+    assert await outbox.content(new.record.message_id, new.record.tenant) == new.content
+    assert await outbox.lookup_key() == key
     await outbox.close()
 
 

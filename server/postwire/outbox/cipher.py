@@ -50,6 +50,8 @@ class StoreCipher:
         """The first of `keys` encrypts."""
         self._keys: Mapping[str, EncryptionKey] = {key.key_id: key for key in keys}
         self.current: Final = keys[0] if keys else None
+        self.prefix: Final = _head(keys[0]) if keys else PLAIN
+        """What every blob begins with that is made now; without a key, what lies in clear begins with."""
         self.takes_plain: Final = takes_plain
         self._random = random
         if keys:
@@ -66,11 +68,6 @@ class StoreCipher:
         """One that decrypts what `other` does, too, where their keys have different ids."""
         others = (key for key_id, key in other._keys.items() if key_id not in self._keys)
         return StoreCipher((*self._keys.values(), *others), takes_plain=self.takes_plain, random=self._random)
-
-    @property
-    def prefix(self) -> bytes:
-        """What every blob begins with that is made now; without a key, what lies in clear begins with."""
-        return _head(self.current) if self.current else PLAIN
 
     def encrypt_content(self, content: bytes, *, tenant: str, message_id: str) -> bytes:
         """What is to be kept of the content of a message."""
@@ -102,7 +99,7 @@ class StoreCipher:
 
     def _encrypt(self, purpose: bytes, context: bytes, plain: bytes) -> bytes:
         assert self.current
-        head, nonce = _head(self.current), self._random(NONCE_BYTES)
+        head, nonce = self.prefix, self._random(NONCE_BYTES)
         cipher = self._aead(_derived(self.current, purpose, context))
         return b"".join((head, nonce, cipher.encrypt(nonce, plain, head + context)))
 
