@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -152,24 +152,26 @@ def next_step(connection: apsw.Connection, cipher: StoreCipher, now: int) -> Ste
     progress = before
     if before.rekey.key_id != cipher.current.key_id:  # there is another first key since
         progress = Progress(replace(before.rekey, key_id=cipher.current.key_id))
-    ((end,),) = connection.execute(QUERIES["contents_end"], (progress.after, LOOKED_AT)).fetchall()
-    if not isinstance(end, int):
+    looked_at: list[tuple[Any, ...]] = connection.execute(
+        QUERIES["contents_after"], (progress.after, LOOKED_AT)
+    ).fetchall()
+    if not looked_at:
         return Step((), before, _look_done(progress, now))
-    bindings = {"after": progress.after, "end": end, "prefix": cipher.prefix, "limit": REKEYED}
-    found: list[tuple[Any, ...]] = connection.execute(QUERIES["contents_to_rekey"], bindings).fetchall()
-    if len(found) == REKEYED:
-        end = found[-1][0]
+    end: int = looked_at[-1][0]
     contents: list[tuple[bytes, int]] = []
     damaged = size = 0
-    for key, length, message_id, tenant in found:
+    for key, length in _others(connection, looked_at, cipher.prefix):
         if size and size + length > REKEYED_BYTES:
             end = key - 1
             break
         size += length
-        if blob := _anew(connection, cipher, key, tenant, rows.id_text(message_id)):
+        if blob := _anew(connection, cipher, key):
             contents.append((blob, key))
         else:
             damaged += 1
+        if len(contents) + damaged == REKEYED:
+            end = key
+            break
     rekey = replace(progress.rekey, rekeyed=progress.rekey.rekeyed + len(contents))
     if progress.looks == 0:
         rekey = replace(rekey, damaged=rekey.damaged + damaged)
@@ -190,15 +192,30 @@ def keep_step(connection: apsw.Connection, step: Step, cipher: StoreCipher) -> b
     return True
 
 
-def _anew(connection: apsw.Connection, cipher: StoreCipher, key: int, tenant: str, message_id: str) -> bytes | None:
-    """A content as it is to be kept now; None where it is damaged."""
-    ((blob,),) = connection.execute(QUERIES["content_by_key"], (key,)).fetchall()
-    assert isinstance(blob, bytes)
+def _others(connection: apsw.Connection, found: Sequence[tuple[int, int]], prefix: bytes) -> Iterator[tuple[int, int]]:
+    """Those of contents, with their keys and lengths, that do not begin as what is encrypted now does. No more of them
+    is read: a query would read all of each."""
+    found = [one for one in found if one[1]]
+    if not found:
+        return
+    with connection.blob_open("main", "contents", "content", found[0][0], False) as blob:
+        for key, length in found:
+            blob.reopen(key)
+            if blob.read(len(prefix)) != prefix:
+                yield key, length
+
+
+def _anew(connection: apsw.Connection, cipher: StoreCipher, key: int) -> bytes | None:
+    """A content as it is to be kept now; None where it is damaged, or belongs to no message."""
+    found: list[tuple[Any, ...]] = connection.execute(QUERIES["content_with_owner"], (key,)).fetchall()
+    if not found:
+        return None
+    ((blob, message_id, tenant),) = found
+    belongs_to = {"tenant": tenant, "message_id": rows.id_text(message_id)}
     try:
-        plain = cipher.decrypt_content(blob, tenant=tenant, message_id=message_id)
+        return cipher.encrypt_content(cipher.decrypt_content(blob, **belongs_to), **belongs_to)
     except Damaged:
         return None
-    return cipher.encrypt_content(plain, tenant=tenant, message_id=message_id)
 
 
 def _look_done(progress: Progress, now: int) -> Progress:

@@ -435,17 +435,12 @@ INSERT INTO encryption_keys (key_id, proof) VALUES (?, ?) ON CONFLICT (key_id) D
 -- name: remove_other_encryption_keys
 DELETE FROM encryption_keys WHERE key_id <> ?;
 
--- How far the next contents behind a key reach.
--- name: contents_end
-SELECT max(key) FROM (SELECT key FROM contents WHERE key > ? ORDER BY key LIMIT ?);
+-- The next contents behind a key, and how long they are, which reads none of them.
+-- name: contents_after
+SELECT key, length(content) FROM contents WHERE key > ? ORDER BY key LIMIT ?;
 
--- Those of them that do not begin as what is encrypted now does.
--- name: contents_to_rekey
-SELECT contents.key, length(content), message_id, tenant
-FROM contents JOIN messages USING (key)
-WHERE contents.key > :after AND contents.key <= :end AND length(content) > 0
-    AND substr(content, 1, length(:prefix)) <> :prefix
-ORDER BY contents.key LIMIT :limit;
+-- name: content_with_owner
+SELECT content, message_id, tenant FROM contents JOIN messages USING (key) WHERE contents.key = ?;
 
 -- One that was erased meanwhile stays so.
 -- name: replace_content
