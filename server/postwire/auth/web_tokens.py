@@ -8,7 +8,7 @@ for what is not known here, it is refused.
 from __future__ import annotations
 
 import hashlib
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -88,7 +88,8 @@ def verify(token: str, rules: JwtConfig, tenants: frozenset[str], keys: KeySet, 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # And so for NaN, and for whole numbers that no float can hold: `math.isfinite` fails with those.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise InvalidCredentials
     return value
 
