@@ -29,7 +29,8 @@ PLANS = {
     "queued_count": "COVERING INDEX due (queue=? AND tenant=?)",
     "sending_queues": "INDEX unsettled (state=?)",
     "scheduled_counts": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
-    "next_queue": "COVERING INDEX due ((queue,tenant)>(?,?))",
+    "next_queue": "COVERING INDEX due (queue>?)",
+    "next_queue_of_name": "COVERING INDEX due (queue=? AND tenant>?)",
     "expired": "INDEX expiring (expire_time<?)",
     "next_expiry": "INDEX expiring",
     "past_deadline": "INDEX deadlines (deadline<?)",
@@ -45,7 +46,8 @@ PLANS = {
     "events_end": "COVERING INDEX events_by_time (time>? AND time<?)",
     "list_events": "INDEX events_by_time (time>? AND time<?)",
     "oldest_event": "COVERING INDEX events_by_time",
-    "list_end": "INDEX sqlite_autoindex_messages_1 (message_id<?)",
+    "list_end": "COVERING INDEX lists (tenant=? AND message_id<?)",
+    "list_messages": "INDEX lists (tenant=? AND message_id>? AND message_id<?)",
 }
 """By what those find their rows that are asked of a million of them."""
 

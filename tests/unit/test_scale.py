@@ -32,14 +32,15 @@ FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)
 INSERT INTO messages (
     key, message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee, create_time,
-    update_time, expire_time, next_attempt_time, attempt_number, provider_name, labels, revision, queue
+    update_time, expire_time, next_attempt_time, attempt_number, provider_name, revision, queue
 )
 SELECT
     n, unhex(printf('%012x7000%016x', (:start + n * :apart) / 1000, n)), 'default', 'request-' || n, x'00',
     iif(n % 3 = 0, 'email', 'sms'), iif(n % 10 = 0, 'queued', 'sent'), 'normal', 'at_least_once', :start + n * :apart,
     :start + n * :apart, :start + (n + 10000000) * :apart, iif(n % 10 = 0, :start + n * :apart, NULL), 1, 'p',
-    iif(n % 1000 = 0, '{"team": "auth"}', NULL), 2, iif(n % 3 = 0, 'email', 'sms')
+    2, iif(n % 3 = 0, 'email', 'sms')
 FROM numbers;
+INSERT INTO labels (key, labels) SELECT key, '{"team": "auth"}' FROM messages WHERE key % 1000 = 0;
 INSERT INTO contents (key, content) SELECT key, x'7b7d' FROM messages;
 INSERT INTO attempts (message_id, number, boot, provider_name, start_time, outcome, duration)
 SELECT message_id, 1, 1, 'p', create_time, iif(state = 'sent', 'success', 'error'), 20000 FROM messages ORDER BY key;
@@ -99,8 +100,10 @@ def message_id(number: int) -> str:
     return str(UUID(f"{(START + number * APART) // 1000:012x}7000{number:016x}"))
 
 
-def page(chosen: MessageFilter, size: int = 50, after: str | None = None) -> Callable[[apsw.Connection], Any]:
-    return lambda connection: reads.page(connection, DEFAULT_TENANT, chosen, size, after)
+def page(
+    chosen: MessageFilter, size: int = 50, after: str | None = None, tenant: str = DEFAULT_TENANT
+) -> Callable[[apsw.Connection], Any]:
+    return lambda connection: reads.page(connection, tenant, chosen, size, after)
 
 
 def of(**fields: Any) -> MessageFilter:
@@ -127,6 +130,7 @@ LISTS: dict[str, Callable[[apsw.Connection], Any]] = {
     "of the last hour, and rare": page(of(create_time_from=LAST_HOUR, labels={"team": "none"})),
     "of before all": page(of(create_time_to=START)),
     "of a time long ago": page(of(create_time_from=START, create_time_to=START + 60 * APART)),
+    "of a tenant that has nothing, among others that have all": page(of(), tenant="acme"),
     "of everything at once": page(
         of(channels={Channel.SMS}, states={MessageState.QUEUED}, provider_names={"p"}, labels={"team": "auth"})
     ),

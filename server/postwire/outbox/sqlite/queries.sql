@@ -112,17 +112,17 @@ SELECT {record} FROM messages WHERE tenant = ? AND request_id = ?;
 -- name: messages_by_request_ids
 SELECT {record} FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
 
--- Where the stretch of messages ends that one page looks at. Here and below, `+tenant` keeps the planner from the index
--- on request ids, which would have it sort every message of the tenant.
+-- Where the stretch of messages ends that one page looks at: of the tenant's, so that the pages of one say nothing of how
+-- many messages others have, and take no longer for them.
 -- name: list_end
 SELECT message_id FROM messages
-WHERE +tenant = :tenant AND message_id < :after
+WHERE tenant = :tenant AND message_id < :after
 ORDER BY message_id DESC LIMIT 1 OFFSET :scan - 1;
 
 -- A NULL does not narrow the choice. Lists come as JSON.
 -- name: list_messages
 SELECT {record} FROM messages
-WHERE +tenant = :tenant
+WHERE tenant = :tenant
     AND message_id < :after
     AND message_id >= :end
     AND (:channels IS NULL OR channel IN (SELECT value FROM json_each(:channels)))
@@ -199,7 +199,11 @@ SELECT count(*) FROM (
 -- The first queue behind another that anything waits in, and whose it is: asked again and again, it skips from one to the
 -- next.
 -- name: next_queue
-SELECT queue, tenant FROM messages WHERE state = 'queued' AND (queue, tenant) > (?, ?) ORDER BY queue, tenant LIMIT 1;
+SELECT queue, tenant FROM messages WHERE state = 'queued' AND queue > ? ORDER BY queue, tenant LIMIT 1;
+
+-- Apart from the one above: for `(queue, tenant) > (?, ?)` SQLite goes through all that is equal to the one before.
+-- name: next_queue_of_name
+SELECT queue, tenant FROM messages WHERE state = 'queued' AND queue = ? AND tenant > ? ORDER BY queue, tenant LIMIT 1;
 
 -- What an earlier boot left in the middle of an attempt.
 -- name: orphans

@@ -177,7 +177,7 @@ def queues(connection: apsw.Connection) -> list[QueueKey]:
     found: list[QueueKey] = []
     name = tenant = ""
     with one_moment(connection):
-        while row := _all(connection, "next_queue", name, tenant):
+        while row := _all(connection, "next_queue_of_name", name, tenant) or _all(connection, "next_queue", name):
             ((name, tenant),) = row
             found.append(QueueKey(tenant, name))
     return found
