@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import KEEPING, change, queue_up
+from tests.support.outboxes import EVER, KEEPING, change, queue_up
 
 from postwire.core import lifecycle
 from postwire.core.audit import AuditEvent, AuditFilter
@@ -18,7 +18,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter
 from postwire.core.message import DEFAULT_TENANT, EMPTY, DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, ErasureCounts, NewMessage, Outbox
+from postwire.outbox.base import BEGINNING, Accepted, ErasureCounts, NewMessage, Outbox
 
 EVENT = AuditEvent(START, DEFAULT_TENANT, "ops", "postwire.v1.DispatchService/EraseMessages", reason="asked for")
 LABELS = {"customer": "4711"}
@@ -128,3 +128,34 @@ async def test_what_is_erased_goes_with_its_record_in_the_end(outbox: Outbox) ->
     await outbox.erase([record.message_id], DEFAULT_TENANT, EVENT)
     assert await outbox.remove_settled((), record.update_time + 1, 9) is not None
     assert await outbox.get(record.message_id, DEFAULT_TENANT) is None
+
+
+async def test_others_get_their_turn_while_what_is_large_is_erased(keeping: Outbox) -> None:
+    records = [await settled_large(keeping) for _ in range(10)]
+    erasing = asyncio.ensure_future(keeping.erase([one.message_id for one in records], DEFAULT_TENANT, EVENT))
+    await asyncio.sleep(0)
+    await labelled(keeping)
+    assert not erasing.done()
+    assert await erasing == ErasureCounts(10, 0)
+    assert sorted(await targets(keeping)) == [one.message_id for one in records]
+    assert {await keeping.content(one.message_id, DEFAULT_TENANT) for one in records} == {None}
+
+
+async def test_a_step_erases_few_that_are_large(keeping: Outbox) -> None:
+    records = [await settled_large(keeping) for _ in range(10)]
+
+    async def left() -> int:
+        return sum([bool(await keeping.content(one.message_id, DEFAULT_TENANT)) for one in records])
+
+    seen, position = [await left()], await keeping.erase_contents(BEGINNING, EVER, 500)
+    while position is not None:
+        seen.append(await left())
+        position = await keeping.erase_contents(position, EVER, 500)
+    assert seen == [10, 8, 6, 4, 2, 0]
+
+
+async def settled_large(outbox: Outbox) -> MessageRecord:
+    of = build.command(build.email(text="x" * 2_000_000))
+    new = build.new_message(of, record=build.accepted(of))
+    await outbox.accept(new)
+    return await change(outbox, new.record, build.ended(new.record))

@@ -186,11 +186,11 @@ class MessageStore(Availability, Protocol):
         ...
 
     def erase(self, message_ids: Sequence[str], tenant: str, event: AuditEvent) -> Awaitable[ErasureCounts]:
-        """Erase the contents and the labels of those of these messages that are settled, in one commit; their records
-        stay.
+        """Erase the contents and the labels of those of these messages that are settled; their records stay.
 
-        For each of which there was anything left to erase, the event is kept with its id as the target, and its
-        revision rises: so whoever watches it learns of it, and nobody who has read it before can bring anything back.
+        For each of which there was anything left to erase, the event is kept in the same commit, with its id as the
+        target, and its revision rises: so whoever watches it learns of it, and nobody who has read it before can bring
+        anything back. Where contents are large, it takes several commits, so that others get their turn.
         """
         ...
 

@@ -161,8 +161,9 @@ class Batches:
 
     def erase(
         self, connection: apsw.Connection, message_ids: Sequence[str], tenant: str, event: AuditEvent
-    ) -> ErasureCounts:
-        """Erase what is left of settled messages but their records, each with an event."""
+    ) -> tuple[int, ErasureCounts]:
+        """Erase what is left of settled messages but their records, each with an event. Returns of how many, and how
+        many there were: where contents are large, not all are erased at once."""
         found, counts = reads.erasable(connection, message_ids, tenant)
         if found:
             keys = json.dumps([key for key, _, _ in found])
@@ -173,7 +174,7 @@ class Batches:
                 connection, [replace(event, target=str(UUID(bytes=message_id))) for _, message_id, _ in found]
             )
             self.has_erased = True
-        return counts
+        return len(found), counts
 
     def note_events(self, connection: apsw.Connection, events: Sequence[AuditEvent]) -> None:
         """Keep what was done by whom, with what was done."""

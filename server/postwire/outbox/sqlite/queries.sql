@@ -315,9 +315,14 @@ WHERE length(content) > 0 AND key IN (
         AND update_time < coalesce(json_extract(:of_tenants, '$."' || tenant || '"'), :before)
 );
 
--- Those of some messages that are settled and have something that can be erased.
+-- How large they are among them. Behind `step` as well, whose messages have their contents where these are kept.
+-- name: content_sizes
+SELECT key, length(content) FROM contents WHERE key > :after AND key <= :end AND length(content) > 0 ORDER BY key;
+
+-- Those of some messages that are settled and have something that can be erased, and how long their contents are.
 -- name: erasable
-SELECT key, message_id, revision FROM messages
+SELECT key, message_id, revision, coalesce((SELECT length(content) FROM contents WHERE contents.key = messages.key), 0)
+FROM messages
 WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :tenant
     AND +state NOT IN ('queued', 'sending')
     AND (

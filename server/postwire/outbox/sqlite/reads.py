@@ -43,6 +43,10 @@ MAX_CONTENTS: Final = 8 * 1024 * 1024
 SMALL_CONTENTS: Final = 256 * 1024
 """How many bytes are read with the messages that are offered, some of which may not be taken."""
 
+ERASED_BYTES: Final = 4 * 1024 * 1024
+"""How many bytes of contents are erased in one commit, but for a single one that is larger: others wait for that, and
+each byte is written over."""
+
 _REVISION: Final = RECORD.index("revision")
 _DUE: Final = RECORD.index("next_attempt_time")
 _SIZE: Final = len(WORK)
@@ -259,8 +263,9 @@ def step(
     """How far the next `limit` messages behind the key `after` reach, and how many of them were settled before a time,
     or of `of_tenants` before other times.
 
-    `query` counts them: `step` all of them, `erasure_step` those that still have their content. None where none of them
-    can have been settled by then, nor any that comes later: they were accepted after that time.
+    `query` counts them: `step` all of them, `erasure_step` those that still have their content. They reach less far
+    where contents are large. None where none of them can have been settled by then, nor any that comes later: they were
+    accepted after that time.
     """
     bindings = {"after": after, "before": before, "limit": limit, "of_tenants": json.dumps(dict(of_tenants))}
     ((end, count, oldest),) = connection.execute(QUERIES[query], bindings).fetchall()
@@ -268,18 +273,32 @@ def step(
         return None
     if oldest >= max((before, *of_tenants.values())):
         return None
+    if count:
+        sizes: list[Any] = connection.execute(QUERIES["content_sizes"], {"after": after, "end": end}).fetchall()
+        fitting = _fitting([size for _, size in sizes])
+        if fitting < len(sizes):
+            end = sizes[fitting][0] - 1
     return end, count
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many contents of those sizes may be erased in one commit: the first at the least."""
+    return max(1, bisect_right([*accumulate(sizes)], ERASED_BYTES))
 
 
 def erasable(
     connection: apsw.Connection, message_ids: Sequence[str], tenant: str
 ) -> tuple[list[tuple[int, bytes, int]], ErasureCounts]:
-    """The key, the id and the revision of those messages that something can be erased of; and how many are what."""
+    """The key, the id and the revision of those messages that something can be erased of, as far as they may be erased
+    in one commit; and how many are what, beyond that as well."""
     bindings = {"ids": json.dumps([rows.id_bytes(one).hex() for one in message_ids]), "tenant": tenant}
     with one_moment(connection):
         found: list[Any] = connection.execute(QUERIES["erasable"], bindings).fetchall()
         unsettled: list[Any] = connection.execute(QUERIES["unsettled_of"], bindings).fetchall()
-    return found, ErasureCounts(len(found), unsettled[0][0])
+    chosen = found[: _fitting(size for *_, size in found)]
+    return [(key, message_id, revision) for key, message_id, revision, _ in chosen], ErasureCounts(
+        len(found), unsettled[0][0]
+    )
 
 
 def changes_beyond(connection: apsw.Connection, keep: int) -> int:

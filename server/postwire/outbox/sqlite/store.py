@@ -295,10 +295,15 @@ class SqliteOutbox(Kept):
 
     async def erase(self, message_ids: Sequence[str], tenant: str, event: AuditEvent) -> ErasureCounts:
         """See `Outbox.erase`."""
-        counts: ErasureCounts = await self._call(
-            lambda connection: self._batches.erase(connection, message_ids, tenant, event)
-        )
-        return counts
+        erased = 0
+        while True:
+            found: tuple[int, ErasureCounts] = await self._call(
+                lambda connection: self._batches.erase(connection, message_ids, tenant, event)
+            )
+            done, counts = found
+            erased += done
+            if done == counts.erased:
+                return ErasureCounts(erased, counts.unsettled)
 
     async def _walk(
         self,
