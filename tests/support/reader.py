@@ -111,8 +111,9 @@ class Reader:
         """Stop the server, as Ctrl-C would."""
         if self._server:
             os.killpg(self._server.pid, signal.SIGINT)
-            assert self._server.wait(PATIENCE) == 0
+            code = self._server.wait(PATIENCE)
             self._server = None
+            assert code == 0, f"the server ended with exit code {code}:\n{(self.folder / 'postwire.log').read_text()}"
 
     def environment(self) -> dict[str, str]:
         """What is run, it is run with: free ports for servers, and for clients the address of the one that runs."""
