@@ -254,6 +254,7 @@ def test_tls_goes_over_a_socket_of_the_file_system(
         ({"token": ""}, "token: must be printable ASCII characters without blanks"),
         ({"token": f"{TOKEN}\n"}, "token: must be printable ASCII characters without blanks"),
         ({"token": "tökén"}, "token: must be printable ASCII characters without blanks"),
+        ({"tenant": "tökén"}, "tenant: must be printable ASCII characters without blanks"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, Any], problem: str) -> None:

@@ -51,6 +51,8 @@ class Credentials:
             raise ValueError("token, token_file: give only one of them")
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise ValueError("token: must be printable ASCII characters without blanks")
+        if self.tenant is not None and not _TOKEN.fullmatch(self.tenant):
+            raise ValueError("tenant: must be printable ASCII characters without blanks")
 
     @property
     def uses_tls(self) -> bool:

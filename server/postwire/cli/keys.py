@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from postwire.cli.command import Group
+from postwire.cli.command import Group, Word
 from postwire.cli.options import JSON
 from postwire.cli.times import TIMES_AHEAD, time_ahead
 from postwire.core.principal import Role
@@ -44,7 +44,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice([role.value for role in Role]),
+    type=Word([role.value for role in Role]),
     help="What it may do. Several times for several roles.",
 )
 @click.option("--admin", is_flag=True, help="In place of TENANT and --role: an administrator's, for every tenant.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from postwire.cli.command import Command
 from postwire.cli.filters import reason_option
 from postwire.cli.options import Connection, connection_options
 
@@ -20,7 +21,7 @@ BETWEEN_LOOKS: Final = 0.2
 """Seconds."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--status", "only_look", is_flag=True, help="Begin nothing, and show how far the last one has come.")
 @click.option("--no-wait", "at_once", is_flag=True, help="Return as soon as it has begun; it goes on in the server.")
 @reason_option

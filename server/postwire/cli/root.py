@@ -92,6 +92,8 @@ class _Root(Group):
         # Python keeps bytes that are no UTF-8 as characters that no message of the contract can hold.
         if any(re.search("[\ud800-\udfff]", arg) for arg in args):
             raise click.UsageError("an argument is not UTF-8")
+        if any("\0" in arg for arg in args):  # as no process is given one, but whoever calls this from Python may
+            raise click.UsageError("an argument has a NUL in it")
         return super().parse_args(ctx, args)
 
 
