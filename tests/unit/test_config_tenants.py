@@ -80,3 +80,22 @@ def test_what_is_wrong_is_named_by_its_key(read: Any, setting: str, problem: str
 def test_a_name_is_as_those_of_providers(read: Any, name: str) -> None:
     with pytest.raises(ConfigError, match="is not a tenant's name"):
         read(f'[tenants."{name}"]\nrate = 1\n' + keys("acme"))
+
+
+ROUTE = '[providers.p]\nkind = "mock"\nchannels = ["sms"]\n[[routes.sms]]\nmatch = { tenants = ["acme"] }\ntiers = ["p"]\n'
+CERTIFICATE = '[[tenants.acme.certificates]]\nuri = "spiffe://example.com/billing"\nroles = ["send"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[tenants.acme]\nrate = 0\n" + keys("acme") + ROUTE, "tenants.acme.rate"),
+        ("[auth.jwt]\nissuer = 5\n[tenants.acme]\n" + ROUTE, "auth.jwt"),
+        ("[server]\nmax_wait = 5\n" + CERTIFICATE + ROUTE, "server.max_wait"),
+        ("[store]\nretention = 30\n[tenants.acme]\ncontent_retention = '8d'\n" + keys("acme"), "store.retention"),
+    ],
+)
+def test_one_mistake_is_not_told_as_another_s_as_well(read: Any, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    assert all(one.key.startswith(key) for one in (raised.value, *raised.value.others))

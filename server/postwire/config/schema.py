@@ -203,11 +203,17 @@ def load(
     files |= {**tls_files(server.tls, SERVER), **tls_files(telemetry.tls, TELEMETRY)}
     if auth.jwt and auth.jwt.jwks_file:
         files[JWKS_FILE] = auth.jwt.jwks_file
+    declared = table.get("tenants", {})
     tenants: Mapping[str, TenantConfig] = {}
     with mistakes.caught():
-        tenants = config_tenants.read(table.get("tenants", {}), env.at("tenants"), seen=seen)
-        mistakes.extend(access.mistakes(auth, tenants, shows_certificates=server.tls.client_auth == "required"))
-    mistakes.extend(config_tenants.kept_too_long(tenants, store.retention))
+        tenants = config_tenants.read(declared, env.at("tenants"), seen=seen)
+        if "auth" not in unread:  # else what is there for callers to show is not known
+            shows_certificates = "server" in unread or server.tls.client_auth == "required"
+            mistakes.extend(access.mistakes(auth, tenants, shows_certificates=shows_certificates))
+    if "store" not in unread:
+        mistakes.extend(config_tenants.kept_too_long(tenants, store.retention))
+    # Rules are not wrong because something else of the tenants is.
+    tenant_names: Collection[str] = tenants or (declared if isinstance(declared, dict) else ())
     carriers: dict[str, Collection[Channel]] = {}
     providers: Mapping[str, ProviderConfig] = {}
     routes: Mapping[Channel, tuple[Route, ...]] = {}
@@ -223,7 +229,7 @@ def load(
         )
     if carriers:
         with mistakes.caught():
-            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), tenants=tenants, seen=seen)
+            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), tenants=tenant_names, seen=seen)
     mistakes.raise_if_any()
     config = Config(
         server,
