@@ -82,7 +82,9 @@ def test_a_name_is_as_those_of_providers(read: Any, name: str) -> None:
         read(f'[tenants."{name}"]\nrate = 1\n' + keys("acme"))
 
 
-ROUTE = '[providers.p]\nkind = "mock"\nchannels = ["sms"]\n[[routes.sms]]\nmatch = { tenants = ["acme"] }\ntiers = ["p"]\n'
+ROUTE = (
+    '[providers.p]\nkind = "mock"\nchannels = ["sms"]\n[[routes.sms]]\nmatch = { tenants = ["acme"] }\ntiers = ["p"]\n'
+)
 CERTIFICATE = '[[tenants.acme.certificates]]\nuri = "spiffe://example.com/billing"\nroles = ["send"]\n'
 
 

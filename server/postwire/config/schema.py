@@ -229,7 +229,9 @@ def load(
         )
     if carriers:
         with mistakes.caught():
-            routes = config_routes.read(table.get("routes", {}), carriers, env.at("routes"), tenants=tenant_names, seen=seen)
+            routes = config_routes.read(
+                table.get("routes", {}), carriers, env.at("routes"), tenants=tenant_names, seen=seen
+            )
     mistakes.raise_if_any()
     config = Config(
         server,
