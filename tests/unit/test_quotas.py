@@ -203,6 +203,18 @@ async def test_in_a_stream_a_request_over_the_rate_is_rejected_and_for_room_it_w
     assert not (await waits).refusals
 
 
+async def test_a_stream_that_waits_goes_on_once_its_tenant_may_have_more(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider("first", held=True)
+    harness = harness_of(outbox, {"a": Quota(max_in_flight=2)}, provider)
+    waits = asyncio.ensure_future(accept_frame(harness, commands(5, tenant="a")))
+    await provider.calls(2)
+    await harness.calm()
+    harness.delivery.take_quotas({"a": Quota(max_in_flight=5)})
+    await harness.calm()
+    assert waits.done(), "though nothing has made room"
+    provider.release()
+
+
 async def test_the_priority_that_a_tenant_may_have_decides_and_its_repeat_is_the_same(outbox: SqliteOutbox) -> None:
     provider = FakeProvider("first", held=True)
     gates = {"first": gate_of("first", max_concurrent=1)}

@@ -132,6 +132,10 @@ class Acceptance:
             self._offer_turn()
         return found
 
+    def look_again(self) -> None:
+        """There may be more room than there was: limits have changed."""
+        self._offer_turn()
+
     def _admit_some(
         self, commands: Sequence[DispatchCommand], stream: Share, most: float, most_bytes: float
     ) -> list[Waiter | Refusal]:

@@ -182,6 +182,7 @@ class Delivery:
         self._quotas.replace(quotas)
         self._backlog.has_tenants = bool(quotas)
         self._worker.weigh()
+        self._acceptance.look_again()
 
     def settled_in_queue(self, before: MessageRecord, after: MessageRecord) -> None:
         """A message that was queued is settled, and that is durable."""
