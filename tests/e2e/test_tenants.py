@@ -19,6 +19,7 @@ from tests.support.access import bearer, declared, made_key
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import DispatchOptions, Message
+from postwire_client import Client, Credentials, TryAgain
 
 TENANTS: Final = ("acme", "globex", "initech")
 KEYS: Final = {tenant: made_key() for tenant in TENANTS}
@@ -269,7 +270,8 @@ def test_over_a_quota_a_tenant_is_told_which_and_when_to_come_back(serve: Serve)
         assert key in found.text
         assert found.retry_delay is not None
         assert found.retry_delay >= 0.5
-        assert int(found.trailers["grpc-retry-pushback-ms"]) == round(found.retry_delay * 1000)
+        has_time = found.retry_delay < TIMEOUT
+        assert int(found.trailers["grpc-retry-pushback-ms"]) == (round(found.retry_delay * 1000) if has_time else -1)
         caller.dispatch("r1")  # a repeat
         frame = pb.DispatchStreamRequest(requests=[caller.request("r1"), caller.request("r9")])
         call = server.dispatch.DispatchStream(iter([frame]), timeout=TIMEOUT, metadata=caller.metadata)
@@ -278,10 +280,15 @@ def test_over_a_quota_a_tenant_is_told_which_and_when_to_come_back(serve: Serve)
         assert pb.DispatchStreamResult.WhichOneof(rejected, "result") == "rejection"
         assert key in rejected.rejection.message
         assert rejected.rejection.HasField("retry_delay")
+    # Our client repeats calls, and would otherwise wait until its own time is over and hear of nothing else.
+    with Client(server.address, credentials=Credentials(token=KEYS["acme"].text), timeout=TIMEOUT) as client:
+        with pytest.raises(TryAgain) as raised:
+            client.dispatch(sms())
+        assert raised.value.reason == "QUOTA_EXCEEDED"
     assert initech.dispatch("r2").request_id == "r2"
     refusals = values(server, "postwire_refused_total")
     assert {key: count for key, count in refusals.items() if count} == {
-        ("acme", "QUOTA_EXCEEDED"): 2,
+        ("acme", "QUOTA_EXCEEDED"): 3,
         ("globex", "QUOTA_EXCEEDED"): 2,
     }
 

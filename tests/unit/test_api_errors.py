@@ -87,18 +87,22 @@ def unpacked(detail: any_pb2.Any, kind: type[Any]) -> Any:
 class Aborted:
     """Stands where grpc's context does, and keeps what the call was ended with."""
 
-    def __init__(self) -> None:
+    def __init__(self, time_left: float | None) -> None:
+        self._time_left = time_left
         self.code: grpc.StatusCode | None = None
         self.text = ""
         self.trailers: dict[str, str | bytes] = {}
+
+    def time_remaining(self) -> float | None:
+        return self._time_left
 
     async def abort(self, code: grpc.StatusCode, text: str, trailers: tuple[tuple[str, str | bytes], ...]) -> None:
         self.code, self.text, self.trailers = code, text, dict(trailers)
 
 
-async def aborted(refusal: Refusal) -> Aborted:
-    context = Aborted()
-    await errors.abort(context, refusal)  # type: ignore[arg-type]  # a double of the one method that is used
+async def aborted(refusal: Refusal, time_left: float | None = None) -> Aborted:
+    context = Aborted(time_left)
+    await errors.abort(context, refusal)  # type: ignore[arg-type]  # a double of the two methods that are used
     return context
 
 
@@ -142,6 +146,12 @@ async def test_the_call_ends_with_the_status_in_its_trailers(refusal: Refusal) -
 async def test_only_who_is_over_a_limit_is_pushed_back(refusal: Refusal) -> None:
     pushback = (await aborted(refusal)).trailers.get("grpc-retry-pushback-ms")
     assert pushback == ("250" if isinstance(refusal, Overloaded | QuotaExceeded) else None)
+
+
+@pytest.mark.parametrize(("time_left", "pushback"), [(None, "250"), (0.251, "250"), (0.25, "-1"), (0.0, "-1")])
+async def test_who_has_no_time_to_wait_is_not_to_repeat_the_call(time_left: float | None, pushback: str) -> None:
+    found = await aborted(Overloaded(0.25), time_left)
+    assert found.trailers["grpc-retry-pushback-ms"] == pushback
 
 
 def test_every_text_is_one_printable_line() -> None:
