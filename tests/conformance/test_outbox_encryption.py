@@ -206,6 +206,20 @@ async def test_a_rekey_and_everything_else_go_on_together(open_with: Open) -> No
     await assert_readable(await open_with(TWO), [*news, *more])
 
 
+async def test_a_rekey_ends_though_more_is_accepted_at_each_step(open_with: Open) -> None:
+    outbox = await open_with(ONE)
+    news = await fill(outbox, 3)
+    await outbox.use_keys([TWO, ONE])
+    await outbox.start_rekey(NOW)
+    steps = []
+    for _ in range(9):
+        news += await fill(outbox, 1)
+        steps.append(await outbox.rekey_step(NOW))
+    assert steps[-1] is None
+    assert await outbox.rekey() == Rekey("key-2", NOW, rekeyed=3, end_time=NOW)
+    await assert_readable(await open_with(TWO), news)
+
+
 async def test_taking_more_than_is_small_opens_all_of_it(open_with: Open) -> None:
     outbox = await open_with(ONE)
     news = []

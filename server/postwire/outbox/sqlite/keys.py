@@ -155,14 +155,14 @@ def next_step(connection: apsw.Connection, cipher: StoreCipher, now: int) -> Ste
     looked_at: list[tuple[Any, ...]] = connection.execute(
         QUERIES["contents_after"], (progress.after, LOOKED_AT)
     ).fetchall()
-    if not looked_at:
-        return Step((), before, _look_done(progress, now))
-    end: int = looked_at[-1][0]
+    end: int = looked_at[-1][0] if looked_at else progress.after
+    # What is accepted from now on is encrypted with the first key, so a look is over where the last content is now.
+    is_last = len(looked_at) < LOOKED_AT
     contents: list[tuple[bytes, int]] = []
     damaged = size = 0
     for key, length in _others(connection, looked_at, cipher.prefix):
         if size and size + length > REKEYED_BYTES:
-            end = key - 1
+            end, is_last = key - 1, False
             break
         size += length
         if blob := _anew(connection, cipher, key):
@@ -170,12 +170,13 @@ def next_step(connection: apsw.Connection, cipher: StoreCipher, now: int) -> Ste
         else:
             damaged += 1
         if len(contents) + damaged == REKEYED:
-            end = key
+            end, is_last = key, False
             break
     rekey = replace(progress.rekey, rekeyed=progress.rekey.rekeyed + len(contents))
     if progress.looks == 0:
         rekey = replace(rekey, damaged=rekey.damaged + damaged)
-    return Step(contents, before, replace(progress, rekey=rekey, after=end, found=progress.found + len(contents)))
+    after = replace(progress, rekey=rekey, after=end, found=progress.found + len(contents))
+    return Step(contents, before, _look_done(after, now) if is_last else after)
 
 
 def keep_step(connection: apsw.Connection, step: Step, cipher: StoreCipher) -> bool:
