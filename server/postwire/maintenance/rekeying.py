@@ -12,6 +12,7 @@ from postwire.config.encryption_keys import KEY, EncryptionKey, keys_of
 from postwire.config.schema import Config
 from postwire.core import audit
 from postwire.core.audit import AuditedMethod
+from postwire.core.errors import StoreUnavailable
 from postwire.core.principal import Principal
 from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import EncryptedStore, OutboxError, Rekey
@@ -21,6 +22,10 @@ from postwire.telemetry.logs import EventLog
 
 BETWEEN_STEPS: Final = 0.02
 """Seconds."""
+
+AFTER_NO_ROOM: Final = 30.0
+"""Seconds after a step that could not be kept. It is larger than what messages take: on a disk that is nearly full they
+still have room, as long as nobody tries to take it and has the store count as unavailable."""
 
 _log = EventLog()
 
@@ -74,7 +79,10 @@ class Rekeying:
 
     async def _work(self) -> float:
         await self._take_over()
-        rekey = await self._outbox.rekey_step(self._clock.wall())
+        try:
+            rekey = await self._outbox.rekey_step(self._clock.wall())
+        except StoreUnavailable:
+            return AFTER_NO_ROOM
         if rekey is None:
             return math.inf
         if rekey.end_time is None:
