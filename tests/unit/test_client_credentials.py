@@ -279,6 +279,7 @@ def test_files_of_no_use_are_named(
         ({"cert_file": "caller.crt", "key_file": "other.key"}, f"cert_file, key_file: caller.crt, other.key {pair}"),
         ({"cert_file": "caller.key", "key_file": "caller.key"}, f"cert_file, key_file: caller.key, caller.key {pair}"),
         ({"token_file": "none"}, "token_file: none cannot be read (No such file or directory)"),
+        ({"token_file": "/dev/zero"}, "token_file: /dev/zero holds more than 1 MiB"),
         ({"token_file": "empty"}, "token_file: empty holds no token, which is one line of"),
         ({"token_file": "caller.key"}, "token_file: caller.key holds no token, which is one line of"),
     )

@@ -19,6 +19,9 @@ LOOPBACK: Final = re.compile(r"(dns:(///)?|ipv[46]:)?(localhost|127\.[0-9.]+|\[:
 
 UNIX: Final = ("unix:", "unix-abstract:")
 
+_MAX_BYTES: Final = 1 << 20
+"""How much of a file is read: keys, tokens and even all the authorities that the world trusts take less."""
+
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
@@ -135,9 +138,13 @@ class CallMetadata:
 
 def _read(name: str, file: StrPath) -> bytes:
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as opened:
+            content = opened.read(_MAX_BYTES + 1)
     except OSError as wrong:
         raise ValueError(f"{name}: {file} cannot be read ({wrong.strerror})") from None
+    if len(content) > _MAX_BYTES:  # or it never ends, as that of a device
+        raise ValueError(f"{name}: {file} holds more than 1 MiB")
+    return content
 
 
 def _read_token(file: StrPath) -> str:
