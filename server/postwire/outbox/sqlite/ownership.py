@@ -96,7 +96,7 @@ class Ownership:
         """The ids of boots that the store may hold; with none, nothing is known of it."""
         try:
             _refuse_half_restored(store)
-            self._fd = self._decrypt(store)
+            self._fd = self._open(store)
         except BaseException:
             self._lock.release()
             raise
@@ -135,7 +135,7 @@ class Ownership:
         os.close(self._fd)
         self._lock.release()
 
-    def _decrypt(self, store: Path) -> int:
+    def _open(self, store: Path) -> int:
         try:
             # Looked at before it is opened: to close it again would cost another owner in this process its locks.
             found = store.stat() if store.exists() else None
