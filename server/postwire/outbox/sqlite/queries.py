@@ -34,7 +34,7 @@ PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
 
 _COLUMNS: Final = {
-    f"{{{name}}}": ", ".join(columns).replace(" labels,", f" {LABELS},")
+    f"{{{name}}}": ", ".join(LABELS if column == "labels" else column for column in columns)
     for name, columns in (("record", RECORD), ("work", WORK), ("message", MESSAGE), ("attempt", ATTEMPT))
 }
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
