@@ -373,3 +373,14 @@ def test_keys_of_callers_are_shown_as_they_are() -> None:
     assert shown["tenants.acme.keys[0].id"] == key.id
     assert shown["tenants.acme.keys[0].roles"] == ["send"]
     assert shown["tenants.acme.keys[0].expires"] == "2031-01-31T00:00:00Z"
+
+
+def test_each_line_of_a_file_of_keys_that_is_wrong_is_reported_once(tmp_path: Path) -> None:
+    keys, config = tmp_path / "keys", tmp_path / "postwire.toml"
+    keys.write_text("one\ntwo\n", encoding="utf-8")
+    config.write_text(f'[store]\nencryption_keys_file = "{keys}"\n', encoding="utf-8")
+    result = run("config", "check", "--config", str(config))
+    assert [line.rpartition(": ")[2] for line in result.stderr.splitlines()] == [
+        "line 1 is not ID = KEY",
+        "line 2 is not ID = KEY",
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -28,16 +28,18 @@ def examine(section: object) -> Iterator[ConfigError]:
     """What is wrong with a section here and now. Nothing is written, and nobody is asked whether a port is free."""
     if isinstance(section, ServerConfig):
         yield from _listener("server.listen", section.listen)
-        yield from _certificates(section.tls, SERVER)
+        yield from _unreadable(lambda: read_certificates(section.tls, SERVER))
     elif isinstance(section, AuthConfig):
-        yield from _signing_keys(section)
+        from postwire.auth.control import read_keys
+
+        yield from _unreadable(lambda: read_keys(section))
     elif isinstance(section, StoreConfig):
         yield from _store(section.path)
-        yield from _encryption_keys(section.encryption_keys_file)
+        yield from _unreadable(lambda: encryption_keys.keys_of(section.encryption_keys_file))
     elif isinstance(section, TelemetryConfig):
         if section.metrics_listen:
             yield from _listener("telemetry.metrics_listen", section.metrics_listen)
-            yield from _certificates(section.tls, TELEMETRY)
+            yield from _unreadable(lambda: read_certificates(section.tls, TELEMETRY))
         yield from _telemetry(section.otlp_endpoint)
 
 
@@ -52,28 +54,12 @@ def warnings_of(config: Config) -> Iterator[str]:
             yield from certificates.warnings
 
 
-def _certificates(tls: TlsConfig, path: KeyPath) -> Iterator[ConfigError]:
+def _unreadable(read: Callable[[], object]) -> Iterator[ConfigError]:
+    """What is wrong with a file, by reading it as a server would. The error holds the others that there are."""
     try:
-        read_certificates(tls, path)
+        read()
     except ConfigError as error:
         yield error
-
-
-def _signing_keys(auth: AuthConfig) -> Iterator[ConfigError]:
-    from postwire.auth.control import read_keys
-
-    try:
-        read_keys(auth)
-    except ConfigError as error:
-        yield error
-
-
-def _encryption_keys(file: Path | None) -> Iterator[ConfigError]:
-    try:
-        encryption_keys.keys_of(file)
-    except ConfigError as error:
-        yield error
-        yield from error.others
 
 
 def _store(path: Path) -> Iterator[ConfigError]:
