@@ -11,11 +11,11 @@ from postwire.auth.certificates import Certificates
 from postwire.auth.identity import Credentials, acting_for, together
 from postwire.auth.jwks import KeySet
 from postwire.config import access
-from postwire.config.auth import AuthConfig, JwtConfig, KeyConfig
+from postwire.config.auth import AdminKeyConfig, AuthConfig, JwtConfig, TenantKeyConfig
 from postwire.config.tenants import TenantConfig
 from postwire.core.errors import InvalidCredentials, NoCredentials
 from postwire.core.message import DEFAULT_TENANT
-from postwire.core.principal import LOCAL, Principal, Role
+from postwire.core.principal import LOCAL, Principal
 
 if TYPE_CHECKING:
     from postwire.auth.web_tokens import TokenVerifier
@@ -59,14 +59,14 @@ def _tokens(rules: JwtConfig, tenants: frozenset[str]) -> TokenVerifier:
 
 def _keys_of(auth: AuthConfig, tenants: Mapping[str, TenantConfig]) -> Iterator[KnownKey]:
     for key in auth.keys:
-        yield _known(key, DEFAULT_TENANT, frozenset((Role.ADMIN,)))
+        yield _known(key, DEFAULT_TENANT)
     for tenant, declared in tenants.items():
         for one in declared.keys:
-            yield _known(one, tenant, frozenset(one.roles))
+            yield _known(one, tenant)
 
 
-def _known(key: KeyConfig, tenant: str, roles: frozenset[Role]) -> KnownKey:
-    return KnownKey(key.id, key.sha256, Principal(tenant, key.name or key.id, roles), key.expires)
+def _known(key: AdminKeyConfig | TenantKeyConfig, tenant: str) -> KnownKey:
+    return KnownKey(key.id, key.sha256, Principal(tenant, key.name or key.id, frozenset(key.roles)), key.expires)
 
 
 class SigningKeys(Protocol):
