@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import grpc
-
+from postwire.api.call import Context
 from postwire.api.rechecks import Recheck
 from postwire.api.roles import ROLES
 from postwire.auth.authenticator import Authenticator
@@ -16,8 +15,6 @@ from postwire.clock import Clock
 from postwire.core.errors import InvalidCredentials, RoleRequired
 from postwire.core.principal import LOCAL, Principal, Role
 from postwire.telemetry.base import Metadata
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 ANYBODY: Final[tuple[Role, ...]] = ()
 """For a method that takes every role: whoever may call at all."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+from postwire.api.call import Context
 
 MAX_ANSWERS: Final = 8
 """How many large answers one connection may have under way. A page of 1,000 messages is a megabyte and more."""

@@ -18,9 +18,9 @@ from typing import Any, Final, Self
 import grpc
 
 from postwire.api import errors
-from postwire.api.access import Access, Context, roles_of
+from postwire.api.access import Access, roles_of
 from postwire.api.answer_room import AnswerRoom
-from postwire.api.call import CallContext, OtherStatus
+from postwire.api.call import CallContext, Context, OtherStatus
 from postwire.core.audit import AuditedMethod
 from postwire.core.errors import InvalidCredentials, Refusal, RefusedCaller
 from postwire.core.principal import Principal, Role
