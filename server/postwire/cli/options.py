@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,6 +145,14 @@ class Connection:
         except ValueError as wrong:
             line = f"{wrong} (see --tls, --ca-file, --cert-file, --key-file, --token-file)"
             raise Failed(line, ExitCode.USAGE, as_json=self.as_json) from None
+
+
+def is_wanted(connection: Connection, question: str) -> bool:
+    """Ask whoever sits at the terminal. Ends the command where nobody does."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        line = f"{question} Nobody is there to be asked: give --yes"
+        raise Failed(line, ExitCode.USAGE, as_json=connection.as_json)
+    return click.confirm(question, err=True)
 
 
 def _file(name: str, help: str) -> Callable[[Any], Any]:

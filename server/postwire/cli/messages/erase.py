@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,7 @@ import click
 
 from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.messages.read import messages
-from postwire.cli.options import Connection, connection_options, mapping
+from postwire.cli.options import Connection, connection_options, is_wanted, mapping
 
 if TYPE_CHECKING:
     from postwire_client import Client, EraseMessagesResponse
@@ -62,7 +61,7 @@ def erase(
         with connection.client() as client:
             for answer in _answers(client, message_ids, labels, dry_run=True, reason=""):
                 counted.add(answer)
-        if counted.erased and not _is_wanted(connection, counted.erased):
+        if counted.erased and not is_wanted(connection, _question(counted.erased)):
             click.echo("Nothing was done.", err=True)
             return ExitCode.REFUSED
     try:
@@ -115,9 +114,5 @@ def _answers(
             return
 
 
-def _is_wanted(connection: Connection, count: int) -> bool:
-    question = f"Erase {count:,} message{'' if count == 1 else 's'} for good?"
-    if not (sys.stdin and sys.stdin.isatty()):
-        line = f"{question} Nobody is there to be asked: give --yes"
-        raise Failed(line, ExitCode.USAGE, as_json=connection.as_json)
-    return click.confirm(question, err=True)
+def _question(count: int) -> str:
+    return f"Erase {count:,} message{'' if count == 1 else 's'} for good?"

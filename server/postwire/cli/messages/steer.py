@@ -17,7 +17,7 @@ from postwire.cli.command import Word
 from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.filters import filter_options, reason_option
 from postwire.cli.messages.read import MAX_PAGE_SIZE, messages
-from postwire.cli.options import Connection, connection_options
+from postwire.cli.options import Connection, connection_options, is_wanted
 
 if TYPE_CHECKING:
     from postwire_client import Client, Message, MessageFilter
@@ -122,7 +122,7 @@ def _steer_many(connection: Connection, action: _Action, chosen: MessageFilter, 
     chosen.states.append(MessageState.Value(f"MESSAGE_STATE_{action.state.upper()}"))
     with connection.client() as client:
         found = [one.message_id for one in client.list_messages(chosen, page_size=MAX_PAGE_SIZE)]
-    if found and not is_sure and not _is_wanted(connection, action, len(found)):
+    if found and not is_sure and not is_wanted(connection, _question(action, len(found))):
         click.echo("Nothing was done.", err=True)
         return ExitCode.REFUSED
     tally = _Tally(len(found))
@@ -140,13 +140,9 @@ def _steer_many(connection: Connection, action: _Action, chosen: MessageFilter, 
     return ExitCode.REFUSED if tally.refused else ExitCode.OK
 
 
-def _is_wanted(connection: Connection, action: _Action, count: int) -> bool:
+def _question(action: _Action, count: int) -> str:
     messages = "message that is" if count == 1 else "messages that are"
-    question = f"{action.verb} {count:,} {messages} {action.state}{action.how}?"
-    if not (sys.stdin and sys.stdin.isatty()):
-        line = f"{question} Nobody is there to be asked: give --yes"
-        raise Failed(line, ExitCode.USAGE, as_json=connection.as_json)
-    return click.confirm(question, err=True)
+    return f"{action.verb} {count:,} {messages} {action.state}{action.how}?"
 
 
 def _act_on_all(client: Client, action: _Action, message_ids: Sequence[str], tally: _Tally) -> None:
