@@ -9,8 +9,6 @@ has written, what looks like an address is struck out.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
 import hashlib
 import re
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from postwire.core.ids import is_message_id
+from postwire.core.listing import place_in, token_of
 from postwire.core.principal import LOCAL, Principal, Role
 from postwire.core.throttle import Throttle
 
@@ -31,7 +30,6 @@ _ADDRESS: Final = re.compile(r"[^\s@<>,;:\"'()]+@[^\s@<>,;:\"'()]+|\+[1-9](?:[ (
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME: Final = 64
 _POSITION: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
-_DIGEST_SIZE: Final = 8
 
 
 class AuditedMethod(enum.Enum):
@@ -173,7 +171,7 @@ def events_asked_for(chosen: AuditFilter) -> bytes:
 
 def audit_token(after: AuditPosition, chosen: AuditFilter) -> str:
     """The token of the page that goes on behind `after`, as those of `core.listing`."""
-    return base64.urlsafe_b64encode(_digest(chosen) + f"{after.time}.{after.number}".encode()).decode()
+    return token_of(f"{after.time}.{after.number}", events_asked_for(chosen))
 
 
 def parse_audit_token(token: str, chosen: AuditFilter) -> AuditPosition:
@@ -182,17 +180,4 @@ def parse_audit_token(token: str, chosen: AuditFilter) -> AuditPosition:
     Raises:
         ValueError: the token is not one of ours, or belongs to another filter.
     """
-    try:
-        data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
-        found = _POSITION.fullmatch(data[_DIGEST_SIZE:].decode())
-    except (binascii.Error, UnicodeError):
-        found = None
-    if not found:
-        raise ValueError("must be a token that a page before gave, or left out")
-    if data[:_DIGEST_SIZE] != _digest(chosen):
-        raise ValueError("belongs to another filter: keep the filter from page to page")
-    return AuditPosition(int(found[1]), int(found[2]))
-
-
-def _digest(chosen: AuditFilter) -> bytes:
-    return events_asked_for(chosen)[:_DIGEST_SIZE]
+    return AuditPosition(*map(int, place_in(token, events_asked_for(chosen), _POSITION.fullmatch).split(".")))

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,7 +75,7 @@ def asked_for(chosen: MessageFilter, message_ids: Sequence[str] = ()) -> bytes:
 
 def page_token(after: str, chosen: MessageFilter) -> str:
     """The token of the page that goes on after the message id `after`."""
-    return base64.urlsafe_b64encode(_digest(chosen) + after.encode()).decode()
+    return token_of(after, _digest(chosen))
 
 
 def parse_page_token(token: str, chosen: MessageFilter) -> str:
@@ -84,16 +84,30 @@ def parse_page_token(token: str, chosen: MessageFilter) -> str:
     Raises:
         ValueError: the token is not one of ours, or belongs to another filter.
     """
+    return place_in(token, _digest(chosen), is_message_id)
+
+
+def token_of(place: str, asked: bytes) -> str:
+    """The token of a page that goes on behind a place, of what has the hash `asked`: its first bytes are kept in it."""
+    return base64.urlsafe_b64encode(asked[:_DIGEST_SIZE] + place.encode()).decode()
+
+
+def place_in(token: str, asked: bytes, is_place: Callable[[str], object]) -> str:
+    """The place that `token_of` has put into a token. `is_place` says whether a text can be one.
+
+    Raises:
+        ValueError: the token is not one of ours, or belongs to another filter.
+    """
     try:
         data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
-        after = data[_DIGEST_SIZE:].decode()
+        place = data[_DIGEST_SIZE:].decode()
     except (binascii.Error, UnicodeError):
         raise ValueError("must be a token that a page before gave, or left out") from None
-    if not is_message_id(after):
+    if not is_place(place):
         raise ValueError("must be a token that a page before gave, or left out")
-    if data[:_DIGEST_SIZE] != _digest(chosen):
+    if data[:_DIGEST_SIZE] != asked[:_DIGEST_SIZE]:
         raise ValueError("belongs to another filter: keep the filter from page to page")
-    return after
+    return place
 
 
 Position = tuple[int, ...]
@@ -133,7 +147,7 @@ def parse_resume_token(token: str) -> ResumePoint:
 
 
 def _digest(chosen: MessageFilter) -> bytes:
-    return hashlib.sha256(repr(_parts(chosen)).encode()).digest()[:_DIGEST_SIZE]
+    return hashlib.sha256(repr(_parts(chosen)).encode()).digest()
 
 
 def _parts(chosen: MessageFilter) -> tuple[object, ...]:
