@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from postwire.api import convert
@@ -26,6 +26,7 @@ from postwire.v1 import admin_service_pb2
 from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
+T = TypeVar("T")
 
 MAX_WATCHED: Final = 1_000
 """How many messages may be watched by their ids."""
@@ -51,14 +52,26 @@ def page_from(request: pb.ListMessagesRequest, tokens: Tokens, tenant: str) -> t
     found = Violations()
     chosen = _filter_from(request.filter, found)
     size = _size_from(request, found)
-    after = None
-    if request.page_token:
-        try:
-            after = parse_page_token(tokens.unwrap(request.page_token, page_bound_to(chosen, tenant)), chosen)
-        except ValueError as error:
-            found.malformed("page_token", str(error))
-            found.raise_page()
+    after = _place(request, tokens, page_bound_to(chosen, tenant), lambda token: parse_page_token(token, chosen), found)
+    found.raise_page()
     return chosen, size, after
+
+
+class _Continued(Protocol):
+    page_token: str
+
+
+def _place(
+    request: _Continued, tokens: Tokens, bound_to: bytes, parse: Callable[[str], T], found: Violations
+) -> T | None:
+    """Where a page goes on, by its token; None on the first. A token that is none of ours is noted."""
+    if not request.page_token:
+        return None
+    try:
+        return parse(tokens.unwrap(request.page_token, bound_to))
+    except ValueError as error:
+        found.malformed("page_token", str(error))
+        return None
 
 
 class _Paged(Protocol):
@@ -90,12 +103,8 @@ def events_from(
         time_from=convert.time_from(request, "time_from", "time_from", found),
         time_to=convert.time_from(request, "time_to", "time_to", found),
     )
-    after = None
-    if request.page_token:
-        try:
-            after = parse_audit_token(tokens.unwrap(request.page_token, events_bound_to(chosen, tenant)), chosen)
-        except ValueError as error:
-            found.malformed("page_token", str(error))
+    bound_to = events_bound_to(chosen, tenant)
+    after = _place(request, tokens, bound_to, lambda token: parse_audit_token(token, chosen), found)
     return chosen, _size_from(request, found), after
 
 
@@ -153,13 +162,10 @@ def erasure_from(
         found.malformed("page_token", "must be left out where there are message_ids")
     check_reason(request.reason, found)
     found.raise_any()
-    chosen, after = MessageFilter(labels=convert.mapping(request.labels)), None
-    if request.page_token:
-        try:
-            after = parse_page_token(tokens.unwrap(request.page_token, erasure_bound_to(chosen, tenant)), chosen)
-        except ValueError as error:
-            found.malformed("page_token", str(error))
-            found.raise_page()
+    chosen = MessageFilter(labels=convert.mapping(request.labels))
+    bound_to = erasure_bound_to(chosen, tenant)
+    after = _place(request, tokens, bound_to, lambda token: parse_page_token(token, chosen), found)
+    found.raise_page()
     return list(request.message_ids), chosen, after
 
 
