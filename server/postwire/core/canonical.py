@@ -74,6 +74,7 @@ def encode_options(options: DispatchOptions) -> bytes:
             ),
             _text(5, options.provider_name or ""),
             _number(6, options.max_attempts),
+            _number(7, 1 if options.ignore_suppression else None),
         )
     )
 

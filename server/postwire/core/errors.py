@@ -22,6 +22,7 @@ The tree, with what each adds:
     │   ├── RoleRequired
     │   └── TenantNotFound
     ├── StoreNotEncrypted
+    ├── RecipientNotAllowed        field           a number that nothing is sent to
     └── TryAgain                   retry_delay
         ├── Overloaded
         ├── QuotaExceeded          the tenant's own limits
@@ -223,6 +224,15 @@ class StoreNotEncrypted(Refusal):
 
     def __init__(self) -> None:
         super().__init__("the store is not encrypted: set store.encryption_keys_file, and start the server again")
+
+
+class RecipientNotAllowed(Refusal):
+    """The recipient's number begins with none of the prefixes that are allowed; `field` has it."""
+
+    reason = "RECIPIENT_NOT_ALLOWED"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: begins with none of the server's guards.allow_prefixes")
 
 
 class TryAgain(Refusal):

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import MessageReceipt
 
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 """The mapping of what has no labels, or no headers."""
@@ -175,6 +176,7 @@ class DispatchOptions:
     delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
     provider_name: str | None = None
     max_attempts: int | None = None
+    ignore_suppression: bool = False
 
 
 NO_OPTIONS: Final = DispatchOptions()
@@ -194,7 +196,11 @@ class DispatchCommand:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one message at one provider. `outcome` and `duration` (µs) are None while it is open."""
+    """One try of one message at one provider. `outcome` and `duration` (µs) are None while it is open.
+
+    `positions` are those of the recipients of an email that it was for; None for all of them. `receipt_overdue`: it was
+    made since no receipt of an earlier one had come in time.
+    """
 
     number: int
     provider_name: str
@@ -205,6 +211,8 @@ class Attempt:
     error_code: str = ""
     detail: str = ""
     trace_id: str = ""
+    positions: tuple[int, ...] | None = None
+    receipt_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +258,8 @@ class MessageRecord:
     caller gave, `next_attempt_time` are by the due clock: `core.waiting` compares them. Where there is a `deadline`, it
     is in force, and `expire_time` is what was expected of it. `revision` rises with every change. `queue` is the key of
     the queue that it waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
-    `tenant` is whose message it is.
+    `tenant` is whose message it is. `receipts` are what providers reported later, oldest first, and the last of them.
+    `error_code` says why it stands where it does, where that is not what the last attempt says.
     """
 
     message_id: str
@@ -270,6 +279,8 @@ class MessageRecord:
     send_time: int | None = None
     deadline: int | None = None
     tenant: str = DEFAULT_TENANT
+    receipts: tuple[MessageReceipt, ...] = ()
+    error_code: str = ""
 
     @property
     def settled(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ from postwire.config.providers import CONNECT_TIMEOUT
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, OutboundMessage
 from postwire.core.outcome import DispatchResult
+from postwire.core.receipts import Inbound, Receipt
 from postwire.providers.handover import Handover
+from postwire.providers.receipts.base import ReceiptSupport
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,14 @@ class Seeded(Simulated, Protocol):
         ...
 
 
+Report = Callable[[Sequence[Receipt | Inbound]], Awaitable[None]]
+"""Has what a provider reports kept; it is on disk when that is done. Raises StoreUnavailable where it cannot be."""
+
+
+async def _unheard(reported: Sequence[Receipt | Inbound]) -> None:
+    """Where nobody takes receipts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a provider is made of, beside its own settings."""
@@ -188,6 +198,8 @@ class Context:
     """Gives 64 random bits, for what was left without a seed."""
     connect_timeout: float = CONNECT_TIMEOUT
     """Seconds that it may take to connect, TLS included."""
+    report: Report = _unheard
+    """For a provider that is told of receipts itself, and not by a call of the vendor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +222,8 @@ class Kind:
     """Its own default of that key, in seconds; None for the common one. So with the two below."""
     attempt_timeout: float | None = field(default=None, kw_only=True)
     max_concurrent: int | None = field(default=None, kw_only=True)
+    receipts: ReceiptSupport | None = field(default=None, kw_only=True)
+    """How its receipts are read; None where it sends none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))

@@ -137,6 +137,42 @@ OUTCOME_UNCERTAIN: Outcome.ValueType  # 5
 """The message may or may not have been sent: the attempt's end is not known."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _ReceiptState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiptStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiptState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIPT_STATE_UNSPECIFIED: _ReceiptState.ValueType  # 0
+    """Never sent."""
+    RECEIPT_STATE_ACCEPTED: _ReceiptState.ValueType  # 1
+    """It has the message, and passes it on."""
+    RECEIPT_STATE_DELIVERED: _ReceiptState.ValueType  # 2
+    """The message was delivered."""
+    RECEIPT_STATE_UNDELIVERED: _ReceiptState.ValueType  # 3
+    """The message could not be delivered."""
+    RECEIPT_STATE_COMPLAINED: _ReceiptState.ValueType  # 4
+    """The recipient has complained: marked it as spam."""
+    RECEIPT_STATE_OPTED_OUT: _ReceiptState.ValueType  # 5
+    """The recipient wants no more messages from this sender."""
+
+class ReceiptState(_ReceiptState, metaclass=_ReceiptStateEnumTypeWrapper):
+    """What a provider reports of a message after it took it."""
+
+RECEIPT_STATE_UNSPECIFIED: ReceiptState.ValueType  # 0
+"""Never sent."""
+RECEIPT_STATE_ACCEPTED: ReceiptState.ValueType  # 1
+"""It has the message, and passes it on."""
+RECEIPT_STATE_DELIVERED: ReceiptState.ValueType  # 2
+"""The message was delivered."""
+RECEIPT_STATE_UNDELIVERED: ReceiptState.ValueType  # 3
+"""The message could not be delivered."""
+RECEIPT_STATE_COMPLAINED: ReceiptState.ValueType  # 4
+"""The recipient has complained: marked it as spam."""
+RECEIPT_STATE_OPTED_OUT: ReceiptState.ValueType  # 5
+"""The recipient wants no more messages from this sender."""
+Global___ReceiptState: _TypeAlias = ReceiptState  # noqa: Y015
+
 class _WaitFor:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -565,6 +601,7 @@ class DispatchOptions(_message.Message):
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
     PROVIDER_NAME_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    IGNORE_SUPPRESSION_FIELD_NUMBER: _builtins.int
     wait_for: Global___WaitFor.ValueType
     """When the call answers. Not part of the payload: a repeat with the same request id may wait for something else."""
     priority: Global___Priority.ValueType
@@ -577,6 +614,8 @@ class DispatchOptions(_message.Message):
     """How many attempts may be made, not counting those that ended `RATE_LIMITED`: 1 to 100. Left out:
     `delivery.max_attempts`.
     """
+    ignore_suppression: _builtins.bool
+    """Send it to recipients who are suppressed, too. Refused unless the server's `suppression.allow_ignore` is true."""
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """Not before this time: until then the message waits. Left out: now."""
@@ -597,10 +636,11 @@ class DispatchOptions(_message.Message):
         delivery_guarantee: Global___DeliveryGuarantee.ValueType = ...,
         provider_name: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
+        ignore_suppression: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "expire_time", b"expire_time", "max_attempts", b"max_attempts", "priority", b"priority", "provider_name", b"provider_name", "send_time", b"send_time", "wait_for", b"wait_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "expire_time", b"expire_time", "ignore_suppression", b"ignore_suppression", "max_attempts", b"max_attempts", "priority", b"priority", "provider_name", b"provider_name", "send_time", b"send_time", "wait_for", b"wait_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -647,6 +687,8 @@ class Message(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The service's own id: a UUID of version 7, so ids sort by the time of acceptance."""
@@ -664,6 +706,10 @@ class Message(_message.Message):
     """How the last attempt ended; unspecified while the first is under way."""
     revision: _builtins.int
     """Rises with every change of this record."""
+    error_code: _builtins.str
+    """Why it stands where it does, as a code: that of the receipt which decided it, `suppressed` where nobody may write to
+    the recipient, or else that of the last attempt.
+    """
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Every attempt, in order."""
@@ -693,6 +739,10 @@ class Message(_message.Message):
         """The caller's own tags."""
 
     @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
+        """What providers reported later, oldest first: one for each attempt, recipient, state and code, and the last 20 of them."""
+
+    @_builtins.property
     def note(self) -> Global___Note:
         """What an operator did last to this message, if anything: cancelled it, or resolved it."""
 
@@ -714,11 +764,13 @@ class Message(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         revision: _builtins.int = ...,
+        receipts: _abc.Iterable[Global___Receipt] | None = ...,
+        error_code: _builtins.str = ...,
         note: Global___Note | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "next_attempt_time", b"next_attempt_time", "note", b"note", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "create_time", b"create_time", "expire_time", b"expire_time", "labels", b"labels", "message_id", b"message_id", "next_attempt_time", b"next_attempt_time", "note", b"note", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "recipients", b"recipients", "request_id", b"request_id", "revision", b"revision", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "create_time", b"create_time", "error_code", b"error_code", "expire_time", b"expire_time", "labels", b"labels", "message_id", b"message_id", "next_attempt_time", b"next_attempt_time", "note", b"note", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "receipts", b"receipts", "recipients", b"recipients", "request_id", b"request_id", "revision", b"revision", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,6 +823,7 @@ class Attempt(_message.Message):
     ERROR_CODE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_OVERDUE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The attempt's number within the message: 1, 2, …"""
     provider_name: _builtins.str
@@ -785,6 +838,8 @@ class Attempt(_message.Message):
     """What happened, in our words, free of personal data."""
     trace_id: _builtins.str
     """The trace that shows this attempt, as 32 hexadecimal digits; empty when it was not traced."""
+    receipt_overdue: _builtins.bool
+    """Whether it was made because no receipt of an earlier one had come within the `delivered_within` of its route."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was put on record, just before its provider was asked."""
@@ -805,14 +860,61 @@ class Attempt(_message.Message):
         error_code: _builtins.str = ...,
         detail: _builtins.str = ...,
         trace_id: _builtins.str = ...,
+        receipt_overdue: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "duration", b"duration", "error_code", b"error_code", "number", b"number", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "duration", b"duration", "error_code", b"error_code", "number", b"number", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "provider_name", b"provider_name", "receipt_overdue", b"receipt_overdue", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Receipt(_message.Message):
+    """What a provider reported later of one attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_NAME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    RECIPIENT_INDEX_FIELD_NUMBER: _builtins.int
+    provider_name: _builtins.str
+    """The provider."""
+    attempt_number: _builtins.int
+    """The attempt that it is about."""
+    state: Global___ReceiptState.ValueType
+    """What was reported."""
+    error_code: _builtins.str
+    """The vendor's own code, such as the reason why a message could not be delivered."""
+    recipient_index: _builtins.int
+    """For email: the position of the recipient that it is about, where it is about one. Absent: all of the attempt's."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came in."""
+
+    def __init__(
+        self,
+        *,
+        provider_name: _builtins.str = ...,
+        attempt_number: _builtins.int = ...,
+        state: Global___ReceiptState.ValueType = ...,
+        error_code: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        recipient_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recipient_index", b"_recipient_index", "receive_time", b"receive_time", "recipient_index", b"recipient_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recipient_index", b"_recipient_index", "attempt_number", b"attempt_number", "error_code", b"error_code", "provider_name", b"provider_name", "receive_time", b"receive_time", "recipient_index", b"recipient_index", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recipient_index: _TypeAlias = _typing.Literal["recipient_index"]  # noqa: Y015
+    _WhichOneofArgType__recipient_index: _TypeAlias = _typing.Literal["_recipient_index", b"_recipient_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recipient_index) -> _WhichOneofReturnType__recipient_index | None: ...
+
+Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
 
 @_typing.final
 class RecipientStatus(_message.Message):
@@ -829,7 +931,7 @@ class RecipientStatus(_message.Message):
     """The recipient's position, from 0, in `to`, then `cc`, then `bcc`. Never the address."""
     state: Global___MessageState.ValueType
     """Where the message stands with this recipient. The message's own state is the first of `SENDING`, `QUEUED`,
-    `UNCERTAIN`, `FAILED` and `SENT` that any recipient has.
+    `UNCERTAIN`, `EXPIRED`, `CANCELLED`, `FAILED`, `UNDELIVERED`, `SENT` and `DELIVERED` that any recipient has.
     """
     outcome: Global___Outcome.ValueType
     """How the last attempt ended for this recipient."""

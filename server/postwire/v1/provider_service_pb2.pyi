@@ -99,6 +99,7 @@ class Provider(_message.Message):
     UNSERVED_ROUTE_KEYS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as the configuration declares it."""
     kind: _builtins.str
@@ -137,6 +138,10 @@ class Provider(_message.Message):
         words may come.
         """
 
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptCount]:
+        """How many receipts of it came in since the server started, by what they reported. States without any are left out."""
+
     def __init__(
         self,
         *,
@@ -151,14 +156,41 @@ class Provider(_message.Message):
         unserved_route_keys: _abc.Iterable[_builtins.str] | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         availability: Global___Availability.ValueType = ...,
+        receipts: _abc.Iterable[Global___ReceiptCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "receipts", b"receipts", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provider: _TypeAlias = Provider  # noqa: Y015
+
+@_typing.final
+class ReceiptCount(_message.Message):
+    """How many receipts of a provider came in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    state: _message_pb2.ReceiptState.ValueType
+    """What they reported."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        state: _message_pb2.ReceiptState.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptCount: _TypeAlias = ReceiptCount  # noqa: Y015
 
 @_typing.final
 class Breaker(_message.Message):
@@ -509,6 +541,10 @@ class UpdateMockProviderRequest(_message.Message):
     CONNECT_ERROR_RATIO_FIELD_NUMBER: _builtins.int
     DEFERRED_RATIO_FIELD_NUMBER: _builtins.int
     MISCONFIGURED_FIELD_NUMBER: _builtins.int
+    DELIVERED_RATIO_FIELD_NUMBER: _builtins.int
+    UNDELIVERED_RATIO_FIELD_NUMBER: _builtins.int
+    RECEIPT_DELAY_FIELD_NUMBER: _builtins.int
+    DOUBLED_RECEIPT_RATIO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The provider's name. Required."""
     error_ratio: _builtins.float
@@ -531,6 +567,14 @@ class UpdateMockProviderRequest(_message.Message):
     """Whether it refuses the account that it is configured with: attempts end `ERROR`, with the error code
     `mock_misconfigured`, and it is passed over.
     """
+    delivered_ratio: _builtins.float
+    """The share of the messages it took that it reports as delivered, from 0 to 1. Absent: it stays. With
+    `undelivered_ratio` at most 1; of the rest it reports nothing.
+    """
+    undelivered_ratio: _builtins.float
+    """The share of the messages it took that it reports as undelivered, from 0 to 1."""
+    doubled_receipt_ratio: _builtins.float
+    """The share of its reports that it sends twice, from 0 to 1."""
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """How long each attempt takes."""
@@ -538,6 +582,10 @@ class UpdateMockProviderRequest(_message.Message):
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """What an attempt that ends `RATE_LIMITED` asks to wait."""
+
+    @_builtins.property
+    def receipt_delay(self) -> _duration_pb2.Duration:
+        """How long after a message it reports."""
 
     def __init__(
         self,
@@ -553,15 +601,23 @@ class UpdateMockProviderRequest(_message.Message):
         connect_error_ratio: _builtins.float | None = ...,
         deferred_ratio: _builtins.float | None = ...,
         misconfigured: _builtins.bool | None = ...,
+        delivered_ratio: _builtins.float | None = ...,
+        undelivered_ratio: _builtins.float | None = ...,
+        receipt_delay: _duration_pb2.Duration | None = ...,
+        doubled_receipt_ratio: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_delivered_ratio", b"_delivered_ratio", "_doubled_receipt_ratio", b"_doubled_receipt_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "_undelivered_ratio", b"_undelivered_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "delivered_ratio", b"delivered_ratio", "doubled_receipt_ratio", b"doubled_receipt_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "rate_limited_ratio", b"rate_limited_ratio", "receipt_delay", b"receipt_delay", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio", "undelivered_ratio", b"undelivered_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "name", b"name", "rate_limited_ratio", b"rate_limited_ratio", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio", "_deferred_ratio", b"_deferred_ratio", "_delivered_ratio", b"_delivered_ratio", "_doubled_receipt_ratio", b"_doubled_receipt_ratio", "_error_ratio", b"_error_ratio", "_misconfigured", b"_misconfigured", "_rate_limited_ratio", b"_rate_limited_ratio", "_rejected_ratio", b"_rejected_ratio", "_seed", b"_seed", "_uncertain_ratio", b"_uncertain_ratio", "_undelivered_ratio", b"_undelivered_ratio", "connect_error_ratio", b"connect_error_ratio", "deferred_ratio", b"deferred_ratio", "delivered_ratio", b"delivered_ratio", "doubled_receipt_ratio", b"doubled_receipt_ratio", "error_ratio", b"error_ratio", "latency", b"latency", "misconfigured", b"misconfigured", "name", b"name", "rate_limited_ratio", b"rate_limited_ratio", "receipt_delay", b"receipt_delay", "rejected_ratio", b"rejected_ratio", "retry_after", b"retry_after", "seed", b"seed", "uncertain_ratio", b"uncertain_ratio", "undelivered_ratio", b"undelivered_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__connect_error_ratio: _TypeAlias = _typing.Literal["connect_error_ratio"]  # noqa: Y015
     _WhichOneofArgType__connect_error_ratio: _TypeAlias = _typing.Literal["_connect_error_ratio", b"_connect_error_ratio"]  # noqa: Y015
     _WhichOneofReturnType__deferred_ratio: _TypeAlias = _typing.Literal["deferred_ratio"]  # noqa: Y015
     _WhichOneofArgType__deferred_ratio: _TypeAlias = _typing.Literal["_deferred_ratio", b"_deferred_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__delivered_ratio: _TypeAlias = _typing.Literal["delivered_ratio"]  # noqa: Y015
+    _WhichOneofArgType__delivered_ratio: _TypeAlias = _typing.Literal["_delivered_ratio", b"_delivered_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__doubled_receipt_ratio: _TypeAlias = _typing.Literal["doubled_receipt_ratio"]  # noqa: Y015
+    _WhichOneofArgType__doubled_receipt_ratio: _TypeAlias = _typing.Literal["_doubled_receipt_ratio", b"_doubled_receipt_ratio"]  # noqa: Y015
     _WhichOneofReturnType__error_ratio: _TypeAlias = _typing.Literal["error_ratio"]  # noqa: Y015
     _WhichOneofArgType__error_ratio: _TypeAlias = _typing.Literal["_error_ratio", b"_error_ratio"]  # noqa: Y015
     _WhichOneofReturnType__misconfigured: _TypeAlias = _typing.Literal["misconfigured"]  # noqa: Y015
@@ -574,10 +630,16 @@ class UpdateMockProviderRequest(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__uncertain_ratio: _TypeAlias = _typing.Literal["uncertain_ratio"]  # noqa: Y015
     _WhichOneofArgType__uncertain_ratio: _TypeAlias = _typing.Literal["_uncertain_ratio", b"_uncertain_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__undelivered_ratio: _TypeAlias = _typing.Literal["undelivered_ratio"]  # noqa: Y015
+    _WhichOneofArgType__undelivered_ratio: _TypeAlias = _typing.Literal["_undelivered_ratio", b"_undelivered_ratio"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__connect_error_ratio) -> _WhichOneofReturnType__connect_error_ratio | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__deferred_ratio) -> _WhichOneofReturnType__deferred_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivered_ratio) -> _WhichOneofReturnType__delivered_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__doubled_receipt_ratio) -> _WhichOneofReturnType__doubled_receipt_ratio | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__error_ratio) -> _WhichOneofReturnType__error_ratio | None: ...
     @_typing.overload
@@ -590,6 +652,8 @@ class UpdateMockProviderRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__uncertain_ratio) -> _WhichOneofReturnType__uncertain_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undelivered_ratio) -> _WhichOneofReturnType__undelivered_ratio | None: ...
 
 Global___UpdateMockProviderRequest: _TypeAlias = UpdateMockProviderRequest  # noqa: Y015
 

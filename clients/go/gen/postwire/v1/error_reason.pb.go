@@ -68,8 +68,12 @@ const (
 	ErrorReason_ERROR_REASON_MESSAGE_NOT_UNCERTAIN ErrorReason = 15
 	// OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed.
 	ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED ErrorReason = 16
+	// FAILED_PRECONDITION: the recipient's number begins with none of the prefixes that the server sends to
+	// (`guards.allow_prefixes`).
+	ErrorReason_ERROR_REASON_RECIPIENT_NOT_ALLOWED ErrorReason = 17
 	// RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
-	// under way, or sends as much a second, as it may. Others are served meanwhile.
+	// under way, or sends as much a second, as it may. Others are served meanwhile. Where a guard (`guards.*`) has counted
+	// as many messages to a prefix or a recipient as it lets through, the trailer is -1: do not come back at once.
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 18
 	// UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
 	// that the server knows.
@@ -105,6 +109,7 @@ var (
 		14: "ERROR_REASON_MESSAGE_NOT_QUEUED",
 		15: "ERROR_REASON_MESSAGE_NOT_UNCERTAIN",
 		16: "ERROR_REASON_RESUME_TOKEN_EXPIRED",
+		17: "ERROR_REASON_RECIPIENT_NOT_ALLOWED",
 		18: "ERROR_REASON_QUOTA_EXCEEDED",
 		19: "ERROR_REASON_NO_CREDENTIALS",
 		20: "ERROR_REASON_INVALID_CREDENTIALS",
@@ -130,6 +135,7 @@ var (
 		"ERROR_REASON_MESSAGE_NOT_QUEUED":    14,
 		"ERROR_REASON_MESSAGE_NOT_UNCERTAIN": 15,
 		"ERROR_REASON_RESUME_TOKEN_EXPIRED":  16,
+		"ERROR_REASON_RECIPIENT_NOT_ALLOWED": 17,
 		"ERROR_REASON_QUOTA_EXCEEDED":        18,
 		"ERROR_REASON_NO_CREDENTIALS":        19,
 		"ERROR_REASON_INVALID_CREDENTIALS":   20,
@@ -170,7 +176,7 @@ var File_postwire_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1epostwire/v1/error_reason.proto\x12\vpostwire.v1*\xaf\x06\n" +
+	"\x1epostwire/v1/error_reason.proto\x12\vpostwire.v1*\xd7\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_MESSAGE\x10\x01\x12\"\n" +
@@ -189,7 +195,8 @@ const file_postwire_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_PROVIDER_DRAINED\x10\r\x12#\n" +
 	"\x1fERROR_REASON_MESSAGE_NOT_QUEUED\x10\x0e\x12&\n" +
 	"\"ERROR_REASON_MESSAGE_NOT_UNCERTAIN\x10\x0f\x12%\n" +
-	"!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\x10\x12\x1f\n" +
+	"!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\x10\x12&\n" +
+	"\"ERROR_REASON_RECIPIENT_NOT_ALLOWED\x10\x11\x12\x1f\n" +
 	"\x1bERROR_REASON_QUOTA_EXCEEDED\x10\x12\x12\x1f\n" +
 	"\x1bERROR_REASON_NO_CREDENTIALS\x10\x13\x12$\n" +
 	" ERROR_REASON_INVALID_CREDENTIALS\x10\x14\x12\x1e\n" +

@@ -228,6 +228,71 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_postwire_v1_message_proto_rawDescGZIP(), []int{2}
 }
 
+// What a provider reports of a message after it took it.
+type ReceiptState int32
+
+const (
+	// Never sent.
+	ReceiptState_RECEIPT_STATE_UNSPECIFIED ReceiptState = 0
+	// It has the message, and passes it on.
+	ReceiptState_RECEIPT_STATE_ACCEPTED ReceiptState = 1
+	// The message was delivered.
+	ReceiptState_RECEIPT_STATE_DELIVERED ReceiptState = 2
+	// The message could not be delivered.
+	ReceiptState_RECEIPT_STATE_UNDELIVERED ReceiptState = 3
+	// The recipient has complained: marked it as spam.
+	ReceiptState_RECEIPT_STATE_COMPLAINED ReceiptState = 4
+	// The recipient wants no more messages from this sender.
+	ReceiptState_RECEIPT_STATE_OPTED_OUT ReceiptState = 5
+)
+
+// Enum value maps for ReceiptState.
+var (
+	ReceiptState_name = map[int32]string{
+		0: "RECEIPT_STATE_UNSPECIFIED",
+		1: "RECEIPT_STATE_ACCEPTED",
+		2: "RECEIPT_STATE_DELIVERED",
+		3: "RECEIPT_STATE_UNDELIVERED",
+		4: "RECEIPT_STATE_COMPLAINED",
+		5: "RECEIPT_STATE_OPTED_OUT",
+	}
+	ReceiptState_value = map[string]int32{
+		"RECEIPT_STATE_UNSPECIFIED": 0,
+		"RECEIPT_STATE_ACCEPTED":    1,
+		"RECEIPT_STATE_DELIVERED":   2,
+		"RECEIPT_STATE_UNDELIVERED": 3,
+		"RECEIPT_STATE_COMPLAINED":  4,
+		"RECEIPT_STATE_OPTED_OUT":   5,
+	}
+)
+
+func (x ReceiptState) Enum() *ReceiptState {
+	p := new(ReceiptState)
+	*p = x
+	return p
+}
+
+func (x ReceiptState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReceiptState) Descriptor() protoreflect.EnumDescriptor {
+	return file_postwire_v1_message_proto_enumTypes[3].Descriptor()
+}
+
+func (ReceiptState) Type() protoreflect.EnumType {
+	return &file_postwire_v1_message_proto_enumTypes[3]
+}
+
+func (x ReceiptState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReceiptState.Descriptor instead.
+func (ReceiptState) EnumDescriptor() ([]byte, []int) {
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{3}
+}
+
 // When `Dispatch` answers.
 type WaitFor int32
 
@@ -266,11 +331,11 @@ func (x WaitFor) String() string {
 }
 
 func (WaitFor) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_message_proto_enumTypes[3].Descriptor()
+	return file_postwire_v1_message_proto_enumTypes[4].Descriptor()
 }
 
 func (WaitFor) Type() protoreflect.EnumType {
-	return &file_postwire_v1_message_proto_enumTypes[3]
+	return &file_postwire_v1_message_proto_enumTypes[4]
 }
 
 func (x WaitFor) Number() protoreflect.EnumNumber {
@@ -279,7 +344,7 @@ func (x WaitFor) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WaitFor.Descriptor instead.
 func (WaitFor) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{3}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{4}
 }
 
 // Which message goes first where several wait for the same providers.
@@ -323,11 +388,11 @@ func (x Priority) String() string {
 }
 
 func (Priority) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_message_proto_enumTypes[4].Descriptor()
+	return file_postwire_v1_message_proto_enumTypes[5].Descriptor()
 }
 
 func (Priority) Type() protoreflect.EnumType {
-	return &file_postwire_v1_message_proto_enumTypes[4]
+	return &file_postwire_v1_message_proto_enumTypes[5]
 }
 
 func (x Priority) Number() protoreflect.EnumNumber {
@@ -336,7 +401,7 @@ func (x Priority) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Priority.Descriptor instead.
 func (Priority) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{4}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{5}
 }
 
 // What follows when it is not known whether an attempt sent the message.
@@ -376,11 +441,11 @@ func (x DeliveryGuarantee) String() string {
 }
 
 func (DeliveryGuarantee) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_message_proto_enumTypes[5].Descriptor()
+	return file_postwire_v1_message_proto_enumTypes[6].Descriptor()
 }
 
 func (DeliveryGuarantee) Type() protoreflect.EnumType {
-	return &file_postwire_v1_message_proto_enumTypes[5]
+	return &file_postwire_v1_message_proto_enumTypes[6]
 }
 
 func (x DeliveryGuarantee) Number() protoreflect.EnumNumber {
@@ -389,7 +454,7 @@ func (x DeliveryGuarantee) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeliveryGuarantee.Descriptor instead.
 func (DeliveryGuarantee) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{5}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{6}
 }
 
 // What an operator has done to a message or a provider.
@@ -441,11 +506,11 @@ func (x NoteAction) String() string {
 }
 
 func (NoteAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_postwire_v1_message_proto_enumTypes[6].Descriptor()
+	return file_postwire_v1_message_proto_enumTypes[7].Descriptor()
 }
 
 func (NoteAction) Type() protoreflect.EnumType {
-	return &file_postwire_v1_message_proto_enumTypes[6]
+	return &file_postwire_v1_message_proto_enumTypes[7]
 }
 
 func (x NoteAction) Number() protoreflect.EnumNumber {
@@ -454,7 +519,7 @@ func (x NoteAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NoteAction.Descriptor instead.
 func (NoteAction) EnumDescriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{6}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{7}
 }
 
 // A message as its caller hands it over.
@@ -1030,9 +1095,11 @@ type DispatchOptions struct {
 	ProviderName string `protobuf:"bytes,6,opt,name=provider_name,json=providerName,proto3" json:"provider_name,omitempty"`
 	// How many attempts may be made, not counting those that ended `RATE_LIMITED`: 1 to 100. Left out:
 	// `delivery.max_attempts`.
-	MaxAttempts   int32 `protobuf:"varint,7,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxAttempts int32 `protobuf:"varint,7,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	// Send it to recipients who are suppressed, too. Refused unless the server's `suppression.allow_ignore` is true.
+	IgnoreSuppression bool `protobuf:"varint,8,opt,name=ignore_suppression,json=ignoreSuppression,proto3" json:"ignore_suppression,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *DispatchOptions) Reset() {
@@ -1114,6 +1181,13 @@ func (x *DispatchOptions) GetMaxAttempts() int32 {
 	return 0
 }
 
+func (x *DispatchOptions) GetIgnoreSuppression() bool {
+	if x != nil {
+		return x.IgnoreSuppression
+	}
+	return false
+}
+
 // The record of a message. It never holds the content.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1147,6 +1221,11 @@ type Message struct {
 	Labels map[string]string `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Rises with every change of this record.
 	Revision int64 `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What providers reported later, oldest first: one for each attempt, recipient, state and code, and the last 20 of them.
+	Receipts []*Receipt `protobuf:"bytes,16,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	// Why it stands where it does, as a code: that of the receipt which decided it, `suppressed` where nobody may write to
+	// the recipient, or else that of the last attempt.
+	ErrorCode string `protobuf:"bytes,17,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
 	// What an operator did last to this message, if anything: cancelled it, or resolved it.
 	Note          *Note `protobuf:"bytes,18,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1288,6 +1367,20 @@ func (x *Message) GetRevision() int64 {
 	return 0
 }
 
+func (x *Message) GetReceipts() []*Receipt {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
+func (x *Message) GetErrorCode() string {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return ""
+}
+
 func (x *Message) GetNote() *Note {
 	if x != nil {
 		return x.Note
@@ -1379,9 +1472,11 @@ type Attempt struct {
 	// What happened, in our words, free of personal data.
 	Detail string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
 	// The trace that shows this attempt, as 32 hexadecimal digits; empty when it was not traced.
-	TraceId       string `protobuf:"bytes,9,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TraceId string `protobuf:"bytes,9,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Whether it was made because no receipt of an earlier one had come within the `delivered_within` of its route.
+	ReceiptOverdue bool `protobuf:"varint,10,opt,name=receipt_overdue,json=receiptOverdue,proto3" json:"receipt_overdue,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -1477,13 +1572,111 @@ func (x *Attempt) GetTraceId() string {
 	return ""
 }
 
+func (x *Attempt) GetReceiptOverdue() bool {
+	if x != nil {
+		return x.ReceiptOverdue
+	}
+	return false
+}
+
+// What a provider reported later of one attempt.
+type Receipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider.
+	ProviderName string `protobuf:"bytes,1,opt,name=provider_name,json=providerName,proto3" json:"provider_name,omitempty"`
+	// The attempt that it is about.
+	AttemptNumber int32 `protobuf:"varint,2,opt,name=attempt_number,json=attemptNumber,proto3" json:"attempt_number,omitempty"`
+	// What was reported.
+	State ReceiptState `protobuf:"varint,3,opt,name=state,proto3,enum=postwire.v1.ReceiptState" json:"state,omitempty"`
+	// The vendor's own code, such as the reason why a message could not be delivered.
+	ErrorCode string `protobuf:"bytes,4,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	// When it came in.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// For email: the position of the recipient that it is about, where it is about one. Absent: all of the attempt's.
+	RecipientIndex *int32 `protobuf:"varint,6,opt,name=recipient_index,json=recipientIndex,proto3,oneof" json:"recipient_index,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_postwire_v1_message_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_message_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Receipt) GetProviderName() string {
+	if x != nil {
+		return x.ProviderName
+	}
+	return ""
+}
+
+func (x *Receipt) GetAttemptNumber() int32 {
+	if x != nil {
+		return x.AttemptNumber
+	}
+	return 0
+}
+
+func (x *Receipt) GetState() ReceiptState {
+	if x != nil {
+		return x.State
+	}
+	return ReceiptState_RECEIPT_STATE_UNSPECIFIED
+}
+
+func (x *Receipt) GetErrorCode() string {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return ""
+}
+
+func (x *Receipt) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *Receipt) GetRecipientIndex() int32 {
+	if x != nil && x.RecipientIndex != nil {
+		return *x.RecipientIndex
+	}
+	return 0
+}
+
 // Where a message stands with one of its recipients.
 type RecipientStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The recipient's position, from 0, in `to`, then `cc`, then `bcc`. Never the address.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Where the message stands with this recipient. The message's own state is the first of `SENDING`, `QUEUED`,
-	// `UNCERTAIN`, `FAILED` and `SENT` that any recipient has.
+	// `UNCERTAIN`, `EXPIRED`, `CANCELLED`, `FAILED`, `UNDELIVERED`, `SENT` and `DELIVERED` that any recipient has.
 	State MessageState `protobuf:"varint,2,opt,name=state,proto3,enum=postwire.v1.MessageState" json:"state,omitempty"`
 	// How the last attempt ended for this recipient.
 	Outcome Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=postwire.v1.Outcome" json:"outcome,omitempty"`
@@ -1497,7 +1690,7 @@ type RecipientStatus struct {
 
 func (x *RecipientStatus) Reset() {
 	*x = RecipientStatus{}
-	mi := &file_postwire_v1_message_proto_msgTypes[10]
+	mi := &file_postwire_v1_message_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1702,7 @@ func (x *RecipientStatus) String() string {
 func (*RecipientStatus) ProtoMessage() {}
 
 func (x *RecipientStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_message_proto_msgTypes[10]
+	mi := &file_postwire_v1_message_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1715,7 @@ func (x *RecipientStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecipientStatus.ProtoReflect.Descriptor instead.
 func (*RecipientStatus) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_message_proto_rawDescGZIP(), []int{10}
+	return file_postwire_v1_message_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RecipientStatus) GetIndex() int32 {
@@ -1608,7 +1801,7 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"Attachment\x12\x1b\n" +
 	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"\x82\x03\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xb1\x03\n" +
 	"\x0fDispatchOptions\x12/\n" +
 	"\bwait_for\x18\x01 \x01(\x0e2\x14.postwire.v1.WaitForR\awaitFor\x127\n" +
 	"\tsend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x12;\n" +
@@ -1617,7 +1810,8 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\bpriority\x18\x04 \x01(\x0e2\x15.postwire.v1.PriorityR\bpriority\x12M\n" +
 	"\x12delivery_guarantee\x18\x05 \x01(\x0e2\x1e.postwire.v1.DeliveryGuaranteeR\x11deliveryGuarantee\x12#\n" +
 	"\rprovider_name\x18\x06 \x01(\tR\fproviderName\x12!\n" +
-	"\fmax_attempts\x18\a \x01(\x05R\vmaxAttempts\"\xd4\x06\n" +
+	"\fmax_attempts\x18\a \x01(\x05R\vmaxAttempts\x12-\n" +
+	"\x12ignore_suppression\x18\b \x01(\bR\x11ignoreSuppression\"\xa5\a\n" +
 	"\aMessage\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1d\n" +
@@ -1641,7 +1835,10 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\vexpire_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x128\n" +
 	"\x06labels\x18\x0e \x03(\v2 .postwire.v1.Message.LabelsEntryR\x06labels\x12\x1a\n" +
-	"\brevision\x18\x0f \x01(\x03R\brevision\x12%\n" +
+	"\brevision\x18\x0f \x01(\x03R\brevision\x120\n" +
+	"\breceipts\x18\x10 \x03(\v2\x14.postwire.v1.ReceiptR\breceipts\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\x11 \x01(\tR\terrorCode\x12%\n" +
 	"\x04note\x18\x12 \x01(\v2\x11.postwire.v1.NoteR\x04note\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1649,7 +1846,7 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\x04Note\x12/\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x17.postwire.v1.NoteActionR\x06action\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xea\x02\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x93\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12#\n" +
 	"\rprovider_name\x18\x02 \x01(\tR\fproviderName\x12.\n" +
@@ -1661,7 +1858,18 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\a \x01(\tR\terrorCode\x12\x16\n" +
 	"\x06detail\x18\b \x01(\tR\x06detail\x12\x19\n" +
-	"\btrace_id\x18\t \x01(\tR\atraceId\"\xd7\x01\n" +
+	"\btrace_id\x18\t \x01(\tR\atraceId\x12'\n" +
+	"\x0freceipt_overdue\x18\n" +
+	" \x01(\bR\x0ereceiptOverdue\"\xa6\x02\n" +
+	"\aReceipt\x12#\n" +
+	"\rprovider_name\x18\x01 \x01(\tR\fproviderName\x12%\n" +
+	"\x0eattempt_number\x18\x02 \x01(\x05R\rattemptNumber\x12/\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.postwire.v1.ReceiptStateR\x05state\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\x04 \x01(\tR\terrorCode\x12=\n" +
+	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12,\n" +
+	"\x0frecipient_index\x18\x06 \x01(\x05H\x00R\x0erecipientIndex\x88\x01\x01B\x12\n" +
+	"\x10_recipient_index\"\xd7\x01\n" +
 	"\x0fRecipientStatus\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.postwire.v1.MessageStateR\x05state\x12.\n" +
@@ -1691,7 +1899,14 @@ const file_postwire_v1_message_proto_rawDesc = "" +
 	"\x14OUTCOME_RATE_LIMITED\x10\x02\x12\x11\n" +
 	"\rOUTCOME_ERROR\x10\x03\x12\x14\n" +
 	"\x10OUTCOME_REJECTED\x10\x04\x12\x15\n" +
-	"\x11OUTCOME_UNCERTAIN\x10\x05*R\n" +
+	"\x11OUTCOME_UNCERTAIN\x10\x05*\xc0\x01\n" +
+	"\fReceiptState\x12\x1d\n" +
+	"\x19RECEIPT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16RECEIPT_STATE_ACCEPTED\x10\x01\x12\x1b\n" +
+	"\x17RECEIPT_STATE_DELIVERED\x10\x02\x12\x1d\n" +
+	"\x19RECEIPT_STATE_UNDELIVERED\x10\x03\x12\x1c\n" +
+	"\x18RECEIPT_STATE_COMPLAINED\x10\x04\x12\x1b\n" +
+	"\x17RECEIPT_STATE_OPTED_OUT\x10\x05*R\n" +
 	"\aWaitFor\x12\x18\n" +
 	"\x14WAIT_FOR_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10WAIT_FOR_OUTCOME\x10\x01\x12\x17\n" +
@@ -1727,69 +1942,74 @@ func file_postwire_v1_message_proto_rawDescGZIP() []byte {
 	return file_postwire_v1_message_proto_rawDescData
 }
 
-var file_postwire_v1_message_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_postwire_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_postwire_v1_message_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_postwire_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_postwire_v1_message_proto_goTypes = []any{
 	(Channel)(0),                  // 0: postwire.v1.Channel
 	(MessageState)(0),             // 1: postwire.v1.MessageState
 	(Outcome)(0),                  // 2: postwire.v1.Outcome
-	(WaitFor)(0),                  // 3: postwire.v1.WaitFor
-	(Priority)(0),                 // 4: postwire.v1.Priority
-	(DeliveryGuarantee)(0),        // 5: postwire.v1.DeliveryGuarantee
-	(NoteAction)(0),               // 6: postwire.v1.NoteAction
-	(*OutboundMessage)(nil),       // 7: postwire.v1.OutboundMessage
-	(*Sms)(nil),                   // 8: postwire.v1.Sms
-	(*Mms)(nil),                   // 9: postwire.v1.Mms
-	(*Media)(nil),                 // 10: postwire.v1.Media
-	(*Email)(nil),                 // 11: postwire.v1.Email
-	(*Attachment)(nil),            // 12: postwire.v1.Attachment
-	(*DispatchOptions)(nil),       // 13: postwire.v1.DispatchOptions
-	(*Message)(nil),               // 14: postwire.v1.Message
-	(*Note)(nil),                  // 15: postwire.v1.Note
-	(*Attempt)(nil),               // 16: postwire.v1.Attempt
-	(*RecipientStatus)(nil),       // 17: postwire.v1.RecipientStatus
-	nil,                           // 18: postwire.v1.OutboundMessage.LabelsEntry
-	nil,                           // 19: postwire.v1.Email.HeadersEntry
-	nil,                           // 20: postwire.v1.Message.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(ReceiptState)(0),             // 3: postwire.v1.ReceiptState
+	(WaitFor)(0),                  // 4: postwire.v1.WaitFor
+	(Priority)(0),                 // 5: postwire.v1.Priority
+	(DeliveryGuarantee)(0),        // 6: postwire.v1.DeliveryGuarantee
+	(NoteAction)(0),               // 7: postwire.v1.NoteAction
+	(*OutboundMessage)(nil),       // 8: postwire.v1.OutboundMessage
+	(*Sms)(nil),                   // 9: postwire.v1.Sms
+	(*Mms)(nil),                   // 10: postwire.v1.Mms
+	(*Media)(nil),                 // 11: postwire.v1.Media
+	(*Email)(nil),                 // 12: postwire.v1.Email
+	(*Attachment)(nil),            // 13: postwire.v1.Attachment
+	(*DispatchOptions)(nil),       // 14: postwire.v1.DispatchOptions
+	(*Message)(nil),               // 15: postwire.v1.Message
+	(*Note)(nil),                  // 16: postwire.v1.Note
+	(*Attempt)(nil),               // 17: postwire.v1.Attempt
+	(*Receipt)(nil),               // 18: postwire.v1.Receipt
+	(*RecipientStatus)(nil),       // 19: postwire.v1.RecipientStatus
+	nil,                           // 20: postwire.v1.OutboundMessage.LabelsEntry
+	nil,                           // 21: postwire.v1.Email.HeadersEntry
+	nil,                           // 22: postwire.v1.Message.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 }
 var file_postwire_v1_message_proto_depIdxs = []int32{
-	8,  // 0: postwire.v1.OutboundMessage.sms:type_name -> postwire.v1.Sms
-	9,  // 1: postwire.v1.OutboundMessage.mms:type_name -> postwire.v1.Mms
-	11, // 2: postwire.v1.OutboundMessage.email:type_name -> postwire.v1.Email
-	18, // 3: postwire.v1.OutboundMessage.labels:type_name -> postwire.v1.OutboundMessage.LabelsEntry
-	10, // 4: postwire.v1.Mms.media:type_name -> postwire.v1.Media
-	19, // 5: postwire.v1.Email.headers:type_name -> postwire.v1.Email.HeadersEntry
-	12, // 6: postwire.v1.Email.attachments:type_name -> postwire.v1.Attachment
-	3,  // 7: postwire.v1.DispatchOptions.wait_for:type_name -> postwire.v1.WaitFor
-	21, // 8: postwire.v1.DispatchOptions.send_time:type_name -> google.protobuf.Timestamp
-	21, // 9: postwire.v1.DispatchOptions.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 10: postwire.v1.DispatchOptions.priority:type_name -> postwire.v1.Priority
-	5,  // 11: postwire.v1.DispatchOptions.delivery_guarantee:type_name -> postwire.v1.DeliveryGuarantee
+	9,  // 0: postwire.v1.OutboundMessage.sms:type_name -> postwire.v1.Sms
+	10, // 1: postwire.v1.OutboundMessage.mms:type_name -> postwire.v1.Mms
+	12, // 2: postwire.v1.OutboundMessage.email:type_name -> postwire.v1.Email
+	20, // 3: postwire.v1.OutboundMessage.labels:type_name -> postwire.v1.OutboundMessage.LabelsEntry
+	11, // 4: postwire.v1.Mms.media:type_name -> postwire.v1.Media
+	21, // 5: postwire.v1.Email.headers:type_name -> postwire.v1.Email.HeadersEntry
+	13, // 6: postwire.v1.Email.attachments:type_name -> postwire.v1.Attachment
+	4,  // 7: postwire.v1.DispatchOptions.wait_for:type_name -> postwire.v1.WaitFor
+	23, // 8: postwire.v1.DispatchOptions.send_time:type_name -> google.protobuf.Timestamp
+	23, // 9: postwire.v1.DispatchOptions.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 10: postwire.v1.DispatchOptions.priority:type_name -> postwire.v1.Priority
+	6,  // 11: postwire.v1.DispatchOptions.delivery_guarantee:type_name -> postwire.v1.DeliveryGuarantee
 	0,  // 12: postwire.v1.Message.channel:type_name -> postwire.v1.Channel
 	1,  // 13: postwire.v1.Message.state:type_name -> postwire.v1.MessageState
 	2,  // 14: postwire.v1.Message.outcome:type_name -> postwire.v1.Outcome
-	16, // 15: postwire.v1.Message.attempts:type_name -> postwire.v1.Attempt
-	17, // 16: postwire.v1.Message.recipients:type_name -> postwire.v1.RecipientStatus
-	21, // 17: postwire.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	21, // 18: postwire.v1.Message.update_time:type_name -> google.protobuf.Timestamp
-	21, // 19: postwire.v1.Message.next_attempt_time:type_name -> google.protobuf.Timestamp
-	21, // 20: postwire.v1.Message.expire_time:type_name -> google.protobuf.Timestamp
-	20, // 21: postwire.v1.Message.labels:type_name -> postwire.v1.Message.LabelsEntry
-	15, // 22: postwire.v1.Message.note:type_name -> postwire.v1.Note
-	6,  // 23: postwire.v1.Note.action:type_name -> postwire.v1.NoteAction
-	21, // 24: postwire.v1.Note.time:type_name -> google.protobuf.Timestamp
-	2,  // 25: postwire.v1.Attempt.outcome:type_name -> postwire.v1.Outcome
-	21, // 26: postwire.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	22, // 27: postwire.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	1,  // 28: postwire.v1.RecipientStatus.state:type_name -> postwire.v1.MessageState
-	2,  // 29: postwire.v1.RecipientStatus.outcome:type_name -> postwire.v1.Outcome
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	17, // 15: postwire.v1.Message.attempts:type_name -> postwire.v1.Attempt
+	19, // 16: postwire.v1.Message.recipients:type_name -> postwire.v1.RecipientStatus
+	23, // 17: postwire.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	23, // 18: postwire.v1.Message.update_time:type_name -> google.protobuf.Timestamp
+	23, // 19: postwire.v1.Message.next_attempt_time:type_name -> google.protobuf.Timestamp
+	23, // 20: postwire.v1.Message.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 21: postwire.v1.Message.labels:type_name -> postwire.v1.Message.LabelsEntry
+	18, // 22: postwire.v1.Message.receipts:type_name -> postwire.v1.Receipt
+	16, // 23: postwire.v1.Message.note:type_name -> postwire.v1.Note
+	7,  // 24: postwire.v1.Note.action:type_name -> postwire.v1.NoteAction
+	23, // 25: postwire.v1.Note.time:type_name -> google.protobuf.Timestamp
+	2,  // 26: postwire.v1.Attempt.outcome:type_name -> postwire.v1.Outcome
+	23, // 27: postwire.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	24, // 28: postwire.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	3,  // 29: postwire.v1.Receipt.state:type_name -> postwire.v1.ReceiptState
+	23, // 30: postwire.v1.Receipt.receive_time:type_name -> google.protobuf.Timestamp
+	1,  // 31: postwire.v1.RecipientStatus.state:type_name -> postwire.v1.MessageState
+	2,  // 32: postwire.v1.RecipientStatus.outcome:type_name -> postwire.v1.Outcome
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_message_proto_init() }
@@ -1806,13 +2026,14 @@ func file_postwire_v1_message_proto_init() {
 		(*Media_Url)(nil),
 		(*Media_Data)(nil),
 	}
+	file_postwire_v1_message_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_message_proto_rawDesc), len(file_postwire_v1_message_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   14,
+			NumEnums:      8,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -170,7 +170,9 @@ type Provider struct {
 	// words may come.
 	Capabilities []string `protobuf:"bytes,10,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Whether it can be used at all, whatever its breaker says.
-	Availability  Availability `protobuf:"varint,11,opt,name=availability,proto3,enum=postwire.v1.Availability" json:"availability,omitempty"`
+	Availability Availability `protobuf:"varint,11,opt,name=availability,proto3,enum=postwire.v1.Availability" json:"availability,omitempty"`
+	// How many receipts of it came in since the server started, by what they reported. States without any are left out.
+	Receipts      []*ReceiptCount `protobuf:"bytes,12,rep,name=receipts,proto3" json:"receipts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +284,68 @@ func (x *Provider) GetAvailability() Availability {
 	return Availability_AVAILABILITY_UNSPECIFIED
 }
 
+func (x *Provider) GetReceipts() []*ReceiptCount {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
+// How many receipts of a provider came in.
+type ReceiptCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What they reported.
+	State ReceiptState `protobuf:"varint,1,opt,name=state,proto3,enum=postwire.v1.ReceiptState" json:"state,omitempty"`
+	// How many.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptCount) Reset() {
+	*x = ReceiptCount{}
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptCount) ProtoMessage() {}
+
+func (x *ReceiptCount) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptCount.ProtoReflect.Descriptor instead.
+func (*ReceiptCount) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReceiptCount) GetState() ReceiptState {
+	if x != nil {
+		return x.State
+	}
+	return ReceiptState_RECEIPT_STATE_UNSPECIFIED
+}
+
+func (x *ReceiptCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // A provider's circuit breaker. It counts the calls in its window: the last ones, and none that is too long ago. Attempts
 // that ended `RATE_LIMITED` count neither way, and a message that the provider refused counts as a success: it answered.
 type Breaker struct {
@@ -304,7 +368,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[1]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +380,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[1]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +393,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{1}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Breaker) GetState() BreakerState {
@@ -383,7 +447,7 @@ type ListProvidersRequest struct {
 
 func (x *ListProvidersRequest) Reset() {
 	*x = ListProvidersRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[2]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +459,7 @@ func (x *ListProvidersRequest) String() string {
 func (*ListProvidersRequest) ProtoMessage() {}
 
 func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[2]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +472,7 @@ func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{2}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{3}
 }
 
 // What `ListProviders` gives.
@@ -422,7 +486,7 @@ type ListProvidersResponse struct {
 
 func (x *ListProvidersResponse) Reset() {
 	*x = ListProvidersResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[3]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +498,7 @@ func (x *ListProvidersResponse) String() string {
 func (*ListProvidersResponse) ProtoMessage() {}
 
 func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[3]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +511,7 @@ func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{3}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListProvidersResponse) GetProviders() []*Provider {
@@ -468,7 +532,7 @@ type GetProviderRequest struct {
 
 func (x *GetProviderRequest) Reset() {
 	*x = GetProviderRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[4]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +544,7 @@ func (x *GetProviderRequest) String() string {
 func (*GetProviderRequest) ProtoMessage() {}
 
 func (x *GetProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[4]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +557,7 @@ func (x *GetProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderRequest.ProtoReflect.Descriptor instead.
 func (*GetProviderRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{4}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetProviderRequest) GetName() string {
@@ -514,7 +578,7 @@ type GetProviderResponse struct {
 
 func (x *GetProviderResponse) Reset() {
 	*x = GetProviderResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[5]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +590,7 @@ func (x *GetProviderResponse) String() string {
 func (*GetProviderResponse) ProtoMessage() {}
 
 func (x *GetProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[5]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +603,7 @@ func (x *GetProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProviderResponse.ProtoReflect.Descriptor instead.
 func (*GetProviderResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{5}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetProviderResponse) GetProvider() *Provider {
@@ -558,7 +622,7 @@ type WatchProvidersRequest struct {
 
 func (x *WatchProvidersRequest) Reset() {
 	*x = WatchProvidersRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[6]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +634,7 @@ func (x *WatchProvidersRequest) String() string {
 func (*WatchProvidersRequest) ProtoMessage() {}
 
 func (x *WatchProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[6]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +647,7 @@ func (x *WatchProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProvidersRequest.ProtoReflect.Descriptor instead.
 func (*WatchProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{6}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{7}
 }
 
 // What `WatchProviders` gives, again and again.
@@ -598,7 +662,7 @@ type WatchProvidersResponse struct {
 
 func (x *WatchProvidersResponse) Reset() {
 	*x = WatchProvidersResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[7]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +674,7 @@ func (x *WatchProvidersResponse) String() string {
 func (*WatchProvidersResponse) ProtoMessage() {}
 
 func (x *WatchProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[7]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +687,7 @@ func (x *WatchProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProvidersResponse.ProtoReflect.Descriptor instead.
 func (*WatchProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{7}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchProvidersResponse) GetProviders() []*Provider {
@@ -647,7 +711,7 @@ type DrainProviderRequest struct {
 
 func (x *DrainProviderRequest) Reset() {
 	*x = DrainProviderRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[8]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +723,7 @@ func (x *DrainProviderRequest) String() string {
 func (*DrainProviderRequest) ProtoMessage() {}
 
 func (x *DrainProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[8]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +736,7 @@ func (x *DrainProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainProviderRequest.ProtoReflect.Descriptor instead.
 func (*DrainProviderRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{8}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DrainProviderRequest) GetName() string {
@@ -700,7 +764,7 @@ type DrainProviderResponse struct {
 
 func (x *DrainProviderResponse) Reset() {
 	*x = DrainProviderResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[9]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +776,7 @@ func (x *DrainProviderResponse) String() string {
 func (*DrainProviderResponse) ProtoMessage() {}
 
 func (x *DrainProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[9]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +789,7 @@ func (x *DrainProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainProviderResponse.ProtoReflect.Descriptor instead.
 func (*DrainProviderResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{9}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DrainProviderResponse) GetProvider() *Provider {
@@ -749,7 +813,7 @@ type ResumeProviderRequest struct {
 
 func (x *ResumeProviderRequest) Reset() {
 	*x = ResumeProviderRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[10]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +825,7 @@ func (x *ResumeProviderRequest) String() string {
 func (*ResumeProviderRequest) ProtoMessage() {}
 
 func (x *ResumeProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[10]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +838,7 @@ func (x *ResumeProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeProviderRequest.ProtoReflect.Descriptor instead.
 func (*ResumeProviderRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{10}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeProviderRequest) GetName() string {
@@ -802,7 +866,7 @@ type ResumeProviderResponse struct {
 
 func (x *ResumeProviderResponse) Reset() {
 	*x = ResumeProviderResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[11]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +878,7 @@ func (x *ResumeProviderResponse) String() string {
 func (*ResumeProviderResponse) ProtoMessage() {}
 
 func (x *ResumeProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[11]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +891,7 @@ func (x *ResumeProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeProviderResponse.ProtoReflect.Descriptor instead.
 func (*ResumeProviderResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{11}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResumeProviderResponse) GetProvider() *Provider {
@@ -850,7 +914,7 @@ type ResetBreakerRequest struct {
 
 func (x *ResetBreakerRequest) Reset() {
 	*x = ResetBreakerRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[12]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +926,7 @@ func (x *ResetBreakerRequest) String() string {
 func (*ResetBreakerRequest) ProtoMessage() {}
 
 func (x *ResetBreakerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[12]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +939,7 @@ func (x *ResetBreakerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetBreakerRequest.ProtoReflect.Descriptor instead.
 func (*ResetBreakerRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{12}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ResetBreakerRequest) GetName() string {
@@ -903,7 +967,7 @@ type ResetBreakerResponse struct {
 
 func (x *ResetBreakerResponse) Reset() {
 	*x = ResetBreakerResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[13]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +979,7 @@ func (x *ResetBreakerResponse) String() string {
 func (*ResetBreakerResponse) ProtoMessage() {}
 
 func (x *ResetBreakerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[13]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +992,7 @@ func (x *ResetBreakerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetBreakerResponse.ProtoReflect.Descriptor instead.
 func (*ResetBreakerResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{13}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetBreakerResponse) GetProvider() *Provider {
@@ -966,13 +1030,22 @@ type UpdateMockProviderRequest struct {
 	// Whether it refuses the account that it is configured with: attempts end `ERROR`, with the error code
 	// `mock_misconfigured`, and it is passed over.
 	Misconfigured *bool `protobuf:"varint,11,opt,name=misconfigured,proto3,oneof" json:"misconfigured,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The share of the messages it took that it reports as delivered, from 0 to 1. Absent: it stays. With
+	// `undelivered_ratio` at most 1; of the rest it reports nothing.
+	DeliveredRatio *float64 `protobuf:"fixed64,12,opt,name=delivered_ratio,json=deliveredRatio,proto3,oneof" json:"delivered_ratio,omitempty"`
+	// The share of the messages it took that it reports as undelivered, from 0 to 1.
+	UndeliveredRatio *float64 `protobuf:"fixed64,13,opt,name=undelivered_ratio,json=undeliveredRatio,proto3,oneof" json:"undelivered_ratio,omitempty"`
+	// How long after a message it reports.
+	ReceiptDelay *durationpb.Duration `protobuf:"bytes,14,opt,name=receipt_delay,json=receiptDelay,proto3" json:"receipt_delay,omitempty"`
+	// The share of its reports that it sends twice, from 0 to 1.
+	DoubledReceiptRatio *float64 `protobuf:"fixed64,15,opt,name=doubled_receipt_ratio,json=doubledReceiptRatio,proto3,oneof" json:"doubled_receipt_ratio,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *UpdateMockProviderRequest) Reset() {
 	*x = UpdateMockProviderRequest{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[14]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1057,7 @@ func (x *UpdateMockProviderRequest) String() string {
 func (*UpdateMockProviderRequest) ProtoMessage() {}
 
 func (x *UpdateMockProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[14]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1070,7 @@ func (x *UpdateMockProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMockProviderRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMockProviderRequest) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{14}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateMockProviderRequest) GetName() string {
@@ -1077,6 +1150,34 @@ func (x *UpdateMockProviderRequest) GetMisconfigured() bool {
 	return false
 }
 
+func (x *UpdateMockProviderRequest) GetDeliveredRatio() float64 {
+	if x != nil && x.DeliveredRatio != nil {
+		return *x.DeliveredRatio
+	}
+	return 0
+}
+
+func (x *UpdateMockProviderRequest) GetUndeliveredRatio() float64 {
+	if x != nil && x.UndeliveredRatio != nil {
+		return *x.UndeliveredRatio
+	}
+	return 0
+}
+
+func (x *UpdateMockProviderRequest) GetReceiptDelay() *durationpb.Duration {
+	if x != nil {
+		return x.ReceiptDelay
+	}
+	return nil
+}
+
+func (x *UpdateMockProviderRequest) GetDoubledReceiptRatio() float64 {
+	if x != nil && x.DoubledReceiptRatio != nil {
+		return *x.DoubledReceiptRatio
+	}
+	return 0
+}
+
 // What `UpdateMockProvider` gives.
 type UpdateMockProviderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1088,7 +1189,7 @@ type UpdateMockProviderResponse struct {
 
 func (x *UpdateMockProviderResponse) Reset() {
 	*x = UpdateMockProviderResponse{}
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[15]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1201,7 @@ func (x *UpdateMockProviderResponse) String() string {
 func (*UpdateMockProviderResponse) ProtoMessage() {}
 
 func (x *UpdateMockProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_postwire_v1_provider_service_proto_msgTypes[15]
+	mi := &file_postwire_v1_provider_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1214,7 @@ func (x *UpdateMockProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMockProviderResponse.ProtoReflect.Descriptor instead.
 func (*UpdateMockProviderResponse) Descriptor() ([]byte, []int) {
-	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{15}
+	return file_postwire_v1_provider_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateMockProviderResponse) GetProvider() *Provider {
@@ -1127,7 +1228,7 @@ var File_postwire_v1_provider_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\n" +
-	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x97\x03\n" +
+	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xce\x03\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
@@ -1140,7 +1241,11 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x13unserved_route_keys\x18\t \x03(\tR\x11unservedRouteKeys\x12\"\n" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12=\n" +
-	"\favailability\x18\v \x01(\x0e2\x19.postwire.v1.AvailabilityR\favailability\"\xf4\x01\n" +
+	"\favailability\x18\v \x01(\x0e2\x19.postwire.v1.AvailabilityR\favailability\x125\n" +
+	"\breceipts\x18\f \x03(\v2\x19.postwire.v1.ReceiptCountR\breceipts\"U\n" +
+	"\fReceiptCount\x12/\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.ReceiptStateR\x05state\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"\xf4\x01\n" +
 	"\aBreaker\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.BreakerStateR\x05state\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x05R\x05calls\x12\x1a\n" +
@@ -1173,7 +1278,7 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"I\n" +
 	"\x14ResetBreakerResponse\x121\n" +
-	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\x8c\x05\n" +
+	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider\"\xa9\a\n" +
 	"\x19UpdateMockProviderRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\verror_ratio\x18\x02 \x01(\x01H\x00R\n" +
@@ -1188,7 +1293,12 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x13connect_error_ratio\x18\t \x01(\x01H\x05R\x11connectErrorRatio\x88\x01\x01\x12*\n" +
 	"\x0edeferred_ratio\x18\n" +
 	" \x01(\x01H\x06R\rdeferredRatio\x88\x01\x01\x12)\n" +
-	"\rmisconfigured\x18\v \x01(\bH\aR\rmisconfigured\x88\x01\x01B\x0e\n" +
+	"\rmisconfigured\x18\v \x01(\bH\aR\rmisconfigured\x88\x01\x01\x12,\n" +
+	"\x0fdelivered_ratio\x18\f \x01(\x01H\bR\x0edeliveredRatio\x88\x01\x01\x120\n" +
+	"\x11undelivered_ratio\x18\r \x01(\x01H\tR\x10undeliveredRatio\x88\x01\x01\x12>\n" +
+	"\rreceipt_delay\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\freceiptDelay\x127\n" +
+	"\x15doubled_receipt_ratio\x18\x0f \x01(\x01H\n" +
+	"R\x13doubledReceiptRatio\x88\x01\x01B\x0e\n" +
 	"\f_error_ratioB\x15\n" +
 	"\x13_rate_limited_ratioB\x12\n" +
 	"\x10_uncertain_ratioB\x11\n" +
@@ -1196,7 +1306,10 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\x05_seedB\x16\n" +
 	"\x14_connect_error_ratioB\x11\n" +
 	"\x0f_deferred_ratioB\x10\n" +
-	"\x0e_misconfigured\"O\n" +
+	"\x0e_misconfiguredB\x12\n" +
+	"\x10_delivered_ratioB\x14\n" +
+	"\x12_undelivered_ratioB\x18\n" +
+	"\x16_doubled_receipt_ratio\"O\n" +
 	"\x1aUpdateMockProviderResponse\x121\n" +
 	"\bprovider\x18\x01 \x01(\v2\x15.postwire.v1.ProviderR\bprovider*\x86\x01\n" +
 	"\fAvailability\x12\x1c\n" +
@@ -1233,66 +1346,71 @@ func file_postwire_v1_provider_service_proto_rawDescGZIP() []byte {
 }
 
 var file_postwire_v1_provider_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_postwire_v1_provider_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_postwire_v1_provider_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_postwire_v1_provider_service_proto_goTypes = []any{
 	(Availability)(0),                  // 0: postwire.v1.Availability
 	(BreakerState)(0),                  // 1: postwire.v1.BreakerState
 	(*Provider)(nil),                   // 2: postwire.v1.Provider
-	(*Breaker)(nil),                    // 3: postwire.v1.Breaker
-	(*ListProvidersRequest)(nil),       // 4: postwire.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),      // 5: postwire.v1.ListProvidersResponse
-	(*GetProviderRequest)(nil),         // 6: postwire.v1.GetProviderRequest
-	(*GetProviderResponse)(nil),        // 7: postwire.v1.GetProviderResponse
-	(*WatchProvidersRequest)(nil),      // 8: postwire.v1.WatchProvidersRequest
-	(*WatchProvidersResponse)(nil),     // 9: postwire.v1.WatchProvidersResponse
-	(*DrainProviderRequest)(nil),       // 10: postwire.v1.DrainProviderRequest
-	(*DrainProviderResponse)(nil),      // 11: postwire.v1.DrainProviderResponse
-	(*ResumeProviderRequest)(nil),      // 12: postwire.v1.ResumeProviderRequest
-	(*ResumeProviderResponse)(nil),     // 13: postwire.v1.ResumeProviderResponse
-	(*ResetBreakerRequest)(nil),        // 14: postwire.v1.ResetBreakerRequest
-	(*ResetBreakerResponse)(nil),       // 15: postwire.v1.ResetBreakerResponse
-	(*UpdateMockProviderRequest)(nil),  // 16: postwire.v1.UpdateMockProviderRequest
-	(*UpdateMockProviderResponse)(nil), // 17: postwire.v1.UpdateMockProviderResponse
-	(Channel)(0),                       // 18: postwire.v1.Channel
-	(*Note)(nil),                       // 19: postwire.v1.Note
-	(*timestamppb.Timestamp)(nil),      // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 21: google.protobuf.Duration
+	(*ReceiptCount)(nil),               // 3: postwire.v1.ReceiptCount
+	(*Breaker)(nil),                    // 4: postwire.v1.Breaker
+	(*ListProvidersRequest)(nil),       // 5: postwire.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),      // 6: postwire.v1.ListProvidersResponse
+	(*GetProviderRequest)(nil),         // 7: postwire.v1.GetProviderRequest
+	(*GetProviderResponse)(nil),        // 8: postwire.v1.GetProviderResponse
+	(*WatchProvidersRequest)(nil),      // 9: postwire.v1.WatchProvidersRequest
+	(*WatchProvidersResponse)(nil),     // 10: postwire.v1.WatchProvidersResponse
+	(*DrainProviderRequest)(nil),       // 11: postwire.v1.DrainProviderRequest
+	(*DrainProviderResponse)(nil),      // 12: postwire.v1.DrainProviderResponse
+	(*ResumeProviderRequest)(nil),      // 13: postwire.v1.ResumeProviderRequest
+	(*ResumeProviderResponse)(nil),     // 14: postwire.v1.ResumeProviderResponse
+	(*ResetBreakerRequest)(nil),        // 15: postwire.v1.ResetBreakerRequest
+	(*ResetBreakerResponse)(nil),       // 16: postwire.v1.ResetBreakerResponse
+	(*UpdateMockProviderRequest)(nil),  // 17: postwire.v1.UpdateMockProviderRequest
+	(*UpdateMockProviderResponse)(nil), // 18: postwire.v1.UpdateMockProviderResponse
+	(Channel)(0),                       // 19: postwire.v1.Channel
+	(*Note)(nil),                       // 20: postwire.v1.Note
+	(ReceiptState)(0),                  // 21: postwire.v1.ReceiptState
+	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 23: google.protobuf.Duration
 }
 var file_postwire_v1_provider_service_proto_depIdxs = []int32{
-	18, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
-	3,  // 1: postwire.v1.Provider.breaker:type_name -> postwire.v1.Breaker
-	19, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
+	19, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
+	4,  // 1: postwire.v1.Provider.breaker:type_name -> postwire.v1.Breaker
+	20, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
 	0,  // 3: postwire.v1.Provider.availability:type_name -> postwire.v1.Availability
-	1,  // 4: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
-	20, // 5: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
-	2,  // 6: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
-	2,  // 7: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 8: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
-	2,  // 9: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 10: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 11: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
-	21, // 12: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
-	21, // 13: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
-	2,  // 14: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
-	4,  // 15: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
-	6,  // 16: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
-	8,  // 17: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
-	10, // 18: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
-	12, // 19: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
-	14, // 20: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
-	16, // 21: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
-	5,  // 22: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
-	7,  // 23: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
-	9,  // 24: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
-	11, // 25: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
-	13, // 26: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
-	15, // 27: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
-	17, // 28: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	3,  // 4: postwire.v1.Provider.receipts:type_name -> postwire.v1.ReceiptCount
+	21, // 5: postwire.v1.ReceiptCount.state:type_name -> postwire.v1.ReceiptState
+	1,  // 6: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
+	22, // 7: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
+	2,  // 8: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 9: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 10: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 11: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 12: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 13: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
+	23, // 14: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
+	23, // 15: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
+	23, // 16: postwire.v1.UpdateMockProviderRequest.receipt_delay:type_name -> google.protobuf.Duration
+	2,  // 17: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
+	5,  // 18: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
+	7,  // 19: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
+	9,  // 20: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
+	11, // 21: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
+	13, // 22: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
+	15, // 23: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
+	17, // 24: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
+	6,  // 25: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
+	8,  // 26: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
+	10, // 27: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
+	12, // 28: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
+	14, // 29: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
+	16, // 30: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
+	18, // 31: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_provider_service_proto_init() }
@@ -1301,14 +1419,14 @@ func file_postwire_v1_provider_service_proto_init() {
 		return
 	}
 	file_postwire_v1_message_proto_init()
-	file_postwire_v1_provider_service_proto_msgTypes[14].OneofWrappers = []any{}
+	file_postwire_v1_provider_service_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_provider_service_proto_rawDesc), len(file_postwire_v1_provider_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

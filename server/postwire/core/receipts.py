@@ -1,0 +1,63 @@
+"""What providers report of a message after they took it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class ReceiptState(enum.Enum):
+    """What a receipt reports."""
+
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    COMPLAINED = "complained"
+    OPTED_OUT = "opted_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One report of a vendor, in our words, as the vendor's reader makes it.
+
+    It belongs to the attempt that `reference` names (see `core.reference`), or else to that from which the provider has
+    the id `provider_message_id`; a reader gives what the vendor sends, which may be both. `recipient` is the address
+    that it is about, where the vendor says so, and is nobody's to see. `code` is the vendor's own. `event_id` is the
+    vendor's id of this report, by which it is known when it comes again. `time` is the vendor's, in µs since the epoch.
+    `permanent`: the vendor will not reach this recipient, ever (a hard bounce).
+    """
+
+    state: ReceiptState
+    reference: str = ""
+    provider_message_id: str = ""
+    recipient: str = field(default="", repr=False)
+    code: str = ""
+    event_id: str = ""
+    time: int | None = None
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message that somebody has sent to us, as the vendor's reader makes it: from a phone to a number of ours.
+
+    All of it is somebody's data. Nothing of the text is kept: see `core.inbound`.
+    """
+
+    sender: str = field(repr=False)
+    recipient: str = field(repr=False)
+    text: str = field(repr=False)
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceipt:
+    """A receipt as the record of its message keeps it. `receive_time` is in µs since the epoch, `recipient_index` the
+    position of the recipient that it is about, or None for all of the attempt's."""
+
+    provider_name: str
+    attempt_number: int
+    state: ReceiptState
+    error_code: str
+    receive_time: int
+    recipient_index: int | None = None

@@ -1,0 +1,1 @@
+"""Tells callers over HTTP where their messages stand, if they cannot hold a stream."""
