@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind
+from postwire.config.tables import EXAMPLE_LABELS, LABELS
 from postwire.config.types import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import DEFAULT_TENANT, EMPTY, Channel
@@ -92,16 +93,6 @@ class _Domains(_Each):
         return (domain_key(item),)
 
 
-class _Labels(Unit):
-    def read(self, raw: object) -> Mapping[str, str]:
-        if not isinstance(raw, dict):
-            raise Refused(raw, f"is not {self.wants}")
-        return MappingProxyType({key: _read_at(key, Unit(), value) for key, value in raw.items()})
-
-    def show(self, value: Any) -> str:
-        return f"{{ {', '.join(f'{dotted((key,))} = {toml_string(text)}' for key, text in value.items())} }}"
-
-
 class _Tier(Unit):
     """A name, a list of names of the same weight, or a table of weights."""
 
@@ -138,13 +129,11 @@ _DOMAINS: Final = _Domains(
     'a list of domains such as ["example.com"]',
     _Domain('a domain such as "example.com", or "*.example.com" for all below it'),
 )
-_EXAMPLE: Final = '{ team = "billing" }'
-_LABELS: Final = _Labels(f"a table of labels such as {_EXAMPLE}")
 _TENANTS: Final = _Each('a list of tenants such as ["acme"]', Unit("a tenant's name"))
 _TIERS: Final = _Tiers(
     'a list of tiers such as ["a", ["b", "c"]]', _Tier('a tier such as "a", ["b", "c"] or { d = 3, e = 1 }')
 )
-_CONDITIONS: Final = (("prefixes", _PREFIXES), ("domains", _DOMAINS), ("labels", _LABELS), ("tenants", _TENANTS))
+_CONDITIONS: Final = (("prefixes", _PREFIXES), ("domains", _DOMAINS), ("labels", LABELS), ("tenants", _TENANTS))
 _OVERFLOW: Final = Flag()
 _STRICT: Final = Flag()
 
@@ -160,7 +149,7 @@ class _RoutesTable:
 class _MatchTable:
     prefixes: Annotated[tuple[str, ...], _PREFIXES] = ()
     domains: Annotated[tuple[str, ...], _DOMAINS] = ()
-    labels: Annotated[Mapping[str, str], _LABELS] = field(default_factory=lambda: EMPTY)
+    labels: Annotated[Mapping[str, str], LABELS] = field(default_factory=lambda: EMPTY)
     tenants: Annotated[tuple[str, ...], _TENANTS] = ()
 
 
@@ -232,7 +221,8 @@ def _rule(
         last = dotted((*path[:-1], index - 1))
         raise ConfigError(dotted(path), f"is never reached, give {last} a match, or put it last")
     if not isinstance(table.get("match", {}), dict):
-        raise ConfigError(dotted((*path, "match")), f"is not a table, write it as match = {{ labels = {_EXAMPLE} }}")
+        problem = f"is not a table, write it as match = {{ labels = {EXAMPLE_LABELS} }}"
+        raise ConfigError(dotted((*path, "match")), problem)
     rule = bind(_RuleTable, table, path, seen=seen)
     foreign, ours = ("prefixes", "domains") if channel is Channel.EMAIL else ("domains", "prefixes")
     if getattr(rule.match, foreign):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from postwire.config.types import HIDDEN, KeyPath, Refused, Unit, toml_string
+from postwire.config.types import HIDDEN, KeyPath, Refused, Unit, dotted, toml_string
 
 PLACEHOLDERS: Final = ("to", "body", "sender", "subject", "key", "message_id", "media_url")
 """What may stand in braces in a template: what is filled in of a message."""
@@ -71,6 +71,26 @@ class ValueTable(Unit):
 
     def show(self, value: Mapping[str, Any]) -> str:
         return _show(value)
+
+
+class _Labels(Unit):
+    """The labels that a message must have."""
+
+    def read(self, raw: object) -> Mapping[str, str]:
+        if not isinstance(raw, dict):
+            raise Refused(raw, f"is not {self.wants}")
+        for name, text in raw.items():
+            if not isinstance(text, str):
+                raise Refused(text, "is not a string", at=(name,))
+        return MappingProxyType(dict(raw))
+
+    def show(self, value: Mapping[str, str]) -> str:
+        inner = ", ".join(f"{dotted((name,))} = {toml_string(text)}" for name, text in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+
+
+EXAMPLE_LABELS: Final = '{ team = "billing" }'
+LABELS: Final = _Labels(f"a table of labels such as {EXAMPLE_LABELS}")
 
 
 def _from_toml(text: str) -> object:

@@ -1,14 +1,8 @@
-"""Webhook: each message is posted to an endpoint of the user's own, as JSON, and signed.
-
-The signature is that of Standard Webhooks: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-"""
+"""Webhook: each message is posted to an endpoint of the user's own, as JSON, and signed as Standard Webhooks asks."""
 
 from __future__ import annotations
 
-import binascii
-import hashlib
 import hmac
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -16,6 +10,7 @@ from typing import Annotated, Any, Final
 from postwire.config.bind import setting
 from postwire.config.endpoints import WEB_ADDRESS
 from postwire.config.types import Duration
+from postwire.core import standard_webhooks
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, Mms, OutboundMessage
 from postwire.core.outcome import DispatchResult
@@ -26,7 +21,6 @@ from postwire.providers.http.vendor import HttpSettings, health_of_any_answer, h
 from postwire.providers.http.verdicts import code_of, id_of, judge, rejected, result
 from postwire.providers.pieces import Base64, json_body
 
-_PREFIX: Final = "whsec_"
 _FINAL: Final = (400, 409, 413, 422)
 """What an endpoint answers to a message that it will never take, if it names a reason."""
 
@@ -44,7 +38,7 @@ class WebhookSettings(HttpSettings):
     def check(self) -> None:
         """Raises ValueError, led by a key."""
         HttpSettings.check(self)
-        _key(self.secret)
+        standard_webhooks.key_of(self.secret)
 
 
 class Webhook:
@@ -63,8 +57,8 @@ class Webhook:
         seconds = handover.now // 1_000_000
         headers = {
             "Content-Type": "application/json",
-            "webhook-id": handover.key,
-            "webhook-timestamp": str(seconds),
+            standard_webhooks.ID: handover.key,
+            standard_webhooks.TIMESTAMP: str(seconds),
         }
         if handover.traceparent:
             headers["traceparent"] = handover.traceparent
@@ -92,23 +86,12 @@ class Webhook:
 
     def _signing(self, key: str, seconds: int) -> Signing:
         def hasher() -> hmac.HMAC:
-            return hmac.new(_key(self._secret), f"{key}.{seconds}.".encode(), hashlib.sha256)
+            return standard_webhooks.hasher(standard_webhooks.key_of(self._secret), key, seconds)
 
         def headers(digest: bytes) -> Mapping[str, str]:
-            return {"webhook-signature": f"v1,{b64encode(digest).decode()}"}
+            return {standard_webhooks.SIGNATURE: standard_webhooks.signature_of(digest)}
 
         return Signing(hasher, headers)
-
-
-def _key(secret: str) -> bytes:
-    """The bytes of a secret. Raises ValueError."""
-    try:
-        key = b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
-        key = b""
-    if not 24 <= len(key) <= 64:
-        raise ValueError("secret: must be 24 to 64 bytes in base64, with or without whsec_ before it")
-    return key
 
 
 def _value(message: OutboundMessage, handover: Handover) -> dict[str, Any]:

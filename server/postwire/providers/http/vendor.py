@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import aiohttp
 
 from postwire.config.bind import setting
+from postwire.config.ca_file import check_ca_file
 from postwire.config.masking import MASK, masked
 from postwire.core.errors import FieldViolation
 from postwire.core.message import OutboundMessage
@@ -19,7 +20,6 @@ from postwire.providers.http.messages import HttpRequest, HttpResponse
 from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
 from postwire.providers.http.verdicts import TAKEN
 from postwire.providers.pieces import whole
-from postwire.providers.tls import check_ca_file
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes

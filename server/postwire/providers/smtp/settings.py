@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 from postwire.config.bind import setting
+from postwire.config.ca_file import check_ca_file
 from postwire.config.types import PositiveDuration, whole
 from postwire.core.addresses import is_address
 from postwire.providers.mail.dkim import DkimSigner
 from postwire.providers.mail.mailboxes import parse_mailbox
-from postwire.providers.tls import check_ca_file
 
 _PORTS: Final = MappingProxyType({"starttls": 587, "tls": 465, "none": 25})
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Za-z.:]{2,50}\]")

@@ -1,4 +1,4 @@
-"""Whom to trust with TLS, for every kind that connects by itself."""
+"""Whom to trust with TLS, for everything that connects by itself."""
 
 from __future__ import annotations
 
