@@ -15,6 +15,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 from jwt.algorithms import OKPAlgorithm
+from tests.fuzz import receipts
 
 from postwire.api import convert
 from postwire.api.sealed_tokens import SealedTokens
@@ -235,6 +236,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
             configuration,
         )
     }
+    | dict(receipts.TARGETS)
 )
 
 
@@ -272,6 +274,7 @@ def _seeds() -> Mapping[str, list[bytes]]:
             b'[server]\nmax_wait = "1.5s"\n[tenants.a]\nrate = 1\n[[tenants.a.keys]]\nid = "x"\n',
             b'[routes]\nsms = [{ big = 3 }]\n[providers.x]\nkind = "mock"\nchannels = ["sms"]\n',
         ],
+        **receipts.SEEDS,
     }
 
 

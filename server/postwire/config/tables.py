@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from postwire.config.types import HIDDEN, KeyPath, Refused, Unit, dotted, toml_string
 
-PLACEHOLDERS: Final = ("to", "body", "sender", "subject", "key", "message_id", "media_url")
+PLACEHOLDERS: Final = (
+    "to",
+    "body",
+    "sender",
+    "subject",
+    "key",
+    "message_id",
+    "media_url",
+    "reference",
+    "callback_url",
+)
 """What may stand in braces in a template: what is filled in of a message."""
 
 PLACEHOLDER: Final = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")

@@ -23,6 +23,7 @@ from urllib.parse import quote, urlencode
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import WEB_ADDRESS
+from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.config.tables import PLACEHOLDER, TextTable, ValueTable
 from postwire.config.types import whole
 from postwire.core.errors import FieldViolation
@@ -33,9 +34,11 @@ from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse, form_request, json_request
 from postwire.providers.http.vendor import HttpSettings, health_of_any_answer, http_provider
 from postwire.providers.http.verdicts import Meaning, failed, id_of, rejected, result, throttled, unknown
+from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.generic_http import ReceiptRules, make_reader
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
-_IN_HEADERS: Final = frozenset({"to", "key", "message_id"})
+_IN_HEADERS: Final = frozenset({"to", "key", "message_id", "reference", "callback_url"})
 
 LOOKED_AT: Final = 64 * 1024
 """Bytes of an answer that patterns are held against."""
@@ -105,7 +108,9 @@ class GenericHttpSettings(SmsSettings, HttpSettings):
         default_factory=_EMPTY, help="What is added to the address, in place of a form.", secret=True
     )
     headers: Annotated[Mapping[str, str], _TEXTS] = setting(
-        default_factory=_EMPTY, help="More headers; of the placeholders, they take to, key and message_id.", secret=True
+        default_factory=_EMPTY,
+        help="More headers; they take the placeholders to, key, message_id, reference and callback_url.",
+        secret=True,
     )
     auth: Auth = field(default_factory=Auth)
     number_format: Literal["e164", "digits"] = setting("e164", help="Whether numbers begin with a +.")
@@ -116,6 +121,14 @@ class GenericHttpSettings(SmsSettings, HttpSettings):
     id: str | None = setting(
         None, help="Where the id is in an answer: a regular expression with one group, or a JSON pointer."
     )
+
+    receipt: ReceiptRules = field(default_factory=ReceiptRules)
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """Those that the request has."""
+        texts = [self.url, *map(str, (self.form, self.json, self.query, self.headers))]
+        return frozenset(name for text in texts for name in PLACEHOLDER.findall(text))
 
     def check(self) -> None:
         """Raises ValueError, led by a key."""
@@ -150,8 +163,7 @@ class GenericHttp:
             (settings.error, failed("the vendor did not take the message")),
             (settings.success, None),
         )
-        texts = [settings.url, *map(str, (settings.form, settings.json, settings.query))]
-        self._uses = {name for text in texts for name in PLACEHOLDER.findall(text)}
+        self._uses = settings.placeholders
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None) -> FieldViolation | None:
         """See `Selective.carries`."""
@@ -210,7 +222,14 @@ class GenericHttp:
     def _values(self, message: OutboundMessage, handover: Handover) -> dict[str, str]:
         """What placeholders stand for."""
         content = message.content
-        values = {"key": handover.key, "message_id": handover.message_id, "subject": "", "media_url": ""}
+        values = {
+            "key": handover.key,
+            "message_id": handover.message_id,
+            "subject": "",
+            "media_url": "",
+            "reference": handover.reference,
+            "callback_url": handover.callback_url,
+        }
         if isinstance(content, Email):
             (to,) = content.recipients
             sender = content.sender or self._settings.sender or ""
@@ -262,9 +281,14 @@ def _at(value: Any, pointer: str) -> Any:
     return value
 
 
+def _receipts(settings: GenericHttpSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
+    return make_reader(settings.receipt, settings.placeholders, config, _at)
+
+
 KIND: Final = Kind(
     settings=GenericHttpSettings,
     make=http_provider("http", GenericHttp),
     channels=tuple(Channel),
     summary="Calls any other vendor over HTTP, as the configuration says.",
+    receipts=ReceiptSupport(keys=("username", "password"), make=_receipts, in_address=True),
 )

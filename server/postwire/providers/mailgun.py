@@ -26,6 +26,7 @@ from postwire.providers.http.verdicts import Table, id_of, judge, throttled
 from postwire.providers.mail.mime import build
 from postwire.providers.mail.settings import EmailSettings, Limits, envelope, why_not
 from postwire.providers.pieces import gathered
+from postwire.providers.receipts import mailgun as receipts
 
 LIMITS: Final = Limits(recipients=1_000, parts=True)
 
@@ -75,9 +76,11 @@ class Mailgun:
             email, sender=settings.sender or "", message_id=handover.message_id, created=handover.created
         ).content
         boundary = hashlib.sha256(f"form {handover.message_id}".encode()).hexdigest()[:32]
+        fields = [("to", one) for one in envelope(email, handover.positions)]
+        if handover.reference:
+            fields.append((f"v:{receipts.REFERENCE}", handover.reference))
         head = "".join(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="to"\r\n\r\n{one}\r\n'
-            for one in envelope(email, handover.positions)
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields
         )
         head += (
             f'--{boundary}\r\nContent-Disposition: form-data; name="message"; filename="message.eml"\r\n'
@@ -115,4 +118,5 @@ KIND: Final = Kind(
     make=http_provider("mailgun", Mailgun),
     channels=(Channel.EMAIL,),
     summary="Sends email by Mailgun.",
+    receipts=receipts.SUPPORT,
 )

@@ -34,6 +34,7 @@ from postwire.providers.http.verdicts import (
 from postwire.providers.mail.mailboxes import wire_address
 from postwire.providers.mail.settings import EmailSettings, Limits, addresses_of, author_of, why_not
 from postwire.providers.pieces import Base64
+from postwire.providers.receipts import postmark as receipts
 
 LIMITS: Final = Limits(recipients=50, needs_text=True)
 
@@ -109,6 +110,8 @@ class Postmark:
         }
         value = {name: one for name, one in value.items() if one not in ("", [])}
         value["Metadata"] = {"message_id": handover.message_id}
+        if handover.reference:
+            value["Metadata"][receipts.REFERENCE] = handover.reference
         return json_request("POST", f"{settings.base_url}/email", value, self._headers)
 
     def verdict(self, message: OutboundMessage, response: HttpResponse, handover: Handover) -> DispatchResult:
@@ -154,4 +157,5 @@ KIND: Final = Kind(
     make=http_provider("postmark", Postmark),
     channels=(Channel.EMAIL,),
     summary="Sends email by Postmark.",
+    receipts=receipts.SUPPORT,
 )

@@ -32,6 +32,7 @@ from postwire.providers.http.verdicts import (
 )
 from postwire.providers.mail.settings import EmailSettings, Limits, addresses_of, author_of, why_not
 from postwire.providers.pieces import Base64
+from postwire.providers.receipts import resend as receipts
 
 LIMITS: Final = Limits(recipients=50, needs_subject=True, needs_text=True)
 
@@ -102,6 +103,8 @@ class Resend:
                 for one in email.attachments
             ],
         }
+        if handover.reference:
+            value["tags"] = [{"name": receipts.REFERENCE, "value": handover.reference}]
         value = {name: one for name, one in value.items() if one not in ("", [], {})}
         headers = self._headers | {"Idempotency-Key": handover.key}
         return json_request("POST", f"{self._settings.base_url}/emails", value, headers)
@@ -139,4 +142,5 @@ KIND: Final = Kind(
     make=http_provider("resend", Resend, dedup_window=_dedup_window),
     channels=(Channel.EMAIL,),
     summary="Sends email by Resend.",
+    receipts=receipts.SUPPORT,
 )

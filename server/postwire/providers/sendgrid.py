@@ -21,6 +21,7 @@ from postwire.providers.http.verdicts import id_of, judge
 from postwire.providers.mail.mailboxes import Mailbox, parse_mailbox
 from postwire.providers.mail.settings import EmailSettings, Limits, addresses_of, author_of, why_not
 from postwire.providers.pieces import Base64
+from postwire.providers.receipts import sendgrid as receipts
 
 # https://www.twilio.com/docs/sendgrid/api-reference/mail-send/limitations
 LIMITS: Final = Limits(recipients=1_000, needs_subject=True, needs_text=True, unique=True)
@@ -68,7 +69,8 @@ class SendGrid:
                 for kind, text in (("text/plain", email.text), ("text/html", email.html))
                 if text
             ],
-            "custom_args": {"message_id": handover.message_id},
+            "custom_args": {"message_id": handover.message_id}
+            | ({receipts.REFERENCE: handover.reference} if handover.reference else {}),
         }
         if email.reply_to:
             value["reply_to"] = _mailbox(parse_mailbox(email.reply_to))
@@ -108,4 +110,5 @@ KIND: Final = Kind(
     make=http_provider("sendgrid", SendGrid),
     channels=(Channel.EMAIL,),
     summary="Sends email by SendGrid.",
+    receipts=receipts.SUPPORT,
 )

@@ -20,6 +20,7 @@ from postwire.providers.http.messages import HttpRequest, HttpResponse, Signing
 from postwire.providers.http.vendor import HttpSettings, health_of_any_answer, http_provider
 from postwire.providers.http.verdicts import code_of, id_of, judge, rejected, result
 from postwire.providers.pieces import Base64, json_body
+from postwire.providers.receipts import webhook as receipts
 
 _FINAL: Final = (400, 409, 413, 422)
 """What an endpoint answers to a message that it will never take, if it names a reason."""
@@ -124,6 +125,7 @@ def _value(message: OutboundMessage, handover: Handover) -> dict[str, Any]:
             for one in content.media
         ]
     value["labels"] = dict(message.labels)
+    value |= {"reference": handover.reference, "callback_url": handover.callback_url}
     return {name: one for name, one in value.items() if one not in ("", {}, [], ())}
 
 
@@ -136,4 +138,5 @@ KIND: Final = Kind(
     make=http_provider("webhook", Webhook, dedup_window=_dedup_window),
     channels=tuple(Channel),
     summary="Posts messages to an endpoint of your own, signed.",
+    receipts=receipts.SUPPORT,
 )

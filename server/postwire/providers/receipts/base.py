@@ -11,6 +11,11 @@ from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.receipts import Inbound, Receipt
 
 
+def _never(_: str) -> bool:
+    """What nobody can check does not hold."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class ReceiptCall:
     """A call of a vendor, as it came in. All of it is unproven, and may be somebody's data.
@@ -18,7 +23,8 @@ class ReceiptCall:
     `url` is where the vendor was told to call, with the query that it has called with: it begins with
     `receipts.public_url`, never with what the call says of its host. The names of `headers` are in lower case.
     `reference` is the last part of the path, if that is a reference of ours that holds (its HMAC was verified), or else
-    empty. `now` is when the call came in (µs since the epoch).
+    empty. `now` is when the call came in (µs since the epoch). `is_reference` says whether a text is one that holds,
+    for vendors that sign nothing and quote it elsewhere.
     """
 
     method: str
@@ -27,6 +33,7 @@ class ReceiptCall:
     body: bytes
     reference: str
     now: int
+    is_reference: Callable[[str], bool] = _never
 
 
 class Forged(Exception):

@@ -1,0 +1,146 @@
+"""Readers of receipts, as targets: what anybody can send to them, and what a vendor may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+
+from postwire.core.receipts import Inbound, Receipt
+from postwire.core.reference import References
+from postwire.providers.receipts import mailgun, postmark, resend, sendgrid, webhook
+from postwire.providers.receipts.base import Fetched, Forged, ReceiptCall, ReceiptReader, Unreadable
+from postwire.providers.receipts.generic_http import GenericHttpReceipts, ReceiptRules
+from postwire.providers.receipts.standard_webhooks import StandardWebhooks
+
+NOW: Final = 1_800_000_000_000_000
+
+_REFERENCES: Final = References(bytes(32))
+REFERENCE: Final = _REFERENCES.make("0197c0de-0000-7000-8000-000000000000", 1)
+_SIGNS: Final = derive_private_key(4711, SECP256R1())
+_RULES: Final = ReceiptRules(state="state", id="/id", code="code", reference="ref", delivered="^1", permanent="^00")
+
+READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
+    {
+        "sendgrid": sendgrid.SendGridReceipts(_SIGNS.public_key()),
+        "mailgun": mailgun.MailgunReceipts((b"k",)),
+        "resend": resend.ResendReceipts(StandardWebhooks((bytes(32),), resend.HEADERS)),
+        "webhook": webhook.WebhookReceipts(StandardWebhooks((bytes(32),))),
+        "postmark": postmark.PostmarkReceipts(None),
+        "http": GenericHttpReceipts(_RULES, None, lambda value, _: value),
+    }
+)
+"""By kind. Each has a target of its own."""
+
+HEADERS: Final = (
+    "content-type",
+    "authorization",
+    sendgrid.SIGNATURE,
+    sendgrid.TIMESTAMP,
+    *(f"{prefix}-{name}" for prefix in ("webhook", resend.HEADERS) for name in ("id", "timestamp", "signature")),
+)
+"""Those that any reader looks at."""
+
+
+async def _fetch(_: str) -> Fetched:
+    raise OSError("nothing can be fetched here")
+
+
+def read(reader: ReceiptReader, data: bytes) -> None:
+    """A call: the first line is its query, the next are headers, and after an empty one there is the body."""
+    head, _, body = data.partition(b"\n\n")
+    query, *lines = head.decode("latin-1").split("\n")
+    headers = dict(zip(HEADERS, lines, strict=False))
+    for method in ("GET", "POST"):
+        call = ReceiptCall(
+            method,
+            f"https://receipts.example.com/receipts/x?{query}",
+            headers,
+            body,
+            "",
+            NOW,
+            is_reference=lambda text: _REFERENCES.read(text) is not None,
+        )
+        with suppress(Forged, StopIteration, OSError):
+            reader.verify(call, _fetch).send(None)
+        try:
+            found = reader.read(call, NOW)
+        except (Unreadable, Forged):  # the latter of one that has not been verified
+            continue
+        assert all(isinstance(one, Receipt | Inbound) for one in found)
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
+    {f"receipts_{kind}": partial(read, reader) for kind, reader in READERS.items()}
+)
+
+
+def _seed(value: Any, query: str = "", **headers: str) -> bytes:
+    lines = [query, *(headers.get(name.replace("-", "_"), "") for name in HEADERS)]
+    return "\n".join(lines).encode() + b"\n\n" + (value if isinstance(value, bytes) else json.dumps(value).encode())
+
+
+SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
+    {
+        "receipts_sendgrid": [
+            _seed(
+                [{"event": "bounce", "type": "bounce", "status": "5.1.1", "timestamp": 1, "reference": REFERENCE}],
+                x_twilio_email_event_webhook_signature="MEUCIQ==",
+                x_twilio_email_event_webhook_timestamp="1800000000",
+            )
+        ],
+        "receipts_mailgun": [
+            _seed(
+                {
+                    "signature": {"timestamp": "1", "token": "t", "signature": "00"},
+                    "event-data": {
+                        "event": "failed",
+                        "severity": "permanent",
+                        "reason": "bounce",
+                        "delivery-status": {"code": 550},
+                        "message": {"headers": {"message-id": "a@b"}},
+                        "timestamp": 1.5,
+                    },
+                }
+            )
+        ],
+        "receipts_resend": [
+            _seed(
+                {
+                    "type": "email.bounced",
+                    "created_at": "2026-11-22T23:41:12.126Z",
+                    "data": {"to": ["a@example.com"], "tags": [{"name": "reference", "value": REFERENCE}]},
+                },
+                svix_id="m",
+                svix_timestamp="1800000000",
+                svix_signature="v1,x",
+            )
+        ],
+        "receipts_webhook": [
+            _seed(
+                {"reference": REFERENCE, "state": "delivered", "code": "c", "event_id": "e", "permanent": True},
+                webhook_id="m",
+                webhook_timestamp="1800000000",
+                webhook_signature="v1,x",
+            )
+        ],
+        "receipts_postmark": [
+            _seed({"RecordType": "Bounce", "ID": 7, "Type": "HardBounce", "Metadata": {"reference": REFERENCE}}),
+            _seed(
+                {"RecordType": "SubscriptionChange", "SuppressSending": True, "SuppressionReason": "ManualSuppression"},
+                authorization="Basic dTpw",
+            ),
+        ],
+        "receipts_http": [
+            _seed(b"", f"state=1&code=001&ref={REFERENCE}"),
+            _seed(b"state=1&code=001", content_type="application/x-www-form-urlencoded"),
+            _seed({"state": 1, "id": {"a": []}}, content_type="application/json"),
+        ],
+    }
+)
+"""What each target begins with."""
