@@ -20,7 +20,7 @@ from postwire.certificates import Renewal
 from postwire.config.bind import ConfigError
 from postwire.config.schema import Config
 from postwire.config.tls import SERVER, TELEMETRY, ServerTlsConfig, TlsConfig, read_certificates
-from postwire.telemetry.tls import HttpTls
+from postwire.http_tls import HttpTls
 
 PAIR = 'cert_file = "tls.crt"\nkey_file = "tls.key"\n'
 
@@ -260,4 +260,4 @@ def test_what_openssl_does_not_serve_is_refused(authority: Authority, tmp_path: 
     with pytest.raises(
         ConfigError, match=r"^telemetry\.tls\.cert_file: cannot be served \(EE_KEY_TOO_SMALL\), it must"
     ):
-        HttpTls(certificates, pair)
+        HttpTls(certificates, pair, TELEMETRY, lambda config: config.telemetry.tls)

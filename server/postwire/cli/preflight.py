@@ -13,6 +13,7 @@ from postwire.config import encryption_keys
 from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
 from postwire.config.endpoints import host_port
+from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, missing_for
 from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
 from postwire.config.tls import SERVER, TELEMETRY, TlsConfig, read_certificates
 from postwire.config.types import KeyPath
@@ -41,6 +42,11 @@ def examine(section: object) -> Iterator[ConfigError]:
             yield from _listener("telemetry.metrics_listen", section.metrics_listen)
             yield from _unreadable(lambda: read_certificates(section.tls, TELEMETRY))
         yield from _telemetry(section.otlp_endpoint)
+    elif isinstance(section, ReceiptsConfig) and section.listen:
+        yield from _listener("receipts.listen", section.listen)
+        yield from _unreadable(lambda: read_certificates(section.tls, RECEIPTS_TLS))
+        if missing := missing_for(section):
+            yield missing
 
 
 def warnings_of(config: Config) -> Iterator[str]:
@@ -49,6 +55,8 @@ def warnings_of(config: Config) -> Iterator[str]:
     listeners: list[tuple[TlsConfig, KeyPath]] = [(config.server.tls, SERVER)]
     if config.telemetry.metrics_listen:
         listeners.append((config.telemetry.tls, TELEMETRY))
+    if config.receipts.listen:
+        listeners.append((config.receipts.tls, RECEIPTS_TLS))
     for tls, path in listeners:
         if certificates := read_certificates(tls, path):
             yield from certificates.warnings

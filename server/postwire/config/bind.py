@@ -329,7 +329,7 @@ def make_settings(
         if callable(check := getattr(made, "check", None)):
             check()
     except ValueError as wrong:
-        raise _from_check(cls, str(wrong), values, in_files, path, env) from None  # its traceback may show a secret
+        raise from_check(cls, str(wrong), values, in_files, path, env) from None  # its traceback may show a secret
     return made
 
 
@@ -379,10 +379,13 @@ def _value(entry: Key, raw: object, path: KeyPath, node: EnvTree) -> Any:
         raise ConfigError(dotted((*path, *wrong.at)), f"{subject} {wrong.problem}", variable=source) from None
 
 
-def _from_check(
+def from_check(
     cls: type[Any], message: str, values: Mapping[str, Any], in_files: Mapping[str, Key], path: KeyPath, env: EnvTree
 ) -> ConfigError:
-    """A check's "key: problem" (or "key, key: problem") with full paths; without a key it is the table's."""
+    """A check's "key: problem" (or "key, key: problem") with full paths; without a key it is the table's.
+
+    `values` are by the names of the keys, and those of `in_files` stand in files. Secrets among them are not shown.
+    """
     head, _, problem = message.partition(": ")
     names = head.split(", ")
     if not set(names) <= set(keys(cls)):

@@ -110,3 +110,21 @@ WEB_ADDRESS = WebAddress("an address such as https://example.com/messages, witho
 ORIGIN = Origin(
     "an address such as https://api.example.com or http://127.0.0.1:8080, without a path, a user or a query"
 )
+
+
+class PublicUrl(Unit):
+    """An address of http or https under which others reach something here, with a path if need be.
+
+    Its scheme and host are in lower case, and there is no slash at its end.
+    """
+
+    def word(self, text: str) -> str:
+        found = re.fullmatch(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?", text, re.IGNORECASE)
+        if not found:
+            raise Refused(HIDDEN, f"is not {self.wants}")
+        scheme, host, path = found.groups()
+        host_port(host if re.search(r":[0-9]+\Z", host) and not host.endswith("]") else f"{host}:443")
+        return f"{scheme.lower()}://{host.lower()}{path}"
+
+
+PUBLIC_URL = PublicUrl("an address such as https://postwire.example.com, with a path if need be, and without a query")

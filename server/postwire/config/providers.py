@@ -16,6 +16,8 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
 
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, keys, setting
+from postwire.config.provider_receipts import ProviderReceiptsConfig, ReceiptKeys, not_taken, sound
+from postwire.config.secret_files import SUFFIX
 from postwire.config.shown import KeyDescription, describe
 from postwire.config.types import (
     Choice,
@@ -70,6 +72,11 @@ class KindDeclaration(Protocol):
     @property
     def max_concurrent(self) -> int | None:
         """Its default, in attempts."""
+        ...
+
+    @property
+    def receipts(self) -> ReceiptKeys | None:
+        """Which keys of `[providers.NAME.receipts]` it takes; None where it has no receipts."""
         ...
 
 
@@ -127,6 +134,7 @@ class ProviderTable:
         None, help="How long one attempt may take; by default, what [delivery] or its kind says."
     )
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
+    receipts: ProviderReceiptsConfig | None = None
 
     def check(self) -> None:
         if self.burst is not None and self.rate is None:
@@ -147,6 +155,7 @@ class ProviderConfig:
     attempt_timeout: float
     breaker: BreakerConfig
     options: object
+    receipts: ProviderReceiptsConfig | None = None
 
 
 _BUILT_IN: Final[Mapping[str, Any]] = {
@@ -227,12 +236,22 @@ def _provider(
     mistakes = Mistakes()
     with mistakes.caught():
         common = bind(
-            ProviderTable, table, path, env, beside=own_keys(kind.settings), defaults=_defaults(kind), seen=seen
+            ProviderTable,
+            table,
+            path,
+            env,
+            beside=own_keys(kind.settings),
+            defaults=_defaults(kind),
+            seen=seen,
+            files=files,
         )
+        mistakes.extend(not_taken(kind_name, kind.receipts, path, seen))
         mistakes.extend(_not_carried(common.channels, kind_name, kind, path, env))
     with mistakes.caught():
         options = bind(kind.settings, table, path, env, beside=None, seen=seen, files=files)
     mistakes.raise_if_any()
+    if kind.receipts and common.receipts:
+        sound(kind.receipts, options, common.receipts, path, env, files)
     return ProviderConfig(
         name=name,
         kind=kind_name,
@@ -244,6 +263,7 @@ def _provider(
         attempt_timeout=common.attempt_timeout or attempt_timeout,
         breaker=common.breaker,
         options=options,
+        receipts=common.receipts,
     )
 
 
@@ -264,7 +284,14 @@ def describe_kind(kind: KindDeclaration, *, attempt_timeout: float | None) -> tu
 
     `attempt_timeout` is that of `[delivery]`, in seconds, where it is known.
     """
-    return (*describe(kind.settings), *describe(ProviderTable, {"attempt_timeout": attempt_timeout} | _defaults(kind)))
+    common = describe(ProviderTable, {"attempt_timeout": attempt_timeout} | _defaults(kind))
+    taken = [
+        f"receipts.{key}{ending}" for key in (kind.receipts.keys if kind.receipts else ()) for ending in ("", SUFFIX)
+    ]
+    return (
+        *describe(kind.settings),
+        *(one for one in common if not one.key.startswith("receipts.") or one.key in taken),
+    )
 
 
 def _kind(name: str, path: KeyPath, env: EnvTree, kinds: Mapping[str, KindDeclaration]) -> KindDeclaration:

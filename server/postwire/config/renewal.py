@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from postwire.config.bind import ConfigError, EnvTree, entries, make_settings, secret_in
+from postwire.config.provider_receipts import TABLE as RECEIPTS
 from postwire.config.schema import Config
 from postwire.config.secret_files import SUFFIX
 from postwire.config.types import KeyPath, dotted
@@ -52,11 +53,14 @@ def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
     for name, provider in config.providers.items():
         try:
             options = _read_again(provider.options, ("providers", name), config.secret_files)
+            receipts = provider.receipts
+            if receipts is not None:
+                receipts = _read_again(receipts, ("providers", name, RECEIPTS), config.secret_files)
         except ConfigError as error:
             mistakes.append(error)
         else:
-            if options != provider.options:
-                providers[name] = dataclasses.replace(provider, options=options)
+            if (options, receipts) != (provider.options, provider.receipts):
+                providers[name] = dataclasses.replace(provider, options=options, receipts=receipts)
     if providers != config.providers:
         config = dataclasses.replace(config, providers=providers)
     return config, mistakes

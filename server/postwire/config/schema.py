@@ -22,6 +22,7 @@ from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
+from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
 from postwire.config.shown import rows, values
 from postwire.config.strays import StrayVariable, stray_variables
 from postwire.config.tenants import TenantConfig
@@ -43,7 +44,18 @@ from postwire.core.routing import Route
 
 T = TypeVar("T")
 
-SECTIONS: Final = ("server", "store", "delivery", "telemetry", "audit", "auth", "tenants", "providers", "routes")
+SECTIONS: Final = (
+    "server",
+    "store",
+    "delivery",
+    "telemetry",
+    "audit",
+    "receipts",
+    "auth",
+    "tenants",
+    "providers",
+    "routes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,7 @@ class Config:
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
     audit: AuditConfig
+    receipts: ReceiptsConfig
     auth: AuthConfig
     tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
@@ -191,16 +204,24 @@ def load(
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
     audit = section(AuditConfig, "audit")
+    receipts = section(ReceiptsConfig, "receipts")
     auth = section(AuthConfig, "auth")
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
         mistakes.add(ConfigError("telemetry.metrics_listen", problem))
+    others = {"server.listen": server.listen, "telemetry.metrics_listen": telemetry.metrics_listen}
+    mistakes.extend(clashes(receipts, others))
     if not server.insecure and "server" not in unread:
         mistakes.extend(unprotected(server.listen, server.tls, ("server", "listen"), env))
         mistakes.extend(unprotected(telemetry.metrics_listen, telemetry.tls, ("telemetry", "metrics_listen"), env))
+        mistakes.extend(unprotected(receipts.listen, receipts.tls, ("receipts", "listen"), env))
     if store.encryption_keys_file:
         files[ENCRYPTION_KEYS] = store.encryption_keys_file
-    files |= {**tls_files(server.tls, SERVER), **tls_files(telemetry.tls, TELEMETRY)}
+    files |= {
+        **tls_files(server.tls, SERVER),
+        **tls_files(telemetry.tls, TELEMETRY),
+        **tls_files(receipts.tls, RECEIPTS_TLS),
+    }
     if auth.jwt and auth.jwt.jwks_file:
         files[JWKS_FILE] = auth.jwt.jwks_file
     declared = table.get("tenants", {})
@@ -227,6 +248,8 @@ def load(
             seen=seen,
             files=files,
         )
+    if "receipts" not in unread:
+        mistakes.extend(idle(receipts, (name for name, one in providers.items() if one.receipts)))
     if carriers:
         with mistakes.caught():
             routes = config_routes.read(
@@ -239,6 +262,7 @@ def load(
         delivery,
         telemetry,
         audit,
+        receipts,
         auth,
         tenants,
         providers,
@@ -286,7 +310,7 @@ def _all_values(config: Config) -> dict[str, object]:
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
-    for name in ("server", "store", "delivery", "telemetry", "audit", "auth"):
+    for name in ("server", "store", "delivery", "telemetry", "audit", "receipts", "auth"):
         yield getattr(config, name), (name,), None
     for name, tenant in config.tenants.items():
         yield tenant, ("tenants", name), None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from postwire import __version__
 from postwire.config.endpoints import host_port
 from postwire.config.schema import TelemetryConfig
-from postwire.config.tls import Certificates
+from postwire.config.tls import TELEMETRY, Certificates
 from postwire.daemon import run_in_daemon
 from postwire.reload import Reloadable
 from postwire.telemetry import logs, names
@@ -25,10 +25,10 @@ from postwire.telemetry.log_observer import LogObserver
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
+    from postwire.http_tls import HttpTls
     from postwire.telemetry.durations import FetchedReader, PushedReader
     from postwire.telemetry.exposition import MetricsPage
     from postwire.telemetry.http import HttpServer
-    from postwire.telemetry.tls import HttpTls
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
@@ -106,9 +106,9 @@ class Telemetry:
                 readers.append(page.reader)
             self._server = HttpServer(unready_reason, page.answer if page else None)
             if certificates:
-                from postwire.telemetry.tls import HttpTls
+                from postwire.http_tls import HttpTls
 
-                self._tls = HttpTls(certificates, config.tls)
+                self._tls = HttpTls(certificates, config.tls, TELEMETRY, lambda config: config.telemetry.tls)
         if otel.metrics:
             from postwire.telemetry.otlp import metric_reader
 
