@@ -23,6 +23,7 @@ from botocore.credentials import Credentials
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import ORIGIN
+from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
@@ -44,6 +45,9 @@ from postwire.providers.http.verdicts import (
 from postwire.providers.mail.mime import build
 from postwire.providers.mail.settings import EmailSettings, Limits, envelope, why_not
 from postwire.providers.pieces import Base64, Body, json_body
+from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.ses import TAG, SesReceipts
+from postwire.providers.receipts.sns import check_topics
 
 # It logs what it signs, a session's token among it.
 logging.getLogger("botocore.auth").setLevel(logging.WARNING)
@@ -145,6 +149,8 @@ class Ses:
         }
         if settings.configuration_set is not None:
             value["ConfigurationSetName"] = settings.configuration_set
+        if handover.reference:
+            value["EmailTags"] = [{"Name": TAG, "Value": handover.reference}]
         url, headers = f"{self._base_url}/v2/email/outbound-emails", {"Content-Type": "application/json"}
         return HttpRequest("POST", url, headers, json_body(value), self._signing("POST", url, headers))
 
@@ -211,9 +217,16 @@ def _code(response: HttpResponse) -> str:
     return code_of(str(found).partition(":")[0].rpartition("#")[2])
 
 
+def _receipts(settings: SesSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
+    """The reader of what comes by the topics that are configured. Raises ValueError, led by a key."""
+    check_topics(config.topics)
+    return SesReceipts(config.topics) if config.topics else None
+
+
 KIND: Final = Kind(
     settings=SesSettings,
     make=http_provider("ses", Ses),
     channels=(Channel.EMAIL,),
     summary="Sends email by Amazon SES.",
+    receipts=ReceiptSupport(keys=("topics",), make=_receipts),
 )

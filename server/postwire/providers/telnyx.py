@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import ORIGIN
+from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Mms, OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult
@@ -30,6 +31,8 @@ from postwire.providers.http.verdicts import (
     sender_refused,
     throttled,
 )
+from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.telnyx import TelnyxReceipts, public_key_of
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
 MAX_MEDIA: Final = 10
@@ -131,9 +134,15 @@ class Telnyx:
         return health_by_status(response)
 
 
+def _receipts(settings: TelnyxSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
+    """The reader of the account's receipts, where its public key is known. Raises ValueError, led by a key."""
+    return None if config.public_key is None else TelnyxReceipts(public_key_of(config.public_key))
+
+
 KIND: Final = Kind(
     settings=TelnyxSettings,
     make=http_provider("telnyx", Telnyx),
     channels=(Channel.SMS, Channel.MMS),
     summary="Sends SMS and MMS by Telnyx.",
+    receipts=ReceiptSupport(keys=("public_key",), make=_receipts, in_address=True),
 )

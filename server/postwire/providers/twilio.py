@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import ORIGIN
+from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Mms, OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult
@@ -32,6 +33,9 @@ from postwire.providers.http.verdicts import (
     sender_refused,
     throttled,
 )
+from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.signatures import secrets_of
+from postwire.providers.receipts.twilio import TwilioReceipts
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
 MAX_MEDIA: Final = 10
@@ -165,9 +169,20 @@ class Twilio:
         return health_by_status(response)
 
 
+def _receipts(settings: TwilioSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
+    """The reader of the account's receipts, by its token, which there may be beside an API key; or by a shared key."""
+    if settings.auth_token is None and config.secret is None:
+        return None
+    return TwilioReceipts(
+        tokens=secrets_of(settings.auth_token, config.previous_secret),
+        shared_keys=secrets_of(config.secret, config.previous_secret),
+    )
+
+
 KIND: Final = Kind(
     settings=TwilioSettings,
     make=http_provider("twilio", Twilio),
     channels=(Channel.SMS, Channel.MMS),
     summary="Sends SMS and MMS by Twilio.",
+    receipts=ReceiptSupport(keys=("secret", "previous_secret"), make=_receipts, in_address=True),
 )

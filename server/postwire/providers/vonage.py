@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from postwire.config.bind import setting
 from postwire.config.endpoints import ORIGIN
+from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult, Outcome, worst
@@ -36,6 +37,9 @@ from postwire.providers.http.verdicts import (
     throttled,
     unknown,
 )
+from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.signatures import secrets_of
+from postwire.providers.receipts.vonage import VonageReceipts
 from postwire.providers.sms.encoding import SmsEncoding, encoding_of
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
@@ -97,7 +101,7 @@ class Vonage:
             "to": content.to.removeprefix("+"),
             "from": _plain(sender_of(settings, content) or ""),
             "text": content.body,
-            "client-ref": handover.message_id,
+            "client-ref": handover.reference or handover.message_id,
         }
         if encoding_of(content.body) is SmsEncoding.UCS2:
             fields["type"] = "unicode"
@@ -152,9 +156,17 @@ def _plain(sender: str) -> str:
     return sender[1:] if re.fullmatch(r"\+[0-9]+", sender) else sender
 
 
+def _receipts(settings: VonageSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
+    """The reader of the account's receipts, where its signature secret is known."""
+    if config.secret is None:
+        return None
+    return VonageReceipts(secrets_of(config.secret, config.previous_secret))
+
+
 KIND: Final = Kind(
     settings=VonageSettings,
     make=http_provider("vonage", Vonage),
     channels=(Channel.SMS,),
     summary="Sends SMS by Vonage, which was Nexmo.",
+    receipts=ReceiptSupport(keys=("secret", "previous_secret"), make=_receipts, in_address=True),
 )
