@@ -103,10 +103,11 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             after: MessageRecord,
             tried: Sequence[MessageRecord] = (),
             event: AuditEvent | None = None,
+            **reported: Any,
         ) -> bool:
             step = step_of(before, after)
             failpoint.pass_by(f"{step}.before")
-            applied = await super().advance(before, after, tried, event)
+            applied = await super().advance(before, after, tried, event, **reported)
             failpoint.pass_by(f"{step}.after")
             return applied
 

@@ -209,8 +209,8 @@ class Unsure:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any) -> bool:
-        kept = await self._inner.advance(before, after, *tried)
+    async def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any, **reported: Any) -> bool:
+        kept = await self._inner.advance(before, after, *tried, **reported)
         if after.state is self._unsure_of:
             self._unsure_of = None
             raise StoreUnavailable

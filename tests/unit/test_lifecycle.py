@@ -49,7 +49,9 @@ PRECEDENCE = (
     MessageState.EXPIRED,
     MessageState.CANCELLED,
     MessageState.FAILED,
+    MessageState.UNDELIVERED,
     MessageState.SENT,
+    MessageState.DELIVERED,
 )
 ONE = Policy(max_attempts=1)
 ONCE = Policy(max_attempts=5, delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)

@@ -24,8 +24,9 @@ from postwire.core.message import (
     RecipientStatus,
 )
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.receipts import MessageReceipt, ReceiptState
 from postwire.outbox.base import NewMessage, QueuedMessage
-from postwire.outbox.sqlite import rows
+from postwire.outbox.sqlite import receipt_rows, rows
 from postwire.outbox.sqlite.queries import LABELS, QUERIES
 
 ERROR = DispatchResult(Outcome.ERROR)
@@ -93,6 +94,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "queue": "email#2",
         "accept_trace": "00-ab-cd-01",
         "deadline": START + 8,
+        "error_code": None,
     }
     assert isinstance(recipients, str)
     assert json.loads(recipients) == [["sending", "", ""], ["sending", "", ""]]
@@ -124,6 +126,7 @@ def test_what_is_empty_is_null() -> None:
         "send_time",
         "next_attempt_time",
         "recipients",
+        "error_code",
     }
 
 
@@ -137,6 +140,7 @@ def test_the_rows_of_an_attempt() -> None:
         "provider_name": "sms-mms",
         "start_time": START,
         "trace_id": "ab" * 16,
+        "positions": None,
     }
     after = build.ended(record, after=40)
     row = rows.closed_row(record, after)
@@ -209,6 +213,7 @@ def row_of(query: str, new: NewMessage) -> list[Any]:
     row["note"] = rows.note_text(new.record.note) if new.record.note else None
     _, labels = rows.labels_row(new.record, 1) or (1, None)
     row["labels"] = labels
+    row["receipts"] = receipt_rows.listed_text(new.record.receipts)
     wanted = QUERIES[query].partition("SELECT")[2].replace(LABELS, "labels").partition("FROM")[0]
     wanted, _, _ = wanted.partition(", (SELECT")  # how long its content is
     return [row[name.strip()] for name in wanted.split(",")]
@@ -226,6 +231,7 @@ def attempts_of(record: MessageRecord) -> list[tuple[Any, ...]]:
             one.error_code,
             one.detail,
             one.trace_id,
+            None if one.positions is None else json.dumps(one.positions),
         )
         for one in record.attempts
     ]
@@ -306,10 +312,32 @@ def test_a_note_is_written_with_the_change_that_leaves_it() -> None:
 def test_a_record_comes_back_with_every_outcome(outcome: Outcome | None) -> None:
     attempts = (
         Attempt(1, "a", START, Outcome.ERROR, 5, "v", "c", "d", "ab" * 16),
-        Attempt(2, "b", START + 9, outcome, 0 if outcome else None),
+        Attempt(2, "b", START + 9, outcome, 0 if outcome else None, positions=(0, 7)),
     )
     record = replace(build.accepted(), attempts=attempts)
     assert stored(record) == record
+
+
+RECEIPTS = tuple(
+    MessageReceipt("a", 1, state, '5.1.1 "\u00fc"', START + at, at or None) for at, state in enumerate(ReceiptState)
+)
+
+
+def test_a_record_comes_back_with_what_was_reported() -> None:
+    record = replace(build.accepted(), receipts=RECEIPTS, error_code="30003")
+    assert stored(record) == record
+
+
+def test_what_was_reported_is_written_with_the_change_that_it_led_to() -> None:
+    before = build.accepted()
+    after = replace(before, receipts=RECEIPTS)
+    assert rows.reported_row(before, before) is None
+    assert rows.reported_row(before, after) == (
+        rows.id_bytes(before.message_id),
+        receipt_rows.listed_text(RECEIPTS),
+        None,
+    )
+    assert rows.reported_row(after, replace(after, error_code="x")) is not None
 
 
 def test_recipients_of_the_first_version_come_back() -> None:

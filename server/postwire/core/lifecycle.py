@@ -7,6 +7,8 @@
                                   (UNCERTAIN where an earlier attempt was: a denial would be a lie)
     UNCERTAIN ──resolve──▶ SENT, FAILED
 
+What providers report later is in `receipt_states`.
+
 Pure: a function takes a record and `now` (µs since the epoch, by the wall clock, which is `ahead` µs ahead of the due
 clock) and returns the record as it then is. Nothing else in the program decides a state. A message without recipients
 of its own (SMS, MMS) is treated as having one.
@@ -63,7 +65,9 @@ _PRECEDENCE: Final = (
     MessageState.EXPIRED,
     MessageState.CANCELLED,
     MessageState.FAILED,
+    MessageState.UNDELIVERED,
     MessageState.SENT,
+    MessageState.DELIVERED,
 )
 """A message's state is the first of these that any of its recipients has."""
 
@@ -148,7 +152,13 @@ def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_i
     """
     if record.settled or is_open(record):
         raise ValueError("no attempt can be opened")
-    attempt = Attempt(len(record.attempts) + 1, provider_name, max(now, record.update_time), trace_id=trace_id)
+    attempt = Attempt(
+        len(record.attempts) + 1,
+        provider_name,
+        max(now, record.update_time),
+        trace_id=trace_id,
+        positions=unresolved(record) if record.recipients else None,
+    )
     return _changed(
         record,
         MessageState.SENDING,
@@ -156,6 +166,7 @@ def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_i
         attempts=(*record.attempts, attempt),
         recipients=_moved(record.recipients, _UNRESOLVED, MessageState.SENDING),
         next_attempt_time=None,
+        error_code="",
     )
 
 
@@ -205,12 +216,23 @@ def close_attempt(
         attempts=attempts,
         recipients=tuple(after) if record.recipients else (),
     )
-    if ended.settled:
-        return ended, NextStep.NOTHING
-    pending = {one.outcome for one in after if one.state is MessageState.SENDING}
+    return ended, _next_step(ended, after)
+
+
+def next_step(record: MessageRecord) -> NextStep:
+    """What a record asks for whose last attempt is closed: as `close_attempt` says it, and perhaps changed since."""
+    if record.recipients:
+        return _next_step(record, record.recipients)
+    return _next_step(record, [replace(_only_recipient(record), outcome=record.attempts[-1].outcome)])
+
+
+def _next_step(record: MessageRecord, statuses: Iterable[RecipientStatus]) -> NextStep:
+    if record.settled:
+        return NextStep.NOTHING
+    pending = {one.outcome for one in statuses if one.state is MessageState.SENDING}
     if Outcome.UNCERTAIN in pending:
-        return ended, NextStep.TRY_AGAIN
-    return ended, NextStep.DEFER if Outcome.DEFERRED in pending else NextStep.FAIL_OVER
+        return NextStep.TRY_AGAIN
+    return NextStep.DEFER if Outcome.DEFERRED in pending else NextStep.FAIL_OVER
 
 
 def requeue(record: MessageRecord, *, now: int, due: int) -> MessageRecord:
@@ -356,6 +378,8 @@ def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> A
         error_code=_bounded(result.error_code),
         detail=_bounded(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
         trace_id=attempt.trace_id,
+        positions=attempt.positions,
+        receipt_overdue=attempt.receipt_overdue,
     )
 
 
@@ -371,6 +395,7 @@ def _changed(
     recipients: tuple[RecipientStatus, ...] | None = None,
     next_attempt_time: int | object | None = _KEPT,
     note: Note | None = None,
+    error_code: str | None = None,
 ) -> MessageRecord:
     # Written out, since `replace` takes three times as long and every message comes by here.
     return MessageRecord(
@@ -391,6 +416,8 @@ def _changed(
         record.send_time,
         record.deadline,
         record.tenant,
+        record.receipts,
+        record.error_code if error_code is None else error_code,
     )
 
 

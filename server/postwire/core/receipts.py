@@ -61,3 +61,27 @@ class MessageReceipt:
     error_code: str
     receive_time: int
     recipient_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A receipt as the store keeps it, whose attempt is known. Times are in µs since the epoch.
+
+    `number` is the store's. `part` is the vendor's id of what it is about. `is_unmatched`: it is about a recipient who
+    is none of the attempt's as far as is known, so that it is listed and changes nothing. `is_applied`: its message has
+    what it says. `to_report`: whoever suppresses is still to hear of it.
+    """
+
+    number: int
+    provider_name: str
+    attempt_number: int
+    state: ReceiptState
+    receive_time: int
+    code: str = ""
+    recipient_index: int | None = None
+    is_unmatched: bool = False
+    part: str = ""
+    time: int | None = None
+    permanent: bool = False
+    is_applied: bool = False
+    to_report: bool = False

@@ -19,9 +19,18 @@ from postwire.outbox.base.messages import (
     MessageStore,
     NewMessage,
     OutboxStats,
+    ProviderMessageId,
     StoredMessage,
 )
 from postwire.outbox.base.outbox import Outbox, OutboxError
+from postwire.outbox.base.receipts import (
+    HeldKey,
+    KeptAs,
+    ReceiptFate,
+    ReceiptReport,
+    ReceiptStore,
+    ReportedMessage,
+)
 from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
 
 __all__ = [
@@ -39,15 +48,22 @@ __all__ = [
     "EncryptedStore",
     "ErasureCounts",
     "Head",
+    "HeldKey",
+    "KeptAs",
     "MessageStore",
     "NewMessage",
     "Outbox",
     "OutboxError",
     "OutboxStats",
+    "ProviderMessageId",
     "ProviderState",
     "QueueKey",
     "QueuedMessage",
+    "ReceiptFate",
+    "ReceiptReport",
+    "ReceiptStore",
     "Rekey",
+    "ReportedMessage",
     "StoredMessage",
     "TakenMessage",
     "WorkQueue",

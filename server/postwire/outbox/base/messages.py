@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
@@ -22,6 +22,15 @@ BEGINNING: Final[Cursor] = ()
 NO_TENANTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+class ProviderMessageId(NamedTuple):
+    """An id that a provider gave an attempt, or the part of it that is for one recipient."""
+
+    provider_name: str
+    provider_message_id: str
+    attempt_number: int
+    recipient_index: int | None = None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class NewMessage:
     """A message about to be accepted: its record (queued, or with attempt 1 open), and what the record does not show.
@@ -30,6 +39,9 @@ class NewMessage:
     `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. A short one can be found
     from its hash by trying, so that is kept as `canonical.keyed_hash` gives it. `accept_trace` is the span that it is
     accepted under, as a W3C traceparent.
+
+    `recipient_hashes` are the `address_hash` of each recipient, by their positions, where anybody needs them. They are
+    kept, and with them the `sender` that the message names, where `keeps_hashes`.
     """
 
     record: MessageRecord
@@ -37,6 +49,9 @@ class NewMessage:
     payload_hash: bytes
     options: DispatchOptions
     accept_trace: str = ""
+    recipient_hashes: tuple[bytes, ...] = ()
+    keeps_hashes: bool = False
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -110,12 +125,17 @@ class MessageStore(Availability, Protocol):
         after: MessageRecord,
         tried: Sequence[MessageRecord] = (),
         event: AuditEvent | None = None,
+        *,
+        receipts: Sequence[int] = (),
+        provider_ids: Sequence[ProviderMessageId] = (),
     ) -> Awaitable[bool]:
         """Keep a change of a record in one commit: the end of its open attempt, its next attempt, its new state.
 
         Where it settles the message, its content is erased in the same commit, unless the outbox keeps contents.
         Applies where the message still is at the revision of `before` (fencing); returns whether it did. If so, the
-        `event` is kept in the same commit.
+        `event` is kept in the same commit. So are `provider_ids`, which a provider gave the message, and that the
+        `receipts` with these numbers are applied. A change that opens an attempt does not apply where there are others
+        that are not.
 
         Whoever tries again after `StoreUnavailable` says what was `tried` from `before`. If it has been kept after all
         the message is there already, which is true as well; `get` returns at which of them.

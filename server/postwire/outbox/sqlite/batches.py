@@ -15,10 +15,11 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
-from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite import reads, receipt_rows, rows
 from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
+from postwire.outbox.sqlite.receipts import ReceiptTable, applied_rows
 from postwire.outbox.sqlite.writer import Operation
 
 
@@ -46,16 +47,19 @@ class Batches:
         self._keep_contents_of = keep_contents_of
         self._lookup_key = keys.lookup_key
         self.cipher = keys.cipher
+        self.receipts = ReceiptTable(connection)
         self._last_key = reads.one_int(connection, "last_key")
         self._last_change = self.seen_change = reads.last_change(connection)
 
     def note_commit(self) -> None:
         """What was done is on disk."""
         self.seen_change = self._last_change
+        self.receipts.note_commit()
 
     def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """Do the work of one transaction. Changes go first, so that repeated requests see them."""
         self._last_change = self.seen_change  # what a transaction noted that failed has not been
+        self.receipts.begin()
         self._run_changes(connection, [one for one in operations if isinstance(one, Change)])
         accepts = [one for one in operations if isinstance(one, Accept)]
         self._run_accepts(connection, [new for one in accepts for new in one.news])
@@ -71,6 +75,14 @@ class Batches:
             return
         if len({before.message_id for before, _ in pairs}) != len(pairs):
             raise Fenced  # what is done below for all of them at once would mix up the changes of one
+        if any(self.receipts.stand_in_the_way(*pair, one.receipts) for one in operations for pair in one.pairs):
+            if len(operations) > 1:
+                raise Fenced
+            free = [pair for pair in pairs if not self.receipts.stand_in_the_way(*pair, operations[0].receipts)]
+            kept_of = iter(self._keep_together(connection, free) if free else ())
+            each = [pair in free and next(kept_of) for pair in pairs]
+            operations[0].result = each if operations[0].several else each[0]
+            return
         if len(pairs) > 1 and len(operations) == 1:
             operations[0].result = self._keep_together(connection, pairs)
             return
@@ -81,6 +93,19 @@ class Batches:
             one.result = [kept] * len(one.pairs) if one.several else kept
         if kept:
             self.note_events(connection, [one.event for one in operations if one.event])
+            for one in operations:
+                if one.receipts or one.provider_ids:
+                    self._note_reported(connection, one)
+
+    def _note_reported(self, connection: apsw.Connection, change: Change) -> None:
+        """Keep what came with a change: which receipts it applies, and which ids a provider gave."""
+        ((before, after),) = change.pairs
+        self.statements.applied.run(connection, applied_rows(change.receipts, after.update_time))
+        self.receipts.note_applied(before.message_id, change.receipts)
+        message_id = rows.id_bytes(before.message_id)
+        self.statements.provider_ids.run(
+            connection, [receipt_rows.provider_id_row(message_id, one) for one in change.provider_ids]
+        )
 
     def _keep_together(self, connection: apsw.Connection, pairs: Sequence[Pair]) -> Sequence[bool]:
         """Keep changes that belong to one commit, and return of each whether it was in time."""
@@ -102,6 +127,7 @@ class Batches:
             self.has_erased = True
         self.statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
         self.statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
+        self.statements.reported.run(connection, [row for pair in pairs if (row := rows.reported_row(*pair))])
         self.statements.notes.run(connection, [row for pair in pairs if (row := rows.noted_row(*pair))])
         self.statements.attempts.run(
             connection,
@@ -131,6 +157,14 @@ class Batches:
         self.statements.contents.run(connection, [(key, self._encrypted(message)) for key, message in fresh])
         self.statements.labels.run(
             connection, [row for key, message in fresh if (row := rows.labels_row(message.record, key))]
+        )
+        self.statements.recipients.run(
+            connection,
+            [
+                (key, b"".join(message.recipient_hashes), message.sender)
+                for key, message in fresh
+                if message.keeps_hashes
+            ],
         )
         self.statements.attempts.run(
             connection,
@@ -167,7 +201,7 @@ class Batches:
         found, counts = reads.erasable(connection, message_ids, tenant)
         if found:
             keys = json.dumps([key for key, _, _ in found])
-            for query in ("erase_contents_of", "erase_labels_of", "note_erased"):
+            for query in ("erase_contents_of", "erase_labels_of", "erase_hashes_of", "note_erased"):
                 connection.execute(QUERIES[query], (keys,))
             self._note_revisions(connection, [(message_id, revision + 1) for _, message_id, revision in found])
             self.note_events(

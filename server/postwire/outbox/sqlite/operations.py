@@ -10,7 +10,7 @@ import apsw
 from postwire.core.audit import AuditEvent
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.base import Accepted, NewMessage, ProviderMessageId
 from postwire.outbox.sqlite.queries import Bulk
 from postwire.outbox.sqlite.writer import Future
 
@@ -41,13 +41,16 @@ Pair = tuple[MessageRecord, MessageRecord]
 class Change:
     """Changes of records that are kept together. The result is a list of whether each was, or that of the one.
 
-    `event` is kept with it if it is.
+    `event` is kept with it if it is. The one applies the `receipts` with these numbers, and comes with what a provider
+    has given as its ids.
     """
 
     pairs: Sequence[Pair]
     several: bool
     future: Future
     event: AuditEvent | None = None
+    receipts: Sequence[int] = ()
+    provider_ids: Sequence[ProviderMessageId] = ()
     result: object = None
 
 
@@ -76,6 +79,10 @@ class Statements:
     reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
     events: Bulk = field(default_factory=lambda: Bulk("insert_events"))
+    reported: Bulk = field(default_factory=lambda: Bulk("update_reported"))
+    provider_ids: Bulk = field(default_factory=lambda: Bulk("insert_provider_ids"))
+    recipients: Bulk = field(default_factory=lambda: Bulk("insert_recipients"))
+    applied: Bulk = field(default_factory=lambda: Bulk("apply_receipts"))
 
 
 class Fenced(Exception):

@@ -12,13 +12,18 @@ import apsw
 RECORD: Final = (
     "key", "message_id", "request_id", "payload_hash", "channel", "state", "create_time", "update_time", "expire_time",
     "next_attempt_time", "recipients", "labels", "revision", "queue", "note", "send_time", "deadline", "tenant",
+    "receipts", "error_code",
 )  # fmt: skip
 """The columns that a record is made of: `{record}`."""
 
 WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
 """Those that are needed to go on with a message: `{work}`."""
 
-MESSAGE: Final = (*(name for name in WORK if name not in ("note", "labels")), "attempt_number", "provider_name")
+MESSAGE: Final = (
+    *(name for name in WORK if name not in ("note", "labels", "receipts")),
+    "attempt_number",
+    "provider_name",
+)
 """Those that a message is accepted with: `{message}`."""
 
 LABELS: Final = "(SELECT labels FROM labels WHERE labels.key = messages.key) AS labels"
@@ -26,16 +31,35 @@ LABELS: Final = "(SELECT labels FROM labels WHERE labels.key = messages.key) AS 
 
 ATTEMPT: Final = (
     "number", "provider_name", "start_time", "outcome", "duration", "provider_message_id", "error_code", "detail",
-    "trace_id",
+    "trace_id", "positions",
 )  # fmt: skip
 """The columns that an attempt is made of: `{attempt}`."""
+
+RECEIPT: Final = (
+    "receipt", "provider_name", "attempt", "state", "receive_time", "code", "recipient", "part", "time", "permanent",
+    "applied", "to_report",
+)  # fmt: skip
+"""Those that a receipt is made of: `{receipt}`."""
+
+HELD: Final = (
+    "provider_name", "event", "state", "receive_time", "message_id", "attempt", "provider_message_id", "recipient_hash",
+    "code", "time", "permanent", "to_report",
+)  # fmt: skip
+"""Those of one that is held: `{held}`."""
 
 PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
 
 _COLUMNS: Final = {
     f"{{{name}}}": ", ".join(LABELS if column == "labels" else column for column in columns)
-    for name, columns in (("record", RECORD), ("work", WORK), ("message", MESSAGE), ("attempt", ATTEMPT))
+    for name, columns in (
+        ("record", RECORD),
+        ("work", WORK),
+        ("message", MESSAGE),
+        ("attempt", ATTEMPT),
+        ("receipt", RECEIPT),
+        ("held", HELD),
+    )
 }
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = "{rows}"

@@ -1,6 +1,6 @@
 -- Every statement of the store. `{rows}` stands for as many rows of values as are written at once: one statement for a
 -- whole batch, because each statement that runs gives up the interpreter lock and has to win it back. Rows of NULLs only
--- fill it up. `{record}`, `{work}`, `{message}` and `{attempt}` stand for columns that `queries` lists.
+-- fill it up. `{record}`, `{work}` and the like stand for columns that `queries` lists.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -49,7 +49,7 @@ INSERT INTO contents (key, content) SELECT * FROM (VALUES {rows}) WHERE column1 
 INSERT INTO labels (key, labels) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_attempts
-INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id)
+INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id, positions)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_changes
@@ -77,6 +77,13 @@ WHERE messages.message_id = changed.message_id
 -- name: update_notes
 WITH noted (message_id, note) AS (VALUES {rows})
 UPDATE messages SET note = noted.note FROM noted WHERE messages.message_id = noted.message_id;
+
+-- name: update_reported
+WITH reported (message_id, receipts, error_code) AS (VALUES {rows})
+UPDATE messages
+SET receipts = reported.receipts, error_code = reported.error_code
+FROM reported
+WHERE messages.message_id = reported.message_id;
 
 -- name: close_attempts
 WITH ended (message_id, number, outcome, duration, provider_message_id, error_code, detail) AS (VALUES {rows})
@@ -328,6 +335,7 @@ WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :te
     AND (
         EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0)
         OR EXISTS (SELECT 1 FROM labels WHERE labels.key = messages.key AND labels <> '')
+        OR EXISTS (SELECT 1 FROM recipients AS whom WHERE whom.key = messages.key AND hashes <> x'')
     );
 
 -- name: unsettled_of
@@ -341,6 +349,9 @@ UPDATE contents SET content = x'' WHERE key IN (SELECT value FROM json_each(?)) 
 
 -- name: erase_labels_of
 UPDATE labels SET labels = '' WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: erase_hashes_of
+UPDATE recipients SET hashes = x'', sender = '' WHERE key IN (SELECT value FROM json_each(?)) AND hashes <> x'';
 
 -- name: note_erased
 UPDATE messages SET revision = revision + 1 WHERE key IN (SELECT value FROM json_each(?));
@@ -357,6 +368,24 @@ DELETE FROM contents WHERE key IN (
     WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
 );
 
+-- name: remove_recipients
+DELETE FROM recipients WHERE key IN (
+    SELECT key FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
+-- name: remove_receipts
+DELETE FROM receipts WHERE message_id IN (
+    SELECT message_id FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
+-- name: remove_provider_ids
+DELETE FROM provider_ids WHERE message_id IN (
+    SELECT message_id FROM messages
+    WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('queued', 'sending')
+);
+
 -- name: remove_attempts
 DELETE FROM attempts WHERE message_id IN (
     SELECT message_id FROM messages
@@ -369,6 +398,106 @@ WHERE key > :after AND key <= :end AND update_time < :before AND state NOT IN ('
 
 -- name: remove_changes
 DELETE FROM changes WHERE change < (SELECT min(change) FROM changes) + ?;
+
+-- What providers report. An event that is there already leaves its row out.
+-- name: insert_receipt
+INSERT INTO receipts (
+    provider_name, event, message_id, attempt, recipient, state, code, part, time, permanent, receive_time, to_report
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (provider_name, event, recipient) DO NOTHING;
+
+-- name: receipts_to_count
+SELECT count(*) FROM (SELECT 1 FROM receipts WHERE message_id = ? LIMIT ?);
+
+-- The attempt that a receipt belongs to, and the recipients of its message.
+-- name: attempt_of_receipt
+SELECT
+    attempts.provider_name, attempts.positions, coalesce(json_array_length(messages.recipients), 0),
+    (SELECT hashes FROM recipients AS whom WHERE whom.key = messages.key)
+FROM attempts CROSS JOIN messages ON messages.message_id = attempts.message_id
+WHERE attempts.message_id = ? AND attempts.number = ?;
+
+-- name: provider_id
+SELECT message_id, attempt, recipient FROM provider_ids WHERE provider_name = ? AND provider_message_id = ?;
+
+-- A vendor that knows a repeated attempt for the same gives it the same id.
+-- name: insert_provider_ids
+INSERT INTO provider_ids (provider_name, provider_message_id, message_id, attempt, recipient)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (provider_name, provider_message_id)
+DO UPDATE SET message_id = excluded.message_id, attempt = excluded.attempt, recipient = excluded.recipient;
+
+-- name: insert_recipients
+INSERT INTO recipients (key, hashes, sender) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+
+-- name: recipients_of
+SELECT hashes, sender FROM recipients WHERE key = ?;
+
+-- name: hold_receipt
+INSERT INTO held_receipts ({held}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (provider_name, event) DO NOTHING;
+
+-- name: held_counts
+SELECT provider_name, count(*) FROM held_receipts GROUP BY provider_name;
+
+-- name: held_keys
+SELECT provider_name, provider_message_id, message_id FROM held_receipts ORDER BY held;
+
+-- name: held_by_provider_id
+SELECT held, {held} FROM held_receipts WHERE provider_name = ? AND provider_message_id = ? ORDER BY held;
+
+-- name: held_by_message
+SELECT held, {held} FROM held_receipts WHERE message_id = ? ORDER BY held;
+
+-- name: oldest_held
+SELECT min(held) FROM held_receipts WHERE provider_name = ?;
+
+-- name: held_before
+SELECT held, provider_name FROM held_receipts WHERE receive_time < ? ORDER BY receive_time LIMIT ?;
+
+-- name: drop_held
+DELETE FROM held_receipts WHERE held = ?;
+
+-- What is left to be done.
+-- name: pending_receipts
+SELECT message_id, receipt, applied FROM receipts WHERE done_time IS NULL;
+
+-- name: receipts_of
+SELECT message_id, {receipt} FROM receipts
+WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY message_id, receipt;
+
+-- name: messages_of_all_tenants
+SELECT {record} FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
+
+-- Their change is kept, and those are done with that nobody is to hear of.
+-- name: apply_receipts
+WITH seen (receipt, now) AS (VALUES {rows})
+UPDATE receipts SET applied = 1, done_time = iif(to_report, NULL, seen.now) FROM seen WHERE receipts.receipt = seen.receipt;
+
+-- name: finish_receipts
+UPDATE receipts SET applied = 1, done_time = :now
+WHERE receipt IN (SELECT value FROM json_each(:receipts)) AND done_time IS NULL;
+
+-- name: remove_done_receipts
+DELETE FROM receipts WHERE receipt IN (SELECT receipt FROM receipts WHERE done_time < ? ORDER BY done_time LIMIT ?);
+
+-- Hashes of recipients, as `erasure_step` and `erase_settled` are for contents.
+-- name: hashes_step
+SELECT
+    max(key),
+    count(*) FILTER (
+        WHERE update_time < :before AND state NOT IN ('queued', 'sending')
+            AND (SELECT length(hashes) FROM recipients AS whom WHERE whom.key = seen.key) > 0
+    ),
+    min(create_time)
+FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit) AS seen;
+
+-- name: erase_hashes
+UPDATE recipients SET hashes = x'', sender = ''
+WHERE hashes <> x'' AND key IN (
+    SELECT key FROM messages
+    WHERE key > :after AND key <= :end AND state NOT IN ('queued', 'sending') AND update_time < :before
+);
 
 -- What is kept of who changed what.
 -- name: insert_events

@@ -409,6 +409,11 @@ def _records(connection: apsw.Connection, found: Sequence[Row]) -> tuple[Message
     return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
 
 
+def records_of(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:
+    """The records of rows, in their order."""
+    return _records(connection, found)
+
+
 def _stored(connection: apsw.Connection, found: Sequence[Row], cipher: StoreCipher) -> list[StoredMessage]:
     attempts = _attempts(connection, found)
     stored: list[StoredMessage] = []

@@ -26,6 +26,7 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import Outcome
 from postwire.outbox.base import NewMessage, QueuedMessage
+from postwire.outbox.sqlite import receipt_rows
 from postwire.outbox.sqlite.queries import RECORD, WORK, Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
@@ -97,6 +98,7 @@ def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
         options.send_time,
         record.deadline,
         record.tenant,
+        record.error_code or None,
         options.priority.value,
         options.delivery_guarantee.value,
         options.provider_name,
@@ -121,6 +123,7 @@ def attempt_row(record: MessageRecord, boot: int) -> Row:
         attempt.provider_name,
         attempt.start_time,
         attempt.trace_id,
+        None if attempt.positions is None else json.dumps(attempt.positions),
     )
 
 
@@ -172,6 +175,13 @@ def noted_row(before: MessageRecord, after: MessageRecord) -> Row | None:
     return id_bytes(after.message_id), note_text(after.note)
 
 
+def reported_row(before: MessageRecord, after: MessageRecord) -> Row | None:
+    """The row of `update_reported`, where the change is one of what was reported, or of why it stands where it does."""
+    if after.receipts == before.receipts and after.error_code == before.error_code:
+        return None
+    return id_bytes(after.message_id), receipt_rows.listed_text(after.receipts), after.error_code or None
+
+
 def event_row(event: AuditEvent) -> Row:
     """The row of `insert_events`."""
     return (event.time, event.tenant, event.principal, event.method, event.target, event.result, event.reason)
@@ -216,6 +226,8 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         send_time,
         deadline,
         tenant,
+        receipts,
+        error_code,
     ) = message[: len(RECORD)]
     return MessageRecord(
         message_id=id_text(message_id),
@@ -235,6 +247,8 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         send_time=send_time,
         deadline=deadline,
         tenant=tenant,
+        receipts=receipt_rows.listed_from(receipts) if receipts else (),
+        error_code=error_code or "",
     )
 
 
@@ -254,7 +268,9 @@ def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Qu
 
 
 def _attempt_from(row: Sequence[Any]) -> Attempt:
-    number, provider_name, started, outcome, duration, provider_message_id, error_code, detail, trace_id = row
+    number, provider_name, started, outcome, duration, provider_message_id, error_code, detail, trace_id, positions = (
+        row
+    )
     return Attempt(
         number=number,
         provider_name=provider_name,
@@ -265,6 +281,7 @@ def _attempt_from(row: Sequence[Any]) -> Attempt:
         error_code=error_code,
         detail=detail,
         trace_id=trace_id,
+        positions=tuple(json.loads(positions)) if positions else None,
     )
 
 

@@ -29,6 +29,7 @@ from postwire.outbox.base import (
     NewMessage,
     OutboxError,
     OutboxStats,
+    ProviderMessageId,
     QueueKey,
     StoredMessage,
     TakenMessage,
@@ -38,21 +39,24 @@ from postwire.outbox.sqlite.alignment import AHEAD, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
 from postwire.outbox.sqlite.encryption import Encryption
-from postwire.outbox.sqlite.kept import Kept
 from postwire.outbox.sqlite.keys import NO_KEYS, take_up
 from postwire.outbox.sqlite.opening import OpenStore
 from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.reported import Reported
 from postwire.outbox.sqlite.schema import plain, truncate_log
 from postwire.outbox.sqlite.writer import Future, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_REMOVED: Final = ("labels", "contents", "recipients", "receipts", "provider_ids", "attempts", "messages")
+"""What belongs to a message, in the order in which it is removed."""
+
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
-class SqliteOutbox(Kept):
+class SqliteOutbox(Reported):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(
@@ -164,9 +168,14 @@ class SqliteOutbox(Kept):
         after: MessageRecord,
         tried: Sequence[MessageRecord] = (),
         event: AuditEvent | None = None,
+        *,
+        receipts: Sequence[int] = (),
+        provider_ids: Sequence[ProviderMessageId] = (),
     ) -> Awaitable[bool]:
         """See `Outbox.advance`."""
-        change = self._writer.submit(Change([(before, after)], False, self._loop.create_future(), event))
+        change = self._writer.submit(
+            Change([(before, after)], False, self._loop.create_future(), event, receipts, provider_ids)
+        )
         return self._or_tried(change, before, (after, *tried)) if tried else change
 
     async def _or_tried(self, change: Future, before: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
@@ -278,9 +287,7 @@ class SqliteOutbox(Kept):
 
     async def remove_settled(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.remove_settled`."""
-        return await self._walk(
-            "step", ("remove_labels", "remove_contents", "remove_attempts", "remove_messages"), after, before, limit
-        )
+        return await self._walk("step", [f"remove_{name}" for name in _REMOVED], after, before, limit)
 
     async def erase_contents(
         self, after: Cursor, before: int, limit: int, of_tenants: Mapping[str, int] = NO_TENANTS
