@@ -28,6 +28,10 @@ class MockSettings:
     dedup_window: Duration = 0.0
     open_delay: Duration = 0.0
     max_recipients: CountOrNone = 0
+    delivered_ratio: Ratio = 0.0
+    undelivered_ratio: Ratio = 0.0
+    receipt_delay: Duration = 0.0
+    doubled_receipt_ratio: Ratio = 0.0
 
     def check(self) -> None:
         if self.error_ratio + self.rate_limited_ratio + self.uncertain_ratio + self.rejected_ratio > 1:

@@ -169,7 +169,11 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, scri
     assert call("update", "sms-mms", "--error-ratio", "0", "--latency", "0s", "--seed", "0").exit_code == 0
     every = ("--rate-limited-ratio", "0.1", "--uncertain-ratio", "0.2", "--rejected-ratio", "1", "--retry-after", "1m")
     more = ("--connect-error-ratio", "0.3", "--deferred-ratio", "0.4", "--misconfigured")
-    assert call("update", "sms-mms", *every, *more, "--seed", str(2**64 - 1)).exit_code == 0
+    later = ("--delivered-ratio", "0.9", "--undelivered-ratio", "0.05", "--doubled-receipt-ratio", "0.1")
+    assert (
+        call("update", "sms-mms", *every, *more, *later, "--receipt-delay", "2s", "--seed", str(2**64 - 1)).exit_code
+        == 0
+    )
     assert scripted.asked == [
         UpdateMockProviderRequest(name="sms-mms", error_ratio=0.0, latency=Duration(), seed=0),
         UpdateMockProviderRequest(
@@ -181,6 +185,10 @@ def test_a_mock_is_changed_in_what_is_given_and_in_nothing_else(call: Call, scri
             connect_error_ratio=0.3,
             deferred_ratio=0.4,
             misconfigured=True,
+            delivered_ratio=0.9,
+            undelivered_ratio=0.05,
+            receipt_delay=Duration(seconds=2),
+            doubled_receipt_ratio=0.1,
             seed=2**64 - 1,
         ),
     ]

@@ -50,7 +50,7 @@ from postwire.config.schema import load
         ("[providers.a]\nkind = 'mock'\nchannels = ['fax']", 'providers.a.channels: "fax" is not one of sms, mms, email'),
         ("[providers.a]\nkind = 'mock'\nchannels = ['sms', 'sms']", 'providers.a.channels: "sms" is there twice, write it once'),
         (ONE + "eror_ratio = 1", "providers.a.eror_ratio: is not known, did you mean providers.a.error_ratio?"),
-        (ONE + "host = 'h'", "providers.a.host: is not known, known here: kind, channels, max_concurrent, rate, burst, connect_timeout, attempt_timeout, breaker, receipts, seed, error_ratio, rate_limited_ratio, uncertain_ratio, rejected_ratio, latency, retry_after, connect_error_ratio, deferred_ratio, misconfigured, dedup_window, open_delay, max_recipients"),
+        (ONE + "host = 'h'", "providers.a.host: is not known, known here: kind, channels, max_concurrent, rate, burst, connect_timeout, attempt_timeout, breaker, receipts, seed, error_ratio, rate_limited_ratio, uncertain_ratio, rejected_ratio, latency, retry_after, connect_error_ratio, deferred_ratio, misconfigured, dedup_window, open_delay, max_recipients, delivered_ratio, undelivered_ratio, receipt_delay, doubled_receipt_ratio"),
         (ONE + "error_ratio = 1.5", "providers.a.error_ratio: 1.5 is not a ratio from 0 to 1"),
         (ONE + "error_ratio = 0.6\nrejected_ratio = 0.6", "providers.a.error_ratio, providers.a.rejected_ratio: sum to over 1, must sum to 1 at most"),
         (ONE + "burst = 3", "providers.a.burst: does nothing by itself, set rate too"),

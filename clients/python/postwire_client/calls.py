@@ -204,6 +204,10 @@ class Calls:
         latency: float | None = None,
         retry_after: float | None = None,
         seed: int | None = None,
+        delivered_ratio: float | None = None,
+        undelivered_ratio: float | None = None,
+        receipt_delay: float | None = None,
+        doubled_receipt_ratio: float | None = None,
         timeout: float | None = None,
     ) -> Call[Provider]:
         """Change how a mock behaves, until the server stops; what is None stays. Times are in seconds.
@@ -222,6 +226,10 @@ class Calls:
             latency=_duration("latency", latency),
             retry_after=_duration("retry_after", retry_after),
             seed=seed,
+            delivered_ratio=delivered_ratio,
+            undelivered_ratio=undelivered_ratio,
+            receipt_delay=_duration("receipt_delay", receipt_delay),
+            doubled_receipt_ratio=doubled_receipt_ratio,
         )
         return _call(self.providers.UpdateMockProvider, request, lambda answer: answer.provider, timeout)
 

@@ -28,8 +28,9 @@ _AVAILABILITIES: Final[Mapping[Obstacle | None, pb.Availability.ValueType]] = {
 _RATIOS: Final = (
     *("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio"),
     *("connect_error_ratio", "deferred_ratio"),
+    *("delivered_ratio", "undelivered_ratio", "doubled_receipt_ratio"),
 )
-_TIMES: Final = ("latency", "retry_after")
+_TIMES: Final = ("latency", "retry_after", "receipt_delay")
 _MAX_SECONDS: Final = 24 * 3600
 
 

@@ -180,11 +180,20 @@ class Seeded(Simulated, Protocol):
         ...
 
 
+class Reporting(Provider, Protocol):
+    """A provider that is told of receipts itself, and has them kept by `Context.report`."""
+
+    @property
+    def reports(self) -> bool:
+        """Whether it does so now: messages that it takes then are given a reference, and found by its ids."""
+        ...
+
+
 Report = Callable[[Sequence[Receipt | Inbound]], Awaitable[None]]
 """Has what a provider reports kept; it is on disk when that is done. Raises StoreUnavailable where it cannot be."""
 
 
-async def _unheard(reported: Sequence[Receipt | Inbound]) -> None:
+async def unheard(reported: Sequence[Receipt | Inbound]) -> None:
     """Where nobody takes receipts."""
 
 
@@ -198,7 +207,7 @@ class Context:
     """Gives 64 random bits, for what was left without a seed."""
     connect_timeout: float = CONNECT_TIMEOUT
     """Seconds that it may take to connect, TLS included."""
-    report: Report = _unheard
+    report: Report = unheard
     """For a provider that is told of receipts itself, and not by a call of the vendor's."""
 
 

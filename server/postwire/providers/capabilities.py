@@ -63,6 +63,11 @@ def preview_of(provider: Provider) -> Callable[[OutboundMessage, Handover], Prev
     return getattr(provider, "preview", None)
 
 
+def reports_of(provider: Provider) -> bool:
+    """Whether the provider brings receipts itself, as it is now."""
+    return getattr(provider, "reports", False) is True
+
+
 def of(provider: Provider) -> Capabilities:
     """Look up what `provider` declares, as it is now."""
     # By attribute, since `isinstance` of a protocol would ask no more than this either, and takes longer.

@@ -8,6 +8,9 @@ in [0, 1) is compared against the cumulative ratios of error, rate_limited, unce
 deferred, in this order; above them all it is a success. Booting or re-seeding starts at draw 0, so the same seed gives
 the same outcomes, by attempt index, whatever other providers do. Simulator recipients force an outcome and use no draw,
 and neither do attempts at a mock that is misconfigured.
+
+It may report later what became of messages: see `mock_receipts`. A message whose attempt ends `UNCERTAIN`, or is given
+up while the mock takes its time, may have been taken: it is reported, too.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from postwire.config.types import CountOrNone, Duration, Ratio, Seed
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
+from postwire.core.receipts import Receipt, ReceiptState
 from postwire.core.splitmix import SplitMix64
 from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.providers.handover import Handover
+from postwire.providers.mock_receipts import PendingReceipts, ReceiptDraws
 
 SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
     {
@@ -54,6 +59,8 @@ _DETAILS: Final = {
 }
 
 
+_MAYBE_TAKEN: Final = (Outcome.SUCCESS, Outcome.UNCERTAIN)
+
 RATIOS: Final = ("error", "rate_limited", "uncertain", "rejected", "connect_error", "deferred")
 """What the draw is compared against, in this order. Behind them all is success."""
 
@@ -63,7 +70,8 @@ class MockSettings:
     """How a mock behaves. Ratios are shares of attempts; times are in seconds.
 
     `connect_error_ratio` is that of attempts which reach nobody, as at an address where packets are dropped.
-    `max_recipients` is how many an email may have; 0 is without a limit.
+    `max_recipients` is how many an email may have; 0 is without a limit. The ratios of receipts are shares of the
+    messages that it may have taken, and `receipt_delay` begins once the attempt has taken its time.
     """
 
     seed: Seed | None = setting(None, help="Makes its outcomes repeatable; they are random by default.")
@@ -79,15 +87,24 @@ class MockSettings:
     dedup_window: Duration = setting(0.0, help="For how long it knows a message that it has had already.")
     open_delay: Duration = setting(0.0, help="How long it takes until it can be used.")
     max_recipients: CountOrNone = setting(0, help="How many recipients an email may have; 0: any number.")
+    delivered_ratio: Ratio = setting(0.0, help="The ratio of the messages it took that it reports as delivered.")
+    undelivered_ratio: Ratio = setting(0.0, help="That of those that it reports as undelivered.")
+    receipt_delay: Duration = setting(0.0, help="How long after a message it reports.")
+    doubled_receipt_ratio: Ratio = setting(0.0, help="The ratio of its reports that come twice.")
 
     def check(self) -> None:
-        """Raises ValueError, led by a key, where the ratios leave no room for a success ratio of at least 0."""
+        """Raises ValueError, led by a key, where ratios leave no room for one of at least 0 for what is left."""
         # A hair's breadth is allowed, since 0.1 + 0.2 + 0.7 is over 1 in binary.
         total = sum(getattr(self, f"{name}_ratio") for name in RATIOS)
         if total > 1 + 1e-9:
             others = ", ".join(f"{name}_ratio" for name in RATIOS[1:-1])
             raise ValueError(
                 f"error_ratio: together with {others} and {RATIOS[-1]}_ratio it is {total:g}, and must be at most 1"
+            )
+        reported = self.delivered_ratio + self.undelivered_ratio
+        if reported > 1 + 1e-9:
+            raise ValueError(
+                f"delivered_ratio: together with undelivered_ratio it is {reported:g}, and must be at most 1"
             )
 
 
@@ -137,6 +154,13 @@ class MockProvider:
         self.seeded = settings.seed is not None
         self.seed = context.random_seed() if settings.seed is None else settings.seed
         self._draws = OutcomeDraws(self.seed)
+        self._receipt_draws = ReceiptDraws(self.seed)
+        self._pending = PendingReceipts(context.report)
+
+    @property
+    def reports(self) -> bool:
+        """See `Reporting`."""
+        return bool(self.settings.delivered_ratio or self.settings.undelivered_ratio)
 
     def carries(self, message: OutboundMessage, positions: tuple[int, ...] | None = None) -> FieldViolation | None:
         """See `Selective.carries`."""
@@ -157,6 +181,8 @@ class MockProvider:
         """See `Provider.send`."""
         settings = self.settings
         result = self._decide(message, settings, handover)
+        if result is not None and self.reports:
+            self._pending.add(self._receipts(message, result, handover), settings.latency + settings.receipt_delay)
         if result is None:
             with handover.connecting():
                 await asyncio.sleep(self._connect_timeout)
@@ -172,7 +198,8 @@ class MockProvider:
         return ProviderHealth(ok=True)
 
     async def close(self) -> None:
-        """See `Closing.close`."""
+        """See `Closing.close`. What it has not reported yet it never will."""
+        await self._pending.close()
 
     def prepare_update(self, changes: Mapping[str, Any]) -> Callable[[], None]:
         """See `Updatable`. A `seed` starts the draws anew.
@@ -189,8 +216,34 @@ class MockProvider:
                 self.seed = changes["seed"]
                 self.seeded = True
                 self._draws = OutcomeDraws(self.seed)
+                self._receipt_draws = ReceiptDraws(self.seed)
 
         return update
+
+    def _receipts(self, message: OutboundMessage, result: DispatchResult, handover: Handover) -> list[Receipt]:
+        """What is to be reported of an attempt with this result."""
+        content, found = message.content, []
+        addresses = content.recipients if isinstance(content, Email) else (content.to,)
+        positions = range(len(addresses)) if handover.positions is None else handover.positions
+        each = [one.outcome for one in result.recipients] or [result.outcome] * len(positions)
+        for position, outcome in zip(positions, each, strict=True):
+            if outcome not in _MAYBE_TAKEN:
+                continue
+            state, times = self._receipt_draws.next(self.settings)
+            if state is None:
+                continue
+            # Where an email has several recipients, each has a receipt, as with vendors.
+            is_one_of_several = len(addresses) > 1
+            receipt = Receipt(
+                state,
+                reference=handover.reference,
+                provider_message_id=f"mock-{handover.key}",
+                recipient=addresses[position] if is_one_of_several else "",
+                code=f"mock_{state.value}" if state is ReceiptState.UNDELIVERED else "",
+                event_id=f"{handover.reference}#{position}" if handover.reference else "",
+            )
+            found += [receipt] * times
+        return found
 
     def _decide(self, message: OutboundMessage, settings: MockSettings, handover: Handover) -> DispatchResult | None:
         """What becomes of an attempt; None where it reaches nobody."""

@@ -21,7 +21,7 @@ from postwire.core.queue_keys import variant
 from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers import capabilities
-from postwire.providers.base import Context, Kind, Provider
+from postwire.providers.base import Context, Kind, Provider, Report, unheard
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that all providers have to close."""
@@ -88,13 +88,15 @@ class Registry:
         *,
         random_seed: Callable[[], int],
         seed: int,
+        report: Callable[[str], Report] = lambda _: unheard,
         on_transition: OnTransition | None = None,
         on_availability: OnAvailability | None = None,
         on_fault: Callable[[Exception], None] | None = None,
     ) -> Registry:
         """Make every provider that the configuration declares.
 
-        `random_seed` gives 64 random bits; `seed` decides all jitter. Transitions of the breakers go to
+        `random_seed` gives 64 random bits; `seed` decides all jitter. `report` gives, by a provider's name, what keeps
+        the receipts that it brings itself. Transitions of the breakers go to
         `on_transition`, and what it raises to `on_fault`; whether a provider can be used at all goes to
         `on_availability`, with what stands in the way and why.
 
@@ -103,7 +105,7 @@ class Registry:
         """
         entries = [
             ProviderEntry(
-                make(declared, kinds, random_seed),
+                make(declared, kinds, random_seed, report(declared.name)),
                 _gate(config, declared, seed, on_transition, on_availability, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
@@ -259,13 +261,18 @@ class Registry:
             raise ExceptionGroup("providers failed to close", failed)
 
 
-def make(declared: ProviderConfig, kinds: Mapping[str, Kind], random_seed: Callable[[], int]) -> Provider:
+def make(
+    declared: ProviderConfig,
+    kinds: Mapping[str, Kind],
+    random_seed: Callable[[], int],
+    report: Report = unheard,
+) -> Provider:
     """Make one provider that the configuration declares.
 
     Raises:
         ProviderNotMade: its kind cannot make it of these settings.
     """
-    context = Context(declared.name, declared.channels, random_seed, declared.connect_timeout)
+    context = Context(declared.name, declared.channels, random_seed, declared.connect_timeout, report)
     try:
         return kinds[declared.kind].make(context, declared.options)
     except Exception as error:

@@ -569,7 +569,7 @@ class UpdateMockProviderRequest(_message.Message):
     """
     delivered_ratio: _builtins.float
     """The share of the messages it took that it reports as delivered, from 0 to 1. Absent: it stays. With
-    `undelivered_ratio` at most 1; of the rest it reports nothing.
+    `undelivered_ratio` at most 1; of the rest it reports nothing. One whose attempt ended `UNCERTAIN` counts as taken.
     """
     undelivered_ratio: _builtins.float
     """The share of the messages it took that it reports as undelivered, from 0 to 1."""
@@ -585,7 +585,7 @@ class UpdateMockProviderRequest(_message.Message):
 
     @_builtins.property
     def receipt_delay(self) -> _duration_pb2.Duration:
-        """How long after a message it reports."""
+        """How long after an attempt it reports."""
 
     def __init__(
         self,

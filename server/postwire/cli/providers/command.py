@@ -132,6 +132,24 @@ def _ratio(name: str, outcome: str) -> Callable[[Callable[..., Any]], Callable[.
     help="How long it asks to be left alone when it throttles.",
 )
 @click.option(
+    "--delivered-ratio",
+    type=click.FloatRange(0, 1),
+    metavar="RATIO",
+    help="The share of what it took that it reports as delivered.",
+)
+@click.option(
+    "--undelivered-ratio", type=click.FloatRange(0, 1), metavar="RATIO", help="The share reported as undelivered."
+)
+@click.option(
+    "--doubled-receipt-ratio",
+    type=click.FloatRange(0, 1),
+    metavar="RATIO",
+    help="The share of reports that come twice.",
+)
+@click.option(
+    "--receipt-delay", callback=duration(_DAY, or_none=True), metavar="DURATION", help="How long after it reports."
+)
+@click.option(
     "--seed", type=click.IntRange(0, _MAX_SEED), metavar="NUMBER", help="What its outcomes are drawn from, anew."
 )
 @connection_options()

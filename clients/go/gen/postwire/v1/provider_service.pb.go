@@ -1031,11 +1031,11 @@ type UpdateMockProviderRequest struct {
 	// `mock_misconfigured`, and it is passed over.
 	Misconfigured *bool `protobuf:"varint,11,opt,name=misconfigured,proto3,oneof" json:"misconfigured,omitempty"`
 	// The share of the messages it took that it reports as delivered, from 0 to 1. Absent: it stays. With
-	// `undelivered_ratio` at most 1; of the rest it reports nothing.
+	// `undelivered_ratio` at most 1; of the rest it reports nothing. One whose attempt ended `UNCERTAIN` counts as taken.
 	DeliveredRatio *float64 `protobuf:"fixed64,12,opt,name=delivered_ratio,json=deliveredRatio,proto3,oneof" json:"delivered_ratio,omitempty"`
 	// The share of the messages it took that it reports as undelivered, from 0 to 1.
 	UndeliveredRatio *float64 `protobuf:"fixed64,13,opt,name=undelivered_ratio,json=undeliveredRatio,proto3,oneof" json:"undelivered_ratio,omitempty"`
-	// How long after a message it reports.
+	// How long after an attempt it reports.
 	ReceiptDelay *durationpb.Duration `protobuf:"bytes,14,opt,name=receipt_delay,json=receiptDelay,proto3" json:"receipt_delay,omitempty"`
 	// The share of its reports that it sends twice, from 0 to 1.
 	DoubledReceiptRatio *float64 `protobuf:"fixed64,15,opt,name=doubled_receipt_ratio,json=doubledReceiptRatio,proto3,oneof" json:"doubled_receipt_ratio,omitempty"`
