@@ -370,6 +370,12 @@ class Failing:
     def routing_invalid(self, channel: object) -> None:
         raise ValueError("no routing")
 
+    def receipt_applied(self, record: object, receipt: object) -> None:
+        raise ValueError("no receipt")
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        raise ValueError("no refusal")
+
 
 async def test_an_observer_that_fails_harms_no_message(outbox: SqliteOutbox) -> None:
     faults: list[Exception] = []

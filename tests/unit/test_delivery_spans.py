@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from opentelemetry.context import Context
@@ -80,8 +81,9 @@ def test_attempts_of_a_delivery_hang_under_it(harness: Harness) -> None:
     started = harness.tracer.delivery_started(ACCEPTED)
     assert harness.tracer.traceparent() == f"00-{1001:032x}-{1:016x}-01", "what the record of the attempt says"
     record = build.ended(build.accepted())
-    for _ in range(2):
-        harness.tracer.attempt_ended(record)
+    harness.tracer.attempt_ended(record)
+    later = replace(record.attempts[0], number=2)
+    harness.tracer.attempt_ended(replace(record, attempts=(*record.attempts, later)))
     harness.tracer.delivery_ended(started, record)
     *attempts, delivery = harness.ended
     assert [(span.trace_id, span.parent_id) for span in attempts] == [(delivery.trace_id, delivery.span_id)] * 2

@@ -10,6 +10,7 @@ from tests.support import build
 from postwire.core.breaker import BreakerState, Transition
 from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
+from postwire.core.receipts import MessageReceipt, ReceiptState
 from postwire.core.routing import PassedOver
 from postwire.telemetry.base import Observer, Observers, SilentObserver
 
@@ -46,6 +47,8 @@ def report_everything(observer: Observers) -> None:
     observer.passed_over(record, [PassedOver("email", Obstacle.OPEN)])
     observer.breaker_changed("sms-mms", Transition(BreakerState.CLOSED, BreakerState.OPEN))
     observer.routing_invalid(Channel.SMS)
+    observer.receipt_applied(record, MessageReceipt("sms-mms", 1, ReceiptState.DELIVERED, "", 0))
+    observer.receipt_refused("sms-mms", "signature")
     observer.delivery_ended(started, record)
 
 

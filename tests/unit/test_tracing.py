@@ -28,7 +28,7 @@ from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import tracing
 from postwire.telemetry.base import Metadata
-from postwire.telemetry.tracing import EndedSpan, Tracer
+from postwire.telemetry.tracing import EndedSpan, Tracer, attempt_span_id
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +226,7 @@ def test_an_attempt_tells_its_provider_channel_outcome_and_message(harness: Harn
             kind=SpanKind.CLIENT,
             name="attempt sms-mms",
             trace_id=1001,
-            span_id=2,
+            span_id=attempt_span_id(record.message_id, 1),
             parent_id=1,
             trace_state="",
             start_time=1_000_000_000 - 1_234_000,

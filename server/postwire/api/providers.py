@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -12,9 +12,11 @@ from postwire.api import convert
 from postwire.api.call import CallContext
 from postwire.core.breaker import BreakerState
 from postwire.core.obstacles import Obstacle
+from postwire.core.receipts import ReceiptState
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
 from postwire.providers import capabilities
+from postwire.v1 import message_pb2
 from postwire.v1 import provider_service_pb2 as pb
 
 _BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
@@ -24,6 +26,9 @@ _AVAILABILITIES: Final[Mapping[Obstacle | None, pb.Availability.ValueType]] = {
     None: pb.AVAILABILITY_AVAILABLE,
     Obstacle.UNAVAILABLE: pb.AVAILABILITY_UNAVAILABLE,
     Obstacle.MISCONFIGURED: pb.AVAILABILITY_MISCONFIGURED,
+}
+_RECEIPT_STATES: Final[Mapping[ReceiptState, message_pb2.ReceiptState.ValueType]] = {
+    one: message_pb2.ReceiptState.Value(f"RECEIPT_STATE_{one.name}") for one in ReceiptState
 }
 _RATIOS: Final = (
     *("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio"),
@@ -37,16 +42,20 @@ _MAX_SECONDS: Final = 24 * 3600
 class ProviderServicer:
     """Converts and calls."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(
+        self, control: Control, receipts: Callable[[str], Mapping[ReceiptState, int]] = lambda name: {}
+    ) -> None:
+        """`receipts` gives how many a provider has sent, by what they reported."""
         self._control = control
+        self._receipts = receipts
 
     async def ListProviders(self, request: pb.ListProvidersRequest, call: CallContext) -> pb.ListProvidersResponse:
         """See the contract."""
-        return pb.ListProvidersResponse(providers=map(_provider_to, self._control.list()))
+        return pb.ListProvidersResponse(providers=map(self._provider_to, self._control.list()))
 
     async def GetProvider(self, request: pb.GetProviderRequest, call: CallContext) -> pb.GetProviderResponse:
         """See the contract."""
-        return pb.GetProviderResponse(provider=_provider_to(self._control.get(_name(request))))
+        return pb.GetProviderResponse(provider=self._provider_to(self._control.get(_name(request))))
 
     async def WatchProviders(
         self, request: pb.WatchProvidersRequest, call: CallContext
@@ -54,24 +63,24 @@ class ProviderServicer:
         """See the contract."""
         async with aclosing(self._control.watch()) as changes:
             async for changed in changes:
-                yield pb.WatchProvidersResponse(providers=map(_provider_to, changed))
+                yield pb.WatchProvidersResponse(providers=map(self._provider_to, changed))
 
     async def DrainProvider(self, request: pb.DrainProviderRequest, call: CallContext) -> pb.DrainProviderResponse:
         """See the contract."""
         return pb.DrainProviderResponse(
-            provider=_provider_to(await self._control.drain(*_steered(request), by=call.principal))
+            provider=self._provider_to(await self._control.drain(*_steered(request), by=call.principal))
         )
 
     async def ResumeProvider(self, request: pb.ResumeProviderRequest, call: CallContext) -> pb.ResumeProviderResponse:
         """See the contract."""
         return pb.ResumeProviderResponse(
-            provider=_provider_to(await self._control.resume(*_steered(request), by=call.principal))
+            provider=self._provider_to(await self._control.resume(*_steered(request), by=call.principal))
         )
 
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, call: CallContext) -> pb.ResetBreakerResponse:
         """See the contract."""
         return pb.ResetBreakerResponse(
-            provider=_provider_to(await self._control.reset(*_steered(request), by=call.principal))
+            provider=self._provider_to(await self._control.reset(*_steered(request), by=call.principal))
         )
 
     async def UpdateMockProvider(
@@ -88,7 +97,13 @@ class ProviderServicer:
             found.malformed(field, description)
             found.raise_any()
             raise
-        return pb.UpdateMockProviderResponse(provider=_provider_to(status))
+        return pb.UpdateMockProviderResponse(provider=self._provider_to(status))
+
+    def _provider_to(self, status: ProviderStatus) -> pb.Provider:
+        wire = _provider_to(status)
+        for state, count in self._receipts(status.provider.name).items():
+            wire.receipts.add(state=_RECEIPT_STATES[state], count=count)
+        return wire
 
 
 class _Named(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from postwire.core.breaker import Transition
 from postwire.core.message import Channel, MessageRecord
+from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -48,6 +49,16 @@ class Observer(Protocol):
 
     def routing_invalid(self, channel: Channel) -> None:
         """A message came for a channel that no provider carries."""
+        ...
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        """A receipt was kept for one of the message's attempts; the record shows what it has led to."""
+        ...
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        """Nothing is kept of what has come in as a receipt of a provider, for a reason of few words (`signature`,
+        `unknown`). The name is empty where there is no such provider.
+        """
         ...
 
 
@@ -100,6 +111,12 @@ class SilentObserver:
 
     def routing_invalid(self, channel: Channel) -> None:
         """See `Observer.routing_invalid`."""
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        """See `Observer.receipt_applied`."""
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        """See `Observer.receipt_refused`."""
 
 
 class Observers:
@@ -157,6 +174,16 @@ class Observers:
         """See `Observer.routing_invalid`."""
         for observer in self._observers:
             self._notify(observer.routing_invalid, channel)
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        """See `Observer.receipt_applied`."""
+        for observer in self._observers:
+            self._notify(observer.receipt_applied, record, receipt)
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        """See `Observer.receipt_refused`."""
+        for observer in self._observers:
+            self._notify(observer.receipt_refused, provider_name, reason)
 
     def _notify(self, hook: Callable[..., Any], *subjects: object) -> Any:
         try:

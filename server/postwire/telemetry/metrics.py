@@ -17,10 +17,12 @@ from postwire.core.breaker import BreakerState, Transition
 from postwire.core.errors import REASONS, QuotaExceeded
 from postwire.core.message import Channel, MessageRecord
 from postwire.core.obstacles import Obstacle
+from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
 from postwire.telemetry.durations import Durations, Key
+from postwire.telemetry.receipts import delay_of
 
 Gauges = Callable[[], Mapping[str, float]]
 Count = Callable[[], int]
@@ -38,6 +40,8 @@ _ROUTING_KEYS: Final = (names.CHANNEL,)
 _TRANSITION_KEYS: Final = (names.PROVIDER_NAME, names.BREAKER_FROM, names.BREAKER_TO)
 _REFUSED_KEYS: Final = (names.REASON,)
 _REJECTION_KEYS: Final = (names.PROVIDER_NAME,)
+_RECEIPT_KEYS: Final = (names.PROVIDER_NAME, names.RECEIPT_STATE)
+_RECEIPT_REFUSED_KEYS: Final = (names.PROVIDER_NAME, names.REASON)
 
 _USUAL_TRANSITIONS: Final = (
     (BreakerState.CLOSED.value, BreakerState.OPEN.value),
@@ -80,6 +84,8 @@ class Metrics(SilentObserver):
         self._transitions: Counter[Key] = Counter()
         self._rejections: Counter[Key] = Counter()
         self._refused: Counter[Key] = Counter()
+        self._receipts: Counter[Key] = Counter()
+        self._receipts_refused: Counter[Key] = Counter()
         self._queue_depths = queue_depths
         _counter(
             meter,
@@ -131,6 +137,16 @@ class Metrics(SilentObserver):
             self._rejections,
             lambda: [(name,) for name in breaker_states()],
         )
+        _counter(meter, names.RECEIPTS, "{receipt}", "Receipts, by what they reported.", _RECEIPT_KEYS, self._receipts)
+        _counter(
+            meter,
+            names.RECEIPTS_REFUSED,
+            "{receipt}",
+            "What came in as a receipt, and of which nothing is kept.",
+            _RECEIPT_REFUSED_KEYS,
+            self._receipts_refused,
+        )
+        _gauge(meter, names.RECEIPTS_HELD, "{receipt}", "Receipts whose message is not known yet.", outbox_gauges)
         meter.create_observable_gauge(
             names.BREAKER_STATE_GAUGE, [self._observe_states], "", "1 for the state that a provider's breaker is in."
         )
@@ -153,7 +169,10 @@ class Metrics(SilentObserver):
             names.ATTEMPT_DURATION, "How long attempts took.", _ATTEMPT_KEYS, names.ATTEMPT_BUCKETS
         )
         self._call_duration = Durations(names.RPC_DURATION, "How long calls took.", _CALL_KEYS, names.RPC_BUCKETS)
-        self.durations = (self._attempt_duration, self._call_duration)
+        self._receipt_delay = Durations(
+            names.RECEIPT_DELAY, "From the end of attempts to their receipts.", _RECEIPT_KEYS, names.RECEIPT_BUCKETS
+        )
+        self.durations = (self._attempt_duration, self._call_duration, self._receipt_delay)
 
     def call_started(self, method: str, metadata: Metadata) -> float:
         """See `CallObserver.call_started`."""
@@ -194,6 +213,17 @@ class Metrics(SilentObserver):
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
         self._transitions[provider_name, transition.source.value, transition.target.value] += 1
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        """See `Observer.receipt_applied`."""
+        key = receipt.provider_name, receipt.state.value
+        self._receipts[key] += 1
+        if (delay := delay_of(record, receipt)) is not None:
+            self._receipt_delay.record(key, delay / 1e6)
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        """See `Observer.receipt_refused`."""
+        self._receipts_refused[provider_name, reason] += 1
 
     def _label(self, tenant: str) -> Key:
         """No more labels than tenants are declared, whatever a store or a caller names."""

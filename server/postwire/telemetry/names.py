@@ -21,6 +21,7 @@ ROUTE_KEY: Final = "postwire.route.key"
 REASON: Final = "reason"
 TENANT: Final = "postwire.tenant"  # where telemetry.tenant_label asks for it
 OBSTACLE: Final = "postwire.route.obstacle"
+RECEIPT_STATE: Final = "postwire.receipt.state"
 
 # Attributes of OpenTelemetry's semantic conventions.
 RPC_SYSTEM_NAME: Final = "rpc.system.name"
@@ -32,6 +33,7 @@ VERSION: Final = "version"
 # Spans.
 SPAN_ATTEMPT: Final = "attempt {provider}"
 SPAN_DELIVERY: Final = "deliver"
+SPAN_RECEIPT: Final = "receipt {provider}"
 
 # What happens in the course of a span.
 SPAN_EVENT_BREAKER: Final = "breaker changed"
@@ -52,6 +54,10 @@ OUTBOX_OLDEST_AGE: Final = "postwire.outbox.oldest.age"
 STORE_AVAILABLE: Final = "postwire.store.available"
 LOG_DROPPED: Final = "postwire.log.dropped"
 RPC_DURATION: Final = "rpc.server.call.duration"
+RECEIPTS: Final = "postwire.receipts"
+RECEIPT_DELAY: Final = "postwire.receipt.delay"
+RECEIPTS_REFUSED: Final = "postwire.receipts.refused"
+RECEIPTS_HELD: Final = "postwire.receipts.held"
 BUILD_INFO: Final = "postwire.build.info"
 
 ATTEMPT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -59,6 +65,9 @@ ATTEMPT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 RPC_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Boundaries in seconds, as the RPC conventions give them for `rpc.server.call.duration`."""
+
+RECEIPT_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 259200.0)
+"""Boundaries in seconds: a mail server may try for days."""
 
 # Log events.
 EVENT_PROVIDER: Final = "provider"
@@ -84,6 +93,8 @@ EVENT_LIBRARY: Final = "library"
 EVENT_LOG_DROPPED: Final = "log_dropped"
 EVENT_SIGNING_KEYS: Final = "signing_keys"
 EVENT_CREDENTIALS_REFUSED: Final = "credentials_refused"
+EVENT_RECEIPT: Final = "receipt"
+EVENT_RECEIPT_REFUSED: Final = "receipt_refused"
 EVENT_RELOADED: Final = "reloaded"
 EVENT_RELOAD_FAILED: Final = "reload_failed"
 

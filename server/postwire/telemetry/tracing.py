@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
 from opentelemetry.context import Context
@@ -24,9 +25,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from postwire.core.breaker import Transition
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names
 from postwire.telemetry.base import Metadata, SilentObserver
+from postwire.telemetry.receipts import attempt_of
 
 _TRACEPARENT: Final = "traceparent"
 _TRACESTATE: Final = "tracestate"
@@ -322,7 +325,7 @@ class Tracer(SilentObserver):
                 SpanKind.CLIENT,
                 names.SPAN_ATTEMPT.format(provider=attempt.provider_name),
                 parent.trace_id,
-                self._ids.generate_span_id(),
+                attempt_span_id(record.message_id, attempt.number),
                 parent.span_id,
                 parent.trace_state,
                 start_time,
@@ -334,6 +337,42 @@ class Tracer(SilentObserver):
                 tuple(event._replace(time=max(event.time, start_time)) for event in events),
             )
         )
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        """See `Observer.receipt_applied`: begins a trace, with a link to the attempt, if that is sampled.
+
+        It lasts from when the receipt came in until now, when its message is known to have it.
+        """
+        attempt = attempt_of(record, receipt)
+        if attempt is None or not attempt.trace_id:
+            return
+        now = self._now()
+        self._sink(
+            EndedSpan(
+                SpanKind.CONSUMER,
+                names.SPAN_RECEIPT.format(provider=receipt.provider_name),
+                self._ids.generate_trace_id(),
+                self._ids.generate_span_id(),
+                0,
+                "",
+                min(receipt.receive_time * 1000, now),
+                now,
+                (
+                    (names.PROVIDER_NAME, receipt.provider_name),
+                    (names.CHANNEL, record.channel.value),
+                    (names.RECEIPT_STATE, receipt.state.value),
+                ),
+                record.message_id,
+                "",
+                (),
+                (Link(int(attempt.trace_id, 16), attempt_span_id(record.message_id, attempt.number)),),
+            )
+        )
+
+
+def attempt_span_id(message_id: str, number: int) -> int:
+    """The id of an attempt's span, by which it is found later though nobody keeps it."""
+    return int.from_bytes(blake2b(f"{message_id} {number}".encode(), digest_size=8).digest()) or 1
 
 
 def _is_traced(metadata: Metadata) -> bool:
