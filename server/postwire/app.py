@@ -31,7 +31,18 @@ from postwire.core.message import Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
-from postwire.delivery import QUOTA_KEYS, AuditTrail, Control, Delivery, Limits, quotas_from
+from postwire.delivery import (
+    QUOTA_KEYS,
+    Addresses,
+    AuditTrail,
+    Control,
+    Delivery,
+    Limits,
+    Suppressions,
+    WrongKey,
+    check_key,
+    quotas_from,
+)
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.rekeying import Rekeying
@@ -175,6 +186,14 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             ) from None
         observers.add(*telemetry.observers)
         limits = Limits.from_config(config)
+        addresses = await Addresses.of(outbox, config.suppression.key)
+        try:
+            await check_key(outbox, outbox, addresses)
+        except WrongKey as error:
+            raise BootError(str(error)) from None
+        except StoreUnavailable as error:
+            raise BootError(f"store.path: {config.store.path}: {error}") from None
+        suppressions = Suppressions(outbox, clock, addresses)
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
@@ -183,6 +202,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             observer=observers,
             limits=limits,
             seed=seed,
+            suppressions=suppressions,
         )
         maintenance = Maintenance(
             delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
@@ -203,6 +223,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             access,
             audit,
             rekeying,
+            suppressions,
             telemetry.call_observers,
             tokens=TenantTokens(await outbox.lookup_key(), lambda: bool(delivery.tenants)),
             certificates=certificates,

@@ -20,7 +20,12 @@ from grpc_health.v1 import health_pb2_grpc
 from tests.support.forking import Forked
 from tests.support.waiting import PATIENCE
 
-from postwire.v1 import admin_service_pb2_grpc, dispatch_service_pb2_grpc, provider_service_pb2_grpc
+from postwire.v1 import (
+    admin_service_pb2_grpc,
+    dispatch_service_pb2_grpc,
+    provider_service_pb2_grpc,
+    suppression_service_pb2_grpc,
+)
 
 COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
 
@@ -101,6 +106,7 @@ class Server:
         self.dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel)
         self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
+        self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
 
     def restart(self, **settings: str) -> None:

@@ -16,7 +16,7 @@ from postwire.core import canonical
 from postwire.core.ids import MessageIds
 from postwire.core.message import DEFAULT_TENANT, Channel, DispatchCommand, MessageRecord, MessageState
 from postwire.core.routing import PassedOver
-from postwire.delivery import Delivery, Limits
+from postwire.delivery import Addresses, Delivery, Limits, Suppressions
 from postwire.delivery.executor import Retries
 from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox
@@ -100,6 +100,7 @@ class Harness:
         self.provider = provider or FakeProvider()
         self.registry = registry or registry_of(self.provider, attempt_timeout=attempt_timeout)
         self.noted = Noted()
+        self.suppressions = Suppressions(outbox, self.clock, Addresses(b"k" * 32))
         self.delivery = Delivery(
             registry=self.registry,
             outbox=outbox,
@@ -108,6 +109,7 @@ class Harness:
             observer=observer or self.noted,
             limits=Limits(**{**LIMITS, **limits}),
             seed=seed,
+            suppressions=self.suppressions,
         )
         self.maintenance = Maintenance(
             self.delivery,

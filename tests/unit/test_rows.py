@@ -61,6 +61,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE,
         provider_name="pinned",
         max_attempts=3,
+        ignore_suppression=True,
     )
     record = replace(email_record(), next_attempt_time=START + 7, send_time=5, deadline=START + 8, tenant="t-1")
     new = replace(
@@ -95,6 +96,7 @@ def test_a_message_row_has_each_value_in_its_column() -> None:
         "accept_trace": "00-ab-cd-01",
         "deadline": START + 8,
         "error_code": None,
+        "ignore_suppression": 1,
     }
     assert isinstance(recipients, str)
     assert json.loads(recipients) == [["sending", "", ""], ["sending", "", ""]]

@@ -37,6 +37,7 @@ from postwire.v1.message_pb2 import (
     WaitFor,
 )
 from postwire.v1.provider_service_pb2 import Breaker, BreakerState, Provider
+from postwire.v1.suppression_service_pb2 import Suppression, SuppressionReason
 from postwire_client.async_client import AsyncClient
 from postwire_client.bulk import DispatchResult
 from postwire_client.client import Client
@@ -93,6 +94,8 @@ __all__ = [
     "RouteCandidate",
     "RouteObstacle",
     "Sms",
+    "Suppression",
+    "SuppressionReason",
     "TryAgain",
     "WaitFor",
 ]

@@ -14,6 +14,7 @@ from postwire.v1.admin_service_pb2 import AuditEvent
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
+from postwire.v1.suppression_service_pb2 import ListSuppressionsRequest, Suppression
 from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, BaseClient
 from postwire_client.bulk import DispatchResult
 from postwire_client.calls import Call, Calls, as_method, audit_request
@@ -83,10 +84,14 @@ class AsyncClient(BaseClient):
     resume_provider = _awaited(Calls.resume_provider)
     reset_breaker = _awaited(Calls.reset_breaker)
     update_mock_provider = _awaited(Calls.update_mock_provider)
+    add_suppressions = _awaited(Calls.add_suppressions)
+    remove_suppressions = _awaited(Calls.remove_suppressions)
+    check_suppressions = _awaited(Calls.check_suppressions)
     start_rekey = _awaited(Calls.start_rekey)
     get_rekey = _awaited(Calls.get_rekey)
     _list_page = _awaited(Calls.list_page)
     _audit_page = _awaited(Calls.audit_page)
+    _suppression_page = _awaited(Calls.suppression_page)
 
     async def list_messages(
         self, chosen: MessageFilter | None = None, *, page_size: int = 0, timeout: float | None = None
@@ -126,6 +131,23 @@ class AsyncClient(BaseClient):
             page = await self._audit_page(request, timeout)
             for event in page.events:
                 yield event
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def list_suppressions(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncGenerator[Suppression, None]:
+        """What is suppressed, newest first, without the addresses, which nobody knows any more.
+
+        It is fetched as it is asked for, `page_size` at a time (the server's own choice if it is 0); `timeout` is for
+        each page. Raises InvalidRequest.
+        """
+        request = ListSuppressionsRequest(page_size=page_size)
+        while True:
+            page = await self._suppression_page(request, timeout)
+            for one in page.suppressions:
+                yield one
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

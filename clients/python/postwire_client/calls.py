@@ -49,6 +49,15 @@ from postwire.v1.provider_service_pb2 import (
     UpdateMockProviderRequest,
 )
 from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
+from postwire.v1.suppression_service_pb2 import (
+    AddSuppressionsRequest,
+    CheckSuppressionsRequest,
+    ListSuppressionsRequest,
+    ListSuppressionsResponse,
+    RemoveSuppressionsRequest,
+    Suppression,
+)
+from postwire.v1.suppression_service_pb2_grpc import SuppressionServiceStub
 from postwire_client.bulk import new_request_id
 
 _LONGEST_DURATION: Final = 315_576_000_000
@@ -78,6 +87,7 @@ class Calls:
         self.messages = DispatchServiceStub(plain)
         self.providers = ProviderServiceStub(plain)
         self.admin = AdminServiceStub(plain)
+        self.suppressions = SuppressionServiceStub(plain)
 
     # Messages.
 
@@ -232,6 +242,34 @@ class Calls:
             doubled_receipt_ratio=doubled_receipt_ratio,
         )
         return _call(self.providers.UpdateMockProvider, request, lambda answer: answer.provider, timeout)
+
+    # Who must not be written to.
+
+    def add_suppressions(self, suppressions: Iterable[Suppression], *, timeout: float | None = None) -> Call[int]:
+        """Suppress addresses, at most 1,000: nothing is sent to them any more. Again is fine. Returns how many of them
+        were not suppressed before. Raises InvalidRequest, and then none is.
+        """
+        request = AddSuppressionsRequest(suppressions=suppressions)
+        return _call(self.suppressions.AddSuppressions, request, lambda answer: answer.added, timeout)
+
+    def remove_suppressions(self, addresses: Iterable[str], *, timeout: float | None = None) -> Call[int]:
+        """Have addresses suppressed no longer, at most 1,000. Again is fine. Returns how many of them were.
+
+        Raises InvalidRequest.
+        """
+        request = RemoveSuppressionsRequest(addresses=addresses)
+        return _call(self.suppressions.RemoveSuppressions, request, lambda answer: answer.removed, timeout)
+
+    def check_suppressions(self, addresses: Iterable[str], *, timeout: float | None = None) -> Call[list[Suppression]]:
+        """What is suppressed of addresses, at most 1,000, in their order. Raises InvalidRequest."""
+        request = CheckSuppressionsRequest(addresses=addresses)
+        return _call(self.suppressions.CheckSuppressions, request, lambda answer: list(answer.suppressions), timeout)
+
+    def suppression_page(
+        self, request: ListSuppressionsRequest, timeout: float | None
+    ) -> Call[ListSuppressionsResponse]:
+        """One page of suppressions."""
+        return _call(self.suppressions.ListSuppressions, request, lambda answer: answer, timeout)
 
     # The service as a whole.
 

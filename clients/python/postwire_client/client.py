@@ -11,6 +11,7 @@ from postwire.v1.admin_service_pb2 import AuditEvent
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
+from postwire.v1.suppression_service_pb2 import ListSuppressionsRequest, Suppression
 from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, BaseClient
 from postwire_client.bulk import DispatchResult
 from postwire_client.calls import Call, Calls, as_method, audit_request
@@ -78,10 +79,14 @@ class Client(BaseClient):
     resume_provider = _blocking(Calls.resume_provider)
     reset_breaker = _blocking(Calls.reset_breaker)
     update_mock_provider = _blocking(Calls.update_mock_provider)
+    add_suppressions = _blocking(Calls.add_suppressions)
+    remove_suppressions = _blocking(Calls.remove_suppressions)
+    check_suppressions = _blocking(Calls.check_suppressions)
     start_rekey = _blocking(Calls.start_rekey)
     get_rekey = _blocking(Calls.get_rekey)
     _list_page = _blocking(Calls.list_page)
     _audit_page = _blocking(Calls.audit_page)
+    _suppression_page = _blocking(Calls.suppression_page)
 
     def list_messages(
         self, chosen: MessageFilter | None = None, *, page_size: int = 0, timeout: float | None = None
@@ -119,6 +124,22 @@ class Client(BaseClient):
         while True:
             page = self._audit_page(request, timeout)
             yield from page.events
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_suppressions(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> Generator[Suppression, None, None]:
+        """What is suppressed, newest first, without the addresses, which nobody knows any more.
+
+        It is fetched as it is asked for, `page_size` at a time (the server's own choice if it is 0); `timeout` is for
+        each page. Raises InvalidRequest.
+        """
+        request = ListSuppressionsRequest(page_size=page_size)
+        while True:
+            page = self._suppression_page(request, timeout)
+            yield from page.suppressions
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

@@ -43,6 +43,7 @@ from postwire.core.message import (
 )
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
+from postwire.core.suppression import SUPPRESSED
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
 from postwire.providers.sms.encoding import SmsEncoding
@@ -207,6 +208,7 @@ def _read_options(data: bytes) -> tuple[DispatchOptions, WaitFor, Violations]:
         provider_name=options.provider_name or None,
         # 0 is what a caller who leaves it out sends.
         max_attempts=options.max_attempts or None,
+        ignore_suppression=options.ignore_suppression,
     )
     wait_for = _enum_from(options.wait_for, _WAIT_FOR, WaitFor.OUTCOME, "options.wait_for", found)
     validation.check_options(core, found)
@@ -268,6 +270,13 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
         ended = next((one.outcome for one in reversed(record.attempts) if one.outcome), None)
         if ended:
             message.outcome = _OUTCOMES[ended]
+    if record.error_code:
+        message.error_code = record.error_code
+    elif record.settled and record.attempts:
+        of_state = (one.error_code for one in record.recipients if one.state is record.state)
+        message.error_code = next(filter(None, of_state), record.attempts[-1].error_code)
+    if record.error_code == SUPPRESSED and record.state is MessageState.FAILED:
+        message.outcome = message_pb2.OUTCOME_REJECTED
     for one in record.recipients:
         message.recipients.add(
             index=one.index,

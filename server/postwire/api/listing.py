@@ -61,6 +61,21 @@ class _Continued(Protocol):
     page_token: str
 
 
+class _Page(_Continued, Protocol):
+    page_size: int
+
+
+def place_from(request: _Page, tokens: Tokens, bound_to: bytes, parse: Callable[[str], T]) -> tuple[int, T | None]:
+    """The size of a page of what needs no filter, and where it goes on.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    after = _place(request, tokens, bound_to, parse, found)
+    return _size_from(request, found), after
+
+
 def _place(
     request: _Continued, tokens: Tokens, bound_to: bytes, parse: Callable[[str], T], found: Violations
 ) -> T | None:

@@ -29,5 +29,9 @@ ROLES: Final[Mapping[str, tuple[Role, ...]]] = MappingProxyType(
         "postwire.v1.ProviderService/ResumeProvider": (Role.OPERATE,),
         "postwire.v1.ProviderService/ResetBreaker": (Role.OPERATE,),
         "postwire.v1.ProviderService/UpdateMockProvider": (Role.OPERATE,),
+        "postwire.v1.SuppressionService/AddSuppressions": (Role.OPERATE,),
+        "postwire.v1.SuppressionService/RemoveSuppressions": (Role.OPERATE,),
+        "postwire.v1.SuppressionService/CheckSuppressions": (Role.OPERATE,),
+        "postwire.v1.SuppressionService/ListSuppressions": (Role.OPERATE,),
     }
 )

@@ -18,12 +18,13 @@ from postwire.api.guard import Calls, Guard
 from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
 from postwire.api.providers import ProviderServicer
+from postwire.api.suppressions import SuppressionServicer
 from postwire.api.tls import ServerTls
 from postwire.api.tokens import Tokens
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
-from postwire.delivery import AuditTrail, Control, Delivery
+from postwire.delivery import AuditTrail, Control, Delivery, Suppressions
 from postwire.maintenance.rekeying import Rekeying
 from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
@@ -34,6 +35,8 @@ from postwire.v1 import (
     dispatch_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
+    suppression_service_pb2,
+    suppression_service_pb2_grpc,
 )
 
 FLUSH_GRACE: Final = 0.2
@@ -50,7 +53,8 @@ UNIX: Final = "unix:"
 DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["DispatchService"].full_name
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
-SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE)
+SUPPRESSION_SERVICE: Final = suppression_service_pb2.DESCRIPTOR.services_by_name["SuppressionService"].full_name
+SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE, SUPPRESSION_SERVICE)
 
 
 class ListenError(Exception):
@@ -68,6 +72,7 @@ class ApiServer:
         access: Access,
         audit: AuditTrail,
         rekeying: Rekeying,
+        suppressions: Suppressions,
         observers: Sequence[CallObserver] = (),
         *,
         tokens: Tokens,
@@ -93,6 +98,9 @@ class ApiServer:
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
             guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, tokens)), self._server
+        )
+        suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(
+            guard.around(SUPPRESSION_SERVICE, SuppressionServicer(suppressions, tokens)), self._server
         )
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)

@@ -25,6 +25,7 @@ from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderT
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
 from postwire.config.shown import rows, values
 from postwire.config.strays import StrayVariable, stray_variables
+from postwire.config.suppression import InboundConfig, SuppressionConfig
 from postwire.config.tenants import TenantConfig
 from postwire.config.tls import SERVER, TELEMETRY, ServerTlsConfig, TlsConfig, tls_files, unprotected
 from postwire.config.types import (
@@ -51,6 +52,8 @@ SECTIONS: Final = (
     "telemetry",
     "audit",
     "receipts",
+    "suppression",
+    "inbound",
     "auth",
     "tenants",
     "providers",
@@ -154,6 +157,8 @@ class Config:
     telemetry: TelemetryConfig
     audit: AuditConfig
     receipts: ReceiptsConfig
+    suppression: SuppressionConfig
+    inbound: InboundConfig
     auth: AuthConfig
     tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
@@ -205,6 +210,8 @@ def load(
     telemetry = section(TelemetryConfig, "telemetry")
     audit = section(AuditConfig, "audit")
     receipts = section(ReceiptsConfig, "receipts")
+    suppression = section(SuppressionConfig, "suppression")
+    inbound = section(InboundConfig, "inbound")
     auth = section(AuthConfig, "auth")
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
@@ -263,6 +270,8 @@ def load(
         telemetry,
         audit,
         receipts,
+        suppression,
+        inbound,
         auth,
         tenants,
         providers,
@@ -310,7 +319,7 @@ def _all_values(config: Config) -> dict[str, object]:
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
-    for name in ("server", "store", "delivery", "telemetry", "audit", "receipts", "auth"):
+    for name in ("server", "store", "delivery", "telemetry", "audit", "receipts", "suppression", "inbound", "auth"):
         yield getattr(config, name), (name,), None
     for name, tenant in config.tenants.items():
         yield tenant, ("tenants", name), None

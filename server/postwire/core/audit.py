@@ -43,6 +43,8 @@ class AuditedMethod(enum.Enum):
     RESET_BREAKER = "postwire.v1.ProviderService/ResetBreaker"
     UPDATE_MOCK_PROVIDER = "postwire.v1.ProviderService/UpdateMockProvider"
     START_REKEY = "postwire.v1.AdminService/StartRekey"
+    ADD_SUPPRESSIONS = "postwire.v1.SuppressionService/AddSuppressions"
+    REMOVE_SUPPRESSIONS = "postwire.v1.SuppressionService/RemoveSuppressions"
 
     @property
     def is_of_tenant(self) -> bool:
@@ -51,7 +53,13 @@ class AuditedMethod(enum.Enum):
 
 
 _OF_TENANTS: Final = frozenset(
-    {AuditedMethod.CANCEL_MESSAGE, AuditedMethod.RESOLVE_MESSAGE, AuditedMethod.ERASE_MESSAGES}
+    {
+        AuditedMethod.CANCEL_MESSAGE,
+        AuditedMethod.RESOLVE_MESSAGE,
+        AuditedMethod.ERASE_MESSAGES,
+        AuditedMethod.ADD_SUPPRESSIONS,
+        AuditedMethod.REMOVE_SUPPRESSIONS,
+    }
 )
 
 
@@ -59,8 +67,9 @@ _OF_TENANTS: Final = frozenset(
 class AuditEvent:
     """Somebody has changed something, or has tried. `time` is in µs since the epoch.
 
-    `tenant` is whose things it was about, and empty for what belongs to none. `target` is the id of a message or the
-    name of a provider, and `result` is `OK` or the reason of a refusal. `reason` is what the caller gave.
+    `tenant` is whose things it was about, and empty for what belongs to none. `target` is the id of a message, the
+    name of a provider or a number of addresses, and `result` is `OK` or the reason of a refusal. `reason` is what the
+    caller gave.
     """
 
     time: int
@@ -98,6 +107,11 @@ def target_of(named: str) -> str:
     """What a refused call was about, if that is an id or a name as we give them; else it may be anything."""
     is_ours = is_message_id(named) or (len(named) <= _LONGEST_NAME and _PROVIDER_NAME.fullmatch(named))
     return named if is_ours else ""
+
+
+def addresses(count: int) -> str:
+    """What stands for so many addresses as the target of a call."""
+    return f"{count} address{'' if count == 1 else 'es'}"
 
 
 def without_addresses(text: str) -> str:

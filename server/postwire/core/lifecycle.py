@@ -3,11 +3,11 @@
     – ──accept──▶ SENDING ──close_attempt──▶ SENT, FAILED, UNCERTAIN
     │                │ ▲ └──open_attempt──▶ SENDING       failover: the next attempt, in the same commit
     │         requeue│ │open_attempt
-    └──accept──▶  QUEUED ──expire──▶ EXPIRED    ──cancel──▶ CANCELLED
+    └──accept──▶  QUEUED ──expire──▶ EXPIRED    ──cancel──▶ CANCELLED    ──suppress──▶ FAILED
                                   (UNCERTAIN where an earlier attempt was: a denial would be a lie)
     UNCERTAIN ──resolve──▶ SENT, FAILED
 
-What providers report later is in `receipt_states`.
+What providers report later is in `receipt_states`, and who must not be written to in `suppressing`.
 
 Pure: a function takes a record and `now` (µs since the epoch, by the wall clock, which is `ahead` µs ahead of the due
 clock) and returns the record as it then is. Nothing else in the program decides a state. A message without recipients

@@ -45,6 +45,7 @@ MAX_ATTEMPTS: Final = 100
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
 _ALPHANUMERIC_SENDER: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+_PROVIDER_NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MAILBOX: Final = re.compile(r"[^<>]*<([^<>]*)>")
 _TOKEN: Final = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"
 _QUOTED_STRING: Final = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
@@ -168,9 +169,27 @@ def is_request_id(text: str) -> bool:
 
 def check_reason(reason: str, found: Violations) -> None:
     """Note what is wrong with the reason that an operator gives."""
-    if _NOT_IN_A_NAME.search(reason):
-        found.malformed("reason", _BAD_NAME)
-    _check_length("reason", reason, MAX_REASON, found)
+    check_name("reason", reason, MAX_REASON, found)
+
+
+def check_any_address(path: str, address: str, found: Violations) -> None:
+    """Note what is neither a phone number nor an email address."""
+    if not _PHONE.fullmatch(address) and not is_address(address):
+        found.malformed(path, "must be a phone number in E.164 form, or an email address")
+
+
+def check_any_sender(path: str, sender: str, found: Violations) -> None:
+    """Note what is neither a sender of any message nor the name of a provider."""
+    forms = _PHONE, _SHORT_CODE, _ALPHANUMERIC_SENDER, _PROVIDER_NAME
+    if sender and not any(form.fullmatch(sender) for form in forms) and not is_address(sender):
+        found.malformed(path, "must be a sender as messages name it, or the name of a provider, or left out")
+
+
+def check_name(path: str, name: str, most: int, found: Violations) -> None:
+    """Note what is wrong with words of the caller's own."""
+    if _NOT_IN_A_NAME.search(name):
+        found.malformed(path, _BAD_NAME)
+    _check_length(path, name, most, found)
 
 
 def check_content(content: Content, found: Violations) -> None:
@@ -301,9 +320,7 @@ def _check_line(path: str, line: str, found: Violations) -> None:
 
 
 def _check_file_name(path: str, name: str, found: Violations) -> None:
-    if _NOT_IN_A_NAME.search(name):
-        found.malformed(path, _BAD_NAME)
-    _check_length(path, name, MAX_FILE_NAME, found)
+    check_name(path, name, MAX_FILE_NAME, found)
 
 
 def _check_media_type(path: str, media_type: str, found: Violations) -> None:

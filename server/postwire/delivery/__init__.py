@@ -7,11 +7,21 @@ from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
 from postwire.delivery.settings import QUOTA_KEYS, Limits, quotas_from
+from postwire.delivery.suppressions import (
+    MOST_ADDRESSES,
+    Addresses,
+    NewSuppression,
+    Suppressions,
+    WrongKey,
+    check_key,
+)
 from postwire.delivery.watch import WatchEvent
 
 __all__ = [
+    "MOST_ADDRESSES",
     "MOST_ERASED",
     "QUOTA_KEYS",
+    "Addresses",
     "AuditTrail",
     "Candidate",
     "Control",
@@ -19,7 +29,11 @@ __all__ = [
     "Explanation",
     "Frame",
     "Limits",
+    "NewSuppression",
     "ProviderStatus",
+    "Suppressions",
     "WatchEvent",
+    "WrongKey",
+    "check_key",
     "quotas_from",
 ]

@@ -22,12 +22,14 @@ from postwire.core.message import MAX_TIME, DispatchCommand, DispatchOptions, Me
 from postwire.core.queue_keys import QueueKey
 from postwire.core.quotas import Quotas
 from postwire.core.routing import Route
+from postwire.core.suppression import scope_of
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
 from postwire.delivery.contents import encode
 from postwire.delivery.jobs import Job
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.settings import Limits
+from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.delivery.worker import Worker
@@ -79,7 +81,9 @@ class Acceptance:
         ids: MessageIds,
         observer: Observer,
         limits: Limits,
+        suppressions: Suppressions | None = None,
     ) -> None:
+        self._suppressions = suppressions
         self._outbox = outbox
         self._router = router
         self._tasks = tasks
@@ -202,7 +206,7 @@ class Acceptance:
         if self.closed:
             raise ShuttingDown
         now = self._clock.wall()
-        self.check_times(command, now)
+        self.check_options(command, now)
         tenant = command.tenant
         options = self._quotas.limited(tenant, command.options)
         route = self._router.route(command.message, tenant, options.provider_name)
@@ -234,8 +238,8 @@ class Acceptance:
         self._backlog.add(queue, later)
         return Admitted(command, options, record, route, queue, plan, permit, trace, stream, later, give_back)
 
-    def check_times(self, command: DispatchCommand, now: int) -> None:
-        """Refuse times that do not go together with each other or with `now` (µs).
+    def check_options(self, command: DispatchCommand, now: int) -> None:
+        """Refuse times that do not go together with each other or with `now` (µs), and what this server does not allow.
 
         Raises:
             InvalidMessage: naming every bad field.
@@ -251,12 +255,16 @@ class Acceptance:
             if lifecycle.expire_time_of(options, now=now, expire_after=expire_after) > MAX_TIME:
                 room = format_duration(expire_after / 1e6)
                 found.malformed("options.send_time", f"must be {room} before the year 10000, or have an expire_time")
+        if options.ignore_suppression and not self._limits.allow_ignore_suppression:
+            found.malformed(
+                "options.ignore_suppression", "must be left out, unless the server's suppression.allow_ignore is true"
+            )
         found.raise_any()
 
     async def _carry(self, admitted: Admitted) -> None:
         """The life of a message from its acceptance to the end of its first pass."""
         try:
-            accepted = await self._outbox.accept(await _new(admitted))
+            accepted = await self._outbox.accept(await self._new(admitted))
         except Refusal as refusal:
             self._refuse(admitted, refusal)
             return
@@ -266,7 +274,7 @@ class Acceptance:
     async def _carry_all(self, all_admitted: Sequence[Admitted]) -> None:
         """The same for a frame: one commit for all, then a task for each that has something to do."""
         try:
-            verdicts = await self._outbox.accept_all([await _new(admitted) for admitted in all_admitted])
+            verdicts = await self._outbox.accept_all([await self._new(admitted) for admitted in all_admitted])
         except Refusal as refusal:
             for admitted in all_admitted:
                 self._refuse(admitted, refusal)
@@ -278,9 +286,24 @@ class Acceptance:
                 admitted.handed_over = True
                 self._tasks.launch(first_pass, partial(self._done, admitted))
 
+    async def _new(self, admitted: Admitted) -> NewMessage:
+        command, permit = admitted.command, admitted.permit
+        content, digest = await encode(command)
+        if not (permit and self._suppressions and self._suppressions.concerns(admitted.options)):
+            return NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)
+        return NewMessage(
+            admitted.record,
+            content,
+            digest,
+            admitted.options,
+            admitted.trace,
+            recipient_hashes=await self._suppressions.addresses.hashes(command.message.content),
+            scope=scope_of(command.message.content.sender, permit.entry.provider.name),
+        )
+
     def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
-        waiter, record = admitted.waiter, admitted.record
+        waiter, record = admitted.waiter, accepted.record
         if not accepted.created:
             self._not_taken(admitted)
             waiter.accept(accepted)
@@ -288,6 +311,10 @@ class Acceptance:
             return None
         self._observer.state_reached(record)
         waiter.accept(accepted)
+        if record.settled:  # all of its recipients are suppressed
+            self._backlog.remove(admitted.queue, admitted.later)
+            waiter.complete()
+            return None
         if admitted.plan and admitted.permit:
             if admitted.plan.choice.passed_over:
                 self._observer.passed_over(record, admitted.plan.choice.passed_over)
@@ -300,6 +327,7 @@ class Acceptance:
                     admitted.permit,
                     waiter,
                     admitted.trace,
+                    is_cleared=True,
                 )
             )
         if is_scheduled(record):
@@ -339,8 +367,3 @@ class Acceptance:
             self._refuse(admitted, StoreUnavailable())
         if admitted.permit:  # where it came to no attempt
             admitted.permit.gate_permit.cancel(self._clock.monotonic())
-
-
-async def _new(admitted: Admitted) -> NewMessage:
-    content, digest = await encode(admitted.command)
-    return NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.core import backoff, lifecycle
+from postwire.core import backoff, lifecycle, suppressing
 from postwire.core.breaker import Verdict
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
@@ -26,6 +26,7 @@ from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.jobs import Job
 from postwire.delivery.router import ProviderPermit, Router
+from postwire.delivery.suppressions import Suppressions
 from postwire.outbox.base import MessageStore
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
@@ -73,7 +74,9 @@ class Executor:
         observer: Observer,
         retries: Retries,
         jitter: SplitMix64,
+        suppressions: Suppressions | None = None,
     ) -> None:
+        self._suppressions = suppressions
         self._outbox = outbox
         self._router = router
         self._clock = clock
@@ -121,6 +124,10 @@ class Executor:
         policy = self.policy(job.options)
         clear = True  # no attempt of this pass was uncertain and followed by another
         while permit := job.permit:
+            if job.is_cleared:
+                job.is_cleared = False
+            elif not await self._clear(job, permit):
+                continue
             before = job.record
             handover = self._handover(job)
             try:
@@ -147,13 +154,44 @@ class Executor:
                 # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
                 clear, next_permit = False, self._router.again(job.plan, permit.entry)
             if next_permit:
-                record = self._opened(record, next_permit, now)
+                record = self._opened(job, record, next_permit, now)
             elif next_step is not NextStep.NOTHING and is_deferred(record):
                 record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
             elif next_step is not NextStep.NOTHING:
                 record = self._requeued(record, now, due)
             await self._keep(job, record, next_permit)
         return job.record
+
+    async def _clear(self, job: Job, permit: ProviderPermit) -> bool:
+        """Whether the open attempt can begin as it is. Where recipients are suppressed it is taken back, and opened
+        anew for the others, if there are any. Where that cannot be found out, the message waits."""
+        if not (suppressions := self._suppressions) or not suppressions.concerns(job.options):
+            return True
+        before = job.record
+        try:
+            try:
+                positions = await suppressions.positions(before, job.message)
+            except StoreUnavailable:
+                now, due = self.now()
+                retry_time = self.retry_time(len(before.attempts), due)
+                await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
+                return False
+            except asyncio.CancelledError:
+                await self._drop(before)
+                raise
+            pending = lifecycle.unresolved(before) if before.recipients else None
+            if not (positions if pending is None else positions & {*pending}):
+                return True
+            now, due = self.now()
+            after = suppressing.suppress(lifecycle.drop_attempt(before, now=now, due=due), positions, now=now)
+            await self._keep(job, after, None)
+            if job.record is after and not after.settled:
+                await self._keep(job, self._opened(job, after, permit, now), permit)
+                job.is_cleared = True
+            return False
+        finally:
+            if job.permit is not permit:
+                permit.gate_permit.cancel(self._clock.monotonic())
 
     async def _pass_on(self, job: Job) -> None:
         """Take back the open attempt at a provider that cannot send to those alone who are left, and go on to one that
@@ -166,7 +204,7 @@ class Executor:
         if not self._is_suited(job, job.record):
             await self._keep(job, lifecycle.give_up(job.record, UNSUITABLE_CODE, now=now), None)
         elif permit := self._pick(job, job.record):
-            await self._keep(job, self._opened(job.record, permit, now), permit)
+            await self._keep(job, self._opened(job, job.record, permit, now), permit)
 
     def _is_suited(self, job: Job, record: MessageRecord) -> bool:
         """Whether anybody of the route can send to those who are left."""
@@ -280,10 +318,9 @@ class Executor:
             result = attempt.fault(permit.entry.provider, error)
             return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
 
-    def _opened(self, record: MessageRecord, permit: ProviderPermit, now: int) -> MessageRecord:
-        return lifecycle.open_attempt(
-            record, permit.entry.provider.name, now=now, trace_id=record.attempts[-1].trace_id
-        )
+    def _opened(self, job: Job, record: MessageRecord, permit: ProviderPermit, now: int) -> MessageRecord:
+        trace_id = record.attempts[-1].trace_id if record.attempts else job.traceparent[3:35]
+        return lifecycle.open_attempt(record, permit.entry.provider.name, now=now, trace_id=trace_id)
 
     def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
         return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))

@@ -14,8 +14,9 @@ class Job:
     """One pass of a message along its route.
 
     `record` is its last durable state. `permit` is for the attempt that is open in it; None once there is none to be
-    made in this pass. `waiter` is for those who wait for the message. `traceparent` names the
-    span that the pass is under, as `Observer.traceparent` does.
+    made in this pass. `waiter` is for those who wait for the message. `traceparent` names the span that the pass is
+    under, as `Observer.traceparent` does. `is_cleared`: the commit that opened the attempt
+    has looked whether anybody is suppressed.
     """
 
     record: MessageRecord
@@ -25,3 +26,4 @@ class Job:
     permit: ProviderPermit | None
     waiter: Waiter
     traceparent: str
+    is_cleared: bool = False

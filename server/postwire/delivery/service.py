@@ -47,6 +47,7 @@ from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
+from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.delivery.watch import Watchers
@@ -78,8 +79,9 @@ class Delivery:
         observer: Observer,
         limits: Limits,
         seed: int,
+        suppressions: Suppressions | None = None,
     ) -> None:
-        """`seed` decides all weights and jitter."""
+        """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed."""
         self._outbox = outbox
         self._clock = clock
         self._observer = observer
@@ -97,6 +99,7 @@ class Delivery:
             observer=observer,
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
+            suppressions=suppressions,
         )
         self._backlog = Backlog(
             max_unsettled=limits.max_unsettled,
@@ -132,6 +135,7 @@ class Delivery:
             ids=ids,
             observer=observer,
             limits=limits,
+            suppressions=suppressions,
         )
         self.watchers = Watchers(outbox, outbox, clock, self.shown)
         self.eraser = Eraser(outbox, clock)
@@ -301,7 +305,7 @@ class Delivery:
             InvalidProvider, InvalidRouting: there is no route. Where there is one, and none of its providers can carry
                 the message, that is told of each of them.
         """
-        self._acceptance.check_times(command, self._clock.wall())
+        self._acceptance.check_options(command, self._clock.wall())
         route = self._router.route_to_explain(command.message, command.tenant, command.options.provider_name)
         return self._router.explain(route, command.message, command.tenant)
 

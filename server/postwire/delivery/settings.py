@@ -34,6 +34,7 @@ class Limits:
     retention: int
     content_retention: int
     audit_retention: int
+    allow_ignore_suppression: bool = False
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     content_retention_of: Mapping[str, int] = field(default_factory=dict)
 
@@ -53,6 +54,7 @@ class Limits:
             content_retention=int(config.store.content_retention * 1e6),
             audit_retention=int(config.audit.retention * 1e6),
             retries=Retries(delivery.max_attempts, delivery.backoff_base, delivery.backoff_max),
+            allow_ignore_suppression=config.suppression.allow_ignore,
             quotas=quotas_from(config),
             content_retention_of={
                 name: int(one.content_retention * 1e6)

@@ -7,7 +7,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.delivery.wakeable_task import WakeableTask
 from postwire.maintenance.clock_steps import ClockSteps
-from postwire.outbox.base import BEGINNING, AuditLog, ChangeFeed, MessageStore
+from postwire.outbox.base import BEGINNING, AuditLog, ChangeFeed, MessageStore, SuppressionStore
 
 STEP: Final = 200
 """How many messages are looked at in one commit."""
@@ -24,7 +24,7 @@ KEPT_CHANGES: Final = 1_000_000
 
 class Retention:
     """Removes messages that were settled longer than `keep_for` (µs) ago, events that are older than `keep_events_for`
-    (µs), and old changes.
+    (µs), old changes, and suppressions that have expired.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Retention:
         messages: MessageStore,
         feed: ChangeFeed,
         log: AuditLog,
+        suppressions: SuppressionStore,
         clock: Clock,
         steps: ClockSteps,
         keep_for: int,
@@ -41,6 +42,7 @@ class Retention:
         self._messages = messages
         self._feed = feed
         self._log = log
+        self._suppressions = suppressions
         self._clock = clock
         self._steps = steps
         self._keep_for = keep_for
@@ -62,5 +64,6 @@ class Retention:
         position = await self._messages.remove_settled(self._position, now - self._keep_for, STEP)
         removed = await self._feed.remove_changes(KEPT_CHANGES, STEP)
         removed += await self._log.remove_events(now - self._keep_events_for, STEP)
+        removed += await self._suppressions.remove_expired_suppressions(now, STEP)
         self._position = position or BEGINNING
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

@@ -45,6 +45,7 @@ class Maintenance:
             messages=outbox,
             feed=outbox,
             log=outbox,
+            suppressions=outbox,
             clock=clock,
             steps=steps,
             keep_for=limits.retention,

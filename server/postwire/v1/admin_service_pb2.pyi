@@ -66,7 +66,7 @@ class AuditEvent(_message.Message):
     method: _builtins.str
     """By which method, such as `postwire.v1.ProviderService/DrainProvider`."""
     target: _builtins.str
-    """What was changed: the id of a message or the name of a provider; never an address."""
+    """What was changed: the id of a message, the name of a provider, or a number of addresses; never an address."""
     result: _builtins.str
     """What came of it: `OK`, or the reason of the error that the call was refused with."""
     reason: _builtins.str

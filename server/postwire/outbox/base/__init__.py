@@ -31,6 +31,7 @@ from postwire.outbox.base.receipts import (
     ReceiptStore,
     ReportedMessage,
 )
+from postwire.outbox.base.suppressions import SuppressionStore
 from postwire.outbox.base.work import Decide, Head, QueuedMessage, TakenMessage, WorkQueue
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Rekey",
     "ReportedMessage",
     "StoredMessage",
+    "SuppressionStore",
     "TakenMessage",
     "WorkQueue",
 ]

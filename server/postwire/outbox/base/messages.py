@@ -41,7 +41,8 @@ class NewMessage:
     accepted under, as a W3C traceparent.
 
     `recipient_hashes` are the `address_hash` of each recipient, by their positions, where anybody needs them. They are
-    kept, and with them the `sender` that the message names, where `keeps_hashes`.
+    kept, and with them the `sender` that the message names, where `keeps_hashes`. Where an attempt is open, `scope` is
+    what it is sent from (`core.suppression`): it is not opened, or not for all, where recipients are suppressed.
     """
 
     record: MessageRecord
@@ -52,6 +53,7 @@ class NewMessage:
     recipient_hashes: tuple[bytes, ...] = ()
     keeps_hashes: bool = False
     sender: str = ""
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,7 +110,8 @@ class MessageStore(Availability, Protocol):
     """
 
     def accept(self, new: NewMessage) -> Awaitable[Accepted]:
-        """Keep a new message and its open attempt in one commit.
+        """Keep a new message and its open attempt in one commit. To recipients who are suppressed nothing is sent: see
+        `suppressing.suppress`.
 
         Raises:
             RequestIdReused: the request id belongs to a message with another payload.

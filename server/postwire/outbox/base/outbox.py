@@ -10,6 +10,7 @@ from postwire.outbox.base.encryption import EncryptedStore
 from postwire.outbox.base.feed import ChangeFeed
 from postwire.outbox.base.messages import MessageStore
 from postwire.outbox.base.receipts import ReceiptStore
+from postwire.outbox.base.suppressions import SuppressionStore
 from postwire.outbox.base.work import WorkQueue
 
 
@@ -18,7 +19,9 @@ class OutboxError(Exception):
     not there. One line for people."""
 
 
-class Outbox(MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, EncryptedStore, ReceiptStore, Protocol):
+class Outbox(
+    MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, EncryptedStore, ReceiptStore, SuppressionStore, Protocol
+):
     """All of it, for who opens one and for who makes the parts that use it.
 
     All of it is called on the event loop that the outbox was opened on. Every write is durable when its awaitable is

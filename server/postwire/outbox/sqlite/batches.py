@@ -10,6 +10,7 @@ from uuid import UUID
 
 import apsw
 
+from postwire.core import suppressing
 from postwire.core.audit import AuditEvent
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
@@ -20,6 +21,7 @@ from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
 from postwire.outbox.sqlite.receipts import ReceiptTable, applied_rows
+from postwire.outbox.sqlite.suppressions import SuppressionTable
 from postwire.outbox.sqlite.writer import Operation
 
 
@@ -48,6 +50,7 @@ class Batches:
         self._lookup_key = keys.lookup_key
         self.cipher = keys.cipher
         self.receipts = ReceiptTable(connection)
+        self.suppressions = SuppressionTable(connection)
         self._last_key = reads.one_int(connection, "last_key")
         self._last_change = self.seen_change = reads.last_change(connection)
 
@@ -143,15 +146,17 @@ class Batches:
         if not news:
             return
         first = self._last_key + 1
+        messages = self._suppressed(connection, [new.message for new in news])
         inserted = self.statements.messages.run(
-            connection, [rows.message_row(new.message, key, self._lookup_key) for key, new in enumerate(news, first)]
+            connection,
+            [rows.message_row(message, key, self._lookup_key) for key, message in enumerate(messages, first)],
         )
         fresh: list[tuple[int, NewMessage]] = []
         repeats: list[New] = []
-        for key, new in enumerate(news, first):
-            if inserted == len(news) or self._owner(connection, new.message)[0] == key:
-                fresh.append((key, new.message))
-                new.result = Accepted(new.message.record, created=True)
+        for key, (new, message) in enumerate(zip(news, messages, strict=True), first):
+            if inserted == len(news) or self._owner(connection, message)[0] == key:
+                fresh.append((key, message))
+                new.result = Accepted(message.record, created=True)
             else:
                 repeats.append(new)
         self.statements.contents.run(connection, [(key, self._encrypted(message)) for key, message in fresh])
@@ -181,8 +186,21 @@ class Batches:
         # Not taken back if the commit fails: keys only have to rise.
         self._last_key += len(news)
 
+    def _suppressed(self, connection: apsw.Connection, news: Sequence[NewMessage]) -> Sequence[NewMessage]:
+        """Messages as they are accepted, once those of their recipients are out who are suppressed."""
+        if not self.suppressions.has_any:
+            return news
+        made = list(news)
+        for index, positions in self.suppressions.positions(connection, news).items():
+            record = news[index].record
+            after = suppressing.suppress(record, positions, now=record.update_time)
+            made[index] = replace(news[index], record=replace(after, revision=record.revision))
+        return made
+
     def _encrypted(self, new: NewMessage) -> bytes:
         record = new.record
+        if record.settled and self._erases(record):  # nobody is to have it
+            return b""
         return self.cipher.encrypt_content(new.content, tenant=record.tenant, message_id=record.message_id)
 
     def _note_changes(self, connection: apsw.Connection, records: Sequence[MessageRecord]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import apsw
@@ -10,8 +10,9 @@ import apsw
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
 from postwire.core.message import Note
+from postwire.core.suppression import Suppression, SuppressionPage, SuppressionPosition, SuppressionReason
 from postwire.outbox.base import ProviderState, Rekey
-from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite import reads, rows, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.queries import QUERIES
@@ -81,6 +82,59 @@ class Kept:
             return connection.changes()
 
         removed: int = await self._call(remove)
+        return removed
+
+    @property
+    def has_suppressions(self) -> bool:
+        """See `Outbox.has_suppressions`."""
+        return self._batches.suppressions.has_any
+
+    def add_suppressions(
+        self, of: Mapping[str, Sequence[Suppression]], event: AuditEvent | None = None, *, only_new: bool = False
+    ) -> Awaitable[int]:
+        """See `Outbox.add_suppressions`."""
+
+        def write(connection: apsw.Connection) -> int:
+            added = self._batches.suppressions.add(connection, of, only_new=only_new)
+            self._batches.note_events(connection, [event] if event else [])
+            return added
+
+        return self._call(write)
+
+    def remove_suppressions(
+        self,
+        hashes: Sequence[bytes],
+        tenants: Collection[str],
+        now: int,
+        event: AuditEvent | None = None,
+        *,
+        senders: Collection[str] | None = None,
+        reason: SuppressionReason | None = None,
+    ) -> Awaitable[int]:
+        """See `Outbox.remove_suppressions`."""
+
+        def write(connection: apsw.Connection) -> int:
+            removed = self._batches.suppressions.remove(connection, hashes, tenants, now, senders, reason)
+            self._batches.note_events(connection, [event] if event else [])
+            return removed
+
+        return self._call(write)
+
+    async def suppressions(self, hashes: Sequence[bytes], tenant: str, now: int) -> Sequence[Suppression]:
+        """See `Outbox.suppressions`."""
+        return await self._read(suppressions.suppressions, hashes, tenant, now)
+
+    async def list_suppressions(
+        self, size: int, after: SuppressionPosition | None, tenant: str, now: int
+    ) -> SuppressionPage:
+        """See `Outbox.list_suppressions`."""
+        return await self._read(suppressions.page, size, after, tenant, now)
+
+    async def remove_expired_suppressions(self, now: int, limit: int) -> int:
+        """See `Outbox.remove_expired_suppressions`."""
+        if not self.has_suppressions:
+            return 0
+        removed: int = await self._call(lambda connection: suppressions.remove_expired(connection, now, limit))
         return removed
 
     async def metadata(self, name: str) -> str | None:

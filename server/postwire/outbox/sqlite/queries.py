@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -16,7 +16,10 @@ RECORD: Final = (
 )  # fmt: skip
 """The columns that a record is made of: `{record}`."""
 
-WORK: Final = (*RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace")
+WORK: Final = (
+    *RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace",
+    "ignore_suppression",
+)  # fmt: skip
 """Those that are needed to go on with a message: `{work}`."""
 
 MESSAGE: Final = (
@@ -46,6 +49,10 @@ HELD: Final = (
     "code", "time", "permanent", "to_report",
 )  # fmt: skip
 """Those of one that is held: `{held}`."""
+SUPPRESSION: Final = (
+    "tenant", "address_hash", "sender", "reason", "source", "create_time", "expire_time", "key_id",
+)  # fmt: skip
+"""The columns that a suppression is made of: `{suppression}`."""
 
 PAYLOAD_HASH: Final = RECORD.index("payload_hash")
 """Where a row of either has it."""
@@ -59,6 +66,7 @@ _COLUMNS: Final = {
         ("attempt", ATTEMPT),
         ("receipt", RECEIPT),
         ("held", HELD),
+        ("suppression", SUPPRESSION),
     )
 }
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -105,14 +113,23 @@ class Bulk:
         """Run it over all `rows`; returns how many rows of the store were changed."""
         changed = 0
         for at in range(0, len(rows), MAX_PIECE):
-            piece = rows[at : at + MAX_PIECE]
-            width = len(piece[0])
-            size = 1 << (len(piece) - 1).bit_length()
-            values = [value for row in piece for value in row]
-            values.extend([None] * (size - len(piece)) * width)
-            connection.execute(self._by_size.get(size) or self._text(size, width), values)
+            self._execute(connection, rows[at : at + MAX_PIECE])
             changed += connection.changes()
         return changed
+
+    def read(self, connection: apsw.Connection, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """Run it over all `rows`; returns what it finds."""
+        found: list[tuple[Any, ...]] = []
+        for at in range(0, len(rows), MAX_PIECE):
+            found += self._execute(connection, rows[at : at + MAX_PIECE])
+        return found
+
+    def _execute(self, connection: apsw.Connection, piece: Sequence[Row]) -> apsw.Cursor:
+        width = len(piece[0])
+        size = 1 << (len(piece) - 1).bit_length()
+        values = [value for row in piece for value in row]
+        values.extend([None] * (size - len(piece)) * width)
+        return connection.execute(self._by_size.get(size) or self._text(size, width), values)
 
     def _text(self, size: int, width: int) -> str:
         one = "(" + ", ".join("?" * width) + ")"

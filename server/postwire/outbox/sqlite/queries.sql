@@ -641,3 +641,48 @@ SELECT count(*) FROM contents WHERE length(content) > 0 AND substr(content, 1, 1
 -- name: fault_clear_content
 SELECT count(*) FROM contents
 WHERE substr(content, 1, 1) = x'01' AND EXISTS (SELECT 1 FROM facts WHERE name = 'encrypted');
+
+-- Who must not be written to. In this order of the tables each address is one look at the index.
+-- name: suppressions_of
+WITH asked (of, hash) AS (VALUES {rows})
+SELECT {suppression} FROM asked CROSS JOIN suppressions
+WHERE tenant = of AND address_hash = hash;
+
+-- name: last_suppression
+SELECT coalesce(max(suppression), 0) FROM suppressions;
+
+-- One that has expired is as good as gone, so another one takes its place.
+-- name: add_suppressions
+INSERT INTO suppressions ({suppression}) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (tenant, address_hash, sender) DO UPDATE
+SET reason = excluded.reason,
+    source = excluded.source,
+    create_time = iif(suppressions.expire_time <= excluded.create_time, excluded.create_time, suppressions.create_time),
+    expire_time = excluded.expire_time,
+    key_id = excluded.key_id;
+
+-- name: add_new_suppressions
+INSERT INTO suppressions ({suppression}) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (tenant, address_hash, sender) DO UPDATE
+SET reason = excluded.reason,
+    source = excluded.source,
+    create_time = iif(suppressions.expire_time <= excluded.create_time, excluded.create_time, suppressions.create_time),
+    expire_time = excluded.expire_time,
+    key_id = excluded.key_id
+WHERE suppressions.expire_time IS NOT NULL;
+
+-- name: remove_suppressions
+WITH asked (tenant, address_hash, sender) AS (VALUES {rows})
+DELETE FROM suppressions
+WHERE (tenant, address_hash, sender) IN (SELECT tenant, address_hash, sender FROM asked WHERE tenant IS NOT NULL);
+
+-- name: list_suppressions
+SELECT suppression, {suppression} FROM suppressions
+WHERE tenant = :tenant AND create_time <= :time AND (create_time, suppression) < (:time, :number)
+ORDER BY create_time DESC, suppression DESC LIMIT :size;
+
+-- name: remove_expired_suppressions
+DELETE FROM suppressions
+WHERE suppression IN (
+    SELECT suppression FROM suppressions WHERE expire_time IS NOT NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?
+);

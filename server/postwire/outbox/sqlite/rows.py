@@ -104,6 +104,7 @@ def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
         options.provider_name,
         options.max_attempts,
         new.accept_trace,
+        int(options.ignore_suppression),
         *_latest(record),
     )
 
@@ -255,7 +256,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
 def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> QueuedMessage:
     """The message of a row of `WORK` and its rows of `attempts_of`."""
     record = record_from(message, attempts)
-    priority, guarantee, pinned, max_attempts, accept_trace = message[len(RECORD) : len(WORK)]
+    priority, guarantee, pinned, max_attempts, accept_trace, ignores = message[len(RECORD) : len(WORK)]
     options = DispatchOptions(
         send_time=record.send_time,
         expire_time=record.expire_time,
@@ -263,6 +264,7 @@ def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Qu
         delivery_guarantee=_GUARANTEES[guarantee],
         provider_name=pinned,
         max_attempts=max_attempts,
+        ignore_suppression=bool(ignores),
     )
     return QueuedMessage(record, options, accept_trace)
 

@@ -89,7 +89,7 @@ type AuditEvent struct {
 	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
 	// By which method, such as `postwire.v1.ProviderService/DrainProvider`.
 	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
-	// What was changed: the id of a message or the name of a provider; never an address.
+	// What was changed: the id of a message, the name of a provider, or a number of addresses; never an address.
 	Target string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// What came of it: `OK`, or the reason of the error that the call was refused with.
 	Result string `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
