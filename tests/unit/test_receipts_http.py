@@ -198,6 +198,9 @@ def test_half_a_user_is_refused() -> None:
 
 
 TOML = """
+receipts.listen = "127.0.0.1:0"
+receipts.public_url = "https://hooks.example.com"
+
 [providers.gateway]
 kind = "http"
 channels = ["sms"]
@@ -220,6 +223,33 @@ def test_the_rules_are_configured(tmp_path: Any) -> None:
     settings = configured('state = "state", delivered = "^1$", code = "/a/0"', tmp_path)
     assert settings.receipt == ReceiptRules(state="state", delivered="^1$", code="/a/0")
     assert settings.placeholders == {"to", "callback_url"}
+
+
+WHOLE = 'state = "state", delivered = "^1$"'
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            ('receipts.listen = "127.0.0.1:0"', ""),
+            r"^providers.gateway.receipt: does nothing by itself, set receipts.li",
+        ),
+        (("{callback_url}", "none"), r"^providers.gateway.receipts.username: is missing, with a password"),
+        (
+            ("receipt = ", "rejected = "),
+            r"^providers.gateway.receipt: is missing, say where .* take {callback_url} out",
+        ),
+    ],
+)
+def test_receipts_are_refused_where_they_cannot_come_or_not_be_believed(
+    changed: tuple[str, str], problem: str, tmp_path: Any
+) -> None:
+    file = tmp_path / "postwire.toml"
+    text = TOML.format("status = [400]" if changed[1] == "rejected = " else WHOLE)
+    file.write_text(text.replace(*changed), encoding="utf-8")
+    with pytest.raises(ConfigError, match=problem):
+        load(path=file, environ={}, kinds=KINDS)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ class ReceiptKeys(Protocol):
         """Given the kind's own settings and this table, raises ValueError where that is of no use."""
         ...
 
+    @property
+    def asked_by(self) -> Callable[[Any], str]:
+        """Given the kind's own settings, which of their keys asks for receipts, if one does; else empty."""
+        ...
+
 
 def not_taken(
     kind_name: str, receipts: ReceiptKeys | None, path: KeyPath, seen: Collection[str]

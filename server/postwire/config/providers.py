@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
 
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, keys, setting
-from postwire.config.provider_receipts import ProviderReceiptsConfig, ReceiptKeys, not_taken, sound
+from postwire.config.provider_receipts import TABLE, ProviderReceiptsConfig, ReceiptKeys, not_taken, sound
 from postwire.config.secret_files import SUFFIX
 from postwire.config.shown import KeyDescription, describe
 from postwire.config.types import (
@@ -156,6 +156,8 @@ class ProviderConfig:
     breaker: BreakerConfig
     options: object
     receipts: ProviderReceiptsConfig | None = None
+    receipts_asked_by: str = ""
+    """Which key of it asks for receipts; empty where none does."""
 
 
 _BUILT_IN: Final[Mapping[str, Any]] = {
@@ -250,8 +252,11 @@ def _provider(
     with mistakes.caught():
         options = bind(kind.settings, table, path, env, beside=None, seen=seen, files=files)
     mistakes.raise_if_any()
-    if kind.receipts and common.receipts:
-        sound(kind.receipts, options, common.receipts, path, env, files)
+    asked_by = ""
+    if kind.receipts:
+        asked_by = TABLE if common.receipts else kind.receipts.asked_by(options)
+    if kind.receipts and asked_by:
+        sound(kind.receipts, options, common.receipts or ProviderReceiptsConfig(), path, env, files)
     return ProviderConfig(
         name=name,
         kind=kind_name,
@@ -264,6 +269,7 @@ def _provider(
         breaker=common.breaker,
         options=options,
         receipts=common.receipts,
+        receipts_asked_by=asked_by,
     )
 
 

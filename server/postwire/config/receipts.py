@@ -52,7 +52,7 @@ def missing_for(receipts: ReceiptsConfig) -> ConfigError | None:
     return None
 
 
-def idle(receipts: ReceiptsConfig, provider_names: Iterable[str]) -> Iterator[ConfigError]:
-    """What is wrong with providers that have a table of receipts, where nobody can call. They are given by name."""
-    for name in provider_names if not receipts.listen else ():
-        yield ConfigError(f"providers.{name}.receipts", "does nothing by itself, set receipts.listen too")
+def idle(receipts: ReceiptsConfig, keys: Iterable[str]) -> Iterator[ConfigError]:
+    """What is wrong with keys of providers that ask for receipts, where nobody can call."""
+    for key in keys if not receipts.listen else ():
+        yield ConfigError(key, "does nothing by itself, set receipts.listen too")

@@ -256,7 +256,10 @@ def load(
             files=files,
         )
     if "receipts" not in unread:
-        mistakes.extend(idle(receipts, (name for name, one in providers.items() if one.receipts)))
+        asking = (
+            f"providers.{name}.{one.receipts_asked_by}" for name, one in providers.items() if one.receipts_asked_by
+        )
+        mistakes.extend(idle(receipts, asking))
     if carriers:
         with mistakes.caught():
             routes = config_routes.read(

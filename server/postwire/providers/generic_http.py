@@ -40,6 +40,8 @@ from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
 
 _IN_HEADERS: Final = frozenset({"to", "key", "message_id", "reference", "callback_url"})
 
+_FOR_RECEIPTS: Final = frozenset({"reference", "callback_url"})
+
 LOOKED_AT: Final = 64 * 1024
 """Bytes of an answer that patterns are held against."""
 
@@ -137,6 +139,10 @@ class GenericHttpSettings(SmsSettings, HttpSettings):
             raise ValueError(f"{', '.join(given)}: only one of them can be used")
         if self.method == "GET" and (self.form or self.json):
             raise ValueError("method: GET has no body, use query")
+        if (asking := self.placeholders & _FOR_RECEIPTS) and not self.receipt.is_given:
+            raise ValueError(
+                f"receipt: is missing, say where a call has what it reports, or take {{{min(asking)}}} out"
+            )
         if not self.success.is_given:
             raise ValueError("success: is missing, say which answers mean that a message was taken")
         for text in self.headers.values():
@@ -285,10 +291,16 @@ def _receipts(settings: GenericHttpSettings, config: ProviderReceiptsConfig) -> 
     return make_reader(settings.receipt, settings.placeholders, config, _at)
 
 
+def _receipts_asked_by(settings: GenericHttpSettings) -> str:
+    return "receipt" if settings.receipt.is_given else ""
+
+
 KIND: Final = Kind(
     settings=GenericHttpSettings,
     make=http_provider("http", GenericHttp),
     channels=tuple(Channel),
     summary="Calls any other vendor over HTTP, as the configuration says.",
-    receipts=ReceiptSupport(keys=("username", "password"), make=_receipts, in_address=True),
+    receipts=ReceiptSupport(
+        keys=("username", "password"), make=_receipts, in_address=True, asked_by=_receipts_asked_by
+    ),
 )

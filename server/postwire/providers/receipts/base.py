@@ -88,6 +88,11 @@ class ReceiptReader(Protocol):
         ...
 
 
+def _nothing(_: object) -> str:
+    """Where no key of the kind's own asks for receipts."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiptSupport:
     """What a kind declares of receipts, as `Kind.receipts`.
@@ -96,9 +101,11 @@ class ReceiptSupport:
     given the kind's own settings and that table, and makes the reader; None where not enough is configured for receipts
     to be believed, so that none are taken. It raises ValueError, led by a key of that table, where what is there is of
     no use.
-    `in_address`: the vendor can be told an address for each message (`Handover.callback_url`).
+    `in_address`: the vendor can be told an address for each message (`Handover.callback_url`). `asked_by(settings)` is
+    the key of the kind's own settings that is of use only where receipts are taken, if it is given; else empty.
     """
 
     keys: Collection[str]
     make: Callable[[Any, ProviderReceiptsConfig], ReceiptReader | None]
     in_address: bool = False
+    asked_by: Callable[[Any], str] = _nothing
