@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support import sns_messages
 
 from postwire.core.receipts import Inbound, Receipt
 from postwire.core.reference import References
-from postwire.providers.receipts import mailgun, postmark, resend, sendgrid, webhook
+from postwire.providers.receipts import mailgun, postmark, resend, sendgrid, ses, telnyx, twilio, vonage, webhook
 from postwire.providers.receipts.base import Fetched, Forged, ReceiptCall, ReceiptReader, Unreadable
 from postwire.providers.receipts.generic_http import GenericHttpReceipts, ReceiptRules
 from postwire.providers.receipts.standard_webhooks import StandardWebhooks
@@ -32,6 +35,10 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "resend": resend.ResendReceipts(StandardWebhooks((bytes(32),), resend.HEADERS)),
         "webhook": webhook.WebhookReceipts(StandardWebhooks((bytes(32),))),
         "postmark": postmark.PostmarkReceipts(None),
+        "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
+        "vonage": vonage.VonageReceipts((b"k",)),
+        "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
+        "ses": ses.SesReceipts((sns_messages.TOPIC,)),
         "http": GenericHttpReceipts(_RULES, None, lambda value, _: value),
     }
 )
@@ -43,12 +50,19 @@ HEADERS: Final = (
     sendgrid.SIGNATURE,
     sendgrid.TIMESTAMP,
     *(f"{prefix}-{name}" for prefix in ("webhook", resend.HEADERS) for name in ("id", "timestamp", "signature")),
+    "x-twilio-signature",
+    "x-twilio-webhooks-signature-settings",
+    "telnyx-signature-ed25519",
+    "telnyx-timestamp",
+    "x-amz-sns-rawdelivery",
 )
 """Those that any reader looks at."""
 
 
-async def _fetch(_: str) -> Fetched:
-    raise OSError("nothing can be fetched here")
+async def _fetch(url: str) -> Fetched:
+    if url == sns_messages.CERTIFICATE_URL:
+        return Fetched(200, sns_messages.GOOD)
+    raise OSError("nothing else can be fetched here")
 
 
 def read(reader: ReceiptReader, data: bytes) -> None:
@@ -73,6 +87,9 @@ def read(reader: ReceiptReader, data: bytes) -> None:
         except (Unreadable, Forged):  # the latter of one that has not been verified
             continue
         assert all(isinstance(one, Receipt | Inbound) for one in found)
+        for one in found:
+            for value in asdict(one).values():
+                str(value).encode()  # what cannot be written in UTF-8 cannot be kept
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
@@ -135,6 +152,69 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 {"RecordType": "SubscriptionChange", "SuppressSending": True, "SuppressionReason": "ManualSuppression"},
                 authorization="Basic dTpw",
             ),
+        ],
+        "receipts_twilio": [
+            _seed(
+                b"MessageSid=SM1&MessageStatus=failed&ErrorCode=21610&To=%2B15558675310&From=%2B15017122661",
+                x_twilio_signature="hqeF3G9Hrnv6/R0jOhoYDD2PPUs=",
+            ),
+            _seed(
+                b"",
+                "MessageSid=SM1&SmsStatus=received&From=%2B15558675310&To=%2B15017122661&Body=Stop&OptOutType=STOP",
+                x_twilio_signature="hqeF3G9Hrnv6/R0jOhoYDD2PPUs=",
+                x_twilio_webhooks_signature_settings="key=k,algorithm=HMAC_SHA256",
+            ),
+        ],
+        "receipts_vonage": [
+            _seed(
+                {
+                    "messageId": "0B",
+                    "msisdn": "447547232824",
+                    "status": "failed",
+                    "err-code": "9",
+                    "client-ref": REFERENCE,
+                    "message-timestamp": "2018-10-25 12:10:29",
+                    "sig": "6af838ef94998832dbfc29020b564830",
+                }
+            ),
+            _seed(
+                b"", "messageId=0A&msisdn=447700900001&to=447700900000&text=Stop&sig=6AF838EF94998832DBFC29020B564830"
+            ),
+        ],
+        "receipts_telnyx": [
+            _seed(
+                {
+                    "data": {
+                        "event_type": "message.finalized",
+                        "id": "e",
+                        "occurred_at": "2019-12-09T21:32:14.148+00:00",
+                        "payload": {
+                            "id": "m",
+                            "to": [{"phone_number": "+13125550002", "status": "delivery_failed"}],
+                            "errors": [{"code": "40300"}],
+                            "webhook_url": f"https://example.com/{REFERENCE}",
+                        },
+                    }
+                },
+                telnyx_signature_ed25519="A" * 86 + "==",
+                telnyx_timestamp="1800000000",
+            )
+        ],
+        "receipts_ses": [
+            b"\n\n" + sns_messages.call_of(one).body
+            for one in (
+                sns_messages.confirmation(),
+                sns_messages.notification(
+                    {
+                        "eventType": "Bounce",
+                        "mail": {"messageId": "m", "tags": {ses.TAG: [REFERENCE]}},
+                        "bounce": {
+                            "bounceType": "Permanent",
+                            "bouncedRecipients": [{"emailAddress": "a@example.com", "status": "5.1.1"}],
+                        },
+                    }
+                ),
+            )
         ],
         "receipts_http": [
             _seed(b"", f"state=1&code=001&ref={REFERENCE}"),
