@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from postwire import __version__
 from postwire.api.access import Access
@@ -65,6 +65,9 @@ from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
 from postwire.telemetry.setup import MetricsListenError, Telemetry
 
+if TYPE_CHECKING:
+    from postwire.notify.service import Notify
+
 SEED_BITS: Final = 64
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """How often the collector looks for cycles. A message leaves none; by default it would look every few dozen of them."""
@@ -74,6 +77,9 @@ TELEMETRY_TIME: Final = 2.0
 
 TELEMETRY_MARGIN: Final = 0.5
 """Seconds that telemetry has to flush where the drain has used up the grace."""
+
+NOTIFY_TIME: Final = 2.0
+"""Seconds that what is being posted to hooks has to end: it comes again after the next start."""
 
 LEFT_BEHIND_TIME: Final = 0.5
 """Seconds that what providers have begun has to end, once everything else has."""
@@ -167,6 +173,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         opening = ProviderOpening(registry, jitter=stream(seed, "opening").next_unit, on_fault=_log.fault)
         closing.push_async_callback(opening.stop)
         clock = SystemClock()
+        notify = _notify(config, outbox, clock, seed) if config.notify else None
         try:
             telemetry = Telemetry(
                 config.telemetry,
@@ -177,6 +184,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: server.unready_reason,
                 http_certificates,
                 tenants=lambda: delivery.tenants,
+                hooks=notify.reports if notify else None,
             )
         except ConfigError:
             raise
@@ -251,6 +259,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             await control.restore()
             await maintenance.start()
             rekeying.start()
+            if notify:
+                closing.push_async_callback(notify.stop, 0.0)
+                await notify.start()
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
         # Else those who call at once, as many do where a server comes back, would be refused for good.
@@ -275,6 +286,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             rekeying.reloadable,
             *server.reloadables,
             *telemetry.reloadables,
+            *(notify.reloadables if notify else ()),
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
         )
         reloading = Reloading(Reloader(config, read_again, parts), outbox=outbox, clock=clock)
@@ -288,9 +300,20 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished = await server.stop(delivery, config.server.grace)
+        if notify:
+            await notify.stop(min(NOTIFY_TIME, max(0.0, end - clock.monotonic())))
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
     return 0
+
+
+def _notify(config: Config, outbox: SqliteOutbox, clock: Clock, seed: int) -> Notify:
+    from postwire.notify.service import Notify  # with aiohttp, which costs part of the boot
+
+    try:
+        return Notify(config.notify, store=outbox, clock=clock, seed=seed)
+    except OSError as error:
+        raise BootError(f"notify: a ca_file cannot be used ({error.strerror or type(error).__name__})") from None
 
 
 def _prepare_logs(config: Config) -> Prepared:

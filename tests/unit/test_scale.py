@@ -17,7 +17,7 @@ from postwire.core.listing import SCAN_LIMIT, MessageFilter
 from postwire.core.message import DEFAULT_TENANT, Channel, MessageRecord, MessageState, Priority
 from postwire.outbox.base import QueueKey
 from postwire.outbox.cipher import StoreCipher
-from postwire.outbox.sqlite import reads
+from postwire.outbox.sqlite import feed, reads
 from postwire.outbox.sqlite.schema import connect, migrate
 
 pytestmark = pytest.mark.long
@@ -155,14 +155,15 @@ OTHERS: dict[str, Callable[[apsw.Connection], Any]] = {
     "what a crash left": lambda connection: reads.orphans(connection, 256, CLEAR),
     "what waits": lambda connection: reads.scan_queued(connection, MIDDLE, 256, None, CLEAR),
     "what waits in some queues": lambda connection: reads.scan_queued(connection, MIDDLE, 256, ["sms", "email"], CLEAR),
-    "the last change": lambda connection: reads.last_change(connection),
-    "changes": lambda connection: reads.changes(connection, (LARGE - 700,), 500, DEFAULT_TENANT),
+    "the last change": lambda connection: feed.last_change(connection),
+    "changes": lambda connection: feed.changes(connection, (LARGE - 700,), 500, DEFAULT_TENANT),
+    "where a reader goes on": lambda connection: feed.skip_dropped(connection, (5,)),
     "some records": lambda connection: reads.records(
         connection, [UUID(message_id(number)).bytes for number in range(MIDDLE, MIDDLE + 100)], DEFAULT_TENANT
     ),
     "a step of retention": lambda connection: reads.step(connection, "step", MIDDLE, END, 200),
     "a step of erasure": lambda connection: reads.step(connection, "erasure_step", MIDDLE, END, 500),
-    "changes beyond a million": lambda connection: reads.changes_beyond(connection, 1_000_000),
+    "changes beyond a million": lambda connection: feed.changes_beyond(connection, 1_000_000),
 }
 
 

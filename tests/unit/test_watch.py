@@ -23,7 +23,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
 from postwire.delivery import WatchEvent
 from postwire.delivery.watch import BATCH, HEARTBEAT_INTERVAL
-from postwire.outbox.sqlite import SqliteOutbox, reads, writer
+from postwire.outbox.sqlite import SqliteOutbox, feed, writer
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 CANCELLED = MessageState.CANCELLED
@@ -335,8 +335,8 @@ async def test_a_commit_that_fails_wakes_nobody_for_good(
         looks += 1
         return changes(*args)
 
-    changes = reads.changes
-    monkeypatch.setattr(reads, "changes", counted)
+    changes = feed.changes
+    monkeypatch.setattr(feed, "changes", counted)
     harness = Harness(on_file)
     first = await waiting(harness)
     watching = Watching(harness, after=await now(harness))

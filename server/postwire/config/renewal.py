@@ -44,11 +44,11 @@ def with_secrets_of(settings: T, other: T, path: KeyPath) -> T:
 
 
 def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
-    """The configuration with what the files of its providers' secrets hold now, and what is wrong with some of them.
+    """The configuration with what the files of its providers' and hooks' secrets hold now, and what is wrong with some.
 
-    A provider with something wrong about its files stays as it is. Where nothing has changed, it is the same object.
+    One with something wrong about its files stays as it is. Where nothing has changed, it is the same object.
     """
-    providers = dict(config.providers)
+    providers, hooks = dict(config.providers), dict(config.notify)
     mistakes: list[ConfigError] = []
     for name, provider in config.providers.items():
         try:
@@ -61,8 +61,13 @@ def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
         else:
             if (options, receipts) != (provider.options, provider.receipts):
                 providers[name] = dataclasses.replace(provider, options=options, receipts=receipts)
-    if providers != config.providers:
-        config = dataclasses.replace(config, providers=providers)
+    for name, hook in config.notify.items():
+        try:
+            hooks[name] = _read_again(hook, ("notify", name), config.secret_files)
+        except ConfigError as error:
+            mistakes.append(error)
+    if (providers, hooks) != (config.providers, config.notify):
+        config = dataclasses.replace(config, providers=providers, notify=hooks)
     return config, mistakes
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypeVar
 
 from postwire.config import access
+from postwire.config import notify as config_notify
 from postwire.config import providers as config_providers
 from postwire.config import routes as config_routes
 from postwire.config import tenants as config_tenants
@@ -21,6 +22,7 @@ from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_un
 from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
+from postwire.config.notify import NotifyConfig
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
 from postwire.config.shown import rows, values
@@ -58,6 +60,7 @@ SECTIONS: Final = (
     "tenants",
     "providers",
     "routes",
+    "notify",
 )
 
 
@@ -143,7 +146,7 @@ class AuditConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     """All settings. `providers` is in order of declaration; `routes` has every channel, and no route means nobody.
-    `tenants` are by name, and empty where none is declared.
+    `tenants` and `notify` are by name, and empty where none is declared.
 
     `explicit` holds the dotted keys that the file or the environment set; `file` is the file that was read;
     `secret_files` are those that secrets, certificates and keys are read from, by the keys that name them
@@ -166,6 +169,7 @@ class Config:
     explicit: frozenset[str]
     file: Path | None
     secret_files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    notify: Mapping[str, NotifyConfig] = field(default_factory=lambda: MappingProxyType({}))
     strays: tuple[StrayVariable, ...] = field(default=(), compare=False)
 
     @property
@@ -265,6 +269,11 @@ def load(
             routes = config_routes.read(
                 table.get("routes", {}), carriers, env.at("routes"), tenants=tenant_names, seen=seen
             )
+    notify: Mapping[str, NotifyConfig] = {}
+    with mistakes.caught():
+        notify = config_notify.read(
+            table.get("notify", []), env.at("notify"), tenants=tenant_names, seen=seen, files=files
+        )
     mistakes.raise_if_any()
     config = Config(
         server,
@@ -282,6 +291,7 @@ def load(
         frozenset(seen),
         file,
         MappingProxyType(files),
+        notify,
     )
     known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
     return replace(config, strays=stray_variables(environ, known))
@@ -298,8 +308,8 @@ def effective(config: Config) -> list[tuple[str, str]]:
 def differences(before: Config, after: Config, taken: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
     """The keys whose values differ, and their values in `after`, which are not to be shown.
 
-    Values in `taken` stand in place of those of `before`. Of a provider or a tenant that only one of them has, its
-    table is among the keys as well: `providers.NAME`.
+    Values in `taken` stand in place of those of `before`. Of a provider, a tenant or a hook that only one of them
+    has, its table is among the keys as well: `providers.NAME`.
     """
     old, new = _all_values(before) | dict(taken), _all_values(after)
     return {key: new.get(key) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)}
@@ -316,7 +326,8 @@ def _all_values(config: Config) -> dict[str, object]:
     for settings, path, cls in _tables(config):
         found |= values(settings, path, cls, config.secret_files)
     found |= config_routes.rows(config.routes)
-    tables = [("providers", name) for name in config.providers] + [("tenants", name) for name in config.tenants]
+    named = {"providers": config.providers, "tenants": config.tenants, "notify": config.notify}
+    tables = [(section, name) for section, tables in named.items() for name in tables]
     return found | {dotted(table): True for table in tables}
 
 
@@ -330,3 +341,5 @@ def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | No
         path = "providers", provider.name
         yield provider, path, ProviderTable
         yield provider.options, path, None
+    for name, hook in config.notify.items():
+        yield hook, ("notify", name), None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from postwire.core.breaker import Transition
@@ -11,6 +12,17 @@ from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 
 Metadata = Iterable[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class HookReport:
+    """What is shown of a hook: how many tries ended in which outcome, how much was lost for which reason, and how long
+    ago (s) the oldest change was that it is still to tell of."""
+
+    name: str
+    attempts: Mapping[str, int]
+    lost: Mapping[str, int]
+    lag: float
 
 
 class Observer(Protocol):

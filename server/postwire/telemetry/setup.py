@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from postwire.http_tls import HttpTls
     from postwire.telemetry.durations import FetchedReader, PushedReader
     from postwire.telemetry.exposition import MetricsPage
+    from postwire.telemetry.hook_metrics import ReadHooks
     from postwire.telemetry.http import HttpServer
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
@@ -76,6 +77,7 @@ class Telemetry:
         unready_reason: Callable[[], str],
         certificates: Certificates | None = None,
         tenants: ReadTenants = tuple,
+        hooks: ReadHooks | None = None,
     ) -> None:
         """What they read must not raise.
 
@@ -83,7 +85,8 @@ class Telemetry:
         of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
         messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
         listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` gives those
-        that are declared, on any thread: where there are any, their callers do not decide what is sampled.
+        that are declared, on any thread: where there are any, their callers do not decide what is sampled. `hooks`
+        gives what is shown of those that there are.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -122,6 +125,10 @@ class Telemetry:
             meter = meters.get_meter(names.SCOPE, __version__)
             labels = tenants if config.tenant_label else None
             metrics = Metrics(meter, lambda: self._gauges.values, providers, queue_depths, logs.dropped, labels)
+            if hooks:
+                from postwire.telemetry.hook_metrics import observe_hooks
+
+                observe_hooks(meter, hooks)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)

@@ -12,10 +12,14 @@ from postwire.outbox.base.availability import Availability
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Messages that have changed, each with the position of its change, in order; and up to where all are given."""
+    """Messages that have changed, each with the position of its change, in order; and up to where all are given.
+
+    `removed` is how many there were that are not kept any more, of whatever tenant.
+    """
 
     entries: tuple[tuple[Position, MessageRecord], ...]
     last: Position
+    removed: int = 0
 
 
 class ChangeFeed(Availability, Protocol):
@@ -42,6 +46,10 @@ class ChangeFeed(Availability, Protocol):
             ResumeTokenExpired: what came behind it is not known any more, never was, or it is no position of this kind
                 of store.
         """
+        ...
+
+    async def skip_dropped(self, after: Position) -> tuple[Position, int]:
+        """Where a reader can go on that was at `after`, and how many changes behind that are not known any more."""
         ...
 
     async def wait_changes(self, after: Position) -> None:

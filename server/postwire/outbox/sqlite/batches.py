@@ -16,7 +16,7 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
-from postwire.outbox.sqlite import reads, receipt_rows, rows
+from postwire.outbox.sqlite import feed, reads, receipt_rows, rows
 from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
@@ -52,7 +52,7 @@ class Batches:
         self.receipts = ReceiptTable(connection)
         self.suppressions = SuppressionTable(connection)
         self._last_key = reads.one_int(connection, "last_key")
-        self._last_change = self.seen_change = reads.last_change(connection)
+        self._last_change = self.seen_change = feed.last_change(connection)
 
     def note_commit(self) -> None:
         """What was done is on disk."""

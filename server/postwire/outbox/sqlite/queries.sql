@@ -293,6 +293,10 @@ GROUP BY message_id ORDER BY last;
 -- name: messages_by_ids
 SELECT {record} FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) AND +tenant = ?;
 
+-- How many of these messages there still are, of whatever tenant.
+-- name: kept_count
+SELECT count(*) FROM messages WHERE message_id IN (SELECT unhex(value) FROM json_each(?));
+
 -- Retention, in small steps: what the next messages behind a key are, in the order of acceptance. How far they reach, how
 -- many of them are to go, and when the first of them was accepted.
 -- name: step

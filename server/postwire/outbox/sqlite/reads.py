@@ -16,13 +16,12 @@ import apsw
 from postwire.core import listing
 from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
 from postwire.core.canonical import is_payload
-from postwire.core.errors import RequestIdReused, ResumeTokenExpired
-from postwire.core.listing import MessageFilter, Page, Position
+from postwire.core.errors import RequestIdReused
+from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import MAX_TIME, MessageRecord, MessageState, Priority
 from postwire.core.waiting import deadline
 from postwire.outbox.base import (
     NO_TENANTS,
-    Changes,
     Counts,
     ErasureCounts,
     Head,
@@ -47,7 +46,7 @@ ERASED_BYTES: Final = 4 * 1024 * 1024
 """How many bytes of contents are erased in one commit, but for a single one that is larger: others wait for that, and
 each byte is written over."""
 
-_REVISION: Final = RECORD.index("revision")
+REVISION: Final = RECORD.index("revision")
 _DUE: Final = RECORD.index("next_attempt_time")
 _SIZE: Final = len(WORK)
 """Where a row of `due` has the length of the content."""
@@ -90,7 +89,7 @@ def page(connection: apsw.Connection, tenant: str, chosen: MessageFilter, size: 
         narrowed = {"tenant": tenant, "after": start, "end": oldest if is_last else end, "size": size}
         bindings = rows.filter_bindings(chosen) | narrowed
         found = connection.execute(QUERIES["list_messages"], bindings).fetchall()
-        records = _records(connection, found)
+        records = records_of(connection, found)
     if len(records) == size:
         return Page(records, records[-1].message_id)
     return Page(records, None if end is None or is_last else rows.id_text(end))
@@ -102,7 +101,7 @@ def _page_of_requests(
     """A page of those that have one of the request ids: they are found by an index, and are never many."""
     with one_moment(connection):
         found = _all(connection, "messages_by_request_ids", tenant, json.dumps(sorted(chosen.request_ids)))
-        records = _records(connection, found)
+        records = records_of(connection, found)
     admitted = [one for one in records if chosen.admits(one) and (after is None or one.message_id < after)]
     admitted.sort(key=lambda one: one.message_id, reverse=True)
     return Page(tuple(admitted[:size]), admitted[size - 1].message_id if len(admitted) > size else None)
@@ -191,7 +190,7 @@ def expired(connection: apsw.Connection, now: int, limit: int, ahead: int) -> li
     """See `Outbox.expired`."""
     with one_moment(connection):
         found = _all(connection, "expired", now + ahead, limit) + _all(connection, "past_deadline", now, limit)
-        records = sorted(_records(connection, found), key=lambda record: deadline(record, ahead))
+        records = sorted(records_of(connection, found), key=lambda record: deadline(record, ahead))
     return records[:limit]
 
 
@@ -221,35 +220,10 @@ def scan_queued(
     return stored, found[len(stored) - 1][0] if stored else after
 
 
-def last_change(connection: apsw.Connection) -> int:
-    """The number of the last change of any message."""
-    found: int = _all(connection, "first_and_last_change")[0][1]
-    return found
-
-
-def changes(connection: apsw.Connection, after: Position, limit: int, tenant: str) -> Changes:
-    """See `Outbox.changes`."""
-    with one_moment(connection):
-        ((first, last),) = _all(connection, "first_and_last_change")
-        if len(after) != 1 or not first - 1 <= after[0] <= last:
-            raise ResumeTokenExpired
-        found = _all(connection, "changes_after", after[0], limit)
-        by_id = {row[1]: row for row in _messages(connection, [message_id for _, message_id, _ in found], tenant)}
-        pairs = [
-            (change, by_id[message_id])
-            for change, message_id, revision in found
-            # One that a later change has overtaken is left to that change: else the same revision would come twice.
-            if message_id in by_id and revision in (by_id[message_id][_REVISION], None)
-        ]
-        reported = _records(connection, [row for _, row in pairs])
-    entries = tuple(((change,), record) for (change, _), record in zip(pairs, reported, strict=True))
-    return Changes(entries, (found[-1][0],) if found else after)
-
-
 def records(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> tuple[MessageRecord, ...]:
     """See `Outbox.records`."""
     with one_moment(connection):
-        return _records(connection, _messages(connection, message_ids, tenant))
+        return records_of(connection, messages_by_ids(connection, message_ids, tenant))
 
 
 def step(
@@ -299,12 +273,6 @@ def erasable(
     return [(key, message_id, revision) for key, message_id, revision, _ in chosen], ErasureCounts(
         len(found), unsettled[0][0]
     )
-
-
-def changes_beyond(connection: apsw.Connection, keep: int) -> int:
-    """How many changes there are beyond the last `keep`."""
-    ((first, last),) = _all(connection, "first_and_last_change")
-    return max(0, int(last) - int(first) + 1 - keep)
 
 
 def events(connection: apsw.Connection, chosen: AuditFilter, size: int, after: AuditPosition | None) -> AuditPage:
@@ -400,18 +368,15 @@ def _all(connection: apsw.Connection, query: str, *bindings: Any) -> list[tuple[
     return connection.execute(QUERIES[query], bindings).fetchall()
 
 
-def _messages(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> list[tuple[Any, ...]]:
+def messages_by_ids(connection: apsw.Connection, message_ids: Sequence[bytes], tenant: str) -> list[tuple[Any, ...]]:
+    """The rows of those of these messages that are a tenant's, in any order."""
     return _all(connection, "messages_by_ids", json.dumps([one.hex() for one in message_ids]), tenant)
-
-
-def _records(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:
-    attempts = _attempts(connection, found)
-    return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
 
 
 def records_of(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:
     """The records of rows, in their order."""
-    return _records(connection, found)
+    attempts = _attempts(connection, found)
+    return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
 
 
 def _stored(connection: apsw.Connection, found: Sequence[Row], cipher: StoreCipher) -> list[StoredMessage]:

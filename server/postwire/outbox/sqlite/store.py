@@ -34,7 +34,7 @@ from postwire.outbox.base import (
     StoredMessage,
     TakenMessage,
 )
-from postwire.outbox.sqlite import reads, rows
+from postwire.outbox.sqlite import feed, reads, rows
 from postwire.outbox.sqlite.alignment import AHEAD, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
@@ -265,11 +265,15 @@ class SqliteOutbox(Reported):
 
     async def last_position(self) -> Position:
         """See `Outbox.last_position`."""
-        return (await self._read(reads.last_change),)
+        return (await self._read(feed.last_change),)
 
     async def changes(self, after: Position, limit: int, tenant: str) -> Changes:
         """See `Outbox.changes`."""
-        return await self._read(reads.changes, after, limit, tenant)
+        return await self._read(feed.changes, after, limit, tenant)
+
+    async def skip_dropped(self, after: Position) -> tuple[Position, int]:
+        """See `Outbox.skip_dropped`."""
+        return await self._read(feed.skip_dropped, after)
 
     async def wait_changes(self, after: Position) -> None:
         """See `Outbox.wait_changes`."""
@@ -351,7 +355,7 @@ class SqliteOutbox(Reported):
 
     async def remove_changes(self, keep: int, limit: int) -> int:
         """See `Outbox.remove_changes`."""
-        count = min(limit, await self._read(reads.changes_beyond, max(keep, 1)))
+        count = min(limit, await self._read(feed.changes_beyond, max(keep, 1)))
         if count:
             await self._call(lambda connection: connection.execute(QUERIES["remove_changes"], (count,)))
         return count

@@ -123,6 +123,19 @@ class HttpSender:
         return self._session
 
 
+def why_not_reached(error: Exception) -> str:
+    """Why nobody has answered, in words that hold nothing of an address."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved: check the address"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted: check the address, and ca_file"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed: check the address"
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return f"it cannot be reached: {type(error).__name__}"
+
+
 async def _note_sent(_: object, context: SimpleNamespace, __: object) -> None:
     """Called before the first byte of a request is written."""
     context.trace_request_ctx.close()

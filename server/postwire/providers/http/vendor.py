@@ -17,7 +17,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Context, Preview, Provider, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse
-from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused
+from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused, why_not_reached
 from postwire.providers.http.verdicts import TAKEN
 from postwire.providers.pieces import whole
 
@@ -151,7 +151,7 @@ class HttpProvider:
         except CutOff:
             return ProviderHealth(ok=False, detail="the vendor's answer was cut off")
         except (aiohttp.ClientError, OSError) as error:
-            return ProviderHealth(ok=False, detail=_not_reached(error))
+            return ProviderHealth(ok=False, detail=why_not_reached(error))
         return self._vendor.health(response)
 
     async def close(self) -> None:
@@ -204,16 +204,3 @@ _ELSEWHERE: Final = (301, 302, 307, 308, 402, 404, 405)
 def _refused_by_proxy(status: int) -> DispatchResult:
     outcome = Outcome.MISCONFIGURED if status in (403, 405, 407) else Outcome.ERROR
     return DispatchResult(outcome, error_code=f"proxy_{status}", detail="the proxy did not pass the request on")
-
-
-def _not_reached(error: Exception) -> str:
-    """Why, in words that hold nothing of an address's credentials."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be resolved: check the address"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not trusted: check the address, and ca_file"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS failed: check the address"
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    return f"it cannot be reached: {type(error).__name__}"
