@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.providers import FakeProvider, registry_of
+from tests.support.receipts import REFERENCES, hash_of
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core import canonical
@@ -18,10 +19,13 @@ from postwire.core.message import DEFAULT_TENANT, Channel, DispatchCommand, Mess
 from postwire.core.routing import PassedOver
 from postwire.delivery import Addresses, Delivery, Limits, Suppressions
 from postwire.delivery.executor import Retries
+from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker, RecipientHashes
 from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry
+from postwire.receipts.applier import OnReported, ReceiptApplier
+from postwire.receipts.inbox import ReceiptInbox
 from postwire.telemetry.base import Observer, SilentObserver
 
 LIMITS: Mapping[str, Any] = {
@@ -93,15 +97,25 @@ class Harness:
         ids: MessageIds | None = None,
         clock: ManualClock | None = None,
         seed: int = 1,
+        receipts_of: Collection[str] = (),
+        on_reported: OnReported | None = None,
         **limits: Any,
     ) -> None:
+        """`receipts_of` are the names of the providers that take receipts."""
         self.outbox = outbox
         self.clock = clock or ManualClock()
         self.provider = provider or FakeProvider()
         self.registry = registry or registry_of(self.provider, attempt_timeout=attempt_timeout)
         self.noted = Noted()
         self.suppressions = Suppressions(outbox, self.clock, Addresses(b"k" * 32))
+        tracker = None
+        if receipts_of:
+            deduplicating = {one.provider.name for one in self.registry if one.dedup_window}
+            addresses = ReceiptAddresses(REFERENCES, "https://example.com", receipts_of, deduplicating)
+            tracker = ReceiptTracker(addresses)
         self.delivery = Delivery(
+            tracker=tracker,
+            recipient_hashes=RecipientHashes(hash_of, receipts_of, of_all=on_reported is not None) if tracker else None,
             registry=self.registry,
             outbox=outbox,
             clock=self.clock,
@@ -119,15 +133,38 @@ class Harness:
             observer=observer or self.noted,
             limits=Limits(**{**LIMITS, **limits}),
         )
+        self.tracker = tracker
+        if tracker:
+            self.inbox = ReceiptInbox(
+                outbox=outbox,
+                tracker=tracker,
+                clock=self.clock,
+                address_hash=hash_of,
+                reports=on_reported is not None,
+            )
+            self.applier = ReceiptApplier(
+                outbox=outbox,
+                tracker=tracker,
+                clock=self.clock,
+                observer=observer or self.noted,
+                ended_in_queue=self.delivery.settled_in_queue,
+                on_reported=on_reported,
+            )
 
     async def boot(self) -> None:
         """Go on with what an earlier boot has left."""
+        if self.tracker:
+            await self.applier.load()
         await self.maintenance.start()
+        if self.tracker:
+            self.applier.start()
 
     async def drain(self, grace: float) -> int:
         """End, as a server does; returns how many messages were cut short."""
         cut_short = await self.delivery.drain(grace)
         await self.maintenance.stop()
+        if self.tracker:
+            await self.applier.stop()
         return cut_short
 
     async def send(self, command: DispatchCommand | None = None, **options: Any) -> MessageRecord:

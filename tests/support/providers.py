@@ -54,6 +54,7 @@ class FakeProvider:
         self.positions: list[tuple[int, ...] | None] = []
         self.messages: list[OutboundMessage] = []
         self.traceparents: list[str] = []
+        self.handovers: list[Handover] = []
         self.cancelled = 0
         self.closed = 0
         self._free = asyncio.Event()
@@ -66,6 +67,7 @@ class FakeProvider:
         self.positions.append(handover.positions)
         self.messages.append(message)
         self.traceparents.append(handover.traceparent)
+        self.handovers.append(handover)
         async with self._called:
             self._called.notify_all()
         try:

@@ -9,11 +9,14 @@ from tests.support.clock import START
 
 from postwire.core.message import MessageRecord
 from postwire.core.receipts import KeptReceipt, ReceiptState
+from postwire.core.reference import References
 from postwire.core.suppression import address_hash
 from postwire.outbox.base import NewMessage, ReceiptReport
 
 KEY: Final = b"k" * 32
 """What addresses are hashed with."""
+
+REFERENCES: Final = References(b"r" * 32)
 
 MOST: Final = 10_000
 """How many receipts are held, if nothing else is said."""

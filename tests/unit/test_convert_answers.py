@@ -23,6 +23,7 @@ from postwire.core.message import (
 )
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import MessageReceipt, ReceiptState
 from postwire.delivery import Candidate, Explanation
 from postwire.v1 import dispatch_service_pb2 as dispatch_pb
 from postwire.v1 import message_pb2 as pb
@@ -106,6 +107,7 @@ def test_a_record_is_shown_in_full() -> None:
         expire_time=time(100),
         labels={"team": "auth"},
         revision=9,
+        error_code="c-1",
     )
     expected.attempts[0].duration.seconds = 1
     expected.attempts[0].duration.nanos = 500_000_000
@@ -184,3 +186,23 @@ def test_candidates_stay_in_their_order() -> None:
     wire = convert.explanation_to(Explanation(route("b", "a", "c"), (), candidates))
     assert [one.provider_name for one in wire.candidates] == ["b", "a", "c"]
     assert not wire.overflow
+
+
+def test_what_was_reported_is_shown() -> None:
+    receipts = tuple(
+        MessageReceipt("a", at, state, f"c-{at}", START + at, at or None) for at, state in enumerate(ReceiptState)
+    )
+    attempts = (Attempt(1, "a", START, Outcome.UNCERTAIN, 5, error_code="timeout", receipt_overdue=True),)
+    record = replace(build.accepted(), state=MessageState.DELIVERED, attempts=attempts, receipts=receipts)
+    shown = convert.message_to(record)
+    assert [(one.provider_name, one.attempt_number, one.error_code) for one in shown.receipts] == [
+        ("a", at, f"c-{at}") for at in range(5)
+    ]
+    assert [pb.ReceiptState.Name(one.state).removeprefix("RECEIPT_STATE_") for one in shown.receipts] == [
+        one.name for one in ReceiptState
+    ]
+    assert [one.HasField("recipient_index") for one in shown.receipts] == [False, True, True, True, True]
+    assert shown.attempts[0].receipt_overdue
+    assert shown.error_code == "", "the time-out is not why it was delivered"
+    assert convert.message_to(replace(record, state=MessageState.UNCERTAIN)).error_code == "timeout"
+    assert convert.message_to(replace(record, state=MessageState.UNDELIVERED, error_code="x")).error_code == "x"

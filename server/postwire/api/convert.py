@@ -43,6 +43,7 @@ from postwire.core.message import (
 )
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import MessageReceipt, ReceiptState
 from postwire.core.suppression import SUPPRESSED
 from postwire.core.validation import Violations
 from postwire.delivery import Explanation
@@ -76,6 +77,10 @@ _SMS_ENCODINGS: Final = {one: dispatch_service_pb2.SmsEncoding.Value(f"SMS_ENCOD
 _OBSTACLES: Final = {
     one: dispatch_service_pb2.RouteObstacle.Value(f"ROUTE_OBSTACLE_{one.value.upper()}") for one in Obstacle
 }
+RECEIPT_STATES: Final[Mapping[ReceiptState, message_pb2.ReceiptState.ValueType]] = {
+    one: message_pb2.ReceiptState.Value(f"RECEIPT_STATE_{one.name}") for one in ReceiptState
+}
+_REPORTED_STATES: Final = frozenset({MessageState.SENT, MessageState.DELIVERED, MessageState.UNDELIVERED})
 _ACTIONS: Final = {one: message_pb2.NoteAction.Value(f"NOTE_ACTION_{one.name}") for one in NoteAction}
 _OUTCOMES: Final = {one: message_pb2.Outcome.Value(f"OUTCOME_{one.reported.name}") for one in Outcome}
 _WAIT_FOR: Final[Mapping[int, WaitFor]] = {message_pb2.WaitFor.Value(f"WAIT_FOR_{one.name}"): one for one in WaitFor}
@@ -287,6 +292,29 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
         )
     if record.note:
         fill_note(message.note, record.note)
+    if record.receipts:
+        for receipt in record.receipts:
+            _fill_receipt(message.receipts.add(), receipt)
+    if record.error_code or record.attempts:
+        message.error_code = error_code_of(record)
+
+
+def error_code_of(record: MessageRecord) -> str:
+    """Why a message stands where it does: what decided it later, or else the last attempt that has ended, where that
+    is not the good end of it."""
+    if record.error_code or record.state in _REPORTED_STATES:
+        return record.error_code
+    return next((one.error_code for one in reversed(record.attempts) if one.outcome), "")
+
+
+def _fill_receipt(wire: message_pb2.Receipt, receipt: MessageReceipt) -> None:
+    wire.provider_name = receipt.provider_name
+    wire.attempt_number = receipt.attempt_number
+    wire.state = RECEIPT_STATES[receipt.state]
+    wire.error_code = receipt.error_code
+    set_time(wire.receive_time, receipt.receive_time)
+    if receipt.recipient_index is not None:
+        wire.recipient_index = receipt.recipient_index
 
 
 def fill_note(wire: message_pb2.Note, note: Note) -> None:
@@ -309,6 +337,7 @@ def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
         wire.error_code = attempt.error_code
         wire.detail = attempt.detail
     wire.trace_id = attempt.trace_id
+    wire.receipt_overdue = attempt.receipt_overdue
 
 
 def set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:

@@ -49,6 +49,14 @@ def first_attempt(record: MessageRecord) -> Attempt:
     return next(one for one in record.attempts if one.provider_name == record.attempts[-1].provider_name)
 
 
+def first_same_attempt(record: MessageRecord) -> Attempt:
+    """The first attempt under the idempotency key of the last one, at its provider."""
+    last = record.attempts[-1]
+    return next(
+        one for one in record.attempts if one.provider_name == last.provider_name and one.positions == last.positions
+    )
+
+
 def is_same_attempt(before: MessageRecord, after: MessageRecord, *, age: int | None, dedup_window: float) -> bool:
     """Whether one more attempt at the provider of the last would be, to the vendor, that of `before` once more: under
     the same idempotency key, and within `dedup_window` seconds of the first attempt under it.

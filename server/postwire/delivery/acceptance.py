@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -27,6 +27,7 @@ from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
 from postwire.delivery.contents import encode
 from postwire.delivery.jobs import Job
+from postwire.delivery.receipts import RecipientHashes
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.suppressions import Suppressions
@@ -82,8 +83,10 @@ class Acceptance:
         observer: Observer,
         limits: Limits,
         suppressions: Suppressions | None = None,
+        recipient_hashes: RecipientHashes | None = None,
     ) -> None:
         self._suppressions = suppressions
+        self._recipient_hashes = recipient_hashes
         self._outbox = outbox
         self._router = router
         self._tasks = tasks
@@ -289,17 +292,14 @@ class Acceptance:
     async def _new(self, admitted: Admitted) -> NewMessage:
         command, permit = admitted.command, admitted.permit
         content, digest = await encode(command)
-        if not (permit and self._suppressions and self._suppressions.concerns(admitted.options)):
-            return NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)
-        return NewMessage(
-            admitted.record,
-            content,
-            digest,
-            admitted.options,
-            admitted.trace,
-            recipient_hashes=await self._suppressions.addresses.hashes(command.message.content),
-            scope=scope_of(command.message.content.sender, permit.entry.provider.name),
-        )
+        new = NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)
+        if permit and self._suppressions and self._suppressions.concerns(admitted.options):
+            hashes = await self._suppressions.addresses.hashes(command.message.content)
+            scope = scope_of(command.message.content.sender, permit.entry.provider.name)
+            new = replace(new, recipient_hashes=hashes, scope=scope)
+        if self._recipient_hashes:
+            new = await self._recipient_hashes.add(new, command.message.content, admitted.route)
+        return new
 
     def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""

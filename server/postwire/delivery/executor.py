@@ -6,9 +6,10 @@ Calls and queues both end here; there is no second path to a provider.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from postwire.clock import Clock
 from postwire.core import backoff, lifecycle, suppressing
@@ -20,14 +21,16 @@ from postwire.core.ids import idempotency_key
 from postwire.core.lifecycle import MAX_VENDOR_TEXT, NextStep, Policy
 from postwire.core.message import DispatchOptions, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.receipts import KeptReceipt
 from postwire.core.retries import LONGEST_DELAY, deferral_delay, deferrals, first_attempt, is_deferred, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt
 from postwire.delivery.jobs import Job
+from postwire.delivery.receipts import NOTHING, ReceiptTracker
 from postwire.delivery.router import ProviderPermit, Router
 from postwire.delivery.suppressions import Suppressions
-from postwire.outbox.base import MessageStore
+from postwire.outbox.base import Outbox, ProviderMessageId
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
 
@@ -67,7 +70,7 @@ class Executor:
     def __init__(
         self,
         *,
-        outbox: MessageStore,
+        outbox: Outbox,
         router: Router,
         clock: Clock,
         steps: StepDetector,
@@ -75,8 +78,11 @@ class Executor:
         retries: Retries,
         jitter: SplitMix64,
         suppressions: Suppressions | None = None,
+        tracker: ReceiptTracker | None = None,
     ) -> None:
+        """`tracker` where any provider takes receipts."""
         self._suppressions = suppressions
+        self._tracker = tracker
         self._outbox = outbox
         self._router = router
         self._clock = clock
@@ -145,6 +151,13 @@ class Executor:
                 continue
             record, next_step = self._close(before, result, policy, permit, now, duration, now - due)
             self._observer.attempt_ended(record)
+            ids: Sequence[ProviderMessageId] = ()
+            receipts: Sequence[KeptReceipt] = ()
+            if tracker := self._tracker:
+                ids, receipts = tracker.ids_given(before, record), await tracker.reported(before, self._outbox)
+                if receipts:
+                    record = tracker.applied_to(record, receipts, now)
+                    next_step = lifecycle.next_step(record)
             next_permit: ProviderPermit | None = None
             if next_step is not NextStep.NOTHING and not self._is_suited(job, record):
                 record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), NextStep.NOTHING
@@ -159,7 +172,7 @@ class Executor:
                 record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
             elif next_step is not NextStep.NOTHING:
                 record = self._requeued(record, now, due)
-            await self._keep(job, record, next_permit)
+            await self._keep(job, record, next_permit, receipts, ids)
         return job.record
 
     async def _clear(self, job: Job, permit: ProviderPermit) -> bool:
@@ -217,15 +230,22 @@ class Executor:
             self._observer.passed_over(record, job.plan.choice.passed_over)
         return permit
 
+    async def _is_unchanged(self, record: MessageRecord) -> bool:
+        kept = await self._outbox.get(record.message_id, record.tenant)
+        return kept is not None and kept.revision == record.revision
+
     def _handover(self, job: Job) -> Handover:
         """Return the handover of the attempt that is open in the record of a job."""
         record = job.record
         positions = lifecycle.unresolved(record) if record.recipients else None
+        reference, callback_url = self._tracker.addresses.of(record) if self._tracker else NOTHING
         return Handover(
             idempotency_key(record.message_id, positions),
             positions,
             record.expire_time,
-            traceparent=job.traceparent,
+            reference,
+            callback_url,
+            job.traceparent,
             message_id=record.message_id,
             created=max(record.create_time, record.send_time or 0),
             now=record.attempts[-1].start_time,
@@ -325,17 +345,29 @@ class Executor:
     def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
         return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))
 
-    async def _keep(self, job: Job, after: MessageRecord, permit: ProviderPermit | None) -> None:
-        """Keep a change of a job's record, however long the store takes, and go on with `permit`.
+    async def _keep(
+        self,
+        job: Job,
+        after: MessageRecord,
+        permit: ProviderPermit | None,
+        receipts: Sequence[KeptReceipt] = (),
+        ids: Sequence[ProviderMessageId] = (),
+    ) -> None:
+        """Keep a change of a job's record, however long the store takes, and go on with `permit`. It applies
+        `receipts`, and comes with the `ids` that a provider has given.
 
         Those who wait get the last durable state meanwhile. Where somebody else has changed the message, it is theirs.
         """
+        reported: dict[str, Any] = {}
+        if receipts or ids:
+            numbers = [one.number for one in receipts if not one.is_applied]
+            reported = {"receipts": numbers, "provider_ids": ids}
         before, job.permit = job.record, None
         tried: list[MessageRecord] = []
         try:
             while True:
                 try:
-                    if await self._outbox.advance(before, after, tried):
+                    if await self._outbox.advance(before, after, tried, **reported):
                         kept = await self._outbox.get(before.message_id, before.tenant) if tried else after
                         if kept is None or kept == after or kept not in tried:
                             break
@@ -344,6 +376,11 @@ class Executor:
                         continue
                     if permit:
                         permit.gate_permit.cancel(self._clock.monotonic())
+                        permit = None
+                        if self._tracker and await self._is_unchanged(before):
+                            # A receipt came in just now, and nothing is to be sent past it.
+                            after = self._requeued(_without_open(after), *self.now())
+                            continue
                     return
                 except StoreUnavailable:
                     job.waiter.complete()
@@ -360,6 +397,8 @@ class Executor:
         job.record, job.permit = after, permit
         job.waiter.record = after
         self._observer.state_reached(after)
+        if self._tracker:
+            self._tracker.changed(after, ids)
 
 
 def _verdict(result: DispatchResult) -> Verdict:

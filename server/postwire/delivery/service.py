@@ -45,6 +45,7 @@ from postwire.delivery.acceptance import Acceptance
 from postwire.delivery.contents import encode
 from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
+from postwire.delivery.receipts import ReceiptTracker, RecipientHashes
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.suppressions import Suppressions
@@ -80,8 +81,11 @@ class Delivery:
         limits: Limits,
         seed: int,
         suppressions: Suppressions | None = None,
+        tracker: ReceiptTracker | None = None,
+        recipient_hashes: RecipientHashes | None = None,
     ) -> None:
-        """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed."""
+        """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed; without a `tracker`, no
+        provider reports anything later."""
         self._outbox = outbox
         self._clock = clock
         self._observer = observer
@@ -100,6 +104,7 @@ class Delivery:
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
             suppressions=suppressions,
+            tracker=tracker,
         )
         self._backlog = Backlog(
             max_unsettled=limits.max_unsettled,
@@ -121,6 +126,7 @@ class Delivery:
             observer=observer,
             backlog=self._backlog,
             quotas=self._quotas,
+            tracker=tracker,
         )
         self._acceptance = Acceptance(
             outbox=outbox,
@@ -136,6 +142,7 @@ class Delivery:
             observer=observer,
             limits=limits,
             suppressions=suppressions,
+            recipient_hashes=recipient_hashes,
         )
         self.watchers = Watchers(outbox, outbox, clock, self.shown)
         self.eraser = Eraser(outbox, clock)

@@ -15,6 +15,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
 from postwire.delivery.executor import Executor
+from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import Grants, ProviderPermit, RoutePlan, Router
 from postwire.outbox.base import QueuedMessage
 from postwire.telemetry.base import Observer
@@ -40,7 +41,15 @@ class Claim:
     """
 
     def __init__(
-        self, route: Route, grants: Grants, *, router: Router, executor: Executor, clock: Clock, observer: Observer
+        self,
+        route: Route,
+        grants: Grants,
+        *,
+        router: Router,
+        executor: Executor,
+        clock: Clock,
+        observer: Observer,
+        tracker: ReceiptTracker | None = None,
     ) -> None:
         self._route = route
         self._grants = grants
@@ -55,12 +64,18 @@ class Claim:
         """What `decide` has opened an attempt for, with its priority."""
         self._is_full = False
         self._is_cut_short = False
+        self._tracker = tracker
+        self.awaits_receipts = False
+        """Whether it has left a message alone of which something was reported that is not applied yet."""
 
     def decide(self, queued: QueuedMessage) -> MessageRecord | None:
         """See `WorkQueue.take`."""
         record, priority = queued.record, queued.options.priority
         self._found[priority] += 1
         if self._is_full:
+            return None
+        if self._tracker and self._tracker.is_pending(record.message_id):
+            self._is_cut_short = self.awaits_receipts = True
             return None
         wall, due = self._executor.now()
         if deadline(record, wall - due) <= due:  # no attempt begins so late

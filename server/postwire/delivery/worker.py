@@ -20,6 +20,7 @@ from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
 from postwire.delivery.queues import Queue
+from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
@@ -52,7 +53,9 @@ class Worker:
         observer: Observer,
         backlog: Backlog,
         quotas: Quotas,
+        tracker: ReceiptTracker | None = None,
     ) -> None:
+        self._tracker = tracker
         self._messages = messages
         self._work = work
         self._router = router
@@ -127,7 +130,13 @@ class Worker:
 
     async def _serve(self, route: Route, key: QueueKey, limits: Mapping[Priority, int], grants: Grants) -> bool:
         claim = Claim(
-            route, grants, router=self._router, executor=self._executor, clock=self._clock, observer=self._observer
+            route,
+            grants,
+            router=self._router,
+            executor=self._executor,
+            clock=self._clock,
+            observer=self._observer,
+            tracker=self._tracker,
         )
 
         def decide(queued: QueuedMessage) -> MessageRecord | None:
@@ -148,6 +157,8 @@ class Worker:
                     )
                 elif before := claim.expired(message_id):
                     self.ended_in_queue(before, taken.record)
+            if claim.awaits_receipts and self._tracker and not self._draining:
+                await self._tracker.until_looked_at()  # else it would be offered again at once
             return claim.has_found(limits)
         except StoreUnavailable:
             # What was opened may have been kept, and no task works on it.
@@ -230,6 +241,8 @@ class Worker:
                 if not await self._messages.advance(record, after, tried):
                     return False
                 self._observer.state_reached(after)
+                if self._tracker:
+                    self._tracker.changed(after)
                 return True
             except StoreUnavailable:
                 tried.append(after)
