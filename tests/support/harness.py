@@ -16,6 +16,7 @@ from tests.support.waiting import PATIENCE, within
 from postwire.core import canonical
 from postwire.core.ids import MessageIds
 from postwire.core.message import DEFAULT_TENANT, Channel, DispatchCommand, MessageRecord, MessageState
+from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 from postwire.delivery import Addresses, Delivery, Limits, Suppressions
 from postwire.delivery.executor import Retries
@@ -72,6 +73,12 @@ class Noted(SilentObserver):
         outcome = record.attempts[-1].outcome
         assert outcome is not None
         self.events.append(("attempt", outcome.value))
+
+    def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
+        self.events.append(("receipt", receipt.state.value))
+
+    def receipt_refused(self, provider_name: str, reason: str) -> None:
+        self.events.append(("receipt refused", f"{provider_name} {reason}"))
 
     def routing_invalid(self, channel: Channel) -> None:
         self.events.append(("routing", channel.value))
@@ -139,6 +146,7 @@ class Harness:
                 outbox=outbox,
                 tracker=tracker,
                 clock=self.clock,
+                observer=observer or self.noted,
                 address_hash=hash_of,
                 reports=on_reported is not None,
             )

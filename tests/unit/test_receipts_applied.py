@@ -55,6 +55,7 @@ async def test_a_message_that_was_sent_comes_to_be_delivered(outbox: SqliteOutbo
     kept = await harness.kept(record.message_id)
     assert (kept.state, kept.error_code, len(kept.receipts)) == (DELIVERED, "0", 1)
     assert harness.inbox.counts == {("one", ReceiptState.DELIVERED): 1}
+    assert harness.noted.events.count(("receipt", "delivered")) == 1
 
 
 async def test_what_comes_twice_counts_once(outbox: SqliteOutbox) -> None:
@@ -88,6 +89,7 @@ async def test_one_that_comes_while_its_attempt_is_open_is_applied_with_its_resu
     first.meanwhile = report
     record = await harness.send()
     assert (record.state, record.attempts[0].outcome) == (DELIVERED, answer.outcome)
+    assert harness.noted.events.count(("receipt", "delivered")) == 1
     assert (len(first.keys), len(second.keys)) == (1, 0), "nothing is sent once more"
     await harness.calm()
     assert harness.left() == []
@@ -407,7 +409,12 @@ async def test_what_is_held_for_too_long_is_dropped_and_counted(outbox: SqliteOu
     harness = await booted(outbox)
     assert harness.tracker
     upkeep = ReceiptUpkeep(
-        outbox=outbox, tracker=harness.tracker, clock=harness.clock, hold_unknown=600_000_000, wait=3 * 24 * build.HOUR
+        outbox=outbox,
+        tracker=harness.tracker,
+        clock=harness.clock,
+        observer=harness.noted,
+        hold_unknown=600_000_000,
+        wait=3 * 24 * build.HOUR,
     )
     upkeep.start()
     await came(harness, *(Receipt(ReceiptState.DELIVERED, provider_message_id=f"x-{at}") for at in range(3)))
@@ -418,6 +425,7 @@ async def test_what_is_held_for_too_long_is_dropped_and_counted(outbox: SqliteOu
     harness.clock.advance(30.0)
     await harness.calm()
     assert upkeep.dropped == {"one": 3}
+    assert harness.noted.events.count(("receipt refused", "one unknown")) == 3
     harness.clock.advance(30.0)
     await harness.calm()
     assert not harness.tracker.has_held

@@ -171,9 +171,7 @@ def _listed(listed: tuple[MessageReceipt, ...], receipts: Iterable[KeptReceipt])
     kinds = {_kind(one) for one in listed}
     found = list(listed)
     for one in receipts:
-        new = MessageReceipt(
-            one.provider_name, one.attempt_number, one.state, one.code, one.receive_time, one.recipient_index
-        )
+        new = one.listed
         if not one.is_applied and _kind(new) not in kinds:
             kinds.add(_kind(new))
             found.append(new)

@@ -85,3 +85,10 @@ class KeptReceipt:
     permanent: bool = False
     is_applied: bool = False
     to_report: bool = False
+
+    @property
+    def listed(self) -> MessageReceipt:
+        """As the record of its message lists it."""
+        return MessageReceipt(
+            self.provider_name, self.attempt_number, self.state, self.code, self.receive_time, self.recipient_index
+        )

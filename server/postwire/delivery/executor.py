@@ -399,6 +399,9 @@ class Executor:
         self._observer.state_reached(after)
         if self._tracker:
             self._tracker.changed(after, ids)
+            for one in receipts:
+                if not one.is_applied:
+                    self._observer.receipt_applied(after, one.listed)
 
 
 def _verdict(result: DispatchResult) -> Verdict:

@@ -148,6 +148,7 @@ class ReceiptApplier:
         if after is before:
             await self._outbox.finish_receipts([one.number for one in fresh if not one.to_report], now)
             await self._outbox.finish_receipts([one.number for one in fresh if one.to_report], None)
+            self._notify(after, fresh)
             return True
         if not await self._outbox.advance(before, after, receipts=numbers):
             return False
@@ -155,7 +156,12 @@ class ReceiptApplier:
             self._ended_in_queue(before, after)
         elif after.state is not before.state:
             self._observer.state_reached(after)
+        self._notify(after, fresh)
         return True
+
+    def _notify(self, record: MessageRecord, receipts: Sequence[KeptReceipt]) -> None:
+        for one in receipts:
+            self._observer.receipt_applied(record, one.listed)
 
     async def _report(self, message: ReportedMessage, receipts: Sequence[KeptReceipt]) -> None:
         """Have whoever suppresses hear of receipts that are applied."""

@@ -13,12 +13,16 @@ from postwire.core.lifecycle import MAX_VENDOR_TEXT
 from postwire.core.receipts import Inbound, Receipt, ReceiptState
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.outbox.base import HeldKey, ReceiptFate, ReceiptReport, ReceiptStore
+from postwire.telemetry.base import Observer
 
 MAX_HELD: Final = 10_000
 """How many receipts are held whose messages are not known, of all providers."""
 
 AT_ONCE: Final = 200
 """How many receipts are kept in one commit: others wait for that."""
+
+UNKNOWN: Final = "unknown"
+"""Why nothing is kept of a receipt whose message or attempt is none of its provider's."""
 
 EVENT_BYTES: Final = 16
 
@@ -45,6 +49,7 @@ class ReceiptInbox:
         outbox: ReceiptStore,
         tracker: ReceiptTracker,
         clock: Clock,
+        observer: Observer,
         address_hash: Callable[[str], bytes],
         reports: bool = False,
         on_inbound: OnInbound | None = None,
@@ -54,6 +59,7 @@ class ReceiptInbox:
         self._outbox = outbox
         self._tracker = tracker
         self._clock = clock
+        self._observer = observer
         self._address_hash = address_hash
         self._reports = reports
         self._on_inbound = on_inbound
@@ -99,6 +105,8 @@ class ReceiptInbox:
         self._tracker.kept(one.message_id for one in kept if one.fate is ReceiptFate.KEPT)
         for report, one in zip(reports, kept, strict=True):
             self.fates[provider_name, one.fate] += 1
+            if one.fate is ReceiptFate.REFUSED:
+                self._observer.receipt_refused(provider_name, UNKNOWN)
             if one.fate is ReceiptFate.KEPT:
                 self.counts[provider_name, report.state] += 1
 

@@ -9,6 +9,8 @@ from postwire.clock import Clock
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.wakeable_task import WakeableTask
 from postwire.outbox.base import BEGINNING, ReceiptStore
+from postwire.receipts.inbox import UNKNOWN
+from postwire.telemetry.base import Observer
 
 STEP: Final = 200
 """How many are looked at in one commit."""
@@ -30,8 +32,16 @@ class ReceiptUpkeep:
     """
 
     def __init__(
-        self, *, outbox: ReceiptStore, tracker: ReceiptTracker, clock: Clock, hold_unknown: int, wait: int
+        self,
+        *,
+        outbox: ReceiptStore,
+        tracker: ReceiptTracker,
+        clock: Clock,
+        observer: Observer,
+        hold_unknown: int,
+        wait: int,
     ) -> None:
+        self._observer = observer
         self._outbox = outbox
         self._tracker = tracker
         self._clock = clock
@@ -57,6 +67,9 @@ class ReceiptUpkeep:
             return BETWEEN_LOOKS
         dropped = await self._outbox.drop_held(self._clock.wall() - self._hold_unknown, STEP)
         self.dropped.update(dropped)
+        for provider_name, count in dropped.items():
+            for _ in range(count):
+                self._observer.receipt_refused(provider_name, UNKNOWN)
         if dropped:
             return BETWEEN_STEPS
         self._tracker.begin_recount()
