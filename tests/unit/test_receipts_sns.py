@@ -61,6 +61,11 @@ def test_both_versions_of_the_signature_are_taken(version: str) -> None:
     assert refused(call_of(notification("x"), SignatureVersion="3")) == "missing"
 
 
+def test_what_is_larger_than_any_message_is_not_looked_into() -> None:
+    assert refused(call_of(notification("x" * 300_000))) == "signature"
+    verify(call_of(notification("x" * 200_000)))
+
+
 def test_a_subscription_of_a_topic_that_is_ours_is_confirmed() -> None:
     fetch = Fetcher()
     call = call_of(confirmation())

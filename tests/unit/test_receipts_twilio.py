@@ -220,6 +220,11 @@ def test_a_shared_key_signs_where_the_settings_say_so() -> None:
     assert refused(READER, call_of(DELIVERED, TOKEN, algorithm="HMAC_SHA256", settings=SHA256)) == "signature"
 
 
+def test_what_is_larger_than_any_callback_is_not_looked_into() -> None:
+    assert refused(READER, call_of(DELIVERED | {"Body": "x" * 70_000})) == "signature"
+    verify(READER, call_of(DELIVERED | {"Body": "x" * 60_000}))
+
+
 def test_no_bit_of_a_signature_may_change() -> None:
     right = call_of(DELIVERED)
     assert_no_bit_may_change(READER, right.headers[SIGNATURE], lambda text: replace(right, headers={SIGNATURE: text}))
@@ -278,6 +283,7 @@ def test_what_is_needed_for_receipts() -> None:
     assert KIND.receipts.in_address
     without = TwilioSettings(account_sid="AC" + "0" * 32, api_key="SK0", api_secret="s")
     assert made_of(without) is None
-    assert made_of(without, previous_secret=OLD) is None
+    with pytest.raises(ValueError, match=r"^secret: is missing"):
+        made_of(without, previous_secret=OLD)
     assert made_of(without, secret=SHARED) is not None
     assert reader(None, secret=SHARED).refused_status == 401

@@ -203,6 +203,13 @@ def test_either_secret_is_good_while_both_are_set(method: str) -> None:
     assert refused(READER, call_of(DELIVERED, signature(DELIVERED, OLD, method))) == "signature"
 
 
+@pytest.mark.parametrize("how", ["form", "JSON"])
+def test_what_is_larger_than_any_receipt_is_not_looked_into(how: str) -> None:
+    large = DELIVERED | {"more": "x" * 70_000}
+    assert refused(READER, call_of(large, how=how)) == "signature"
+    verify(READER, call_of(DELIVERED | {"more": "x" * 60_000}, how=how))
+
+
 def test_numbers_in_json_are_signed_as_they_are_written() -> None:
     fields = {"messageId": "1", "price": "0.03330000", "err-code": "0", "status": "delivered"}
     body = '{"messageId": 1, "price": 0.03330000, "err-code": 0, "status": "delivered", "sig": "%s"}'
@@ -272,7 +279,8 @@ def test_what_is_needed_for_receipts() -> None:
     assert KIND.receipts
     assert KIND.receipts.in_address
     assert made_of() is None
-    assert made_of(previous_secret=OLD) is None
+    with pytest.raises(ValueError, match=r"^secret: is missing"):
+        made_of(previous_secret=OLD)
     assert READER.refused_status == 401
 
 

@@ -170,8 +170,13 @@ class Twilio:
 
 
 def _receipts(settings: TwilioSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
-    """The reader of the account's receipts, by its token, which there may be beside an API key; or by a shared key."""
+    """The reader of the account's receipts, by its token, which there may be beside an API key; or by a shared key.
+
+    Raises ValueError, led by a key.
+    """
     if settings.auth_token is None and config.secret is None:
+        if config.previous_secret is not None:
+            raise ValueError("secret: is missing, beside previous_secret, and so is auth_token")
         return None
     return TwilioReceipts(
         tokens=secrets_of(settings.auth_token, config.previous_secret),

@@ -157,8 +157,10 @@ def _plain(sender: str) -> str:
 
 
 def _receipts(settings: VonageSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:
-    """The reader of the account's receipts, where its signature secret is known."""
+    """The reader of the account's receipts, where its signature secret is known. Raises ValueError, led by a key."""
     if config.secret is None:
+        if config.previous_secret is not None:
+            raise ValueError("secret: is missing, beside previous_secret")
         return None
     return VonageReceipts(secrets_of(config.secret, config.previous_secret))
 

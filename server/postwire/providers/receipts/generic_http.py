@@ -28,7 +28,7 @@ from postwire.core.receipts import Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, ReceiptReader, Unreadable
 from postwire.providers.receipts.basic_auth import BasicAuth
-from postwire.providers.receipts.payloads import MAX_FIELDS, json_value, reference_of, text_of
+from postwire.providers.receipts.payloads import MAX_FIELDS, json_value, reference_of, text_of, unproven
 
 STATES: Final = (
     ReceiptState.DELIVERED,
@@ -159,14 +159,14 @@ class GenericHttpReceipts:
         """What a call has.
 
         Raises:
-            Unreadable: its body is neither a form nor JSON, or has too many fields.
+            Unreadable: its body is neither a form nor JSON, or too large, or has too many fields.
         """
         kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
         query, form, value = urlsplit(call.url).query, "", None
         if kind == "application/x-www-form-urlencoded":
-            form = call.body.decode("ascii", "replace")
+            form = unproven(call.body).decode("ascii", "replace")
         elif call.body:
-            value = json_value(call.body)
+            value = json_value(unproven(call.body))
         try:
             pairs = [
                 pair

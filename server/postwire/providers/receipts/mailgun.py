@@ -17,7 +17,7 @@ from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.receipts import Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, ReceiptReader, ReceiptSupport, Unreadable
-from postwire.providers.receipts.payloads import json_object, object_in, reference_of, seconds_of, text_of
+from postwire.providers.receipts.payloads import json_object, object_in, reference_of, seconds_of, text_of, unproven
 from postwire.providers.receipts.signatures import check_equal, secrets_of
 
 REFERENCE: Final = "reference"
@@ -58,7 +58,7 @@ class MailgunReceipts:
         https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks
         """
         try:
-            signed = object_in(json_object(call.body), "signature")
+            signed = object_in(json_object(unproven(call.body)), "signature")
         except Unreadable:
             raise Forged("missing") from None
         timestamp, token, signature = (text_of(signed.get(name)) for name in ("timestamp", "token", "signature"))

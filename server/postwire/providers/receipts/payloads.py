@@ -17,8 +17,23 @@ MAX_FIELDS: Final = 1_000
 MAX_SECONDS: Final = 253_402_300_799
 """The last second of the year 9999."""
 
+MAX_UNPROVEN: Final = 64 * 1024
+"""Bytes of a call that are looked into before it is known whose it is. Of the whole MiB that a call may have, that
+could take a third of a second, in which nothing else is done."""
+
 _REFERENCE: Final = re.compile(rf"[A-Za-z0-9_-]{{{references.LENGTH}}}")
 _NUMBER: Final = re.compile(r"\+?([1-9][0-9]{2,14})")
+
+
+def unproven(body: bytes, at_most: int = MAX_UNPROVEN) -> bytes:
+    """The body of a call, where that is to be looked into before it is known whose it is.
+
+    Raises:
+        Unreadable: it has more than `at_most` bytes.
+    """
+    if len(body) > at_most:
+        raise Unreadable(f"is larger than {at_most} bytes")
+    return body
 
 
 def json_object(body: bytes | str) -> dict[str, Any]:
@@ -49,10 +64,10 @@ def form_fields(call: ReceiptCall) -> list[tuple[str, str]]:
     """The fields of a call: of its form, or of the query if it is a GET. In order, and empty ones too.
 
     Raises:
-        Unreadable: it is no form, or not in UTF-8.
+        Unreadable: it is no form, not in UTF-8, or too large.
     """
     try:
-        text = urlsplit(call.url).query if call.method == "GET" else call.body.decode("ascii")
+        text = urlsplit(call.url).query if call.method == "GET" else unproven(call.body).decode("ascii")
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
         raise Unreadable("is not a form in UTF-8") from None

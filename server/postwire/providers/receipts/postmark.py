@@ -17,7 +17,7 @@ from postwire.core.receipts import Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, ReceiptReader, ReceiptSupport, Unreadable
 from postwire.providers.receipts.basic_auth import BasicAuth
-from postwire.providers.receipts.payloads import json_object, object_in, reference_of, text_of, time_of
+from postwire.providers.receipts.payloads import json_object, object_in, reference_of, text_of, time_of, unproven
 
 REFERENCE: Final = "reference"
 """The name in the metadata: https://postmarkapp.com/support/article/1125-custom-metadata-faq"""
@@ -123,7 +123,7 @@ def _proven(call: ReceiptCall) -> str:
     if call.reference:
         return call.reference
     try:
-        given = _given(json_object(call.body))
+        given = _given(json_object(unproven(call.body)))
     except Unreadable:
         return ""
     return given if call.is_reference(given) else ""

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, Unreadable
-from postwire.providers.receipts.payloads import json_object, text_of
+from postwire.providers.receipts.payloads import json_object, text_of, unproven
 from postwire.providers.receipts.signatures import decoded_base64
 
 NOTIFICATION: Final = "Notification"
@@ -38,6 +38,9 @@ _HASHES: Final = MappingProxyType({"1": hashes.SHA1(), "2": hashes.SHA256()})
 _TOPIC: Final = re.compile(r"arn:(aws(?:-cn|-us-gov)?):sns:([a-z]{2}(?:-[a-z]+)+-[0-9]):[0-9]{12}:[A-Za-z0-9_-]{1,256}")
 _CERTIFICATE: Final = re.compile(r"/SimpleNotificationService-[A-Za-z0-9]+\.pem")
 _SUBSCRIBE: Final = "/?Action=ConfirmSubscription&"
+
+_MAX_MESSAGE: Final = 256 * 1024
+"""Bytes: an event of SES, which names fifty recipients at most and leaves out what is long, has far less."""
 
 _MAX_CERTIFICATES: Final = 8
 _MAX_FETCHES: Final = 20
@@ -62,7 +65,8 @@ class SnsMessage:
     @classmethod
     def read(cls, body: bytes) -> SnsMessage:
         """Raises Unreadable: it is none."""
-        fields = {name: text for name, value in json_object(body).items() if (text := text_of(value))}
+        found = json_object(unproven(body, _MAX_MESSAGE))
+        fields = {name: text for name, value in found.items() if (text := text_of(value))}
         kind = fields.get("Type", "")
         if kind not in _SIGNED or not fields.get("TopicArn"):
             raise Unreadable("is not a message of SNS")

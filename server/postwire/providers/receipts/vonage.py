@@ -15,7 +15,15 @@ from typing import Any, Final
 from postwire.core.receipts import Inbound, Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, Unreadable
-from postwire.providers.receipts.payloads import MAX_FIELDS, form_fields, number_of, reference_of, text_of, time_of
+from postwire.providers.receipts.payloads import (
+    MAX_FIELDS,
+    form_fields,
+    number_of,
+    reference_of,
+    text_of,
+    time_of,
+    unproven,
+)
 from postwire.providers.receipts.signatures import check_equal, decoded_hex
 
 STATES: Final = MappingProxyType(
@@ -138,7 +146,7 @@ def _fields(call: ReceiptCall) -> dict[str, str]:
 def _json_pairs(body: bytes) -> list[tuple[str, str]]:
     try:
         # Numbers stay as they are written, for that is what is signed.
-        pairs = json.loads(body.decode(), object_pairs_hook=list, parse_int=str, parse_float=str)
+        pairs = json.loads(unproven(body).decode(), object_pairs_hook=list, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         raise Unreadable("is not JSON") from None
     if len(pairs) > MAX_FIELDS or not all(_is_text(name) and _is_text(value) for name, value in pairs):
