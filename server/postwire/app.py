@@ -56,6 +56,9 @@ from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.providers.renewal import renewables
+from postwire.providers.reporting import ReportingProviders
+from postwire.receipts.keys import references
+from postwire.receipts.service import Receipts
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
 from postwire.telemetry import logs, names
@@ -63,6 +66,7 @@ from postwire.telemetry.base import Observers
 from postwire.telemetry.environment import OtelSettings, TelemetryError
 from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
+from postwire.telemetry.receipts import ReceiptCounts
 from postwire.telemetry.setup import MetricsListenError, Telemetry
 
 if TYPE_CHECKING:
@@ -161,6 +165,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 KINDS,
                 random_seed=lambda: secrets.randbits(SEED_BITS),
                 seed=seed,
+                report=lambda name: lambda reported: receipts.inbox.keep(name, reported),
                 on_transition=observers.breaker_changed,
                 on_availability=_log_provider_availability,
                 on_fault=_log.fault,
@@ -178,7 +183,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             telemetry = Telemetry(
                 config.telemetry,
                 otel,
-                lambda: _gauges(outbox, clock),
+                lambda: _gauges(outbox, clock, receipts),
                 lambda: _breaker_states(registry),
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
@@ -192,7 +197,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
             ) from None
-        observers.add(*telemetry.observers)
+        receipt_counts = ReceiptCounts()
+        observers.add(*telemetry.observers, receipt_counts)
         limits = Limits.from_config(config)
         addresses = await Addresses.of(outbox, config.suppression.key)
         try:
@@ -202,6 +208,17 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
         suppressions = Suppressions(outbox, clock, addresses)
+        lookup_key = await outbox.lookup_key()
+        receipts = Receipts(
+            config.receipts,
+            references(config.receipts, lookup_key),
+            addresses.hash,
+            providers=ReportingProviders(registry),
+            deduplicating=frozenset(entry.provider.name for entry in registry if entry.dedup_window),
+            outbox=outbox,
+            clock=clock,
+            observer=observers,
+        )
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
@@ -211,6 +228,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             limits=limits,
             seed=seed,
             suppressions=suppressions,
+            tracker=receipts.tracker,
+            recipient_hashes=receipts.recipient_hashes,
         )
         maintenance = Maintenance(
             delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
@@ -219,6 +238,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         rekeying = Rekeying(outbox=outbox, clock=clock, keys=keys)
         closing.push_async_callback(rekeying.stop)
         closing.push_async_callback(delivery.close)
+        closing.push_async_callback(receipts.stop)
         control = Control(registry=registry, outbox=outbox, clock=clock)
         access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=_log_key_trouble)
         closing.push_async_callback(access_control.stop)
@@ -233,7 +253,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             rekeying,
             suppressions,
             telemetry.call_observers,
-            tokens=TenantTokens(await outbox.lookup_key(), lambda: bool(delivery.tenants)),
+            receipts=receipt_counts.of,
+            tokens=TenantTokens(lookup_key, lambda: bool(delivery.tenants)),
             certificates=certificates,
         )
         closing.callback(server.release)
@@ -257,7 +278,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await opening.start()
         try:
             await control.restore()
+            await receipts.connect(delivery.settled_in_queue)
             await maintenance.start()
+            receipts.start()
             rekeying.start()
             if notify:
                 closing.push_async_callback(notify.stop, 0.0)
@@ -337,10 +360,11 @@ async def _close(registry: Registry) -> None:
             _log.fault(error)
 
 
-async def _gauges(outbox: MessageStore, clock: Clock) -> dict[str, float]:
+async def _gauges(outbox: MessageStore, clock: Clock, receipts: Receipts) -> dict[str, float]:
     store = {names.STORE_AVAILABLE: float(outbox.available)}
     try:
         stats = await outbox.stats()
+        store[names.RECEIPTS_HELD] = await receipts.held()
     except StoreUnavailable:
         return store
     age = 0.0 if stats.oldest_create_time is None else (clock.wall() - stats.oldest_create_time) / 1e6

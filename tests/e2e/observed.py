@@ -36,6 +36,8 @@ from postwire.v1 import message_pb2
 from postwire.v1.provider_service_pb2 import DrainProviderRequest, ResumeProviderRequest
 
 CANCELLED: Final = message_pb2.MESSAGE_STATE_CANCELLED
+DELIVERED: Final = message_pb2.MESSAGE_STATE_DELIVERED
+UNDELIVERED: Final = message_pb2.MESSAGE_STATE_UNDELIVERED
 EXPIRED: Final = message_pb2.MESSAGE_STATE_EXPIRED
 
 _BRITTLE: Final = 'breaker = {{ window_calls = 1, minimum_calls = 1, open_for = "{0}", open_for_max = "{0}" }}'
@@ -44,10 +46,14 @@ _SETTINGS: Final = (
     mock("fragile", ERRORS, _BRITTLE.format("1h")),
     mock("recovering", ERRORS, _BRITTLE.format("1ms")),
     mock("drained"),
+    mock("delivers", "delivered_ratio = 1.0"),
+    mock("bounces", "undelivered_ratio = 1.0"),
     case("failover", '["fragile", "good"]'),
     case("parked", '["fragile"]'),
     case("recovering", '["recovering"]'),
     case("drained", '["drained"]'),
+    case("delivers", '["delivers"]'),
+    case("bounces", '["bounces"]'),
     rule("sms", '["good"]'),
     rule("mms", '["good"]'),
     case("email", '["good"]', channel="email"),
@@ -63,6 +69,7 @@ def observed_server(folder: Path) -> Iterator[Server]:
         _let_all_end_as_they_may(server)
         _open_and_close(server)
         _park(server)
+        _report(server)
         _refuse(server)
         yield server
 
@@ -102,6 +109,12 @@ def _park(server: Server) -> None:
         server.providers.ResumeProvider(ResumeProviderRequest(name="drained"), timeout=TIMEOUT)
         until(server, parked, SENT)
     server.providers.DrainProvider(DrainProviderRequest(name="drained"), timeout=TIMEOUT)
+
+
+def _report(server: Server) -> None:
+    """Providers report later what became of messages."""
+    until(server, dispatch(server, of("delivers", sms())), DELIVERED)
+    until(server, dispatch(server, of("bounces", sms())), UNDELIVERED)
 
 
 def _refuse(server: Server) -> None:

@@ -202,6 +202,8 @@ def test_every_metric_of_ours_says_what_it_is(server: Server) -> None:
         "postwire_outbox_depth": "gauge",
         "postwire_outbox_oldest_age_seconds": "gauge",
         "postwire_queue_depth": "gauge",
+        "postwire_receipt_delay_seconds": "histogram",
+        "postwire_receipts_held": "gauge",
         "postwire_refused": "counter",
         "postwire_routing_invalid": "counter",
         "postwire_store_available": "gauge",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from postwire.api.tokens import Tokens
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
+from postwire.core.receipts import ReceiptState
 from postwire.delivery import AuditTrail, Control, Delivery, Suppressions
 from postwire.maintenance.rekeying import Rekeying
 from postwire.reload import Reloadable
@@ -76,9 +77,11 @@ class ApiServer:
         observers: Sequence[CallObserver] = (),
         *,
         tokens: Tokens,
+        receipts: Callable[[str], Mapping[ReceiptState, int]],
         certificates: Certificates | None = None,
     ) -> None:
-        """Without `certificates`, there is no TLS."""
+        """`receipts` gives how many a provider has sent, by what they reported. Without `certificates`, there is no
+        TLS."""
         self._control = control
         self._tls = None if certificates is None else ServerTls(certificates)
         self._calls = Calls()
@@ -94,7 +97,7 @@ class ApiServer:
             self._server,
         )
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-            guard.around(PROVIDER_SERVICE, ProviderServicer(control)), self._server
+            guard.around(PROVIDER_SERVICE, ProviderServicer(control, receipts)), self._server
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
             guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, tokens)), self._server

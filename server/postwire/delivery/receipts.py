@@ -195,13 +195,13 @@ class RecipientHashes:
 
     def __init__(self, address_hash: Callable[[str], bytes], providers: Collection[str], *, of_all: bool) -> None:
         self._address_hash = address_hash
-        self._providers = frozenset(providers)
+        self._providers = providers
         self._of_all = of_all
 
     async def add(self, new: NewMessage, content: Content, route: Route) -> NewMessage:
         """The message with the hashes of its recipients, if they are to be kept."""
         addresses = content.recipients if isinstance(content, Email) else (content.to,)
-        if (len(addresses) < 2 and not self._of_all) or self._providers.isdisjoint(route.names):
+        if (len(addresses) < 2 and not self._of_all) or not any(name in self._providers for name in route.names):
             return new
         if new.recipient_hashes:
             hashes = new.recipient_hashes
