@@ -175,6 +175,19 @@ async def test_what_is_due_waits_until_what_was_reported_of_it_is_applied(outbox
     assert len(provider.keys) == 1
 
 
+async def test_what_waits_for_that_does_not_hold_up_the_end(outbox: SqliteOutbox) -> None:
+    harness = await booted(outbox, FakeProvider("one", answer=MAYBE))
+    assert harness.tracker
+    record = await harness.send()
+    harness.tracker.wake = lambda: None  # the store is away
+    await came(harness, receipt(record))
+    harness.clock.advance(10.0)
+    await harness.calm()
+    assert await within(harness.delivery.drain(0.0)) == 0
+    await within(harness.delivery.close())
+    await harness.drain(0.0)
+
+
 async def test_one_that_changes_nothing_does_not_keep_a_message_from_its_next_attempt(outbox: SqliteOutbox) -> None:
     provider = FakeProvider("one", answer=ERROR)
     harness = await booted(outbox, provider)

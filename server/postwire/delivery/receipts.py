@@ -162,7 +162,7 @@ class ReceiptTracker:
                 future.set_result(None)
 
     def close(self) -> None:
-        """Nothing is looked at any more, and nobody is to wait for it."""
+        """Nothing is taken out of queues any more, so nobody is to wait for that."""
         self._closed = True
         self.looked()
 

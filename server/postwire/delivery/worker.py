@@ -259,6 +259,8 @@ class Worker:
     async def stop(self) -> None:
         """Take nothing more out of the queues; what has begun goes on."""
         self._draining = True
+        if self._tracker:
+            self._tracker.close()  # else what waits for that would hold up the end where the store is away
         for queue in self._queues.values():
             await queue.stop()
 

@@ -48,6 +48,7 @@ class ReceiptUpkeep:
         self._hold_unknown = hold_unknown
         self._wait = wait
         self._position = BEGINNING
+        self._has_walked = False
         self._dropping = WakeableTask(self._drop, outbox=outbox, clock=clock)
         self._walk = WakeableTask(self._step, outbox=outbox, clock=clock)
         self.dropped: Counter[str] = Counter()
@@ -77,8 +78,11 @@ class ReceiptUpkeep:
         return BETWEEN_LOOKS
 
     async def _step(self) -> float:
+        if self._has_walked and not self._tracker.addresses.providers:
+            return BETWEEN_WALKS  # nothing has come to be kept
         before = self._clock.wall() - self._wait
         removed = await self._outbox.remove_receipts(before, STEP)
         position = await self._outbox.erase_hashes(self._position, before, STEP)
         self._position = position or BEGINNING
+        self._has_walked |= position is None
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

@@ -482,6 +482,9 @@ UPDATE receipts SET applied = 1, done_time = iif(to_report, NULL, seen.now) FROM
 UPDATE receipts SET applied = 1, done_time = :now
 WHERE receipt IN (SELECT value FROM json_each(:receipts)) AND done_time IS NULL;
 
+-- name: oldest_done
+SELECT min(done_time) FROM receipts;
+
 -- name: remove_done_receipts
 DELETE FROM receipts WHERE receipt IN (SELECT receipt FROM receipts WHERE done_time < ? ORDER BY done_time LIMIT ?);
 

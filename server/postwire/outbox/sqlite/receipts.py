@@ -212,6 +212,12 @@ def keys_of(provider_name: str, provider_message_id: str, message_id: str) -> li
     return [*found, HeldKey("", message_id)] if message_id else found
 
 
+def oldest_done(connection: apsw.Connection) -> int | None:
+    """When all was done with the receipt that this is true of for the longest (µs)."""
+    found: int | None = _all(connection, "oldest_done")[0][0]
+    return found
+
+
 def pending(connection: apsw.Connection) -> list[str]:
     """See `ReceiptStore.pending_receipts`."""
     return [rows.id_text(one) for one in dict.fromkeys(row[0] for row in _all(connection, "pending_receipts"))]

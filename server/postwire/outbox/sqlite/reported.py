@@ -65,6 +65,9 @@ class Reported(Kept):
 
     async def remove_receipts(self, before: int, limit: int) -> int:
         """See `Outbox.remove_receipts`."""
+        oldest = await self._read(receipts.oldest_done)
+        if oldest is None or oldest >= before:
+            return 0
 
         def remove(connection: apsw.Connection) -> int:
             connection.execute(QUERIES["remove_done_receipts"], (before, limit))

@@ -67,7 +67,7 @@ CREATE TABLE provider_ids (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX provider_ids_of_messages ON provider_ids (message_id);
 
--- Whom a message is for, by which what is reported of an address finds its recipient: see docs/adr. In place of a row that
+-- Whom a message is for, by which what is reported of an address finds its recipient: see docs/adr/0033. In place of a row that
 -- is erased an empty one stays, as in `contents`.
 CREATE TABLE recipients (
     key INTEGER PRIMARY KEY,
