@@ -32,6 +32,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
 from postwire.delivery import (
+    GUARD_KEYS,
     QUOTA_KEYS,
     Addresses,
     AuditTrail,
@@ -305,6 +306,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         parts = (
             *RELOADABLES,
             Reloadable(QUOTA_KEYS, lambda new: Prepared(partial(delivery.take_quotas, quotas_from(new)))),
+            Reloadable(GUARD_KEYS, lambda new: Prepared(partial(delivery.guards.replace, new.guards.rules))),
             access_control.reloadable,
             rekeying.reloadable,
             *server.reloadables,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol
 
 
@@ -34,6 +35,12 @@ class Clock(Protocol):
         """Seconds since some point in the past; only differences mean something."""
         ...
 
+    def machine(self) -> tuple[str, int] | None:
+        """The name of this boot of the machine, and for how many µs it has run since: as long as the name is the same,
+        that goes on evenly, from one process to the next. None where the system does not tell.
+        """
+        ...
+
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
         """Have `callback` called on the event loop once about so many seconds have passed.
 
@@ -44,6 +51,9 @@ class Clock(Protocol):
 
 BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The system's clock that nobody sets (clock_gettime(2)). Only Linux has one that goes on while it is suspended."""
+
+MACHINE_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Where Linux names each boot of the machine (random(4))."""
 
 
 class SystemClock:
@@ -65,6 +75,14 @@ class SystemClock:
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
         return time.monotonic()
+
+    def machine(self) -> tuple[str, int] | None:
+        """See `Clock.machine`."""
+        try:
+            name = MACHINE_BOOT.read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+        return name, time.clock_gettime_ns(BOOT_CLOCK) // 1000
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
         """See `Clock.call_later`."""

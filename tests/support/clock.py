@@ -42,6 +42,9 @@ class ManualClock:
         self._monotonic += self.reading_takes
         return self._monotonic
 
+    def machine(self) -> None:
+        return None
+
     def call_later(self, seconds: float, callback: Callable[[], object]) -> _Alarm:
         alarm = _Alarm(callback)
         heapq.heappush(self._alarms, (self._monotonic + seconds, next(self._order), alarm))

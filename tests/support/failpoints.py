@@ -16,10 +16,9 @@ import apsw
 from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, CallLog
 
 from postwire.core.audit import AuditEvent
-from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.outcome import DispatchResult
-from postwire.outbox.base import Accepted, Decide, NewMessage, QueuedMessage, QueueKey, TakenMessage
+from postwire.outbox.base import Accepted, Decide, NewMessage, NotAccepted, QueuedMessage, QueueKey, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider
@@ -91,7 +90,7 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
             failpoint.pass_by("accept.after")
             return accepted
 
-        async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+        async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | NotAccepted]:
             failpoint.pass_by("accept_all.before")
             accepted = await super().accept_all(news)
             failpoint.pass_by("accept_all.after")

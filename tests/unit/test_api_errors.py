@@ -13,6 +13,7 @@ from tests.support.fields import MALFORMED, TOO_LARGE
 from postwire.api import errors
 from postwire.core.errors import (
     FieldViolation,
+    GuardExceeded,
     InvalidCredentials,
     InvalidMessage,
     InvalidPage,
@@ -28,6 +29,7 @@ from postwire.core.errors import (
     ProviderNotFound,
     ProviderNotMock,
     QuotaExceeded,
+    RecipientNotAllowed,
     Refusal,
     RequestIdReused,
     ResumeTokenExpired,
@@ -71,11 +73,19 @@ TABLE: list[tuple[Refusal, grpc.StatusCode, str, bool, int | None]] = [
     (TenantNotFound(LOCAL), CODE.NOT_FOUND, "TENANT_NOT_FOUND", False, None),
     (StoreNotEncrypted(), CODE.FAILED_PRECONDITION, "STORE_NOT_ENCRYPTED", False, None),
     (QuotaExceeded("rate", 0.25), CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", False, 250),
+    (
+        GuardExceeded("guards.max_per_prefix", "message.sms.to", 0.25),
+        CODE.RESOURCE_EXHAUSTED,
+        "QUOTA_EXCEEDED",
+        True,
+        250,
+    ),
+    (RecipientNotAllowed("message.sms.to"), CODE.FAILED_PRECONDITION, "RECIPIENT_NOT_ALLOWED", True, None),
     (Overloaded(0.25), CODE.RESOURCE_EXHAUSTED, "OVERLOADED", False, 250),
     (StoreUnavailable(), CODE.UNAVAILABLE, "STORE_UNAVAILABLE", False, 1000),
     (ShuttingDown(2.5), CODE.UNAVAILABLE, "SHUTTING_DOWN", False, 2500),
 ]
-IDS = [reason for _, _, reason, _, _ in TABLE]
+IDS = [f"{reason}-{type(refusal).__name__}" for refusal, _, reason, _, _ in TABLE]
 
 
 def unpacked(detail: any_pb2.Any, kind: type[Any]) -> Any:
@@ -145,7 +155,10 @@ async def test_the_call_ends_with_the_status_in_its_trailers(refusal: Refusal) -
 @pytest.mark.parametrize("refusal", [row[0] for row in TABLE], ids=IDS)
 async def test_only_who_is_over_a_limit_is_pushed_back(refusal: Refusal) -> None:
     pushback = (await aborted(refusal)).trailers.get("grpc-retry-pushback-ms")
-    assert pushback == ("250" if isinstance(refusal, Overloaded | QuotaExceeded) else None)
+    if isinstance(refusal, GuardExceeded):
+        assert pushback == "-1"  # and not to come back by itself at all
+    else:
+        assert pushback == ("250" if isinstance(refusal, Overloaded | QuotaExceeded) else None)
 
 
 @pytest.mark.parametrize(("time_left", "pushback"), [(None, "250"), (0.251, "250"), (0.25, "-1"), (0.0, "-1")])

@@ -20,6 +20,8 @@ from postwire_client.reopening import FIRST_PAUSE, LONGEST_PAUSE, MAX_TRIES, Reo
 
 NOW = 1234.5
 GONE = TryAgain(grpc.StatusCode.UNAVAILABLE, "gone")
+GUARDED = rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", delay_ms=3_600_000)
+GUARDED.field_violations.add(field="message.sms.to", description="is at the limit of guards.max_per_prefix")
 INVALID = rejection(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MESSAGE")
 
 
@@ -113,13 +115,18 @@ class Sending(RuleBasedStateMachine):
                 self.on_stream.append(one)
 
     @precondition(lambda self: self.unanswered)
-    @rule(data=st.data(), how=st.sampled_from(["accepted", "invalid", "full"]), delay=st.sampled_from([0.0, 0.5, 30.0]))
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["accepted", "invalid", "guarded", "full"]),
+        delay=st.sampled_from([0.0, 0.5, 30.0]),
+    )
     def answer(self, data: st.DataObject, how: str, delay: float) -> None:
         sequence = data.draw(st.sampled_from(sorted(self.unanswered)))
         index = self.unanswered.pop(sequence)
         wire = {
             "accepted": accepted(sequence),
             "invalid": rejected(sequence, INVALID),
+            "guarded": rejected(sequence, GUARDED),
             "full": rejected(sequence, full(delay)),
         }[how]
         result = self.bulk.answered(wire, self.now)

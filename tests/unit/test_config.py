@@ -75,6 +75,9 @@ suppression.auto = true
 suppression.allow_ignore = false
 inbound.stop = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"]
 inbound.start = ["START", "YES", "UNSTOP"]
+guards.allow_prefixes = (none)
+guards.max_per_prefix = {}
+guards.max_per_recipient = (none)
 providers.sms-mms.kind = "mock"
 providers.sms-mms.channels = ["sms", "mms"]
 providers.sms-mms.max_concurrent = 64
@@ -221,6 +224,8 @@ EXAMPLES = {
     "store.encryption_keys_file": '"/etc/postwire/encryption-keys"',
     "delivery.seed": "42",
     "telemetry.otlp_endpoint": '"http://127.0.0.1:4317"',
+    "guards.allow_prefixes": '["+44", "+1"]',
+    "guards.max_per_recipient": '"20/1h"',
     "providers.sms-mms.rate": "100.0",
     "providers.sms-mms.burst": "20",
     "providers.sms-mms.seed": "42",

@@ -26,7 +26,7 @@ from postwire.core.errors import (
 from postwire.core.ids import MessageIds
 from postwire.core.message import Channel, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.outbox.base import Accepted, NewMessage
+from postwire.outbox.base import Accepted, NewMessage, NotAccepted
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -270,7 +270,7 @@ async def test_a_draining_server_takes_nothing_new_but_knows_what_it_has(held: H
 
 async def test_while_the_store_is_away_all_of_a_frame_are_unknown(outbox: SqliteOutbox) -> None:
     class Away(_Wrapped):
-        async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+        async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | NotAccepted]:
             raise StoreUnavailable
 
     harness = Harness(Away(outbox))  # type: ignore[arg-type]  # the rest is the real one's

@@ -165,7 +165,8 @@ class Bulk:
             return None  # has been answered
         index, request, size = item
         error = None if result.HasField("message") else _error_from(result.rejection)
-        if isinstance(error, TryAgain):
+        # Where a field is named, there is no room for this message, and that may be so for hours: others go on.
+        if isinstance(error, TryAgain) and not error.violations:
             is_pausing = now < self._not_before  # and so this was sent before the pause began
             if is_pausing or self._reopening.allows(error):
                 heapq.heappush(self._again, item)

@@ -56,15 +56,17 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -
     status = status_of(refusal)
     trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if STATUS_OF[refusal.reason] is grpc.StatusCode.RESOURCE_EXHAUSTED and isinstance(refusal, TryAgain):
-        trailers.append((PUSHBACK_KEY, str(_pushback_ms(refusal.retry_delay, context.time_remaining()))))
+        trailers.append((PUSHBACK_KEY, str(_pushback_ms(refusal, context.time_remaining()))))
     await context.abort(STATUS_OF[refusal.reason], status.message, tuple(trailers))
 
 
-def _pushback_ms(retry_delay: float, time_remaining: float | None) -> int:
+def _pushback_ms(refusal: TryAgain, time_remaining: float | None) -> int:
     """For how long clients that repeat calls by themselves are to wait. Where the caller has no time for that, they are
     not to repeat it (gRFC A6: a negative number), or all that he hears is that his time is over.
     """
-    return -1 if time_remaining is not None and retry_delay >= time_remaining else round(retry_delay * 1000)
+    if not refusal.repeats or (time_remaining is not None and refusal.retry_delay >= time_remaining):
+        return -1
+    return round(refusal.retry_delay * 1000)
 
 
 def status_of(refusal: Refusal) -> status_pb2.Status:

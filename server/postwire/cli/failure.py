@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,6 +125,7 @@ def from_client_error(
     """A call that failed. `hint` follows where a repeat may do better. `explain` is asked for better words than those
     of gRPC, where there was no connection.
     """
+    from postwire.config.types import format_duration
     from postwire_client import TryAgain
 
     violations = [(one.field, one.description) for one in error.violations]
@@ -136,6 +138,8 @@ def from_client_error(
         more.append("give an API key or a token by --token-file, or POSTWIRE_TOKEN_FILE")
     if isinstance(error, TryAgain):
         exit_code = ExitCode.NO_ANSWER
+        if violations and error.retry_delay is not None:  # of a guard, and it may be hours
+            more.append(f"there is room again in {format_duration(math.ceil(error.retry_delay))}")
         if error.reason is None:
             explained = explain(message) if _never_connected(error) else None
             line = message = explained or _no_answer(error, server, timeout)

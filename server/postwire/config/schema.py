@@ -22,6 +22,7 @@ from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_un
 from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
+from postwire.config.guards import GuardsConfig
 from postwire.config.notify import NotifyConfig
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
@@ -56,6 +57,7 @@ SECTIONS: Final = (
     "receipts",
     "suppression",
     "inbound",
+    "guards",
     "auth",
     "tenants",
     "providers",
@@ -162,6 +164,7 @@ class Config:
     receipts: ReceiptsConfig
     suppression: SuppressionConfig
     inbound: InboundConfig
+    guards: GuardsConfig
     auth: AuthConfig
     tenants: Mapping[str, TenantConfig]
     providers: Mapping[str, ProviderConfig]
@@ -216,6 +219,7 @@ def load(
     receipts = section(ReceiptsConfig, "receipts")
     suppression = section(SuppressionConfig, "suppression")
     inbound = section(InboundConfig, "inbound")
+    guards = section(GuardsConfig, "guards")
     auth = section(AuthConfig, "auth")
     if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
         problem = f"{server.listen} is server.listen as well, choose another port"
@@ -284,6 +288,7 @@ def load(
         receipts,
         suppression,
         inbound,
+        guards,
         auth,
         tenants,
         providers,
@@ -333,7 +338,18 @@ def _all_values(config: Config) -> dict[str, object]:
 
 def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | None]]:
     """The settings of every table but those of routes, where they stand, and the class that has their keys."""
-    for name in ("server", "store", "delivery", "telemetry", "audit", "receipts", "suppression", "inbound", "auth"):
+    for name in (
+        "server",
+        "store",
+        "delivery",
+        "telemetry",
+        "audit",
+        "receipts",
+        "suppression",
+        "inbound",
+        "guards",
+        "auth",
+    ):
         yield getattr(config, name), (name,), None
     for name, tenant in config.tenants.items():
         yield tenant, ("tenants", name), None

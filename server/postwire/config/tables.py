@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -95,12 +95,17 @@ class _Labels(Unit):
         return MappingProxyType(dict(raw))
 
     def show(self, value: Mapping[str, str]) -> str:
-        inner = ", ".join(f"{dotted((name,))} = {toml_string(text)}" for name, text in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
+        return toml_table((dotted((name,)), toml_string(text)) for name, text in value.items())
 
 
 EXAMPLE_LABELS: Final = '{ team = "billing" }'
 LABELS: Final = _Labels(f"a table of labels such as {EXAMPLE_LABELS}")
+
+
+def toml_table(shown: Iterable[tuple[str, str]]) -> str:
+    """A table as TOML writes it in one line: of keys and values, as it writes them."""
+    inner = ", ".join(f"{key} = {value}" for key, value in shown)
+    return f"{{ {inner} }}" if inner else "{}"
 
 
 def _from_toml(text: str) -> object:
@@ -124,8 +129,7 @@ def _check(value: object, at: KeyPath) -> None:
 def _show(value: object) -> str:
     """A value as TOML writes it."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{toml_string(name)} = {_show(one)}" for name, one in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
+        return toml_table((toml_string(name), _show(one)) for name, one in value.items())
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_show, value))}]"
     if isinstance(value, bool):

@@ -26,6 +26,7 @@ The tree, with what each adds:
     └── TryAgain                   retry_delay
         ├── Overloaded
         ├── QuotaExceeded          the tenant's own limits
+        │   └── GuardExceeded      violations      a guard's: not to be repeated at once
         ├── StoreUnavailable       the one that may have accepted something
         └── ShuttingDown
 
@@ -232,14 +233,17 @@ class RecipientNotAllowed(Refusal):
     reason = "RECIPIENT_NOT_ALLOWED"
 
     def __init__(self, field: str) -> None:
-        super().__init__(f"{field}: begins with none of the server's guards.allow_prefixes")
+        violation = FieldViolation(field, "begins with none of the server's guards.allow_prefixes")
+        super().__init__(f"{violation.field}: {violation.description}", [violation])
 
 
 class TryAgain(Refusal):
-    """Refused for now. `retry_delay` is in seconds."""
+    """Refused for now. `retry_delay` is in seconds. `repeats` says whether clients may try again by themselves."""
 
-    def __init__(self, text: str, retry_delay: float) -> None:
-        super().__init__(text)
+    repeats: ClassVar[bool] = True
+
+    def __init__(self, text: str, retry_delay: float, violations: Iterable[FieldViolation] = ()) -> None:
+        super().__init__(text, violations)
         self.retry_delay = retry_delay
 
 
@@ -259,8 +263,21 @@ class QuotaExceeded(TryAgain):
 
     reason = "QUOTA_EXCEEDED"
 
-    def __init__(self, key: str, retry_delay: float = 1.0) -> None:
-        super().__init__(f"{key}: the tenant has as much as it may, slow down and try again", retry_delay)
+    def __init__(
+        self, key: str, retry_delay: float = 1.0, *, text: str = "", violations: Iterable[FieldViolation] = ()
+    ) -> None:
+        text = text or f"{key}: the tenant has as much as it may, slow down and try again"
+        super().__init__(text, retry_delay, violations)
+
+
+class GuardExceeded(QuotaExceeded):
+    """As many messages as the guard `key` lets through have gone where `field` says, and there is room only later."""
+
+    repeats = False
+
+    def __init__(self, key: str, field: str, retry_delay: float) -> None:
+        text = f"{key}: {field}: as many messages as may go there have been accepted, there is room again later"
+        super().__init__(key, retry_delay, text=text, violations=[FieldViolation(field, f"is at the limit of {key}")])
 
 
 class StoreUnavailable(TryAgain):

@@ -6,7 +6,7 @@ from postwire.delivery.erasing import MOST_ERASED
 from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
-from postwire.delivery.settings import QUOTA_KEYS, Limits, quotas_from
+from postwire.delivery.settings import GUARD_KEYS, QUOTA_KEYS, Limits, quotas_from
 from postwire.delivery.suppressions import (
     MOST_ADDRESSES,
     Addresses,
@@ -18,6 +18,7 @@ from postwire.delivery.suppressions import (
 from postwire.delivery.watch import WatchEvent
 
 __all__ = [
+    "GUARD_KEYS",
     "MOST_ADDRESSES",
     "MOST_ERASED",
     "QUOTA_KEYS",

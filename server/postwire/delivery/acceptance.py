@@ -16,6 +16,7 @@ from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, Wa
 from postwire.core.backlog import Backlog
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
+from postwire.core.guards import Guarded, Guards
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
 from postwire.core.message import MAX_TIME, DispatchCommand, DispatchOptions, MessageRecord, Priority, WaitFor
@@ -60,6 +61,7 @@ class Admitted:
     stream: Share | None
     later: int | None
     give_back: Callable[[], None] | None
+    guarded: Guarded | None
     waiter: Waiter = field(default_factory=Waiter)
     handed_over: bool = False
 
@@ -77,6 +79,7 @@ class Acceptance:
         worker: Worker,
         backlog: Backlog,
         quotas: Quotas,
+        guards: Guards,
         clock: Clock,
         steps: StepDetector,
         ids: MessageIds,
@@ -94,6 +97,7 @@ class Acceptance:
         self._worker = worker
         self._backlog = backlog
         self._quotas = quotas
+        self._guards = guards
         self._clock = clock
         self._steps = steps
         self._ids = ids
@@ -213,6 +217,8 @@ class Acceptance:
         tenant = command.tenant
         options = self._quotas.limited(tenant, command.options)
         route = self._router.route(command.message, tenant, options.provider_name)
+        due = self._clock.due()
+        guarded = self._guards.check(command.message, due)
         if not self._outbox.available:
             raise StoreUnavailable
         later = options.send_time if options.send_time is not None and options.send_time > now else None
@@ -236,10 +242,10 @@ class Acceptance:
             now=now,
             expire_after=self._limits.expire_after[command.message.channel],
             trace_id=trace[3:35],
-            ahead=now - self._steps.due_at(now, self._clock.due()),
+            ahead=now - self._steps.due_at(now, due),
         )
         self._backlog.add(queue, later)
-        return Admitted(command, options, record, route, queue, plan, permit, trace, stream, later, give_back)
+        return Admitted(command, options, record, route, queue, plan, permit, trace, stream, later, give_back, guarded)
 
     def check_options(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs), and what this server does not allow.
@@ -292,7 +298,7 @@ class Acceptance:
     async def _new(self, admitted: Admitted) -> NewMessage:
         command, permit = admitted.command, admitted.permit
         content, digest = await encode(command)
-        new = NewMessage(admitted.record, content, digest, admitted.options, admitted.trace)
+        new = NewMessage(admitted.record, content, digest, admitted.options, admitted.trace, guarded=admitted.guarded)
         if permit and self._suppressions and self._suppressions.concerns(admitted.options):
             hashes = await self._suppressions.addresses.hashes(command.message.content)
             scope = scope_of(command.message.content.sender, permit.entry.provider.name)

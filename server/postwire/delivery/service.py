@@ -29,6 +29,7 @@ from postwire.core.errors import (
     MessageNotUncertain,
     Refusal,
 )
+from postwire.core.guards import Guards
 from postwire.core.ids import MessageIds
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import (
@@ -113,6 +114,8 @@ class Delivery:
             has_tenants=bool(limits.quotas),
         )
         self._quotas = Quotas(limits.quotas)
+        self.guards = Guards(limits.guards)
+        """Which messages are let through; `Guards.replace` has it take over other rules."""
         self._tasks = StartedTasks(self._loop)
         self._waiters = WaiterRegistry()
         self._worker = Worker(
@@ -136,6 +139,7 @@ class Delivery:
             worker=self._worker,
             backlog=self._backlog,
             quotas=self._quotas,
+            guards=self.guards,
             clock=clock,
             steps=self.clock_steps,
             ids=ids,

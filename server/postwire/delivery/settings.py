@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Self
 
 from postwire.config.schema import Config
+from postwire.core.guards import GuardRules
 from postwire.core.message import Channel
 from postwire.core.quotas import Quota
 from postwire.delivery.executor import Retries
@@ -20,7 +21,7 @@ class Limits:
     """Times in seconds; `expire_after` and what ends in `retention` in µs; sizes in bytes.
 
     A bound of the backlog that is 0 is a share: see `core.backlog`. `quotas` are those of tenants, where there are any,
-    and `content_retention_of` is that of those who have one of their own.
+    and `content_retention_of` is that of those who have one of their own. `guards` say what is let through at all.
     """
 
     max_wait: float
@@ -37,6 +38,7 @@ class Limits:
     allow_ignore_suppression: bool = False
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     content_retention_of: Mapping[str, int] = field(default_factory=dict)
+    guards: GuardRules = field(default_factory=GuardRules)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -61,11 +63,16 @@ class Limits:
                 for name, one in config.tenants.items()
                 if one.content_retention is not None
             },
+            guards=config.guards.rules,
         )
 
 
 QUOTA_KEYS: Final = tuple(f"tenants.*.{one.name}" for one in fields(Quota))
 """The keys that say what tenants may have."""
+
+
+GUARD_KEYS: Final = ("guards.allow_prefixes", "guards.max_per_prefix", "guards.max_per_recipient")
+"""The keys that say what guards let through."""
 
 
 def quotas_from(config: Config) -> Mapping[str, Quota]:

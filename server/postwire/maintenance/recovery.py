@@ -37,7 +37,7 @@ async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock:
     an attempt that is open belongs to a boot that is over.
     """
     now = clock.due()
-    await outbox.realign(now, executor.latest_retry(now), executor.latest_deferred(now))
+    await outbox.realign(now, executor.latest_retry(now), executor.latest_deferred(now), clock.machine())
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)

@@ -24,7 +24,7 @@ KEPT_CHANGES: Final = 1_000_000
 
 class Retention:
     """Removes messages that were settled longer than `keep_for` (µs) ago, events that are older than `keep_events_for`
-    (µs), old changes, and suppressions that have expired.
+    (µs), old changes, suppressions that have expired, and counts of guards that are over.
     """
 
     def __init__(
@@ -65,5 +65,6 @@ class Retention:
         removed = await self._feed.remove_changes(KEPT_CHANGES, STEP)
         removed += await self._log.remove_events(now - self._keep_events_for, STEP)
         removed += await self._suppressions.remove_expired_suppressions(now, STEP)
+        removed += await self._messages.remove_counts(self._clock.due(), STEP)
         self._position = position or BEGINNING
         return BETWEEN_STEPS if position is not None or removed else BETWEEN_WALKS

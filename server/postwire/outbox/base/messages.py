@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from postwire.core.audit import AuditEvent
-from postwire.core.errors import RequestIdReused
+from postwire.core.errors import GuardExceeded, RequestIdReused
+from postwire.core.guards import Guarded
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DispatchOptions, MessageRecord
 from postwire.core.queue_keys import QueueKey
@@ -38,7 +39,7 @@ class NewMessage:
     `content` is the message in canonical form and `payload_hash` what its request id is held to, both as
     `core.canonical` makes them. `content` is somebody's data: it is kept, and never shown. A short one can be found
     from its hash by trying, so that is kept as `canonical.keyed_hash` gives it. `accept_trace` is the span that it is
-    accepted under, as a W3C traceparent.
+    accepted under, as a W3C traceparent. `guarded` says in which counts it is, if in any.
 
     `recipient_hashes` are the `address_hash` of each recipient, by their positions, where anybody needs them. They are
     kept, and with them the `sender` that the message names, where `keeps_hashes`. Where an attempt is open, `scope` is
@@ -54,6 +55,7 @@ class NewMessage:
     keeps_hashes: bool = False
     sender: str = ""
     scope: str = ""
+    guarded: Guarded | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,6 +77,10 @@ class Accepted:
 
     record: MessageRecord
     created: bool
+
+
+NotAccepted = RequestIdReused | GuardExceeded
+"""Why a message was not accepted that others may have been accepted with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +116,17 @@ class MessageStore(Availability, Protocol):
     """
 
     def accept(self, new: NewMessage) -> Awaitable[Accepted]:
-        """Keep a new message and its open attempt in one commit. To recipients who are suppressed nothing is sent: see
-        `suppressing.suppress`.
+        """Keep a new message and its open attempt in one commit, which counts it where it is `guarded`. To recipients
+        who are suppressed nothing is sent: see `suppressing.suppress`.
 
         Raises:
             RequestIdReused: the request id belongs to a message with another payload.
+            GuardExceeded: there is no room for it; it is in no count.
         """
         ...
 
-    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
-        """Accept several messages in one commit; for each, what `accept` would have given or raised."""
+    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | NotAccepted]:
+        """Accept several messages in one commit; for each, what `accept` would have given or raised in its turn."""
         ...
 
     def advance(
@@ -215,6 +222,11 @@ class MessageStore(Availability, Protocol):
         target, and its revision rises: so whoever watches it learns of it, and nobody who has read it before can bring
         anything back. Where contents are large, it takes several commits, so that others get their turn.
         """
+        ...
+
+    async def remove_counts(self, now: int, limit: int) -> int:
+        """Remove at most `limit` counts of guards of which nothing is left, and return how many. `now` is by the due
+        clock."""
         ...
 
     async def purge_erased(self) -> bool:

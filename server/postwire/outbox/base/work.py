@@ -92,12 +92,17 @@ class WorkQueue(Availability, Protocol):
         """Keep by how much the wall clock has come to be ahead of the due clock, for `realign` at the next opening."""
         ...
 
-    def realign(self, now: int, latest: int, latest_deferred: int) -> Awaitable[None]:
+    def realign(
+        self, now: int, latest: int, latest_deferred: int, machine: tuple[str, int] | None = None
+    ) -> Awaitable[None]:
         """Bring the times of what waits onto the due clock of this opening, which shows `now`; before all else is done.
 
         What an earlier one has kept by `keep_ahead` is added to them. Nobody waits for the next attempt beyond
         `latest`, or beyond `latest_deferred` where the last one was deferred for any who are left (see
         `core.retries.is_deferred`), nor for the first one beyond `now`, unless it is scheduled.
+
+        What guards count by goes on as `machine` says, which is as `Clock.machine` has it: see
+        `core.guards.GuardClock`.
         """
         ...
 

@@ -16,9 +16,14 @@ AHEAD: Final = "ahead"
 """The metadata that `Outbox.keep_ahead` keeps."""
 
 
+def kept_ahead(connection: apsw.Connection) -> int:
+    """What `Outbox.keep_ahead` has kept since the last `realign`."""
+    return int(reads.read_metadata(connection, AHEAD) or 0)
+
+
 def realign(connection: apsw.Connection, times: Mapping[str, int]) -> None:
     """See `Outbox.realign`; `times` are what it takes, by name."""
-    by = int(reads.read_metadata(connection, AHEAD) or 0)
+    by = kept_ahead(connection)
     for (tenant, queue), priority in product(reads.queues(connection), Priority):
         bindings = {"queue": queue, "tenant": tenant, "priority": priority.value, "by": by, **times}
         if by:

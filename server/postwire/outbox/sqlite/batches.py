@@ -17,6 +17,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
 from postwire.outbox.sqlite import feed, reads, receipt_rows, rows
+from postwire.outbox.sqlite.guards import GuardCounts
 from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
@@ -51,6 +52,7 @@ class Batches:
         self.cipher = keys.cipher
         self.receipts = ReceiptTable(connection)
         self.suppressions = SuppressionTable(connection)
+        self.guards = GuardCounts(connection, keys.lookup_key)
         self._last_key = reads.one_int(connection, "last_key")
         self._last_change = self.seen_change = feed.last_change(connection)
 
@@ -143,6 +145,7 @@ class Batches:
         return not self._keep_contents_of.get(record.tenant, self._keep_contents)
 
     def _run_accepts(self, connection: apsw.Connection, news: Sequence[New]) -> None:
+        news = self.guards.admit(connection, news)
         if not news:
             return
         first = self._last_key + 1

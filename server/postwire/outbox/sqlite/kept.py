@@ -137,6 +137,14 @@ class Kept:
         removed: int = await self._call(lambda connection: suppressions.remove_expired(connection, now, limit))
         return removed
 
+    async def remove_counts(self, now: int, limit: int) -> int:
+        """See `Outbox.remove_counts`."""
+        first = await self._read(reads.first_gone)
+        if first is None or not self._batches.guards.is_gone(first, now):
+            return 0
+        removed: int = await self._call(lambda connection: self._batches.guards.remove(connection, now, limit))
+        return removed
+
     async def metadata(self, name: str) -> str | None:
         """See `Outbox.metadata`."""
         return await self._read(reads.read_metadata, name)

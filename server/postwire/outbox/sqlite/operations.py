@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import apsw
 
 from postwire.core.audit import AuditEvent
-from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Accepted, NewMessage, ProviderMessageId
+from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
 from postwire.outbox.sqlite.queries import Bulk
 from postwire.outbox.sqlite.writer import Future
 
@@ -20,7 +19,7 @@ class New:
     """A message that is to be accepted."""
 
     message: NewMessage
-    result: Accepted | RequestIdReused | None = None
+    result: Accepted | NotAccepted | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -693,3 +693,34 @@ DELETE FROM suppressions
 WHERE suppression IN (
     SELECT suppression FROM suppressions WHERE expire_time IS NOT NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?
 );
+
+-- name: guard_counts
+WITH asked (counter) AS (VALUES {rows})
+SELECT guard_counts.counter, guard_counts.steps FROM asked CROSS JOIN guard_counts
+ON guard_counts.counter = asked.counter;
+
+-- name: keep_guard_counts
+INSERT INTO guard_counts (counter, steps, gone_time) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (counter) DO UPDATE SET steps = excluded.steps, gone_time = excluded.gone_time;
+
+-- name: first_gone
+SELECT gone_time FROM guard_counts ORDER BY gone_time LIMIT 1;
+
+-- name: remove_guard_counts
+DELETE FROM guard_counts WHERE counter IN (
+    SELECT counter FROM guard_counts WHERE gone_time <= ? ORDER BY gone_time LIMIT ?
+);
+
+-- name: guard_clock
+SELECT latest, shift, machine, machine_shift FROM guard_clock WHERE id = 1;
+
+-- name: keep_guard_clock
+INSERT INTO guard_clock (id, latest, shift, machine, machine_shift) VALUES (1, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    latest = excluded.latest,
+    shift = excluded.shift,
+    machine = excluded.machine,
+    machine_shift = excluded.machine_shift;
+
+-- name: known_request_ids
+SELECT request_id FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));

@@ -14,7 +14,7 @@ import apsw
 
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.core.audit import AuditEvent
-from postwire.core.errors import RequestIdReused, StoreUnavailable
+from postwire.core.errors import StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
 from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.outbox.base import (
@@ -27,6 +27,7 @@ from postwire.outbox.base import (
     ErasureCounts,
     Head,
     NewMessage,
+    NotAccepted,
     OutboxError,
     OutboxStats,
     ProviderMessageId,
@@ -35,7 +36,7 @@ from postwire.outbox.base import (
     TakenMessage,
 )
 from postwire.outbox.sqlite import feed, reads, rows
-from postwire.outbox.sqlite.alignment import AHEAD, realign
+from postwire.outbox.sqlite.alignment import AHEAD, kept_ahead, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
 from postwire.outbox.sqlite.encryption import Encryption
@@ -155,9 +156,9 @@ class SqliteOutbox(Reported):
         """See `Outbox.accept`."""
         return self._writer.submit(Accept([New(new)], False, self._loop.create_future()))
 
-    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | RequestIdReused]:
+    async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | NotAccepted]:
         """See `Outbox.accept_all`."""
-        results: Sequence[Accepted | RequestIdReused] = await self._writer.submit(
+        results: Sequence[Accepted | NotAccepted] = await self._writer.submit(
             Accept(list(map(New, news)), True, self._loop.create_future())
         )
         return results
@@ -237,11 +238,17 @@ class SqliteOutbox(Reported):
         """See `Outbox.keep_ahead`."""
         return self.keep_metadata(AHEAD, str(ahead))
 
-    def realign(self, now: int, latest: int, latest_deferred: int) -> Awaitable[None]:
+    def realign(
+        self, now: int, latest: int, latest_deferred: int, machine: tuple[str, int] | None = None
+    ) -> Awaitable[None]:
         """See `Outbox.realign`."""
-
         times = {"now": now, "latest": latest, "latest_deferred": latest_deferred}
-        return self._call(lambda connection: realign(connection, times))
+
+        def write(connection: apsw.Connection) -> None:
+            self._batches.guards.resume(connection, now, kept_ahead(connection), machine)
+            realign(connection, times)
+
+        return self._call(write)
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
         """See `Outbox.orphans`."""
