@@ -20,6 +20,7 @@ PAGES = {
     "docs/operations.md": 15,
     "docs/observability.md": 7,
     "docs/encryption.md": 6,
+    "docs/guards.md": 5,
     "docs/access.md": 13,
     "docs/tls.md": 18,
     "docs/providers/README.md": 3,

@@ -11,8 +11,9 @@ The tree, with the status codes that each stands for:
     │                        which is how a call ends that a server no longer begins because it stops
     └── ClientClosed         CANCELLED: by `close`, here
 
-`reason` says which of the contract's reasons it is. A repeat with the same request id is safe after any of them. A task
-that is cancelled sees `asyncio.CancelledError`, as ever, and none of these.
+`reason` says which of the contract's reasons it is. A repeat with the same request id is safe after any of them. Where
+a `TryAgain` has `violations`, there is no room for what these name, maybe for hours: see `retry_delay`. A task that is
+cancelled sees `asyncio.CancelledError`, as ever, and none of these.
 """
 
 from __future__ import annotations

@@ -61,13 +61,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 16
     """OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
     ERROR_REASON_RECIPIENT_NOT_ALLOWED: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION: the recipient's number begins with none of the prefixes that the server sends to
-    (`guards.allow_prefixes`).
+    """FAILED_PRECONDITION, with a `google.rpc.BadRequest` that names the field: the recipient's number begins with none of
+    the prefixes that the server sends to (`guards.allow_prefixes`).
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 18
     """RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
     under way, or sends as much a second, as it may. Others are served meanwhile. Where a guard (`guards.*`) has counted
-    as many messages to a prefix or a recipient as it lets through, the trailer is -1: do not come back at once.
+    as many messages to a prefix or a recipient as it lets through, a `google.rpc.BadRequest` names the field, and the
+    trailer is -1: do not come back at once.
     """
     ERROR_REASON_NO_CREDENTIALS: _ErrorReason.ValueType  # 19
     """UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
@@ -132,13 +133,14 @@ ERROR_REASON_MESSAGE_NOT_UNCERTAIN: ErrorReason.ValueType  # 15
 ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 16
 """OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed."""
 ERROR_REASON_RECIPIENT_NOT_ALLOWED: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION: the recipient's number begins with none of the prefixes that the server sends to
-(`guards.allow_prefixes`).
+"""FAILED_PRECONDITION, with a `google.rpc.BadRequest` that names the field: the recipient's number begins with none of
+the prefixes that the server sends to (`guards.allow_prefixes`).
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 18
 """RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
 under way, or sends as much a second, as it may. Others are served meanwhile. Where a guard (`guards.*`) has counted
-as many messages to a prefix or a recipient as it lets through, the trailer is -1: do not come back at once.
+as many messages to a prefix or a recipient as it lets through, a `google.rpc.BadRequest` names the field, and the
+trailer is -1: do not come back at once.
 """
 ERROR_REASON_NO_CREDENTIALS: ErrorReason.ValueType  # 19
 """UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate

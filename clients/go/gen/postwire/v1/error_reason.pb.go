@@ -68,12 +68,13 @@ const (
 	ErrorReason_ERROR_REASON_MESSAGE_NOT_UNCERTAIN ErrorReason = 15
 	// OUT_OF_RANGE: what has changed since is not known any more. Watch anew, and list what has been missed.
 	ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED ErrorReason = 16
-	// FAILED_PRECONDITION: the recipient's number begins with none of the prefixes that the server sends to
-	// (`guards.allow_prefixes`).
+	// FAILED_PRECONDITION, with a `google.rpc.BadRequest` that names the field: the recipient's number begins with none of
+	// the prefixes that the server sends to (`guards.allow_prefixes`).
 	ErrorReason_ERROR_REASON_RECIPIENT_NOT_ALLOWED ErrorReason = 17
 	// RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo` and the `grpc-retry-pushback-ms` trailer: the tenant has as much
 	// under way, or sends as much a second, as it may. Others are served meanwhile. Where a guard (`guards.*`) has counted
-	// as many messages to a prefix or a recipient as it lets through, the trailer is -1: do not come back at once.
+	// as many messages to a prefix or a recipient as it lets through, a `google.rpc.BadRequest` names the field, and the
+	// trailer is -1: do not come back at once.
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 18
 	// UNAUTHENTICATED: the server asks who calls, and the call does not say: it has neither a bearer token nor a certificate
 	// that the server knows.
