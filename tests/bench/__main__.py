@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 
 from tests.bench import report
 from tests.bench.bench import QUICK, Bench, Scale
-from tests.bench.groups import boot, breaker, cost, dispatch, isolation, memory, stream, tenants, vendors
+from tests.bench.groups import boot, breaker, cost, dispatch, guards, isolation, memory, stream, tenants, vendors
 from tests.bench.loops import loop_name
 from tests.bench.processes import BenchError, load_generator
 from tests.bench.progress import say
@@ -29,6 +29,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "outbox": cost.measure_outbox,
     "providers": cost.measure_providers,
     "tenants": tenants.measure,
+    "guards": guards.measure,
     "breaker": breaker.measure,
     "memory": memory.measure,
     "boot": boot.measure,

@@ -41,6 +41,8 @@ TARGETS: Final = (
     Target("encrypted", "the same with 100 tenants, and encrypted", "× cost", must=1.2, at_most=True),
     Target("tenants", "a Dispatch, 100 tenants with keys and quotas against none", "× cost", must=1.1, at_most=True),
     Target("tenants-stream", "the same in a DispatchStream", "× cost", must=1.1, at_most=True),
+    Target("guards", "a Dispatch that two guards count against none", "× cost", must=1.15, at_most=True),
+    Target("guards-stream", "the same in a DispatchStream", "× cost", must=1.3, at_most=True),
     Target("breaker-permit", "breaker: permit", "µs", must=2, reach=1, at_most=True),
     Target("breaker-result", "breaker: result", "µs", must=2, reach=1, at_most=True),
     Target("gate-permit", "the same with all limits: permit", "µs", must=2, reach=1, at_most=True),

@@ -91,6 +91,12 @@ class GuardCounts:
         self._is_kept = True
 
 
+def first_gone(connection: apsw.Connection) -> int | None:
+    """When the first count is gone, by the clock that is counted by."""
+    found: list[tuple[Any, ...]] = connection.execute(QUERIES["first_gone"]).fetchall()
+    return found[0][0] if found else None
+
+
 def _known_request_ids(connection: apsw.Connection, records: Sequence[MessageRecord]) -> set[tuple[str, str]]:
     by_tenant: defaultdict[str, list[str]] = defaultdict(list)
     for one in records:

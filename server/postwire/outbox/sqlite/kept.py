@@ -15,6 +15,7 @@ from postwire.outbox.base import ProviderState, Rekey
 from postwire.outbox.sqlite import reads, rows, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
+from postwire.outbox.sqlite.guards import first_gone
 from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.writer import Future
 
@@ -139,7 +140,7 @@ class Kept:
 
     async def remove_counts(self, now: int, limit: int) -> int:
         """See `Outbox.remove_counts`."""
-        first = await self._read(reads.first_gone)
+        first = await self._read(first_gone)
         if first is None or not self._batches.guards.is_gone(first, now):
             return 0
         removed: int = await self._call(lambda connection: self._batches.guards.remove(connection, now, limit))

@@ -302,12 +302,6 @@ def oldest_event(connection: apsw.Connection) -> int | None:
     return found
 
 
-def first_gone(connection: apsw.Connection) -> int | None:
-    """When the first count of a guard is gone."""
-    found = _all(connection, "first_gone")
-    return found[0][0] if found else None
-
-
 def provider_states(connection: apsw.Connection) -> dict[str, ProviderState]:
     """See `Outbox.provider_states`."""
     with one_moment(connection):
