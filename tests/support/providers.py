@@ -140,10 +140,18 @@ def route(
     overflow: bool = False,
     match: Match | None = None,
     strict_weights: bool = False,
+    delivered_within: float | None = None,
 ) -> Route:
     """A route; a tier is a name, or a weight for each name."""
     members = [((tier, 1),) if isinstance(tier, str) else tuple(tier.items()) for tier in tiers]
-    return Route(key, tuple(map(Tier, members)), match or Match(), overflow, strict_weights=strict_weights)
+    return Route(
+        key,
+        tuple(map(Tier, members)),
+        match or Match(),
+        overflow,
+        strict_weights=strict_weights,
+        delivered_within=delivered_within,
+    )
 
 
 def registry_of(

@@ -228,7 +228,10 @@ def routes(draw: st.DrawFn, channel: Channel) -> tuple[Route, ...]:
             tiers.append(Tier(tuple((name, draw(st.integers(1, 3) | st.just(1000))) for name in left[:size])))
             left = left[size:]
         key, stored = f"{channel.value}#{number}", queue_key(channel, match)
-        rules.append(Route(key, tuple(tiers), match, draw(st.booleans()), queue_key=stored))
+        within = (
+            draw(st.none() | st.sampled_from([1.0, 45.0, 90.0])) if sum(len(one.members) for one in tiers) > 1 else None
+        )
+        rules.append(Route(key, tuple(tiers), match, draw(st.booleans()), queue_key=stored, delivered_within=within))
     return tuple(rules)
 
 
@@ -284,12 +287,18 @@ DOMAIN_LINE = 'a domain such as "example.com", or "*.example.com" for all below 
         (PROVIDERS + '[routes]\nsms = [{ tiers = ["b"] }, ["a"]]', "routes.sms[1]: a list stands among rules, write names alone or rules alone"),
         (PROVIDERS + '[routes]\nsms = ["a", ["b", "c"]]', 'routes.sms: a list is not supported in this list, write a list of providers such as ["a", "b"]'),
         (rule(""), f"routes.sms[0].tiers: is missing, it must be {TIERS_LINE}"),
-        (rule("provider = 'a'"), "routes.sms[0].provider: is not known, known here: match, tiers, overflow, strict_weights"),
+        (rule("provider = 'a'"), "routes.sms[0].provider: is not known, known here: match, tiers, overflow, strict_weights, delivered_within"),
         (rule("tier = ['a']"), "routes.sms[0].tier: is not known, did you mean routes.sms[0].tiers?"),
         (
             rule("tiers = ['a']\noverflow = true\nstrict_weights = true"),
             "routes.sms[0].strict_weights: does not go with overflow, which has messages go past who cannot keep up",
         ),
+        (
+            rule("tiers = ['a']\ndelivered_within = '45s'"),
+            "routes.sms[0].delivered_within: does nothing with one provider, name another that is asked where no receipt has come, or leave it out",
+        ),
+        (rule("tiers = ['a', 'b']\ndelivered_within = '0s'"), 'routes.sms[0].delivered_within: "0s" is too short, must be at least 1s'),
+        (rule("tiers = ['a', 'b']\ndelivered_within = 45"), "routes.sms[0].delivered_within: 45 has no unit, write a duration such as 20ms, 1.5s, 5m, 4h or 7d"),
         (rule("tiers = ['a']\noverflow = 'yes'"), 'routes.sms[0].overflow: "yes" is not true or false'),
         (SECOND + 'tiers = ["c"]', "routes.sms[2]: is never reached, give routes.sms[1] a match, or put it last"),
         (match("{}") + '\n[[routes.sms]]\ntiers = ["b"]', "routes.sms[1]: is never reached, give routes.sms[0] a match, or put it last"),

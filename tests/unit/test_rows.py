@@ -143,6 +143,7 @@ def test_the_rows_of_an_attempt() -> None:
         "start_time": START,
         "trace_id": "ab" * 16,
         "positions": None,
+        "receipt_overdue": 0,
     }
     after = build.ended(record, after=40)
     row = rows.closed_row(record, after)
@@ -216,6 +217,7 @@ def row_of(query: str, new: NewMessage) -> list[Any]:
     _, labels = rows.labels_row(new.record, 1) or (1, None)
     row["labels"] = labels
     row["receipts"] = receipt_rows.listed_text(new.record.receipts)
+    row["follow_up_time"] = new.record.follow_up_time
     wanted = QUERIES[query].partition("SELECT")[2].replace(LABELS, "labels").partition("FROM")[0]
     wanted, _, _ = wanted.partition(", (SELECT")  # how long its content is
     return [row[name.strip()] for name in wanted.split(",")]
@@ -234,6 +236,7 @@ def attempts_of(record: MessageRecord) -> list[tuple[Any, ...]]:
             one.detail,
             one.trace_id,
             None if one.positions is None else json.dumps(one.positions),
+            int(one.receipt_overdue),
         )
         for one in record.attempts
     ]
@@ -244,7 +247,7 @@ def stored(record: MessageRecord) -> MessageRecord:
     return rows.record_from(row_of("message_by_id", build.new_message(record=record)), attempts_of(record))
 
 
-@pytest.mark.parametrize("query", ["due", "orphans", "scan_queued"])
+@pytest.mark.parametrize("query", ["due", "orphans", "scan_queued", "overdue", "open_follow_ups"])
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize("guarantee", DeliveryGuarantee)
 def test_a_message_comes_back_with_its_options(query: str, priority: Priority, guarantee: DeliveryGuarantee) -> None:
@@ -314,9 +317,9 @@ def test_a_note_is_written_with_the_change_that_leaves_it() -> None:
 def test_a_record_comes_back_with_every_outcome(outcome: Outcome | None) -> None:
     attempts = (
         Attempt(1, "a", START, Outcome.ERROR, 5, "v", "c", "d", "ab" * 16),
-        Attempt(2, "b", START + 9, outcome, 0 if outcome else None, positions=(0, 7)),
+        Attempt(2, "b", START + 9, outcome, 0 if outcome else None, positions=(0, 7), receipt_overdue=True),
     )
-    record = replace(build.accepted(), attempts=attempts)
+    record = replace(build.accepted(), attempts=attempts, follow_up_time=START + 99)
     assert stored(record) == record
 
 

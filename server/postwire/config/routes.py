@@ -8,6 +8,7 @@ match = { domains = ["*.example.com"], labels = { team = "billing" }, tenants = 
 tiers = ["a", ["b", "c"], { d = 3, e = 1 }]   # a; else b or c, as often the one; else d, and e a third as often
 overflow = true                               # to the next tier already where one is at its limits
 strict_weights = false                        # or true: of a tier, wait for the one whose turn it is by weight
+delivered_within = "45s"                      # ask the next one if no receipt has come by then; by default, never
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Final
 
 from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind
 from postwire.config.tables import EXAMPLE_LABELS, LABELS
-from postwire.config.types import Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
+from postwire.config.types import DurationUnit, Flag, KeyPath, ListOf, Refused, Unit, dotted, toml_string, whole
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import DEFAULT_TENANT, EMPTY, Channel
 from postwire.core.queue_keys import queue_key
@@ -136,6 +137,7 @@ _TIERS: Final = _Tiers(
 _CONDITIONS: Final = (("prefixes", _PREFIXES), ("domains", _DOMAINS), ("labels", LABELS), ("tenants", _TENANTS))
 _OVERFLOW: Final = Flag()
 _STRICT: Final = Flag()
+_WITHIN: Final = DurationUnit(least=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class _RuleTable:
     tiers: Annotated[tuple[Tier, ...], _TIERS]
     overflow: Annotated[bool, _OVERFLOW] = False
     strict_weights: Annotated[bool, _STRICT] = False
+    delivered_within: Annotated[float, _WITHIN] | None = None
 
 
 def read(
@@ -240,7 +243,21 @@ def _rule(
     for other in before:
         if other.queue_key == stored:
             raise ConfigError(dotted((*path, "match")), f"is the same as that of {other.rule}, leave one of them out")
-    route = Route(key, rule.tiers, match, rule.overflow, dotted(path), rule.strict_weights, stored)
+    if rule.delivered_within is not None and sum(len(tier.members) for tier in rule.tiers) < 2:
+        problem = (
+            "does nothing with one provider, name another that is asked where no receipt has come, or leave it out"
+        )
+        raise ConfigError(dotted((*path, "delivered_within")), problem)
+    route = Route(
+        key,
+        rule.tiers,
+        match,
+        rule.overflow,
+        dotted(path),
+        rule.strict_weights,
+        stored,
+        delivered_within=rule.delivered_within,
+    )
     for number, tier in enumerate(rule.tiers):
         _refuse_others(_TIERS.names(tier), channel, carriers, (*path, "tiers", number))
     return route
@@ -278,4 +295,6 @@ def rows(routes: Mapping[Channel, tuple[Route, ...]]) -> list[tuple[str, str]]:
             found.append((dotted((*path, "tiers")), _TIERS.show(rule.tiers)))
             found.append((dotted((*path, "overflow")), _OVERFLOW.show(rule.overflow)))
             found.append((dotted((*path, "strict_weights")), _STRICT.show(rule.strict_weights)))
+            if rule.delivered_within is not None:
+                found.append((dotted((*path, "delivered_within")), _WITHIN.show(rule.delivered_within)))
     return found

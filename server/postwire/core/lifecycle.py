@@ -6,6 +6,7 @@
     └──accept──▶  QUEUED ──expire──▶ EXPIRED    ──cancel──▶ CANCELLED    ──suppress──▶ FAILED
                                   (UNCERTAIN where an earlier attempt was: a denial would be a lie)
     UNCERTAIN ──resolve──▶ SENT, FAILED
+    SENT ──core.follow_up──▶ SENT
 
 What providers report later is in `receipt_states`, and who must not be written to in `suppressing`.
 
@@ -181,9 +182,9 @@ def close_attempt(
     Raises:
         ValueError: no attempt is open, or the result speaks of another number of recipients.
     """
-    if not is_open(record):
+    if record.settled or not is_open(record):
         raise ValueError("no attempt is open")
-    attempts = (*record.attempts[:-1], _closed(record.attempts[-1], result, duration))
+    attempts = (*record.attempts[:-1], closed(record.attempts[-1], result, duration))
     if not record.recipients and result.outcome is Outcome.SUCCESS and not result.recipients:
         # What nearly every message comes to, without what follows.
         return _changed(record, MessageState.SENT, now, attempts=attempts), NextStep.NOTHING
@@ -304,12 +305,14 @@ def restored(record: MessageRecord, options: DispatchOptions, *, now: int) -> tu
 
 
 def is_open(record: MessageRecord) -> bool:
-    """Whether an attempt is under way."""
-    return record.state is MessageState.SENDING and bool(record.attempts) and record.attempts[-1].outcome is None
+    """Whether an attempt is under way: of a message that is SENDING, or a further one (see `core.follow_up`)."""
+    return bool(record.attempts) and record.attempts[-1].outcome is None
 
 
 def unresolved(record: MessageRecord) -> tuple[int, ...] | None:
-    """The positions of the recipients that an attempt is for; None where that is all of them."""
+    """The positions of the recipients that an attempt is for; None where that is all of them, as of a further one."""
+    if record.settled:
+        return None
     pending = tuple(one.index for one in record.recipients if one.state in _UNRESOLVED)
     return None if len(pending) == len(record.recipients) else pending
 
@@ -367,7 +370,8 @@ def _moved(
     return tuple(replace(one, state=target) if one.state in sources else one for one in recipients)
 
 
-def _closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> Attempt:
+def closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> Attempt:
+    """An open attempt once it has ended with `result` after `duration` µs."""
     return Attempt(
         number=attempt.number,
         provider_name=attempt.provider_name,

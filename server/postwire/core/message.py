@@ -259,7 +259,8 @@ class MessageRecord:
     is in force, and `expire_time` is what was expected of it. `revision` rises with every change. `queue` is the key of
     the queue that it waits in while it is `QUEUED`: that of its route. `note` is what an operator did to it last.
     `tenant` is whose message it is. `receipts` are what providers reported later, oldest first, and the last of them.
-    `error_code` says why it stands where it does, where that is not what the last attempt says.
+    `error_code` says why it stands where it does, where that is not what the last attempt says. `follow_up_time` is
+    when (µs, due clock) a further attempt follows unless a receipt comes: see `core.follow_up`.
     """
 
     message_id: str
@@ -281,6 +282,7 @@ class MessageRecord:
     tenant: str = DEFAULT_TENANT
     receipts: tuple[MessageReceipt, ...] = ()
     error_code: str = ""
+    follow_up_time: int | None = None
 
     @property
     def settled(self) -> bool:

@@ -139,8 +139,9 @@ class Route:
     `core.queue_keys`); the same as `key` unless it is given. With `overflow`, messages go on to the next tier while one
     is at its limits. With `strict_weights`, a member of a tier that is at its limits is waited for, though others are
     free. `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `whole` is the
-    route of which this is a variant, without those who cannot carry some messages. `names` are all providers, as
-    declared; `weighted` says whether `order` makes use of its draw.
+    route of which this is a variant, without those who cannot carry some messages. `delivered_within` is in how many
+    seconds a receipt of a message is to have come: else the next provider is asked (see `core.follow_up`). `names` are
+    all providers, as declared; `weighted` says whether `order` makes use of its draw.
     """
 
     key: str
@@ -151,6 +152,7 @@ class Route:
     strict_weights: bool = field(default=False, repr=False)
     queue_key: str = field(default="", repr=False, compare=False)
     whole: Route | None = field(default=None, repr=False, compare=False)
+    delivered_within: float | None = field(default=None, repr=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     weighted: bool = field(init=False, repr=False, compare=False)
     _as_declared: Order = field(init=False, repr=False, compare=False)

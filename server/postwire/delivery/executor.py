@@ -6,13 +6,13 @@ Calls and queues both end here; there is no second path to a provider.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from postwire.clock import Clock
-from postwire.core import backoff, lifecycle, suppressing
+from postwire.core import backoff, follow_up, lifecycle, suppressing
 from postwire.core.breaker import Verdict
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import StoreUnavailable
@@ -25,7 +25,7 @@ from postwire.core.receipts import KeptReceipt
 from postwire.core.retries import LONGEST_DELAY, deferral_delay, deferrals, first_attempt, is_deferred, is_same_attempt
 from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
-from postwire.delivery import attempt
+from postwire.delivery import attempt, transitions
 from postwire.delivery.jobs import Job
 from postwire.delivery.receipts import NOTHING, ReceiptTracker
 from postwire.delivery.router import ProviderPermit, Router
@@ -91,6 +91,8 @@ class Executor:
         self._retries = retries
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
+        self.on_follow_up: Callable[[int], None] = lambda time: None
+        """Called with the time (µs, due clock) until which a message that was sent waits for a receipt."""
 
     def policy(self, options: DispatchOptions) -> Policy:
         """How long a message with these options is tried."""
@@ -147,9 +149,11 @@ class Executor:
                 await self._pass_on(job)
                 continue
             if result is attempt.TOO_LATE:
-                await self._keep(job, lifecycle.drop_attempt(before, now=now, due=due), None)
+                await self._keep(job, transitions.drop_attempt(before, now=now, due=due), None)
                 continue
-            record, next_step = self._close(before, result, policy, permit, now, duration, now - due)
+            record, next_step = transitions.close_attempt(
+                before, result, policy, permit.entry.provider, now=now, duration=duration, ahead=now - due
+            )
             self._observer.attempt_ended(record)
             ids: Sequence[ProviderMessageId] = ()
             receipts: Sequence[KeptReceipt] = ()
@@ -157,8 +161,10 @@ class Executor:
                 ids, receipts = tracker.ids_given(before, record), await tracker.reported(before, self._outbox)
                 if receipts:
                     record = tracker.applied_to(record, receipts, now)
-                    next_step = lifecycle.next_step(record)
+                    next_step = transitions.next_step(before, record, next_step)
             next_permit: ProviderPermit | None = None
+            if job.plan.route.delivered_within is not None and record.state is MessageState.SENT:
+                record, next_step = self._expect_receipt(job, record, next_step, now, due)
             if next_step is not NextStep.NOTHING and not self._is_suited(job, record):
                 record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), NextStep.NOTHING
             if next_step is NextStep.FAIL_OVER and clear and due < deadline(record, now - due):
@@ -168,6 +174,8 @@ class Executor:
                 clear, next_permit = False, self._router.again(job.plan, permit.entry)
             if next_permit:
                 record = self._opened(job, record, next_permit, now)
+            elif record.settled:
+                pass
             elif next_step is not NextStep.NOTHING and is_deferred(record):
                 record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
             elif next_step is not NextStep.NOTHING:
@@ -186,6 +194,9 @@ class Executor:
                 positions = await suppressions.positions(before, job.message)
             except StoreUnavailable:
                 now, due = self.now()
+                if before.settled:
+                    await self._keep(job, self._waiting(before), None)
+                    return False
                 retry_time = self.retry_time(len(before.attempts), due)
                 await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
                 return False
@@ -196,6 +207,10 @@ class Executor:
             if not (positions if pending is None else positions & {*pending}):
                 return True
             now, due = self.now()
+            if before.settled:  # it stays sent, and nobody has it once more
+                dropped = follow_up.drop_attempt(before, now=now, due=due)
+                await self._keep(job, follow_up.end(dropped, now=now), None)
+                return False
             after = suppressing.suppress(lifecycle.drop_attempt(before, now=now, due=due), positions, now=now)
             await self._keep(job, after, None)
             if job.record is after and not after.settled:
@@ -255,7 +270,7 @@ class Executor:
         """Take the open attempt back, which a shutdown has ended before the message left, if there is time for it."""
         now, due = self.now()
         with suppress(StoreUnavailable):
-            await self._outbox.advance(record, lifecycle.drop_attempt(record, now=now, due=due))
+            await self._outbox.advance(record, transitions.drop_attempt(record, now=now, due=due))
 
     async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int, int]:
         """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs,
@@ -322,25 +337,31 @@ class Executor:
             age = self._steps.longest_since(first.start_time, wall, due)
         return is_same_attempt(before, after, age=age, dedup_window=permit.entry.dedup_window)
 
-    def _close(
-        self,
-        record: MessageRecord,
-        result: DispatchResult,
-        policy: Policy,
-        permit: ProviderPermit,
-        now: int,
-        duration: int,
-        ahead: int,
+    def _expect_receipt(
+        self, job: Job, record: MessageRecord, next_step: NextStep, now: int, due: int
     ) -> tuple[MessageRecord, NextStep]:
-        try:
-            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
-        except Exception as error:  # the provider's code gave something that is no result of this message
-            result = attempt.fault(permit.entry.provider, error)
-            return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
+        """Have a message wait for a receipt of its last attempt: see `transitions.expect_receipt`."""
+        providers = self._tracker.addresses.providers if self._tracker else ()
+        return transitions.expect_receipt(
+            record,
+            next_step,
+            self.policy(job.options),
+            job.plan.route,
+            takes_receipts=record.attempts[-1].provider_name in providers,
+            now=now,
+            due=due,
+        )
 
     def _opened(self, job: Job, record: MessageRecord, permit: ProviderPermit, now: int) -> MessageRecord:
         trace_id = record.attempts[-1].trace_id if record.attempts else job.traceparent[3:35]
-        return lifecycle.open_attempt(record, permit.entry.provider.name, now=now, trace_id=trace_id)
+        return transitions.open_attempt(record, permit.entry.provider.name, now=now, trace_id=trace_id)
+
+    def _waiting(self, record: MessageRecord) -> MessageRecord:
+        """The record before the attempt that it has open, which nobody makes: its message waits."""
+        now, due = self.now()
+        if record.settled:
+            return follow_up.drop_attempt(record, now=now, due=follow_up.retry_time(record, now=now, due=due))
+        return self._requeued(transitions.without_open(record), now, due)
 
     def _requeued(self, record: MessageRecord, now: int, due: int) -> MessageRecord:
         return lifecycle.requeue(record, now=now, due=self.retry_time(len(record.attempts), due))
@@ -372,14 +393,14 @@ class Executor:
                         if kept is None or kept == after or kept not in tried:
                             break
                         # An attempt was opened after all, and nobody is to make it.
-                        before, after, tried = kept, self._requeued(_without_open(kept), *self.now()), []
+                        before, after, tried = kept, self._waiting(kept), []
                         continue
                     if permit:
                         permit.gate_permit.cancel(self._clock.monotonic())
                         permit = None
                         if self._tracker and await self._is_unchanged(before):
                             # A receipt came in just now, and nothing is to be sent past it.
-                            after = self._requeued(_without_open(after), *self.now())
+                            after = self._waiting(after)
                             continue
                     return
                 except StoreUnavailable:
@@ -388,7 +409,7 @@ class Executor:
                     if permit:  # not held for so long: those who wait for the provider are served first
                         permit.gate_permit.cancel(self._clock.monotonic())
                         permit = None
-                        after = self._requeued(_without_open(after), *self.now())
+                        after = self._waiting(after)
                     await self._outbox.wait_available()
         except BaseException:
             if permit:
@@ -396,22 +417,18 @@ class Executor:
             raise
         job.record, job.permit = after, permit
         job.waiter.record = after
-        self._observer.state_reached(after)
+        if not (before.settled and after.state is before.state):
+            self._observer.state_reached(after)
         if self._tracker:
             self._tracker.changed(after, ids)
             for one in receipts:
                 if not one.is_applied:
                     self._observer.receipt_applied(after, one.listed)
+        if follow_up.is_waiting(after) and after.follow_up_time is not None:
+            self.on_follow_up(after.follow_up_time)
 
 
 def _verdict(result: DispatchResult) -> Verdict:
     """What a result says of its provider's health."""
     verdict = _VERDICTS[result.outcome]
     return Verdict.NONE if verdict is Verdict.FAILURE and not result.provider_fault else verdict
-
-
-def _without_open(record: MessageRecord) -> MessageRecord:
-    """The record before its open attempt was opened, in the change that both closes one and opens another."""
-    closed = lifecycle.drop_attempt(record, now=record.update_time, due=record.update_time)
-    assert closed.state is MessageState.QUEUED
-    return closed

@@ -46,6 +46,7 @@ from postwire.delivery.acceptance import Acceptance
 from postwire.delivery.contents import encode
 from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
+from postwire.delivery.follow_ups import FollowUps
 from postwire.delivery.receipts import ReceiptTracker, RecipientHashes
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
@@ -130,6 +131,15 @@ class Delivery:
             backlog=self._backlog,
             quotas=self._quotas,
             tracker=tracker,
+        )
+        self.follow_ups = FollowUps(
+            messages=outbox,
+            work=outbox,
+            router=self._router,
+            tasks=self._tasks,
+            executor=self.executor,
+            clock=clock,
+            observer=observer,
         )
         self._acceptance = Acceptance(
             outbox=outbox,
@@ -359,6 +369,7 @@ class Delivery:
         on waiting.
         """
         self.start_draining()
+        self.follow_ups.stop()
         await self._worker.stop()
         self._waiters.close()
         return await self._tasks.drain(grace)

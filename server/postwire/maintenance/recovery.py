@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from postwire.clock import Clock
-from postwire.core import canonical, lifecycle
+from postwire.core import canonical, follow_up, lifecycle
 from postwire.core.errors import InvalidMessage, Refusal
 from postwire.core.lifecycle import NextStep
 from postwire.core.message import MAX_TIME, Channel, Priority
@@ -37,11 +37,18 @@ async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock:
     an attempt that is open belongs to a boot that is over.
     """
     now = clock.due()
-    await outbox.realign(now, executor.latest_retry(now), executor.latest_deferred(now), clock.machine())
+    latest_follow_up = now + int(max((one.delivered_within or 0.0 for one in registry.all_routes()), default=0.0) * 1e6)
+    await outbox.realign(
+        now,
+        executor.latest_retry(now),
+        executor.latest_deferred(now),
+        clock.machine(),
+        latest_follow_up=latest_follow_up,
+    )
     count = 0
     while orphans := await outbox.orphans(STEP):
         count += len(orphans)
-        await asyncio.gather(*(_close_orphan(outbox, stored, executor, observer) for stored in orphans))
+        await asyncio.gather(*(_close_orphan(outbox, stored, registry, executor, observer) for stored in orphans))
     rules = _fingerprint(registry)
     have_changed = await outbox.metadata(ROUTES) != rules
     await _find_queues(outbox, registry, have_changed)
@@ -50,7 +57,12 @@ async def recover(outbox: Outbox, registry: Registry, executor: Executor, clock:
     return count
 
 
-async def _close_orphan(outbox: Outbox, stored: StoredMessage, executor: Executor, observer: Observer) -> None:
+async def _close_orphan(
+    outbox: Outbox, stored: StoredMessage, registry: Registry, executor: Executor, observer: Observer
+) -> None:
+    if stored.record.settled:
+        await _close_further(outbox, stored, registry, executor)
+        return
     policy, (now, due) = executor.policy(stored.options), executor.now()
     record, next_step = lifecycle.close_attempt(
         stored.record, lifecycle.ORPHANED, policy, now=now, duration=None, ahead=now - due
@@ -59,6 +71,21 @@ async def _close_orphan(outbox: Outbox, stored: StoredMessage, executor: Executo
         record = lifecycle.requeue(record, now=now, due=executor.retry_time(len(record.attempts), due))
     if await outbox.advance(stored.record, record):
         observer.state_reached(record)
+
+
+async def _close_further(outbox: Outbox, stored: StoredMessage, registry: Registry, executor: Executor) -> None:
+    """Close a further attempt of a message that was sent before: it stays so, and has its time to be delivered."""
+    policy, (now, due) = executor.policy(stored.options), executor.now()
+    record, _ = follow_up.close_attempt(stored.record, lifecycle.ORPHANED, policy, now=now, duration=None)
+    route = registry.route_by_queue_key(record.queue)
+    if route is None:
+        with suppress(ValueError):
+            message = canonical.decode_message(stored.content)
+            route = registry.adopt(record.queue, message, record.tenant)
+    if route and route.delivered_within is not None:
+        until = due + int(route.delivered_within * 1e6)
+        record = follow_up.expect_receipt(record, policy, route.names, until=until, ahead=now - due)
+    await outbox.advance(stored.record, record)
 
 
 async def _find_queues(outbox: Outbox, registry: Registry, have_changed: bool) -> None:

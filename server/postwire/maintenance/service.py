@@ -8,6 +8,7 @@ from postwire.delivery.settings import Limits
 from postwire.maintenance.clock_steps import ClockSteps
 from postwire.maintenance.erasure import Erasure
 from postwire.maintenance.expiry import ExpirySweep
+from postwire.maintenance.overdue_receipts import OverdueReceipts
 from postwire.maintenance.recovery import recover
 from postwire.maintenance.retention import Retention
 from postwire.outbox.base import Outbox
@@ -41,6 +42,8 @@ class Maintenance:
         delivery.on_deadline = self._expiry.expect
         steps = ClockSteps(outbox=outbox, clock=clock, detector=delivery.clock_steps, wake=self._wake)
         self._steps = steps
+        self._overdue = OverdueReceipts(work=outbox, clock=clock, begin=delivery.follow_ups.begin)
+        delivery.executor.on_follow_up = self._overdue.expect
         self._retention = Retention(
             messages=outbox,
             feed=outbox,
@@ -71,14 +74,16 @@ class Maintenance:
         self._steps.start()
         await self._delivery.start()
         self._expiry.start()
+        self._overdue.start()
         self._retention.start()
         self._erasure.start()
 
     async def stop(self) -> None:
         """Do nothing more."""
-        for part in (self._steps, self._expiry, self._retention, self._erasure):
+        for part in (self._steps, self._expiry, self._overdue, self._retention, self._erasure):
             await part.stop()
 
     def _wake(self) -> None:
         self._expiry.wake()
+        self._overdue.wake()
         self._delivery.wake()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from postwire.core.message import DispatchOptions, MessageRecord, Priority
+from postwire.core.message import MAX_TIME, DispatchOptions, MessageRecord, Priority
 from postwire.core.queue_keys import QueueKey
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import Cursor, StoredMessage
@@ -14,7 +14,7 @@ from postwire.outbox.base.messages import Cursor, StoredMessage
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message that waits, without its content. Its `expire_time` is that of the record."""
+    """A message that waits, in its queue or for a receipt; without its content. Its `expire_time` is the record's."""
 
     record: MessageRecord
     options: DispatchOptions
@@ -93,13 +93,19 @@ class WorkQueue(Availability, Protocol):
         ...
 
     def realign(
-        self, now: int, latest: int, latest_deferred: int, machine: tuple[str, int] | None = None
+        self,
+        now: int,
+        latest: int,
+        latest_deferred: int,
+        machine: tuple[str, int] | None = None,
+        latest_follow_up: int = MAX_TIME,
     ) -> Awaitable[None]:
         """Bring the times of what waits onto the due clock of this opening, which shows `now`; before all else is done.
 
         What an earlier one has kept by `keep_ahead` is added to them. Nobody waits for the next attempt beyond
         `latest`, or beyond `latest_deferred` where the last one was deferred for any who are left (see
-        `core.retries.is_deferred`), nor for the first one beyond `now`, unless it is scheduled.
+        `core.retries.is_deferred`), nor for the first one beyond `now`, unless it is scheduled; and for a receipt
+        nobody waits beyond `latest_follow_up`.
 
         What guards count by goes on as `machine` says, which is as `Clock.machine` has it: see
         `core.guards.GuardClock`.
@@ -107,7 +113,25 @@ class WorkQueue(Availability, Protocol):
         ...
 
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
-        """Messages whose open attempt belongs to a member that is gone, oldest first."""
+        """Messages whose open attempt belongs to a member that is gone, oldest first: those that are SENDING before
+        those with a further attempt (see `core.follow_up`)."""
+        ...
+
+    async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
+        """At most `limit` messages whose `follow_up_time` has come by `now` (due clock), longest ago first. None whose
+        further attempt is open."""
+        ...
+
+    async def next_follow_up(self) -> int | None:
+        """The first `follow_up_time` (due clock) of a message whose further attempt is not open."""
+        ...
+
+    def put_off(self, moves: Sequence[tuple[MessageRecord, int]]) -> Awaitable[int]:
+        """Give messages another `follow_up_time`, in one commit; returns how many have it.
+
+        Each applies where the message still is at the revision of its record (fencing). The revision stays: nothing has
+        changed that a caller can see.
+        """
         ...
 
     async def scan_queued(

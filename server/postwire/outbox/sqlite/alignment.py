@@ -31,5 +31,7 @@ def realign(connection: apsw.Connection, times: Mapping[str, int]) -> None:
         connection.execute(QUERIES["bound_due"], bindings)
         connection.execute(QUERIES["bound_deferred"], bindings)
     if by:
+        connection.execute(QUERIES["shift_follow_ups"], {"by": by})
         connection.execute(QUERIES["shift_deadlines"], {"by": by})
         connection.execute(QUERIES["keep_fact"], (AHEAD, "0"))
+    connection.execute(QUERIES["bound_follow_ups"], times)

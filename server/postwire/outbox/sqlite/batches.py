@@ -16,7 +16,7 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
-from postwire.outbox.sqlite import feed, reads, receipt_rows, rows
+from postwire.outbox.sqlite import feed, follow_ups, reads, receipt_rows, rows
 from postwire.outbox.sqlite.guards import GuardCounts
 from postwire.outbox.sqlite.keys import Keys
 from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
@@ -127,9 +127,10 @@ class Batches:
         if changed != len(pairs):
             return None if len(pairs) > 1 else False
         self._note_changes(connection, [after for _, after in pairs])
-        if settled := [_id_row(after) for before, after in pairs if _settles(before, after) and self._erases(after)]:
+        if settled := [_id_row(after) for before, after in pairs if _ends(before, after) and self._erases(after)]:
             self.statements.erase.run(connection, settled)
             self.has_erased = True
+        self.statements.follow_ups.run(connection, [row for pair in pairs if (row := follow_ups.changed_row(*pair))])
         self.statements.close.run(connection, [row for pair in pairs if (row := rows.closed_row(*pair))])
         self.statements.drop.run(connection, [row for pair in pairs if (row := rows.dropped_row(*pair))])
         self.statements.reported.run(connection, [row for pair in pairs if (row := rows.reported_row(*pair))])
@@ -243,8 +244,9 @@ class Batches:
         return found
 
 
-def _settles(before: MessageRecord, after: MessageRecord) -> bool:
-    return after.settled and not before.settled
+def _ends(before: MessageRecord, after: MessageRecord) -> bool:
+    """Whether a message was still to be sent, to somebody or once more, and is not any longer."""
+    return after.settled and after.follow_up_time is None and not (before.settled and before.follow_up_time is None)
 
 
 def _id_row(record: MessageRecord) -> Row:

@@ -75,6 +75,7 @@ class Statements:
     drop: Bulk = field(default_factory=lambda: Bulk("drop_attempts"))
     update: Bulk = field(default_factory=lambda: Bulk("update_messages"))
     notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
+    follow_ups: Bulk = field(default_factory=lambda: Bulk("update_follow_ups"))
     reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
     events: Bulk = field(default_factory=lambda: Bulk("insert_events"))

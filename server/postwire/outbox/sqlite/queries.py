@@ -12,7 +12,7 @@ import apsw
 RECORD: Final = (
     "key", "message_id", "request_id", "payload_hash", "channel", "state", "create_time", "update_time", "expire_time",
     "next_attempt_time", "recipients", "labels", "revision", "queue", "note", "send_time", "deadline", "tenant",
-    "receipts", "error_code",
+    "receipts", "error_code", "follow_up_time",
 )  # fmt: skip
 """The columns that a record is made of: `{record}`."""
 
@@ -22,11 +22,8 @@ WORK: Final = (
 )  # fmt: skip
 """Those that are needed to go on with a message: `{work}`."""
 
-MESSAGE: Final = (
-    *(name for name in WORK if name not in ("note", "labels", "receipts")),
-    "attempt_number",
-    "provider_name",
-)
+_LATER: Final = frozenset({"note", "labels", "receipts", "follow_up_time"})
+MESSAGE: Final = (*(name for name in WORK if name not in _LATER), "attempt_number", "provider_name")
 """Those that a message is accepted with: `{message}`."""
 
 LABELS: Final = "(SELECT labels FROM labels WHERE labels.key = messages.key) AS labels"
@@ -34,7 +31,7 @@ LABELS: Final = "(SELECT labels FROM labels WHERE labels.key = messages.key) AS 
 
 ATTEMPT: Final = (
     "number", "provider_name", "start_time", "outcome", "duration", "provider_message_id", "error_code", "detail",
-    "trace_id", "positions",
+    "trace_id", "positions", "receipt_overdue",
 )  # fmt: skip
 """The columns that an attempt is made of: `{attempt}`."""
 

@@ -49,7 +49,7 @@ INSERT INTO contents (key, content) SELECT * FROM (VALUES {rows}) WHERE column1 
 INSERT INTO labels (key, labels) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_attempts
-INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id, positions)
+INSERT INTO attempts (message_id, number, boot, provider_name, start_time, trace_id, positions, receipt_overdue)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_changes
@@ -84,6 +84,15 @@ UPDATE messages
 SET receipts = reported.receipts, error_code = reported.error_code
 FROM reported
 WHERE messages.message_id = reported.message_id;
+
+-- When a further attempt follows. Fenced as a change is; where it is part of one, by the revision that it has led to.
+-- name: update_follow_ups
+WITH followed (message_id, tenant, revision, follow_up_time) AS (VALUES {rows})
+UPDATE messages SET follow_up_time = followed.follow_up_time
+FROM followed
+WHERE messages.message_id = followed.message_id
+    AND +messages.tenant = followed.tenant
+    AND messages.revision = followed.revision;
 
 -- name: close_attempts
 WITH ended (message_id, number, outcome, duration, provider_message_id, error_code, detail) AS (VALUES {rows})
@@ -218,6 +227,17 @@ SELECT {work} FROM messages
 WHERE state IN ('queued', 'sending') AND state = 'sending'
 ORDER BY create_time LIMIT ?;
 
+-- Further attempts that an earlier boot left in the middle.
+-- name: open_follow_ups
+SELECT {work} FROM messages WHERE follow_up_time = 253402300799999999 LIMIT ?;
+
+-- Those that are due, longest due first; none that is open.
+-- name: overdue
+SELECT {work} FROM messages WHERE follow_up_time <= ? ORDER BY follow_up_time LIMIT ?;
+
+-- name: next_follow_up
+SELECT min(follow_up_time) FROM messages WHERE follow_up_time IS NOT NULL;
+
 -- By the wall clock, where the caller has said when.
 -- name: expired
 SELECT {record} FROM messages WHERE state = 'queued' AND deadline IS NULL AND expire_time <= ? ORDER BY expire_time LIMIT ?;
@@ -240,6 +260,20 @@ WHERE state = 'queued' AND queue = :queue AND tenant = :tenant AND priority = :p
 
 -- name: shift_deadlines
 UPDATE messages SET deadline = deadline + :by WHERE state IN ('queued', 'sending') AND deadline IS NOT NULL;
+
+-- name: shift_follow_ups
+UPDATE messages
+SET deadline = deadline + :by,
+    follow_up_time = iif(follow_up_time = 253402300799999999, follow_up_time, follow_up_time + :by)
+WHERE follow_up_time IS NOT NULL;
+
+-- name: bound_follow_ups
+UPDATE messages SET follow_up_time = :latest_follow_up
+WHERE follow_up_time > :latest_follow_up AND follow_up_time < 253402300799999999;
+
+-- After a restore: whether a receipt has come since the copy was made is not known.
+-- name: end_follow_ups
+UPDATE messages SET follow_up_time = NULL WHERE follow_up_time IS NOT NULL;
 
 -- No backoff is as long as this: the clock was set back between two boots. What a provider has put off, for the message or
 -- for somebody who is left, waits for longer than any backoff.
@@ -304,25 +338,27 @@ SELECT max(key), count(*) FILTER (WHERE update_time < :before AND state NOT IN (
 FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit);
 
 -- The same for contents that are kept for a while: how far the next messages reach, how many of them have a content that
--- is to be erased, and when the first of them was accepted. `of_tenants` has other times, by tenant, as JSON.
+-- is to be erased, and when the first of them was accepted. `of_tenants` has other times, by tenant, as JSON. What a further
+-- attempt may need stays.
 -- name: erasure_step
 SELECT
     max(key),
     count(*) FILTER (
         WHERE update_time < coalesce(json_extract(:of_tenants, '$."' || tenant || '"'), :before)
-            AND state NOT IN ('queued', 'sending')
+            AND state NOT IN ('queued', 'sending') AND follow_up_time IS NULL
             AND (SELECT length(content) FROM contents WHERE contents.key = seen.key) > 0
     ),
     min(create_time)
 FROM (
-    SELECT key, tenant, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit
+    SELECT key, tenant, update_time, create_time, state, follow_up_time FROM messages
+    WHERE key > :after ORDER BY key LIMIT :limit
 ) AS seen;
 
 -- name: erase_settled
 UPDATE contents SET content = x''
 WHERE length(content) > 0 AND key IN (
     SELECT key FROM messages
-    WHERE key > :after AND key <= :end AND state NOT IN ('queued', 'sending')
+    WHERE key > :after AND key <= :end AND state NOT IN ('queued', 'sending') AND follow_up_time IS NULL
         AND update_time < coalesce(json_extract(:of_tenants, '$."' || tenant || '"'), :before)
 );
 
@@ -336,6 +372,7 @@ SELECT key, message_id, revision, coalesce((SELECT length(content) FROM contents
 FROM messages
 WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :tenant
     AND +state NOT IN ('queued', 'sending')
+    AND +follow_up_time IS NOT 253402300799999999
     AND (
         EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0)
         OR EXISTS (SELECT 1 FROM labels WHERE labels.key = messages.key AND labels <> '')
@@ -345,7 +382,7 @@ WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :te
 -- name: unsettled_of
 SELECT count(*) FROM messages
 WHERE message_id IN (SELECT unhex(value) FROM json_each(:ids)) AND +tenant = :tenant
-    AND +state IN ('queued', 'sending');
+    AND (+state IN ('queued', 'sending') OR +follow_up_time = 253402300799999999);
 
 -- In place, as `erase_contents`.
 -- name: erase_contents_of
@@ -358,7 +395,7 @@ UPDATE labels SET labels = '' WHERE key IN (SELECT value FROM json_each(?));
 UPDATE recipients SET hashes = x'', sender = '' WHERE key IN (SELECT value FROM json_each(?)) AND hashes <> x'';
 
 -- name: note_erased
-UPDATE messages SET revision = revision + 1 WHERE key IN (SELECT value FROM json_each(?));
+UPDATE messages SET revision = revision + 1, follow_up_time = NULL WHERE key IN (SELECT value FROM json_each(?));
 
 -- name: remove_labels
 DELETE FROM labels WHERE key IN (
@@ -625,7 +662,7 @@ SELECT count(*) FROM attempts;
 
 -- name: fault_settled_and_open
 SELECT count(*) FROM messages JOIN attempts USING (message_id)
-WHERE attempts.outcome IS NULL AND messages.state <> 'sending';
+WHERE attempts.outcome IS NULL AND messages.state <> 'sending' AND follow_up_time IS NOT 253402300799999999;
 
 -- name: fault_two_open
 SELECT count(*) FROM (
@@ -635,10 +672,10 @@ SELECT count(*) FROM (
 -- name: fault_no_message
 SELECT count(*) FROM attempts WHERE message_id NOT IN (SELECT message_id FROM messages);
 
--- Those that are settled have none any more.
+-- Those that are settled, and have no further attempt to come, have none any more.
 -- name: fault_no_content
 SELECT count(*) FROM messages
-WHERE state IN ('queued', 'sending')
+WHERE (state IN ('queued', 'sending') OR follow_up_time IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM contents WHERE contents.key = messages.key AND length(content) > 0);
 
 -- name: fault_unknown_content

@@ -129,10 +129,10 @@ def due(
                     found += waiting or scheduled
         sizes = list(accumulate(row[_SIZE] for row in found))
         found = found[: max(1, bisect_right(sizes, MAX_CONTENTS))]
-        attempts = _attempts(connection, found)
+        attempts_by_id = attempts(connection, found)
         small = found[: bisect_right(sizes, SMALL_CONTENTS)]
         bodies = [_all(connection, "content_by_key", row[0])[0][0] for row in small]
-    offered = [rows.queued_from(row, attempts.get(row[1], ())) for row in found]
+    offered = [rows.queued_from(row, attempts_by_id.get(row[1], ())) for row in found]
     ids = [one.record.message_id for one in offered[: len(bodies)]]
     return offered, dict(zip(ids, bodies, strict=True))
 
@@ -205,7 +205,8 @@ def next_expiry(connection: apsw.Connection, ahead: int) -> int | None:
 def orphans(connection: apsw.Connection, limit: int, cipher: StoreCipher) -> list[StoredMessage]:
     """See `Outbox.orphans`."""
     with one_moment(connection):
-        return _stored(connection, _all(connection, "orphans", limit), cipher)
+        found = _all(connection, "orphans", limit) or _all(connection, "open_follow_ups", limit)
+        return _stored(connection, found, cipher)
 
 
 def scan_queued(
@@ -375,12 +376,12 @@ def messages_by_ids(connection: apsw.Connection, message_ids: Sequence[bytes], t
 
 def records_of(connection: apsw.Connection, found: Sequence[Row]) -> tuple[MessageRecord, ...]:
     """The records of rows, in their order."""
-    attempts = _attempts(connection, found)
-    return tuple(rows.record_from(row, attempts.get(row[1], ())) for row in found)
+    attempts_by_id = attempts(connection, found)
+    return tuple(rows.record_from(row, attempts_by_id.get(row[1], ())) for row in found)
 
 
 def _stored(connection: apsw.Connection, found: Sequence[Row], cipher: StoreCipher) -> list[StoredMessage]:
-    attempts = _attempts(connection, found)
+    attempts_by_id = attempts(connection, found)
     stored: list[StoredMessage] = []
     size = 0
     for row in found:
@@ -388,17 +389,18 @@ def _stored(connection: apsw.Connection, found: Sequence[Row], cipher: StoreCiph
         size += len(body)
         if stored and size > MAX_CONTENTS:
             break
-        queued = rows.queued_from(row, attempts.get(row[1], ()))
+        queued = rows.queued_from(row, attempts_by_id.get(row[1], ()))
         content = decrypted(cipher, body, queued.record) or b""
         stored.append(StoredMessage(queued.record, queued.options, content, queued.accept_trace))
     return stored
 
 
-def _attempts(connection: apsw.Connection, found: Iterable[Row]) -> dict[bytes, list[Row]]:
-    attempts: dict[bytes, list[Row]] = {}
+def attempts(connection: apsw.Connection, found: Iterable[Row]) -> dict[bytes, list[Row]]:
+    """The rows of the attempts of the messages of these rows, by their ids."""
+    by_id: dict[bytes, list[Row]] = {}
     for message_id, *attempt in _all(connection, "attempts_of_all", rows.ids_text(list(found))):
-        attempts.setdefault(message_id, []).append(attempt)
-    return attempts
+        by_id.setdefault(message_id, []).append(attempt)
+    return by_id
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from typing import Final
 
 import apsw
 
-from postwire.core import lifecycle
+from postwire.core import follow_up, lifecycle
 from postwire.core.errors import StoreUnavailable
+from postwire.core.lifecycle import Policy
 from postwire.core.message import MessageState
 from postwire.outbox.base import BEGINNING, OutboxError, StoredMessage
 from postwire.outbox.sqlite import boots
@@ -146,6 +147,7 @@ async def _make_ready(files: StoreFiles, copy: Path, boot_ids: Sequence[str], no
         with closing(apsw.Connection(str(ready.store))) as connection:
             boots.detach(connection)
             connection.execute(QUERIES["forget_fact"], (COPIED,))
+            connection.execute(QUERIES["end_follow_ups"])
             connection.pragma("journal_mode", "delete")  # one file; and a log beside it is known to be another's
         _sync(ready.store)
         ready.store.rename(files.restoring)
@@ -192,7 +194,10 @@ async def _doubt(outbox: SqliteOutbox, now: int) -> Counter[MessageState]:
             break
         ends.update(await _doubt_each(outbox, found, now))
     while found := await outbox.orphans(STEP):
-        ends.update(await _doubt_each(outbox, found, now))
+        if found[0].record.settled:
+            await _doubt_further(outbox, found, now)
+        else:
+            ends.update(await _doubt_each(outbox, found, now))
     return ends
 
 
@@ -202,6 +207,16 @@ async def _doubt_each(outbox: SqliteOutbox, found: Sequence[StoredMessage], now:
     await asyncio.gather(*(outbox.advance(*pair) for pair in opens))
     await asyncio.gather(*(outbox.advance(*pair) for pair in steps))
     return [after.state for _, after in steps]
+
+
+async def _doubt_further(outbox: SqliteOutbox, found: Sequence[StoredMessage], now: int) -> None:
+    """Close further attempts of messages that are sent already: these stay so."""
+    policy = Policy(max_attempts=0)
+    pairs = [
+        (one.record, follow_up.close_attempt(one.record, lifecycle.RESTORED, policy, now=now, duration=None)[0])
+        for one in found
+    ]
+    await asyncio.gather(*(outbox.advance(*pair) for pair in pairs))
 
 
 def _report(ready: Path) -> Restored:

@@ -125,6 +125,7 @@ def attempt_row(record: MessageRecord, boot: int) -> Row:
         attempt.start_time,
         attempt.trace_id,
         None if attempt.positions is None else json.dumps(attempt.positions),
+        int(attempt.receipt_overdue),
     )
 
 
@@ -229,6 +230,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         tenant,
         receipts,
         error_code,
+        follow_up_time,
     ) = message[: len(RECORD)]
     return MessageRecord(
         message_id=id_text(message_id),
@@ -250,6 +252,7 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         tenant=tenant,
         receipts=receipt_rows.listed_from(receipts) if receipts else (),
         error_code=error_code or "",
+        follow_up_time=follow_up_time,
     )
 
 
@@ -270,9 +273,19 @@ def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Qu
 
 
 def _attempt_from(row: Sequence[Any]) -> Attempt:
-    number, provider_name, started, outcome, duration, provider_message_id, error_code, detail, trace_id, positions = (
-        row
-    )
+    (
+        number,
+        provider_name,
+        started,
+        outcome,
+        duration,
+        provider_message_id,
+        error_code,
+        detail,
+        trace_id,
+        positions,
+        overdue,
+    ) = row
     return Attempt(
         number=number,
         provider_name=provider_name,
@@ -284,6 +297,7 @@ def _attempt_from(row: Sequence[Any]) -> Attempt:
         detail=detail,
         trace_id=trace_id,
         positions=tuple(json.loads(positions)) if positions else None,
+        receipt_overdue=bool(overdue),
     )
 
 

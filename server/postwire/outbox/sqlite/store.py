@@ -16,7 +16,7 @@ from postwire.config.encryption_keys import EncryptionKey
 from postwire.core.audit import AuditEvent
 from postwire.core.errors import StoreUnavailable
 from postwire.core.listing import MessageFilter, Page, Position
-from postwire.core.message import MessageRecord, MessageState, Priority
+from postwire.core.message import MAX_TIME, MessageRecord, MessageState, Priority
 from postwire.outbox.base import (
     NO_TENANTS,
     Accepted,
@@ -31,11 +31,12 @@ from postwire.outbox.base import (
     OutboxError,
     OutboxStats,
     ProviderMessageId,
+    QueuedMessage,
     QueueKey,
     StoredMessage,
     TakenMessage,
 )
-from postwire.outbox.sqlite import feed, reads, rows
+from postwire.outbox.sqlite import feed, follow_ups, reads, rows
 from postwire.outbox.sqlite.alignment import AHEAD, kept_ahead, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
@@ -239,10 +240,20 @@ class SqliteOutbox(Reported):
         return self.keep_metadata(AHEAD, str(ahead))
 
     def realign(
-        self, now: int, latest: int, latest_deferred: int, machine: tuple[str, int] | None = None
+        self,
+        now: int,
+        latest: int,
+        latest_deferred: int,
+        machine: tuple[str, int] | None = None,
+        latest_follow_up: int = MAX_TIME,
     ) -> Awaitable[None]:
         """See `Outbox.realign`."""
-        times = {"now": now, "latest": latest, "latest_deferred": latest_deferred}
+        times = {
+            "now": now,
+            "latest": latest,
+            "latest_deferred": latest_deferred,
+            "latest_follow_up": latest_follow_up,
+        }
 
         def write(connection: apsw.Connection) -> None:
             self._batches.guards.resume(connection, now, kept_ahead(connection), machine)
@@ -253,6 +264,18 @@ class SqliteOutbox(Reported):
     async def orphans(self, limit: int) -> Sequence[StoredMessage]:
         """See `Outbox.orphans`."""
         return await self._read(reads.orphans, limit, self._batches.cipher)
+
+    async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
+        """See `Outbox.overdue`."""
+        return await self._read(follow_ups.overdue, now, limit)
+
+    async def next_follow_up(self) -> int | None:
+        """See `Outbox.next_follow_up`."""
+        return await self._read(follow_ups.next_follow_up)
+
+    def put_off(self, moves: Sequence[tuple[MessageRecord, int]]) -> Awaitable[int]:
+        """See `Outbox.put_off`."""
+        return self._call(lambda connection: follow_ups.put_off(connection, self._batches.statements.follow_ups, moves))
 
     async def scan_queued(
         self, after: Cursor, limit: int, queues: Collection[str] | None = None
