@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import START
 
-from postwire.core import follow_up, lifecycle
+from postwire.core import follow_up, lifecycle, receipt_states
 from postwire.core.follow_up import UNDER_WAY
 from postwire.core.lifecycle import NextStep, Policy
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
+from postwire.core.receipts import KeptReceipt, ReceiptState
 
 POLICY = Policy(max_attempts=5)
 NAMES = ("a", "b", "c")
@@ -123,6 +124,41 @@ def test_it_stays_sent_whatever_comes_of_it(outcome: Outcome) -> None:
     assert (ended.attempts[-1].outcome, ended.attempts[-1].receipt_overdue) == (outcome, True)
     goes_on = outcome not in (Outcome.SUCCESS, Outcome.UNCERTAIN, Outcome.REJECTED)
     assert next_step is (NextStep.FAIL_OVER if goes_on else NextStep.NOTHING)
+
+
+@pytest.mark.parametrize("state", [ReceiptState.DELIVERED, ReceiptState.UNDELIVERED])
+def test_a_receipt_of_the_only_attempt_ends_it(state: ReceiptState) -> None:
+    after = receipt_states.apply(waiting(), [KeptReceipt(1, "a", 1, state, START)], now=START)
+    assert (after.state.value, after.follow_up_time) == (state.value, None)
+
+
+@pytest.mark.parametrize("state", ReceiptState)
+def test_a_receipt_waits_for_the_end_of_the_further_attempt(state: ReceiptState) -> None:
+    opened = under_way()
+    assert receipt_states.apply(opened, [KeptReceipt(1, "a", 1, state, START)], now=START) is opened
+
+
+def test_what_the_first_did_not_deliver_the_second_may() -> None:
+    """`undelivered` counts only where no other attempt is successful: then the time of that one goes on."""
+    ended, _ = follow_up.close_attempt(under_way(), build.SUCCESS, POLICY, now=START, duration=1)
+    record = follow_up.expect_receipt(ended, POLICY, NAMES, until=START + 90 * SECOND)
+    first, second = [
+        KeptReceipt(number, name, number, ReceiptState.UNDELIVERED, START) for number, name in ((1, "a"), (2, "b"))
+    ]
+    after = receipt_states.apply(record, [first], now=START)
+    assert (after.state, after.follow_up_time) == (SENT, START + 90 * SECOND)
+    after = receipt_states.apply(after, [replace(first, is_applied=True), second], now=START)
+    assert (after.state, after.follow_up_time) == (MessageState.UNDELIVERED, None)
+    delivered = replace(second, number=3, state=ReceiptState.DELIVERED)
+    after = receipt_states.apply(record, [first, delivered], now=START)
+    assert (after.state, after.follow_up_time) == (MessageState.DELIVERED, None)
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.SUCCESS])
+def test_what_nobody_delivered_is_undelivered(outcome: Outcome) -> None:
+    ended, _ = follow_up.close_attempt(under_way(), DispatchResult(outcome), POLICY, now=START, duration=1)
+    after = receipt_states.apply(ended, [KeptReceipt(1, "a", 1, ReceiptState.UNDELIVERED, START)], now=START)
+    assert (after.state, after.follow_up_time) == (MessageState.UNDELIVERED, None)
 
 
 def test_only_an_open_one_can_end() -> None:

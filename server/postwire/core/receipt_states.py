@@ -81,6 +81,7 @@ def apply(
         next_attempt_time=None if settles and not record.settled else record.next_attempt_time,
         revision=record.revision + 1,
         receipts=listed,
+        follow_up_time=record.follow_up_time if state is MessageState.SENT else None,
         error_code=decides.code if decides and state in _BY_RECEIPT else record.error_code,
     )
 
