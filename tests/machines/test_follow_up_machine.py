@@ -239,9 +239,9 @@ class FollowUpMachine(RuleBasedStateMachine):
         if not one.may_follow(now):
             one.due = None
             return
-        self.asks_next(one)
+        self.follows_up(one)
 
-    def asks_next(self, one: Modelled) -> None:
+    def follows_up(self, one: Modelled) -> None:
         now = self.clock.due()
         name = next((name for name in one.left() if name not in self.drained), None)
         if name is None:
@@ -260,7 +260,7 @@ class FollowUpMachine(RuleBasedStateMachine):
         elif outcome in (Outcome.SUCCESS, Outcome.REJECTED) or not one.may_follow(now):
             one.due = None
         else:
-            self.asks_next(one)
+            self.follows_up(one)
 
     # What holds.
 
