@@ -8,7 +8,7 @@ import random
 import tempfile
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,12 +21,14 @@ from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of, route
+from tests.support.receipts import REFERENCES
 
 from postwire.core.audit import AuditEvent
 from postwire.core.breaker import BreakerSettings
 from postwire.core.ids import MessageIds
 from postwire.core.message import DEFAULT_TENANT, Channel, MessageState
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome
+from postwire.core.receipts import Receipt, ReceiptState
 from postwire.outbox.sqlite import SqliteOutbox
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class Modelled:
     state: MessageState = MessageState.SENT
     attempts: list[tuple[str, Outcome | None]] = field(default_factory=lambda: [("a", Outcome.SUCCESS)])
     due: int | None = None
+    receipts: list[tuple[int, ReceiptState]] = field(default_factory=list)
     is_put_off: bool = False
 
     @property
@@ -76,6 +79,7 @@ class FollowUpMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.ids = MessageIds(random.Random(1).getrandbits)  # no boot gives the ids of another
         self.model: list[Modelled] = []
+        self.events = 0
         self.answers = dict.fromkeys(NAMES, Outcome.SUCCESS)
         self.held: set[str] = set()
         self.drained: set[str] = set()
@@ -107,11 +111,15 @@ class FollowUpMachine(RuleBasedStateMachine):
             *self.providers.values(),
             gates=self.gates,
             routes={Channel.SMS: [route(*NAMES, delivered_within=WITHIN / 1e6)]},
-            reporting=REPORTING,
             attempt_timeout=1e6,
         )
         self.harness = Harness(
-            self.outbox, registry=registry, clock=self.clock, ids=self.ids, expire_after=dict.fromkeys(Channel, LIFE)
+            self.outbox,
+            registry=registry,
+            clock=self.clock,
+            ids=self.ids,
+            receipts_of=REPORTING,
+            expire_after=dict.fromkeys(Channel, LIFE),
         )
         await self.harness.boot()
 
@@ -184,20 +192,27 @@ class FollowUpMachine(RuleBasedStateMachine):
         for one in self.model:
             self.comes_due(one)
 
-    @rule(position=st.integers(0, 20), state=st.sampled_from([MessageState.DELIVERED, MessageState.UNDELIVERED]))
-    def receipt(self, position: int, state: MessageState) -> None:
+    @rule(
+        position=st.integers(0, 20),
+        attempt=st.integers(1, 3),
+        state=st.sampled_from([ReceiptState.DELIVERED, ReceiptState.UNDELIVERED, ReceiptState.ACCEPTED]),
+    )
+    def receipt(self, position: int, attempt: int, state: ReceiptState) -> None:
+        """It may come while another attempt is under way; then it counts once that has ended."""
         if position >= len(self.model):
             return
         one = self.model[position]
-        if one.is_open or one.state is not MessageState.SENT:
+        if attempt > len(one.attempts) or one.attempts[attempt - 1][0] not in REPORTING:
             return
-        self.run(self.apply(one, state))
-        one.state, one.due = state, None
+        self.run(self.report(one, attempt, state))
+        one.receipts.append((attempt, state))
+        self.applies(one)
 
-    async def apply(self, one: Modelled, state: MessageState) -> None:
-        before = await self.harness.kept(one.message_id)
-        after = replace(before, state=state, revision=before.revision + 1, follow_up_time=None)
-        assert await self.outbox.advance(before, after)
+    async def report(self, one: Modelled, attempt: int, state: ReceiptState) -> None:
+        self.events += 1
+        receipt = Receipt(state, reference=REFERENCES.make(one.message_id, attempt), event_id=f"event-{self.events}")
+        await self.harness.inbox.keep(one.attempts[attempt - 1][0], [receipt])
+        await self.harness.calm()
 
     @rule(position=st.integers(0, 20))
     def erase(self, position: int) -> None:
@@ -232,6 +247,22 @@ class FollowUpMachine(RuleBasedStateMachine):
 
     # The model.
 
+    def applies(self, one: Modelled) -> None:
+        """`delivered` of any attempt wins; `undelivered` counts where no other is successful."""
+        if one.is_open or one.state is MessageState.DELIVERED:
+            return
+        states = {(number, state) for number, state in one.receipts}
+        undelivered = {number for number, state in states if state is ReceiptState.UNDELIVERED}
+        taken = {
+            number
+            for number, (_, outcome) in enumerate(one.attempts, 1)
+            if outcome is Outcome.SUCCESS or (number, ReceiptState.ACCEPTED) in states
+        }
+        if any(state is ReceiptState.DELIVERED for _, state in states):
+            one.state, one.due = MessageState.DELIVERED, None
+        elif undelivered and not taken - undelivered:
+            one.state, one.due = MessageState.UNDELIVERED, None
+
     def comes_due(self, one: Modelled) -> None:
         now = self.clock.due()
         if one.due is None or one.due > now:
@@ -255,6 +286,9 @@ class FollowUpMachine(RuleBasedStateMachine):
     def ends(self, one: Modelled, outcome: Outcome) -> None:
         name, now = one.attempts[-1][0], self.clock.due()
         one.attempts[-1] = (name, outcome)
+        self.applies(one)
+        if one.state is not MessageState.SENT:
+            return
         if outcome is Outcome.UNCERTAIN or (outcome is Outcome.SUCCESS and name in REPORTING):
             one.due = now + WITHIN if one.may_follow(now + WITHIN) else None
         elif outcome in (Outcome.SUCCESS, Outcome.REJECTED) or not one.may_follow(now):
