@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.clock import ManualClock
-from tests.support.harness import Harness
-from tests.support.providers import FakeProvider, gate_of, registry_of, route
-from tests.support.receipts import REFERENCES
+from tests.support.follow_ups import DELIVERED, ERROR, LIMITED, MAYBE, REJECTED, SENT, TICK, WITHIN, Setting
+from tests.support.providers import gate_of, route
 
 from postwire.core import follow_up
 from postwire.core.audit import AuditEvent
-from postwire.core.gate import Gate
 from postwire.core.message import (
     DEFAULT_TENANT,
     Channel,
     Content,
     DeliveryGuarantee,
-    DispatchCommand,
-    MessageRecord,
-    MessageState,
 )
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
-from postwire.core.receipts import Receipt, ReceiptState
+from postwire.core.receipts import ReceiptState
 from postwire.delivery.suppressions import NewSuppression
 from postwire.outbox.sqlite import SqliteOutbox
-
-SENT, DELIVERED = MessageState.SENT, MessageState.DELIVERED
-ERROR, MAYBE = DispatchResult(Outcome.ERROR), DispatchResult(Outcome.UNCERTAIN)
-REJECTED, LIMITED = DispatchResult(Outcome.REJECTED), DispatchResult(Outcome.RATE_LIMITED)
-WITHIN = 45.0
-TICK = 1.0
 
 
 @pytest.fixture
@@ -42,69 +30,6 @@ async def outbox() -> AsyncIterator[SqliteOutbox]:
     opened = await SqliteOutbox.open(":memory:")
     yield opened
     await opened.close()
-
-
-class Setting:
-    """A route of three providers, of which some send receipts."""
-
-    def __init__(
-        self,
-        outbox: SqliteOutbox,
-        *,
-        reporting: Collection[str] = ("a", "b", "c"),
-        gates: dict[str, Gate] | None = None,
-        clock: ManualClock | None = None,
-        within: float | None = WITHIN,
-        **limits: Any,
-    ) -> None:
-        self.a, self.b, self.c = FakeProvider("a"), FakeProvider("b"), FakeProvider("c")
-        routes = {channel: [route("a", "b", "c", key=channel.value, delivered_within=within)] for channel in Channel}
-        self.outbox = outbox
-        self.harness = Harness(
-            outbox,
-            registry=registry_of(self.a, self.b, self.c, routes=routes, gates=gates),
-            receipts_of=reporting,
-            clock=clock,
-            **limits,
-        )
-
-    async def start(self) -> Setting:
-        await self.harness.boot()
-        return self
-
-    async def pass_time(self, seconds: float) -> None:
-        await self.harness.calm()
-        self.harness.clock.advance(seconds)
-        await self.harness.calm()
-
-    async def send(self, content: Content | None = None, **options: Any) -> MessageRecord:
-        record = await self.harness.send(build.command(content, **options))
-        assert record.state is SENT
-        return record
-
-    async def kept(self, record: MessageRecord) -> MessageRecord:
-        return await self.harness.kept(record.message_id)
-
-    async def receipt(self, record: MessageRecord, state: ReceiptState, attempt: int = 1) -> None:
-        """A receipt of an attempt comes in."""
-        name = (await self.kept(record)).attempts[attempt - 1].provider_name
-        await self.harness.inbox.keep(name, [Receipt(state, reference=REFERENCES.make(record.message_id, attempt))])
-        await self.harness.calm()
-
-    async def names(self, record: MessageRecord) -> list[str]:
-        kept = await self.kept(record)
-        return [one.provider_name for one in kept.attempts]
-
-    async def content(self, record: MessageRecord) -> bytes | None:
-        return await self.outbox.content(record.message_id, DEFAULT_TENANT)
-
-    async def end(self) -> None:
-        """Nothing is left over."""
-        await self.harness.completed()
-        assert self.harness.left() == []
-        assert self.harness.noted.events.count(("delivery", "started")) == self.harness.noted.events.count(
-            ("delivery", "ended")
-        )
 
 
 @pytest.mark.parametrize("content", [build.sms(), build.mms(), build.email("a@b.test")], ids=["sms", "mms", "email"])
@@ -404,86 +329,4 @@ async def test_an_erasure_ends_it(outbox: SqliteOutbox) -> None:
     assert (await outbox.erase([record.message_id], DEFAULT_TENANT, event)).erased == 1
     await setting.pass_time(WITHIN)
     assert await setting.names(record) == ["a"]
-    await setting.end()
-
-
-async def test_a_drain_begins_none_and_takes_nothing_away(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox).start()
-    record = await setting.send()
-    setting.harness.delivery.follow_ups.stop()
-    await setting.pass_time(WITHIN)
-    assert follow_up.is_waiting(await setting.kept(record))
-    assert await setting.names(record) == ["a"]
-    await setting.end()
-
-
-async def test_one_that_a_shutdown_cuts_short_stays_open_for_the_next_boot(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox).start()
-    setting.b._free.clear()
-    record = await setting.send()
-    await setting.pass_time(WITHIN)
-    await setting.b.calls(1)
-    assert await setting.harness.drain(0.0) == 1
-    kept = await setting.kept(record)
-    assert (kept.state, kept.attempts[-1].outcome) == (SENT, None), "it may have been handed over"
-    assert setting.harness.left() == []
-
-
-async def test_a_boot_closes_what_an_earlier_one_left_open_and_goes_on(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox).start()
-    setting.b._free.clear()
-    record = await setting.send()
-    await setting.pass_time(WITHIN)
-    await setting.b.calls(1)
-    await setting.harness.drain(0.0)
-    again = await Setting(outbox, clock=setting.harness.clock).start()
-    kept = await again.kept(record)
-    assert (kept.state, kept.attempts[-1].outcome) == (SENT, Outcome.UNCERTAIN)
-    assert follow_up.is_waiting(kept)
-    await again.pass_time(WITHIN)
-    assert (await again.names(record), len(again.b.keys)) == (["a", "b", "c"], 0), "it is never sent twice in silence"
-    await again.end()
-
-
-async def test_a_boot_without_it_ends_what_was_left(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox).start()
-    record = await setting.send()
-    await setting.harness.completed()
-    again = await Setting(outbox, clock=setting.harness.clock, within=None).start()
-    await again.pass_time(WITHIN)
-    assert (await again.names(record), await again.content(record)) == (["a"], None)
-    await again.end()
-
-
-@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
-async def test_a_clock_that_is_set_changes_nothing(outbox: SqliteOutbox, seconds: float) -> None:
-    setting = await Setting(outbox).start()
-    record = await setting.send()
-    setting.harness.clock.step_wall(seconds)
-    await setting.pass_time(WITHIN - TICK)
-    assert await setting.names(record) == ["a"]
-    await setting.pass_time(TICK)
-    assert await setting.names(record) == ["a", "b"]
-    await setting.end()
-
-
-async def test_what_a_lid_has_slept_through_is_done_once_it_is_open(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox).start()
-    record = await setting.send()
-    await setting.harness.calm()
-    setting.harness.clock.suspend(2 * WITHIN)
-    await setting.pass_time(2.0)
-    assert await setting.names(record) == ["a", "b"]
-    await setting.end()
-
-
-async def test_many_come_due_at_once(outbox: SqliteOutbox) -> None:
-    setting = await Setting(outbox, max_in_flight=1000).start()
-    commands: list[DispatchCommand] = [build.command() for _ in range(200)]
-    records = [await setting.harness.send(one) for one in commands]
-    await setting.pass_time(WITHIN)
-    for _ in range(6):
-        await setting.pass_time(0.1)
-    assert [await setting.names(one) for one in records] == [["a", "b"]] * 200
-    assert len(setting.b.keys) == 200
     await setting.end()
