@@ -25,6 +25,7 @@ from postwire.cli.messages.read import health, messages
 from postwire.cli.preview import preview
 from postwire.cli.providers import checks, kinds  # noqa: F401  # and of `providers`
 from postwire.cli.providers.command import providers
+from postwire.cli.receipts import receipts
 from postwire.cli.route import route
 from postwire.cli.send.command import send
 from postwire.cli.serve import serve
@@ -111,5 +112,20 @@ def _shown(failure: click.ClickException | Failed) -> int:
     return failure.exit_code
 
 
-for command in (serve, config, send, preview, messages, providers, route, store, keys, audit, health, demo, completion):
+for command in (
+    serve,
+    config,
+    send,
+    preview,
+    messages,
+    receipts,
+    providers,
+    route,
+    store,
+    keys,
+    audit,
+    health,
+    demo,
+    completion,
+):
     root.add_command(command)

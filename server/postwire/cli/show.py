@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from postwire.v1.dispatch_service_pb2 import ExplainRouteResponse, RouteCandidate
-    from postwire.v1.message_pb2 import Attempt, Message, RecipientStatus
+    from postwire.v1.message_pb2 import Attempt, Message, Receipt, RecipientStatus
     from postwire.v1.provider_service_pb2 import Provider
 
 _STYLES: Final = {
@@ -160,6 +160,7 @@ def print_message(message: Message) -> None:
             ("outcome", word(Outcome, message.outcome)),
             ("provider", message.provider_name),
             ("provider_message_id", message.provider_message_id),
+            ("code", message.error_code),
             ("create_time", time_of(message, "create_time")),
             ("update_time", time_of(message, "update_time")),
             ("next_attempt_time", time_of(message, "next_attempt_time")),
@@ -176,6 +177,13 @@ def print_message(message: Message) -> None:
     if message.recipients:
         click.echo()
         print_table(("recipient", "state", "outcome", "code"), map(_recipient, message.recipients))
+    if message.receipts:
+        click.echo()
+        print_table(
+            ("receipt", "provider", "attempt", "recipient", "received", "code"),
+            map(_receipt, message.receipts),
+            spare=("recipient",),
+        )
 
 
 def print_record(message: Message, *, as_json: bool) -> None:
@@ -237,7 +245,7 @@ def print_provider(provider: Provider) -> None:
 
 def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
     """The fields of a provider that are shown, by name."""
-    from postwire.v1.message_pb2 import Channel
+    from postwire.v1.message_pb2 import Channel, ReceiptState
     from postwire.v1.provider_service_pb2 import Availability, BreakerState
 
     breaker = provider.breaker
@@ -259,6 +267,7 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
         ("next_probe_time", time_of(breaker, "next_probe_time")),
         ("in_flight", str(provider.in_flight)),
         ("seed", seed),
+        ("receipts", " ".join(f"{word(ReceiptState, one.state)}={one.count}" for one in provider.receipts)),
         ("note", _note(provider)),
         ("unserved_routes", ",".join(provider.unserved_route_keys)),
     ]
@@ -342,6 +351,19 @@ def _recipient(recipient: RecipientStatus) -> tuple[str, ...]:
         word(MessageState, recipient.state),
         word(Outcome, recipient.outcome),
         recipient.error_code,
+    )
+
+
+def _receipt(receipt: Receipt) -> tuple[str, ...]:
+    from postwire.v1.message_pb2 import ReceiptState
+
+    return (
+        word(ReceiptState, receipt.state),
+        receipt.provider_name,
+        str(receipt.attempt_number),
+        str(receipt.recipient_index) if receipt.HasField("recipient_index") else "",
+        time_of(receipt, "receive_time"),
+        receipt.error_code,
     )
 
 
