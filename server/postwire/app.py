@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from postwire import __version__
+from postwire import __version__, app_log
 from postwire.api.access import Access
 from postwire.api.server import ApiServer, ListenError
 from postwire.api.tokens import TenantTokens
@@ -23,12 +23,11 @@ from postwire.clock import Clock, SystemClock
 from postwire.config.bind import ConfigError
 from postwire.config.encryption_keys import keys_of
 from postwire.config.encryption_keys import warnings_of as encryption_warnings
+from postwire.config.receipts import RECEIPTS_TLS
 from postwire.config.schema import Config
 from postwire.config.tls import SERVER, TELEMETRY, read_certificates
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
-from postwire.core.message import Channel
-from postwire.core.obstacles import Obstacle
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
 from postwire.delivery import (
@@ -50,15 +49,15 @@ from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
 from postwire.outbox.base import MessageStore, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
-from postwire.providers import capabilities
-from postwire.providers.base import Provider, ProviderHealth
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.providers.renewal import renewables
 from postwire.providers.reporting import ReportingProviders
+from postwire.receipts.endpoint import ReceiptEndpoint
 from postwire.receipts.keys import references
+from postwire.receipts.readers import Readers
 from postwire.receipts.service import Receipts
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
@@ -141,6 +140,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         raise BootError(str(error)) from None
     certificates = read_certificates(config.server.tls, SERVER)
     http_certificates = read_certificates(config.telemetry.tls, TELEMETRY) if config.telemetry.metrics_listen else None
+    receipt_certificates = read_certificates(config.receipts.tls, RECEIPTS_TLS) if config.receipts.listen else None
     keys = keys_of(config.store.encryption_keys_file)
     async with AsyncExitStack() as closing:
         try:
@@ -168,13 +168,13 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 seed=seed,
                 report=lambda name: lambda reported: receipts.inbox.keep(name, reported),
                 on_transition=observers.breaker_changed,
-                on_availability=_log_provider_availability,
+                on_availability=app_log.provider_availability,
                 on_fault=_log.fault,
             )
         except ProviderNotMade as error:
             raise BootError(str(error)) from error
         closing.push_async_callback(_close, registry)
-        checks = ProviderChecks((entry.provider for entry in registry), _log_check, on_fault=_log.fault)
+        checks = ProviderChecks((entry.provider for entry in registry), app_log.check, on_fault=_log.fault)
         closing.push_async_callback(checks.stop)
         opening = ProviderOpening(registry, jitter=stream(seed, "opening").next_unit, on_fault=_log.fault)
         closing.push_async_callback(opening.stop)
@@ -210,16 +210,30 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(f"store.path: {config.store.path}: {error}") from None
         suppressions = Suppressions(outbox, clock, addresses)
         lookup_key = await outbox.lookup_key()
+        readers = Readers(config, KINDS) if config.receipts.listen else None
         receipts = Receipts(
             config.receipts,
-            references(config.receipts, lookup_key),
+            reference_maker := references(config.receipts, lookup_key),
             addresses.hash,
-            providers=ReportingProviders(registry),
+            providers=ReportingProviders(registry, readers.names if readers else ()),
             deduplicating=frozenset(entry.provider.name for entry in registry if entry.dedup_window),
             outbox=outbox,
             clock=clock,
             observer=observers,
         )
+        endpoint = None
+        if readers:
+            endpoint = ReceiptEndpoint(
+                config.receipts,
+                receipt_certificates,
+                readers,
+                reference_maker,
+                keep=receipts.inbox.keep,
+                observer=observers,
+                clock=clock,
+                on_fault=_log.fault,
+            )
+            closing.callback(endpoint.release)
         delivery = Delivery(
             registry=registry,
             outbox=outbox,
@@ -241,9 +255,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(delivery.close)
         closing.push_async_callback(receipts.stop)
         control = Control(registry=registry, outbox=outbox, clock=clock)
-        access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=_log_key_trouble)
+        access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=app_log.key_trouble)
         closing.push_async_callback(access_control.stop)
-        access = Access(access_control.authenticator, clock, _log_refused_credentials)
+        access = Access(access_control.authenticator, clock, app_log.refused_credentials)
         audit = AuditTrail(outbox, clock)
         server = ApiServer(
             config.server,
@@ -261,20 +275,23 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.callback(server.release)
         try:
             address = server.listen(config.server.listen)
+            receipts_address = endpoint.listen() if endpoint else ""
             metrics_address = await telemetry.start()
         except (ListenError, MetricsListenError) as error:
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
-        outbox.on_availability(_log_availability)
+        outbox.on_availability(app_log.availability)
         outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
         for detail in outbox.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
         for detail in encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)):
             _log.warning(names.EVENT_WARNING, detail=detail)
-        for one in filter(None, (certificates, http_certificates)):
+        for one in filter(None, (certificates, http_certificates, receipt_certificates)):
             for detail in one.warnings:
                 _log.warning(names.EVENT_WARNING, detail=detail)
-        _log_boot(config, registry)
+        for detail in readers.warnings() if readers else ():
+            _log.warning(names.EVENT_WARNING, detail=detail)
+        app_log.boot(config, registry)
         access_control.start()
         await opening.start()
         try:
@@ -291,6 +308,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         # Else those who call at once, as many do where a server comes back, would be refused for good.
         await access_control.until_fetched()
         await server.start(ready=outbox.available)
+        if endpoint:
+            endpoint.start()
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -299,6 +318,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             names.EVENT_SERVING,
             listen=address,
             metrics_listen=metrics_address,
+            **({"receipts_listen": receipts_address} if receipts_address else {}),
             store=str(config.store.path),
             version=__version__,
         )
@@ -311,6 +331,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             rekeying.reloadable,
             *server.reloadables,
             *telemetry.reloadables,
+            *(endpoint.reloadables if endpoint else ()),
             *(notify.reloadables if notify else ()),
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
         )
@@ -324,7 +345,10 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await reloading.stop()
         end = clock.monotonic() + config.server.grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
-        unfinished = await server.stop(delivery, config.server.grace)
+        unfinished, _ = await asyncio.gather(
+            server.stop(delivery, config.server.grace),
+            endpoint.stop(config.server.grace) if endpoint else asyncio.sleep(0),
+        )
         if notify:
             await notify.stop(min(NOTIFY_TIME, max(0.0, end - clock.monotonic())))
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
@@ -385,63 +409,3 @@ def _stop_signal(*numbers: signal.Signals) -> asyncio.Future[str]:
     for number in numbers:
         loop.add_signal_handler(number, stop, number)
     return future
-
-
-def _log_boot(config: Config, registry: Registry) -> None:
-    for entry in registry:
-        provider = entry.provider
-        fields: dict[str, Any] = {
-            names.LOG_PROVIDER_NAME: provider.name,
-            "kind": provider.kind,
-            "channels": [channel.value for channel in provider.channels],
-        }
-        special = capabilities.of(provider)
-        if special.seed is not None:
-            fields |= {"seeded": special.seeded, "seed": special.seed}
-        _log.info(names.EVENT_PROVIDER, **fields)
-    for stray in config.strays:
-        log = _log.debug if stray.injected else _log.warning
-        log(names.EVENT_WARNING, detail=str(stray))
-    for channel in Channel:
-        carriers = [entry.provider for entry in registry.carriers(channel)]
-        simulated = [provider.name for provider in carriers if capabilities.of(provider).simulated]
-        if simulated:
-            _log.warning(
-                names.EVENT_WARNING,
-                channel=channel.value,
-                detail=f"carried by a mock, which sends nothing: {', '.join(simulated)}",
-            )
-
-
-def _log_check(provider: Provider, health: ProviderHealth) -> None:
-    fields = {names.LOG_PROVIDER_NAME: provider.name, "ok": health.ok}
-    if health.ok:
-        _log.info(names.EVENT_PROVIDER_CHECK, **fields)
-    else:
-        _log.warning(names.EVENT_PROVIDER_CHECK, **fields, detail=health.detail)
-
-
-def _log_provider_availability(name: str, unavailable: Obstacle | None, detail: str) -> None:
-    fields = {names.LOG_PROVIDER_NAME: name, "availability": unavailable.value if unavailable else "available"}
-    if unavailable:
-        _log.warning(names.EVENT_PROVIDER_AVAILABILITY, **fields, detail=detail)
-    else:
-        _log.info(names.EVENT_PROVIDER_AVAILABILITY, **fields)
-
-
-def _log_refused_credentials(key_id: str, peer: str, count: int) -> None:
-    _log.warning(names.EVENT_CREDENTIALS_REFUSED, key_id=key_id or None, peer=peer, count=count)
-
-
-def _log_key_trouble(trouble: str | None) -> None:
-    if trouble:
-        _log.warning(names.EVENT_SIGNING_KEYS, detail=trouble)
-    else:
-        _log.info(names.EVENT_SIGNING_KEYS)
-
-
-def _log_availability(available: bool) -> None:
-    if available:
-        _log.info(names.EVENT_STORE_AVAILABLE)
-    else:
-        _log.error(names.EVENT_STORE_UNAVAILABLE)

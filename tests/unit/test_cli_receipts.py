@@ -50,7 +50,7 @@ def call(scripted: ScriptedServer) -> Iterator[Call]:
         yield lambda *args: CliRunner().invoke(root, [*args, "--server", target])
 
 
-def told(*changes: WatchMessagesResponse) -> Callable[[Any, Any], Iterator[WatchMessagesResponse]]:
+def saying(*changes: WatchMessagesResponse) -> Callable[[Any, Any], Iterator[WatchMessagesResponse]]:
     """Tells of changes, and then refuses to go on."""
 
     def answer(_: Any, context: grpc.ServicerContext) -> Iterator[WatchMessagesResponse]:
@@ -72,7 +72,7 @@ CHANGES = (
 
 
 def test_each_receipt_is_one_line_as_it_comes(scripted: ScriptedServer, call: Call) -> None:
-    scripted.answer = told(*CHANGES)
+    scripted.answer = saying(*CHANGES)
     head, *lines = call("receipts", "tail").stdout.splitlines()
     assert head.split() == ["TIME", "PROVIDER", "STATE", "CODE", "MESSAGE_ID", "ATTEMPT"]
     assert [line.split() for line in lines] == [
@@ -94,13 +94,13 @@ def test_each_receipt_is_one_line_as_it_comes(scripted: ScriptedServer, call: Ca
 def test_it_shows_those_that_are_asked_for(
     scripted: ScriptedServer, call: Call, options: list[str], shown: list[tuple[str, str]]
 ) -> None:
-    scripted.answer = told(*CHANGES)
+    scripted.answer = saying(*CHANGES)
     lines = [json.loads(line) for line in call("receipts", "tail", "--json", *options).stdout.splitlines()]
     assert [(line["message_id"], line["receipt"]["provider_name"]) for line in lines if "receipt" in line] == shown
 
 
 def test_with_json_it_is_as_the_contract_has_it(scripted: ScriptedServer, call: Call) -> None:
-    scripted.answer = told(*CHANGES)
+    scripted.answer = saying(*CHANGES)
     line = call("receipts", "tail", "--json", "--provider", "two").stdout.splitlines()[0]
     assert json.loads(line) == {
         "message_id": ID,

@@ -16,7 +16,7 @@ from tests.support.access import declared, made_key
 from tests.support.configs import KINDS
 from tests.support.tokens import key_set, public_jwk
 
-from postwire import app
+from postwire import app_log
 from postwire.cli.preflight import examine
 from postwire.cli.root import root
 from postwire.config.bind import ConfigError
@@ -284,11 +284,11 @@ def test_a_server_says_it_at_its_boot(read: Any, monkeypatch: pytest.MonkeyPatch
         def __getattr__(self, level: str) -> Any:
             return lambda event, **fields: said.append((level, fields.get("detail")))
 
-    monkeypatch.setattr(app, "_log", Log())
+    monkeypatch.setattr(app_log, "_log", Log())
     registry = Registry.build(
         config, KINDS_BUILT_IN, random_seed=lambda: 1, seed=1, on_transition=print, on_fault=print
     )
-    app._log_boot(config, registry)
+    app_log.boot(config, registry)
     assert [one for one in said if "POSTWIRE_" in str(one)] == [
         ("warning", "POSTWIRE_SERVER_LISTEN is no variable of Postwire's, did you mean POSTWIRE_SERVER__LISTEN?"),
         ("debug", "POSTWIRE_SERVICE_HOST is no variable of Postwire's"),

@@ -1,16 +1,16 @@
-"""The readers of receipts of this server's providers, which go on with other secrets while it serves."""
+"""The readers of receipts of this server's providers, which may go by something else while it serves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from postwire.config.bind import ConfigError
+from postwire.config.bind import ConfigError, keys
 from postwire.config.provider_receipts import TABLE, ProviderReceiptsConfig
 from postwire.config.providers import ProviderConfig
-from postwire.config.renewal import secret_keys, with_secrets_of
+from postwire.config.renewal import with_secrets_of
 from postwire.config.schema import Config
 from postwire.config.types import dotted
 from postwire.providers.base import Kind
@@ -38,6 +38,11 @@ class Readers:
         """Whether there is a provider of that name."""
         return provider_name in self._by_name
 
+    @property
+    def names(self) -> Collection[str]:
+        """Those of the providers that have one."""
+        return [name for name, one in self._by_name.items() if one and one.reader]
+
     def of(self, provider_name: str) -> ReceiptReader | None:
         """The reader of a provider; None where no receipts of it are taken."""
         found = self._by_name.get(provider_name)
@@ -47,8 +52,8 @@ class Readers:
         """What to set for those providers whose receipts nothing is known to check by."""
         for name, one in self._by_name.items():
             if one and one.reader is None:
-                keys = ", ".join(dotted(("providers", name, TABLE, key)) for key in one.support.keys)
-                what = f"set {keys}" if keys else "see `postwire providers kinds`"
+                missing = ", ".join(dotted(("providers", name, TABLE, key)) for key in one.support.keys)
+                what = f"set {missing}" if missing else "see `postwire providers kinds`"
                 yield f"providers.{name}: its receipts are not taken, for want of something to check them by: {what}"
 
     @property
@@ -58,7 +63,7 @@ class Readers:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Secrets:
+class _Basis:
     options: Any
     table: ProviderReceiptsConfig
 
@@ -69,14 +74,14 @@ class _Reader:
     def __init__(self, declared: ProviderConfig, support: ReceiptSupport) -> None:
         self.support = support
         self._path = "providers", declared.name
-        self._secrets = _Secrets(declared.options, declared.receipts or _NOTHING)
-        self.reader = self._make(self._secrets)
-        keys = secret_keys(ProviderReceiptsConfig, (*self._path, TABLE))
-        self.reloadable = Reloadable(tuple(keys), self._prepare)
+        self._basis = _Basis(declared.options, declared.receipts or _NOTHING)
+        self.reader = self._make(self._basis)
+        table = tuple(dotted((*self._path, TABLE, key)) for key in keys(ProviderReceiptsConfig))
+        self.reloadable = Reloadable(table, self._prepare)
 
-    def _make(self, secrets: _Secrets) -> ReceiptReader | None:
+    def _make(self, basis: _Basis) -> ReceiptReader | None:
         try:
-            return self.support.make(secrets.options, secrets.table)
+            return self.support.make(basis.options, basis.table)
         except ValueError as wrong:
             key, colon, problem = str(wrong).partition(": ")
             here = (*self._path, TABLE, key) if colon else (*self._path, TABLE)
@@ -85,19 +90,21 @@ class _Reader:
     def _prepare(self, config: Config) -> Prepared:
         declared = config.providers.get(self._path[1])
         keep = Prepared(lambda: None, left=self.reloadable.keys)
-        if declared is None or type(declared.options) is not type(self._secrets.options):
+        if declared is None or type(declared.options) is not type(self._basis.options):
             return keep
-        before = self._secrets
+        before = self._basis
         try:
-            secrets = _Secrets(
+            basis = _Basis(
                 with_secrets_of(before.options, declared.options, self._path),
-                with_secrets_of(before.table, declared.receipts or _NOTHING, (*self._path, TABLE)),
+                declared.receipts or _NOTHING,
             )
         except ConfigError:  # they go together with other keys that have changed, and only so
             return keep
-        if (secrets.options, secrets.table) == (before.options, before.table):
+        if (basis.options, basis.table) == (before.options, before.table):
             return Prepared(lambda: None)
-        return Prepared(partial(self._apply, secrets, self._make(secrets)))
+        if self.reader is None:  # its attempts were given nothing that receipts could quote, which the next start does
+            return keep
+        return Prepared(partial(self._apply, basis, self._make(basis)))
 
-    def _apply(self, secrets: _Secrets, reader: ReceiptReader | None) -> None:
-        self._secrets, self.reader = secrets, reader
+    def _apply(self, basis: _Basis, reader: ReceiptReader | None) -> None:
+        self._basis, self.reader = basis, reader
