@@ -35,6 +35,7 @@ from postwire.core.listing import MessageFilter, parse_page_token, parse_resume_
 from postwire.core.message import Email, OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult
 from postwire.core.principal import LOCAL
+from postwire.core.reference import References
 from postwire.core.validation import Violations, check_content
 from postwire.outbox.cipher import Damaged, StoreCipher
 from postwire.providers import builtin, mailgun, postmark, resend, sendgrid, ses, telnyx, twilio, vonage, webhook
@@ -76,6 +77,7 @@ _VENDORS: Final[tuple[HttpVendor, ...]] = (
 )
 _FIRST_OF_EMAIL: Final = 4
 _HANDOVER: Final = Handover("key", message_id="0197c0de-0000-7000-8000-000000000000", now=NOW * 1_000_000)
+_REFERENCES: Final = References(bytes(32))
 _STATUSES: Final = (200, 201, 202, 301, 400, 401, 403, 404, 408, 409, 422, 429, 500, 503)
 _SCRATCH: Final = tempfile.TemporaryDirectory(prefix="postwire-fuzz-")
 
@@ -219,6 +221,13 @@ def configuration(data: bytes) -> None:
     _refusal(lambda: load(path=path, environ={}, kinds=builtin.KINDS, cwd=path.parent), ConfigError)
 
 
+def reference(data: bytes) -> None:
+    """The last part of the path that a vendor calls: who can make none names no attempt."""
+    text = data.decode("latin-1")
+    if named := _REFERENCES.read(text):
+        assert _REFERENCES.make(*named) == text
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
     {
         one.__name__: one
@@ -234,6 +243,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
             mail_reply,
             address,
             configuration,
+            reference,
         )
     }
     | dict(receipts.TARGETS)
@@ -274,6 +284,7 @@ def _seeds() -> Mapping[str, list[bytes]]:
             b'[server]\nmax_wait = "1.5s"\n[tenants.a]\nrate = 1\n[[tenants.a.keys]]\nid = "x"\n',
             b'[routes]\nsms = [{ big = 3 }]\n[providers.x]\nkind = "mock"\nchannels = ["sms"]\n',
         ],
+        "reference": [_REFERENCES.make(_HANDOVER.message_id, 1).encode(), b"A" * 40, b"A" * 38 + b"=="],
         **receipts.SEEDS,
     }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.support.certificates import Authority
 from tests.support.receipt_endpoint import PUBLIC_URL, RECEIPT, REFERENCE, Endpoint, answer_of, opened, request
 
 from postwire.core.errors import StoreUnavailable
@@ -164,6 +166,14 @@ async def test_who_keeps_for_too_long_is_not_waited_for(endpoint: Endpoint, monk
     assert (await endpoint.call())[0] == 200
 
 
+async def test_whatever_fails_is_a_fault_of_ours_and_may_come_again(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint.reception, "receive", None)
+    assert (await endpoint.call())[0] == 503
+    assert [type(fault) for fault in endpoint.faults] == [TypeError]
+
+
 # Sizes and times.
 
 
@@ -248,10 +258,29 @@ async def test_one_connection_too_many_costs_the_one_that_has_waited_longest(
         writer.close()
 
 
+async def test_a_handshake_that_does_not_come_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_TIME", 0.05)
+    monkeypatch.setattr(connections, "MAX_HANDSHAKES", 2)
+    authority = Authority(tmp_path)
+    async with opened(tmp_path, authority.certify("127.0.0.1")) as endpoint:
+        silent = [await endpoint.connect() for _ in range(5)]
+        trusting = ssl.create_default_context(cafile=str(authority.ca_file))
+        monkeypatch.setattr(connections, "REQUEST_TIME", 10.0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port, ssl=trusting)
+        writer.write(request("/receipts/one", b"{}"))
+        assert (await answer_of(reader))[0] == 200
+        writer.close()
+        for reader, writer in silent:
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+
+
 # Others go on.
 
 
-async def test_a_flood_at_one_provider_holds_up_no_other(endpoint: Endpoint) -> None:
+async def test_a_flood_at_one_provider_holds_up_no_other(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MAX_UNDER_WAY", 8)
     endpoint.may_keep.clear()
     flood = [asyncio.create_task(endpoint.call()) for _ in range(reception.MAX_UNDER_WAY)]
     for _ in flood:

@@ -79,6 +79,8 @@ class ReceiptApp:
             return _response(answer)
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
+        except Exception as error:  # of which uvicorn would say too much, or nothing
+            return _response(self._reception.failed(provider_name, error))
         finally:
             hold(-held)
 

@@ -18,8 +18,9 @@ from postwire.core.reference import References
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, ReceiptReader, Unreadable
 from postwire.receipts.readers import Readers
 
-MAX_UNDER_WAY: Final = 32
-"""How many calls of one provider are verified and kept at once: what comes beyond that is to come again."""
+MAX_UNDER_WAY: Final = 256
+"""How many calls of one provider are verified and kept at once: what comes beyond that is to come again. Many, since a
+vendor that hardly does may report thousands at a time."""
 
 KEEP_TIME: Final = 0.9
 """Seconds that a vendor is kept waiting while its receipts are kept."""
@@ -89,6 +90,11 @@ class Reception:
         """Count a call of which nothing is kept. The name of a provider that there is not is not kept either."""
         self._observer.receipt_refused(provider_name if self._readers.knows(provider_name) else "", reason)
         return Answer(status, again)
+
+    def failed(self, provider_name: str, error: Exception) -> Answer:
+        """Something of ours has failed, and a vendor is to come again."""
+        self._on_fault(error)
+        return self.refuse(provider_name, UNAVAILABLE, 503, again=True)
 
     def look(self, provider_name: str, reference: str | None) -> Answer | None:
         """Why a call to this address cannot be anything of use, whatever it says; None where it may be."""
