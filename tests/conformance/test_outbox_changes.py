@@ -264,3 +264,32 @@ async def test_old_changes_are_forgotten_but_for_the_last(outbox: Outbox) -> Non
     assert await outbox.remove_changes(0, 50) == 5
     assert await outbox.changes(places[9], 9, DEFAULT_TENANT) == Changes(((places[10], news[-1].record),), places[10])
     assert await outbox.last_position() == places[10]
+
+
+async def test_a_reader_of_what_was_forgotten_is_told_how_much_it_was_and_where_to_go_on(outbox: Outbox) -> None:
+    places = [await outbox.last_position()]
+    for _ in range(6):
+        await keep(outbox)
+        places.append(await outbox.last_position())
+    assert await outbox.skip_dropped(places[1]) == (places[1], 0)
+    assert await outbox.remove_changes(2, 50) == 4
+    assert await outbox.skip_dropped(places[1]) == (places[4], 3)
+    assert await outbox.skip_dropped(places[4]) == (places[4], 0)
+    assert await outbox.skip_dropped(places[6]) == (places[6], 0)
+    assert len((await outbox.changes(places[4], 9, DEFAULT_TENANT)).entries) == 2
+
+
+async def test_messages_that_are_gone_are_counted_and_those_of_others_are_not(outbox: Outbox) -> None:
+    start = await outbox.last_position()
+    old = [await keep(outbox) for _ in range(3)]
+    for new in old:
+        await change(outbox, new.record, build.ended(new.record))
+    other, mine = await keep(outbox, tenant="acme"), await keep(outbox)
+    assert (await outbox.changes(start, 50, DEFAULT_TENANT)).removed == 0
+    assert await outbox.remove_settled(BEGINNING, EVER, 50) is not None
+    found = await outbox.changes(start, 50, DEFAULT_TENANT)
+    assert found.removed == 3
+    assert [record.message_id for _, record in found.entries] == [mine.record.message_id]
+    assert [record.message_id for _, record in (await outbox.changes(start, 50, "acme")).entries] == [
+        other.record.message_id
+    ]

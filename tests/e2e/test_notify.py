@@ -113,6 +113,7 @@ def test_only_what_is_asked_for_is_posted_and_revisions_rise(serve: Serve, recei
         assert revisions == sorted(set(revisions))
 
 
+@pytest.mark.long
 def test_a_receiver_that_was_away_has_everything_once_it_is_back(serve: Serve, receiver: HttpCounterpart) -> None:
     receiver.reply = HEADLESS
     server = serve(toml=hook("billing", receiver.url), **METRICS)
@@ -199,6 +200,7 @@ def test_what_the_feed_has_dropped_meanwhile_is_counted(serve: Serve, receiver: 
     assert server.wait_for_event("notify_lost")["reason"] == "dropped"
 
 
+@pytest.mark.long
 def test_what_is_refused_for_good_is_given_up_and_counted_and_others_go_on(
     serve: Serve, receiver: HttpCounterpart
 ) -> None:
