@@ -143,7 +143,9 @@ def test_one_that_hangs_holds_up_neither_another_nor_dispatches_nor_the_shutdown
     serve: Serve, receiver: HttpCounterpart, other: HttpCounterpart
 ) -> None:
     receiver.reply = HttpReply(silent=True)
-    toml = hook("slow", receiver.url, 'timeout = "1h"') + hook("quick", other.url, 'states = ["sent"]')
+    toml = hook("slow", receiver.url, 'timeout = "1h"', "max_concurrent = 8") + hook(
+        "quick", other.url, 'states = ["sent"]'
+    )
     server = serve(toml=toml, server__grace="500ms")
     messages = dispatch_all(server, [sms() for _ in range(30)])
     assert {one.state for one in messages} == {SENT}
@@ -166,7 +168,7 @@ def test_a_kill_repeats_no_more_than_was_on_its_way(serve: Serve, receiver: Http
         return HttpReply()
 
     receiver.reply = slow
-    server = serve(toml=hook("billing", receiver.url, 'states = ["sent"]', "max_concurrent = 1"))
+    server = serve(toml=hook("billing", receiver.url, 'states = ["sent"]'))
     everything: list[Message] = []
     kills = 3
     for _ in range(kills):

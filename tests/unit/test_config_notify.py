@@ -32,7 +32,7 @@ def test_a_hook_says_where_and_what(read: Any) -> None:
     assert (made.name, made.url, made.secret, made.tenant) == ("billing", URL, SECRET, "default")
     assert made.states == (MessageState.SENT, MessageState.FAILED)
     assert made.labels == {"team": "a"}
-    assert (made.timeout, made.max_concurrent, made.previous_secret, made.ca_file) == (3.0, 8, None, None)
+    assert (made.timeout, made.max_concurrent, made.previous_secret, made.ca_file) == (3.0, 1, None, None)
     assert SECRET not in repr(made)
 
 
@@ -49,7 +49,7 @@ def test_every_key_is_shown_and_no_secret(read: Any) -> None:
         "notify.billing.states": "[]",
         "notify.billing.labels": '{ "a.b" = "c" }',
         "notify.billing.timeout": '"15s"',
-        "notify.billing.max_concurrent": "8",
+        "notify.billing.max_concurrent": "1",
         "notify.billing.ca_file": "(none)",
     }
 

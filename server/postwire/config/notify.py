@@ -48,7 +48,7 @@ class NotifyConfig:
     )
     timeout: PositiveDuration = setting(15.0, help="How long the receiver may take to answer.")
     max_concurrent: Annotated[int, whole(1, 100)] = setting(
-        8, help="How many events may be on their way at once, each of another message."
+        1, help="How many events may be on their way at once; each may be repeated after a kill."
     )
     ca_file: str | None = setting(None, help="A file of authorities to trust, in place of the system's.")
 
