@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.configs import KINDS as MOCKS
 
+from postwire.config import receipts
 from postwire.config.bind import ConfigError, setting
 from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.config.providers import describe_kind
@@ -166,6 +167,15 @@ def test_the_secrets_are_not_shown_and_their_files_are_read_again(read: Read, tm
     again, (mistake,) = read_files_again(config)
     assert again is config
     assert mistake.key == "providers.a.receipts.secret_file"
+
+
+def test_what_serves_has_to_be_installed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert receipts.missing_for(read(LISTEN).receipts) is None
+    monkeypatch.setattr(receipts, "find_spec", lambda name: None)
+    assert str(receipts.missing_for(read(LISTEN).receipts)) == (
+        "receipts.listen: takes what is not installed: pip install 'postwire[web]'"
+    )
+    assert receipts.missing_for(read("").receipts) is None
 
 
 def test_of_a_kind_those_keys_are_described_that_it_takes() -> None:
