@@ -54,7 +54,7 @@ from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
 from postwire.providers.registry import ProviderNotMade, Registry
 from postwire.providers.renewal import renewables
-from postwire.providers.reporting import ReportingProviders
+from postwire.providers.reporting import ReportingProviders, refuse_unreported
 from postwire.receipts.endpoint import ReceiptEndpoint
 from postwire.receipts.keys import references
 from postwire.receipts.readers import Readers
@@ -246,6 +246,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             tracker=receipts.tracker,
             recipient_hashes=receipts.recipient_hashes,
         )
+        refuse_unreported(registry, receipts.tracker.addresses.providers)
         maintenance = Maintenance(
             delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
         )

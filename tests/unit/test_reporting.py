@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from tests.support.providers import FakeProvider, registry_of
+from dataclasses import replace
+
+import pytest
+from tests.support.providers import FakeProvider, registry_of, route
 from tests.unit.test_mock import mock
 
-from postwire.providers.reporting import ReportingProviders
+from postwire.config.bind import ConfigError
+from postwire.core.message import Channel
+from postwire.providers.registry import Registry
+from postwire.providers.reporting import ReportingProviders, refuse_unreported
 
 
 def test_they_are_those_whose_vendors_call_and_those_that_bring_receipts_now() -> None:
@@ -24,3 +30,22 @@ def test_where_nobody_reports_there_is_nobody() -> None:
     reporting = ReportingProviders(registry_of(FakeProvider("a")))
     assert not reporting
     assert "a" not in reporting
+
+
+def waits_for_receipts(*names: str, within: float | None = 45.0) -> Registry:
+    made = [mock() if name == "mock" else FakeProvider(name) for name in names]
+    return registry_of(
+        *made, routes={Channel.SMS: [replace(route(*names, delivered_within=within), rule="routes.sms[0]")]}
+    )
+
+
+def test_a_rule_cannot_wait_for_receipts_that_nobody_sends() -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_unreported(waits_for_receipts("a", "b"), {"c"})
+    assert str(caught.value) == (
+        "routes.sms[0].delivered_within: does nothing, since no receipts are taken of a, b: "
+        "configure these, or take it out"
+    )
+    refuse_unreported(waits_for_receipts("a", "b"), {"b"})
+    refuse_unreported(waits_for_receipts("a", "b", within=None), ())
+    refuse_unreported(waits_for_receipts("a", "mock"), ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from postwire.config.bind import ConfigError
 from postwire.providers import capabilities
 from postwire.providers.registry import Registry
 
@@ -28,3 +29,19 @@ class ReportingProviders(Collection[str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def refuse_unreported(registry: Registry, reporting: Collection[str]) -> None:
+    """See that a receipt can be missing where a rule of a route has the next provider asked because of it. A mock may
+    begin to send some.
+
+    Raises:
+        ConfigError: nobody of the rule sends any.
+    """
+    for route in registry.all_routes():
+        if route.delivered_within is not None and not any(
+            name in reporting or hasattr(registry.entry(name).provider, "reports") for name in route.names
+        ):
+            names = ", ".join(route.names)
+            problem = f"does nothing, since no receipts are taken of {names}: configure these, or take it out"
+            raise ConfigError(f"{route.rule}.delivered_within", problem)
