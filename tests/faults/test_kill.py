@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.audit import nothing_is_missing, on_record, settle, the_watch_has_missed_nothing
+from tests.support.audit import (
+    nothing_is_missing,
+    nothing_received_is_lost,
+    on_record,
+    settle,
+    the_watch_has_missed_nothing,
+)
 from tests.support.call_log import KILLED
 from tests.support.driver import AT_MOST_ONCE, Book, drive, in_seconds
 from tests.support.failpoints import POINTS
@@ -27,6 +33,10 @@ uncertain_ratio = 0.05
 rejected_ratio = 0.02
 latency = "5ms"
 retry_after = "20ms"
+delivered_ratio = 0.7
+undelivered_ratio = 0.1
+doubled_receipt_ratio = 0.3
+receipt_delay = "10ms"
 """
 TOML = f"""
 [server]
@@ -59,6 +69,7 @@ COUNTS = {
     "failover": 25,
     "requeue": 15,
     "resume": 15,
+    "receive": 100,
     "recover": 1,
     "store.log": 800,
     "store.sync": 60,
@@ -151,11 +162,14 @@ async def test_nothing_is_lost_or_sent_in_silence_however_often_the_server_is_ki
 
     met = [line.key for line in server_process.lines() if line.event == KILLED]
     assert met == expected
+    received = nothing_received_is_lost(server_process)
+    assert received > len(records) / 2
     found = on_record(server_process, book, killed=frozenset(server_process.boots[:-1]))
     the_watch_has_missed_nothing(book, records)
     note(
         f"kill: {kills} kills ({len(set(met))} failpoints), {opened} boots that opened the store, "
         f"{len(records):,} messages, {found.calls:,} calls of providers, {found.orphans:,} orphans ({found.cut:,} cut "
         f"off in mid-call, {found.unheard:,} answered and not recorded, {found.unasked:,} not asked), {found.twice:,} "
-        f"sent twice and said so, {len(book.shots) / busy:,.0f} messages/s while up; broken off: {dict(book.failures)}"
+        f"sent twice and said so, {received:,} receipts received, "
+        f"{len(book.shots) / busy:,.0f} messages/s while up; broken off: {dict(book.failures)}"
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any
+from contextlib import closing
+from typing import Any, Final
 
+import apsw
 from google.protobuf.duration_pb2 import Duration
+from tests.support.call_log import RECEIVED
 from tests.support.checker import KEPT, TRIED, Findings, check_messages, kept_in
 from tests.support.driver import QUEUED, TIMEOUT, UNSETTLED, Book, connect, watch
 from tests.support.server_process import ServerProcess
@@ -18,6 +21,10 @@ from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import ResetBreakerRequest, UpdateMockProviderRequest
 from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
+
+LATE: Final = 0.3
+"""Seconds, after which no receipt comes any more: longer than the mocks of these tests take to report, or to try again
+where it could not be kept."""
 
 
 def nothing_is_missing(server_process: ServerProcess, book: Book) -> None:
@@ -40,13 +47,15 @@ async def settle(server_process: ServerProcess, book: Book, names: Sequence[str]
         watching = asyncio.create_task(watch(dispatch, book))
         for name in names:
             healthy = UpdateMockProviderRequest(
-                name=name, error_ratio=0, rate_limited_ratio=0, uncertain_ratio=0, rejected_ratio=0, latency=Duration()
-            )
+                name=name, error_ratio=0, rate_limited_ratio=0, uncertain_ratio=0, rejected_ratio=0, latency=Duration(),
+                delivered_ratio=0, undelivered_ratio=0,
+            )  # fmt: skip
             await providers.UpdateMockProvider(healthy, timeout=TIMEOUT)
             await providers.ResetBreaker(ResetBreakerRequest(name=name), timeout=TIMEOUT)
         await repeat_all(dispatch, book)
         unsettled = {message.message_id for message in await pages(dispatch, states=UNSETTLED)}
         await book.until_seen(lambda: all(book.seen.get(key, (0, QUEUED))[1] not in UNSETTLED for key in unsettled))
+        await until_applied(server_process)
         records = {message.message_id: message for message in await pages(dispatch)}
         watched = {key: one.revision for key, one in records.items() if _accepted_under_watch(book, one)}
         await book.until_seen(lambda: all(book.seen.get(key, (0, 0))[0] >= watched[key] for key in watched))
@@ -56,6 +65,37 @@ async def settle(server_process: ServerProcess, book: Book, names: Sequence[str]
         watching.cancel()
         await asyncio.wait([watching])
     return records
+
+
+RECEIPTS: Final = "SELECT count(*), count(done_time) FROM receipts"
+
+
+async def until_applied(server_process: ServerProcess) -> None:
+    """Return once no more receipts come in, and all are applied. Nothing says when a mock has no more to report."""
+    before: object = None
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            with closing(apsw.Connection(str(server_process.store), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+                ((count, done),) = connection.execute(RECEIPTS).fetchall()
+            if count == done == before:
+                return
+            before = count
+            await asyncio.sleep(LATE)
+
+
+def nothing_received_is_lost(server_process: ServerProcess) -> int:
+    """Every receipt whose bringer was answered is in the file and is applied; returns how many there are."""
+    kept, ((denied,),) = server_process.rows(
+        "SELECT lower(hex(event)), done_time FROM receipts",
+        "SELECT count(*) FROM receipts JOIN messages USING (message_id)"
+        " WHERE receipts.state = 'delivered' AND messages.state NOT IN ('delivered', 'failed')",
+    )
+    done = dict(kept)
+    received = {line.key for line in server_process.lines() if line.event == RECEIVED}
+    assert received <= done.keys(), "a receipt is lost"
+    assert None not in done.values(), "a receipt is not applied"
+    assert denied == 0, "a message is not what was reported of it"
+    return len(received)
 
 
 async def repeat_all(dispatch: Any, book: Book) -> None:

@@ -20,6 +20,8 @@ ENDED: Final = "ended"
 """It has answered, and nobody has heard of it yet."""
 GIVEN_UP: Final = "given-up"
 """The outcome of a call that was cancelled: its time was over, or the grace was."""
+RECEIVED: Final = "received"
+"""A receipt is on disk, and whoever brought it is about to be answered. The key is by what it is known."""
 KILLED: Final = "killed"
 """The process ends itself, at a failpoint."""
 

@@ -14,8 +14,11 @@ T = TypeVar("T", Call, "Tried")
 NOT_SENT: Final = ("error", "rate_limited")
 """Outcomes that another attempt may follow whatever the guarantee is: the message was surely not sent."""
 
-SETTLED: Final = ("sent", "failed", "uncertain")
+SETTLED: Final = ("sent", "failed", "uncertain", "delivered", "undelivered")
 """Where a message of these tests can end."""
+
+REPORTED: Final = ("delivered", "undelivered")
+"""Where it ends by what a provider has reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Kept:
     state: str
     at_most_once: bool
     max_attempts: int
+    reported: tuple[str, ...]
     attempts: tuple[Tried, ...]
 
 
@@ -58,7 +62,9 @@ class Findings:
 
 
 KEPT: Final = """
-SELECT lower(hex(message_id)), request_id, state, delivery_guarantee = 'at_most_once', max_attempts FROM messages
+SELECT lower(hex(message_id)), request_id, state, delivery_guarantee = 'at_most_once', max_attempts,
+    (SELECT group_concat(state) FROM receipts WHERE receipts.message_id = messages.message_id)
+FROM messages
 """
 TRIED: Final = """
 SELECT lower(hex(message_id)), number, boot, provider_name, outcome, error_code FROM attempts
@@ -67,15 +73,23 @@ ORDER BY message_id, number
 
 
 def kept_in(
-    messages: Iterable[tuple[str, str, str, int, int | None]], attempts: Iterable[tuple[str, ...]]
+    messages: Iterable[tuple[str, str, str, int, int | None, str | None]], attempts: Iterable[tuple[str, ...]]
 ) -> list[Kept]:
     """What `KEPT` and `TRIED` have found."""
     tried: defaultdict[str, list[Tried]] = defaultdict(list)
     for key, *columns in attempts:
         tried[key].append(Tried(*columns))  # type: ignore[arg-type]  # as the query has them
     return [
-        Kept(_uuid(key), request_id, state, bool(at_most_once), max_attempts or 5, tuple(tried[key]))
-        for key, request_id, state, at_most_once, max_attempts in messages
+        Kept(
+            _uuid(key),
+            request_id,
+            state,
+            bool(at_most_once),
+            max_attempts or 5,
+            tuple((reported or "").split(",")),
+            tuple(tried[key]),
+        )
+        for key, request_id, state, at_most_once, max_attempts, reported in messages
     ]
 
 
@@ -107,7 +121,9 @@ def _check_state(message: Kept) -> None:
     outcomes = [attempt.outcome for attempt in message.attempts]
     maybe_sent = "uncertain" in outcomes
     spent = sum(outcome != "rate_limited" for outcome in outcomes) >= message.max_attempts
-    if message.state == "sent":
+    if message.state in REPORTED:
+        assert message.state in message.reported, message
+    elif message.state == "sent":
         assert outcomes[-1] == "success", message
     elif message.state == "uncertain":
         assert maybe_sent, message

@@ -23,6 +23,8 @@ from postwire.v1.message_pb2 import Message
 
 QUEUED: Final = message_pb2.MESSAGE_STATE_QUEUED
 UNSETTLED: Final = frozenset({QUEUED, message_pb2.MESSAGE_STATE_SENDING})
+REPORTED: Final = frozenset({message_pb2.MESSAGE_STATE_DELIVERED, message_pb2.MESSAGE_STATE_UNDELIVERED})
+"""What a settled message may become later."""
 AT_MOST_ONCE: Final = message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
 
 TIMEOUT: Final = PATIENCE
@@ -58,7 +60,7 @@ class Shot:
         assert message.message_id
         assert message.request_id == self.request.request_id
         assert self.message_id in ("", message.message_id), "one request id is two messages"
-        assert not self.settled or message.state == self.settled, "a settled message has become another"
+        assert self.settled in (0, message.state) or message.state in REPORTED, "a settled message has become another"
         self.message_id = message.message_id
         if message.state not in UNSETTLED:
             self.settled = message.state

@@ -13,12 +13,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import apsw
-from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, CallLog
+from tests.support.call_log import BEGUN, ENDED, GIVEN_UP, KILLED, OPENED, RECEIVED, CallLog
 
 from postwire.core.audit import AuditEvent
 from postwire.core.message import MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.outcome import DispatchResult
-from postwire.outbox.base import Accepted, Decide, NewMessage, NotAccepted, QueuedMessage, QueueKey, TakenMessage
+from postwire.outbox.base import (
+    Accepted,
+    Decide,
+    KeptAs,
+    NewMessage,
+    NotAccepted,
+    QueuedMessage,
+    QueueKey,
+    ReceiptReport,
+    TakenMessage,
+)
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider
@@ -39,6 +49,8 @@ POINTS: Final = (
     "requeue.after",
     "resume.before",  # out of its queue again
     "resume.after",
+    "receive.before",  # receipts are on their way to the store
+    "receive.after",  # they are durable, and nobody has applied them
     "recover.before",  # an orphan of the boot before
     "recover.after",
     "store.log",  # half a frame of a commit is in the log
@@ -124,6 +136,14 @@ def failing_outbox(failpoint: Failpoint, log: CallLog) -> type[SqliteOutbox]:
                 if one.record.state is MessageState.SENDING:
                     failpoint.pass_by("resume.after")
             return taken
+
+        async def keep_receipts(self, reports: Sequence[ReceiptReport], max_held: int) -> Sequence[KeptAs]:
+            failpoint.pass_by("receive.before")
+            kept = await super().keep_receipts(reports, max_held)
+            for report in reports:
+                log.note(RECEIVED, report.provider_name, report.event.hex())
+            failpoint.pass_by("receive.after")
+            return kept
 
     return FailingOutbox
 

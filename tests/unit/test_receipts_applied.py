@@ -8,42 +8,23 @@ from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.harness import Harness
-from tests.support.providers import FakeProvider, registry_of
-from tests.support.receipts import REFERENCES, hash_of
+from tests.support.providers import FakeProvider
+from tests.support.receipts import REFERENCES
+from tests.support.reported import booted, came, receipt
 from tests.support.waiting import within
 
 from postwire.core import receipt_states
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState
+from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.core.receipts import KeptReceipt, Receipt, ReceiptState
+from postwire.core.receipts import Receipt, ReceiptState
 from postwire.outbox.base import ReceiptFate
 from postwire.outbox.sqlite import SqliteOutbox
-from postwire.receipts.upkeep import ReceiptUpkeep
 
 QUEUED, SENT, DELIVERED = MessageState.QUEUED, MessageState.SENT, MessageState.DELIVERED
 UNDELIVERED, UNCERTAIN = MessageState.UNDELIVERED, MessageState.UNCERTAIN
 ERROR, MAYBE = DispatchResult(Outcome.ERROR), DispatchResult(Outcome.UNCERTAIN)
 AT_MOST_ONCE = DeliveryGuarantee.AT_MOST_ONCE
-
-
-def receipt(record: MessageRecord | str, state: ReceiptState = ReceiptState.DELIVERED, **fields: Any) -> Receipt:
-    """A receipt that quotes the reference of an attempt, the first if nothing else is said."""
-    message_id = record if isinstance(record, str) else record.message_id
-    return Receipt(state, reference=REFERENCES.make(message_id, fields.pop("attempt", 1)), **fields)
-
-
-async def booted(outbox: SqliteOutbox, *providers: FakeProvider, **given: Any) -> Harness:
-    providers = providers or (FakeProvider("one"),)
-    names = [one.name for one in providers]
-    harness = Harness(outbox, registry=registry_of(*providers), **{"receipts_of": names} | given)
-    await harness.boot()
-    return harness
-
-
-async def came(harness: Harness, *receipts: Receipt, provider_name: str = "one") -> None:
-    await within(harness.inbox.keep(provider_name, receipts))
 
 
 async def test_a_message_that_was_sent_comes_to_be_delivered(outbox: SqliteOutbox) -> None:
@@ -369,77 +350,3 @@ async def test_one_message_that_fails_holds_up_no_other(outbox: SqliteOutbox, mo
     provider.answer = build.SUCCESS
     harness.clock.advance(10.0)
     await harness.noted.reached(broken.message_id, SENT)
-
-
-# Whoever suppresses.
-
-
-class Hearing:
-    """Hears of what is reported; fails as often as it is told to."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.heard: list[tuple[str, bytes | None, str, ReceiptState, bool]] = []
-        self.failures = failures
-
-    async def __call__(self, tenant: str, address_hash: bytes | None, sender: str, one: KeptReceipt) -> None:
-        self.heard.append((tenant, address_hash, sender, one.state, one.permanent))
-        if self.failures:
-            self.failures -= 1
-            raise ValueError("it fails")
-
-
-async def test_whoever_suppresses_hears_of_what_may_matter_once_it_is_applied(outbox: SqliteOutbox) -> None:
-    hearing = Hearing()
-    harness = await booted(outbox, on_reported=hearing)
-    record = await harness.send(build.command(build.sms()))
-    forged = receipt(record, ReceiptState.UNDELIVERED, permanent=True, recipient="+15005550199", code="30005")
-    await came(harness, receipt(record, ReceiptState.ACCEPTED), forged)
-    await harness.noted.reached(record.message_id, UNDELIVERED)
-    await harness.calm()
-    ours = hash_of("+15005550100")
-    assert hearing.heard == [(DEFAULT_TENANT, ours, "", ReceiptState.UNDELIVERED, True)], "whom it was sent to"
-    assert await outbox.pending_receipts() == []
-
-
-async def test_what_was_not_heard_is_said_again(outbox: SqliteOutbox) -> None:
-    hearing = Hearing(failures=1)
-    harness = await booted(outbox, on_reported=hearing)
-    record = await harness.send()
-    await came(harness, receipt(record, ReceiptState.COMPLAINED))
-    await harness.calm()
-    assert len(hearing.heard) == 1
-    assert await outbox.pending_receipts() == [record.message_id]
-    harness.clock.advance(6.0)
-    await harness.calm()
-    assert len(hearing.heard) == 2
-    assert await outbox.pending_receipts() == []
-
-
-# What is let go of.
-
-
-async def test_what_is_held_for_too_long_is_dropped_and_counted(outbox: SqliteOutbox) -> None:
-    harness = await booted(outbox)
-    assert harness.tracker
-    upkeep = ReceiptUpkeep(
-        outbox=outbox,
-        tracker=harness.tracker,
-        clock=harness.clock,
-        observer=harness.noted,
-        hold_unknown=600_000_000,
-        wait=3 * 24 * build.HOUR,
-    )
-    upkeep.start()
-    await came(harness, *(Receipt(ReceiptState.DELIVERED, provider_message_id=f"x-{at}") for at in range(3)))
-    await harness.calm()
-    harness.clock.advance(590.0)
-    await harness.calm()
-    assert upkeep.dropped == {}
-    harness.clock.advance(30.0)
-    await harness.calm()
-    assert upkeep.dropped == {"one": 3}
-    assert harness.noted.events.count(("receipt refused", "one unknown")) == 3
-    harness.clock.advance(30.0)
-    await harness.calm()
-    assert not harness.tracker.has_held
-    await upkeep.stop()

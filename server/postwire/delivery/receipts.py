@@ -64,9 +64,9 @@ class ReceiptTracker:
         self.wake: Callable[[], None] = lambda: None
         self._pending: dict[str, int] = {}  # how many receipts of a message have come, since any was left to be applied
         self._ready: dict[str, None] = {}  # of these, those that are to be looked at
-        self._held: set[HeldKey] = set()
+        self._held: Counter[HeldKey] = Counter()
         self._turned_up: dict[HeldKey, None] = {}
-        self._since: set[HeldKey] | None = None  # what has come to be held while that is being read anew
+        self._since: Counter[HeldKey] | None = None  # what has come to be held while that is being read anew
         self._passes: list[asyncio.Future[None]] = []
         self._closed = False
 
@@ -87,6 +87,15 @@ class ReceiptTracker:
         self._held.update(keys)
         if self._since is not None:
             self._since.update(keys)
+
+    def forget(self, keys: Collection[HeldKey]) -> None:
+        """Receipts that were expected to be held under these keys are not."""
+        for counts in (self._held, self._since):
+            if counts is not None:
+                counts.subtract(keys)
+                for key in keys:
+                    if counts[key] <= 0:
+                        del counts[key]
 
     def changed(self, record: MessageRecord, ids: Sequence[ProviderMessageId] = ()) -> None:
         """A change of a message is durable, with what its provider has given as its ids."""
@@ -178,11 +187,12 @@ class ReceiptTracker:
 
     def begin_recount(self) -> None:
         """What is held is about to be read anew."""
-        self._since = set()
+        self._since = Counter()
 
     def end_recount(self, keys: Iterable[HeldKey]) -> None:
         """It is held under these keys, and under those that came meanwhile."""
-        self._held = {*keys, *(self._since or ())}
+        self._held = Counter(keys)
+        self._held.update(self._since or ())
         self._since = None
 
 

@@ -106,7 +106,7 @@ class ReceiptApplier:
     async def _see_to(self, batch: dict[str, int]) -> None:
         """Apply what there is of some messages, each with the count of `ReceiptTracker.pop_ready`."""
         try:
-            found = await self._outbox.reported(list(batch))
+            found = await self._read(list(batch))
         except StoreUnavailable:
             self._tracker.put_back(batch)
             raise
@@ -119,10 +119,31 @@ class ReceiptApplier:
             if isinstance(end, StoreUnavailable):
                 self._tracker.put_back([one.record.message_id])
                 unavailable = end
+            elif isinstance(end, Exception):
+                _log.fault(end)
+                await self._pass_over(one, batch[one.record.message_id])
             elif isinstance(end, BaseException):
                 raise end
         if unavailable:
             raise unavailable
+
+    async def _read(self, message_ids: Sequence[str]) -> Sequence[ReportedMessage]:
+        """What was reported of some messages; one that cannot be read is passed over."""
+        try:
+            return await self._outbox.reported(message_ids)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(message_ids) == 1:
+                _log.fault(error)
+                return ()
+        return [one for message_id in message_ids for one in await self._read([message_id])]
+
+    async def _pass_over(self, message: ReportedMessage, count: int) -> None:
+        """Have receipts count as applied that led to a fault of ours: they keep no message from being sent."""
+        fresh = [one.number for one in message.receipts if not one.is_applied]
+        await self._outbox.finish_receipts(fresh, self._clock.wall())
+        self._tracker.applied(message.record.message_id, count)
 
     async def _apply(self, message: ReportedMessage, count: int) -> None:
         before = message.record
@@ -140,11 +161,7 @@ class ReceiptApplier:
         """Have a message become what its receipts say; False where somebody else has changed it."""
         now = self._clock.wall()
         numbers = [one.number for one in fresh]
-        try:
-            after = self._tracker.applied_to(before, receipts, now)
-        except Exception as error:  # a fault of ours is not to keep a message from ever being sent
-            _log.fault(error)
-            after = before
+        after = self._tracker.applied_to(before, receipts, now)
         if after is before:
             await self._outbox.finish_receipts([one.number for one in fresh if not one.to_report], now)
             await self._outbox.finish_receipts([one.number for one in fresh if one.to_report], None)

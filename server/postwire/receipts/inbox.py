@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from postwire.clock import Clock
+from postwire.core.errors import StoreUnavailable
 from postwire.core.lifecycle import MAX_VENDOR_TEXT
 from postwire.core.receipts import Inbound, Receipt, ReceiptState
 from postwire.delivery.receipts import ReceiptTracker
@@ -100,10 +101,19 @@ class ReceiptInbox:
 
     async def _keep_some(self, provider_name: str, reports: Sequence[ReceiptReport]) -> None:
         # Before the commit: what they wait for may be in the next one.
-        self._tracker.expect([key for one in reports for key in _keys(one)])
-        kept = await self._outbox.keep_receipts(reports, self._max_held)
+        keys = [key for one in reports for key in _keys(one)]
+        self._tracker.expect(keys)
+        try:
+            kept = await self._outbox.keep_receipts(reports, self._max_held)
+        except StoreUnavailable:
+            self._tracker.forget(keys)
+            raise
         self._tracker.kept(one.message_id for one in kept if one.fate is ReceiptFate.KEPT)
         for report, one in zip(reports, kept, strict=True):
+            if one.fate is not ReceiptFate.HELD:
+                self._tracker.forget(_keys(report))
+            if one.dropped:
+                self._observer.receipt_refused(one.dropped, UNKNOWN)
             self.fates[provider_name, one.fate] += 1
             if one.fate is ReceiptFate.REFUSED:
                 self._observer.receipt_refused(provider_name, UNKNOWN)

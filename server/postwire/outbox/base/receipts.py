@@ -53,10 +53,12 @@ class ReceiptFate(enum.Enum):
 
 
 class KeptAs(NamedTuple):
-    """The fate of a receipt, and the message that it is kept for; empty where it is not."""
+    """The fate of a receipt, and the message that it is kept for; empty where it is not. `dropped` names the provider
+    that had one dropped for it, which was held for the longest; empty where none was."""
 
     fate: ReceiptFate
     message_id: str = ""
+    dropped: str = ""
 
 
 class HeldKey(NamedTuple):

@@ -106,7 +106,7 @@ class Batches:
         """Keep what came with a change: which receipts it applies, and which ids a provider gave."""
         ((before, after),) = change.pairs
         self.statements.applied.run(connection, applied_rows(change.receipts, after.update_time))
-        self.receipts.note_applied(before.message_id, change.receipts)
+        self.receipts.note_applied(change.receipts)
         message_id = rows.id_bytes(before.message_id)
         self.statements.provider_ids.run(
             connection, [receipt_rows.provider_id_row(message_id, one) for one in change.provider_ids]

@@ -145,6 +145,7 @@ _RULES: Final = {
     "fault_settled_and_open": "settled messages have attempts that are open",
     "fault_two_open": "messages have more than one attempt that is open",
     "fault_no_message": "attempts belong to no message",
+    "fault_receipts_of_none": "receipts belong to no message",
     "fault_unknown_content": "contents are in no form that this release knows",
     "fault_clear_content": "contents lie in clear, where everything was encrypted",
     "fault_no_content": "messages that are to be sent have no content",

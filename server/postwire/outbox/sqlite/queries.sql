@@ -672,6 +672,9 @@ SELECT count(*) FROM (
 -- name: fault_no_message
 SELECT count(*) FROM attempts WHERE message_id NOT IN (SELECT message_id FROM messages);
 
+-- name: fault_receipts_of_none
+SELECT count(*) FROM receipts WHERE message_id NOT IN (SELECT message_id FROM messages);
+
 -- Those that are settled, and have no further attempt to come, have none any more.
 -- name: fault_no_content
 SELECT count(*) FROM messages

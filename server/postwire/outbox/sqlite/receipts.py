@@ -30,7 +30,7 @@ class _Counted:
     """What a transaction has changed of that which is counted: so that one that fails has not."""
 
     kept: list[tuple[bytes, int]] = field(default_factory=list)
-    applied: list[tuple[bytes, int]] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
     held: Counter[str] = field(default_factory=Counter)
 
 
@@ -50,9 +50,10 @@ class ReceiptTable:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._unapplied: dict[bytes, set[int]] = {}
+        self._message_of: dict[int, bytes] = {}
         for message_id, number, applied in _all(connection, "pending_receipts"):
             if not applied:
-                self._unapplied.setdefault(message_id, set()).add(number)
+                self._add(message_id, number)
         self._held: Counter[str] = Counter(dict(_all(connection, "held_counts")))
         self._counted = _Counted()
 
@@ -64,12 +65,13 @@ class ReceiptTable:
         """What was done is on disk."""
         done, self._counted = self._counted, _Counted()
         for message_id, number in done.kept:
-            self._unapplied.setdefault(message_id, set()).add(number)
-        for message_id, number in done.applied:
-            if numbers := self._unapplied.get(message_id):
+            self._add(message_id, number)
+        for number in done.applied:
+            if message_id_of := self._message_of.pop(number, None):
+                numbers = self._unapplied[message_id_of]
                 numbers.discard(number)
                 if not numbers:
-                    del self._unapplied[message_id]
+                    del self._unapplied[message_id_of]
         for provider_name, count in done.held.items():
             self._held[provider_name] += count
             if not self._held[provider_name]:
@@ -81,9 +83,13 @@ class ReceiptTable:
             return False
         return not self._unapplied.get(rows.id_bytes(before.message_id), set()) <= set(applied)
 
-    def note_applied(self, message_id: str, numbers: Iterable[int]) -> None:
+    def note_applied(self, numbers: Iterable[int]) -> None:
         """The receipts with these numbers are applied."""
-        self._counted.applied += [(rows.id_bytes(message_id), number) for number in numbers]
+        self._counted.applied += numbers
+
+    def _add(self, message_id: bytes, number: int) -> None:
+        self._unapplied.setdefault(message_id, set()).add(number)
+        self._message_of[number] = message_id
 
     def keep(self, connection: apsw.Connection, reports: Sequence[ReceiptReport], max_held: int) -> list[KeptAs]:
         """See `ReceiptStore.keep_receipts`."""
@@ -116,15 +122,14 @@ class ReceiptTable:
     def finish(self, connection: apsw.Connection, numbers: Sequence[int], now: int | None) -> None:
         """See `ReceiptStore.finish_receipts`."""
         connection.execute(QUERIES["finish_receipts"], {"receipts": json.dumps(list(numbers)), "now": now})
-        of = {number: message_id for message_id, kept in self._unapplied.items() for number in kept}
-        self._counted.applied += [(of[number], number) for number in numbers if number in of]
+        self.note_applied(numbers)
 
     def _keep(self, connection: apsw.Connection, report: ReceiptReport, max_held: int) -> KeptAs:
         resolved = self._resolve(connection, report)
         if resolved is None:
             if report.message_id and not report.provider_message_id and self._is_elsewhere(connection, report):
                 return KeptAs(ReceiptFate.REFUSED)
-            return KeptAs(self._hold(connection, report, max_held))
+            return self._hold(connection, report, max_held)
         ((count,),) = _all(connection, "receipts_to_count", resolved.message_id, MAX_PER_MESSAGE)
         if count >= MAX_PER_MESSAGE:
             return KeptAs(ReceiptFate.REFUSED)
@@ -163,18 +168,19 @@ class ReceiptTable:
         """Whether the attempt that a reference names was at another provider."""
         return bool(_all(connection, "attempt_of_receipt", UUID(report.message_id).bytes, report.attempt_number))
 
-    def _hold(self, connection: apsw.Connection, report: ReceiptReport, max_held: int) -> ReceiptFate:
+    def _hold(self, connection: apsw.Connection, report: ReceiptReport, max_held: int) -> KeptAs:
         connection.execute(QUERIES["hold_receipt"], receipt_rows.held_row(report))
         if not connection.changes():
-            return ReceiptFate.DOUBLE
+            return KeptAs(ReceiptFate.DOUBLE)
         self._counted.held[report.provider_name] += 1
         held = Counter(self._held)
         held.update(self._counted.held)
-        if held.total() > max_held:
-            ((largest, _),) = held.most_common(1)
-            ((oldest,),) = _all(connection, "oldest_held", largest)
-            self._drop(connection, oldest, largest)
-        return ReceiptFate.HELD
+        if held.total() <= max_held:
+            return KeptAs(ReceiptFate.HELD)
+        ((largest, _),) = held.most_common(1)
+        ((oldest,),) = _all(connection, "oldest_held", largest)
+        self._drop(connection, oldest, largest)
+        return KeptAs(ReceiptFate.HELD, dropped=largest)
 
     def _drop(self, connection: apsw.Connection, number: int, provider_name: str) -> None:
         connection.execute(QUERIES["drop_held"], (number,))
