@@ -30,6 +30,8 @@ from postwire.cli.route import route
 from postwire.cli.send.command import send
 from postwire.cli.serve import serve
 from postwire.cli.store import store
+from postwire.cli.suppressions import importing  # noqa: F401  # another command of `suppressions`
+from postwire.cli.suppressions.command import suppressions
 
 _OF_THE_SERVER: Final = ("aiohttp", "apsw", "cryptography", "grpc_reflection", "idna", "jwt", "opentelemetry")
 """What an install with the extra `cli` has not."""
@@ -121,6 +123,7 @@ for command in (
     receipts,
     providers,
     route,
+    suppressions,
     store,
     keys,
     audit,

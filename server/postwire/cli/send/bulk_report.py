@@ -145,8 +145,8 @@ def results_file(
 
 
 @contextmanager
-def progress(size: int | None, *, hidden: bool) -> Iterator[Callable[[int, int], object]]:
-    """Shows on a terminal how many messages are done, and how many bytes of the file's `size` are read."""
+def progress(size: int | None, *, doing: str = "sending", hidden: bool) -> Iterator[Callable[[int, int], object]]:
+    """Shows on a terminal how many are done, and how many bytes of the file's `size` are read."""
     if hidden or sys.stderr is None or not sys.stderr.isatty():
         yield lambda count, taken: None
         return
@@ -155,5 +155,5 @@ def progress(size: int | None, *, hidden: bool) -> Iterator[Callable[[int, int],
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sending", total=size)
+        task = bar.add_task(doing, total=size)
         yield lambda count, taken: bar.update(task, description=f"{count:,} done", completed=taken)

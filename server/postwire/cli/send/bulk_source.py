@@ -86,6 +86,17 @@ class Source:
                 yield Row(number, _sorted(raw), parse_request(raw, number))
 
     def _csv(self) -> Iterator[Row]:
+        found = self.cells()
+        line, names = next(found, (0, []))
+        if not line:
+            return
+        columns = Columns(names, line)
+        for first, cells in found:
+            if given := columns.given(cells, first):
+                yield Row(first, _sorted(given), parse_request(columns.request(given, first), first, columns))
+
+    def cells(self) -> Iterator[tuple[int, list[str]]]:
+        """Every row of CSV, the header first, each with the line that it begins at. Raises BadRow."""
         csv.field_size_limit(MAX_LINE)
         lines = ((number, text) for number, text in self._lines() if text.strip())
         line, text = next(lines, (0, ""))
@@ -93,7 +104,7 @@ class Source:
             return
         separator = next((one for one in _SEPARATORS if one in text), _SEPARATORS[0])
         (names,) = _read_csv(iter([text]), line, separator)
-        columns = Columns(names, line)
+        yield line, names
         last = line
 
         def counted() -> Iterator[str]:
@@ -111,8 +122,7 @@ class Source:
                 raise BadRow(first, "", f"is not CSV: {wrong}") from None
             if cells is None:
                 return
-            if given := columns.given(cells, first):
-                yield Row(first, _sorted(given), parse_request(columns.request(given, first), first, columns))
+            yield first, cells
 
     def _lines(self, after: int = 0) -> Iterator[tuple[int, str]]:
         """Each line with its number, from the one behind `after` on."""

@@ -1,0 +1,1 @@
+"""`postwire suppressions`: who is not written to."""
