@@ -106,6 +106,7 @@ class Harness:
         seed: int = 1,
         receipts_of: Collection[str] = (),
         on_reported: OnReported | None = None,
+        notes_refusals: bool = False,
         **limits: Any,
     ) -> None:
         """`receipts_of` are the names of the providers that take receipts."""
@@ -114,7 +115,7 @@ class Harness:
         self.provider = provider or FakeProvider()
         self.registry = registry or registry_of(self.provider, attempt_timeout=attempt_timeout)
         self.noted = Noted()
-        self.suppressions = Suppressions(outbox, self.clock, Addresses(b"k" * 32))
+        self.suppressions = Suppressions(outbox, self.clock, Addresses(b"k" * 32), notes_refusals=notes_refusals)
         tracker = None
         if receipts_of:
             deduplicating = {one.provider.name for one in self.registry if one.dedup_window}

@@ -15,7 +15,7 @@ from tests.support.clock import START
 from postwire.core import lifecycle, suppressing
 from postwire.core.message import MessageRecord, MessageState, RecipientStatus
 from postwire.core.outcome import DispatchResult, Outcome
-from postwire.core.receipts import Receipt, ReceiptState
+from postwire.core.receipts import ReceiptState
 from postwire.core.suppression import (
     Suppression,
     SuppressionPosition,
@@ -129,7 +129,7 @@ def test_receipts_that_have_somebody_suppressed(state: ReceiptState, permanent: 
     }
     if permanent:
         reasons[ReceiptState.UNDELIVERED] = SuppressionReason.HARD_BOUNCE
-    assert reason_of(Receipt(state, permanent=permanent)) is reasons.get(state)
+    assert reason_of(state, permanent=permanent) is reasons.get(state)
 
 
 def test_a_token_goes_on_where_it_says_and_nowhere_else() -> None:

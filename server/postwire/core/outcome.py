@@ -56,7 +56,7 @@ class DispatchResult:
     `retry_after` is in seconds, for `RATE_LIMITED` and `DEFERRED`. A failure without `provider_fault` says nothing of
     the provider's health: it is the message's, or the receiver's. `recipients` is empty where all of them fared alike,
     or else has one entry for each recipient that the attempt was for, by position; `outcome` is then `worst(...)` of
-    theirs.
+    theirs. `opted_out`: it was rejected since the recipient wants no more messages from this sender.
     """
 
     outcome: Outcome
@@ -66,6 +66,7 @@ class DispatchResult:
     retry_after: float | None = None
     recipients: tuple[RecipientResult, ...] = ()
     provider_fault: bool = True
+    opted_out: bool = False
 
 
 _SEVERITY: Final = {

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.listing import place_in, token_of
 from postwire.core.message import Content, Email
-from postwire.core.receipts import Receipt, ReceiptState
+from postwire.core.receipts import ReceiptState
 
 _ADDRESS: Final = b"postwire/address/1"
 _KEY: Final = b"postwire/suppression/1"
@@ -122,13 +122,13 @@ def suppressed_positions(hashes: Sequence[bytes], found: Sequence[Suppression], 
     return frozenset(index for index, one in enumerate(hashes) if one in in_force)
 
 
-def reason_of(receipt: Receipt) -> SuppressionReason | None:
-    """Why a receipt has its recipient suppressed, if it does."""
-    if receipt.state is ReceiptState.COMPLAINED:
+def reason_of(state: ReceiptState, *, permanent: bool) -> SuppressionReason | None:
+    """Why a receipt has its recipient suppressed, if it does. `permanent`: the vendor will not reach him, ever."""
+    if state is ReceiptState.COMPLAINED:
         return SuppressionReason.COMPLAINT
-    if receipt.state is ReceiptState.OPTED_OUT:
+    if state is ReceiptState.OPTED_OUT:
         return SuppressionReason.OPT_OUT
-    if receipt.state is ReceiptState.UNDELIVERED and receipt.permanent:
+    if state is ReceiptState.UNDELIVERED and permanent:
         return SuppressionReason.HARD_BOUNCE
     return None
 

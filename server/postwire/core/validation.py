@@ -172,6 +172,11 @@ def check_reason(reason: str, found: Violations) -> None:
     check_name("reason", reason, MAX_REASON, found)
 
 
+def is_phone(text: str) -> bool:
+    """Whether this is a phone number in E.164 form."""
+    return _PHONE.fullmatch(text) is not None
+
+
 def check_any_address(path: str, address: str, found: Violations) -> None:
     """Note what is neither a phone number nor an email address."""
     if not _PHONE.fullmatch(address) and not is_address(address):

@@ -155,6 +155,8 @@ class Executor:
                 before, result, policy, permit.entry.provider, now=now, duration=duration, ahead=now - due
             )
             self._observer.attempt_ended(record)
+            if result.opted_out and self._suppressions:
+                await self._suppressions.opted_out(before, job.message)
             ids: Sequence[ProviderMessageId] = ()
             receipts: Sequence[KeptReceipt] = ()
             if tracker := self._tracker:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import audit
 from postwire.core.audit import AuditedMethod
+from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Content, DispatchOptions, Email, MessageRecord, OutboundMessage
 from postwire.core.principal import Principal
 from postwire.core.suppression import (
@@ -29,6 +31,9 @@ from postwire.outbox.base import AdminState, SuppressionStore
 
 MOST_ADDRESSES: Final = 1_000
 """How many addresses are added, removed or looked up at once."""
+
+ASKED_AGAIN: Final = 30 * 86_400_000_000
+"""µs after which a vendor is asked again that has refused somebody who had opted out."""
 
 MANY_RECIPIENTS: Final = 100
 """From how many recipients on an email's are hashed on another thread."""
@@ -96,7 +101,11 @@ class NewSuppression:
 class Suppressions:
     """Asks and changes them."""
 
-    def __init__(self, store: SuppressionStore, clock: Clock, addresses: Addresses) -> None:
+    def __init__(
+        self, store: SuppressionStore, clock: Clock, addresses: Addresses, *, notes_refusals: bool = False
+    ) -> None:
+        """`notes_refusals`: see `opted_out`."""
+        self._notes_refusals = notes_refusals
         self._store = store
         self._clock = clock
         self.addresses = addresses
@@ -172,3 +181,25 @@ class Suppressions:
         found = await self._store.suppressions(hashes, record.tenant, now)
         scope = scope_of(message.content.sender, record.attempts[-1].provider_name)
         return suppressed_positions(hashes, found, scope, now)
+
+    async def opted_out(self, record: MessageRecord, message: OutboundMessage) -> None:
+        """A provider has refused the last attempt of a message, since its recipient wants no more of them. He is
+        suppressed for its scope, but not for good: that he wants them again is told to the vendor, and perhaps not to us.
+        """
+        if not self._notes_refusals:
+            return
+        name, now = record.attempts[-1].provider_name, self._clock.wall()
+        made = [
+            Suppression(
+                one,
+                SuppressionReason.OPT_OUT,
+                f"receipt:{name}",
+                now,
+                self.addresses.key_id,
+                now + ASKED_AGAIN,
+                scope_of(message.content.sender, name),
+            )
+            for one in await self.addresses.hashes(message.content)
+        ]
+        with suppress(StoreUnavailable):  # then the vendor says it again
+            await self._store.add_suppressions({record.tenant: made}, only_new=True)

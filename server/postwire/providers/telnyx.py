@@ -26,6 +26,7 @@ from postwire.providers.http.verdicts import (
     id_of,
     judge,
     not_here,
+    opted_out,
     rejected,
     result,
     sender_refused,
@@ -40,7 +41,7 @@ MAX_MEDIA: Final = 10
 TABLE: Final[Table] = MappingProxyType(
     {
         # https://developers.telnyx.com/docs/messaging/messages/error-codes
-        "40300": rejected("the recipient has opted out"),
+        "40300": opted_out("the recipient has opted out"),
         "40310": rejected("the number is not valid"),
         "40316": rejected("there is nothing to send"),
         "40317": rejected("the content of the MMS is not valid"),

@@ -40,7 +40,7 @@ _MAX_SOURCE: Final = 64
 @click.option("--source", default="", metavar="TEXT", help="Of lines without one: at most 64 characters.")
 @connection_options()
 def import_file(connection: Connection, *, path: Path, reason: str, source: str) -> int:
-    """Write to the addresses of a CSV file no more (`-` is stdin). Its first line names its columns: address, and perhaps
+    """Write to the addresses of a CSV file no more (`-` is stdin). Its first line names its columns: address, and maybe
     reason, source, expire_time, sender.
 
     Lines that are of no use are named and passed over, and the exit code is 1. The same command again adds nothing

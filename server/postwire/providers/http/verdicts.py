@@ -30,6 +30,7 @@ class Meaning:
     outcome: Outcome
     detail: str
     provider_fault: bool = True
+    opted_out: bool = False
 
 
 Table = Mapping[str, Meaning]
@@ -41,6 +42,11 @@ NO_TABLE: Final[Table] = MappingProxyType({})
 def rejected(detail: str) -> Meaning:
     """The message will never be taken."""
     return Meaning(Outcome.REJECTED, detail)
+
+
+def opted_out(detail: str) -> Meaning:
+    """The recipient wants no more messages from this sender."""
+    return Meaning(Outcome.REJECTED, detail, opted_out=True)
 
 
 def account(detail: str) -> Meaning:
@@ -126,6 +132,7 @@ def result(meaning: Meaning, code: str, retry_after: float | None = None) -> Dis
         detail=meaning.detail,
         retry_after=retry_after if is_put_off else None,
         provider_fault=meaning.provider_fault,
+        opted_out=meaning.opted_out,
     )
 
 
