@@ -28,6 +28,7 @@ from postwire.config.schema import Config
 from postwire.config.tls import SERVER, TELEMETRY, read_certificates
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
+from postwire.core.inbound import Words
 from postwire.core.splitmix import stream
 from postwire.daemon import leaves_work_behind
 from postwire.delivery import (
@@ -59,6 +60,7 @@ from postwire.receipts.endpoint import ReceiptEndpoint
 from postwire.receipts.keys import references
 from postwire.receipts.readers import Readers
 from postwire.receipts.service import Receipts
+from postwire.receipts.suppressing import AutomaticSuppressions
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
 from postwire.telemetry import logs, names
@@ -208,7 +210,15 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(str(error)) from None
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
-        suppressions = Suppressions(outbox, clock, addresses)
+        has_auto = config.suppression.auto
+        suppressions = Suppressions(outbox, clock, addresses, notes_refusals=has_auto and bool(config.receipts.listen))
+        automatic = AutomaticSuppressions(
+            outbox,
+            clock,
+            addresses,
+            Words(config.inbound.stop, config.inbound.start),
+            lambda: delivery.tenants,
+        )
         lookup_key = await outbox.lookup_key()
         readers = Readers(config, KINDS) if config.receipts.listen else None
         receipts = Receipts(
@@ -220,6 +230,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             outbox=outbox,
             clock=clock,
             observer=observers,
+            on_reported=automatic.reported if has_auto else None,
+            on_inbound=automatic.inbound,
         )
         endpoint = None
         if readers:

@@ -21,6 +21,7 @@ PAGES = {
     "docs/observability.md": 7,
     "docs/encryption.md": 6,
     "docs/guards.md": 5,
+    "docs/suppression.md": 8,
     "docs/access.md": 13,
     "docs/tls.md": 18,
     "docs/providers/README.md": 3,
@@ -69,7 +70,7 @@ def test_configurations_are_such_as_the_server_takes(page: str, tmp_path: Path) 
         r"^```toml\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     ):
         file, secret = tmp_path / "postwire.toml", tmp_path / "secret"
-        secret.write_text("4711", encoding="utf-8")
+        secret.write_text("4711" * 8, encoding="utf-8")
         file.write_text(re.sub(r'_file = "[^"]+"', f'_file = "{secret}"', block), encoding="utf-8")
         assert load(path=file, environ={}, kinds=KINDS).explicit
 

@@ -15,6 +15,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from postwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
+from postwire.v1.suppression_service_pb2_grpc import add_SuppressionServiceServicer_to_server
 
 
 class ScriptedServer:
@@ -57,6 +58,7 @@ def serving(scripted: Any) -> Iterator[str]:
         add_DispatchServiceServicer_to_server(scripted, server)
         add_AdminServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
+        add_SuppressionServiceServicer_to_server(scripted, server)
         add_HealthServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()

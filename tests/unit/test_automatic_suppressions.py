@@ -1,4 +1,4 @@
-"""Suppressions that nobody has to add: by what is reported, by what a vendor refuses, and by a word of the recipient."""
+"""Suppressions that nobody has to add: by what is reported, what a vendor refuses, and what people write."""
 
 from __future__ import annotations
 

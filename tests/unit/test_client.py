@@ -57,6 +57,17 @@ from postwire.v1.provider_service_pb2 import (
     UpdateMockProviderRequest,
     UpdateMockProviderResponse,
 )
+from postwire.v1.suppression_service_pb2 import (
+    AddSuppressionsRequest,
+    AddSuppressionsResponse,
+    CheckSuppressionsRequest,
+    CheckSuppressionsResponse,
+    ListSuppressionsResponse,
+    RemoveSuppressionsRequest,
+    RemoveSuppressionsResponse,
+    Suppression,
+    SuppressionReason,
+)
 from postwire_client import (
     Attachment,
     Client,
@@ -238,6 +249,28 @@ def test_erasing(client_of: Connect, target: str, scripted: ScriptedServer) -> N
         EraseMessagesRequest(message_ids=["a", "b"], reason="asked for"),
         EraseMessagesRequest(labels={"customer": "7"}, dry_run=True, page_token="t"),
     ]
+
+
+def test_suppressing(client_of: Connect, target: str, scripted: ScriptedServer) -> None:
+    one = Suppression(address="a@example.com", reason=SuppressionReason.SUPPRESSION_REASON_OPT_OUT)
+    with client_of(target) as client:
+        scripted.answers = [AddSuppressionsResponse(added=1)]
+        assert client.add_suppressions([one]) == 1
+        scripted.answers = [CheckSuppressionsResponse(suppressions=[one])]
+        assert client.check_suppressions(["a@example.com"]) == [one]
+        scripted.answers = [RemoveSuppressionsResponse(removed=1)]
+        assert client.remove_suppressions(["a@example.com"]) == 1
+        scripted.answers = [
+            ListSuppressionsResponse(suppressions=[Suppression(source="1")], next_page_token="b"),
+            ListSuppressionsResponse(suppressions=[Suppression(source="2")]),
+        ]
+        assert [found.source for found in client.list_suppressions(page_size=1)] == ["1", "2"]
+    assert scripted.asked[:3] == [
+        AddSuppressionsRequest(suppressions=[one]),
+        CheckSuppressionsRequest(addresses=["a@example.com"]),
+        RemoveSuppressionsRequest(addresses=["a@example.com"]),
+    ]
+    assert [asked.page_token for asked in scripted.asked[3:]] == ["", "b"]
 
 
 def test_rekeying(client_of: Connect, target: str, scripted: ScriptedServer) -> None:

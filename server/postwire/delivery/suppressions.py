@@ -98,6 +98,50 @@ class NewSuppression:
     sender: str = ANY_SENDER
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """A look that is about to be taken, at all who are asked about until then."""
+
+    hashes: set[bytes]
+    task: asyncio.Task[Sequence[Suppression]]
+
+
+class Looks:
+    """Looks up for many attempts at once: those who ask while a look is under way share the next one. Each alone would
+    be a turn of the reading thread, which costs as much as the rest of an attempt where many come out of a queue."""
+
+    def __init__(self, store: SuppressionStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._next: dict[str, _Look] = {}  # by tenant
+        self._one_at_a_time = asyncio.Lock()
+
+    async def look(self, hashes: Sequence[bytes], tenant: str) -> Sequence[Suppression]:
+        """What is suppressed of these addresses of a tenant, and perhaps of others.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        look = self._next.get(tenant)
+        if look is None:
+            task = asyncio.get_running_loop().create_task(self._take(tenant))
+            task.add_done_callback(_retrieve)
+            look = self._next[tenant] = _Look(set(), task)
+        look.hashes.update(hashes)
+        return await asyncio.shield(look.task)
+
+    async def _take(self, tenant: str) -> Sequence[Suppression]:
+        async with self._one_at_a_time:
+            look = self._next.pop(tenant)
+            return await self._store.suppressions([*look.hashes], tenant, self._clock.wall())
+
+
+def _retrieve(task: asyncio.Task[Sequence[Suppression]]) -> None:
+    """Whoever asked may be gone, and then a failure is nobody's."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Suppressions:
     """Asks and changes them."""
 
@@ -106,6 +150,7 @@ class Suppressions:
     ) -> None:
         """`notes_refusals`: see `opted_out`."""
         self._notes_refusals = notes_refusals
+        self._looks = Looks(store, clock)
         self._store = store
         self._clock = clock
         self.addresses = addresses
@@ -177,14 +222,14 @@ class Suppressions:
             StoreUnavailable: it cannot be read.
         """
         hashes = await self.addresses.hashes(message.content)
-        now = self._clock.wall()
-        found = await self._store.suppressions(hashes, record.tenant, now)
+        found = await self._looks.look(hashes, record.tenant)
         scope = scope_of(message.content.sender, record.attempts[-1].provider_name)
-        return suppressed_positions(hashes, found, scope, now)
+        return suppressed_positions(hashes, found, scope, self._clock.wall())
 
     async def opted_out(self, record: MessageRecord, message: OutboundMessage) -> None:
-        """A provider has refused the last attempt of a message, since its recipient wants no more of them. He is
-        suppressed for its scope, but not for good: that he wants them again is told to the vendor, and perhaps not to us.
+        """A provider has refused the last attempt of a message, since its recipient wants no more of them: he is
+        suppressed for its scope. But not for good, since that he wants them again is told to the vendor, and perhaps
+        not to us.
         """
         if not self._notes_refusals:
             return

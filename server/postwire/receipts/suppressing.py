@@ -47,8 +47,8 @@ class AutomaticSuppressions:
         await self._store.add_suppressions({tenant: [made]}, only_new=True)
 
     async def inbound(self, provider_name: str, inbound: Inbound) -> None:
-        """Somebody has written to a number of ours. It counts for all tenants, which share it, and for what is sent from
-        it: that is what names it as its sender, and what this provider sends with a sender of its own.
+        """Somebody has written to a number of ours. It counts for all tenants, which share it, and for what is sent
+        from it: that is what names it as its sender, and what this provider sends with a sender of its own.
 
         Raises:
             StoreUnavailable: it is to come again.
