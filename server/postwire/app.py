@@ -34,14 +34,12 @@ from postwire.daemon import leaves_work_behind
 from postwire.delivery import (
     GUARD_KEYS,
     QUOTA_KEYS,
-    Addresses,
     AuditTrail,
     Control,
     Delivery,
     Limits,
     Suppressions,
     WrongKey,
-    check_key,
     quotas_from,
 )
 from postwire.descriptors import STDERR
@@ -203,28 +201,21 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         receipt_counts = ReceiptCounts()
         observers.add(*telemetry.observers, receipt_counts)
         limits = Limits.from_config(config)
-        addresses = await Addresses.of(outbox, config.suppression.key)
         try:
-            await check_key(outbox, outbox, addresses)
+            suppressions = await Suppressions.open(outbox, clock, config.suppression.key)
         except WrongKey as error:
             raise BootError(str(error)) from None
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
-        has_auto = config.suppression.auto
-        suppressions = Suppressions(outbox, clock, addresses, notes_refusals=has_auto and bool(config.receipts.listen))
-        automatic = AutomaticSuppressions(
-            outbox,
-            clock,
-            addresses,
-            Words(config.inbound.stop, config.inbound.start),
-            lambda: delivery.tenants,
-        )
+        has_auto, words = config.suppression.auto, Words(config.inbound.stop, config.inbound.start)
+        suppressions.notes_refusals = has_auto and bool(config.receipts.listen)
+        automatic = AutomaticSuppressions(outbox, clock, suppressions.addresses, words, lambda: delivery.tenants)
         lookup_key = await outbox.lookup_key()
         readers = Readers(config, KINDS) if config.receipts.listen else None
         receipts = Receipts(
             config.receipts,
             reference_maker := references(config.receipts, lookup_key),
-            addresses.hash,
+            suppressions.addresses.hash,
             providers=ReportingProviders(registry, readers.names if readers else ()),
             deduplicating=frozenset(entry.provider.name for entry in registry if entry.dedup_window),
             outbox=outbox,

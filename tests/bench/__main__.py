@@ -17,7 +17,19 @@ from typing import Final, NoReturn
 
 from tests.bench import report
 from tests.bench.bench import QUICK, Bench, Scale
-from tests.bench.groups import boot, breaker, cost, dispatch, guards, isolation, memory, stream, tenants, vendors
+from tests.bench.groups import (
+    boot,
+    breaker,
+    cost,
+    dispatch,
+    guards,
+    isolation,
+    memory,
+    stream,
+    suppression,
+    tenants,
+    vendors,
+)
 from tests.bench.loops import loop_name
 from tests.bench.processes import BenchError, load_generator
 from tests.bench.progress import say
@@ -30,6 +42,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "providers": cost.measure_providers,
     "tenants": tenants.measure,
     "guards": guards.measure,
+    "suppression": suppression.measure,
     "breaker": breaker.measure,
     "memory": memory.measure,
     "boot": boot.measure,

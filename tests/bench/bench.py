@@ -29,6 +29,7 @@ class Scale:
     request_ids: bool = True
     waiting: int = 1_000_000
     """In the outbox."""
+    suppressed: int = 1_000_000
     providers: int = 1_000
     stored: int = 1_000_000
     """Before RSS is watched."""
@@ -48,6 +49,7 @@ QUICK: Final = Scale(
     messages=300,
     streamed=1_000,
     waiting=10_000,
+    suppressed=10_000,
     stored=1_000,
     warm_up=400,
     dispatched=2_000,

@@ -43,6 +43,10 @@ TARGETS: Final = (
     Target("tenants-stream", "the same in a DispatchStream", "× cost", must=1.1, at_most=True),
     Target("guards", "a Dispatch that two guards count against none", "× cost", must=1.15, at_most=True),
     Target("guards-stream", "the same in a DispatchStream", "× cost", must=1.3, at_most=True),
+    Target(
+        "suppression", "a Dispatch, 1,000,000 suppressed against none", "× cost", must=1.05, reach=1.0, at_most=True
+    ),
+    Target("suppression-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("breaker-permit", "breaker: permit", "µs", must=2, reach=1, at_most=True),
     Target("breaker-result", "breaker: result", "µs", must=2, reach=1, at_most=True),
     Target("gate-permit", "the same with all limits: permit", "µs", must=2, reach=1, at_most=True),

@@ -98,6 +98,18 @@ def test_what_waits_is_found_by_what_it_authenticates(connection: apsw.Connectio
     ]
 
 
+def test_whoever_is_suppressed_is_found_by_an_index(connection: apsw.Connection) -> None:
+    found = {
+        name: next(step for step in plan_of(connection, name, 64) if "suppressions" in step)
+        for name in ("suppressions_of", "list_suppressions", "last_suppression")
+    }
+    assert found == {
+        "suppressions_of": "SEARCH suppressions USING INDEX suppressions_by_address (tenant=? AND address_hash=?)",
+        "list_suppressions": "SEARCH suppressions USING INDEX suppressions_by_time (tenant=? AND create_time<?)",
+        "last_suppression": "SEARCH suppressions",
+    }
+
+
 def test_each_state_that_is_not_settled_is_counted_by_itself(connection: apsw.Connection) -> None:
     steps = [step for step in plan_of(connection, "stats") if "messages" in step]
     assert steps == ["SEARCH messages USING COVERING INDEX unsettled (state=?)"] * 3

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.support import build
+from tests.support.clock import ManualClock
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
+from tests.support.waiting import within
 
-from postwire.core.errors import InvalidMessage
-from postwire.core.message import DispatchCommand, MessageRecord, MessageState, Sms
+from postwire.core.errors import InvalidMessage, StoreUnavailable
+from postwire.core.message import DispatchCommand, MessageRecord, MessageState, OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
 from postwire.core.principal import LOCAL
-from postwire.core.suppression import SuppressionReason
+from postwire.core.suppression import Suppression, SuppressionReason
 from postwire.delivery import NewSuppression
+from postwire.delivery.suppressions import Looks
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT, FAILED, UNCERTAIN = (
@@ -153,3 +158,98 @@ async def test_it_can_be_ignored_only_where_that_is_allowed(outbox: SqliteOutbox
         harness.delivery.explain(build.command(ignore_suppression=True))
     for refused in (caught.value, explained.value):
         assert [one.field for one in refused.violations] == ["options.ignore_suppression"]
+
+
+async def test_where_it_cannot_be_found_out_nothing_is_sent_and_the_message_waits(outbox: SqliteOutbox) -> None:
+    provider, gate = FakeProvider("p", answer=DispatchResult(Outcome.ERROR)), gate_of("p", max_concurrent=1)
+    harness = Harness(outbox, registry=registry_of(provider, gates={"p": gate}))
+    await harness.boot()
+    record = await harness.send(build.command())
+    await suppress(harness, "+15005550199")
+    find, asked = harness.suppressions.positions, 0
+
+    async def unreadable(record: MessageRecord, message: OutboundMessage) -> frozenset[int]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise StoreUnavailable
+        return await find(record, message)
+
+    harness.suppressions.positions = unreadable  # type: ignore[method-assign]
+    provider.answer = build.SUCCESS
+    harness.clock.advance(600)
+    harness.delivery.wake()
+    while asked < 1:
+        await harness.calm()
+    await harness.noted.reached(record.message_id, QUEUED)
+    await harness.calm()
+    assert len(provider.keys) == 1
+    assert gate.in_flight == 0
+    assert len((await harness.kept(record.message_id)).attempts) == 1
+    harness.clock.advance(600)
+    harness.delivery.wake()
+    await harness.noted.reached(record.message_id, SENT)
+    assert len(provider.keys) == 2
+
+
+async def test_a_shutdown_while_it_is_looked_up_takes_the_attempt_back(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider("p", answer=DispatchResult(Outcome.ERROR))
+    harness = Harness(outbox, provider=provider)
+    await harness.boot()
+    record = await harness.send(build.command())
+    await suppress(harness, "+15005550199")
+    looking = asyncio.Event()
+
+    async def hangs(record: MessageRecord, message: OutboundMessage) -> frozenset[int]:
+        looking.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    harness.suppressions.positions = hangs  # type: ignore[method-assign]
+    harness.clock.advance(600)
+    harness.delivery.wake()
+    await within(looking.wait())
+    await harness.drain(0.0)
+    kept = await harness.kept(record.message_id)
+    assert (kept.state, len(kept.attempts), len(provider.keys)) == (QUEUED, 1, 1)
+
+
+async def test_many_attempts_are_looked_up_at_once(outbox: SqliteOutbox) -> None:
+    gate = gate_of("p", max_concurrent=64)
+    harness = Harness(outbox, registry=registry_of(FakeProvider("p"), gates={"p": gate}))
+    await harness.boot()
+    await suppress(harness, "+15005550199")
+    find, looks = outbox.suppressions, 0
+
+    async def counted(hashes: Sequence[bytes], tenant: str, now: int) -> Sequence[Suppression]:
+        nonlocal looks
+        looks += 1
+        return await find(hashes, tenant, now)
+
+    outbox.suppressions = counted  # type: ignore[method-assign]
+    gate.breaker.force_open(0.0)
+    numbers = [f"+1500555{index:04}" for index in range(1000, 1064)]
+    records = [await harness.send(build.command(Sms(number, "Hi"))) for number in numbers]
+    assert {one.state for one in records} == {QUEUED}
+    await suppress(harness, *numbers[::2])
+    gate.breaker.resume(0.0)
+    harness.delivery.wake()
+    for index, one in enumerate(records):
+        await harness.noted.reached(one.message_id, SENT if index % 2 else FAILED)
+    assert looks <= 8
+
+
+async def test_what_fails_of_a_look_that_nobody_waits_for_is_nobodys(outbox: SqliteOutbox) -> None:
+    looks, failed = Looks(outbox, ManualClock()), asyncio.Event()
+
+    async def fails(hashes: Sequence[bytes], tenant: str, now: int) -> Sequence[Suppression]:
+        failed.set()
+        raise StoreUnavailable
+
+    outbox.suppressions = fails  # type: ignore[method-assign]
+    waiting = asyncio.create_task(looks.look([b"h" * 32], "default"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await within(failed.wait())
+    with pytest.raises(StoreUnavailable):
+        await looks.look([b"h" * 32], "default")

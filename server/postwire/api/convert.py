@@ -275,11 +275,6 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
         ended = next((one.outcome for one in reversed(record.attempts) if one.outcome), None)
         if ended:
             message.outcome = _OUTCOMES[ended]
-    if record.error_code:
-        message.error_code = record.error_code
-    elif record.settled and record.attempts:
-        of_state = (one.error_code for one in record.recipients if one.state is record.state)
-        message.error_code = next(filter(None, of_state), record.attempts[-1].error_code)
     if record.error_code == SUPPRESSED and record.state is MessageState.FAILED:
         message.outcome = message_pb2.OUTCOME_REJECTED
     for one in record.recipients:
@@ -304,7 +299,10 @@ def error_code_of(record: MessageRecord) -> str:
     is not the good end of it."""
     if record.error_code or record.state in _REPORTED_STATES:
         return record.error_code
-    return next((one.error_code for one in reversed(record.attempts) if one.outcome), "")
+    of_attempt = next((one.error_code for one in reversed(record.attempts) if one.outcome), "")
+    if not of_attempt and record.state is MessageState.FAILED:  # for some, and the others have had theirs
+        return next((one.error_code for one in record.recipients if one.error_code == SUPPRESSED), "")
+    return of_attempt
 
 
 def _fill_receipt(wire: message_pb2.Receipt, receipt: MessageReceipt) -> None:

@@ -13,7 +13,6 @@ from postwire.delivery.suppressions import (
     NewSuppression,
     Suppressions,
     WrongKey,
-    check_key,
 )
 from postwire.delivery.watch import WatchEvent
 
@@ -35,6 +34,5 @@ __all__ = [
     "Suppressions",
     "WatchEvent",
     "WrongKey",
-    "check_key",
     "quotas_from",
 ]

@@ -27,7 +27,7 @@ from postwire.core.suppression import (
     scope_of,
     suppressed_positions,
 )
-from postwire.outbox.base import AdminState, SuppressionStore
+from postwire.outbox.base import AdminState, Outbox, SuppressionStore
 
 MOST_ADDRESSES: Final = 1_000
 """How many addresses are added, removed or looked up at once."""
@@ -149,11 +149,23 @@ class Suppressions:
         self, store: SuppressionStore, clock: Clock, addresses: Addresses, *, notes_refusals: bool = False
     ) -> None:
         """`notes_refusals`: see `opted_out`."""
-        self._notes_refusals = notes_refusals
+        self.notes_refusals = notes_refusals
         self._looks = Looks(store, clock)
         self._store = store
         self._clock = clock
         self.addresses = addresses
+
+    @classmethod
+    async def open(cls, outbox: Outbox, clock: Clock, key: str | None) -> Suppressions:
+        """Those of a store, with the key of the configuration, or else one of the store's.
+
+        Raises:
+            WrongKey: they were made with another one.
+            StoreUnavailable: the store cannot be read, or cannot commit.
+        """
+        addresses = await Addresses.of(outbox, key)
+        await check_key(outbox, outbox, addresses)
+        return cls(outbox, clock, addresses)
 
     def now(self) -> int:
         """The time (µs since the epoch) by which they expire."""
@@ -231,7 +243,7 @@ class Suppressions:
         suppressed for its scope. But not for good, since that he wants them again is told to the vendor, and perhaps
         not to us.
         """
-        if not self._notes_refusals:
+        if not self.notes_refusals:
             return
         name, now = record.attempts[-1].provider_name, self._clock.wall()
         made = [
