@@ -10,7 +10,7 @@ from typing import Any
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.providers import FakeProvider, registry_of
-from tests.support.receipts import REFERENCES, hash_of
+from tests.support.receipts import KEY, REFERENCES, hash_of
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core import canonical
@@ -115,7 +115,7 @@ class Harness:
         self.provider = provider or FakeProvider()
         self.registry = registry or registry_of(self.provider, attempt_timeout=attempt_timeout)
         self.noted = Noted()
-        self.suppressions = Suppressions(outbox, self.clock, Addresses(b"k" * 32), notes_refusals=notes_refusals)
+        self.suppressions = Suppressions(outbox, self.clock, Addresses(KEY), notes_refusals=notes_refusals)
         tracker = None
         if receipts_of:
             deduplicating = {one.provider.name for one in self.registry if one.dedup_window}

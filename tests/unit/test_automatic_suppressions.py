@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider
+from tests.support.receipts import REFERENCES
+from tests.support.waiting import within
 
 from postwire.core.inbound import Words
 from postwire.core.message import DEFAULT_TENANT, MessageState, Sms
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
-from postwire.core.receipts import Inbound, KeptReceipt, ReceiptState
+from postwire.core.receipts import Inbound, KeptReceipt, Receipt, ReceiptState
 from postwire.core.suppression import Suppression, SuppressionReason
 from postwire.delivery import NewSuppression
 from postwire.outbox.sqlite import SqliteOutbox
@@ -147,3 +150,27 @@ async def test_it_is_asked_again_where_that_is_not_wanted(outbox: SqliteOutbox) 
     for _ in range(2):
         assert (await harness.send(build.command())).attempts
     assert not outbox.has_suppressions
+
+
+@pytest.mark.parametrize(("state", "scoped"), [(ReceiptState.COMPLAINED, False), (ReceiptState.OPTED_OUT, True)])
+async def test_who_is_reported_gets_no_further_message(outbox: SqliteOutbox, state: ReceiptState, scoped: bool) -> None:
+    heard = asyncio.Event()
+
+    async def reported(tenant: str, of: bytes | None, sender: str, receipt: KeptReceipt) -> None:
+        await automatic.reported(tenant, of, sender, receipt)
+        heard.set()
+
+    harness = Harness(outbox, receipts_of=["fake"], on_reported=reported)
+    addresses = harness.suppressions.addresses
+    automatic = AutomaticSuppressions(outbox, harness.clock, addresses, Words(), lambda: ())
+    await harness.boot()
+    content = build.email("ada@example.com", "bob@example.com")
+    record = await harness.send(build.command(content))
+    reference = REFERENCES.make(record.message_id, 1)
+    await within(harness.inbox.keep("fake", [Receipt(state, reference, recipient="Bob@example.com")]))
+    await within(heard.wait())
+    again = await harness.send(build.command(content))
+    assert [one.state for one in again.recipients] == [MessageState.SENT, MessageState.FAILED]
+    other = await harness.send(build.command(build.email("bob@example.com", sender="other@example.com")))
+    assert other.state is (MessageState.SENT if scoped else MessageState.FAILED)
+    await harness.drain(60.0)
