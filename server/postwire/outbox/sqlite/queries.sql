@@ -744,7 +744,7 @@ INSERT INTO guard_counts (counter, steps, gone_time) SELECT * FROM (VALUES {rows
 ON CONFLICT (counter) DO UPDATE SET steps = excluded.steps, gone_time = excluded.gone_time;
 
 -- name: first_gone
-SELECT gone_time FROM guard_counts ORDER BY gone_time LIMIT 1;
+SELECT min(gone_time) FROM guard_counts;
 
 -- name: remove_guard_counts
 DELETE FROM guard_counts WHERE counter IN (
