@@ -1,0 +1,379 @@
+"""Vendors that take messages, and report later what became of them: each signs as its own page says, and none of it with
+code of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from standardwebhooks import Webhook
+from tests.support.http_counterpart import HttpCall, HttpReply
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+
+PUBLIC_URL: Final = "https://hooks.example.com"
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+FORM: Final = "application/x-www-form-urlencoded"
+_EDWARDS: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+_CURVE: Final = derive_private_key(4711, SECP256R1())
+
+
+@dataclass(frozen=True)
+class Report:
+    """A call of a vendor's at the server: the path behind its address, the headers and the body."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+class Vendor(ABC):
+    """One vendor. `references` are those that came with messages, by their recipients.
+
+    The id that it gives a message follows from the recipient, so that it can report of one before it has it.
+    """
+
+    channel = "email"
+    target = ""
+    """How the path begins at which it takes messages."""
+    words = ("delivered", "undelivered", "accepted")
+    """What it says for those."""
+    keeps_ids = True
+    """Whether it is believed without a reference."""
+
+    def __init__(self) -> None:
+        self.name = f"by-{type(self).__name__.lower()}"
+        self.references: dict[str, str] = {}
+
+    def id_of(self, recipient: str) -> str:
+        """The id of the message to a recipient."""
+        return hashlib.md5(f"{self.name}/{recipient}".encode()).hexdigest()
+
+    def recipient(self, number: int) -> str:
+        """A recipient for each number."""
+        return f"u{number}@{self.name}.example.com" if self.channel == "email" else f"+1500555{number:04d}"
+
+    @abstractmethod
+    def settings(self, base_url: str) -> str:
+        """What its table says, in TOML, where it is called at `base_url`."""
+
+    @abstractmethod
+    def take(self, call: HttpCall) -> HttpReply:
+        """Take the message of a call."""
+
+    @abstractmethod
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        """What it calls with, once a message is `delivered`, `undelivered` or `accepted`. `event` is no other's."""
+
+    def forge(self, report: Report) -> Report:
+        """The same report, from somebody who has not its secrets: a byte of the body is another."""
+        return Report(report.path, report.headers, report.body.replace(b'"', b' "', 1), report.method)
+
+    def word(self, state: str) -> str:
+        """What it says for a state of ours."""
+        return self.words[Vendor.words.index(state)]
+
+    def path(self, recipient: str) -> str:
+        """Where it calls of a message, if it was told an address for it."""
+        return self.references.get(recipient, f"/receipts/{self.name}")
+
+
+class Twilio(Vendor):
+    target = "/2010-04-01/"
+    channel = "sms"
+    words = ("delivered", "undelivered", "sent")
+
+    def id_of(self, recipient: str) -> str:
+        return f"SM{super().id_of(recipient)}"
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "twilio"\naccount_sid = "AC{"0" * 32}"\nauth_token = "t0ken"\nsender = "+15005550001"\n'
+            f'base_url = "{base_url}"'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        form = dict(call.form())
+        self.references[form["To"]] = urlsplit(form["StatusCallback"]).path
+        return HttpReply.of_json(201, {"sid": self.id_of(form["To"])})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        fields = {"MessageSid": self.id_of(recipient), "MessageStatus": self.word(state), "To": recipient}
+        path = self.path(recipient)
+        signature = RequestValidator("t0ken").compute_signature(PUBLIC_URL + path, fields)
+        return Report(path, {"X-Twilio-Signature": signature, "Content-Type": FORM}, urlencode(fields).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, report.headers, report.body + b"&x=1")
+
+
+class Vonage(Vendor):
+    target = "/sms/json"
+    channel = "sms"
+    words = ("delivered", "failed", "accepted")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "vonage"\napi_key = "k"\napi_secret = "s"\nsender = "Acme"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ secret = "s1gns" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        form = dict(call.form())
+        recipient = f"+{form['to']}"
+        self.references[recipient] = form["client-ref"]
+        return HttpReply.of_json(200, {"messages": [{"status": "0", "message-id": self.id_of(recipient)}]})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        fields = {"messageId": self.id_of(recipient), "status": self.word(state), "msisdn": recipient[1:]}
+        if recipient in self.references:
+            fields["client-ref"] = self.references[recipient]
+        signed = "".join(f"&{name}={value}" for name, value in sorted(fields.items()))
+        fields["sig"] = hmac.new(b"s1gns", signed.encode(), "sha256").hexdigest()
+        return Report(f"/receipts/{self.name}?{urlencode(fields)}", {}, b"", "GET")
+
+    def forge(self, report: Report) -> Report:
+        return Report(f"{report.path}&x=1", report.headers, b"", "GET")
+
+
+class Telnyx(Vendor):
+    target = "/v2/messages"
+    channel = "sms"
+    words = ("delivered", "delivery_failed", "delivery_unconfirmed")
+
+    def settings(self, base_url: str) -> str:
+        key = b64encode(_EDWARDS.public_key().public_bytes_raw()).decode()
+        return (
+            f'kind = "telnyx"\napi_key = "k"\nsender = "+15005550001"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ public_key = "{key}" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        self.references[value["to"]] = urlsplit(value["webhook_url"]).path
+        return HttpReply.of_json(200, {"data": {"id": self.id_of(value["to"])}})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        path = self.path(recipient)
+        payload = {
+            "id": self.id_of(recipient),
+            "to": [{"phone_number": recipient, "status": self.word(state)}],
+            "webhook_url": PUBLIC_URL + path,
+            "errors": [],
+        }
+        value = {"data": {"id": event, "event_type": "message.finalized", "payload": payload}}
+        body, seconds = json.dumps(value).encode(), str(int(time()))
+        signature = b64encode(_EDWARDS.sign(f"{seconds}|".encode() + body)).decode()
+        return Report(path, {"telnyx-signature-ed25519": signature, "telnyx-timestamp": seconds}, body)
+
+
+class SendGrid(Vendor):
+    target = "/v3/mail/send"
+    words = ("delivered", "bounce", "processed")
+
+    def settings(self, base_url: str) -> str:
+        public = _CURVE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return (
+            f'kind = "sendgrid"\napi_key = "k"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ public_key = "{b64encode(public).decode()}" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        recipient = value["personalizations"][0]["to"][0]["email"]
+        arguments = value.get("custom_args") or value["personalizations"][0]["custom_args"]
+        self.references[recipient] = arguments["reference"]
+        return HttpReply(202, headers={"X-Message-Id": self.id_of(recipient)})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        found: dict[str, Any] = {
+            "email": recipient,
+            "event": self.word(state),
+            "sg_event_id": event,
+            "sg_message_id": f"{self.id_of(recipient)}.filter0001.16648.5515E0B88.0",
+        }
+        if recipient in self.references:
+            found["reference"] = self.references[recipient]
+        body, seconds = json.dumps([found]).encode(), str(int(time()))
+        signature = b64encode(_CURVE.sign(seconds.encode() + body, ECDSA(SHA256()))).decode()
+        headers = {
+            "X-Twilio-Email-Event-Webhook-Signature": signature,
+            "X-Twilio-Email-Event-Webhook-Timestamp": seconds,
+        }
+        return Report(f"/receipts/{self.name}", headers, body)
+
+
+class Mailgun(Vendor):
+    target = "/v3/mg.example.com/"
+    words = ("delivered", "failed", "accepted")
+
+    def id_of(self, recipient: str) -> str:
+        return f"{super().id_of(recipient)}@mg.example.com"
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "mailgun"\napi_key = "k"\ndomain = "mg.example.com"\nsender = "us@example.com"\n'
+            f'base_url = "{base_url}"\nreceipts = {{ secret = "s1gns" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        parts = {
+            part.partition(b'name="')[2].partition(b'"')[0]: part.partition(b"\r\n\r\n")[2].strip()
+            for part in call.body.split(b"\r\n--")
+        }
+        recipient = parts[b"to"].decode()
+        self.references[recipient] = parts[b"v:reference"].decode()
+        return HttpReply.of_json(200, {"id": f"<{self.id_of(recipient)}>", "message": "Queued."})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        found: dict[str, Any] = {
+            "event": self.word(state),
+            "id": event,
+            "recipient": recipient,
+            "message": {"headers": {"message-id": self.id_of(recipient)}},
+            "severity": "permanent",
+            "user-variables": {"reference": self.references[recipient]} if recipient in self.references else {},
+        }
+        timestamp, token = str(int(time())), hashlib.sha256(event.encode()).hexdigest()[:50]
+        signature = hmac.new(b"s1gns", f"{timestamp}{token}".encode(), "sha256").hexdigest()
+        signed = {"timestamp": timestamp, "token": token, "signature": signature}
+        return Report(f"/receipts/{self.name}", {}, json.dumps({"signature": signed, "event-data": found}).encode())
+
+    def forge(self, report: Report) -> Report:
+        """What is signed is not the event."""
+        value = json.loads(report.body)
+        value["signature"]["token"] = value["signature"]["token"][::-1] + "0"
+        return Report(report.path, report.headers, json.dumps(value).encode())
+
+
+class Resend(Vendor):
+    target = "/emails"
+    words = ("email.delivered", "email.bounced", "email.sent")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "resend"\napi_key = "k"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ secret = "{SECRET}" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        (recipient,) = value["to"]
+        self.references[recipient] = value["tags"][0]["value"]
+        return HttpReply.of_json(200, {"id": self.id_of(recipient)})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        data: dict[str, Any] = {"email_id": self.id_of(recipient), "to": [recipient]}
+        if recipient in self.references:
+            data["tags"] = {"reference": self.references[recipient]}
+        return _standard(f"/receipts/{self.name}", "svix", {"type": self.word(state), "data": data}, event)
+
+
+class Postmark(Vendor):
+    target = "/email"
+    words = ("Delivery", "Bounce", "Open")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "postmark"\nserver_token = "k"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ username = "pm", password = "p4ss" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        self.references[value["To"]] = value["Metadata"]["reference"]
+        return HttpReply.of_json(200, {"ErrorCode": 0, "Message": "OK", "MessageID": self.id_of(value["To"])})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        value: dict[str, Any] = {
+            "RecordType": self.word(state),
+            "MessageID": self.id_of(recipient),
+            "Recipient": recipient,
+            "Type": "SoftBounce",
+        }
+        if recipient in self.references:
+            value["Metadata"] = {"reference": self.references[recipient]}
+        headers = {"Authorization": f"Basic {b64encode(b'pm:p4ss').decode()}"}
+        return Report(f"/receipts/{self.name}", headers, json.dumps(value).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, {"Authorization": f"Basic {b64encode(b'pm:pass').decode()}"}, report.body)
+
+
+class Webhooks(Vendor):
+    target = "/hook"
+
+    def settings(self, base_url: str) -> str:
+        return f'kind = "webhook"\nurl = "{base_url}/hook"\nsecret = "{SECRET}"\nreceipts = {{ secret = "{SECRET}" }}'
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        (recipient,) = value["email"]["to"] if "email" in value else value["to"]
+        self.references[recipient] = value["reference"]
+        return HttpReply.of_json(200, {"id": self.id_of(recipient)})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        value = {"state": state, "provider_message_id": self.id_of(recipient), "event_id": event}
+        if recipient in self.references:
+            value["reference"] = self.references[recipient]
+        return _standard(f"/receipts/{self.name}", "webhook", value, event)
+
+
+class Gateway(Vendor):
+    target = "/send"
+    channel = "sms"
+    words = ("1", "2", "8")
+    keeps_ids = False
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "http"\nurl = "{base_url}/send"\nform = {{ to = "{{to}}", dlr = "{{callback_url}}?state=%d" }}\n'
+            "success = { status = [202] }\n"
+            'receipt = { state = "state", delivered = "^1$", undelivered = "^2$", accepted = "^8$" }'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        form = dict(call.form())
+        self.references[form["to"]] = urlsplit(form["dlr"]).path
+        return HttpReply(202, b"0: Accepted for delivery")
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        return Report(f"{self.path(recipient)}?state={self.word(state)}", {}, b"", "GET")
+
+    def forge(self, report: Report) -> Report:
+        path, _, query = report.path.partition("?")
+        return Report(f"{path[:-1]}{'A' if path[-1] != 'A' else 'B'}?{query}", {}, b"", "GET")
+
+
+def take_for(vendors: Sequence[Vendor], call: HttpCall) -> HttpReply:
+    """Answer a call for the vendor that has its path; whoever asks whether one is there is told so."""
+    if call.method == "GET":
+        return HttpReply.of_json(200, {})
+    # The longest, since one vendor's path begins as another's does.
+    asked = max((one for one in vendors if call.target.startswith(one.target)), key=lambda one: len(one.target))
+    return asked.take(call)
+
+
+def _standard(path: str, prefix: str, value: object, event: str) -> Report:
+    body, seconds = json.dumps(value).encode(), int(time())
+    signature = Webhook(SECRET).sign(event, datetime.fromtimestamp(seconds, UTC), body.decode())
+    headers = {f"{prefix}-id": event, f"{prefix}-timestamp": str(seconds), f"{prefix}-signature": signature}
+    return Report(path, headers, body)
+
+
+def every_vendor() -> list[Vendor]:
+    """One of each, but for Amazon SES, whose certificates are fetched from Amazon alone."""
+    return [Twilio(), Vonage(), Telnyx(), SendGrid(), Mailgun(), Resend(), Postmark(), Webhooks(), Gateway()]
