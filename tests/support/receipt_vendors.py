@@ -1,5 +1,5 @@
-"""Vendors that take messages, and report later what became of them: each signs as its own page says, and none of it with
-code of ours."""
+"""Vendors that take messages, and report later what became of them: each signs as its own page says, and not by code of
+ours."""
 
 from __future__ import annotations
 
