@@ -18,6 +18,7 @@ from postwire.api.errors import STATUS_OF
 from postwire.core.breaker import BreakerState
 from postwire.core.message import Channel, MessageState
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import ReceiptState
 from postwire.telemetry import names, tracing
 from postwire.v1 import dispatch_service_pb2, provider_service_pb2
 
@@ -36,6 +37,7 @@ WORDS = {
     "postwire_outcome": {one.value for one in Outcome},
     "postwire_message_state": {one.value for one in MessageState},
     "postwire_breaker_state": {one.value for one in BreakerState},
+    "postwire_receipt_state": {one.value for one in ReceiptState},
     "rpc_method": METHODS,
     "rpc_response_status_code": {one.name for one in STATUSES},
     "job": {"postwire"},
