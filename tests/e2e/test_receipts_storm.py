@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from random import Random
 
 import pytest
@@ -22,6 +23,7 @@ from tests.support.receipt_vendors import PUBLIC_URL, Report, Vendor, every_vend
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
 
+AT_ONCE = 8
 REASONS = {"signature", "credentials", "reference"}
 FORGED = frozenset({401, 406})
 STATES = {
@@ -116,19 +118,25 @@ def _dispatch(server: Server, messages: Sequence[Sent]) -> None:
 def _call(server: Server, reports: Sequence[Report]) -> list[int]:
     """Call with each, some at once; returns the statuses."""
     host, _, port = str(server.wait_for_event("serving")["receipts_listen"]).rpartition(":")
-    connections = threading.local()
+    queue = SimpleQueue[http.client.HTTPConnection]()
 
     def call(report: Report) -> int:
-        if not hasattr(connections, "one"):
-            connections.one = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
-        connection: http.client.HTTPConnection = connections.one
-        connection.request(report.method, report.path, report.body or None, dict(report.headers))
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        connection = queue.get()
+        try:
+            connection.request(report.method, report.path, report.body or None, dict(report.headers))
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            queue.put(connection)
 
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(call, reports))
+    with ExitStack() as stack:
+        for _ in range(AT_ONCE):
+            connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
+            stack.callback(connection.close)
+            queue.put(connection)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(call, reports))
 
 
 def _listed(server: Server, state: message_pb2.MessageState.ValueType) -> Sequence[message_pb2.Message]:

@@ -360,7 +360,7 @@ class Gateway(Vendor):
 
 def take_for(vendors: Sequence[Vendor], call: HttpCall) -> HttpReply:
     """Answer a call for the vendor that has its path; whoever asks whether one is there is told so."""
-    if call.method == "GET":
+    if call.method != "POST" or not call.body:
         return HttpReply.of_json(200, {})
     # The longest, since one vendor's path begins as another's does.
     asked = max((one for one in vendors if call.target.startswith(one.target)), key=lambda one: len(one.target))
