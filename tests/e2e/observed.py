@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,13 @@ UNDELIVERED: Final = message_pb2.MESSAGE_STATE_UNDELIVERED
 EXPIRED: Final = message_pb2.MESSAGE_STATE_EXPIRED
 
 _BRITTLE: Final = 'breaker = {{ window_calls = 1, minimum_calls = 1, open_for = "{0}", open_for_max = "{0}" }}'
+_SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _SETTINGS: Final = (
+    '[receipts]\nlisten = "127.0.0.1:0"\npublic_url = "https://hooks.example.com"',
+    # Nobody is there.
+    f'[[notify]]\nname = "away"\nurl = "http://127.0.0.1:1/"\nsecret = "{_SECRET}"',
+    f'[providers.reporting]\nkind = "webhook"\nchannels = ["mms"]\nurl = "http://127.0.0.1:1/"\nsecret = "{_SECRET}"',
+    f'receipts = {{ secret = "{_SECRET}" }}',
     mock("good", STAYS_CLOSED, 'retry_after = "1ms"'),
     mock("fragile", ERRORS, _BRITTLE.format("1h")),
     mock("recovering", ERRORS, _BRITTLE.format("1ms")),
@@ -115,6 +122,10 @@ def _report(server: Server) -> None:
     """Providers report later what became of messages."""
     until(server, dispatch(server, of("delivers", sms())), DELIVERED)
     until(server, dispatch(server, of("bounces", sms())), UNDELIVERED)
+    host, _, port = str(server.wait_for_event("serving")["receipts_listen"]).rpartition(":")
+    with closing(http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)) as connection:
+        connection.request("POST", "/receipts/reporting", b"{}")
+        assert connection.getresponse().status == 401, "it is not signed"
 
 
 def _refuse(server: Server) -> None:

@@ -19,6 +19,7 @@ from postwire.core.breaker import BreakerState
 from postwire.core.message import Channel, MessageState
 from postwire.core.outcome import Outcome
 from postwire.core.receipts import ReceiptState
+from postwire.receipts import http, reception
 from postwire.telemetry import names, tracing
 from postwire.v1 import dispatch_service_pb2, provider_service_pb2
 
@@ -44,6 +45,14 @@ WORDS = {
 }
 """What a query may want a label to be. Of all others, only what a viewer chooses."""
 
+REASONS = {
+    "postwire_receipts_refused_total": {
+        *("signature", "missing", "stale", "credentials", "reference", "topic"),  # see `Forged`
+        *(reception.UNREADABLE, reception.UNCONFIGURED, reception.UNAVAILABLE, reception.BUSY, http.TOO_SLOW),
+    },
+}
+"""What it may want a reason to be, by the metric."""
+
 SEEN_BY_JAEGER = (
     test_jaeger.SENT_AT_ONCE,
     test_jaeger.FAILED_OVER,
@@ -62,6 +71,9 @@ def test_a_query_parses_and_wants_of_labels_what_they_can_be(query: Query) -> No
     assert query.selectors()
     for selector in query.selectors():
         for label, values in selector.wanted.items():
+            if label == "reason":
+                assert set(values) <= REASONS[selector.name]
+                continue
             assert set(values) <= WORDS.get(label, set()) | {".*"}, f"{selector.name}: {label}"
 
 

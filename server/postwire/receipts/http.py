@@ -27,8 +27,8 @@ BODY_TIME: Final = 5.0
 RETRY_AFTER: Final = "5"
 """Seconds after which a vendor may come again."""
 
-_TOO_LARGE: Final = "too_large"
-_TOO_SLOW: Final = "too_slow"
+TOO_LARGE: Final = "too_large"
+TOO_SLOW: Final = "too_slow"
 _METHODS: Final = ("GET", "POST")
 
 
@@ -88,7 +88,7 @@ class ReceiptApp:
         """The body of a call; or else what its sender is told, who need not send the rest."""
         length = request.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY):
-            return self._reception.refuse(provider_name, _TOO_LARGE, 413)
+            return self._reception.refuse(provider_name, TOO_LARGE, 413)
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_TIME):
@@ -96,11 +96,11 @@ class ReceiptApp:
                     hold(len(chunk))
                     body += chunk
                     if len(body) > MAX_BODY:
-                        return self._reception.refuse(provider_name, _TOO_LARGE, 413)
+                        return self._reception.refuse(provider_name, TOO_LARGE, 413)
                     if self._held[provider_name] > MAX_BODIES:
                         return self._reception.refuse(provider_name, BUSY, 503, again=True)
         except TimeoutError:
-            return self._reception.refuse(provider_name, _TOO_SLOW, 408)
+            return self._reception.refuse(provider_name, TOO_SLOW, 408)
         return bytes(body)
 
     def _url(self, request: Request) -> str:

@@ -93,8 +93,9 @@ class GuardCounts:
 
 def first_gone(connection: apsw.Connection) -> int | None:
     """When the first count is gone, by the clock that is counted by."""
-    found: list[tuple[Any, ...]] = connection.execute(QUERIES["first_gone"]).fetchall()
-    return found[0][0] if found else None
+    ((found,),) = connection.execute(QUERIES["first_gone"]).fetchall()
+    assert found is None or isinstance(found, int)
+    return found
 
 
 def _known_request_ids(connection: apsw.Connection, records: Sequence[MessageRecord]) -> set[tuple[str, str]]:
