@@ -183,6 +183,27 @@ def test_what_one_recipient_has_come_to_stays_where_another_has_failed() -> None
     assert (found.state, found.error_code) == (S.FAILED, "")
 
 
+class Looked(KeptReceipt):
+    """A receipt that counts how often it is looked at."""
+
+    times = 0
+
+    def __getattribute__(self, name: str) -> object:
+        Looked.times += 1
+        return super().__getattribute__(name)
+
+
+def test_what_it_takes_grows_with_recipients_and_receipts_and_not_with_one_times_the_other() -> None:
+    """Of an email to a thousand come thousands of receipts, one by one, and nobody else is served meanwhile."""
+    most = 1_000
+    attempts = (tried(1, Outcome.UNCERTAIN), tried(2, Outcome.SUCCESS, positions=tuple(range(most))))
+    record = email(*(RecipientStatus(at, S.SENT, Outcome.SUCCESS) for at in range(most)), attempts=attempts)
+    receipts = [Looked(at, "p", 2, R.ACCEPTED, START, recipient_index=at % most) for at in range(3 * most)]
+    Looked.times = 0
+    assert after(record, *receipts).state is S.SENT
+    assert Looked.times < 50 * len(receipts)
+
+
 # Several parts.
 
 

@@ -18,7 +18,8 @@ listed in the record, and the message is the first state of `lifecycle.state_of`
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final
 
 from postwire.core.lifecycle import state_of
@@ -55,13 +56,13 @@ def apply(
         return record
     attempts = {one.number: one for one in record.attempts}
     known = [one for one in receipts if _is_of(attempts.get(one.attempt_number), one)]
-    telling = [one for one in known if one.state in _RANK and not one.is_unmatched]
+    telling = _Telling([one for one in known if one.state in _RANK and not one.is_unmatched])
     groups = _groups(record.attempts, deduplicating)
     statuses = record.recipients or (_only_recipient(record),)
     after: list[RecipientStatus] = []
     deciding: dict[int, KeptReceipt] = {}
     for status in statuses:
-        state, receipt = _after(record, status, telling, groups)
+        state, receipt = _after(record, status, telling.of(status.index), groups)
         if state is status.state or receipt is None:
             after.append(status)
             continue
@@ -100,29 +101,59 @@ def _only_recipient(record: MessageRecord) -> RecipientStatus:
     return RecipientStatus(0, record.state)
 
 
-def _groups(attempts: Iterable[Attempt], deduplicating: Collection[str]) -> list[list[Attempt]]:
+class _Telling:
+    """Receipts by whom they are about: there may be thousands, of a message to a thousand."""
+
+    def __init__(self, receipts: Iterable[KeptReceipt]) -> None:
+        self._all: list[tuple[int, KeptReceipt]] = []
+        self._own: dict[int, list[tuple[int, KeptReceipt]]] = {}
+        for at, one in enumerate(receipts):
+            index = one.recipient_index
+            (self._all if index is None else self._own.setdefault(index, [])).append((at, one))
+
+    def of(self, index: int) -> Sequence[KeptReceipt]:
+        """Those about a recipient, by its position, in the order in which they came."""
+        own = self._own.get(index, ())
+        return [one for _, one in sorted((*self._all, *own), key=itemgetter(0))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Attempts that are one message to their vendor; all of them were for the same `positions`, None for all."""
+
+    attempts: Sequence[Attempt]
+    positions: frozenset[int] | None
+
+    def is_for(self, status: RecipientStatus) -> bool:
+        return self.positions is None or status.index in self.positions
+
+
+def _groups(attempts: Iterable[Attempt], deduplicating: Collection[str]) -> list[_Group]:
     """The attempts, those together that are one message to their vendor."""
     found: dict[object, list[Attempt]] = {}
     for one in attempts:
         key = (one.provider_name, one.positions) if one.provider_name in deduplicating else one.number
         found.setdefault(key, []).append(one)
-    return list(found.values())
+    return [
+        _Group(group, None if group[0].positions is None else frozenset(group[0].positions)) for group in found.values()
+    ]
 
 
 def _after(
-    record: MessageRecord, status: RecipientStatus, telling: Sequence[KeptReceipt], groups: Sequence[Sequence[Attempt]]
+    record: MessageRecord, status: RecipientStatus, telling: Sequence[KeptReceipt], groups: Sequence[_Group]
 ) -> tuple[MessageState, KeptReceipt | None]:
-    """Where a recipient stands after all of them, and by which of them."""
+    """Where a recipient stands after all that is about it, and by which of them."""
     if status.state in _FINAL or status.state is MessageState.DELIVERED or not telling:
         return status.state, None
     undelivered: list[KeptReceipt] = []
     accepted: KeptReceipt | None = None
     successes = 0
-    last = max((one.number for group in groups for one in group if _is_for(one, status)), default=0)
-    for group in groups:
-        numbers = {one.number for one in group if _is_for(one, status)}
-        own = [one for one in telling if one.attempt_number in numbers and one.recipient_index in (None, status.index)]
-        verdict = _verdict(own, group, has_parts=not record.recipients)
+    theirs = [group for group in groups if group.is_for(status)]
+    last = max((group.attempts[-1].number for group in theirs), default=0)
+    for group in theirs:
+        numbers = {one.number for one in group.attempts}
+        own = [one for one in telling if one.attempt_number in numbers]
+        verdict = _verdict(own, group.attempts, has_parts=not record.recipients)
         if verdict and verdict.state is ReceiptState.DELIVERED:
             return MessageState.DELIVERED, verdict
         if verdict and verdict.state is ReceiptState.UNDELIVERED:
@@ -131,18 +162,13 @@ def _after(
         accepted = accepted or verdict
         successes += verdict is not None or any(
             one.outcome is Outcome.SUCCESS or (one.number == last and status.outcome is Outcome.SUCCESS)
-            for one in group
-            if one.number in numbers
+            for one in group.attempts
         )
     if undelivered and not successes:
         return MessageState.UNDELIVERED, undelivered[-1]
     if accepted and status.state in _SENT_LATER:
         return MessageState.SENT, accepted
     return status.state, None
-
-
-def _is_for(attempt: Attempt, status: RecipientStatus) -> bool:
-    return attempt.positions is None or status.index in attempt.positions
 
 
 def _verdict(own: Sequence[KeptReceipt], group: Sequence[Attempt], *, has_parts: bool) -> KeptReceipt | None:
