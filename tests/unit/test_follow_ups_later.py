@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.support import build
-from tests.support.follow_ups import SENT, TICK, WITHIN, Setting
+from tests.support.follow_ups import DELIVERED, SENT, TICK, WITHIN, Setting
+from tests.support.receipts import REFERENCES
 
 from postwire.core import follow_up
-from postwire.core.message import DispatchCommand
+from postwire.core.errors import StoreUnavailable
+from postwire.core.message import DispatchCommand, MessageRecord
 from postwire.core.outcome import Outcome
+from postwire.core.receipts import Receipt, ReceiptState
 from postwire.outbox.sqlite import SqliteOutbox
 
 
@@ -41,6 +45,35 @@ async def test_one_that_a_shutdown_cuts_short_stays_open_for_the_next_boot(outbo
     kept = await setting.kept(record)
     assert (kept.state, kept.attempts[-1].outcome) == (SENT, None), "it may have been handed over"
     assert setting.harness.left() == []
+
+
+async def test_a_receipt_that_came_before_it_was_taken_back_ends_it(outbox: SqliteOutbox) -> None:
+    """Of one that was kept after all, though the store had said that it may not be."""
+    setting = await Setting(outbox).start()
+    record = await setting.send()
+    advance = outbox.advance
+
+    async def once(before: MessageRecord, after: MessageRecord, *rest: Any, **reported: Any) -> bool:
+        is_kept = await advance(before, after, *rest, **reported)
+        if follow_up.is_under_way(after):
+            outbox.advance = then  # type: ignore[method-assign]
+            raise StoreUnavailable("it may be kept")
+        return is_kept
+
+    async def then(before: MessageRecord, after: MessageRecord, *rest: Any, **reported: Any) -> bool:
+        outbox.advance = advance  # type: ignore[method-assign]
+        receipt = Receipt(ReceiptState.DELIVERED, reference=REFERENCES.make(record.message_id, 1))
+        await setting.harness.inbox.keep("a", [receipt])
+        assert setting.harness.tracker
+        await setting.harness.tracker.until_looked_at()
+        return await advance(before, after, *rest, **reported)
+
+    outbox.advance = once  # type: ignore[method-assign]
+    await setting.pass_time(WITHIN)
+    await setting.pass_time(WITHIN)
+    kept = await setting.kept(record)
+    assert (kept.state, len(kept.attempts)) == (DELIVERED, 1)
+    await setting.end()
 
 
 async def test_a_boot_closes_what_an_earlier_one_left_open_and_goes_on(outbox: SqliteOutbox) -> None:

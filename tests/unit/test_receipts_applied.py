@@ -112,6 +112,30 @@ async def test_one_that_comes_just_before_the_commit_stands_in_its_way(outbox: S
     assert harness.left() == []
 
 
+async def test_a_result_is_not_lost_where_one_came_just_before_and_the_store_cannot_be_read(
+    outbox: SqliteOutbox,
+) -> None:
+    first, second = FakeProvider("one", answer=ERROR), FakeProvider("two")
+    harness = await booted(outbox, first, second)
+    advance, get = outbox.advance, outbox.get
+
+    async def late(before: MessageRecord, after: MessageRecord, *rest: Any, **reported: Any) -> bool:
+        if len(after.attempts) == 2 and not reported.get("receipts"):
+            await came(harness, receipt(before))
+            outbox.get = unreadable  # type: ignore[assignment, method-assign]
+        return await advance(before, after, *rest, **reported)
+
+    async def unreadable(*_: object) -> MessageRecord | None:
+        outbox.get = get  # type: ignore[method-assign]
+        raise StoreUnavailable("it cannot be read")
+
+    outbox.advance = late  # type: ignore[method-assign]
+    record = await harness.send()
+    await harness.noted.reached(record.message_id, DELIVERED)
+    assert [one.outcome for one in (await harness.kept(record.message_id)).attempts] == [Outcome.ERROR]
+    assert second.keys == []
+
+
 # Between two attempts.
 
 

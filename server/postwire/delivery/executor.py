@@ -400,10 +400,12 @@ class Executor:
                     if permit:
                         permit.gate_permit.cancel(self._clock.monotonic())
                         permit = None
-                        if self._tracker and await self._is_unchanged(before):
-                            # A receipt came in just now, and nothing is to be sent past it.
+                        if self._tracker:
+                            # A receipt came in just now, it may be, and nothing is to be sent past it. Before that is
+                            # found out, for which the store may be away: the result is to be kept all the same.
                             after = self._waiting(after)
-                            continue
+                            if await self._is_unchanged(before):
+                                continue
                     return
                 except StoreUnavailable:
                     job.waiter.complete()

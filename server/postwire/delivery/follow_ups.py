@@ -22,6 +22,7 @@ from postwire.core.routing import Route
 from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
+from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter
@@ -58,7 +59,10 @@ class FollowUps:
         executor: Executor,
         clock: Clock,
         observer: Observer,
+        tracker: ReceiptTracker | None = None,
     ) -> None:
+        """`tracker` where any provider takes receipts."""
+        self._tracker = tracker
         self._messages = messages
         self._work = work
         self._router = router
@@ -199,7 +203,10 @@ class FollowUps:
     async def _take_back(self, opened: MessageRecord) -> None:
         """Have a further attempt not be there that nobody makes, if it was kept."""
         now, due = self._executor.now()
-        await self._messages.advance(opened, follow_up.drop_attempt(opened, now=now, due=due))
+        dropped = follow_up.drop_attempt(opened, now=now, due=due)
+        await self._messages.advance(opened, dropped)
+        if self._tracker:  # what came in while it was there was left alone
+            self._tracker.changed(dropped)
 
     async def _take_back_later(self, opened: MessageRecord) -> None:
         """The same, however long the store takes. Until then nobody opens another, which would pass for this one."""

@@ -140,6 +140,7 @@ class Delivery:
             executor=self.executor,
             clock=clock,
             observer=observer,
+            tracker=tracker,
         )
         self._acceptance = Acceptance(
             outbox=outbox,
