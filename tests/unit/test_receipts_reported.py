@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from tests.support import build
 from tests.support.providers import FakeProvider
 from tests.support.receipts import hash_of
@@ -43,6 +46,18 @@ async def test_whoever_suppresses_hears_of_what_may_matter_once_it_is_applied(ou
     ours = hash_of("+15005550100")
     assert hearing.heard == [(DEFAULT_TENANT, ours, "", ReceiptState.UNDELIVERED, True)], "whom it was sent to"
     assert await outbox.pending_receipts() == []
+
+
+@pytest.mark.parametrize(("hearing", "sender"), [(Hearing(), "ada@example.com"), (None, "")])
+async def test_of_who_has_sent_it_no_more_is_kept_than_it_takes(
+    outbox: SqliteOutbox, hearing: Hearing | None, sender: str
+) -> None:
+    """It lies in clear where contents are encrypted, too."""
+    content = replace(build.email("a@b.test", "c@b.test"), sender="Ada Lovelace <Ada@Example.com>")
+    harness = await booted(outbox, on_reported=hearing)
+    record = await harness.send(build.command(content))
+    (found,) = await outbox.reported([record.message_id])
+    assert (len(found.recipient_hashes), found.sender) == (2, sender)
 
 
 async def test_what_was_not_heard_is_said_again(outbox: SqliteOutbox) -> None:

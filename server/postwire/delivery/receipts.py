@@ -15,6 +15,7 @@ from postwire.core.receipts import KeptReceipt
 from postwire.core.reference import References
 from postwire.core.retries import first_same_attempt
 from postwire.core.routing import Route
+from postwire.core.suppression import scope_of
 from postwire.outbox.base import HeldKey, NewMessage, ProviderMessageId, ReceiptStore
 
 NOTHING: Final = ("", "")
@@ -200,7 +201,8 @@ class RecipientHashes:
     """Has the hashes of a message's recipients kept, by which what is reported of an address finds its recipient.
 
     Kept of emails to several, for which one of `providers` may be asked; of all messages for which one may be, where
-    `of_all`, since whoever suppresses has to know whose address it is.
+    `of_all`, since whoever suppresses has to know whose address it is. With these goes the address of the sender,
+    without a name: it is from that sender that somebody may want no more.
     """
 
     def __init__(self, address_hash: Callable[[str], bytes], providers: Collection[str], *, of_all: bool) -> None:
@@ -219,7 +221,8 @@ class RecipientHashes:
             hashes = await asyncio.to_thread(lambda: tuple(map(self._address_hash, addresses)))
         else:
             hashes = tuple(map(self._address_hash, addresses))
-        return replace(new, recipient_hashes=hashes, keeps_hashes=True, sender=content.sender)
+        sender = scope_of(content.sender, "") if self._of_all else ""
+        return replace(new, recipient_hashes=hashes, keeps_hashes=True, sender=sender)
 
 
 def ids_given(before: MessageRecord, after: MessageRecord) -> list[ProviderMessageId]:
