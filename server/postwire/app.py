@@ -201,21 +201,23 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         receipt_counts = ReceiptCounts()
         observers.add(*telemetry.observers, receipt_counts)
         limits = Limits.from_config(config)
+        has_auto = config.suppression.auto
         try:
-            suppressions = await Suppressions.open(outbox, clock, config.suppression.key)
+            suppressions = await Suppressions.open(
+                outbox, clock, config.suppression.key, notes_refusals=has_auto and bool(config.receipts.listen)
+            )
         except WrongKey as error:
             raise BootError(str(error)) from None
         except StoreUnavailable as error:
             raise BootError(f"store.path: {config.store.path}: {error}") from None
-        has_auto, words = config.suppression.auto, Words(config.inbound.stop, config.inbound.start)
-        suppressions.notes_refusals = has_auto and bool(config.receipts.listen)
+        words = Words(config.inbound.stop, config.inbound.start)
         automatic = AutomaticSuppressions(outbox, clock, suppressions.addresses, words, lambda: delivery.tenants)
         lookup_key = await outbox.lookup_key()
         readers = Readers(config, KINDS) if config.receipts.listen else None
         receipts = Receipts(
             config.receipts,
             reference_maker := references(config.receipts, lookup_key),
-            suppressions.addresses.hash,
+            suppressions.addresses,
             providers=ReportingProviders(registry, readers.names if readers else ()),
             deduplicating=frozenset(entry.provider.name for entry in registry if entry.dedup_window),
             outbox=outbox,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DeliveryGuarantee, MessageRecord, MessageState
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.core.receipts import Receipt, ReceiptState
-from postwire.outbox.base import ReceiptFate
+from postwire.outbox.base import HeldKey
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENT, DELIVERED = MessageState.QUEUED, MessageState.SENT, MessageState.DELIVERED
@@ -35,7 +36,6 @@ async def test_a_message_that_was_sent_comes_to_be_delivered(outbox: SqliteOutbo
     await harness.noted.reached(record.message_id, DELIVERED)
     kept = await harness.kept(record.message_id)
     assert (kept.state, kept.error_code, len(kept.receipts)) == (DELIVERED, "0", 1)
-    assert harness.inbox.counts == {("one", ReceiptState.DELIVERED): 1}
     assert harness.noted.events.count(("receipt", "delivered")) == 1
 
 
@@ -46,8 +46,7 @@ async def test_what_comes_twice_counts_once(outbox: SqliteOutbox) -> None:
     for _ in range(3):
         await came(harness, one, one)
     await harness.noted.reached(record.message_id, UNDELIVERED)
-    assert harness.inbox.counts.total() == 1
-    assert harness.inbox.fates[("one", ReceiptFate.DOUBLE)] == 5
+    assert harness.noted.events.count(("receipt", "undelivered")) == 1
     assert len((await harness.kept(record.message_id)).receipts) == 1
 
 
@@ -238,11 +237,11 @@ async def test_an_id_that_is_not_known_yet_is_once_the_attempt_has_ended(outbox:
 
     async def report(_: str) -> None:
         await came(harness, Receipt(ReceiptState.DELIVERED, provider_message_id="v-1"))
+        assert await outbox.held_keys() == [HeldKey("one", "v-1")]
 
     provider.meanwhile = report
     record = await harness.send()
     await harness.noted.reached(record.message_id, DELIVERED)
-    assert harness.inbox.fates == {("one", ReceiptFate.HELD): 1}
     assert await outbox.held_keys() == []
 
 
@@ -254,7 +253,8 @@ async def test_an_id_is_believed_of_the_provider_that_gave_it(outbox: SqliteOutb
     await came(harness, receipt(record, ReceiptState.UNDELIVERED), provider_name="two")
     await harness.calm()
     assert (await harness.kept(record.message_id)).state is SENT
-    assert harness.inbox.fates == {("two", ReceiptFate.HELD): 1, ("two", ReceiptFate.REFUSED): 1}
+    assert await outbox.held_keys() == [HeldKey("two", "v-1")]
+    assert harness.noted.events.count(("receipt refused", "two unknown")) == 1
 
 
 async def test_nothing_is_kept_of_providers_that_report_nothing(outbox: SqliteOutbox) -> None:
@@ -263,7 +263,7 @@ async def test_nothing_is_kept_of_providers_that_report_nothing(outbox: SqliteOu
     await harness.send(build.command(build.email("a@example.com", "b@example.com")))
     assert provider.handovers[0].reference == provider.handovers[0].callback_url == ""
     await came(harness, Receipt(ReceiptState.DELIVERED, provider_message_id="v-1"))
-    assert harness.inbox.fates == {("one", ReceiptFate.HELD): 1}
+    assert await outbox.held_keys() == [HeldKey("one", "v-1")]
 
 
 async def test_each_recipient_of_an_email_is_reported_by_itself(outbox: SqliteOutbox) -> None:
@@ -374,3 +374,30 @@ async def test_one_message_that_fails_holds_up_no_other(outbox: SqliteOutbox, mo
     provider.answer = build.SUCCESS
     harness.clock.advance(10.0)
     await harness.noted.reached(broken.message_id, SENT)
+
+
+async def test_a_store_that_goes_away_just_then_leaves_no_message_behind(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = FakeProvider("one", answer=ERROR)
+    harness = await booted(outbox, provider)
+    one, other = [await harness.send() for _ in range(2)]
+    finish, failures = outbox.finish_receipts, [StoreUnavailable()]
+
+    def fail(*_: Any, **__: Any) -> MessageRecord:
+        raise ValueError("it fails")
+
+    def finish_or_fail(numbers: Sequence[int], now: int | None) -> Awaitable[None]:
+        if failures:
+            raise failures.pop()
+        return finish(numbers, now)
+
+    monkeypatch.setattr(receipt_states, "apply", fail)
+    monkeypatch.setattr(outbox, "finish_receipts", finish_or_fail)
+    await came(harness, receipt(one), receipt(other))
+    provider.answer = build.SUCCESS
+    for _ in range(3):  # for the store, for the applier, and for what waits to be tried again
+        await harness.calm()
+        harness.clock.advance(10.0)
+    await harness.calm()
+    assert [(await harness.kept(record.message_id)).state for record in (one, other)] == [SENT, SENT]

@@ -16,12 +16,10 @@ from postwire.core.reference import References
 from postwire.core.retries import first_same_attempt
 from postwire.core.routing import Route
 from postwire.core.suppression import scope_of
+from postwire.delivery.suppressions import Addresses
 from postwire.outbox.base import HeldKey, NewMessage, ProviderMessageId, ReceiptStore
 
 NOTHING: Final = ("", "")
-
-MANY_RECIPIENTS: Final = 100
-"""From how many recipients on an email's are hashed on another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,22 +203,17 @@ class RecipientHashes:
     without a name: it is from that sender that somebody may want no more.
     """
 
-    def __init__(self, address_hash: Callable[[str], bytes], providers: Collection[str], *, of_all: bool) -> None:
-        self._address_hash = address_hash
+    def __init__(self, addresses: Addresses, providers: Collection[str], *, of_all: bool) -> None:
+        self._addresses = addresses
         self._providers = providers
         self._of_all = of_all
 
     async def add(self, new: NewMessage, content: Content, route: Route) -> NewMessage:
         """The message with the hashes of its recipients, if they are to be kept."""
-        addresses = content.recipients if isinstance(content, Email) else (content.to,)
-        if (len(addresses) < 2 and not self._of_all) or not any(name in self._providers for name in route.names):
+        has_several = isinstance(content, Email) and len(content.recipients) > 1
+        if not (has_several or self._of_all) or not any(name in self._providers for name in route.names):
             return new
-        if new.recipient_hashes:
-            hashes = new.recipient_hashes
-        elif len(addresses) > MANY_RECIPIENTS:
-            hashes = await asyncio.to_thread(lambda: tuple(map(self._address_hash, addresses)))
-        else:
-            hashes = tuple(map(self._address_hash, addresses))
+        hashes = new.recipient_hashes or await self._addresses.hashes(content)
         sender = scope_of(content.sender, "") if self._of_all else ""
         return replace(new, recipient_hashes=hashes, keeps_hashes=True, sender=sender)
 

@@ -149,15 +149,16 @@ class Suppressions:
         self, store: SuppressionStore, clock: Clock, addresses: Addresses, *, notes_refusals: bool = False
     ) -> None:
         """`notes_refusals`: see `opted_out`."""
-        self.notes_refusals = notes_refusals
+        self._notes_refusals = notes_refusals
         self._looks = Looks(store, clock)
         self._store = store
         self._clock = clock
         self.addresses = addresses
 
     @classmethod
-    async def open(cls, outbox: Outbox, clock: Clock, key: str | None) -> Suppressions:
-        """Those of a store, with the key of the configuration, or else one of the store's.
+    async def open(cls, outbox: Outbox, clock: Clock, key: str | None, *, notes_refusals: bool) -> Suppressions:
+        """Those of a store, with the key of the configuration, or else one of the store's. `notes_refusals`: see
+        `opted_out`.
 
         Raises:
             WrongKey: they were made with another one.
@@ -165,7 +166,7 @@ class Suppressions:
         """
         addresses = await Addresses.of(outbox, key)
         await check_key(outbox, outbox, addresses)
-        return cls(outbox, clock, addresses)
+        return cls(outbox, clock, addresses, notes_refusals=notes_refusals)
 
     def now(self) -> int:
         """The time (µs since the epoch) by which they expire."""
@@ -243,7 +244,7 @@ class Suppressions:
         suppressed for its scope. But not for good, since that he wants them again is told to the vendor, and perhaps
         not to us.
         """
-        if not self.notes_refusals:
+        if not self._notes_refusals:
             return
         name, now = record.attempts[-1].provider_name, self._clock.wall()
         made = [

@@ -116,13 +116,13 @@ class ReceiptApplier:
         ends = await asyncio.gather(*each, return_exceptions=True)
         unavailable: StoreUnavailable | None = None
         for one, end in zip(found, ends, strict=True):
+            if isinstance(end, Exception) and not isinstance(end, StoreUnavailable):
+                _log.fault(end)
+                end = await self._pass_over(one, batch[one.record.message_id])
             if isinstance(end, StoreUnavailable):
                 self._tracker.put_back([one.record.message_id])
                 unavailable = end
-            elif isinstance(end, Exception):
-                _log.fault(end)
-                await self._pass_over(one, batch[one.record.message_id])
-            elif isinstance(end, BaseException):
+            elif end:
                 raise end
         if unavailable:
             raise unavailable
@@ -139,11 +139,16 @@ class ReceiptApplier:
                 return ()
         return [one for message_id in message_ids for one in await self._read([message_id])]
 
-    async def _pass_over(self, message: ReportedMessage, count: int) -> None:
-        """Have receipts count as applied that led to a fault of ours: they keep no message from being sent."""
+    async def _pass_over(self, message: ReportedMessage, count: int) -> StoreUnavailable | None:
+        """Have receipts count as applied that led to a fault of ours: they keep no message from being sent. Returns why
+        that could not be kept, if so."""
         fresh = [one.number for one in message.receipts if not one.is_applied]
-        await self._outbox.finish_receipts(fresh, self._clock.wall())
+        try:
+            await self._outbox.finish_receipts(fresh, self._clock.wall())
+        except StoreUnavailable as error:
+            return error
         self._tracker.applied(message.record.message_id, count)
+        return None
 
     async def _apply(self, message: ReportedMessage, count: int) -> None:
         before = message.record

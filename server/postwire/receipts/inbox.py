@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -38,11 +37,7 @@ OnInbound = Callable[[str, Inbound], Awaitable[None]]
 
 
 class ReceiptInbox:
-    """Keeps what providers report, before anybody is told that it was received.
-
-    `counts` are of what was kept, by provider and state; `fates` are of all, by provider and what became of it. Both
-    only rise.
-    """
+    """Keeps what providers report, before anybody is told that it was received."""
 
     def __init__(
         self,
@@ -66,8 +61,6 @@ class ReceiptInbox:
         self._on_inbound = on_inbound
         self._max_held = max_held
         self._keeping: set[asyncio.Task[None]] = set()
-        self.counts: Counter[tuple[str, ReceiptState]] = Counter()
-        self.fates: Counter[tuple[str, ReceiptFate]] = Counter()
 
     async def keep(self, provider_name: str, reported: Sequence[Receipt | Inbound]) -> None:
         """Keep what a provider reports. It is on disk when this is done. A caller who is cancelled changes nothing.
@@ -114,11 +107,8 @@ class ReceiptInbox:
                 self._tracker.forget(_keys(report))
             if one.dropped:
                 self._observer.receipt_refused(one.dropped, UNKNOWN)
-            self.fates[provider_name, one.fate] += 1
             if one.fate is ReceiptFate.REFUSED:
                 self._observer.receipt_refused(provider_name, UNKNOWN)
-            if one.fate is ReceiptFate.KEPT:
-                self.counts[provider_name, report.state] += 1
 
     def _report(self, provider_name: str, receipt: Receipt) -> ReceiptReport:
         named = self._tracker.addresses.references.read(receipt.reference) if receipt.reference else None

@@ -8,6 +8,7 @@ from postwire.clock import Clock
 from postwire.config.receipts import ReceiptsConfig
 from postwire.core.message import MessageRecord
 from postwire.core.reference import References
+from postwire.delivery import Addresses
 from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker, RecipientHashes
 from postwire.receipts.applier import Messages, OnReported, ReceiptApplier
 from postwire.receipts.inbox import OnInbound, ReceiptInbox
@@ -27,7 +28,7 @@ class Receipts:
         self,
         config: ReceiptsConfig,
         references: References,
-        address_hash: Callable[[str], bytes],
+        addresses: Addresses,
         *,
         providers: Collection[str],
         deduplicating: Collection[str],
@@ -40,13 +41,13 @@ class Receipts:
         """`providers` are the names of those whose receipts are taken, as it is when they are asked for."""
         public_url = config.public_url or "" if config.listen else ""
         self.tracker = ReceiptTracker(ReceiptAddresses(references, public_url, providers, deduplicating))
-        self.recipient_hashes = RecipientHashes(address_hash, providers, of_all=on_reported is not None)
+        self.recipient_hashes = RecipientHashes(addresses, providers, of_all=on_reported is not None)
         self.inbox = ReceiptInbox(
             outbox=outbox,
             tracker=self.tracker,
             clock=clock,
             observer=observer,
-            address_hash=address_hash,
+            address_hash=addresses.hash,
             reports=on_reported is not None,
             on_inbound=on_inbound,
         )

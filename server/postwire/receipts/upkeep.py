@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from postwire.clock import Clock
@@ -26,9 +25,8 @@ BETWEEN_LOOKS: Final = 10.0
 
 
 class ReceiptUpkeep:
-    """Drops receipts that were held for longer than `hold_unknown` (µs), and counts them, by provider, in `dropped`;
-    removes what was applied longer than `wait` (µs) ago, and erases the hashes of recipients of messages that were
-    settled longer ago than that.
+    """Drops receipts that were held for longer than `hold_unknown` (µs); removes what was applied longer than `wait`
+    (µs) ago, and erases the hashes of recipients of messages that were settled longer ago than that.
     """
 
     def __init__(
@@ -51,7 +49,6 @@ class ReceiptUpkeep:
         self._has_walked = False
         self._dropping = WakeableTask(self._drop, outbox=outbox, clock=clock)
         self._walk = WakeableTask(self._step, outbox=outbox, clock=clock)
-        self.dropped: Counter[str] = Counter()
 
     def start(self) -> None:
         """Begin."""
@@ -67,7 +64,6 @@ class ReceiptUpkeep:
         if not self._tracker.has_held:
             return BETWEEN_LOOKS
         dropped = await self._outbox.drop_held(self._clock.wall() - self._hold_unknown, STEP)
-        self.dropped.update(dropped)
         for provider_name, count in dropped.items():
             for _ in range(count):
                 self._observer.receipt_refused(provider_name, UNKNOWN)
