@@ -16,7 +16,6 @@ from postwire.core.receipts import ReceiptState
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import Control, ProviderStatus
 from postwire.providers import capabilities
-from postwire.v1 import message_pb2
 from postwire.v1 import provider_service_pb2 as pb
 
 _BREAKER_STATES: Final[Mapping[BreakerState, pb.BreakerState.ValueType]] = {
@@ -26,9 +25,6 @@ _AVAILABILITIES: Final[Mapping[Obstacle | None, pb.Availability.ValueType]] = {
     None: pb.AVAILABILITY_AVAILABLE,
     Obstacle.UNAVAILABLE: pb.AVAILABILITY_UNAVAILABLE,
     Obstacle.MISCONFIGURED: pb.AVAILABILITY_MISCONFIGURED,
-}
-_RECEIPT_STATES: Final[Mapping[ReceiptState, message_pb2.ReceiptState.ValueType]] = {
-    one: message_pb2.ReceiptState.Value(f"RECEIPT_STATE_{one.name}") for one in ReceiptState
 }
 _RATIOS: Final = (
     *("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio"),
@@ -102,7 +98,7 @@ class ProviderServicer:
     def _provider_to(self, status: ProviderStatus) -> pb.Provider:
         wire = _provider_to(status)
         for state, count in self._receipts(status.provider.name).items():
-            wire.receipts.add(state=_RECEIPT_STATES[state], count=count)
+            wire.receipts.add(state=convert.RECEIPT_STATES[state], count=count)
         return wire
 
 

@@ -11,6 +11,7 @@ from postwire.api.call import CallContext
 from postwire.api.tokens import Tokens, about
 from postwire.core import validation
 from postwire.core.suppression import (
+    MAX_SOURCE,
     Suppression,
     SuppressionReason,
     parse_suppression_token,
@@ -19,9 +20,6 @@ from postwire.core.suppression import (
 from postwire.core.validation import Violations
 from postwire.delivery import MOST_ADDRESSES, NewSuppression, Suppressions
 from postwire.v1 import suppression_service_pb2 as pb
-
-MAX_SOURCE: Final = 64
-"""Characters."""
 
 _REASONS: Final[Mapping[SuppressionReason, pb.SuppressionReason.ValueType]] = {
     one: pb.SuppressionReason.Value(f"SUPPRESSION_REASON_{one.name}") for one in SuppressionReason

@@ -33,6 +33,9 @@ SUPPRESSED: Final = "suppressed"
 ANY_SENDER: Final = ""
 """The scope of what is suppressed whoever sends."""
 
+MAX_SOURCE: Final = 64
+"""Characters of where it is known from."""
+
 
 class SuppressionReason(enum.Enum):
     """Why an address must not be written to."""

@@ -61,9 +61,6 @@ class Answer:
     again: bool = False
 
 
-_COME_AGAIN: Final = Answer(503, again=True)
-
-
 class Reception:
     """Takes calls of vendors, those of each provider beside those of others."""
 

@@ -22,6 +22,7 @@ from postwire.cli.send.bulk_source import Source
 from postwire.cli.suppressions.command import AT_ONCE, REASONS, suppression, suppressions
 from postwire.cli.times import parse_time
 from postwire.core.errors import InvalidMessage
+from postwire.core.suppression import MAX_SOURCE
 from postwire.core.validation import Violations, check_any_address, check_any_sender
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ COLUMNS: Final = ("address", "reason", "source", "expire_time", "sender")
 
 _INDEX: Final = re.compile(r"suppressions\[([0-9]{1,3})\]")
 _HINT: Final = "run the same command again: what was added is not added twice"
-_MAX_SOURCE: Final = 64
 
 
 @suppressions.command("import")
@@ -201,8 +201,8 @@ def _suppression(given: Mapping[str, str], line: int) -> Suppression:
     reason = given["reason"].casefold().replace("-", "_").removeprefix("suppression_reason_")
     if reason not in REASONS:
         raise BadRow(line, "reason", f"is not one of {', '.join(REASONS)}")
-    if len(given["source"]) > _MAX_SOURCE:
-        raise BadRow(line, "source", f"must have at most {_MAX_SOURCE} characters")
+    if len(given["source"]) > MAX_SOURCE:
+        raise BadRow(line, "source", f"must have at most {MAX_SOURCE} characters")
     until: datetime | None = None
     try:
         until = parse_time(given["expire_time"]) if "expire_time" in given else None
