@@ -75,7 +75,7 @@ async def test_what_it_says_is_there_for_as_long_as_somebody_may_be_asked(outbox
     assert content
     further = await opened(outbox, record)
     assert await outbox.content(record.message_id, DEFAULT_TENANT) == content
-    ended, _ = follow_up.close_attempt(further, DispatchResult(Outcome.ERROR), build.POLICY, now=START, duration=1)
+    ended, _ = follow_up.close_attempt(further, DispatchResult(Outcome.ERROR), now=START, duration=1)
     again = await change(outbox, further, replace(ended, follow_up_time=START + 9))
     assert await outbox.content(record.message_id, DEFAULT_TENANT) == content
     await change(outbox, again, follow_up.end(again, now=START))
@@ -121,9 +121,7 @@ async def test_an_open_one_of_an_earlier_boot_is_an_orphan(reopen: Reopen) -> No
     (orphan,) = await outbox.orphans(9)
     assert orphan.record == further
     assert orphan.content == await outbox.content(further.message_id, DEFAULT_TENANT)
-    ended, _ = follow_up.close_attempt(
-        further, DispatchResult(Outcome.UNCERTAIN), build.POLICY, now=START, duration=None
-    )
+    ended, _ = follow_up.close_attempt(further, DispatchResult(Outcome.UNCERTAIN), now=START, duration=None)
     await change(outbox, further, ended)
     assert await outbox.orphans(9) == []
     assert await overdue(outbox) == [waits]

@@ -98,7 +98,7 @@ def test_an_email_to_one_recipient_has_further_attempts() -> None:
     opened = follow_up.open_attempt(waiting(record), "b", now=START)
     assert lifecycle.unresolved(opened) is None, "the attempt is for all of them, who are one"
     result = DispatchResult(Outcome.SUCCESS, recipients=(RecipientResult(Outcome.SUCCESS, "", "vendor-2"),))
-    ended, _ = follow_up.close_attempt(opened, result, POLICY, now=START, duration=1)
+    ended, _ = follow_up.close_attempt(opened, result, now=START, duration=1)
     assert [(one.state, one.provider_message_id) for one in ended.recipients] == [(SENT, "vendor-2")]
 
 
@@ -119,7 +119,7 @@ def test_a_further_attempt_is_open_and_the_message_is_sent_all_the_same() -> Non
 @pytest.mark.parametrize("outcome", Outcome)
 def test_it_stays_sent_whatever_comes_of_it(outcome: Outcome) -> None:
     opened = under_way()
-    ended, next_step = follow_up.close_attempt(opened, DispatchResult(outcome), POLICY, now=START, duration=7)
+    ended, next_step = follow_up.close_attempt(opened, DispatchResult(outcome), now=START, duration=7)
     assert (ended.state, ended.follow_up_time, ended.revision) == (SENT, None, opened.revision + 1)
     assert (ended.attempts[-1].outcome, ended.attempts[-1].receipt_overdue) == (outcome, True)
     goes_on = outcome not in (Outcome.SUCCESS, Outcome.UNCERTAIN, Outcome.REJECTED)
@@ -140,7 +140,7 @@ def test_a_receipt_waits_for_the_end_of_the_further_attempt(state: ReceiptState)
 
 def test_what_the_first_did_not_deliver_the_second_may() -> None:
     """`undelivered` counts only where no other attempt is successful: then the time of that one goes on."""
-    ended, _ = follow_up.close_attempt(under_way(), build.SUCCESS, POLICY, now=START, duration=1)
+    ended, _ = follow_up.close_attempt(under_way(), build.SUCCESS, now=START, duration=1)
     record = follow_up.expect_receipt(ended, POLICY, NAMES, until=START + 90 * SECOND)
     first, second = [
         KeptReceipt(number, name, number, ReceiptState.UNDELIVERED, START) for number, name in ((1, "a"), (2, "b"))
@@ -156,14 +156,14 @@ def test_what_the_first_did_not_deliver_the_second_may() -> None:
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.SUCCESS])
 def test_what_nobody_delivered_is_undelivered(outcome: Outcome) -> None:
-    ended, _ = follow_up.close_attempt(under_way(), DispatchResult(outcome), POLICY, now=START, duration=1)
+    ended, _ = follow_up.close_attempt(under_way(), DispatchResult(outcome), now=START, duration=1)
     after = receipt_states.apply(ended, [KeptReceipt(1, "a", 1, ReceiptState.UNDELIVERED, START)], now=START)
     assert (after.state, after.follow_up_time) == (MessageState.UNDELIVERED, None)
 
 
 def test_only_an_open_one_can_end() -> None:
     with pytest.raises(ValueError, match="no further attempt is open"):
-        follow_up.close_attempt(waiting(), build.SUCCESS, POLICY, now=START, duration=1)
+        follow_up.close_attempt(waiting(), build.SUCCESS, now=START, duration=1)
     with pytest.raises(ValueError, match="no further attempt is open"):
         follow_up.drop_attempt(waiting(), now=START, due=START)
 
@@ -216,7 +216,7 @@ def test_no_provider_has_it_twice_and_no_more_attempts_are_made_than_allowed(
             break
         name = next(name for name in NAMES if name not in follow_up.tried(record))
         record = follow_up.open_attempt(record, name, now=START)
-        record, _ = follow_up.close_attempt(record, DispatchResult(outcome), policy, now=START, duration=1)
+        record, _ = follow_up.close_attempt(record, DispatchResult(outcome), now=START, duration=1)
     names = [one.provider_name for one in record.attempts]
     counted = [
         one

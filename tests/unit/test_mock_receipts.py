@@ -214,12 +214,16 @@ async def test_what_cannot_be_kept_is_reported_again(inbox: Inbox, monkeypatch: 
 
 
 async def test_an_inbox_that_fails_spoils_nothing_for_what_comes_later(inbox: Inbox) -> None:
-    inbox.failures = [RuntimeError("broken")]
+    broken = RuntimeError("broken")
+    inbox.failures = [broken]
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault["exception"]))
     provider = mock(inbox, delivered_ratio=1.0)
     await send(provider, "first")
     await inbox.until_called()
     await send(provider, "second")
     assert [one.reference for one in await inbox.until(1)] == ["r-second"]
+    assert faults == [broken]
     await provider.close()
 
 

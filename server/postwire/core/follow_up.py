@@ -92,7 +92,7 @@ def open_attempt(record: MessageRecord, provider_name: str, *, now: int, trace_i
 
 
 def close_attempt(
-    record: MessageRecord, result: DispatchResult, policy: Policy, *, now: int, duration: int | None, ahead: int = 0
+    record: MessageRecord, result: DispatchResult, *, now: int, duration: int | None
 ) -> tuple[MessageRecord, NextStep]:
     """The record after its further attempt ended with `result` after `duration` µs, and what is to follow.
 

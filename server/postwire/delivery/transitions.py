@@ -29,12 +29,16 @@ def close_attempt(
     ahead: int,
 ) -> tuple[MessageRecord, NextStep]:
     """The record after its open attempt at a provider, and what is to follow."""
-    close = follow_up.close_attempt if record.settled else lifecycle.close_attempt
+
+    def close(result: DispatchResult) -> tuple[MessageRecord, NextStep]:
+        if record.settled:
+            return follow_up.close_attempt(record, result, now=now, duration=duration)
+        return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
+
     try:
-        return close(record, result, policy, now=now, duration=duration, ahead=ahead)
+        return close(result)
     except Exception as error:  # the provider's code gave something that is no result of this message
-        result = attempt.fault(provider, error)
-        return close(record, result, policy, now=now, duration=duration, ahead=ahead)
+        return close(attempt.fault(provider, error))
 
 
 def drop_attempt(record: MessageRecord, *, now: int, due: int) -> MessageRecord:

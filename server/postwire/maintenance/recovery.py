@@ -76,7 +76,7 @@ async def _close_orphan(
 async def _close_further(outbox: Outbox, stored: StoredMessage, registry: Registry, executor: Executor) -> None:
     """Close a further attempt of a message that was sent before: it stays so, and has its time to be delivered."""
     policy, (now, due) = executor.policy(stored.options), executor.now()
-    record, _ = follow_up.close_attempt(stored.record, lifecycle.ORPHANED, policy, now=now, duration=None)
+    record, _ = follow_up.close_attempt(stored.record, lifecycle.ORPHANED, now=now, duration=None)
     route = registry.route_by_queue_key(record.queue)
     if route is None:
         with suppress(ValueError):

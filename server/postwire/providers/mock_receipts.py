@@ -113,7 +113,9 @@ class PendingReceipts:
             except StoreUnavailable:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-            except Exception:
-                return  # whatever is wrong with these, there are others
+            except Exception as error:  # whatever is wrong with these, there are others
+                fault = {"message": "receipts of a mock could not be reported", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(fault)
+                return
             else:
                 return

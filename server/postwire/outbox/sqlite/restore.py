@@ -19,7 +19,6 @@ import apsw
 
 from postwire.core import follow_up, lifecycle
 from postwire.core.errors import StoreUnavailable
-from postwire.core.lifecycle import Policy
 from postwire.core.message import MessageState
 from postwire.outbox.base import BEGINNING, OutboxError, StoredMessage
 from postwire.outbox.sqlite import boots
@@ -211,9 +210,8 @@ async def _doubt_each(outbox: SqliteOutbox, found: Sequence[StoredMessage], now:
 
 async def _doubt_further(outbox: SqliteOutbox, found: Sequence[StoredMessage], now: int) -> None:
     """Close further attempts of messages that are sent already: these stay so."""
-    policy = Policy(max_attempts=0)
     pairs = [
-        (one.record, follow_up.close_attempt(one.record, lifecycle.RESTORED, policy, now=now, duration=None)[0])
+        (one.record, follow_up.close_attempt(one.record, lifecycle.RESTORED, now=now, duration=None)[0])
         for one in found
     ]
     await asyncio.gather(*(outbox.advance(*pair) for pair in pairs))
