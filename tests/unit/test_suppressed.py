@@ -20,6 +20,7 @@ from postwire.core.principal import LOCAL
 from postwire.core.suppression import Suppression, SuppressionReason
 from postwire.delivery import NewSuppression
 from postwire.delivery.suppressions import Looks
+from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT, FAILED, UNCERTAIN = (
@@ -115,6 +116,21 @@ async def test_what_may_have_been_sent_is_uncertain(outbox: SqliteOutbox) -> Non
     harness.delivery.wake()
     await harness.noted.reached(record.message_id, UNCERTAIN)
     assert is_suppressed(await harness.delivery.get(record.message_id, record.tenant), UNCERTAIN, attempts=1)
+
+
+async def test_the_first_of_all_counts_for_what_is_about_to_be_accepted(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = Harness(outbox)
+    accept = outbox.accept
+
+    async def accept_late(new: NewMessage) -> Accepted:
+        await suppress(harness, NUMBER)
+        return await accept(new)
+
+    monkeypatch.setattr(outbox, "accept", accept_late)
+    assert is_suppressed(await harness.send(build.command()))
+    assert harness.provider.keys == []
 
 
 async def test_the_next_provider_is_not_asked_either(outbox: SqliteOutbox) -> None:

@@ -64,6 +64,8 @@ class Admitted:
     guarded: Guarded | None
     waiter: Waiter = field(default_factory=Waiter)
     handed_over: bool = False
+    looks_up: bool = False
+    """Whether its acceptance looks who is suppressed; else that is for its first attempt."""
 
 
 class Acceptance:
@@ -303,6 +305,7 @@ class Acceptance:
             hashes = await self._suppressions.addresses.hashes(command.message.content)
             scope = scope_of(command.message.content.sender, permit.entry.provider.name)
             new = replace(new, recipient_hashes=hashes, scope=scope)
+            admitted.looks_up = True
         if self._recipient_hashes:
             new = await self._recipient_hashes.add(new, command.message.content, admitted.route)
         return new
@@ -333,7 +336,7 @@ class Acceptance:
                     admitted.permit,
                     waiter,
                     admitted.trace,
-                    is_cleared=True,
+                    is_cleared=admitted.looks_up,
                 )
             )
         if is_scheduled(record):
