@@ -101,6 +101,14 @@ async def test_only_new_ones_leave_what_is_for_good(outbox: Outbox) -> None:
     ]
 
 
+async def test_only_new_ones_end_nothing_sooner(outbox: Outbox) -> None:
+    there = suppression(1, expire_time=START + 100)
+    await add(outbox, there, suppression(2, expire_time=START + 5))
+    sooner = {"reason": SuppressionReason.OPT_OUT, "expire_time": START + 50}
+    await add(outbox, *(suppression(number, **sooner) for number in (1, 2)), only_new=True)
+    assert await looked_up(outbox, 1, 2) == [there, suppression(2, **sooner)]
+
+
 async def test_what_has_expired_is_not_there(outbox: Outbox) -> None:
     expiring = suppression(1, expire_time=START + 100)
     await add(outbox, expiring, suppression(2))

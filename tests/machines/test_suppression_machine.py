@@ -4,6 +4,7 @@ written to whom the model has, and everybody else is."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -30,6 +31,10 @@ WHO: Final = tuple(number.to_bytes(4) * 8 for number in range(4))
 Key = tuple[str, bytes, str]
 SOME = st.lists(st.tuples(st.sampled_from(WHO), st.sampled_from(SENDERS)), min_size=1, max_size=4)
 REASONS = st.sampled_from(SuppressionReason)
+
+
+def lasts_longer(one: Suppression, other: Suppression) -> bool:
+    return (one.expire_time or math.inf) > (other.expire_time or math.inf)
 
 
 class SuppressionMachine(RuleBasedStateMachine):
@@ -78,7 +83,7 @@ class SuppressionMachine(RuleBasedStateMachine):
             expected += known is None
             if known is None:
                 self.there[key] = one
-            elif not only_new or known.expire_time is not None:
+            elif not only_new or lasts_longer(one, known):
                 self.there[key] = replace(one, create_time=known.create_time)
         assert self.run(add()) == expected
 

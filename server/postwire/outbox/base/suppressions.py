@@ -27,7 +27,7 @@ class SuppressionStore(Availability, Protocol):
         """Keep suppressions of tenants, in one commit with the event; returns how many of them were not there.
 
         One that is there gets the reason, the source, the expiry and the key of the new one, and stays where it is in
-        the order; with `only_new` only if it would expire.
+        the order; with `only_new` only if it would expire sooner.
         """
         ...
 

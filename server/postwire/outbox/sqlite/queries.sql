@@ -716,7 +716,7 @@ SET reason = excluded.reason,
     create_time = iif(suppressions.expire_time <= excluded.create_time, excluded.create_time, suppressions.create_time),
     expire_time = excluded.expire_time,
     key_id = excluded.key_id
-WHERE suppressions.expire_time IS NOT NULL;
+WHERE suppressions.expire_time < ifnull(excluded.expire_time, 9223372036854775807);
 
 -- name: remove_suppressions
 WITH asked (tenant, address_hash, sender) AS (VALUES {rows})
