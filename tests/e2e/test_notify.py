@@ -222,6 +222,19 @@ def test_what_is_refused_for_good_is_given_up_and_counted_and_others_go_on(
     assert server.wait_for_event("notify_lost")["message_id"] == bad.message_id
 
 
+def test_an_answer_that_does_not_end_is_one_all_the_same(serve: Serve, receiver: HttpCounterpart) -> None:
+    receiver.reply = HttpReply(200, b"thanks", endless=True)
+    server = serve(toml=hook("billing", receiver.url), **METRICS)
+    message = dispatch(server)
+    eventually(lambda: heard(receiver, message))
+
+    def tries() -> dict[str, float]:
+        return {outcome: count for (_, outcome), count in values(server, "postwire_notify_attempts_total").items()}
+
+    eventually(lambda: any(tries().values()))
+    assert tries()["error"] == 0
+
+
 def test_tenants_hear_of_their_own_alone(serve: Serve, receiver: HttpCounterpart, other: HttpCounterpart) -> None:
     keys = {tenant: made_key() for tenant in ("acme", "globex")}
     toml = (

@@ -23,7 +23,7 @@ _PIECE: Final = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class HttpReply:
     """What becomes of a request. Where `cut_at` is a number, the connection ends after so many bytes of the body;
-    `silent` is never to answer, `headless` to end the connection without an answer."""
+    `silent` is never to answer, `headless` to end the connection without an answer, `endless` never to end one."""
 
     status: int = 200
     body: bytes = b""
@@ -31,6 +31,7 @@ class HttpReply:
     cut_at: int | None = None
     silent: bool = False
     headless: bool = False
+    endless: bool = False
 
     @classmethod
     def of_json(cls, status: int, value: Any, **headers: str) -> HttpReply:
@@ -128,13 +129,16 @@ class HttpCounterpart:
             return False
         if reply.headless:
             return False
-        headers = {"Content-Length": str(len(reply.body)), **reply.headers}
+        length = {} if reply.endless else {"Content-Length": str(len(reply.body))}
+        headers = {**length, **reply.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Other')}\r\n{head}\r\n".encode())
         body = reply.body if reply.cut_at is None else reply.body[: reply.cut_at]
         for at in range(0, len(body), _PIECE):
             writer.write(body[at : at + _PIECE])
             await writer.drain()
+        if reply.endless:
+            await reader.read()
         return reply.cut_at is None
 
 

@@ -24,6 +24,10 @@ as it should be, or it is not the time."""
 
 _GONE: Final = 410
 
+BODY_TIMEOUT: Final = 1.0
+"""Seconds for the body of an answer, of which nothing is asked. Read whole, it leaves the connection for the next
+event; one that does not end must not have the event come again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -41,7 +45,11 @@ class Poster:
     def __init__(self, config: NotifyConfig) -> None:
         """Raises OSError where `ca_file` is of no use."""
         self._config = config
-        self._sender = HttpSender(connect_timeout=min(CONNECT_TIMEOUT, config.timeout), ca_file=config.ca_file)
+        self._sender = HttpSender(
+            connect_timeout=min(CONNECT_TIMEOUT, config.timeout),
+            body_timeout=min(BODY_TIMEOUT, config.timeout / 2),
+            ca_file=config.ca_file,
+        )
         self.renew(config)
 
     def renew(self, config: NotifyConfig) -> None:

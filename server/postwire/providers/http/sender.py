@@ -44,7 +44,7 @@ class ProxyRefused(Exception):
 
 
 class CutOff(Exception):
-    """The connection ended after the head of an answer; `status` is the head's."""
+    """The connection, or the time for it, ended after the head of an answer; `status` is the head's."""
 
     def __init__(self, status: int) -> None:
         super().__init__("the answer was cut off")
@@ -54,9 +54,11 @@ class CutOff(Exception):
 class HttpSender:
     """One pool of connections, for one provider. How many are used at once is limited above it."""
 
-    def __init__(self, *, connect_timeout: float, ca_file: str | None = None) -> None:
-        """`connect_timeout` is in seconds, TLS included. `ca_file` has the authorities to trust in place of the
-        system's.
+    def __init__(
+        self, *, connect_timeout: float, body_timeout: float | None = None, ca_file: str | None = None
+    ) -> None:
+        """`connect_timeout` is in seconds, TLS included. `body_timeout` is for what follows the head of an
+        answer (None: no limit of its own). `ca_file` has the authorities to trust in place of the system's.
 
         Raises:
             OSError: it cannot be read, or has none.
@@ -64,6 +66,7 @@ class HttpSender:
         self._ssl: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca_file) if ca_file else True
         # No limit of ours on the whole: the attempt has one, which cancels the call.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_timeout, sock_read=None)
+        self._body_timeout = body_timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: HttpRequest, handover: Handover, *, proxy: str | None = None) -> HttpResponse:
@@ -72,7 +75,7 @@ class HttpSender:
         Everything up to the first byte of the request that is written is `handover.connecting()`.
 
         Raises:
-            CutOff: the connection ended within an answer.
+            CutOff: the connection, or the time for the body, ended within an answer.
             ProxyRefused: the proxy did not pass it on.
             aiohttp.ClientError: something else went wrong.
         """
@@ -94,7 +97,7 @@ class HttpSender:
             except aiohttp.ClientHttpProxyError as error:
                 raise ProxyRefused(error.status) from None
         try:
-            return await _read(response)
+            return await _read(response, self._body_timeout)
         finally:
             # Does nothing where the whole answer was read, and otherwise closes the connection.
             response.close()
@@ -162,14 +165,15 @@ async def _stream(pieces: list[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _read(response: aiohttp.ClientResponse) -> HttpResponse:
-    """Read an answer whose head is there."""
+async def _read(response: aiohttp.ClientResponse, timeout: float | None) -> HttpResponse:
+    """Read an answer whose head is there, for so many seconds."""
     parts: list[bytes] = []
     left = MAX_ANSWER
     try:
-        while left and (part := await response.content.read(left)):
-            parts.append(part)
-            left -= len(part)
+        async with asyncio.timeout(timeout):
+            while left and (part := await response.content.read(left)):
+                parts.append(part)
+                left -= len(part)
         complete = bool(left) or response.content.at_eof()
     except (aiohttp.ClientError, OSError) as error:
         raise CutOff(response.status) from error
