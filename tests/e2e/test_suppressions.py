@@ -28,6 +28,7 @@ from tests.support.access import bearer, declared, made_key
 from tests.support.encryption import found_in, write_keys
 from tests.support.outboxes import KEYS
 
+from postwire.core.suppression import fingerprint
 from postwire.outbox.sqlite.maintenance import backup
 from postwire.v1 import admin_service_pb2, message_pb2
 from postwire.v1 import suppression_service_pb2 as pb
@@ -241,5 +242,17 @@ def test_another_key_would_free_everybody_so_the_boot_ends(serve: Serve, tmp_pat
         assert done.returncode != 0
         assert "suppression.key: is not the one that the store's suppressions were made with" in done.stderr
         assert not any(key in done.stderr for key in (one, other))
+        assert f"put back the one with the fingerprint {fingerprint(other.encode())}" in done.stderr
     server.start(suppression__key=other)
+    assert check(server, NUMBER) == [NUMBER]
+
+
+def test_lists_made_without_a_key_ask_for_none(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    add(server, NUMBER)
+    assert server.terminate() == 0
+    done = forking.run("serve", cwd=tmp_path, env=environment(tmp_path, suppression__key="k" * 32))
+    assert done.returncode != 0
+    assert "would all be lost: leave it out, they were made without one" in done.stderr
+    server.start()
     assert check(server, NUMBER) == [NUMBER]

@@ -80,9 +80,13 @@ async def check_key(store: AdminState, suppressions: SuppressionStore, addresses
     if known == addresses.key_id:
         return
     if known is not None and suppressions.has_suppressions:
+        is_own = known == fingerprint(derived_key(await store.lookup_key()))
+        remedy = (
+            "leave it out, they were made without one" if is_own else f"put back the one with the fingerprint {known}"
+        )
         raise WrongKey(
             "suppression.key: is not the one that the store's suppressions were made with, which would all be lost: "
-            f"put back the one with the fingerprint {known}"
+            f"{remedy}; the fingerprint of this one is {addresses.key_id}"
         )
     await store.keep_metadata(_FINGERPRINT, addresses.key_id)
 
