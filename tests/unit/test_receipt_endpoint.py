@@ -301,6 +301,7 @@ async def test_bodies_of_one_provider_take_so_much_room_and_no_more(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "MAX_BODIES", 1000)
+    monkeypatch.setattr(http, "SMALL_BODY", 150)
     held = [await endpoint.connect() for _ in range(2)]
     for _, writer in held:
         writer.write(request("/receipts/one", bytes(450), content_length="500"))
@@ -308,6 +309,7 @@ async def test_bodies_of_one_provider_take_so_much_room_and_no_more(
         while (await endpoint.call(body=bytes(200)))[0] != 503:
             pass
     assert endpoint.refused[-1] == ("one", "busy")
+    assert (await endpoint.call(body=bytes(150)))[0] == 200, "strangers keep nobody's small ones out"
     assert (await endpoint.call("/receipts/two", body=bytes(200)))[0] == 200
     for reader, writer in held:
         writer.write(bytes(50))

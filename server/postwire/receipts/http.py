@@ -21,6 +21,10 @@ MAX_BODY: Final = 1 << 20
 MAX_BODIES: Final = 8 << 20
 """Bytes that calls of one provider may hold in all: what comes beyond that is to come again."""
 
+SMALL_BODY: Final = 16 << 10
+"""Bytes of a call that there is room for in any case, and most have less: else a few strangers who are slow with large
+ones, of whom nobody knows yet that they are strangers, would keep all of a provider's receipts from being taken."""
+
 BODY_TIME: Final = 5.0
 """Seconds that a body may take to come in."""
 
@@ -97,7 +101,7 @@ class ReceiptApp:
                     body += chunk
                     if len(body) > MAX_BODY:
                         return self._reception.refuse(provider_name, TOO_LARGE, 413)
-                    if self._held[provider_name] > MAX_BODIES:
+                    if self._held[provider_name] > MAX_BODIES and len(body) > SMALL_BODY:
                         return self._reception.refuse(provider_name, BUSY, 503, again=True)
         except TimeoutError:
             return self._reception.refuse(provider_name, TOO_SLOW, 408)
