@@ -525,16 +525,18 @@ SELECT min(done_time) FROM receipts;
 -- name: remove_done_receipts
 DELETE FROM receipts WHERE receipt IN (SELECT receipt FROM receipts WHERE done_time < ? ORDER BY done_time LIMIT ?);
 
--- Hashes of recipients, as `erasure_step` and `erase_settled` are for contents.
+-- Hashes of recipients, as `erasure_step` and `erase_settled` are for contents. It goes by those there are, which are none
+-- where no receipts are taken.
 -- name: hashes_step
 SELECT
     max(key),
-    count(*) FILTER (
-        WHERE update_time < :before AND state NOT IN ('queued', 'sending')
-            AND (SELECT length(hashes) FROM recipients AS whom WHERE whom.key = seen.key) > 0
-    ),
+    count(*) FILTER (WHERE length(hashes) > 0 AND update_time < :before AND state NOT IN ('queued', 'sending')),
     min(create_time)
-FROM (SELECT key, update_time, create_time, state FROM messages WHERE key > :after ORDER BY key LIMIT :limit) AS seen;
+FROM (
+    SELECT whom.key, hashes, update_time, create_time, state
+    FROM recipients AS whom CROSS JOIN messages ON messages.key = whom.key
+    WHERE whom.key > :after ORDER BY whom.key LIMIT :limit
+);
 
 -- name: erase_hashes
 UPDATE recipients SET hashes = x'', sender = ''
