@@ -135,6 +135,26 @@ async def test_a_result_is_not_lost_where_one_came_just_before_and_the_store_can
     assert second.keys == []
 
 
+async def test_a_result_is_not_lost_where_what_was_reported_meanwhile_cannot_be_applied(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = FakeProvider("one", answer=ERROR), FakeProvider("two")
+    harness = await booted(outbox, first, second)
+
+    async def report(message_id: str) -> None:
+        await came(harness, receipt(message_id))
+
+    def fail(*_: object, **__: object) -> MessageRecord:
+        raise ValueError("it fails")
+
+    first.meanwhile = report
+    monkeypatch.setattr(receipt_states, "apply", fail)
+    record = await harness.send()
+    assert [one.outcome for one in record.attempts] == [Outcome.ERROR]
+    harness.clock.advance(10.0)
+    await harness.noted.reached(record.message_id, SENT)
+
+
 # Between two attempts.
 
 

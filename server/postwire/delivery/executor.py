@@ -162,8 +162,11 @@ class Executor:
             if tracker := self._tracker:
                 ids, receipts = tracker.ids_given(before, record), await tracker.reported(before, self._outbox)
                 if receipts:
-                    record = tracker.applied_to(record, receipts, now)
-                    next_step = transitions.next_step(before, record, next_step)
+                    try:
+                        record = tracker.applied_to(record, receipts, now)
+                        next_step = transitions.next_step(before, record, next_step)
+                    except Exception:  # the result is not lost: whoever applies them later says what is wrong
+                        receipts = ()
             next_permit: ProviderPermit | None = None
             if job.plan.route.delivered_within is not None and record.state is MessageState.SENT:
                 record, next_step = self._expect_receipt(job, record, next_step, now, due)
