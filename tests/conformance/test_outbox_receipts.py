@@ -382,6 +382,18 @@ async def test_receipts_with_which_all_is_done_go_in_time(outbox: Outbox) -> Non
     assert await receipts(outbox, new) == ()
 
 
+async def test_what_has_come_in_is_known_by_its_provider_and_forgotten_in_time(outbox: Outbox) -> None:
+    assert not await outbox.is_inbound_known("one", b"event")
+    for now in (START, START + 9):
+        await outbox.keep_inbound("one", b"event", now)
+    assert await outbox.is_inbound_known("one", b"event")
+    assert not await outbox.is_inbound_known("two", b"event")
+    assert not await outbox.is_inbound_known("one", b"other")
+    assert await outbox.remove_inbound(START, 9) == 0
+    assert await outbox.remove_inbound(START + 1, 9) == 1
+    assert not await outbox.is_inbound_known("one", b"event")
+
+
 async def test_hashes_of_recipients_are_erased_once_nothing_is_to_come(outbox: Outbox) -> None:
     new, later = await everything(outbox), await keep_email(outbox, *ADDRESSES)
     for before, count in ((START, 3), (START + DAY, 0)):

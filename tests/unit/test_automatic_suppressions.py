@@ -21,7 +21,9 @@ from postwire.core.principal import LOCAL
 from postwire.core.receipts import Inbound, KeptReceipt, Receipt, ReceiptState
 from postwire.core.suppression import Suppression, SuppressionReason
 from postwire.delivery import NewSuppression
+from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.receipts.inbox import ReceiptInbox
 from postwire.receipts.suppressing import AutomaticSuppressions
 
 NUMBER, OURS = "+15005550006", "+15005550009"
@@ -103,6 +105,27 @@ async def test_whatever_else_is_written_changes_nothing(outbox: SqliteOutbox) ->
     await tried.write("please stop")
     await tried.write("STOP", sender="ACME")  # nobody that could be written to
     assert not outbox.has_suppressions
+
+
+async def test_nobody_takes_back_what_was_said_later_by_sending_it_again(outbox: SqliteOutbox) -> None:
+    tried = Tried(outbox)
+    inbox = ReceiptInbox(
+        outbox=outbox,
+        tracker=ReceiptTracker(ReceiptAddresses(REFERENCES, "", (), ())),
+        clock=tried.harness.clock,
+        observer=tried.harness.noted,
+        address_hash=tried.addresses.hash,
+        on_inbound=tried.automatic.inbound,
+    )
+    start, stop = Inbound(NUMBER, OURS, "START", "e-1"), Inbound(NUMBER, OURS, "STOP", "e-2")
+    await inbox.keep("acme", [start, stop, start])
+    await inbox.keep("acme", [start])
+    assert len(await tried.found()) == 2
+    await inbox.keep("other", [start])  # whose ids are its own
+    await inbox.keep("acme", [Inbound(NUMBER, OURS, "START")])
+    assert await tried.found() == []
+    await inbox.keep("acme", [stop])
+    assert await tried.found() == []
 
 
 async def test_start_takes_back_no_more_than_an_opt_out_from_this_number(outbox: SqliteOutbox) -> None:

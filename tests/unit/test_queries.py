@@ -17,7 +17,7 @@ from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate
 
 TABLES = re.compile(
     r"SCAN (messages|attempts|contents|labels|changes|facts|events|receipts|provider_ids|recipients|whom"
-    r"|suppressions|guard_counts)\b"
+    r"|suppressions|guard_counts|inbound_events)\b"
 )
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}
 CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_", "encrypted_"))}

@@ -32,8 +32,8 @@ _MAX_CODE: Final = 128
 TO_REPORT: Final = frozenset({ReceiptState.UNDELIVERED, ReceiptState.COMPLAINED, ReceiptState.OPTED_OUT})
 """What may have an address suppressed."""
 
-OnInbound = Callable[[str, Inbound], Awaitable[None]]
-"""Called with the name of the provider, and what came in by it."""
+OnInbound = Callable[[str, Inbound], Awaitable[bool]]
+"""Called with the name of the provider, and what came in by it; says whether that has led to anything."""
 
 
 class ReceiptInbox:
@@ -87,10 +87,20 @@ class ReceiptInbox:
         reports = [self._report(provider_name, one) for one in reported if isinstance(one, Receipt)]
         for at in range(0, len(reports), AT_ONCE):
             await self._keep_some(provider_name, reports[at : at + AT_ONCE])
-        if self._on_inbound:
-            for one in reported:
-                if isinstance(one, Inbound):
-                    await self._on_inbound(provider_name, one)
+        for one in reported:
+            if isinstance(one, Inbound):
+                await self._take_inbound(provider_name, one)
+
+    async def _take_inbound(self, provider_name: str, inbound: Inbound) -> None:
+        """Have a message that came in looked at. What has led to something once does not again: it may be sent once
+        more by the vendor, or by whoever has seen it, after something else was said."""
+        if self._on_inbound is None:
+            return
+        event = event_of_inbound(inbound)
+        if event and await self._outbox.is_inbound_known(provider_name, event):
+            return
+        if await self._on_inbound(provider_name, inbound) and event:
+            await self._outbox.keep_inbound(provider_name, event, self._clock.wall())
 
     async def _keep_some(self, provider_name: str, reports: Sequence[ReceiptReport]) -> None:
         # Before the commit: what they wait for may be in the next one.
@@ -144,6 +154,12 @@ def event_of(receipt: Receipt, recipient_hash: bytes) -> bytes:
         made.update(len(text).to_bytes(4, "big") + text)
     made.update(recipient_hash)
     return made.digest()[:EVENT_BYTES]
+
+
+def event_of_inbound(inbound: Inbound) -> bytes:
+    """By what a message that came in is known when it comes again; empty where the vendor gives it no id."""
+    text = inbound.event_id.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(b"inbound" + text).digest()[:EVENT_BYTES] if text else b""
 
 
 def _keys(report: ReceiptReport) -> list[HeldKey]:

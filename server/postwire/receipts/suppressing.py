@@ -46,16 +46,17 @@ class AutomaticSuppressions:
         made = self._made(address_hash, reason, f"receipt:{receipt.provider_name}", scope)
         await self._store.add_suppressions({tenant: [made]}, only_new=True)
 
-    async def inbound(self, provider_name: str, inbound: Inbound) -> None:
+    async def inbound(self, provider_name: str, inbound: Inbound) -> bool:
         """Somebody has written to a number of ours. It counts for all tenants, which share it, and for what is sent
-        from it: that is what names it as its sender, and what this provider sends with a sender of its own.
+        from it: that is what names it as its sender, and what this provider sends with a sender of its own. Returns
+        whether it was a word that counts.
 
         Raises:
             StoreUnavailable: it is to come again.
         """
         wish = self._words.wish_in(inbound.text)
         if wish is None or not is_phone(inbound.sender):
-            return
+            return False
         address_hash = self._addresses.hash(inbound.sender)
         senders = sorted({scope_of(inbound.recipient, provider_name), provider_name})
         tenants = sorted({DEFAULT_TENANT, *self._tenants()})
@@ -70,6 +71,7 @@ class AutomaticSuppressions:
             await self._store.remove_suppressions(
                 [address_hash], tenants, self._clock.wall(), senders=senders, reason=SuppressionReason.OPT_OUT
             )
+        return True
 
     def _made(self, address_hash: bytes, reason: SuppressionReason, source: str, sender: str) -> Suppression:
         return Suppression(address_hash, reason, source, self._clock.wall(), self._addresses.key_id, sender=sender)

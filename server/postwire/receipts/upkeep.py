@@ -14,6 +14,9 @@ from postwire.telemetry.base import Observer
 STEP: Final = 200
 """How many are looked at in one commit."""
 
+INBOUND_KEPT: Final = 365 * 86_400_000_000
+"""µs for which it is known that a message of somebody has come in: whoever has seen one can send it again."""
+
 BETWEEN_STEPS: Final = 0.05
 """Seconds."""
 
@@ -78,6 +81,7 @@ class ReceiptUpkeep:
             return BETWEEN_WALKS  # nothing has come to be kept
         before = self._clock.wall() - self._wait
         removed = await self._outbox.remove_receipts(before, STEP)
+        removed += await self._outbox.remove_inbound(self._clock.wall() - INBOUND_KEPT, STEP)
         position = await self._outbox.erase_hashes(self._position, before, STEP)
         self._position = position or BEGINNING
         self._has_walked |= position is None

@@ -126,6 +126,18 @@ class ReceiptStore(Availability, Protocol):
         """Forget receipts with which all was done before a time (µs), and at most `limit`; returns how many."""
         ...
 
+    async def is_inbound_known(self, provider_name: str, event: bytes) -> bool:
+        """Whether `keep_inbound` has kept this one."""
+        ...
+
+    def keep_inbound(self, provider_name: str, event: bytes, now: int) -> Awaitable[None]:
+        """Keep that a message of somebody has come in by a provider, and has led to something (µs)."""
+        ...
+
+    async def remove_inbound(self, before: int, limit: int) -> int:
+        """Forget those that came in before a time (µs), and at most `limit`; returns how many."""
+        ...
+
     async def erase_hashes(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """Look at `limit` messages in the order of acceptance, behind `after`, and erase the hashes of recipients of
         those that were settled before a time (µs).

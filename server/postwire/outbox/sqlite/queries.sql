@@ -525,6 +525,20 @@ SELECT min(done_time) FROM receipts;
 -- name: remove_done_receipts
 DELETE FROM receipts WHERE receipt IN (SELECT receipt FROM receipts WHERE done_time < ? ORDER BY done_time LIMIT ?);
 
+-- name: inbound_event
+SELECT 1 FROM inbound_events WHERE provider_name = ? AND event = ?;
+
+-- name: keep_inbound_event
+INSERT INTO inbound_events (provider_name, event, receive_time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: oldest_inbound_event
+SELECT min(receive_time) FROM inbound_events;
+
+-- name: remove_inbound_events
+DELETE FROM inbound_events WHERE (provider_name, event) IN (
+    SELECT provider_name, event FROM inbound_events WHERE receive_time < ? ORDER BY receive_time LIMIT ?
+);
+
 -- Hashes of recipients, as `erasure_step` and `erase_settled` are for contents. It goes by those there are, which are none
 -- where no receipts are taken.
 -- name: hashes_step

@@ -218,10 +218,15 @@ def keys_of(provider_name: str, provider_message_id: str, message_id: str) -> li
     return [*found, HeldKey("", message_id)] if message_id else found
 
 
-def oldest_done(connection: apsw.Connection) -> int | None:
-    """When all was done with the receipt that this is true of for the longest (µs)."""
-    found: int | None = _all(connection, "oldest_done")[0][0]
+def oldest(connection: apsw.Connection, query: str) -> int | None:
+    """The earliest of the times that `query` looks at (µs); None where there are none."""
+    found: int | None = _all(connection, query)[0][0]
     return found
+
+
+def is_inbound_known(connection: apsw.Connection, provider_name: str, event: bytes) -> bool:
+    """See `ReceiptStore.is_inbound_known`."""
+    return bool(connection.execute(QUERIES["inbound_event"], (provider_name, event)).fetchall())
 
 
 def pending(connection: apsw.Connection) -> list[str]:

@@ -65,12 +65,32 @@ class Reported(Kept):
 
     async def remove_receipts(self, before: int, limit: int) -> int:
         """See `Outbox.remove_receipts`."""
-        oldest = await self._read(receipts.oldest_done)
+        return await self._remove("oldest_done", "remove_done_receipts", before, limit)
+
+    async def is_inbound_known(self, provider_name: str, event: bytes) -> bool:
+        """See `Outbox.is_inbound_known`."""
+        return await self._read(receipts.is_inbound_known, provider_name, event)
+
+    def keep_inbound(self, provider_name: str, event: bytes, now: int) -> Awaitable[None]:
+        """See `Outbox.keep_inbound`."""
+
+        def keep(connection: apsw.Connection) -> None:
+            connection.execute(QUERIES["keep_inbound_event"], (provider_name, event, now))
+
+        return self._call(keep)
+
+    async def remove_inbound(self, before: int, limit: int) -> int:
+        """See `Outbox.remove_inbound`."""
+        return await self._remove("oldest_inbound_event", "remove_inbound_events", before, limit)
+
+    async def _remove(self, asking: str, removing: str, before: int, limit: int) -> int:
+        """Remove rows from before a time, if the oldest is; returns how many."""
+        oldest = await self._read(receipts.oldest, asking)
         if oldest is None or oldest >= before:
             return 0
 
         def remove(connection: apsw.Connection) -> int:
-            connection.execute(QUERIES["remove_done_receipts"], (before, limit))
+            connection.execute(QUERIES[removing], (before, limit))
             return connection.changes()
 
         removed: int = await self._call(remove)

@@ -22,3 +22,13 @@ CREATE INDEX suppressions_by_expiry ON suppressions (expire_time) WHERE expire_t
 
 -- Whether a message goes to those who are suppressed, too.
 ALTER TABLE messages ADD COLUMN ignore_suppression INTEGER NOT NULL DEFAULT 0;
+
+-- The messages of phones that have led to something, by what each is known when it comes again: nobody is to take an opt-out
+-- back by sending once more what was sent before it.
+CREATE TABLE inbound_events (
+    provider_name TEXT NOT NULL,
+    event BLOB NOT NULL,
+    receive_time INTEGER NOT NULL,
+    PRIMARY KEY (provider_name, event)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inbound_by_time ON inbound_events (receive_time);
