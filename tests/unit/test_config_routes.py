@@ -167,6 +167,7 @@ def test_the_environment_of_one_channel_leaves_the_others(read: Any) -> None:
 
 def test_the_sample_s_rules_can_be_used(read: Any) -> None:
     _, _, of_routes = SAMPLE.read_text(encoding="utf-8").partition("#[routes]")
+    of_routes, _, _ = of_routes.partition("# Hooks:")
     shown = re.findall(r"^#     (.*)$", of_routes, re.MULTILINE)
     names = ("uk-one", "uk-two", "uk-three", "big", "small", "relay")
     providers = "".join(f'[providers.{name}]\nkind = "mock"\nchannels = ["sms", "email"]\n' for name in names)

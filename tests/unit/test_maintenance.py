@@ -100,6 +100,11 @@ FAULTS = {
         "DELETE FROM messages WHERE state = 'failed'",
         ["1 attempts belong to no message"],
     ),
+    "receipts of no message": (
+        "INSERT INTO receipts (provider_name, event, message_id, attempt, recipient, state, code, part, permanent,"
+        " receive_time, to_report) VALUES ('p', x'01', x'02', 1, -1, 'delivered', '', '', 0, 0, 0)",
+        ["1 receipts belong to no message"],
+    ),
     "messages without content": (
         "DELETE FROM contents WHERE key IN (SELECT key FROM messages WHERE state = 'queued')",
         ["2 messages that are to be sent have no content"],

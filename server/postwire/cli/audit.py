@@ -33,7 +33,12 @@ def audit() -> None:
 @click.option(
     "--of-tenant", "tenant_name", default="", metavar="NAME", help="Only what is of this tenant; providers are of none."
 )
-@click.option("--method", type=Word(list(_METHODS)), help="Only by this method.")
+@click.option(
+    "--method",
+    type=Word(list(_METHODS)),
+    metavar="METHOD",
+    help=f"Only by this method: {', '.join(_METHODS)}.",
+)
 @click.option("--from", "time_from", metavar="TIME", callback=time_past, help=f"At this time or later: {TIMES_PAST}.")
 @click.option("--to", "time_to", metavar="TIME", callback=time_past, help="Before this time.")
 @click.option(

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from postwire.core.addresses import domain_to_ascii
 from postwire.core.listing import place_in, token_of
 from postwire.core.message import Content, Email
 from postwire.core.receipts import ReceiptState
@@ -84,6 +83,9 @@ def normalized(address: str) -> str:
     local_part, at, domain = address.rpartition("@")
     if not at:
         return address
+    # Not above: who only steers a server needs the words of this module, and has no `idna`.
+    from postwire.core.addresses import domain_to_ascii
+
     with suppress(ValueError):
         domain = domain_to_ascii(domain)
     return f"{unicodedata.normalize('NFC', unicodedata.normalize('NFC', local_part).lower())}@{domain.lower()}"

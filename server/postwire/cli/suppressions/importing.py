@@ -23,7 +23,6 @@ from postwire.cli.suppressions.command import AT_ONCE, REASONS, suppression, sup
 from postwire.cli.times import parse_time
 from postwire.core.errors import InvalidMessage
 from postwire.core.suppression import MAX_SOURCE
-from postwire.core.validation import Violations, check_any_address, check_any_sender
 
 if TYPE_CHECKING:
     from postwire_client import Client, Suppression
@@ -189,6 +188,7 @@ def _given(columns: list[str], cells: list[str], line: int) -> dict[str, str]:
 
 
 def _suppression(given: Mapping[str, str], line: int) -> Suppression:
+    from postwire.core.validation import Violations, check_any_address, check_any_sender
     from postwire_client import Suppression
 
     found = Violations()
