@@ -15,6 +15,7 @@ from tests.support.waiting import within
 from postwire.config.notify import NotifyConfig
 from postwire.core.event_window import MAX_PAUSE, Checkpoint, StateEvent
 from postwire.core.outcome import Outcome
+from postwire.delivery.wakeable_task import MAX_IDLE_DELAY
 from postwire.notify.hook import LINGER, Hook
 from postwire.notify.poster import Answer, answer_of
 from postwire.outbox.sqlite import SqliteOutbox
@@ -197,3 +198,19 @@ def test_what_an_answer_means(status: int, headers: dict[str, str], answer: Answ
 def test_a_date_may_say_when_to_come_again() -> None:
     date = email.utils.formatdate(START / 1e6 + 30, usegmt=True)
     assert answer_of(HttpResponse(429, {"retry-after": date}), START).pause == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize("haste", [LINGER / 10, LINGER / 4, LINGER / 2])
+async def test_what_comes_while_it_looks_at_the_clock_does_not_wait_for_its_next_rest(
+    outbox: SqliteOutbox, haste: float
+) -> None:
+    """It may be time to read on between two looks at the clock in one step."""
+    harness = Harness(outbox)
+    harness.clock.haste = harness.clock.reading_takes = haste
+    await harness.hook.start()
+    for count in range(1, 20):
+        await keep(outbox)
+        began = harness.clock.monotonic()
+        await harness.until(count, step=haste / 4)
+        assert harness.clock.monotonic() - began < MAX_IDLE_DELAY / 2
+    await harness.hook.stop(1.0)

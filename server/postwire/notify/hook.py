@@ -146,15 +146,18 @@ class Hook:
     async def _work(self) -> float:
         window = self._window
         assert window
+        began = self._clock.monotonic()
+        if window.room and began >= self._read_again:
+            await self._read(window, began)
         now = self._clock.monotonic()
-        if window.room and now >= self._read_again:
-            await self._read(window, now)
-        self._begin_due(window)
-        now = self._clock.monotonic()
+        self._begin_due(window, now)
         if not self._posting and now - self._kept_at >= KEEP_INTERVAL and window.checkpoint() != self._kept:
             await self._keep(window)
-        times = [self._read_again if window.room else None, window.next_time(now), self._breaker.next_probe_time(now)]
-        return min((time - now for time in times if time is not None and time > now), default=MAX_IDLE_DELAY)
+        # Each is held against the time that it was asked by: what has become due since then is due, and not over.
+        times = [self._read_again] if window.room and self._read_again > began else []
+        others = window.next_time(now), self._breaker.next_probe_time(now)
+        times += [time for time in others if time is not None and time > now]
+        return max(min(times) - self._clock.monotonic(), 0.0) if times else MAX_IDLE_DELAY
 
     async def _read(self, window: EventWindow, now: float) -> None:
         before = window.read_to
@@ -191,8 +194,7 @@ class Hook:
 
     # Posting.
 
-    def _begin_due(self, window: EventWindow) -> None:
-        now = self._clock.monotonic()
+    def _begin_due(self, window: EventWindow, now: float) -> None:
         while len(self._posting) < self._config.max_concurrent and window.is_due(now):
             permit = self._breaker.acquire(now)
             if permit is None:
