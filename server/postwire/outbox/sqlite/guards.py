@@ -91,13 +91,6 @@ class GuardCounts:
         self._is_kept = True
 
 
-def first_gone(connection: apsw.Connection) -> int | None:
-    """When the first count is gone, by the clock that is counted by."""
-    ((found,),) = connection.execute(QUERIES["first_gone"]).fetchall()
-    assert found is None or isinstance(found, int)
-    return found
-
-
 def _known_request_ids(connection: apsw.Connection, records: Sequence[MessageRecord]) -> set[tuple[str, str]]:
     by_tenant: defaultdict[str, list[str]] = defaultdict(list)
     for one in records:

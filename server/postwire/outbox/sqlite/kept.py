@@ -15,7 +15,6 @@ from postwire.outbox.base import ProviderState, Rekey
 from postwire.outbox.sqlite import reads, rows, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
-from postwire.outbox.sqlite.guards import first_gone
 from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.writer import Future
 
@@ -36,6 +35,20 @@ class Kept:
     def _call(self, function: Callable[[apsw.Connection], object]) -> Future:
         """Have something rare done on the writing thread, in a commit with whatever else there is."""
         raise NotImplementedError
+
+    async def _remove_before(self, asking: str, removing: str, before: int, limit: int) -> int:
+        """Remove at most `limit` rows from before a time (µs), if the earliest that `asking` finds is; returns how
+        many."""
+        earliest = await self._read(reads.earliest, asking)
+        if earliest is None or earliest >= before:
+            return 0
+
+        def remove(connection: apsw.Connection) -> int:
+            connection.execute(QUERIES[removing], (before, limit))
+            return connection.changes()
+
+        removed: int = await self._call(remove)
+        return removed
 
     async def provider_states(self) -> Mapping[str, ProviderState]:
         """See `Outbox.provider_states`."""
@@ -74,16 +87,7 @@ class Kept:
 
     async def remove_events(self, before: int, limit: int) -> int:
         """See `Outbox.remove_events`."""
-        oldest = await self._read(reads.oldest_event)
-        if oldest is None or oldest >= before:
-            return 0
-
-        def remove(connection: apsw.Connection) -> int:
-            connection.execute(QUERIES["remove_events"], (before, limit))
-            return connection.changes()
-
-        removed: int = await self._call(remove)
-        return removed
+        return await self._remove_before("oldest_event", "remove_events", before, limit)
 
     @property
     def has_suppressions(self) -> bool:
@@ -140,7 +144,7 @@ class Kept:
 
     async def remove_counts(self, now: int, limit: int) -> int:
         """See `Outbox.remove_counts`."""
-        first = await self._read(first_gone)
+        first = await self._read(reads.earliest, "first_gone")
         if first is None or not self._batches.guards.is_gone(first, now):
             return 0
         removed: int = await self._call(lambda connection: self._batches.guards.remove(connection, now, limit))

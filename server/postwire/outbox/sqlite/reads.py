@@ -297,9 +297,9 @@ def events(connection: apsw.Connection, chosen: AuditFilter, size: int, after: A
     return AuditPage(listed, AuditPosition(*found[-1][:2]) if len(found) == size else end)
 
 
-def oldest_event(connection: apsw.Connection) -> int | None:
-    """The time of the oldest event."""
-    found: int | None = _all(connection, "oldest_event")[0][0]
+def earliest(connection: apsw.Connection, query: str) -> int | None:
+    """The earliest of the times that `query` looks at (µs); None where there are none."""
+    found: int | None = _all(connection, query)[0][0]
     return found
 
 

@@ -218,12 +218,6 @@ def keys_of(provider_name: str, provider_message_id: str, message_id: str) -> li
     return [*found, HeldKey("", message_id)] if message_id else found
 
 
-def oldest(connection: apsw.Connection, query: str) -> int | None:
-    """The earliest of the times that `query` looks at (µs); None where there are none."""
-    found: int | None = _all(connection, query)[0][0]
-    return found
-
-
 def is_inbound_known(connection: apsw.Connection, provider_name: str, event: bytes) -> bool:
     """See `ReceiptStore.is_inbound_known`."""
     return bool(connection.execute(QUERIES["inbound_event"], (provider_name, event)).fetchall())

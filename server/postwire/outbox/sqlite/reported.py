@@ -65,7 +65,7 @@ class Reported(Kept):
 
     async def remove_receipts(self, before: int, limit: int) -> int:
         """See `Outbox.remove_receipts`."""
-        return await self._remove("oldest_done", "remove_done_receipts", before, limit)
+        return await self._remove_before("oldest_done", "remove_done_receipts", before, limit)
 
     async def is_inbound_known(self, provider_name: str, event: bytes) -> bool:
         """See `Outbox.is_inbound_known`."""
@@ -81,20 +81,7 @@ class Reported(Kept):
 
     async def remove_inbound(self, before: int, limit: int) -> int:
         """See `Outbox.remove_inbound`."""
-        return await self._remove("oldest_inbound_event", "remove_inbound_events", before, limit)
-
-    async def _remove(self, asking: str, removing: str, before: int, limit: int) -> int:
-        """Remove rows from before a time, if the oldest is; returns how many."""
-        oldest = await self._read(receipts.oldest, asking)
-        if oldest is None or oldest >= before:
-            return 0
-
-        def remove(connection: apsw.Connection) -> int:
-            connection.execute(QUERIES[removing], (before, limit))
-            return connection.changes()
-
-        removed: int = await self._call(remove)
-        return removed
+        return await self._remove_before("oldest_inbound_event", "remove_inbound_events", before, limit)
 
     async def erase_hashes(self, after: Cursor, before: int, limit: int) -> Cursor | None:
         """See `Outbox.erase_hashes`."""
