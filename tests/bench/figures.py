@@ -29,14 +29,18 @@ class Target:
 
 
 TARGETS: Final = (
-    Target("traced", "Dispatch, every span exported", "× echo", must=0.5, reach=0.8, digits=3),
-    Target("sampled", "Dispatch, spans sampled at 1 %", "× echo", must=0.6, reach=0.9, digits=3),
-    Target("accept", "DispatchStream, acceptance", "× echo", must=6, reach=10),
-    Target("outcome", "DispatchStream, through to outcome", "× echo", must=3, reach=5),
+    Target("traced", "Dispatch, every span exported", "× echo", must=0.5, reach=0.65, digits=3),
+    Target("sampled", "Dispatch, spans sampled at 1 %", "× echo", must=0.55, reach=0.7, digits=3),
+    Target("p50-1", "p50 of a Dispatch, 1 caller, against a version before", "× p50", 1.05, reach=0.9, at_most=True),
+    Target("p50-8", "the same, 8 callers", "× p50", must=1.05, reach=0.9, at_most=True),
+    Target("p50-64", "the same, 64 callers", "× p50", must=1.05, reach=0.9, at_most=True),
+    Target("accept", "DispatchStream, acceptance", "× echo", must=5, reach=8),
+    Target("outcome", "DispatchStream, through to outcome", "× echo", must=2.5, reach=3.5),
+    Target("peer", "the same work in Celery with Redis", "× our CPU", must=3, reach=5),
     Target("outbox", "a Dispatch, 1,000,000 in the outbox against none", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("outbox-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("providers", "a Dispatch, 1,000 providers against 2", "× cost", must=1.1, reach=1.0, at_most=True),
-    Target("providers-shared", "the same, with all of them in one tier", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("providers-shared", "the same, with all of them in one tier", "× cost", must=1.5, reach=1.0, at_most=True),
     Target("key", "a Dispatch with an API key against none", "× cost", must=1.08, at_most=True),
     Target("encrypted", "the same with 100 tenants, and encrypted", "× cost", must=1.2, at_most=True),
     Target("tenants", "a Dispatch, 100 tenants with keys and quotas against none", "× cost", must=1.1, at_most=True),
@@ -47,12 +51,12 @@ TARGETS: Final = (
         "suppression", "a Dispatch, 1,000,000 suppressed against none", "× cost", must=1.05, reach=1.0, at_most=True
     ),
     Target("suppression-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
-    Target("breaker-permit", "breaker: permit", "µs", must=2, reach=1, at_most=True),
-    Target("breaker-result", "breaker: result", "µs", must=2, reach=1, at_most=True),
+    Target("breaker-permit", "breaker: permit", "µs", must=1, reach=0.5, at_most=True),
+    Target("breaker-result", "breaker: result", "µs", must=1, reach=0.5, at_most=True),
     Target("gate-permit", "the same with all limits: permit", "µs", must=2, reach=1, at_most=True),
     Target("gate-result", "the same with all limits: result", "µs", must=2, reach=1, at_most=True),
     Target("memory", "RSS over 1,000,000 dispatches", "MiB", must=1, reach=0, at_most=True, digits=1),
-    Target("boot", "boot to serving", "s", must=1.5, reach=1, at_most=True),
+    Target("boot", "boot to serving", "s", must=1, reach=0.7, at_most=True),
     Target("webhook", "an SMS by webhook against a mock", "× mock", must=0.5),
     Target("smtp", "an email by smtp against a mock", "× mock", must=0.3),
     Target("held", "the loop held up by an email of 20 MB", "ms", must=20, at_most=True, digits=0),
@@ -106,11 +110,17 @@ def _holds(value: float, limit: float, at_most: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is done again and again, a round at a time, and compared with another case: the one it is `against`."""
+    """What is done again and again, a round at a time, and compared with another case: the one it is `against`.
+
+    Where it is a point of a plot, it is `at` that place of the horizontal axis (so many callers, so many messages that
+    wait) on the line called `series`.
+    """
 
     name: str
     title: str
     against: str = ""
+    series: str = ""
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ def _case_as_json(table: Table, case: Case) -> dict[str, Any]:
         "case": case.name,
         "title": case.title,
         "against": case.against,
+        "series": case.series,
+        "at": case.at,
         "cpu_us_per_message": median(one.cpu / one.messages for one in of_case) * 1e6,
         "messages_per_cpu_second": median(one.per_cpu_second for one in of_case),
         "ratio": median(compared) if compared else None,
