@@ -18,7 +18,8 @@ import pytest
 
 from postwire.core.errors import StoreUnavailable
 from postwire.outbox.sqlite import writer as writer_module
-from postwire.outbox.sqlite.writer import Operation, Writer
+from postwire.outbox.sqlite.transactions import Operation
+from postwire.outbox.sqlite.writer import LOOP_PAUSE, LOOP_TIME, Writer
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +41,19 @@ class Step:
 
 
 class Batches:
-    """Runs steps, and counts the transactions they came in."""
+    """Runs steps, and notes the transactions they came in: how many there were, and on which thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, light: bool) -> None:
+        self.light = light
         self.sizes: list[int] = []
+        self.threads: list[str] = []
+
+    def is_light(self, _: apsw.Connection, operations: Sequence[Operation]) -> bool:
+        return self.light
 
     def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         self.sizes.append(len(operations))
+        self.threads.append(threading.current_thread().name)
         for operation in operations:
             assert isinstance(operation, Step)
             operation.result = operation.do(connection)
@@ -67,9 +74,9 @@ def prepared(connection: apsw.Connection) -> apsw.Connection:
     return connection
 
 
-@pytest.fixture
-async def batches() -> Batches:
-    return Batches()
+@pytest.fixture(params=[True, False], ids=["light", "not light"])
+async def batches(request: pytest.FixtureRequest) -> Batches:
+    return Batches(light=request.param)
 
 
 @pytest.fixture
@@ -99,6 +106,7 @@ async def test_what_is_submitted_in_one_turn_shares_one_commit(
 
 
 async def test_what_comes_during_a_commit_shares_the_next(thread: Writer, batches: Batches) -> None:
+    batches.light = False  # it is held up in a statement
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(_: apsw.Connection) -> None:
@@ -272,3 +280,112 @@ async def test_the_store_stays_away_for_as_long_as_the_marker_fails(
     await made.wait_available()
     await made.close()
     database.close()
+
+
+WRITER = "postwire-writer"
+LOOP = threading.main_thread().name
+
+
+async def test_only_the_commit_of_a_light_batch_is_left_to_the_thread(
+    connection: apsw.Connection, batches: Batches
+) -> None:
+    committed: list[str] = []
+    made = Writer(connection, batches, lambda: committed.append(threading.current_thread().name))
+    await made.submit(Step(insert("a")))
+    assert batches.threads == [LOOP if batches.light else WRITER]
+    assert committed == [WRITER]
+    await made.close()
+
+
+async def test_a_batch_that_fails_on_the_loop_is_done_again_on_the_thread(
+    thread: Writer, batches: Batches, connection: apsw.Connection
+) -> None:
+    batches.light = True
+    await settle(thread.submit(Step(insert("a"))), thread.submit(Step(fail)))
+    assert batches.threads == [LOOP, WRITER, WRITER, WRITER], "all of it, and then each by itself"
+    assert texts(connection) == ["a"], "nothing of the first is left"
+
+
+async def test_a_batch_whose_statements_take_long_sends_those_that_follow_to_the_thread(
+    connection: apsw.Connection,
+) -> None:
+    time, took = 0.0, 0.0
+    batches = Batches(light=True)
+
+    def now() -> float:
+        nonlocal time
+        time += took
+        return time
+
+    made = Writer(connection, batches, now=now)
+    took = LOOP_TIME
+    await made.submit(Step(insert("in time")))
+    took = 2 * LOOP_TIME
+    await made.submit(Step(insert("too late")))
+    took = 0.0
+    for _ in range(LOOP_PAUSE):
+        await made.submit(Step(insert("at once")))
+    await made.submit(Step(insert("tried again")))
+    assert batches.threads == [LOOP, LOOP, *[WRITER] * LOOP_PAUSE, LOOP]
+    await made.close()
+
+
+async def test_a_store_in_use_is_waited_for_by_the_thread_alone(tmp_path: Path) -> None:
+    database, other = (apsw.Connection(str(tmp_path / "t.db")) for _ in range(2))
+    prepared(database)
+    database.set_busy_timeout(5_000)
+    batches = Batches(light=True)
+    made = Writer(database, batches)
+    other.execute("BEGIN IMMEDIATE")
+    step = made.submit(Step(insert("a")))
+    turns = 0
+    while not batches.threads and turns < 100:  # the loop goes on while the thread waits
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert not step.done()
+    other.execute("COMMIT")
+    await step
+    assert batches.threads == [WRITER]
+    await made.close()
+    database.close()
+    other.close()
+
+
+async def test_what_is_between_two_transactions_is_not_met_by_one_on_the_loop(thread: Writer, batches: Batches) -> None:
+    batches.light = True
+    begun, go_on = threading.Event(), threading.Event()
+
+    def aside(connection: apsw.Connection) -> None:
+        begun.set()
+        go_on.wait()
+        assert not connection.in_transaction
+
+    between = thread.run_between(aside)
+    await asyncio.to_thread(begun.wait)
+    step = thread.submit(Step(insert("a")))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not batches.threads
+    go_on.set()
+    await asyncio.gather(between, step)
+    assert batches.threads == [WRITER]
+    await thread.submit(Step(insert("b")))
+    assert batches.threads == [WRITER, LOOP]
+
+
+async def test_what_was_begun_on_a_store_that_has_gone_is_taken_back(connection: apsw.Connection) -> None:
+    batches, in_place, looked = Batches(light=True), True, threading.Event()
+
+    def is_in_place() -> bool:
+        looked.set()
+        return in_place
+
+    made = Writer(connection, batches, is_in_place=is_in_place)
+    await made.submit(Step(insert("before")))
+    in_place = False
+    with pytest.raises(StoreUnavailable):
+        await made.submit(Step(insert("lost")))
+    assert made.is_gone
+    assert not made.available
+    await made.close()
+    assert not connection.in_transaction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import apsw
@@ -14,7 +14,7 @@ from postwire.core import suppressing
 from postwire.core.audit import AuditEvent
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
-from postwire.core.message import MessageRecord
+from postwire.core.message import Channel, MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
 from postwire.outbox.sqlite import feed, follow_ups, reads, receipt_rows, rows
 from postwire.outbox.sqlite.guards import GuardCounts
@@ -23,11 +23,18 @@ from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New,
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
 from postwire.outbox.sqlite.receipts import ReceiptTable, applied_rows
 from postwire.outbox.sqlite.suppressions import SuppressionTable
-from postwire.outbox.sqlite.writer import Operation
+from postwire.outbox.sqlite.transactions import Operation
+
+LIGHT_ROWS: Final = 256
+"""How many messages and recipients a batch may have that is run on the event loop: some milliseconds."""
+
+LIGHT_BYTES: Final = 64 * 1024
+"""How large the contents of a batch may be that is, which are encrypted there; and one that it erases, which is
+overwritten piece by piece."""
 
 
 class Batches:
-    """See `writer.Batch`. All of it is for the writing thread, but for what is only looked at.
+    """See `transactions.Batch`. All of it is for whoever has the transaction, but for what is only looked at.
 
     `seen_change` is the number of the last change that is on disk. `has_erased` says whether a content was erased since
     the log was emptied. `cipher` encrypts contents: here, so that another takes over between two commits, and what is
@@ -60,6 +67,28 @@ class Batches:
         """What was done is on disk."""
         self.seen_change = self._last_change
         self.receipts.note_commit()
+
+    def is_light(self, connection: apsw.Connection, operations: Sequence[Operation]) -> bool:
+        """See `transactions.Batch`."""
+        count = size = 0
+        erased: list[Row] = []
+        for one in operations:
+            if isinstance(one, Accept):
+                count += len(one.news)
+                for new in one.news:
+                    count += len(new.message.record.recipients)
+                    size += len(new.message.content)
+            elif isinstance(one, Change):
+                count += len(one.pairs)
+                for before, after in one.pairs:
+                    count += len(before.recipients)
+                    if after.channel is not Channel.SMS and _ends(before, after) and self._erases(after):
+                        erased.append(_id_row(after))
+            else:
+                return False
+        if count > LIGHT_ROWS or size > LIGHT_BYTES:
+            return False
+        return not erased or max(self.statements.sizes.read(connection, erased)) <= (LIGHT_BYTES,)
 
     def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """Do the work of one transaction. Changes go first, so that repeated requests see them."""

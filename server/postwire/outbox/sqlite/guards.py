@@ -18,7 +18,7 @@ from postwire.outbox.sqlite.queries import QUERIES, Bulk
 
 
 class GuardCounts:
-    """Counts messages on their way into the store. All of it is for the writing thread."""
+    """Counts messages on their way into the store. All of it is for whoever has the transaction."""
 
     def __init__(self, connection: apsw.Connection, lookup_key: bytes) -> None:
         self._lookup_key = lookup_key

@@ -16,7 +16,7 @@ from postwire.outbox.sqlite import reads, rows, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.queries import QUERIES
-from postwire.outbox.sqlite.writer import Future
+from postwire.outbox.sqlite.transactions import Future
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

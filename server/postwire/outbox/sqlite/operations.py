@@ -11,7 +11,7 @@ from postwire.core.audit import AuditEvent
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
 from postwire.outbox.sqlite.queries import Bulk
-from postwire.outbox.sqlite.writer import Future
+from postwire.outbox.sqlite.transactions import Future
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +77,7 @@ class Statements:
     notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
     follow_ups: Bulk = field(default_factory=lambda: Bulk("update_follow_ups"))
     reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
+    sizes: Bulk = field(default_factory=lambda: Bulk("largest_content"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
     events: Bulk = field(default_factory=lambda: Bulk("insert_events"))
     reported: Bulk = field(default_factory=lambda: Bulk("update_reported"))

@@ -112,6 +112,14 @@ WHERE (message_id, number) IN (SELECT message_id, number FROM dropped WHERE mess
 
 -- The contents of messages that are settled. The row stays, empty, until its message is removed: deleting it would have
 -- SQLite move the rows beside it between pages, and that leaves copies behind that `secure_delete` does not clear.
+-- How large the largest of these contents is. Reads none of them: its length is in the head of each.
+-- name: largest_content
+WITH settled (message_id) AS (VALUES {rows})
+SELECT coalesce(max(length(content)), 0) FROM contents
+WHERE key IN (
+    SELECT key FROM messages WHERE message_id IN (SELECT message_id FROM settled WHERE message_id IS NOT NULL)
+);
+
 -- name: erase_contents
 WITH settled (message_id) AS (VALUES {rows})
 UPDATE contents SET content = x''

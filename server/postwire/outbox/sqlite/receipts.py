@@ -1,4 +1,4 @@
-"""Receipts in the store: each is resolved, kept and applied on the writing thread, in the order of commits."""
+"""Receipts in the store: each is resolved, kept and applied in the order of commits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Resolved:
 
 
 class ReceiptTable:
-    """All of it is for the writing thread.
+    """All of it is for whoever has the transaction.
 
     Which receipts are not applied, and how many are held, is known without asking: where there are none, nothing that a
     message comes by costs anything.

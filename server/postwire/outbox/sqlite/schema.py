@@ -67,12 +67,24 @@ def truncate_log(connection: apsw.Connection) -> bool:
     Raises:
         apsw.Error: the disk is at fault. Nothing is lost by that: the log stays as it is.
     """
-    connection.set_busy_timeout(0)
-    try:
+    with without_waiting(connection):
         ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return not is_busy
-    finally:
-        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+
+
+class without_waiting:
+    """Have nothing wait for another connection that is in the way: `apsw.BusyError` says so at once."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.set_busy_timeout(0)
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
 
 
 def _renew_log(connection: apsw.Connection) -> None:

@@ -47,7 +47,8 @@ from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.reported import Reported
 from postwire.outbox.sqlite.schema import plain, truncate_log
-from postwire.outbox.sqlite.writer import Future, Writer
+from postwire.outbox.sqlite.transactions import Future
+from postwire.outbox.sqlite.writer import Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

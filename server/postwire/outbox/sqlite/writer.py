@@ -2,7 +2,8 @@
 
 SQLite has one writer, and a durable commit costs an fsync. So writes wait while a commit is under way, and the next one
 takes them all. Handing work between threads costs as much as the work, so one batch travels at a time: it goes out when
-the batch before has come back and those who waited for that have had their turn, since most of them write again.
+the batch before has come back and those who waited for that have had their turn, since most of them write again. Its
+statements are run on the loop where they are few, and the thread commits: that is what waits for the disk.
 
 A commit that failed in its fsync may still turn up after a restart, and the disk that failed once is not to be trusted
 (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). After any failure the store is
@@ -14,15 +15,17 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import apsw
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.sqlite.queries import QUERIES
+from postwire.outbox.sqlite.pacing import Pace
+from postwire.outbox.sqlite.transactions import Batch, Future, Operation, Transactions, refuse
 
 PROBE_INTERVAL: Final = 0.5
 """Seconds between two attempts to find out whether the store can commit again."""
@@ -31,25 +34,12 @@ CHECK_INTERVAL: Final = 1.0
 """Seconds between two looks at whether the file is still in its place, where nothing is written. With writes there is
 one after each commit, before its result is reported."""
 
-MAX_TURNS: Final = 32
-"""For how many turns of the event loop a batch is gathered while each of them brings more."""
+LOOP_TIME: Final = 0.005
+"""Seconds that the statements of a batch may take on the event loop. Where they take longer (pages that are not in
+memory, a machine that is busy), those of the batches that follow are left to the thread for a while."""
 
-Future = asyncio.Future[Any]
-
-
-class Operation(Protocol):
-    """Something to be done in a transaction, with others."""
-
-    future: Future
-    result: object
-
-
-class Batch(Protocol):
-    """Does the operations of one transaction, and leaves each one's result in it: a value, or an exception to raise."""
-
-    def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
-        """Run inside a transaction. Raises whatever makes the transaction fail."""
-        ...
+LOOP_PAUSE: Final = 64
+"""How many batches such a while is."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,20 +51,12 @@ class _Between:
     result: object = None
 
 
-_STORE_FAULTS: Final = (
-    apsw.FullError,
-    apsw.IOError,
-    apsw.BusyError,
-    apsw.LockedError,
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.CantOpenError,
-    apsw.ReadOnlyError,
-    apsw.NoMemError,
-    apsw.PermissionsError,
-    apsw.ProtocolError,
-)
-"""What says something about the store. Anything else is the fault of one operation."""
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A batch for the thread, whose transaction `is_begun` and is only to be committed, or is all to be done."""
+
+    operations: Sequence[Operation]
+    is_begun: bool
 
 
 class Writer:
@@ -88,22 +70,24 @@ class Writer:
         on_reported: Callable[[], object] = lambda: None,
         *,
         is_in_place: Callable[[], bool] | None = None,
+        now: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`on_commit` is called on the writing thread after each commit of a batch, or of an operation done by itself;
         `on_reported` on the loop, once the results of a batch have been reported. `is_in_place` returns, on the writing
         thread, whether the store's file is still at its path: where it is not, the store is gone for good.
         """
         self._connection = connection
-        self._batch = batch
-        self._on_commit = on_commit
+        self._transactions = Transactions(connection, batch, on_commit)
         self._on_reported = on_reported
         self._is_in_place = is_in_place
         self._loop = asyncio.get_running_loop()
         self._pending: list[Operation] = []
         self._under_way = False  # a batch is on the thread, or about to be
-        self._gathered = 0  # how much was pending a turn of the loop ago
-        self._turns = 0  # how many turns the next batch has been gathered for
-        self._queue: queue.SimpleQueue[Sequence[Operation] | _Between | None] = queue.SimpleQueue()
+        self._betweens = 0  # how much is to be done between two transactions
+        self._pace = Pace()
+        self._now = now
+        self._left_to_thread = 0  # how many of the next batches are not begun on the loop
+        self._queue: queue.SimpleQueue[_Given | _Between | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
         self._listeners: list[Callable[[bool], None]] = []
         self._gone_listeners: list[Callable[[], None]] = []
@@ -155,6 +139,7 @@ class Writer:
         if self._closing or not self._available.is_set():
             between.future.set_exception(StoreUnavailable())
         else:
+            self._betweens += 1
             self._queue.put(between)
         return between.future
 
@@ -167,20 +152,37 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _gather(self) -> None:
-        """Hand over once a turn of the loop has brought nothing more: at once where little is going on."""
-        if len(self._pending) > self._gathered and self._turns < MAX_TURNS:
-            self._gathered = len(self._pending)
-            self._turns += 1
-            self._loop.call_soon(self._gather)
-        else:
+        """Hand over what waits, once it is to wait no longer."""
+        if (delay := self._pace.look(len(self._pending))) is None:
             self._hand_over()
+        elif delay:
+            self._loop.call_later(delay, self._gather)
+        else:
+            self._loop.call_soon(self._gather)
 
     def _hand_over(self) -> None:
-        self._gathered = self._turns = 0
-        self._under_way = bool(self._pending)
-        if self._pending:
-            self._queue.put(self._pending)
-            self._pending = []
+        operations, self._pending = self._pending, []
+        self._pace.gone(len(operations))
+        self._under_way = bool(operations)
+        if operations:
+            self._queue.put(_Given(operations, self._begin(operations)))
+
+    def _begin(self, operations: Sequence[Operation]) -> bool:
+        """Run the statements of a batch here, if they are few; else the thread does.
+
+        On the thread each of them gives up the interpreter's lock and has to win it back from a loop that is busy. The
+        connection is nobody else's now: no batch is under way, and the thread uses it for what it was given alone.
+        """
+        if self._left_to_thread:
+            self._left_to_thread -= 1
+            return False
+        if self._betweens or not self._available.is_set():
+            return False
+        begun = self._now()
+        is_begun = self._transactions.begin(operations)
+        if self._now() - begun > LOOP_TIME:
+            self._left_to_thread = LOOP_PAUSE
+        return is_begun
 
     def _finish(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
@@ -192,27 +194,29 @@ class Writer:
         failed = gone = False
         while True:
             try:
-                operations = self._queue.get(timeout=self._patience(failed, gone))
+                given = self._queue.get(timeout=self._patience(failed, gone))
             except queue.Empty:
                 if gone := self._has_gone():
                     failed = True
-                elif failed and self._probe():
+                elif failed and self._transactions.probe():
                     failed = False
                     self._report_result(self._set_available, True)
                 continue
-            if operations is None:
+            if given is None:
                 return
-            if isinstance(operations, _Between):
-                self._run_aside(operations, failed)
+            if isinstance(given, _Between):
+                self._run_aside(given, failed)
                 continue
             if failed:
-                _refuse(operations)
+                self._transactions.take_back()
+                refuse(given.operations)
             else:
-                failed = not self._commit(operations)
+                if failed := not self._transactions.commit(given.operations, is_begun=given.is_begun):
+                    self._report_result(self._set_available, False)
                 if gone := self._has_gone():
                     failed = True
-                    _refuse(operations)
-            self._report_result(self._finish, operations)
+                    refuse(given.operations)
+            self._report_result(self._finish, given.operations)
 
     def _patience(self, failed: bool, gone: bool) -> float | None:
         """How long (s) to wait for something to write before looking after the store itself."""
@@ -235,52 +239,15 @@ class Writer:
             between.result = StoreUnavailable()
         except Exception as error:
             between.result = error
-        self._report_result(_settle, between)
-
-    def _commit(self, operations: Sequence[Operation]) -> bool:
-        """Do the operations in one transaction; False where the store is at fault."""
-        try:
-            self._transact(lambda: self._batch(self._connection, operations))
-            self._on_commit()
-        except _STORE_FAULTS:
-            self._report_result(self._set_available, False)
-            _refuse(operations)
-            return False
-        except Exception as error:  # one operation's fault: it must not take the others with it
-            if len(operations) > 1:
-                return self._commit_singly(operations)
-            # A future takes no StopIteration.
-            operations[0].result = RuntimeError("stopped") if isinstance(error, StopIteration) else error
-        return True
-
-    def _commit_singly(self, operations: Sequence[Operation]) -> bool:
-        for index, operation in enumerate(operations):
-            if not self._commit([operation]):
-                _refuse(operations[index + 1 :])
-                return False
-        return True
-
-    def _transact(self, work: Callable[[], object]) -> None:
-        execute = self._connection.execute
-        execute(QUERIES["begin"])
-        try:
-            work()
-            execute(QUERIES["commit"])
-        except BaseException:
-            if self._connection.in_transaction:
-                execute(QUERIES["rollback"])
-            raise
-
-    def _probe(self) -> bool:
-        try:
-            self._transact(lambda: self._connection.execute(QUERIES["touch_marker"]))
-        except apsw.Error:
-            return False
-        return True
+        self._report_result(self._end_between, between)
 
     def _report_result(self, callback: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
             self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _end_between(self, between: _Between) -> None:
+        self._betweens -= 1
+        _settle(between)
 
     def _set_available(self, available: bool) -> None:
         if available == self._available.is_set():
@@ -312,8 +279,3 @@ def _settle(operation: Operation) -> None:
         operation.future.set_exception(operation.result)
     else:
         operation.future.set_result(operation.result)
-
-
-def _refuse(operations: Sequence[Operation]) -> None:
-    for operation in operations:
-        operation.result = StoreUnavailable()
