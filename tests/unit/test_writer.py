@@ -19,7 +19,7 @@ import pytest
 from postwire.core.errors import StoreUnavailable
 from postwire.outbox.sqlite import writer as writer_module
 from postwire.outbox.sqlite.transactions import Operation
-from postwire.outbox.sqlite.writer import LOOP_PAUSE, LOOP_TIME, Writer
+from postwire.outbox.sqlite.writer import LOOP_PAUSE, LOOP_READS, LOOP_TIME, Writer
 
 
 @pytest.fixture(autouse=True)
@@ -306,10 +306,18 @@ async def test_a_batch_that_fails_on_the_loop_is_done_again_on_the_thread(
     assert texts(connection) == ["a"], "nothing of the first is left"
 
 
-async def test_a_batch_whose_statements_take_long_sends_those_that_follow_to_the_thread(
-    connection: apsw.Connection,
+@pytest.mark.parametrize("pages", [LOOP_READS, LOOP_READS + 1])
+async def test_after_statements_that_waited_for_the_disk_those_that_follow_are_left_to_the_thread(
+    tmp_path: Path, pages: int
 ) -> None:
-    time, took = 0.0, 0.0
+    path = str(tmp_path / "t.db")
+    prepared(apsw.Connection(path)).execute("CREATE TABLE pages (bytes)")
+    other = apsw.Connection(path)
+    other.executemany("INSERT INTO pages VALUES (zeroblob(4000))", [()] * 100)
+    other.close()
+    database = apsw.Connection(path)
+    texts(database)
+    time = took = 0.0
     batches = Batches(light=True)
 
     def now() -> float:
@@ -317,17 +325,27 @@ async def test_a_batch_whose_statements_take_long_sends_those_that_follow_to_the
         time += took
         return time
 
-    made = Writer(connection, batches, now=now)
-    took = LOOP_TIME
-    await made.submit(Step(insert("in time")))
+    def read(connection: apsw.Connection) -> None:
+        before = connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
+        rows = connection.execute("SELECT * FROM pages")
+        while connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0] - before < pages:
+            next(rows)
+        rows.close()
+
+    made = Writer(database, batches, now=now)
+    await made.submit(Step(lambda _: None))  # which reads the schema
     took = 2 * LOOP_TIME
-    await made.submit(Step(insert("too late")))
+    await made.submit(Step(lambda _: None))
+    assert batches.threads == [LOOP] * 2, "it was slow for another reason"
+    await made.submit(Step(read))
     took = 0.0
     for _ in range(LOOP_PAUSE):
         await made.submit(Step(insert("at once")))
     await made.submit(Step(insert("tried again")))
-    assert batches.threads == [LOOP, LOOP, *[WRITER] * LOOP_PAUSE, LOOP]
+    left = WRITER if pages > LOOP_READS else LOOP
+    assert batches.threads == [LOOP] * 3 + [left] * LOOP_PAUSE + [LOOP]
     await made.close()
+    database.close()
 
 
 async def test_a_store_in_use_is_waited_for_by_the_thread_alone(tmp_path: Path) -> None:

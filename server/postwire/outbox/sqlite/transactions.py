@@ -61,6 +61,11 @@ class Transactions:
         self._batch = batch
         self._on_commit = on_commit
 
+    @property
+    def pages_read(self) -> int:
+        """How many pages were read from the file so far, since SQLite's cache had them not."""
+        return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
+
     def begin(self, operations: Sequence[Operation]) -> bool:
         """Begin the transaction of a batch that is light, which is to be committed next, or taken back. False where it
         is for `commit` to begin it: it is not light, the store is in use, or something is wrong, which `commit` will

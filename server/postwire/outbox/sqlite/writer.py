@@ -35,8 +35,11 @@ CHECK_INTERVAL: Final = 1.0
 one after each commit, before its result is reported."""
 
 LOOP_TIME: Final = 0.005
-"""Seconds that the statements of a batch may take on the event loop. Where they take longer (pages that are not in
-memory, a machine that is busy), those of the batches that follow are left to the thread for a while."""
+"""Seconds that the statements of a batch may take on the event loop. Where they take longer and have read from the
+file, it is on a disk that is slow to read, and the batches that follow are left to the thread for a while."""
+
+LOOP_READS: Final = 4
+"""How many pages they may read all the same: a busy machine makes a batch slow as well, and the thread is no remedy."""
 
 LOOP_PAUSE: Final = 64
 """How many batches such a while is."""
@@ -178,9 +181,9 @@ class Writer:
             return False
         if self._betweens or not self._available.is_set():
             return False
-        begun = self._now()
+        begun, reads = self._now(), self._transactions.pages_read
         is_begun = self._transactions.begin(operations)
-        if self._now() - begun > LOOP_TIME:
+        if self._now() - begun > LOOP_TIME and self._transactions.pages_read - reads > LOOP_READS:
             self._left_to_thread = LOOP_PAUSE
         return is_begun
 
