@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 
 from postwire.core.principal import Principal
+from postwire.core.values import frozen
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallContext:
     """Who calls, and for how many seconds more he waits (None: for as long as it takes)."""
 

@@ -9,7 +9,6 @@ has written, what looks like an address is struck out.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from postwire.core.ids import is_message_id
 from postwire.core.listing import place_in, token_of
 from postwire.core.principal import LOCAL, Principal, Role
 from postwire.core.throttle import Throttle
+from postwire.core.values import Word
 
 OK: Final = "OK"
 """The result of a call that was not refused."""
@@ -32,7 +32,7 @@ _LONGEST_NAME: Final = 64
 _POSITION: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 
-class AuditedMethod(enum.Enum):
+class AuditedMethod(Word):
     """The methods that change something besides by dispatching, by their full names."""
 
     CANCEL_MESSAGE = "postwire.v1.DispatchService/CancelMessage"

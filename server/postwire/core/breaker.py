@@ -34,15 +34,16 @@ Nothing here waits and nothing is locked: a breaker belongs to one thread, the e
 from __future__ import annotations
 
 import contextlib
-import enum
 import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from postwire.core.values import Word
 
-class BreakerState(enum.Enum):
+
+class BreakerState(Word):
     """What is let through: every call, none, probes, or none until an operator says otherwise."""
 
     CLOSED = "closed"
@@ -51,7 +52,7 @@ class BreakerState(enum.Enum):
     FORCED_OPEN = "forced_open"
 
 
-class Verdict(enum.Enum):
+class Verdict(Word):
     """What a call says of its provider's health. `NONE`: nothing, as when it was cancelled, throttled or mistaken."""
 
     SUCCESS = "success"

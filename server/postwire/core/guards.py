@@ -8,7 +8,6 @@ Times are in µs, on a clock that goes on evenly from boot to boot: see `GuardCl
 
 from __future__ import annotations
 
-import enum
 import hmac
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Final
 from postwire.core.errors import GuardExceeded, RecipientNotAllowed
 from postwire.core.message import Email, OutboundMessage
 from postwire.core.suppression import normalized
+from postwire.core.values import Word
 
 STEPS: Final = 60
 """In how many steps a window slides."""
@@ -34,7 +34,7 @@ class Cap:
     window: int
 
 
-class Rule(enum.Enum):
+class Rule(Word):
     """What is counted, by the key in `[guards]`."""
 
     PREFIX = "max_per_prefix"

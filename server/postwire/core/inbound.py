@@ -6,10 +6,11 @@ that people write as well: https://help.twilio.com/articles/223134027 (Twilio su
 
 from __future__ import annotations
 
-import enum
 import unicodedata
 from collections.abc import Collection, Iterable
 from typing import Final
+
+from postwire.core.values import Word
 
 STOP_WORDS: Final = ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT")
 START_WORDS: Final = ("START", "YES", "UNSTOP")
@@ -18,7 +19,7 @@ MAX_WORD: Final = 64
 """Characters. What is longer is no word of either list, and not looked at."""
 
 
-class Wish(enum.Enum):
+class Wish(Word):
     """What somebody wants."""
 
     STOP = "stop"

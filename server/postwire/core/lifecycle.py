@@ -17,9 +17,8 @@ of its own (SMS, MMS) is treated as having one.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from postwire.core.message import (
@@ -35,6 +34,7 @@ from postwire.core.message import (
     RecipientStatus,
 )
 from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientResult
+from postwire.core.values import Word, frozen
 from postwire.core.waiting import deadline
 
 MAX_VENDOR_TEXT: Final = 512
@@ -75,7 +75,7 @@ _PRECEDENCE: Final = (
 _UNRESOLVED: Final = (MessageState.SENDING, MessageState.QUEUED)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """How long a message is tried: `max_attempts` counts every attempt but those whose outcome is `UNCOUNTED`."""
 
@@ -83,7 +83,7 @@ class Policy:
     delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
 
 
-class NextStep(enum.Enum):
+class NextStep(Word):
     """What the end of an attempt asks for."""
 
     NOTHING = "nothing"

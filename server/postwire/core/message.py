@@ -1,7 +1,7 @@
 """What callers ask to be sent, and the record of what became of it.
 
-Every value here is frozen. Those that hold somebody's data (a recipient, a body, a subject) never show it in their
-`repr`, so that no log line, traceback or assertion can leak it by accident.
+Every value here is frozen, as `core.values` has it. Those that hold somebody's data (a recipient, a body, a subject)
+never show it in their `repr`, so that no log line, traceback or assertion can leak it by accident.
 
 Times are whole microseconds: since the Unix epoch for points in time, plain for durations. One integer is exact in
 SQLite, in the contract's `Timestamp`, and in comparisons.
@@ -9,14 +9,14 @@ SQLite, in the contract's `Timestamp`, and in comparisons.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final
 
 from postwire.core.outcome import Outcome
 from postwire.core.receipts import MessageReceipt
+from postwire.core.values import Word, frozen
 
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 """The mapping of what has no labels, or no headers."""
@@ -33,7 +33,7 @@ DEFAULT_TENANT: Final = "default"
 """Whom everything belongs to where the configuration names no tenants, and what was there before it did."""
 
 
-class Channel(enum.Enum):
+class Channel(Word):
     """What kind of message it is."""
 
     SMS = "sms"
@@ -41,7 +41,7 @@ class Channel(enum.Enum):
     EMAIL = "email"
 
 
-class MessageState(enum.Enum):
+class MessageState(Word):
     """Where a message stands. Every state but `QUEUED` and `SENDING` is settled."""
 
     QUEUED = "queued"
@@ -58,7 +58,7 @@ class MessageState(enum.Enum):
 UNSETTLED: Final = frozenset({MessageState.QUEUED, MessageState.SENDING})
 
 
-class Priority(enum.Enum):
+class Priority(Word):
     """Which message goes first where several wait for the same providers."""
 
     HIGH = "high"
@@ -66,14 +66,14 @@ class Priority(enum.Enum):
     LOW = "low"
 
 
-class DeliveryGuarantee(enum.Enum):
+class DeliveryGuarantee(Word):
     """What follows when it is not known whether an attempt sent the message."""
 
     AT_LEAST_ONCE = "at_least_once"
     AT_MOST_ONCE = "at_most_once"
 
 
-class WaitFor(enum.Enum):
+class WaitFor(Word):
     """When `Dispatch` answers."""
 
     OUTCOME = "outcome"
@@ -89,7 +89,7 @@ class _Private:
         return f"<{type(self).__name__}>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Sms(_Private):
     """A text message to one phone; `to` is in E.164 form, an empty `sender` is the provider's own."""
 
@@ -98,7 +98,7 @@ class Sms(_Private):
     sender: str = ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Media(_Private):
     """One piece of media: at an address, or as bytes. Exactly one of `url` and `data` is not empty."""
 
@@ -108,7 +108,7 @@ class Media(_Private):
     file_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Mms(_Private):
     """A message with media to one phone."""
 
@@ -118,7 +118,7 @@ class Mms(_Private):
     media: tuple[Media, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Attachment(_Private):
     """One file attached to an email."""
 
@@ -127,7 +127,7 @@ class Attachment(_Private):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Email(_Private):
     """An email. Its recipients, by position, are `to`, then `cc`, then `bcc`."""
 
@@ -153,7 +153,7 @@ Content = Sms | Mms | Email
 _CHANNEL_OF: Final[Mapping[type, Channel]] = {Sms: Channel.SMS, Mms: Channel.MMS, Email: Channel.EMAIL}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class OutboundMessage(_Private):
     """What a caller asks to be sent."""
 
@@ -166,7 +166,7 @@ class OutboundMessage(_Private):
         return _CHANNEL_OF[type(self.content)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatchOptions:
     """How to send it. None stands for what the caller left out; times are microseconds since the epoch."""
 
@@ -182,7 +182,7 @@ class DispatchOptions:
 NO_OPTIONS: Final = DispatchOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatchCommand:
     """A call of `Dispatch` that is well formed. `size` is the call's, in bytes; an empty `request_id` is left out."""
 
@@ -194,7 +194,7 @@ class DispatchCommand:
     tenant: str = DEFAULT_TENANT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attempt:
     """One try of one message at one provider. `outcome` and `duration` (µs) are None while it is open.
 
@@ -215,7 +215,7 @@ class Attempt:
     receipt_overdue: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientStatus:
     """Where an email stands with the recipient at position `index`.
 
@@ -231,7 +231,7 @@ class RecipientStatus:
     provider_message_id: str = ""
 
 
-class NoteAction(enum.Enum):
+class NoteAction(Word):
     """What an operator has done to a message or a provider."""
 
     CANCEL = "cancel"
@@ -241,7 +241,7 @@ class NoteAction(enum.Enum):
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """What an operator did, why, and when (µs since the epoch). The reason is free text, and nobody else's to read."""
 
@@ -250,7 +250,7 @@ class Note:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageRecord:
     """What the service keeps of a message: everything but its content.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 
+from postwire.core.values import Word
 
-class Obstacle(enum.Enum):
+
+class Obstacle(Word):
     """Why a provider cannot be asked now."""
 
     OPEN = "open"

@@ -7,13 +7,13 @@ are, and shown as one of those.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from postwire.core.values import Word, frozen
 
-class Outcome(enum.Enum):
+
+class Outcome(Word):
     """How an attempt ended, for the message or for one of its recipients."""
 
     SUCCESS = "success"
@@ -38,7 +38,7 @@ UNCOUNTED: Final = frozenset({Outcome.RATE_LIMITED, Outcome.DEFERRED, Outcome.MI
 """The outcomes of attempts that do not count in `max_attempts`: the message was not looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientResult:
     """How an attempt ended for one recipient of an email: as a `DispatchResult` of its own."""
 
@@ -48,7 +48,7 @@ class RecipientResult:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatchResult:
     """How an attempt ended, as its provider reports.
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from postwire.core.message import DEFAULT_TENANT
+from postwire.core.values import Word, frozen
 
 
-class Role(enum.Enum):
+class Role(Word):
     """What a caller may do. The contract says of each method which role it takes."""
 
     SEND = "send"
@@ -26,7 +25,7 @@ class Role(enum.Enum):
 ALL_ROLES: Final = frozenset(Role)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Principal:
     """Somebody who calls, acting for one tenant.
 

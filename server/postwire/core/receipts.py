@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from postwire.core.values import Word, frozen
 
 
-class ReceiptState(enum.Enum):
+class ReceiptState(Word):
     """What a receipt reports."""
 
     ACCEPTED = "accepted"
@@ -16,7 +17,7 @@ class ReceiptState(enum.Enum):
     OPTED_OUT = "opted_out"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Receipt:
     """One report of a vendor, in our words, as the vendor's reader makes it.
 
@@ -37,7 +38,7 @@ class Receipt:
     permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inbound:
     """A message that somebody has sent to us, as the vendor's reader makes it: from a phone to a number of ours.
 
@@ -50,7 +51,7 @@ class Inbound:
     event_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageReceipt:
     """A receipt as the record of its message keeps it. `receive_time` is in µs since the epoch, `recipient_index` the
     position of the recipient that it is about, or None for all of the attempt's."""
@@ -63,7 +64,7 @@ class MessageReceipt:
     recipient_index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptReceipt:
     """A receipt as the store keeps it, whose attempt is known. Times are in µs since the epoch.
 

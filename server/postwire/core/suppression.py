@@ -7,7 +7,6 @@ the name of the provider that sends it with its own.
 
 from __future__ import annotations
 
-import enum
 import hmac
 import re
 import unicodedata
@@ -19,6 +18,7 @@ from typing import Final, NamedTuple
 from postwire.core.listing import place_in, token_of
 from postwire.core.message import Content, Email
 from postwire.core.receipts import ReceiptState
+from postwire.core.values import Word
 
 _ADDRESS: Final = b"postwire/address/1"
 _KEY: Final = b"postwire/suppression/1"
@@ -36,7 +36,7 @@ MAX_SOURCE: Final = 64
 """Characters of where it is known from."""
 
 
-class SuppressionReason(enum.Enum):
+class SuppressionReason(Word):
     """Why an address must not be written to."""
 
     HARD_BOUNCE = "hard_bounce"

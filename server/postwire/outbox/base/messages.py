@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from postwire.core.guards import Guarded
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import DispatchOptions, MessageRecord
 from postwire.core.queue_keys import QueueKey
+from postwire.core.values import frozen
 from postwire.outbox.base.availability import Availability
 
 Cursor = tuple[int, ...]
@@ -32,7 +32,7 @@ class ProviderMessageId(NamedTuple):
     recipient_index: int | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class NewMessage:
     """A message about to be accepted: its record (queued, or with attempt 1 open), and what the record does not show.
 
@@ -58,7 +58,7 @@ class NewMessage:
     guarded: Guarded | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class StoredMessage:
     """A message out of the store, with all that is needed to go on with it. Its `expire_time` is that of the record.
 
@@ -71,7 +71,7 @@ class StoredMessage:
     accept_trace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accepted:
     """What `accept` made of a message: its own record (`created`), or that of the message that has its request id."""
 
@@ -83,7 +83,7 @@ NotAccepted = RequestIdReused | GuardExceeded
 """Why a message was not accepted that others may have been accepted with."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutboxStats:
     """What is not settled: how many messages, and when the oldest was accepted (µs since the epoch)."""
 
@@ -91,7 +91,7 @@ class OutboxStats:
     oldest_create_time: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counts:
     """What is not settled, by its queue; and what is queued for a later time than now that its caller has given, by its
     tenant and the second (since the epoch) in which it is due."""
@@ -100,7 +100,7 @@ class Counts:
     scheduled: Mapping[tuple[str, int], int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErasureCounts:
     """How many messages something is erased of, and how many are not, since they are not settled."""
 

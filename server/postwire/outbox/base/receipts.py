@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from postwire.core.message import MessageRecord
 from postwire.core.receipts import KeptReceipt, ReceiptState
+from postwire.core.values import Word
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import Cursor
 
@@ -40,7 +40,7 @@ class ReceiptReport:
     to_report: bool = False
 
 
-class ReceiptFate(enum.Enum):
+class ReceiptFate(Word):
     """What became of a receipt that was to be kept."""
 
     KEPT = "kept"

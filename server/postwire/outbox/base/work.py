@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from postwire.core.message import MAX_TIME, DispatchOptions, MessageRecord, Priority
 from postwire.core.queue_keys import QueueKey
+from postwire.core.values import frozen
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.messages import Cursor, StoredMessage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueuedMessage:
     """A message that waits, in its queue or for a receipt; without its content. Its `expire_time` is the record's."""
 
@@ -25,7 +25,7 @@ Decide = Callable[[QueuedMessage], MessageRecord | None]
 """Says what is to become of the record of a message that is due; None: nothing."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class TakenMessage:
     """What became of a message that was due; with its content if an attempt was opened, and that can be read.
 
@@ -37,7 +37,7 @@ class TakenMessage:
     damaged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """What waits in a queue: how many messages of each priority are due, and when (µs, due clock) the next one is."""
 
