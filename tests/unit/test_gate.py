@@ -384,3 +384,16 @@ def test_the_room_is_what_is_left_of_the_slots() -> None:
     assert gate.free(NOW) == 1
     permits[0].close(Verdict.SUCCESS, NOW)
     assert gate.free(NOW) == 2
+
+
+def test_only_those_that_have_begun_are_at_the_provider() -> None:
+    gate = make()
+    first, second = gate.enter(0.0), gate.enter(0.0)
+    assert (gate.in_flight, gate.sending) == (2, 0)
+    first.begin()
+    assert (gate.in_flight, gate.sending) == (2, 1)
+    second.cancel(1.0)
+    assert (gate.in_flight, gate.sending) == (1, 1)
+    first.close(Verdict.SUCCESS, 1.0)
+    first.close(Verdict.SUCCESS, 1.0)
+    assert (gate.in_flight, gate.sending) == (0, 0)

@@ -347,12 +347,12 @@ async def test_hanging_up_loses_nothing_and_leaves_nothing(held: Harness) -> Non
 
 async def test_whoever_hangs_up_is_not_kept_for_messages_that_wait_for_a_slot(outbox: SqliteOutbox) -> None:
     provider = FakeProvider("p", held=True)
-    harness = Harness(
-        outbox, provider=provider, registry=registry_of(provider, gates={"p": gate_of("p", max_concurrent=1)})
-    )
+    gates = {"p": gate_of("p", max_concurrent=1)}
+    harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates))
     caller = Caller(harness)
     caller.send(wire(), *(wire(wait_for=OUTCOME) for _ in range(4)))
     await caller.results(1)
+    await harness.calm()
     assert harness.waited_for == 4
     await caller.hang_up()
     assert harness.waited_for == 0

@@ -52,7 +52,7 @@ class GatePermit:
     `tries_account`: the provider has refused our account, and this attempt finds out whether it still does.
     """
 
-    __slots__ = ("_entered_at", "_gate", "_permit", "_repeat", "_shared", "tries_account")
+    __slots__ = ("_entered_at", "_gate", "_has_begun", "_permit", "_repeat", "_shared", "tries_account")
 
     def __init__(
         self, gate: Gate, permit: Permit, entered_at: float, repeat: bool, shared: bool | None, tries_account: bool
@@ -62,12 +62,21 @@ class GatePermit:
         self._entered_at = entered_at
         self._repeat = repeat
         self._shared = shared  # None: no repeat was taken from the budget
+        self._has_begun = False
         self.tries_account = tries_account
 
     @property
     def is_outdated(self) -> bool:
         """Whether our account may have become another since: what this attempt finds out about it is of no use."""
         return self._entered_at < self._gate._renewed_at
+
+    def begin(self) -> None:
+        """The provider is asked: what comes before that is a commit, which is over soon."""
+        gate = self._gate
+        self._has_begun = True
+        gate.sending += 1
+        if gate.on_begun is not None:
+            gate.on_begun()
 
     def close(self, verdict: Verdict, now: float, duration: float = 0.0) -> None:
         """The attempt has ended, after `duration` seconds: give back the slot and record it in the breaker."""
@@ -78,6 +87,8 @@ class GatePermit:
         gate = self._gate
         # First of all, so that nothing that goes wrong below keeps the slot.
         gate.in_flight -= 1
+        if self._has_begun:
+            gate.sending -= 1
         if self.tries_account and not self.is_outdated:
             gate.availability.leave(now)
         gate._settling = True
@@ -126,8 +137,10 @@ class Gate:
         "in_flight",
         "name",
         "on_availability",
+        "on_begun",
         "on_configured",
         "on_free",
+        "sending",
     )
 
     def __init__(self, name: str, settings: GateSettings, breaker: Breaker, *, jitter: Callable[[], float]) -> None:
@@ -141,9 +154,13 @@ class Gate:
         self.name = name
         self.breaker = breaker
         self.in_flight = 0
+        self.sending = 0
+        """How many of those in flight are at the provider; the others wait for the commit before that."""
         self.availability = Availability()
         self.on_free: Callable[[], None] | None = None
         """Called when those who wait should look again. All is settled by then: it may call back. It must not raise."""
+        self.on_begun: Callable[[], None] | None = None
+        """Called when one of those in flight is at the provider. It must not raise."""
         self.on_availability: Callable[[Obstacle | None, str], None] | None = None
         """Called with the new `availability.state`, and why in words, where it changes. It must not raise."""
         self.on_configured: Callable[[], None] | None = None

@@ -31,6 +31,7 @@ from postwire.delivery.jobs import Job
 from postwire.delivery.receipts import RecipientHashes
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.settings import Limits
+from postwire.delivery.shared_gate import SharedGate
 from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
@@ -66,6 +67,14 @@ class Admitted:
     handed_over: bool = False
     looks_up: bool = False
     """Whether its acceptance looks who is suppressed; else that is for its first attempt."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldUp:
+    """Why a message of a stream is not admitted yet: a slot comes free soon. See `SharedGate.until_free`."""
+
+    plan: RoutePlan
+    gate: SharedGate
 
 
 class Acceptance:
@@ -124,7 +133,7 @@ class Acceptance:
             Refusal: nothing is done.
         """
         admitted = self._admit(command)
-        if admitted is None:
+        if not isinstance(admitted, Admitted):
             if self._admission.is_full_for(command.tenant):
                 raise self._quotas.exceeded(command.tenant, "max_in_flight")
             raise Overloaded(self._retry_delays.next())
@@ -133,16 +142,26 @@ class Acceptance:
 
     async def admit_in_turn(self, commands: Sequence[DispatchCommand], stream: Share) -> list[Waiter | Refusal]:
         """Admit messages of a stream once it is its turn, and start one task for them; at least one, and no more than
-        there is room for.
+        there is room for. Those whose outcome is waited for are not admitted before there is a slot for each, where
+        that is soon.
 
         Returns for each its waiter, or why it was refused.
         """
-        if self._streams.holds_up(commands[0].tenant) or not (
-            found := self._admit_some(commands, stream, math.inf, math.inf)
-        ):
-            await self._until_turn(commands[0], stream)
-            found = self._admit_some(commands, stream, TURN_COUNT, TURN_BYTES)
-            self._offer_turn()
+        found: list[Waiter | Refusal] = []
+        held_up: HeldUp | None = None
+        if not self._streams.holds_up(commands[0].tenant):
+            found, held_up = self._admit_some(commands, stream)
+        patience: int | None = None
+        while not found:
+            may_hold_up = patience is None or patience > 0
+            if held_up:
+                patience = await held_up.gate.until_free(held_up.plan.priority, patience)
+                found, held_up = self._admit_some(commands, stream, held_up.plan, may_hold_up=patience > 0)
+            else:
+                await self._until_turn(commands[0], stream)
+                turn = (TURN_COUNT, TURN_BYTES)
+                found, held_up = self._admit_some(commands, stream, turn=turn, may_hold_up=may_hold_up)
+                self._offer_turn()
         return found
 
     def look_again(self) -> None:
@@ -150,21 +169,34 @@ class Acceptance:
         self._offer_turn()
 
     def _admit_some(
-        self, commands: Sequence[DispatchCommand], stream: Share, most: float, most_bytes: float
-    ) -> list[Waiter | Refusal]:
+        self,
+        commands: Sequence[DispatchCommand],
+        stream: Share,
+        plan: RoutePlan | None = None,
+        turn: tuple[float, float] = (math.inf, math.inf),
+        *,
+        may_hold_up: bool = True,
+    ) -> tuple[list[Waiter | Refusal], HeldUp | None]:
+        """Admit as many messages as there is room for, but no more than a `turn` has; the first by its `plan`, if it
+        was held up with that. Returns what became of each, and why the next was not admitted if it was held up."""
+        most, most_bytes = turn
         all_admitted: list[Admitted] = []
         found: list[Waiter | Refusal] = []
+        held_up: HeldUp | None = None
         size = 0
         try:
             for command in commands:
                 if len(found) >= most or size >= most_bytes:
                     break
                 try:
-                    admitted = self._admit(command, stream)
+                    admitted = self._admit(command, stream, plan, may_hold_up=may_hold_up)
                 except Refusal as refusal:
                     found.append(refusal)
                     continue
-                if admitted is None:
+                finally:
+                    plan = None
+                if not isinstance(admitted, Admitted):
+                    held_up = admitted
                     break
                 all_admitted.append(admitted)
                 found.append(admitted.waiter)
@@ -172,7 +204,7 @@ class Acceptance:
         finally:  # whatever goes wrong with one: those that are admitted are carried on
             if all_admitted:
                 self._tasks.launch(self._carry_all(all_admitted), partial(self._done_with, all_admitted))
-        return found
+        return found, held_up
 
     async def _until_turn(self, command: DispatchCommand, stream: Share) -> None:
         """Return when a stream may go on with a message, whose turn it is."""
@@ -205,9 +237,16 @@ class Acceptance:
                 self._offered = stream
                 turn.set_result(None)
 
-    def _admit(self, command: DispatchCommand, stream: Share | None = None) -> Admitted | None:
+    def _admit(
+        self,
+        command: DispatchCommand,
+        stream: Share | None = None,
+        plan: RoutePlan | None = None,
+        *,
+        may_hold_up: bool = True,
+    ) -> Admitted | HeldUp | None:
         """Route a message and make room for it; None where too much is in flight, of its tenant or of all. What is
-        returned is to be carried on, which gives the room back.
+        returned is to be carried on, which gives the room back. `plan` is the one with which it was held up before.
 
         Raises:
             Refusal: nothing is done.
@@ -231,10 +270,17 @@ class Acceptance:
         if not self._admission.enter(command.size, queue, stream, urgent=options.priority is Priority.HIGH):
             return None
         give_back = self._quotas.take(tenant, monotonic)
-        plan = permit = None
+        permit = None
         if later is None:
-            plan = self._router.begin(route, (), options.priority)
+            if plan is None or plan.route is not route:
+                plan = self._router.begin(route, (), options.priority)
             permit = self._router.pick(plan)
+            waits = permit is None and stream is not None and command.wait_for is WaitFor.OUTCOME
+            if waits and may_hold_up and (gate := self._router.settling(plan)):
+                self._admission.leave(command.size, queue, stream)
+                if give_back:
+                    give_back()
+                return HeldUp(plan, gate)
         trace = self._observer.traceparent()
         record = lifecycle.accept(
             command,

@@ -292,6 +292,7 @@ class Executor:
             elif handover.positions is not None and not self._router.can_carry(entry, message, handover.positions):
                 result = attempt.UNSUITABLE
             else:
+                gate_permit.begin()
                 result = await attempt.send(
                     entry.provider, message, handover, self._loop, min(entry.attempt_timeout, left)
                 )

@@ -162,6 +162,11 @@ class Router:
             gate.note_passed(priority)
         return ProviderPermit(self._entries[choice.chosen], gate.gate.enter(now, repeat=choice.chosen in repeats))
 
+    def settling(self, plan: RoutePlan) -> SharedGate | None:
+        """Who of those that a plan waits for has most of its slots in commits, and will soon have one free."""
+        gates = map(self._gates.__getitem__, plan.choice.waits_for)
+        return next((gate for gate in gates if gate.is_settling), None)
+
     def narrow(self, plan: RoutePlan, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
         """Go on with a plan for the recipients at `positions` alone; returns whether anybody can carry it to these."""
         route = plan.route.whole or plan.route

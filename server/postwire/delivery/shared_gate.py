@@ -5,12 +5,18 @@ kept from everybody else meanwhile, and nobody reads for what was not granted to
 
 A queue that has to wait anew is given `now`, and goes by that: were the clock read once to see that a provider is out
 of service, and once more to see for how long, it could come back between the two, and nobody would hear of it.
+
+A slot is held through the commit before its attempt. Where such commits have most of them, they come free soon, and a
+stream had better wait for one before it has more accepted: what is accepted without one is written, queued and taken
+out of its queue, a third commit. It waits in a line behind all queues, and only so long: see `until_free`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from postwire.clock import Alarm, Clock
 from postwire.core.arbiter import Arbiter
@@ -18,6 +24,9 @@ from postwire.core.gate import Gate
 from postwire.core.message import Priority
 from postwire.core.obstacles import WAITED_FOR, Obstacle
 from postwire.core.turns import Flow
+
+PATIENCE: Final = 8
+"""How many times all slots that are in use may be granted to queues before a stream waits in one, too."""
 
 
 class WaitingQueue(Protocol):
@@ -39,7 +48,7 @@ class WaitingQueue(Protocol):
 class SharedGate:
     """See the module."""
 
-    __slots__ = ("_alarm", "_arbiter", "_clock", "_is_blocked", "_owners", "_waiters", "gate")
+    __slots__ = ("_alarm", "_arbiter", "_clock", "_held", "_is_blocked", "_looks_soon", "_owners", "_waiters", "gate")
 
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate = gate
@@ -49,6 +58,8 @@ class SharedGate:
         self._owners: dict[Flow, WaitingQueue] = {}
         self._is_blocked = False
         self._alarm: Alarm | None = None
+        self._held: deque[_Held] = deque()
+        self._looks_soon = False
         gate.on_free = self._changed
 
     def obstacle(self, now: float, priority: Priority, *, repeat: bool) -> Obstacle | None:
@@ -90,6 +101,30 @@ class SharedGate:
     def end_grants(self, count: int = 1) -> None:
         """Grants were used, or are given back."""
         self._arbiter.end_grants(count)
+        if self._held:  # once it is known which of the two
+            self._look_soon()
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether at least half of the slots in use are so by commits, and not by attempts."""
+        gate = self.gate
+        return gate.in_flight - gate.sending + self._arbiter.granted >= max(gate.sending, 1)
+
+    async def until_free(self, priority: Priority, patience: int | None = None) -> int:
+        """Return once a stream may look again, whose next message has this priority: there is a slot for it, or none
+        that comes free soon. It returns the `patience` that is left of what it came with: how many slots more may be
+        granted to queues before it is to wait in one, too."""
+        if patience is None:
+            patience = PATIENCE * (self.gate.in_flight + self._arbiter.granted)
+        held = _Held(asyncio.get_running_loop().create_future(), priority, patience)
+        self._held.append(held)
+        self.gate.on_begun = self._look_soon
+        try:
+            await held.turn
+        finally:
+            self._held.remove(held)
+            self._look_soon()  # the next has what this one leaves
+        return held.patience
 
     def offer(self, now: float) -> None:
         """Grant what is free to those who wait, once all of them wait where they now have to."""
@@ -107,6 +142,8 @@ class SharedGate:
         while free > 0 and (flow := self._arbiter.grant()):
             free -= 1
             self._owners[flow].granted(self, flow)
+            if self._held:
+                self._held[0].patience -= 1
         until = self.gate.until(now)
         self._set_alarm(None if until is None else until - now)
 
@@ -118,8 +155,45 @@ class SharedGate:
     def _changed(self) -> None:
         if self._waiters:  # nearly always there is nobody
             self.offer(self._clock.monotonic())
+        if self._held:
+            self._look_at_held()
+
+    def _look_soon(self) -> None:
+        """Look at the streams that wait once all else has had its turn: an attempt that has begun may end in that."""
+        self.gate.on_begun = None
+        if not self._looks_soon:
+            self._looks_soon = True
+            asyncio.get_running_loop().call_soon(self._look_now)
+
+    def _look_now(self) -> None:
+        self._looks_soon = False
+        if self._held:
+            self.gate.on_begun = self._look_soon
+            self._look_at_held()
+
+    def _look_at_held(self) -> None:
+        """Wake the first of the streams that wait, if there is a reason to. One at a time."""
+        held = self._held[0]
+        if held.turn.done():
+            return
+        if held.patience > 0 and self.is_settling:
+            found = self.obstacle(self._clock.monotonic(), held.priority, repeat=False)
+            if found in WAITED_FOR:
+                return
+        held.turn.set_result(None)
 
     def _set_alarm(self, seconds: float | None) -> None:
         if self._alarm:
             self._alarm.cancel()
         self._alarm = None if seconds is None else self._clock.call_later(seconds, self._changed)
+
+
+class _Held:
+    """A stream that waits for a slot."""
+
+    __slots__ = ("patience", "priority", "turn")
+
+    def __init__(self, turn: asyncio.Future[None], priority: Priority, patience: int) -> None:
+        self.turn = turn
+        self.priority = priority
+        self.patience = patience  # for how many more grants to queues

@@ -1,0 +1,114 @@
+"""Streams that wait for the slots of a provider: not to be queued where commits have them, and no longer than that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support import build
+from tests.support.harness import Harness
+from tests.support.providers import FakeProvider, gate_of, registry_of
+from tests.support.streams import FrameCaller, accept_frame, commands
+from tests.support.waiting import within
+
+from postwire.core.message import Channel, MessageRecord, MessageState, WaitFor
+from postwire.outbox.sqlite import SqliteOutbox
+
+OUTCOME = WaitFor.OUTCOME
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+STRAIGHT, BY_QUEUE = 2, 3
+"""The revision of a message that was sent: accepted with its attempt open, or queued and taken out of its queue."""
+
+
+def harness_of(outbox: SqliteOutbox, *providers: FakeProvider, slots: int) -> Harness:
+    gates = {one.name: gate_of(one.name, max_concurrent=slots) for one in providers}
+    return Harness(outbox, provider=providers[0], registry=registry_of(*providers, gates=gates))
+
+
+def revisions(records: list[MessageRecord]) -> list[int]:
+    assert {record.state for record in records} == {SENT}
+    return [record.revision for record in records]
+
+
+@pytest.mark.parametrize(("count", "slots"), [(5, 4), (20, 4), (7, 1), (100, 64)])
+async def test_a_frame_with_more_messages_than_there_are_slots_is_not_queued(
+    outbox: SqliteOutbox, count: int, slots: int
+) -> None:
+    harness = harness_of(outbox, FakeProvider("p"), slots=slots)
+    caller = await accept_frame(harness, commands(count, wait_for=OUTCOME))
+    await caller.until(count)
+    assert revisions(caller.records) == [STRAIGHT] * count
+    await harness.calm()
+    assert harness.left() == []
+
+
+async def test_streams_that_wait_have_the_slots_in_turn(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider("p")
+    harness = harness_of(outbox, provider, slots=4)
+    callers = [FrameCaller(harness, commands(12, wait_for=OUTCOME)) for _ in range(5)]
+    await within(asyncio.gather(*(caller.frame.accept() for caller in callers)))
+    for caller in callers:
+        await caller.until(12)
+        assert revisions(caller.records) == [STRAIGHT] * 12
+    whose = {record.message_id: number for number, caller in enumerate(callers) for record in caller.records}
+    assert {whose[key] for key in provider.keys[:20]} == {0, 1, 2, 3, 4}, "each has had four before any has eight"
+
+
+async def test_where_attempts_have_the_slots_the_rest_is_queued_and_holds_nobody_up(outbox: SqliteOutbox) -> None:
+    slow, other = FakeProvider("slow", [Channel.SMS], held=True), FakeProvider("other", [Channel.EMAIL])
+    harness = harness_of(outbox, slow, other, slots=4)
+    frame = commands(10, wait_for=OUTCOME)
+    frame.append(build.command(build.email("a@example.com"), request_id=build.new_request_id(), wait_for=OUTCOME))
+    caller = await accept_frame(harness, frame)
+    await caller.until(1)
+    assert caller.order == [10]
+    assert harness.waited_for == 6
+    slow.release()
+    await caller.until(11)
+    assert revisions(caller.records) == [STRAIGHT] * 4 + [BY_QUEUE] * 6 + [STRAIGHT]
+    await harness.calm()
+    assert harness.left() == []
+
+
+async def test_what_waits_for_its_acceptance_is_accepted_at_once(outbox: SqliteOutbox) -> None:
+    harness = harness_of(outbox, FakeProvider("p"), slots=4)
+    caller = await accept_frame(harness, commands(12))
+    assert [record.state for record in caller.records] == [SENDING] * 4 + [QUEUED] * 8
+    await harness.calm()
+    assert harness.left() == []
+
+
+@pytest.mark.parametrize(("waiting", "revision"), [(3, STRAIGHT), (30, BY_QUEUE)])
+async def test_a_stream_lets_queues_go_first_but_not_for_ever(
+    outbox: SqliteOutbox, waiting: int, revision: int
+) -> None:
+    provider = FakeProvider("p", held=True)
+    harness = harness_of(outbox, provider, slots=1)
+    first = await accept_frame(harness, commands(1 + waiting))
+    await within(provider.calls())
+    before = [record.message_id for record in first.records]
+    provider.release()
+    await within(provider.calls(2))  # from now on, commits have the slot
+    caller = await accept_frame(harness, commands(2, wait_for=OUTCOME))
+    await caller.until(2)
+    assert caller.records[0].revision == revision
+    assert provider.keys[: len(before)] == before
+    await harness.calm()
+    assert harness.left() == []
+
+
+async def test_who_hangs_up_while_it_waits_leaves_the_slot_to_the_next(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider("p")
+    harness = harness_of(outbox, provider, slots=2)
+    callers = [FrameCaller(harness, commands(2, wait_for=OUTCOME)) for _ in range(4)]
+    accepting = [asyncio.ensure_future(caller.frame.accept()) for caller in callers]
+    await asyncio.sleep(0)
+    accepting[1].cancel()
+    await within(asyncio.gather(*accepting, return_exceptions=True))
+    for caller in (callers[0], *callers[2:]):
+        await caller.until(2)
+        assert revisions(caller.records) == [STRAIGHT] * 2
+    assert callers[1].results == []
+    await harness.calm()
+    assert len(provider.keys) == 6
+    assert harness.left() == []
