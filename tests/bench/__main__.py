@@ -24,6 +24,7 @@ from tests.bench.groups import (
     dispatch,
     guards,
     isolation,
+    latency,
     memory,
     stream,
     suppression,
@@ -38,6 +39,7 @@ from tests.bench.report import Result
 GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "dispatch": dispatch.measure,
     "stream": stream.measure,
+    "latency": latency.measure,
     "outbox": cost.measure_outbox,
     "providers": cost.measure_providers,
     "tenants": tenants.measure,

@@ -19,39 +19,51 @@ FEW: Final = 2
 
 
 def measure_outbox(bench: Bench) -> Result:
-    """With many messages in the outbox that are to be sent later, and with none."""
-    waiting = bench.scale.waiting
+    """With many messages in the outbox that are to be sent later, with fewer, and with none.
+
+    A stream is asked only where there are none and where there are most: it takes long, and a line needs two points.
+    """
+    most = bench.scale.waiting
     environ = {
-        "POSTWIRE_STORE__MAX_UNSETTLED": str(2 * waiting),  # as many again fit in
+        "POSTWIRE_STORE__MAX_UNSETTLED": str(2 * most),  # as many again fit in
         "POSTWIRE_PROVIDERS__SMS_MMS__MAX_CONCURRENT": "1000",  # so that a stream makes the largest commits there are
     }
-    fill(bench, "full", waiting, environ, later=HOUR)
-    empty, full = Case("empty", "Dispatch, nothing waits"), Case("full", f"Dispatch, {waiting:,} wait", "empty")
-    empty_stream = Case("empty-stream", "DispatchStream, nothing waits")
-    full_stream = Case("full-stream", f"DispatchStream, {waiting:,} wait", "empty-stream")
+    sizes = sizes_up_to(most)
+    for size in sizes[1:]:
+        fill(bench, f"waiting-{size}", size, environ, later=HOUR)
+    runs: list[Run] = []
+    streams: list[Run] = []
     with ExitStack() as serving:
-        without, with_many = (
-            serving.enter_context(postwire_server(name, bench.folder, environ)) for name in ("empty", "full")
-        )
-        runs = [
-            Run(empty, without, bench.calls(without)),
-            Run(full, with_many, bench.calls(with_many)),
-            Run(empty_stream, without, bench.streams(without)),
-            Run(full_stream, with_many, bench.streams(with_many)),
-        ]
+        for size in sizes:
+            server = serving.enter_context(postwire_server(f"waiting-{size}", bench.folder, environ))
+            runs.append(Run(_waiting("Dispatch", size), server, bench.calls(server)))
+            if size in (0, most):
+                streams.append(Run(_waiting("DispatchStream", size), server, bench.streams(server)))
+        without, with_most = runs[0].server.boot, runs[-1].server.boot
+        runs += streams
         measurements = run_rounds(runs, bench.load, bench.scale.rounds)
-        remark = (
-            f"Boot to serving: {without.boot:.2f} s where nothing waits, {with_many.boot:.2f} s where {waiting:,} do."
-        )
-    sent = bench.total(bench.scale.messages + bench.scale.streamed)
-    check_stored(empty.title, store_of("empty", bench.folder), messages=sent, sent=sent)
-    check_stored(full.title, store_of("full", bench.folder), messages=waiting + sent, sent=sent)
-    note = "" if waiting == 1_000_000 else f"with {waiting:,}"
+    for size in sizes:
+        sent = bench.total(bench.scale.messages + (bench.scale.streamed if size in (0, most) else 0))
+        name = f"waiting-{size}"
+        check_stored(name, store_of(name, bench.folder), messages=size + sent, sent=sent)
+    note = "" if most == 1_000_000 else f"with {most:,}"
     figures = [
-        figure("outbox", costs(measurements, full), note),
-        figure("outbox-stream", costs(measurements, full_stream), note),
+        figure("outbox", costs(measurements, _waiting("Dispatch", most)), note),
+        figure("outbox-stream", costs(measurements, _waiting("DispatchStream", most)), note),
     ]
+    remark = f"Boot to serving: {without:.2f} s where nothing waits, {with_most:.2f} s where {most:,} do."
     return Result(figures, _table("Outbox", runs, measurements, remark))
+
+
+def sizes_up_to(most: int) -> list[int]:
+    """How many are to wait: none, and powers of ten up to the most."""
+    powers = (10**exponent for exponent in range(3, len(str(most)) + 1))
+    return [0, *(power for power in powers if power < most), most]
+
+
+def _waiting(call: str, size: int) -> Case:
+    title = f"{call}, {size:,} wait" if size else f"{call}, nothing waits"
+    return Case(f"{call}-{size}", title, f"{call}-0" if size else "", call, size)
 
 
 def measure_providers(bench: Bench) -> Result:
