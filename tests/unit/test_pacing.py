@@ -34,12 +34,12 @@ def test_where_nothing_waits_there_is_nothing_to_wait_for() -> None:
     assert looks(after_a_batch_of(100), 0) == [None]
 
 
-def test_after_a_large_batch_each_millisecond_that_brings_more_is_waited_for() -> None:
+def test_after_a_large_batch_every_look_that_finds_more_has_another() -> None:
     pace = after_a_batch_of(PACED_FROM + 1)
     assert looks(pace, 5, 5, 7, 9, 9) == [0.0, PACE, PACE, PACE, None]
 
 
-def test_a_batch_that_grows_by_the_millisecond_goes_in_the_end() -> None:
+def test_a_batch_that_grows_at_every_look_goes_in_the_end() -> None:
     pace = after_a_batch_of(100)
     assert looks(pace, 1, 1, *range(2, 100))[1 : MAX_PACES + 2] == [PACE] * MAX_PACES + [None]
 
