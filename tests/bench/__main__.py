@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from tests.bench import report
+from tests.bench import guard, page, report
 from tests.bench.bench import QUICK, Bench, Scale
 from tests.bench.groups import (
+    before,
     boot,
     breaker,
     cost,
@@ -28,18 +29,21 @@ from tests.bench.groups import (
     memory,
     stream,
     suppression,
+    sync,
     tenants,
     vendors,
 )
-from tests.bench.loops import loop_name
 from tests.bench.processes import BenchError, load_generator
 from tests.bench.progress import say
 from tests.bench.report import Result
+from tests.bench.surroundings import interpreter, machine
 
 GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "dispatch": dispatch.measure,
     "stream": stream.measure,
     "latency": latency.measure,
+    "before": before.measure,
+    "sync": sync.measure,
     "outbox": cost.measure_outbox,
     "providers": cost.measure_providers,
     "tenants": tenants.measure,
@@ -56,30 +60,39 @@ FULL_DISPATCHED: Final = 1_000_000
 
 def main() -> int:
     """See the module."""
-    options = _options()
+    options = parse(sys.argv[1:])
     if sys.platform != "linux":
         print("make bench: CPU time of another process is read in Linux's way; run it on Linux", file=sys.stderr)
         return 2
     # So that what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, _exit)
+    if options.guard:
+        return guard.record() if options.record else guard.guard()
+    if options.redraw:
+        return _write_docs()
     scale = _scale(options)
     setting = {
-        **asdict(scale),
-        "groups": options.only or list(GROUPS),
-        "loop": loop_name(),
+        **{key: value for key, value in asdict(scale).items() if key != "before"},  # a path of this machine
+        "date": datetime.now(UTC).date().isoformat(),
+        "interpreter": interpreter(),
         "python": platform.python_version(),
+        "machine": machine(),
     }
     if not options.json:
         print(
-            f"Python {setting['python']}, {setting['loop']}, {scale.connections} connections."
+            f"{setting['interpreter']}, {scale.connections} connections."
             f" Medians of {scale.rounds} rounds, with the lowest and the highest.\n"
         )
     results: list[Result] = []
+    measured: dict[str, Any] = {}
     failed = False
     try:
-        for name in dict.fromkeys(setting["groups"]):
+        for name in dict.fromkeys(options.only or [name for name in GROUPS if scale.before or name != "before"]):
             try:
-                results.append(_measure(name, scale, as_it_goes=not options.json))
+                results.append(result := _measure(name, scale, as_it_goes=not options.json))
+                measured[name] = report.as_json(result, setting)
+                if options.write_docs:
+                    page.keep({name: measured[name]})  # at once, so that nothing is lost if a later group fails
             except BenchError as error:  # the others may do better
                 failed = True
                 say()
@@ -87,15 +100,24 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     if options.json:
-        print(json.dumps(report.as_json(results, setting), indent=2))
-    elif results:
+        print(page.write_results(measured), end="")
+    elif any(result.figures for result in results):
         print(*report.lines_of_figures(results), sep="\n")
         if options.quick:
             print("\n--quick: too little was done for these figures to mean anything.")
+    if options.write_docs:
+        _write_docs()
     return int(failed)
 
 
-def _options() -> argparse.Namespace:
+def _write_docs() -> int:
+    for path in page.write_docs():
+        print(f"written: {path}")
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What is asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description="What the service costs, beside what it may cost.")
     parser.add_argument(
         "--only", type=_groups, action="extend", default=[], metavar="GROUP,…", help=f"out of {', '.join(GROUPS)}"
@@ -103,18 +125,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="memory over 1,000,000 dispatches: takes ten minutes more")
     parser.add_argument("--quick", action="store_true", help="little of everything: shows that it works, not how well")
     parser.add_argument("--json", action="store_true", help="every figure of every round, as JSON")
+    parser.add_argument("--write-docs", action="store_true", help="also as docs/performance.md shows it, with plots")
+    parser.add_argument("--redraw", action="store_true", help="write those from what was measured last")
+    parser.add_argument("--before", metavar="FOLDER", help="a checkout of a version before, to compare latencies with")
+    parser.add_argument("--guard", action="store_true", help="only look whether a message costs more than recorded")
+    parser.add_argument("--record", action="store_true", help="with --guard: record what it costs now")
     parser.add_argument("--rounds", type=_positive, help="rounds of each case, interleaved (5)")
     parser.add_argument("--messages", type=_positive, help="messages a round of Dispatch (3000)")
     parser.add_argument("--streamed", type=_positive, help="messages a round of DispatchStream (10000)")
     parser.add_argument("--concurrency", type=_positive, help="calls of Dispatch under way at once (64)")
     parser.add_argument("--connections", type=_positive, help="connections, each with one stream (4)")
     parser.add_argument("--server-ids", action="store_true", help="leave the request ids of Dispatch to the server")
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.write_docs and options.quick:
+        parser.error("--write-docs: what --quick measures means nothing")
+    if options.record and not options.guard:
+        parser.error("--record goes with --guard")
+    return options
 
 
 def _scale(options: argparse.Namespace) -> Scale:
     scale = QUICK if options.quick else Scale()
-    names = ("rounds", "messages", "streamed", "concurrency", "connections")
+    names = ("rounds", "messages", "streamed", "concurrency", "connections", "before")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.full:
         given["dispatched"] = FULL_DISPATCHED

@@ -42,6 +42,8 @@ class Scale:
     """Of a service with a provider that hangs, and one without."""
     paced_for: float = 10.0
     """Seconds, each time."""
+    before: str = ""
+    """A checkout of a version before, where latencies are to be compared with it."""
 
 
 QUICK: Final = Scale(

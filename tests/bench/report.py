@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -27,32 +27,41 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a group has measured."""
+    """What a group has measured. `facts` are what pages need and nothing is asked of, by name."""
 
     figures: Sequence[Figure]
     table: Table | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
-def as_json(results: Sequence[Result], setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything: the setting, the figures, what the cases come to, and every round."""
-    tables = [result.table for result in results if result.table]
+def as_json(result: Result, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a group has measured: with what, the figures, what the cases come to, and every round."""
     return {
         "setting": dict(setting),
         "figures": [
             {**asdict(figure.target), **asdict(figure), "target": figure.target.name, "verdict": figure.verdict}
-            for figure in _in_order(results)
+            for figure in _in_order([result])
         ],
-        "tables": [
-            {
-                "title": table.title,
-                "by_cost": table.by_cost,
-                "remarks": list(table.remarks),
-                "cases": [_case_as_json(table, case) for case in table.cases],
-                "rounds": [asdict(one) for one in table.measurements],
-            }
-            for table in tables
-        ],
+        "facts": dict(result.facts),
+        "table": _table_as_json(result.table) if result.table else None,
     }
+
+
+def _table_as_json(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "by_cost": table.by_cost,
+        "remarks": list(table.remarks),
+        "cases": [_case_as_json(table, case) for case in table.cases],
+        "rounds": [_round_as_json(one) for one in table.measurements],
+    }
+
+
+def _round_as_json(one: Measurement) -> dict[str, Any]:
+    """Without the answers: a round whose answers are not all as they should be is no measurement."""
+    done = one.round
+    measured = {"messages": one.messages, "cpu": one.cpu, "wall": done.wall, "p50": done.p50, "p99": done.p99}
+    return {"case": one.case, "number": one.number, **measured}
 
 
 def _case_as_json(table: Table, case: Case) -> dict[str, Any]:
@@ -66,8 +75,10 @@ def _case_as_json(table: Table, case: Case) -> dict[str, Any]:
         "at": case.at,
         "cpu_us_per_message": median(one.cpu / one.messages for one in of_case) * 1e6,
         "messages_per_cpu_second": median(one.per_cpu_second for one in of_case),
-        "ratio": median(compared) if compared else None,
-        "ratios": compared,
+        "messages_per_second": median(one.messages / one.round.wall for one in of_case),
+        "p50_ms": _median_ms(one.round.p50 for one in of_case),
+        "p99_ms": _median_ms(one.round.p99 for one in of_case),
+        "ratio": median(compared) if compared else None,  # of each round with the round that it is against
     }
 
 
@@ -146,5 +157,10 @@ def _spread(values: Sequence[float], form: Callable[[float], str], middle: float
 
 
 def _milliseconds(seconds: Iterable[float | None]) -> str:
+    middle = _median_ms(seconds)
+    return "" if middle is None else f"{middle:.1f}"
+
+
+def _median_ms(seconds: Iterable[float | None]) -> float | None:
     known = [one for one in seconds if one is not None]
-    return f"{median(known) * 1e3:.1f}" if known else ""
+    return median(known) * 1e3 if known else None

@@ -205,13 +205,14 @@ def test_figures_are_shown_in_the_order_of_the_design_beside_what_authenticates(
 
 
 def test_the_json_is_json_and_holds_the_figures_with_their_verdicts_and_every_round() -> None:
-    results = [Result([figure("traced", ratios(ROUNDS, DISPATCH))], TABLE), Result([figure("isolation", [1.6])])]
-    found = json.loads(json.dumps(as_json(results, {"loop": "uvloop"}), allow_nan=False))
-    assert found["setting"] == {"loop": "uvloop"}
+    figures = [figure("isolation", [1.6]), figure("traced", ratios(ROUNDS, DISPATCH))]
+    found = json.loads(json.dumps(as_json(Result(figures, TABLE, {"bytes": 7.0}), {"loop": "uvloop"}), allow_nan=False))
+    assert (found["setting"], found["facts"]) == ({"loop": "uvloop"}, {"bytes": 7.0})
     assert [(one["target"], one["verdict"], one["must"], one["reach"]) for one in found["figures"]] == [
         ("traced", "met", 0.5, 0.65),
         ("isolation", "MISSED", 1.5, None),
     ]
-    (table,) = found["tables"]
+    table = found["table"]
     assert [case["ratio"] for case in table["cases"]] == [None, pytest.approx(0.5)]
+    assert [case["p99_ms"] for case in table["cases"]] == pytest.approx([4.0, 4.0])
     assert len(table["rounds"]) == len(ROUNDS)

@@ -50,4 +50,9 @@ def measure(bench: Bench) -> Result:
     note = f"{booted / MIB:.0f} MiB at boot, {points[0][1] / MIB:.1f} warm, {points[-1][1] / MIB:.1f} at the end"
     if scale.dispatched != MILLION:
         note += f"; scaled up from {scale.dispatched:,}: --full dispatches them all"
-    return Result([Figure(target("memory"), drift, low, high, note, estimated=True)])
+    facts = {
+        "rss_at_boot": booted / MIB,
+        "rss_warm": points[-1][1] / MIB,
+        "bytes_per_message": store_of("memory", bench.folder).stat().st_size / sent,
+    }
+    return Result([Figure(target("memory"), drift, low, high, note, estimated=True)], facts=facts)

@@ -1,0 +1,143 @@
+"""`make bench ARGS=--guard`: whether a message costs a quarter more CPU than was recorded. `.ci/run` asks this.
+
+A cost is the CPU that a message takes in the service, to what a call of `echo` takes in the same round. A round is
+several short turns of each, interleaved, so that a noisy spell hits both; the median of five rounds counts. If it is
+too much, all is done once more with new processes, and only what is too much both times is a regression.
+
+Measured on two cores that had four to six times the work they can do (a load of 8 to 12), which is as bad as it gets:
+a turn alone varies by 30 %, tries of the same code lay between 0.8 and 1.1 of what they came to on the whole for
+`Dispatch`, and 0.85 and 1.15 for the stream; a try took 20 to 40 s there, and takes about 10 s on an idle machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from tests.bench.bench import HOUR, Bench, Scale
+from tests.bench.figures import Case, Measurement
+from tests.bench.groups.dispatch import ECHO
+from tests.bench.jobs import QUEUED
+from tests.bench.processes import echo_server, load_generator, postwire_server, store_of
+from tests.bench.progress import say
+from tests.bench.rounds import Run, run_rounds
+from tests.bench.stores import check_stored
+from tests.bench.surroundings import interpreter, machine
+
+MARGINS: Final = {"dispatch": 1.25, "accept": 1.5}
+"""What costs more than so many times what was recorded is too much: what is measured of streams varies more."""
+
+ROUNDS: Final = 5
+TURNS: Final = 5
+"""In a round."""
+
+WARM_UP: Final = 3
+"""Turns that do not count."""
+
+SCALE: Final = Scale(messages=200, streamed=1_200)
+"""A turn, of about 0.1 s of CPU for each."""
+
+ECHOES: Final = 600
+DISPATCH: Final = Case("dispatch", "Dispatch, 64 callers", ECHO.name)
+ACCEPT: Final = Case("accept", "DispatchStream, acceptance", ECHO.name)
+CASES: Final = (DISPATCH, ACCEPT)
+RECORDED: Final = Path(__file__).with_name("recorded.json")
+HOW: Final = (
+    'Written by `make bench ARGS="--guard --record"`, on a machine that does nothing else: after a change that makes a'
+    " message cheaper, or dearer on purpose. The commit says why."
+)
+TRIES: Final = 3
+"""What is recorded is the median of so many times the rounds, each time with new processes."""
+
+Costs = Mapping[str, Sequence[float]]
+"""By case, what a message cost in each round."""
+
+
+def too_costly(found: Costs, recorded: Mapping[str, float]) -> list[str]:
+    """The cases whose median is over what was recorded by more than the margin."""
+    return [name for name, rounds in found.items() if median(rounds) > MARGINS[name] * recorded[name]]
+
+
+def costs_of_rounds(measurements: Sequence[Measurement], case: str, rounds: int = ROUNDS) -> list[float]:
+    """What a message of a case cost in each round, in calls of echo: over all of the round's turns."""
+
+    def per_message(number: int, name: str) -> float:
+        last = max(one.number for one in measurements)
+        turns = [one for one in measurements if one.case == name and (one.number - 1) * rounds // last == number]
+        return sum(one.cpu for one in turns) / sum(one.messages for one in turns)
+
+    return [per_message(number, case) / per_message(number, ECHO.name) for number in range(rounds)]
+
+
+def guard() -> int:
+    """The exit code: 1 where a message costs too much twice running."""
+    build = interpreter()
+    known = json.loads(RECORDED.read_text(encoding="utf-8"))["by_interpreter"].get(build)
+    if known is None:
+        print(f'Not recorded for {build}, so not compared. make bench ARGS="--guard --record" records it.')
+        return 0
+    return compare(known["costs"], _measure)
+
+
+def compare(recorded: Mapping[str, float], measure: Callable[[], Costs]) -> int:
+    """The exit code, by what one try or two have measured."""
+    suspects = _try(recorded, measure)
+    if not suspects:
+        return 0
+    print("That seems too much: once more, with new processes.", flush=True)
+    worse = [name for name in _try(recorded, measure) if name in suspects]
+    if worse:
+        print(f"A message costs more than it may: {', '.join(worse)}. If that is meant, see tests/bench/recorded.json.")
+    return int(bool(worse))
+
+
+def record() -> int:
+    """Write down what a message costs now, with this interpreter."""
+    tries = [_measure() for _ in range(TRIES)]
+    costs = {case.name: round(median(cost for found in tries for cost in found[case.name]), 3) for case in CASES}
+    held = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.exists() else {"by_interpreter": {}}
+    entry: dict[str, Any] = {"costs": costs, "date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    by_interpreter = {**held["by_interpreter"], interpreter(): entry}
+    text = json.dumps({"how": HOW, "by_interpreter": by_interpreter}, indent=2, ensure_ascii=False)
+    RECORDED.write_text(text + "\n", encoding="utf-8")
+    print(f"Recorded for {interpreter()}: {costs}, at a load of {os.getloadavg()[0]:.1f}.")
+    return 0
+
+
+def _try(recorded: Mapping[str, float], measure: Callable[[], Costs]) -> list[str]:
+    found = measure()
+    for case in CASES:
+        rounds, was = found[case.name], recorded[case.name]
+        print(
+            f"{case.title}: {median(rounds):.2f} echoes ({min(rounds):.2f}–{max(rounds):.2f}),"
+            f" recorded {was:.2f}, at most {MARGINS[case.name] * was:.2f}",
+            flush=True,
+        )
+    return too_costly(found, recorded)
+
+
+def _measure() -> Costs:
+    with tempfile.TemporaryDirectory(prefix="postwire-bench-") as name, load_generator() as load:
+        folder = Path(name)
+        bench = Bench(folder, load, SCALE)
+        with ExitStack() as serving:
+            echo = serving.enter_context(echo_server(folder / "echo.log"))
+            server = serving.enter_context(postwire_server("guard", folder))
+            dispatch = Run(DISPATCH, server, bench.calls(server))
+            accept = Run(ACCEPT, server, bench.streams(server, later=HOUR), QUEUED)
+            runs = [Run(ECHO, echo, replace(bench.calls(echo), messages=ECHOES)), dispatch, accept]
+            run_rounds(runs, load, WARM_UP - 1)  # and one more, as in every run
+            measurements = run_rounds(runs, load, ROUNDS * TURNS)
+        turns = WARM_UP + 1 + ROUNDS * TURNS
+        sent = turns * dispatch.job.messages
+        check_stored("guard", store_of("guard", folder), messages=sent + turns * accept.job.messages, sent=sent)
+    say()
+    return {case.name: costs_of_rounds(measurements, case.name) for case in CASES}
