@@ -214,11 +214,12 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         automatic = AutomaticSuppressions(outbox, clock, suppressions.addresses, words, lambda: delivery.tenants)
         lookup_key = await outbox.lookup_key()
         readers = Readers(config, KINDS) if config.receipts.listen else None
+        reporting = ReportingProviders(registry, readers.names if readers else ())
         receipts = Receipts(
             config.receipts,
             reference_maker := references(config.receipts, lookup_key),
             suppressions.addresses,
-            providers=ReportingProviders(registry, readers.names if readers else ()),
+            providers=reporting,
             deduplicating=frozenset(entry.provider.name for entry in registry if entry.dedup_window),
             outbox=outbox,
             clock=clock,
@@ -261,6 +262,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(delivery.close)
         closing.push_async_callback(receipts.stop)
         control = Control(registry=registry, outbox=outbox, clock=clock)
+        control.on_updated = reporting.look
         access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=app_log.key_trouble)
         closing.push_async_callback(access_control.stop)
         access = Access(access_control.authenticator, clock, app_log.refused_credentials)

@@ -162,7 +162,7 @@ class RoutingMachine(RuleBasedStateMachine):
     @rule(repeats=SOME, tried=SOME, overflow=st.booleans(), draws=st.lists(DRAWS, min_size=1, max_size=4))
     def offer(self, repeats: set[str], tried: set[str], overflow: bool, draws: list[float]) -> None:
         for draw in draws:
-            order = self.route.order(draw)
+            order = tuple(map(tuple, self.route.order(draw)))
             choice = choose(
                 order,
                 overflow=overflow,

@@ -123,7 +123,9 @@ class Harness:
             tracker = ReceiptTracker(addresses)
         self.delivery = Delivery(
             tracker=tracker,
-            recipient_hashes=RecipientHashes(self.suppressions.addresses, receipts_of, of_all=on_reported is not None)
+            recipient_hashes=RecipientHashes(
+                self.suppressions.addresses, frozenset(receipts_of), of_all=on_reported is not None
+            )
             if tracker
             else None,
             registry=self.registry,

@@ -20,10 +20,29 @@ def test_they_are_those_whose_vendors_call_and_those_that_bring_receipts_now() -
     assert list(reporting) == ["b"]
     assert "mock" not in reporting
     simulated.prepare_update({"delivered_ratio": 0.5})()
-    assert list(reporting) == ["b", "mock"]
+    reporting.look()
+    assert sorted(reporting) == ["b", "mock"]
     assert ("mock" in reporting, "a" in reporting, "x" in reporting, None in reporting) == (True, False, False, False)
+    assert [reporting.isdisjoint(names) for names in (["a", "x"], ["a", "mock"], ["b"], [])] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     simulated.prepare_update({"delivered_ratio": 0.0})()
+    reporting.look()
     assert len(reporting) == 1
+
+
+def test_a_provider_that_is_no_mock_may_begin_to_bring_receipts_at_any_time() -> None:
+    class Fickle(FakeProvider):
+        reports = False
+
+    fickle = Fickle("a")
+    reporting = ReportingProviders(registry_of(fickle, FakeProvider("b")))
+    assert (list(reporting), reporting.isdisjoint({"a", "b"})) == ([], True)
+    fickle.reports = True
+    assert (list(reporting), reporting.isdisjoint({"a", "b"}), reporting.isdisjoint({"b"})) == (["a"], False, True)
 
 
 def test_where_nobody_reports_there_is_nobody() -> None:

@@ -18,7 +18,7 @@ from postwire.core.gate import Gate
 from postwire.core.message import DEFAULT_TENANT, Attempt, Channel
 from postwire.core.obstacles import Obstacle
 from postwire.core.outcome import Outcome
-from postwire.core.routing import Match, PassedOver, Route
+from postwire.core.routing import Match, PassedOver, Route, TierOrder
 from postwire.core.splitmix import stream
 from postwire.delivery.router import Candidate, Router
 from postwire.outbox.sqlite import SqliteOutbox
@@ -77,7 +77,7 @@ def test_each_route_draws_from_a_generator_of_its_own() -> None:
         mixed += together.picked(WEIGHTED)
     assert mixed == expected
     draws = stream(1, "weights sms")
-    assert expected == [WEIGHTED.order(draws.next_unit())[0][0] for _ in range(50)]
+    assert expected == [next(iter(TierOrder(WEIGHTED.tiers[0], draws.next_unit()))) for _ in range(50)]
 
 
 def test_a_route_without_weights_takes_no_draw() -> None:

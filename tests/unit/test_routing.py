@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import build
 
@@ -180,128 +178,6 @@ def test_a_match_that_is_made_while_the_server_runs_holds_as_well() -> None:
     assert Match(domains=("a_b.b\u00dccher.test",)).holds(
         OutboundMessage(to("ada@A_b.b\u00fccher.test")), DEFAULT_TENANT
     )
-
-
-# The order in which a tier's members are asked.
-
-DRAWS = 100_000
-
-
-def evenly_spaced() -> Iterator[float]:
-    """The middles of equal parts of [0, 1), so that none is on a border between two members."""
-    return ((2 * i + 1) / (2 * DRAWS) for i in range(DRAWS))
-
-
-def chance(names: tuple[str, ...], weights: Mapping[str, int]) -> Fraction:
-    """How likely an order is: each is drawn by its weight among those that are left."""
-    left, product = sum(weights.values()), Fraction(1)
-    for name in names:
-        product *= Fraction(weights[name], left)
-        left -= weights[name]
-    return product
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        {"a": 1, "b": 1},
-        {"a": 3, "b": 1},
-        {"a": 1, "b": 999},
-        {"a": 1000, "b": 1000},
-        {"a": 1, "b": 1, "c": 1, "d": 1},
-        {"a": 5, "b": 3, "c": 2},
-        {"a": 7, "b": 1, "c": 10, "d": 2},
-    ],
-    ids=lambda weights: "-".join(map(str, weights.values())),
-)
-def test_shares_are_exactly_those_of_the_weights(weights: dict[str, int]) -> None:
-    tier = Tier(tuple(weights.items()))
-    counts = Counter(tier.order(draw)[0] for draw in evenly_spaced())
-    first: Counter[str] = Counter()
-    for names, count in counts.items():
-        first[names[0]] += count
-    total = sum(weights.values())
-    assert first == {name: DRAWS * weight // total for name, weight in weights.items()}
-    assert DRAWS % total == 0, "or the shares are no whole numbers"
-
-    # Each order has an interval of [0, 1) of its own; where its ends lie between two draws, it has one more or less.
-    for names in itertools.permutations(weights):
-        assert abs(counts[names] - chance(names, weights) * DRAWS) <= 1, names
-    assert sum(counts.values()) == DRAWS
-
-
-def test_the_draw_is_uniform_again_after_an_order_was_drawn() -> None:
-    tier = Tier((("a", 3), ("b", 2), ("c", 5)))
-    left: dict[tuple[str, ...], list[float]] = {}
-    for draw in evenly_spaced():
-        names, rest = tier.order(draw)
-        left.setdefault(names, []).append(rest)
-    for rests in left.values():
-        rests.sort()
-        expected = [(2 * i + 1) / (2 * len(rests)) for i in range(len(rests))]
-        assert rests == pytest.approx(expected, abs=1 / len(rests))
-
-
-def test_tiers_are_drawn_apart_from_each_other() -> None:
-    tiers = (Tier((("a", 1), ("b", 1))), Tier((("c", 1),)), Tier((("d", 1), ("e", 3))))
-    counts = Counter(Route("k", tiers).order(draw) for draw in evenly_spaced())
-    assert counts == {
-        (("a", "b"), ("c",), ("d", "e")): DRAWS // 8,
-        (("a", "b"), ("c",), ("e", "d")): DRAWS * 3 // 8,
-        (("b", "a"), ("c",), ("d", "e")): DRAWS // 8,
-        (("b", "a"), ("c",), ("e", "d")): DRAWS * 3 // 8,
-    }
-
-
-@pytest.mark.parametrize(
-    ("draw", "names", "rest"),
-    [
-        (0.0, ("a", "b", "c"), 0.0),
-        (0.25, ("b", "a", "c"), 0.0),  # of 1, 2 and 1: b from 1/4 to 3/4, and then a, as long as the draw is below 1/2
-        (0.5, ("b", "c", "a"), 0.0),
-        (0.4375, ("b", "a", "c"), 0.75),
-        (0.75, ("c", "a", "b"), 0.0),
-        (0.9375, ("c", "b", "a"), 0.625),
-    ],
-)
-def test_an_interval_begins_with_its_first_number_and_ends_before_its_last(
-    draw: float, names: tuple[str, ...], rest: float
-) -> None:
-    assert Tier((("a", 1), ("b", 2), ("c", 1))).order(draw) == (names, rest)
-
-
-def test_a_route_without_weights_has_one_order_and_makes_none() -> None:
-    route = Route("sms", (Tier((("a", 1),)), Tier((("b", 7),))))
-    assert route.order(0.0) == (("a",), ("b",))
-    assert route.order(0.999) is route.order(0.0)
-    assert (route.weighted, route.names) == (False, ("a", "b"))
-    assert Route("sms", ()).order(0.5) == ()
-
-
-def test_a_route_names_its_providers_as_declared() -> None:
-    route = Route("sms#1", (Tier((("b", 1), ("a", 3))), Tier((("c", 1),))))
-    assert (route.weighted, route.names) == (True, ("b", "a", "c"))
-
-
-TIERS = st.lists(st.lists(st.integers(1, 1000), min_size=1, max_size=12), max_size=4).map(
-    lambda weights: tuple(
-        Tier(tuple((f"{row}-{column}", weight) for column, weight in enumerate(tier)))
-        for row, tier in enumerate(weights)
-    )
-)
-LAST = 1 - 2.0**-53
-"""The largest number that a draw can be."""
-
-
-@settings(deadline=None)
-@given(TIERS, st.floats(0, LAST))
-@example((Tier((("a", 513), ("b", 1), ("c", 1000), ("d", 5))),) * 3, LAST)
-@example((Tier(tuple((str(i), 1) for i in range(60))),), LAST)
-def test_an_order_is_a_permutation_of_each_tier_whatever_the_draw(tiers: tuple[Tier, ...], draw: float) -> None:
-    order = Route("k", tiers).order(draw)
-    assert [sorted(names) for names in order] == [sorted(name for name, _ in tier.members) for tier in tiers]
-    for tier in tiers:
-        assert 0 <= tier.order(draw)[1] <= LAST
 
 
 # Who is chosen.

@@ -65,7 +65,7 @@ def variant(route: Route, channel: Channel, unsuitable: Collection[str]) -> Rout
     It leads to the others, and has a queue of its own. Names that the route does not have make no difference; where it
     has none of them, it is returned itself. It has no tiers where it has no others.
     """
-    left_out = frozenset(route.names).intersection(unsuitable)
+    left_out = route.members.intersection(unsuitable)
     if not left_out:
         return route
     tiers = [Tier(tuple(member for member in tier.members if member[0] not in left_out)) for tier in route.tiers]

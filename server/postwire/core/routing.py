@@ -7,15 +7,21 @@ busy is waited for (design, 6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
 
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Content, Email, OutboundMessage
 from postwire.core.obstacles import WAITED_FOR, Obstacle
 
-Order = tuple[tuple[str, ...], ...]
+Order = Iterable[Iterable[str]]
 """The names of a route's providers, by tier, each tier in the order in which its members are asked."""
+
+_MANY: Final = 32
+"""How many picks of a tier are stepped around before who is left is listed anew."""
 
 
 Condition = tuple[tuple[str, ...], str]
@@ -100,34 +106,107 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Providers that share messages: `members` are (name, weight), and a weight is 1 or more."""
+    """Providers that share messages: `members` are (name, weight), and a weight is 1 or more.
+
+    `names` are theirs, and `ends` where each one's interval of the sum of all weights ends.
+    """
 
     members: tuple[tuple[str, int], ...]
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
-    def order(self, draw: float) -> tuple[tuple[str, ...], float]:
-        """The members' names by weighted sampling without replacement, and a draw to go on with.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(name for name, _ in self.members))
+        object.__setattr__(self, "ends", tuple(accumulate(weight for _, weight in self.members)))
 
-        A member is first as often as its weight is of the sum, and so on among those that are left. `draw` is uniform
-        in [0, 1), and where it lies within the interval of the one it picks is uniform again: so one draw decides
-        everything. Each pick uses up some of its 53 bits, which last for 18 members of the same weight.
-        """
-        left = list(self.members)
-        total = sum(weight for _, weight in left)
-        names = []
-        while len(left) > 1:
-            # With draw <= 1 - 2**-53 no step rounds up to the end of an interval: `point` stays below the total, its
-            # distance from the whole number `low` is exact, and the next draw is below 1.
-            point = draw * total
-            low = index = 0
-            while point >= low + left[index][1]:
-                low += left[index][1]
-                index += 1
-            name, weight = left.pop(index)
-            names.append(name)
-            draw = (point - low) / weight
-            total -= weight
-        names += (name for name, _ in left)
-        return tuple(names), draw
+
+class TierOrder:
+    """The names of a tier by weighted sampling without replacement, each found when it is asked for.
+
+    A member is first as often as its weight is of the sum, and so on among those that are left. The draw is uniform in
+    [0, 1), and where it lies within the interval of the one it picks is uniform again: so one draw decides everything.
+    Each pick uses up some of its 53 bits, which last for 18 members of the same weight. Nearly always the first is
+    taken: a pick costs little, however many there are.
+    """
+
+    __slots__ = ("_draw", "_found", "_left", "_picked", "_total")
+
+    def __init__(self, tier: Tier, draw: float) -> None:
+        self._draw = draw
+        self._found: list[str] = []
+        self._left = tier
+        self._picked: list[int] = []  # of `_left`, in the order of its members
+        self._total = tier.ends[-1] if tier.ends else 0
+
+    def __iter__(self) -> Iterator[str]:
+        found, index = self._found, 0
+        while index < len(found) or self._pick():
+            yield found[index]
+            index += 1
+
+    def rest(self) -> float:
+        """The draw that is left when all are found."""
+        while self._pick():
+            pass
+        return self._draw
+
+    def _pick(self) -> bool:
+        """Find the next; False where there is none."""
+        left, picked, found = self._left, self._picked, self._found
+        ends = left.ends
+        end = len(ends)
+        if end - len(picked) < 2 or not self._draw:  # a draw that is used up picks the first who is left, each time
+            self._list_anew()
+            found += self._left.names
+            self._left = _NOBODY
+            return end > 0
+        # With draw <= 1 - 2**-53 no step rounds up to the end of an interval: `point` stays below the total, its
+        # distance from the whole number `low` is exact, and the next draw is below 1.
+        point = self._draw * self._total
+        whole = int(point)
+        start = passed = 0
+        for at in picked:  # behind each of them, the intervals of who is left begin sooner
+            weight = left.members[at][1]
+            if whole < ends[at] - weight - passed:
+                end = at
+                break
+            start, passed = at + 1, passed + weight
+        index = bisect_right(ends, whole + passed, start, end)
+        name, weight = left.members[index]
+        found.append(name)
+        self._draw = (point - (ends[index] - weight - passed)) / weight
+        self._total -= weight
+        insort(picked, index)
+        if len(picked) == _MANY:
+            self._list_anew()
+        return True
+
+    def _list_anew(self) -> None:
+        """Forget those picked, instead of stepping around them."""
+        if picked := {*self._picked}:
+            self._left = Tier(tuple(one for at, one in enumerate(self._left.members) if at not in picked))
+            self._picked = []
+
+
+class RouteOrder:
+    """The names of a route's tiers, each tier begun when it is come to. One draw, uniform in [0, 1), decides all."""
+
+    __slots__ = ("_begun", "_draw", "_tiers")
+
+    def __init__(self, tiers: Sequence[Tier], draw: float) -> None:
+        self._tiers = tiers
+        self._draw = draw
+        self._begun: list[TierOrder] = []
+
+    def __iter__(self) -> Iterator[Iterable[str]]:
+        begun = self._begun
+        for index, tier in enumerate(self._tiers):
+            if index == len(begun):
+                begun.append(TierOrder(tier, begun[-1].rest() if begun else self._draw))
+            yield begun[index]
+
+
+_NOBODY: Final = Tier(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +220,8 @@ class Route:
     free. `rule` is where the configuration has it, such as "routes.sms[0]"; empty for a pinned one. `whole` is the
     route of which this is a variant, without those who cannot carry some messages. `delivered_within` is in how many
     seconds a receipt of a message is to have come: else the next provider is asked (see `core.follow_up`). `names` are
-    all providers, as declared; `weighted` says whether `order` makes use of its draw.
+    all providers, as declared, `declared` is the same by tier, and `members` without an order; `weighted` says whether
+    `order` makes use of its draw.
     """
 
     key: str
@@ -154,25 +234,22 @@ class Route:
     whole: Route | None = field(default=None, repr=False, compare=False)
     delivered_within: float | None = field(default=None, repr=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    members: frozenset[str] = field(init=False, repr=False, compare=False)
+    declared: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
     weighted: bool = field(init=False, repr=False, compare=False)
-    _as_declared: Order = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        order = tuple(tuple(name for name, _ in tier.members) for tier in self.tiers)
-        object.__setattr__(self, "names", tuple(name for tier in order for name in tier))
-        object.__setattr__(self, "weighted", any(len(tier) > 1 for tier in order))
-        object.__setattr__(self, "_as_declared", order)
+        object.__setattr__(self, "declared", tuple(tier.names for tier in self.tiers))
+        object.__setattr__(self, "names", tuple(name for names in self.declared for name in names))
+        object.__setattr__(self, "members", frozenset(self.names))
+        object.__setattr__(self, "weighted", any(len(names) > 1 for names in self.declared))
         object.__setattr__(self, "queue_key", self.queue_key or self.key)
 
     def order(self, draw: float) -> Order:
         """The order in which the providers are asked, by tier. One `draw`, uniform in [0, 1), decides all of it."""
         if not self.weighted:
-            return self._as_declared
-        tiers = []
-        for tier in self.tiers:
-            names, draw = tier.order(draw)
-            tiers.append(names)
-        return tuple(tiers)
+            return self.declared
+        return RouteOrder(self.tiers, draw) if len(self.tiers) > 1 else (TierOrder(self.tiers[0], draw),)
 
 
 def matching(routes: Sequence[Route], message: OutboundMessage, tenant: str) -> Route | None:
@@ -205,7 +282,7 @@ class Choice:
 
 
 def choose(
-    order: Sequence[Sequence[str]],
+    order: Order,
     *,
     overflow: bool,
     strict: bool = False,

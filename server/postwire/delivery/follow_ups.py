@@ -118,7 +118,7 @@ class FollowUps:
         if route is None or not self._may_follow(queued, route, now, due):
             return await self._end(record, now)
         plan = self._router.begin(route, (), queued.options.priority)
-        plan.tried += follow_up.tried(record)
+        plan.tried.update(follow_up.tried(record))
         permit = self._router.pick(plan)
         if permit is None:
             return False

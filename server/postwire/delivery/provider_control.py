@@ -85,6 +85,8 @@ class Control:
         self.under_way: Final[set[asyncio.Task[ProviderStatus]]] = set()
         """What is being done, so that nobody collects it."""
         self._watching: set[asyncio.Event] = set()
+        self.on_updated: Callable[[], None] = lambda: None
+        """Called where settings of a mock have changed."""
 
     async def restore(self) -> None:
         """Drain the providers that were drained when the server last stopped, with what was noted of them."""
@@ -181,6 +183,7 @@ class Control:
             event = audit.event(AuditedMethod.UPDATE_MOCK_PROVIDER, by, name, now=self._clock.wall())
             await self._outbox.add_event(event)
             update()
+            self.on_updated()
         self.touch(name)
         return self._status(entry)
 

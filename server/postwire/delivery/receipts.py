@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -203,7 +203,7 @@ class RecipientHashes:
     without a name: it is from that sender that somebody may want no more.
     """
 
-    def __init__(self, addresses: Addresses, providers: Collection[str], *, of_all: bool) -> None:
+    def __init__(self, addresses: Addresses, providers: Set[str], *, of_all: bool) -> None:
         self._addresses = addresses
         self._providers = providers
         self._of_all = of_all
@@ -211,7 +211,7 @@ class RecipientHashes:
     async def add(self, new: NewMessage, content: Content, route: Route) -> NewMessage:
         """The message with the hashes of its recipients, if they are to be kept."""
         has_several = isinstance(content, Email) and len(content.recipients) > 1
-        if not (has_several or self._of_all) or not any(name in self._providers for name in route.names):
+        if not (has_several or self._of_all) or self._providers.isdisjoint(route.members):
             return new
         hashes = new.recipient_hashes or await self._addresses.hashes(content)
         sender = scope_of(content.sender, "") if self._of_all else ""

@@ -65,7 +65,7 @@ class RoutePlan:
         self.priority = priority
         self.order = order
         self.repeats = frozenset(attempt.provider_name for attempt in attempts) if attempts else _NOBODY
-        self.tried: list[str] = []
+        self.tried: set[str] = set()
         self.unsuitable: Collection[str] = ()  # since others than at its beginning are left
         self.choice = Choice(None)
 
@@ -82,6 +82,7 @@ class Router:
         self._weights: dict[str, SplitMix64] = {}
         self._drawn: dict[str, float] = {}  # by route with strict weights: the draw that is the next message's
         self._gates = {name: SharedGate(entry.gate, clock) for name, entry in self._entries.items()}
+        self._waiting: set[WaitingQueue] = set()
 
     @property
     def no_depths(self) -> dict[str, int]:
@@ -153,7 +154,7 @@ class Router:
             return None
         if not plan.tried:
             self._drawn.pop(route.queue_key, None)
-        plan.tried.append(choice.chosen)
+        plan.tried.add(choice.chosen)
         gate = gates[choice.chosen]
         if grants and grants.get(gate):
             grants[gate] -= 1
@@ -171,7 +172,7 @@ class Router:
         """Go on with a plan for the recipients at `positions` alone; returns whether anybody can carry it to these."""
         route = plan.route.whole or plan.route
         if route is not plan.route:  # who could not carry it to all may carry it to some
-            plan.route, plan.order = route, route.order(0.0)
+            plan.route, plan.order = route, route.declared
         plan.unsuitable = self._registry.unsuitable(route, message, positions)
         return len(plan.unsuitable) < len(route.names)
 
@@ -192,7 +193,7 @@ class Router:
         """Who would take a message that has had no attempt; takes nothing. `now` as for `opens_at`."""
         now = self._clock.monotonic() if now is None else now
         return choose(
-            route.order(0.0), overflow=route.overflow, obstacle=lambda name: self._entries[name].gate.obstacle(now)
+            route.declared, overflow=route.overflow, obstacle=lambda name: self._entries[name].gate.obstacle(now)
         )
 
     def is_open(self, route: Route) -> bool:
@@ -214,7 +215,7 @@ class Router:
         candidates = []
         for number, tier in enumerate((route.whole or route).tiers, 1):
             for name, weight in tier.members:
-                if name not in route.names:
+                if name not in route.members:
                     candidates.append(Candidate(name, number, weight, Obstacle.UNSUITABLE, None))
                     continue
                 gate = self._entries[name].gate
@@ -230,21 +231,26 @@ class Router:
         busy, and for none else. Grants nothing: see `offer`. Tells whether there is anybody to wait for.
         """
         if not flows:
-            for name in route.names:
-                self._gates[name].forget(waiter)
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                for name in route.names:
+                    self._gates[name].forget(waiter)
             return True
+        self._waiting.add(waiter)
         reach: list[SharedGate] = []
-        for tier in route.order(self._draw(route)) if route.strict_weights else route.order(0.0):
+        for tier in route.order(self._draw(route)) if route.strict_weights else route.declared:
             in_service = [gate for name in tier if not (gate := self._gates[name]).is_blocked(now)]
             reach += in_service[:1] if route.strict_weights else in_service
             if reach and not route.overflow:
                 break
+        served = {*reach}
         for name in route.names:
             gate = self._gates[name]
-            gate.wait(waiter, flows if gate in reach else (), now)
+            gate.wait(waiter, flows if gate in served else (), now)
         return bool(reach)
 
     def offer(self, route: Route, now: float) -> None:
         """Have the providers of a route grant what is free to those who wait."""
-        for name in route.names:
-            self._gates[name].offer(now)
+        if self._waiting:  # nearly always there is nobody, and a route may have many providers
+            for name in route.names:
+                self._gates[name].offer(now)

@@ -130,7 +130,8 @@ class SharedGate:
         """Grant what is free to those who wait, once all of them wait where they now have to."""
         if not self._waiters:
             return
-        is_blocked = self.is_blocked(now)
+        found = self.gate.obstacle(now)
+        is_blocked = found is not None and found not in WAITED_FOR
         if is_blocked is not self._is_blocked:
             self._is_blocked = is_blocked
             waiters = list(self._waiters)
@@ -138,13 +139,13 @@ class SharedGate:
                 waiter.gate_changed(now)
             for waiter in waiters:
                 waiter.offer(now)
-        free = self.gate.free(now) - self._arbiter.granted
+        free = 0 if found else self.gate.free(now) - self._arbiter.granted
         while free > 0 and (flow := self._arbiter.grant()):
             free -= 1
             self._owners[flow].granted(self, flow)
             if self._held:
                 self._held[0].patience -= 1
-        until = self.gate.until(now)
+        until = self.gate.until(now) if found else None
         self._set_alarm(None if until is None else until - now)
 
     def is_blocked(self, now: float) -> bool:

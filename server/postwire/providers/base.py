@@ -185,7 +185,8 @@ class Reporting(Provider, Protocol):
 
     @property
     def reports(self) -> bool:
-        """Whether it does so now: messages that it takes then are given a reference, and found by its ids."""
+        """Whether it does so now: messages that it takes then are given a reference, and found by its ids. For one that
+        is `Updatable`, that changes with an update alone."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 
 from postwire.clock import Clock
 from postwire.config.receipts import ReceiptsConfig
@@ -30,7 +30,7 @@ class Receipts:
         references: References,
         addresses: Addresses,
         *,
-        providers: Collection[str],
+        providers: Set[str],
         deduplicating: Collection[str],
         outbox: Messages,
         clock: Clock,
