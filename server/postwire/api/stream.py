@@ -136,13 +136,16 @@ class Stream:
         commands: list[DispatchCommand] = []
         malformed: deque[tuple[int, Refusal]] = deque()
         loop = asyncio.get_running_loop()
+        read = partial(
+            convert.read_command, max_bytes=self._max_message_bytes, tenant=self._tenant, needs_request_id=True
+        )
         pause = loop.time() + LONGEST_TURN
         for sequence, request in enumerate(wire.requests, first):
             try:
                 if loop.time() >= pause:
                     await asyncio.sleep(0)
                     pause = loop.time() + LONGEST_TURN
-                commands.append(await self._read_command(request))
+                commands.append(await read(request))
                 sequences.append(sequence)
             except Refusal as refusal:
                 malformed.append((sequence, refusal.with_traceback(None)))
@@ -161,9 +164,6 @@ class Stream:
             self._frames.discard(frame)
         else:
             asyncio.get_running_loop().call_later(self._max_wait, partial(self._give_up, frame))
-
-    async def _read_command(self, request: pb.DispatchRequest) -> DispatchCommand:
-        return await convert.read_command(request, self._max_message_bytes, self._tenant, needs_request_id=True)
 
     async def _refuse(self, count: int) -> None:
         """Refuse a frame that is too large: no faster than its caller reads, since its requests may be millions."""

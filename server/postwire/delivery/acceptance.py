@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -16,22 +16,21 @@ from postwire.core.admission import TURN_BYTES, TURN_COUNT, Admission, Share, Wa
 from postwire.core.backlog import Backlog
 from postwire.core.clock_steps import StepDetector
 from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavailable
-from postwire.core.guards import Guarded, Guards
+from postwire.core.guards import Guards
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
-from postwire.core.message import MAX_TIME, DispatchCommand, DispatchOptions, MessageRecord, Priority, WaitFor
+from postwire.core.message import MAX_TIME, Channel, DispatchCommand, DispatchOptions, Priority, WaitFor
 from postwire.core.queue_keys import QueueKey
 from postwire.core.quotas import Quotas
-from postwire.core.routing import Route
 from postwire.core.suppression import scope_of
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
-from postwire.delivery.contents import encode
+from postwire.delivery.admitting import Admitted, HeldUp, Moment
+from postwire.delivery.contents import LARGE, encode, encode_small
 from postwire.delivery.jobs import Job
 from postwire.delivery.receipts import RecipientHashes
-from postwire.delivery.router import ProviderPermit, RoutePlan, Router
+from postwire.delivery.router import RoutePlan, Router
 from postwire.delivery.settings import Limits
-from postwire.delivery.shared_gate import SharedGate
 from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
@@ -41,40 +40,6 @@ from postwire.telemetry.base import Observer
 
 MEAN_RETRY_DELAY: Final = 1.0
 """Seconds, on average, after which who was told that too much is in flight is to try again."""
-
-
-@dataclass(slots=True, eq=False)
-class Admitted:
-    """A message that is admitted, on its way to its acceptance.
-
-    `options` are as its tenant may have them; what its request id is held to is the `command`. `give_back` has it not
-    count against the tenant's rate.
-    """
-
-    command: DispatchCommand
-    options: DispatchOptions
-    record: MessageRecord
-    route: Route
-    queue: QueueKey
-    plan: RoutePlan | None
-    permit: ProviderPermit | None
-    trace: str
-    stream: Share | None
-    later: int | None
-    give_back: Callable[[], None] | None
-    guarded: Guarded | None
-    waiter: Waiter = field(default_factory=Waiter)
-    handed_over: bool = False
-    looks_up: bool = False
-    """Whether its acceptance looks who is suppressed; else that is for its first attempt."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldUp:
-    """Why a message of a stream is not admitted yet: a slot comes free soon. See `SharedGate.until_free`."""
-
-    plan: RoutePlan
-    gate: SharedGate
 
 
 class Acceptance:
@@ -132,7 +97,7 @@ class Acceptance:
         Raises:
             Refusal: nothing is done.
         """
-        admitted = self._admit(command)
+        admitted = self._admit(command, self._moment())
         if not isinstance(admitted, Admitted):
             if self._admission.is_full_for(command.tenant):
                 raise self._quotas.exceeded(command.tenant, "max_in_flight")
@@ -183,13 +148,13 @@ class Acceptance:
         all_admitted: list[Admitted] = []
         found: list[Waiter | Refusal] = []
         held_up: HeldUp | None = None
-        size = 0
+        size, moment = 0, self._moment()
         try:
             for command in commands:
                 if len(found) >= most or size >= most_bytes:
                     break
                 try:
-                    admitted = self._admit(command, stream, plan, may_hold_up=may_hold_up)
+                    admitted = self._admit(command, moment, stream, plan, may_hold_up=may_hold_up)
                 except Refusal as refusal:
                     found.append(refusal)
                     continue
@@ -237,9 +202,16 @@ class Acceptance:
                 self._offered = stream
                 turn.set_result(None)
 
+    def _moment(self) -> Moment:
+        wall, due = self._clock.wall(), self._clock.due()
+        ahead = wall - self._steps.due_at(wall, due)
+        is_store_available = self._outbox.available
+        return Moment(wall, due, self._clock.monotonic(), ahead, self._observer.traceparent(), is_store_available)
+
     def _admit(
         self,
         command: DispatchCommand,
+        moment: Moment,
         stream: Share | None = None,
         plan: RoutePlan | None = None,
         *,
@@ -253,17 +225,15 @@ class Acceptance:
         """
         if self.closed:
             raise ShuttingDown
-        now = self._clock.wall()
-        self.check_options(command, now)
-        tenant = command.tenant
-        options = self._quotas.limited(tenant, command.options)
+        now, monotonic, tenant, channel = moment.wall, moment.monotonic, command.tenant, command.message.channel
+        options, later = self._options(command, channel, moment)
         route = self._router.route(command.message, tenant, options.provider_name)
-        due = self._clock.due()
-        guarded = self._guards.check(command.message, due)
-        if not self._outbox.available:
+        guarded = self._guards.check(command.message, moment.due)
+        if not moment.is_store_available:
             raise StoreUnavailable
-        later = options.send_time if options.send_time is not None and options.send_time > now else None
-        queue, monotonic = QueueKey(tenant, route.queue_key), self._clock.monotonic()
+        queue = moment.queue
+        if queue is None or route is not moment.route:
+            moment.route, moment.queue = route, queue = route, QueueKey(tenant, route.queue_key)
         self._quotas.check(tenant, self._backlog.of_tenant(tenant), monotonic)
         if text := self._backlog.why_full(queue, later, now):
             raise Overloaded(text=text)
@@ -281,19 +251,38 @@ class Acceptance:
                 if give_back:
                     give_back()
                 return HeldUp(plan, gate)
-        trace = self._observer.traceparent()
         record = lifecycle.accept(
             command,
             message_id=self._ids.next(now),
             queue=route.queue_key,
             provider_name=permit.entry.provider.name if permit else "",
             now=now,
-            expire_after=self._limits.expire_after[command.message.channel],
-            trace_id=trace[3:35],
-            ahead=now - self._steps.due_at(now, due),
+            expire_after=self._limits.expire_after[channel],
+            trace_id=moment.trace[3:35],
+            ahead=moment.ahead,
         )
         self._backlog.add(queue, later)
-        return Admitted(command, options, record, route, queue, plan, permit, trace, stream, later, give_back, guarded)
+        return Admitted(
+            command, options, record, route, queue, plan, permit, moment.trace, stream, later, give_back, guarded
+        )
+
+    def _options(
+        self, command: DispatchCommand, channel: Channel, moment: Moment
+    ) -> tuple[DispatchOptions, int | None]:
+        """A message's options as its tenant may have them, and when it is to be sent if that is later. All messages
+        that are admitted in one go are of one tenant.
+
+        Raises:
+            InvalidMessage: see `check_options`.
+        """
+        checked = moment.checked
+        if checked is None or command.options is not checked[0] or channel is not checked[1] or not moment.options:
+            self.check_options(command, moment.wall)
+            moment.options = options = self._quotas.limited(command.tenant, command.options)
+            is_later = options.send_time is not None and options.send_time > moment.wall
+            moment.later = options.send_time if is_later else None
+            moment.checked = command.options, channel
+        return moment.options, moment.later
 
     def check_options(self, command: DispatchCommand, now: int) -> None:
         """Refuse times that do not go together with each other or with `now` (µs), and what this server does not allow.
@@ -345,15 +334,15 @@ class Acceptance:
 
     async def _new(self, admitted: Admitted) -> NewMessage:
         command, permit = admitted.command, admitted.permit
-        content, digest = await encode(command)
+        content, digest = encode_small(command) if command.size < LARGE else await encode(command)
         new = NewMessage(admitted.record, content, digest, admitted.options, admitted.trace, guarded=admitted.guarded)
         if permit and self._suppressions and self._suppressions.concerns(admitted.options):
             hashes = await self._suppressions.addresses.hashes(command.message.content)
             scope = scope_of(command.message.content.sender, permit.entry.provider.name)
             new = replace(new, recipient_hashes=hashes, scope=scope)
             admitted.looks_up = True
-        if self._recipient_hashes:
-            new = await self._recipient_hashes.add(new, command.message.content, admitted.route)
+        if self._recipient_hashes and self._recipient_hashes.concerns(command.message.content, admitted.route):
+            new = await self._recipient_hashes.add(new, command.message.content)
         return new
 
     def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:

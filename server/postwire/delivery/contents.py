@@ -14,9 +14,12 @@ LARGE: Final = 256 * 1024
 
 async def encode(command: DispatchCommand) -> tuple[bytes, bytes]:
     """The command's content in canonical form, and its payload's hash."""
-    if command.size < LARGE:
-        return canonical.encode(command.message, command.options)
-    return await asyncio.to_thread(canonical.encode, command.message, command.options)
+    return encode_small(command) if command.size < LARGE else await asyncio.to_thread(encode_small, command)
+
+
+def encode_small(command: DispatchCommand) -> tuple[bytes, bytes]:
+    """The same at once, for what is not `LARGE`."""
+    return canonical.encode(command.message, command.options)
 
 
 async def decode(content: bytes) -> OutboundMessage:

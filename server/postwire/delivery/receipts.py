@@ -208,11 +208,13 @@ class RecipientHashes:
         self._providers = providers
         self._of_all = of_all
 
-    async def add(self, new: NewMessage, content: Content, route: Route) -> NewMessage:
-        """The message with the hashes of its recipients, if they are to be kept."""
+    def concerns(self, content: Content, route: Route) -> bool:
+        """Whether the hashes of a message's recipients are to be kept."""
         has_several = isinstance(content, Email) and len(content.recipients) > 1
-        if not (has_several or self._of_all) or self._providers.isdisjoint(route.members):
-            return new
+        return (has_several or self._of_all) and not self._providers.isdisjoint(route.members)
+
+    async def add(self, new: NewMessage, content: Content) -> NewMessage:
+        """The message with the hashes of its recipients."""
         hashes = new.recipient_hashes or await self._addresses.hashes(content)
         sender = scope_of(content.sender, "") if self._of_all else ""
         return replace(new, recipient_hashes=hashes, keeps_hashes=True, sender=sender)

@@ -9,7 +9,7 @@ from typing import Final
 from postwire.clock import Clock
 from postwire.core.gate import GatePermit
 from postwire.core.message import Attempt, OutboundMessage, Priority, Sms
-from postwire.core.obstacles import Obstacle
+from postwire.core.obstacles import WAITED_FOR, Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.core.turns import Flow
@@ -196,10 +196,14 @@ class Router:
             route.declared, overflow=route.overflow, obstacle=lambda name: self._entries[name].gate.obstacle(now)
         )
 
-    def is_open(self, route: Route) -> bool:
-        """Whether anybody would take a message now, or would if he were less busy."""
-        choice = self.look(route)
-        return bool(choice.chosen or choice.waits_for)
+    def is_open(self, route: Route, now: float | None = None) -> bool:
+        """Whether anybody would take a message now, or would if he were less busy. `now` as for `opens_at`."""
+        now = self._clock.monotonic() if now is None else now
+        for name in route.names:
+            found = self._entries[name].gate.obstacle(now)
+            if found is None or found in WAITED_FOR:
+                return True
+        return False
 
     def opens_at(self, route: Route, now: float) -> float | None:
         """When (monotonic) the first obstacle of a route will be gone by itself; None where none is known to be.

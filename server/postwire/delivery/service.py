@@ -245,7 +245,7 @@ class Delivery:
         """
         found = await self._acceptance.admit_in_turn(commands, stream)
         for one in found:
-            if isinstance(one, Waiter):
+            if isinstance(one, Waiter) and one.verdict is None:
                 await one.until_verdict(self._loop)
         return found
 
@@ -344,8 +344,7 @@ class Delivery:
         if route is None:  # the configuration has no such route: the time is unknown
             return replace(record, next_attempt_time=None)
         now = self._clock.monotonic()
-        choice = self._router.look(route, now)
-        if choice.chosen or choice.waits_for:
+        if self._router.is_open(route, now):
             return record
         opens_at = self._router.opens_at(route, now)
         if opens_at is None:
