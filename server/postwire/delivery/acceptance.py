@@ -314,7 +314,7 @@ class Acceptance:
         except Refusal as refusal:
             self._refuse(admitted, refusal)
             return
-        if first_pass := self._accepted(admitted, accepted):
+        if first_pass := self._accepted(admitted, accepted, self._worker.ahead()):
             await first_pass
 
     async def _carry_all(self, all_admitted: Sequence[Admitted]) -> None:
@@ -325,10 +325,11 @@ class Acceptance:
             for admitted in all_admitted:
                 self._refuse(admitted, refusal)
             return
+        ahead = self._worker.ahead()
         for admitted, verdict in zip(all_admitted, verdicts, strict=True):
             if isinstance(verdict, Refusal):
                 self._refuse(admitted, verdict)
-            elif first_pass := self._accepted(admitted, verdict):
+            elif first_pass := self._accepted(admitted, verdict, ahead):
                 admitted.handed_over = True
                 self._tasks.launch(first_pass, partial(self._done, admitted))
 
@@ -345,7 +346,7 @@ class Acceptance:
             new = await self._recipient_hashes.add(new, command.message.content)
         return new
 
-    def _accepted(self, admitted: Admitted, accepted: Accepted) -> Coroutine[None, None, None] | None:
+    def _accepted(self, admitted: Admitted, accepted: Accepted, ahead: int) -> Coroutine[None, None, None] | None:
         """What is left to do for a message once its acceptance is on disk: its first pass, if it has one now."""
         waiter, record = admitted.waiter, accepted.record
         if not accepted.created:
@@ -385,7 +386,7 @@ class Acceptance:
                 self._waiters.attach(record, waiter)  # its turn comes soon
             else:
                 waiter.complete()
-        self._worker.wait(record, admitted.options.priority)
+        self._worker.wait(record, admitted.options.priority, ahead)
         return None
 
     def _refuse(self, admitted: Admitted, refusal: Refusal) -> None:

@@ -42,12 +42,14 @@ class Frame:
         waiting = deque(range(len(self._commands)))
         while waiting:
             taken = await self._delivery.admit_all([self._commands[index] for index in waiting], self._stream)
+            open_queues: set[str] = set()
             for verdict in taken:
                 index = waiting.popleft()
                 if isinstance(verdict, Waiter):
-                    self._reported(index, verdict)
+                    self._reported(index, verdict, open_queues)
                 else:
                     await self._refused(index, verdict)
+                    open_queues.clear()
         self._commands = ()  # which may be large, and the frame stays until its last message has an outcome
 
     def give_up(self) -> None:
@@ -69,7 +71,7 @@ class Frame:
         """Whether all results have been reported."""
         return not self._waiters and not self._following
 
-    def _reported(self, index: int, waiter: Waiter) -> None:
+    def _reported(self, index: int, waiter: Waiter, open_queues: set[str]) -> None:
         verdict = waiter.verdict
         assert verdict is not None
         if isinstance(verdict, Refusal):
@@ -77,7 +79,7 @@ class Frame:
         elif not verdict.created:
             self._follow(index, verdict.record)
         elif self._commands[index].wait_for is WaitFor.ACCEPTANCE:
-            self._on_result(index, self._delivery.shown(verdict.record))
+            self._on_result(index, self._delivery.shown(verdict.record, open_queues))
         else:
             self._waiters[index] = waiter
             waiter.on_completion(partial(self._completed, index, waiter))

@@ -331,20 +331,23 @@ class Delivery:
         route = self._router.route_to_explain(command.message, command.tenant, command.options.provider_name)
         return self._router.explain(route, command.message, command.tenant)
 
-    def shown(self, record: MessageRecord) -> MessageRecord:
+    def shown(self, record: MessageRecord, open_queues: set[str] | None = None) -> MessageRecord:
         """The record as callers see it: its times by the wall clock as that now is, and where it is parked, when its
         route opens, as far as that is known.
 
-        That is found out here, so that nothing has to be rewritten while a message waits.
+        That is found out here, so that nothing has to be rewritten while a message waits. `open_queues` are those whose
+        route was found open by the same caller, who has shown others in the same moment.
         """
         record = by_wall_clock(record, self.clock_steps.ahead)
-        if record.state is not MessageState.QUEUED:
+        if record.state is not MessageState.QUEUED or (open_queues and record.queue in open_queues):
             return record
         route = self._router.route_by_queue_key(record.queue)
         if route is None:  # the configuration has no such route: the time is unknown
             return replace(record, next_attempt_time=None)
         now = self._clock.monotonic()
         if self._router.is_open(route, now):
+            if open_queues is not None:
+                open_queues.add(record.queue)
             return record
         opens_at = self._router.opens_at(route, now)
         if opens_at is None:

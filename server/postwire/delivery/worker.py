@@ -107,12 +107,17 @@ class Worker:
         self._backlog.add(QueueKey(record.tenant, key))
         return replace(record, queue=key)
 
-    def wait(self, record: MessageRecord, priority: Priority) -> None:
-        """Have a message that is queued come out of its queue again."""
-        ahead = self._clock.wall() - self._clock.due()
+    def wait(self, record: MessageRecord, priority: Priority, ahead: int | None = None) -> None:
+        """Have a message that is queued come out of its queue again. `ahead` (µs): see `core.waiting`."""
+        if ahead is None:
+            ahead = self.ahead()
         self.on_deadline(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
             self._queue(route, record.tenant).put(due_time(record, ahead) or 0, priority)
+
+    def ahead(self) -> int:
+        """By how much (µs) the wall clock is ahead of the due clock."""
+        return self._clock.wall() - self._clock.due()
 
     def weigh(self) -> None:
         """Go by the weights of tenants as they are now."""
