@@ -9,6 +9,7 @@ Run as a module this is the process that is forked. It has no threads and has op
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -150,6 +151,10 @@ def _serve(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     for name in _IMPORTED:
         importlib.import_module(name)
+    # What is imported is no garbage. Without this each fork looks through all of it as it ends, and has a copy made of
+    # every page: two thirds of what an end costs.
+    gc.collect()
+    gc.freeze()
     while True:
         head, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
         if not head:
