@@ -14,6 +14,9 @@ DEV := $(VENV)/.dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
+# What is imported is compiled once, whatever a shell says: tests start hundreds of interpreters, and each would compile
+# all of it anew, for three seconds.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo serve test test-long interop fuzz check generate bench mutate lock sbom audit clean
 
 help: ## Show this list

@@ -55,8 +55,9 @@ PLANS = {
 """By what those find their rows that are asked of a million of them."""
 
 
-@pytest.fixture(params=["new", "migrated"])
+@pytest.fixture(params=["new", "migrated"], scope="module")
 def connection(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
+    """For all tests of a kind: they ask for plans, and change nothing."""
     connection = connect(IN_MEMORY, sync="full")
     if request.param == "migrated":
         first_version.fill(connection)

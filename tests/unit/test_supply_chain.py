@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from tools import audit, sbom
 
 import postwire
@@ -30,7 +28,7 @@ def bill() -> dict[str, Any]:
 
 @pytest.mark.long
 def test_the_bill_of_materials_is_what_its_schema_asks_for(bill: dict[str, Any]) -> None:
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+    assert sbom.fault_in(json.dumps(bill)) == ""
     assert bill["metadata"]["component"]["version"] == postwire.__version__
 
 
