@@ -89,7 +89,7 @@ clean: ## Remove .venv, caches and build output
 	@rm -rf clients/node/node_modules clients/node/dist clients/node/src/gen clients/java/target clients/rust/target
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	@find server clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find server clients docs tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-annotate --custom-compile-command "make lock"

@@ -52,6 +52,11 @@ def metadata(wheel: dict[str, bytes]) -> Message:
     return message_from_bytes(wheel[name])
 
 
+def sources_in(folder: Path) -> list[Path]:
+    """All files but those that Python compiles them to."""
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
 def test_the_version_is_the_one_that_the_package_tells(metadata: Message) -> None:
     assert metadata["Version"] == postwire.__version__
 
@@ -104,8 +109,7 @@ def test_the_wheel_has_the_server_and_the_client_and_nothing_else(wheel: dict[st
     sources = {
         path.relative_to(base).as_posix()
         for base, package in ((server, "postwire"), (client, "postwire_client"))
-        for path in (base / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        for path in sources_in(base / package)
     }
     assert sources == {name for name in wheel if not name.startswith(base)}
 
@@ -114,7 +118,7 @@ def test_the_source_distribution_has_what_one_needs_to_run_it_and_to_read_about_
     needed = ["pyproject.toml", "postwire.toml", "LICENSE"]
     needed += ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
     for folder in ("docs", "deploy", "examples", "requirements", "protos"):
-        needed += [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
+        needed += [path.relative_to(ROOT).as_posix() for path in sources_in(ROOT / folder)]
     assert sorted(set(needed) - set(sdist)) == []
     tops = {PurePosixPath(name).parts[0] for name in sdist if "/" in name}
     assert tops == {"server", "clients", "protos", "docs", "deploy", "examples", "requirements"}
