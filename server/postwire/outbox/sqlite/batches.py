@@ -109,7 +109,9 @@ class Batches:
             return
         if len({before.message_id for before, _ in pairs}) != len(pairs):
             raise Fenced  # what is done below for all of them at once would mix up the changes of one
-        if any(self.receipts.stand_in_the_way(*pair, one.receipts) for one in operations for pair in one.pairs):
+        if self.receipts.has_unapplied and any(
+            self.receipts.stand_in_the_way(*pair, one.receipts) for one in operations for pair in one.pairs
+        ):
             if len(operations) > 1:
                 raise Fenced
             free = [pair for pair in pairs if not self.receipts.stand_in_the_way(*pair, operations[0].receipts)]

@@ -77,9 +77,14 @@ class ReceiptTable:
             if not self._held[provider_name]:
                 del self._held[provider_name]
 
+    @property
+    def has_unapplied(self) -> bool:
+        """Whether there are any that are not applied."""
+        return bool(self._unapplied)
+
     def stand_in_the_way(self, before: MessageRecord, after: MessageRecord, applied: Sequence[int]) -> bool:
         """Whether a change opens an attempt, and there are receipts that it does not apply."""
-        if not self._unapplied or len(after.attempts) <= len(before.attempts):
+        if len(after.attempts) <= len(before.attempts):
             return False
         return not self._unapplied.get(rows.id_bytes(before.message_id), set()) <= set(applied)
 

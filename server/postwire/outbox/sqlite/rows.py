@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -37,6 +38,7 @@ _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuaran
 _ACTIONS: Final = {action.value: action for action in NoteAction}
 
 
+@lru_cache(4096)  # each is asked for some times in a row
 def id_bytes(message_id: str) -> bytes:
     """A message id as it is stored: 16 bytes, which sort as the ids do."""
     return bytes.fromhex(message_id.replace("-", ""))
