@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from postwire.telemetry.logs import EventLog
@@ -41,13 +42,10 @@ class StartedTasks:
         self, work: Coroutine[None, None, None], done: Callable[[], None], *, context: Context | None = None
     ) -> None:
         """Do work in a task of its own. `done` is called at its end, however that comes about; faults are logged."""
-
-        def completed(task: asyncio.Task[None]) -> None:
-            done()
-            if not task.cancelled() and (error := task.exception()):
-                _log.fault(error)
-
-        self.track(self._loop.create_task(work, context=context)).add_done_callback(completed)
+        task = self._loop.create_task(work, context=context)
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(partial(self._completed, done))
 
     def track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Have a drain wait for a task, and cancel it in the end."""
@@ -90,6 +88,12 @@ class StartedTasks:
         """Return once no commit is under way any more, however long the store takes."""
         if self._committing:
             await asyncio.wait(self._committing)
+
+    def _completed(self, done: Callable[[], None], task: asyncio.Task[None]) -> None:
+        self._ended(task)
+        done()
+        if not task.cancelled() and (error := task.exception()):
+            _log.fault(error)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
