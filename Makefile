@@ -78,6 +78,7 @@ lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest 
 	@$(LOCK) --extra server --extra web --group build --output-file requirements/runtime.txt $(ARGS)
 	@$(LOCK) --extra server --extra aws --extra web --group dev --constraints requirements/runtime.txt \
 	    --output-file requirements/dev.txt $(ARGS)
+	@$(BIN)/uv pip compile --group peer $(LOCKED) --output-file requirements/peer.txt $(ARGS)
 
 sbom: $(DEV) ## Write down what a release runs with, as CycloneDX in build/
 	@$(BIN)/python -m tools.sbom
@@ -91,8 +92,8 @@ clean: ## Remove .venv, caches and build output
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find server clients docs tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-annotate --custom-compile-command "make lock"
+LOCK = $(BIN)/uv pip compile pyproject.toml $(LOCKED)
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 # --- The environment ---------------------------------------------------------------------------------------
 # Two stamps, each written last: an install that did not finish is done again. `.made-for` says for which

@@ -11,6 +11,9 @@ SENT: Final = "MESSAGE_STATE_SENT"
 SENDING: Final = "MESSAGE_STATE_SENDING"
 QUEUED: Final = "MESSAGE_STATE_QUEUED"
 
+RECIPIENT: Final = "+14155550132"
+BODY: Final = "Your code is 482913. It is valid for ten minutes; never tell it to anybody, not even to us."
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:

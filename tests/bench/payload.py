@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.bench.jobs import BODY, RECIPIENT
+
 from postwire.v1 import dispatch_service_pb2, message_pb2
 
 SERVICE: Final = "postwire.v1.DispatchService"
 DISPATCH: Final = "Dispatch"
 DISPATCH_STREAM: Final = "DispatchStream"
 
-BODY: Final = "Your code is 482913. It is valid for ten minutes; never tell it to anybody, not even to us."
 REQUEST_ID: Final = "0b8f6f3e-2d52-4c7e-9a51-6c1f3f0c9d27"
 
 
@@ -19,7 +20,7 @@ def request(channel: str = "sms") -> dispatch_service_pb2.DispatchRequest:
     if channel == "email":
         email = message_pb2.Email(to=["ada@example.com"], subject="Your code", text=BODY)
         return dispatch_service_pb2.DispatchRequest(message=message_pb2.OutboundMessage(email=email))
-    sms = message_pb2.Sms(to="+14155550132", body=BODY)
+    sms = message_pb2.Sms(to=RECIPIENT, body=BODY)
     return dispatch_service_pb2.DispatchRequest(message=message_pb2.OutboundMessage(sms=sms))
 
 

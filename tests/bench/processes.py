@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from tests.bench.jobs import Job, Round, write_job
 
@@ -28,17 +28,22 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server process under measurement. `boot` is how long (s) it took from its start until it served."""
+    """A server process under measurement. `boot` is how long (s) it took from its start until it served.
+
+    It may work together with `others`, by their process ids.
+    """
 
     name: str
     pid: int
     address: str
     boot: float = 0.0
+    others: Sequence[int] = ()
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used so far, user and system, in all its threads."""
+        """Seconds of CPU that it and the others have used so far, user and system, in all their threads."""
         # What clock_getcpuclockid(3) gives on Linux; in nanoseconds, where /proc/PID/stat counts in hundredths.
-        return time.clock_gettime_ns((~self.pid << 3) | _CPUCLOCK_SCHED) / 1e9
+        clocks = [(~pid << 3) | _CPUCLOCK_SCHED for pid in (self.pid, *self.others)]
+        return sum(map(time.clock_gettime_ns, clocks)) / 1e9
 
     def rss(self) -> int:
         """Bytes of memory that it has in RAM now."""
@@ -52,11 +57,11 @@ class Server:
 @contextmanager
 def echo_server(log: Path) -> Iterator[Server]:
     """The yardstick; see `tests.bench.echo`."""
-    with log.open("wb") as stderr, _process("tests.bench.echo", stdout=subprocess.PIPE, stderr=stderr) as process:
+    with log.open("wb") as stderr, python_process("tests.bench.echo", stdout=subprocess.PIPE, stderr=stderr) as process:
         assert process.stdout
         address = process.stdout.readline().decode().strip()
         if not address:
-            raise BenchError(f"the echo server did not start: {_last_line(log)}")
+            raise BenchError(f"the echo server did not start: {last_line(log)}")
         yield Server("echo", process.pid, address)
 
 
@@ -83,13 +88,13 @@ def postwire_server(
     started = time.monotonic()
     with (
         log.open("wb") as stderr,
-        _process("postwire", *arguments, stdout=stderr, stderr=stderr, cwd=folder, environ=environ) as process,
+        python_process("postwire", *arguments, stdout=stderr, stderr=stderr, cwd=folder, environ=environ) as process,
     ):
         address = _serving_address(process, log)
         yield Server(name, process.pid, address, time.monotonic() - started)
         process.terminate()
         if code := process.wait(STOP_TIMEOUT):
-            raise BenchError(f"the service ended with exit code {code}: {_last_line(log)}")
+            raise BenchError(f"the service ended with exit code {code}: {last_line(log)}")
 
 
 def store_of(name: str, folder: Path) -> Path:
@@ -108,11 +113,14 @@ class Collector:
 @contextmanager
 def collector(log: Path) -> Iterator[Collector]:
     """A place to send spans to."""
-    with log.open("wb") as stderr, _process("tests.bench.collector", stdout=subprocess.PIPE, stderr=stderr) as process:
+    with (
+        log.open("wb") as stderr,
+        python_process("tests.bench.collector", stdout=subprocess.PIPE, stderr=stderr) as process,
+    ):
         assert process.stdout
         address = process.stdout.readline().decode().strip()
         if not address:
-            raise BenchError(f"the collector did not start: {_last_line(log)}")
+            raise BenchError(f"the collector did not start: {last_line(log)}")
         running = Collector(address)
         yield running
         process.terminate()
@@ -124,12 +132,12 @@ def counterpart(log: Path) -> Iterator[tuple[int, int]]:
     """See `tests.bench.counterpart`: the ports of HTTP and of SMTP."""
     with (
         log.open("wb") as stderr,
-        _process("tests.bench.counterpart", stdout=subprocess.PIPE, stderr=stderr) as process,
+        python_process("tests.bench.counterpart", stdout=subprocess.PIPE, stderr=stderr) as process,
     ):
         assert process.stdout
         ports = process.stdout.readline().split()
         if len(ports) != 2:
-            raise BenchError(f"the counterpart did not start: {_last_line(log)}")
+            raise BenchError(f"the counterpart did not start: {last_line(log)}")
         yield int(ports[0]), int(ports[1])
 
 
@@ -162,23 +170,29 @@ class LoadGenerator:
 @contextmanager
 def load_generator() -> Iterator[LoadGenerator]:
     """A load generator, for as many jobs as there are."""
-    with _process("tests.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with python_process("tests.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield LoadGenerator(process)
 
 
+def python_process(module: str, *arguments: str, **settings: Any) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A module that is run by this interpreter; for the rest see `process_of`."""
+    return process_of([sys.executable, "-m", module, *arguments], **settings)
+
+
 @contextmanager
-def _process(
-    module: str,
-    *arguments: str,
+def process_of(
+    command: Sequence[str],
+    *,
     stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: IO[bytes] | None = None,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended on the way out."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("POSTWIRE_", "OTEL_"))}
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        command,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -207,9 +221,10 @@ def _serving_address(process: subprocess.Popen[bytes], log: Path) -> str:
             if '"event":"serving"' in line:
                 return str(json.loads(line)["listen"])
         time.sleep(_POLL)
-    raise BenchError(f"the service did not start: {_last_line(log)}")
+    raise BenchError(f"the service did not start: {last_line(log)}")
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """What a process said last."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return lines[-1] if lines else "it said nothing"

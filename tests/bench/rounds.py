@@ -21,6 +21,7 @@ class Run:
     """A case, the server it is for, and what is asked of that. Each message is to be answered with `answer`.
 
     Where the server `exports`, a round's CPU runs until its next one begins, so that exports afterwards are in it.
+    `load` is for a server that speaks no gRPC.
     """
 
     case: Case
@@ -28,6 +29,7 @@ class Run:
     job: Job
     answer: str = SENT
     exports: bool = False
+    load: LoadGenerator | None = None
 
 
 def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Measurement]:
@@ -66,7 +68,7 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
 
 
 def _run_once(run: Run, load: LoadGenerator) -> Round:
-    done = load.run(run.job)
+    done = (run.load or load).run(run.job)
     if done.answers != {run.answer: run.job.messages}:
         raise BenchError(f"{run.case.title}: of {run.job.messages} messages all should be {run.answer}: {done.answers}")
     return done

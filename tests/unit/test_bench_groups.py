@@ -1,9 +1,15 @@
-"""What the bench's groups work out for themselves."""
+"""What the bench's groups work out for themselves, and what they do without."""
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 from tests.bench.groups.cost import sizes_up_to
+from tests.bench.peer.processes import NoPeer, peer
+from tests.bench.processes import Server
 
 
 @pytest.mark.parametrize(
@@ -17,3 +23,17 @@ from tests.bench.groups.cost import sizes_up_to
 )
 def test_the_cost_is_measured_at_nothing_at_powers_of_ten_and_at_the_most(most: int, sizes: list[int]) -> None:
     assert sizes_up_to(most) == sizes
+
+
+def test_the_peer_is_left_out_where_there_is_no_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoPeer, match="redis-server is not on PATH"), peer(tmp_path / "peer"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cpu_of_a_server_is_that_of_all_its_processes() -> None:
+    ours = os.getpid()
+    before = time.process_time()
+    measured = Server("twice", ours, "", others=[ours]).cpu()
+    assert 2 * before <= measured <= 2 * time.process_time()
