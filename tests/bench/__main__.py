@@ -28,6 +28,7 @@ from tests.bench.groups import (
     latency,
     memory,
     peer,
+    recovery,
     stream,
     suppression,
     sync,
@@ -55,6 +56,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "breaker": breaker.measure,
     "memory": memory.measure,
     "boot": boot.measure,
+    "recovery": recovery.measure,
     "isolation": isolation.measure,
     "vendors": vendors.measure,
 }

@@ -37,6 +37,9 @@ class Scale:
     """Dispatched before that counts."""
     dispatched: int = 40_000
     """Dispatched while it is watched."""
+    recovered: int = 100_000
+    """Waiting when the service was killed."""
+    recoveries: int = 3
     boots: int = 5
     pairs: int = 3
     """Of a service with a provider that hangs, and one without."""
@@ -55,6 +58,8 @@ QUICK: Final = Scale(
     stored=1_000,
     warm_up=400,
     dispatched=2_000,
+    recovered=2_000,
+    recoveries=1,
     boots=2,
     pairs=1,
     paced_for=2.0,

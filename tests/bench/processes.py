@@ -67,11 +67,17 @@ def echo_server(log: Path) -> Iterator[Server]:
 
 @contextmanager
 def postwire_server(
-    name: str, folder: Path, environ: Mapping[str, str] | None = None, *, config: str | None = None
+    name: str,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    config: str | None = None,
+    ends_with: int = 0,
 ) -> Iterator[Server]:
     """The service as users run it, with its defaults: a store on disk, two mocks. Its log goes to a file.
 
-    The one difference: there are no metrics to be fetched, unless `environ` says where. `config` is TOML.
+    The one difference: there are no metrics to be fetched, unless `environ` says where. `config` is TOML. It is to
+    end with the exit code `ends_with`, or below 0 by that signal.
     """
     log = folder / f"{name}.log"
     environ = {
@@ -93,7 +99,7 @@ def postwire_server(
         address = _serving_address(process, log)
         yield Server(name, process.pid, address, time.monotonic() - started)
         process.terminate()
-        if code := process.wait(STOP_TIMEOUT):
+        if (code := process.wait(STOP_TIMEOUT)) != ends_with:
             raise BenchError(f"the service ended with exit code {code}: {last_line(log)}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ from tests.bench.progress import say
 
 EXPORT_DELAY_MS: Final = 500
 """After this a service exports what has gathered, in place of 5 s: so that the bench need not wait long for it."""
+
+_POLL: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,20 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
         for (run, number, one), (before, after) in zip(done, spans, strict=True)
         if number
     ]
+
+
+def wait_until(holds: Callable[[], bool], timeout: float) -> float:
+    """Wait for something that is looked for now and then; returns when it was seen, on `time.monotonic`.
+
+    Raises:
+        BenchError: it was not, for `timeout` seconds.
+    """
+    end = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > end:
+            raise BenchError(f"waited for {timeout:.0f} s, in vain")
+        time.sleep(_POLL)
+    return time.monotonic()
 
 
 def _run_once(run: Run, load: LoadGenerator) -> Round:

@@ -38,6 +38,13 @@ def count(store: Path, source: str) -> int:
         return _count(connection, source)
 
 
+def has(store: Path, source: str) -> bool:
+    """Whether there are any rows, which a service that is at work may be asked often: `source` is what follows FROM."""
+    with _open(store) as connection:
+        ((found,),) = connection.execute(f"SELECT EXISTS (SELECT 1 FROM {source})").fetchall()
+        return bool(found)
+
+
 @contextmanager
 def _open(store: Path) -> Iterator[apsw.Connection]:
     connection = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READONLY)

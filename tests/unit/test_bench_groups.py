@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.bench.groups.cost import sizes_up_to
 from tests.bench.peer.processes import NoPeer, peer
-from tests.bench.processes import Server
+from tests.bench.processes import BenchError, Server
+from tests.bench.rounds import wait_until
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,9 @@ def test_the_cpu_of_a_server_is_that_of_all_its_processes() -> None:
     before = time.process_time()
     measured = Server("twice", ours, "", others=[ours]).cpu()
     assert 2 * before <= measured <= 2 * time.process_time()
+
+
+def test_what_never_holds_is_waited_for_in_vain_and_not_for_ever() -> None:
+    with pytest.raises(BenchError, match="in vain"):
+        wait_until(lambda: False, 0.0)
+    assert wait_until(lambda: True, 0.0) <= time.monotonic()
