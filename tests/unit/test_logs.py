@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.support import build
 
 from postwire.core.breaker import BreakerState, Transition
@@ -21,7 +23,7 @@ from postwire.core.message import Channel
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import logs
 from postwire.telemetry.log_observer import LogObserver
-from postwire.telemetry.logs import EventLog
+from postwire.telemetry.logs import EventLog, Shape
 
 SECRET = "Zq9canary7"
 
@@ -62,6 +64,12 @@ def lines(stream: Written) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
+@pytest.fixture
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time stands still in lines."""
+    monkeypatch.setattr("postwire.telemetry.logs.time.time", lambda: 1_700_000_000.123)
+
+
 def fail(text: str = SECRET) -> None:
     raise ValueError(text)
 
@@ -99,6 +107,34 @@ def test_no_value_breaks_a_line_of_json(value: str) -> None:
     assert stream.getvalue().count("\n") == 1
     assert len(stream.getvalue().splitlines()) == 1, "other separators count as well for many a reader"
     assert lines(stream)[0]["detail"] == value
+
+
+VALUES = st.one_of(
+    st.text(),
+    st.sampled_from(['"', "\\", "\ud800", "\x7f", "%s", "\U0001f600"]),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it is the same for every example
+@given(values=st.lists(VALUES, max_size=8), log_format=st.sampled_from(["json", "text"]))
+def test_a_line_that_has_a_shape_is_the_line_that_its_fields_make(
+    one_moment: None, values: list[str | float], log_format: str
+) -> None:
+    fields = {f"field_{number}": value for number, value in enumerate(values)}
+    stream = start(log_format)
+    EventLog().info("attempt", **fields)
+    EventLog().info_of(Shape("attempt", *fields), *values)
+    one, other = stream.getvalue().splitlines(keepends=True)
+    assert other == one
+
+
+@pytest.mark.parametrize(("log_level", "count"), [("info", 1), ("warning", 0)])
+def test_a_line_that_has_a_shape_is_told_at_its_level(log_level: str, count: int) -> None:
+    stream = start(log_level=log_level)
+    EventLog().info_of(Shape("attempt", "channel"), "sms")
+    assert len(lines(stream)) == count
 
 
 @pytest.mark.parametrize("log_level", ["debug", "info", "warning", "error"])

@@ -135,18 +135,28 @@ class Observers:
     """Several observers as one. One that raises harms neither the others nor the message: `on_fault` hears of it."""
 
     def __init__(self, *observers: Observer, on_fault: Callable[[Exception], None]) -> None:
-        self._observers = observers
+        self._observers: tuple[Observer, ...] = ()
         self._on_fault = on_fault
+        self.add(*observers)
 
     def add(self, *observers: Observer) -> None:
         """Add observers, which receive what happens from now on."""
         self._observers += observers
+        # What each message calls: found here, once, and only of those who do anything.
+        self._traceparent: tuple[Callable[[], str], ...] = self._hooks("traceparent")
+        self._state_reached = self._hooks("state_reached")
+        self._attempt_ended = self._hooks("attempt_ended")
+
+    def _hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
+        silent = getattr(SilentObserver, name)
+        hooks = (getattr(one, name) for one in self._observers)
+        return tuple(hook for hook in hooks if getattr(hook, "__func__", None) is not silent)
 
     def traceparent(self) -> str:
         """See `Observer.traceparent`: the first that there is."""
-        for observer in self._observers:
+        for hook in self._traceparent:
             try:
-                if traceparent := observer.traceparent():
+                if traceparent := hook():
                     return traceparent
             except Exception as error:
                 self._on_fault(error)
@@ -163,8 +173,11 @@ class Observers:
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""
-        for observer in self._observers:
-            self._notify(observer.state_reached, record)
+        for hook in self._state_reached:
+            try:
+                hook(record)
+            except Exception as error:
+                self._on_fault(error)
 
     def passed_over(self, record: MessageRecord, passed_over: Sequence[PassedOver]) -> None:
         """See `Observer.passed_over`. Not called on where nobody was passed over."""
@@ -174,8 +187,11 @@ class Observers:
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
-        for observer in self._observers:
-            self._notify(observer.attempt_ended, record)
+        for hook in self._attempt_ended:
+            try:
+                hook(record)
+            except Exception as error:
+                self._on_fault(error)
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""

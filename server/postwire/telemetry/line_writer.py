@@ -48,7 +48,8 @@ class LineWriter:
         self._encoding = encoding
         self._capacity = capacity
         self._retry_time = retry_time
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a condition enters and leaves its own in Python
+        self._changed = threading.Condition(self._lock)
         self._waiting: list[bytes] = []
         self._size = 0  # bytes that wait or are being written
         self._is_urgent = False
@@ -65,8 +66,8 @@ class LineWriter:
 
     def put(self, line: str, *, urgent: bool = False) -> None:
         """Have a line written, with its end. On any thread; it waits for nothing."""
-        data = self._encoded(line)
-        with self._changed:
+        data = line.encode(self._encoding, "backslashreplace")
+        with self._lock:
             if self._size + len(data) > self._capacity:
                 self._dropped += 1
                 return

@@ -12,7 +12,7 @@ from postwire.core.receipts import MessageReceipt, ReceiptState
 from postwire.core.throttle import Throttle
 from postwire.telemetry import names
 from postwire.telemetry.base import SilentObserver
-from postwire.telemetry.logs import EventLog
+from postwire.telemetry.logs import EventLog, Shape
 
 FAILURE_BURST: Final = 5
 FAILURE_INTERVAL: Final = 2.0
@@ -22,6 +22,17 @@ UNUSED: Final = "unused"
 """The reason of a receipt that reports nothing which we have a word for."""
 
 _BLOCKED: Final = (BreakerState.OPEN, BreakerState.FORCED_OPEN)
+
+_ATTEMPT: Final = (
+    names.LOG_PROVIDER_NAME,
+    names.LOG_OUTCOME,
+    names.LOG_MESSAGE_ID,
+    names.LOG_CHANNEL,
+    "attempt",
+    "duration_ms",
+)
+_SENT: Final = Shape(names.EVENT_ATTEMPT, *_ATTEMPT)
+_SENT_AND_TRACED: Final = Shape(names.EVENT_ATTEMPT, *_ATTEMPT, names.LOG_TRACE_ID)
 
 _log = EventLog()
 
@@ -44,31 +55,31 @@ class LogObserver(SilentObserver):
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
         attempt = record.attempts[-1]
-        assert attempt.outcome is not None
-        succeeded = attempt.outcome is Outcome.SUCCESS
-        suppressed: int | None = 0
-        if not succeeded:
-            suppressed = self._failures.admit(
-                (attempt.provider_name, attempt.outcome.reported), self._clock.monotonic()
-            )
-            if suppressed is None:
-                return
-        fields: dict[str, object] = {
-            names.LOG_PROVIDER_NAME: attempt.provider_name,
-            names.LOG_OUTCOME: attempt.outcome.reported.value,
-            names.LOG_MESSAGE_ID: record.message_id,
-            names.LOG_CHANNEL: record.channel.value,
-            "attempt": attempt.number,
-            "duration_ms": round((attempt.duration or 0) / 1000, 3),
-        }
+        outcome = attempt.outcome
+        assert outcome is not None
+        values = (
+            attempt.provider_name,
+            outcome.reported.value,
+            record.message_id,
+            record.channel.value,
+            attempt.number,
+            round((attempt.duration or 0) / 1000, 3),
+        )
+        if outcome is Outcome.SUCCESS:
+            if attempt.trace_id:
+                _log.info_of(_SENT_AND_TRACED, *values, attempt.trace_id)
+            else:
+                _log.info_of(_SENT, *values)
+            return
+        suppressed = self._failures.admit((attempt.provider_name, outcome.reported), self._clock.monotonic())
+        if suppressed is None:
+            return
+        fields: dict[str, object] = dict(zip(_ATTEMPT, values, strict=True))
         if attempt.trace_id:
             fields[names.LOG_TRACE_ID] = attempt.trace_id
         if suppressed:
             fields["suppressed"] = suppressed
-        if succeeded:
-            _log.info(names.EVENT_ATTEMPT, **fields)
-        else:
-            _log.warning(names.EVENT_ATTEMPT, **fields, error_code=attempt.error_code, detail=attempt.detail)
+        _log.warning(names.EVENT_ATTEMPT, **fields, error_code=attempt.error_code, detail=attempt.detail)
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
