@@ -115,26 +115,30 @@ def command_from(
         # Judged before anything is copied; the other fields are not looked at.
         found.too_large("message", f"must be at most {max_bytes:,} bytes with all that is in it")
         found.raise_any()
-    _check_counts(request.message, found)
-    content = _content_from(request.message)
+    message, request_id = request.message, request.request_id
+    channel = message.WhichOneof("content")
+    _check_counts(message, channel, found)
+    content = _content_from(message, channel)
     options, wait_for = (
         _options_from(request.options, found) if request.HasField("options") else (NO_OPTIONS, WaitFor.OUTCOME)
     )
-    labels = mapping(request.message.labels)
+    labels = mapping(message.labels)
     validation.check_labels(labels, found)
-    validation.check_request_id(request.request_id, found, needed=needs_request_id)
+    validation.check_request_id(request_id, found, needed=needs_request_id)
     if content is None:
         found.malformed("message.content", "must be one of sms, mms and email")
     else:
         validation.check_content(content, found)
     found.raise_any()
     assert content is not None
-    return DispatchCommand(OutboundMessage(content, labels), request.request_id, options, wait_for, size, tenant)
+    return DispatchCommand(OutboundMessage(content, labels), request_id, options, wait_for, size, tenant)
 
 
-def _check_counts(message: message_pb2.OutboundMessage, found: Violations) -> None:
+def _check_counts(message: message_pb2.OutboundMessage, channel: str | None, found: Violations) -> None:
     """Refuse lists that are too long before each of their millions is looked at: what is empty costs next to nothing on
     the wire, and all of it costs here."""
+    if channel == "sms" and len(message.labels) <= validation.MAX_LABELS:
+        return  # nearly always, and it has no other list
     for path, entries, most in _lists(message):
         if len(entries) > FAR_TOO_MANY * most:
             validation.check_count(path, len(entries), most, found)
@@ -155,15 +159,14 @@ def _lists(message: message_pb2.OutboundMessage) -> Iterator[tuple[str, Sized, i
         yield "message.email.attachments", email.attachments, validation.MAX_ATTACHMENTS
 
 
-def _content_from(message: message_pb2.OutboundMessage) -> Content | None:
-    which = message.WhichOneof("content")
-    if which == "sms":
+def _content_from(message: message_pb2.OutboundMessage, channel: str | None) -> Content | None:
+    if channel == "sms":
         sms = message.sms
         return Sms(sms.to, sms.body, sms.sender)
-    if which == "mms":
+    if channel == "mms":
         mms = message.mms
         return Mms(mms.to, mms.body, mms.sender, tuple(_media_from(media) for media in mms.media))
-    if which == "email":
+    if channel == "email":
         return _email_from(message.email)
     return None
 
@@ -265,14 +268,15 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
         set_time(message.next_attempt_time, record.next_attempt_time)
     if record.labels:
         message.labels.update(record.labels)
-    for attempt in record.attempts:
+    attempts = record.attempts
+    for attempt in attempts:
         _fill_attempt(message.attempts.add(), attempt)
-    if record.attempts:
-        last = record.attempts[-1]
+    if attempts:
+        last = attempts[-1]
         message.provider_name = last.provider_name
         message.provider_message_id = last.provider_message_id
         # While an attempt is open, the last that has ended is the one to report.
-        ended = next((one.outcome for one in reversed(record.attempts) if one.outcome), None)
+        ended = last.outcome or next((one.outcome for one in reversed(attempts) if one.outcome), None)
         if ended:
             message.outcome = _OUTCOMES[ended]
     if record.error_code == SUPPRESSED and record.state is MessageState.FAILED:
@@ -290,8 +294,8 @@ def fill_message(message: message_pb2.Message, record: MessageRecord) -> None:
     if record.receipts:
         for receipt in record.receipts:
             _fill_receipt(message.receipts.add(), receipt)
-    if record.error_code or record.attempts:
-        message.error_code = error_code_of(record)
+    if (record.error_code or attempts) and (error_code := error_code_of(record)):
+        message.error_code = error_code
 
 
 def error_code_of(record: MessageRecord) -> str:
@@ -331,17 +335,24 @@ def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
         if attempt.duration is not None:  # nobody knows it where a crash cut the attempt short
             wire.duration.seconds, rest = divmod(attempt.duration, _MICROSECONDS)
             wire.duration.nanos = rest * 1000
-        wire.provider_message_id = attempt.provider_message_id
-        wire.error_code = attempt.error_code
-        wire.detail = attempt.detail
-    wire.trace_id = attempt.trace_id
-    wire.receipt_overdue = attempt.receipt_overdue
+        if attempt.provider_message_id:
+            wire.provider_message_id = attempt.provider_message_id
+        if attempt.error_code:
+            wire.error_code = attempt.error_code
+        if attempt.detail:
+            wire.detail = attempt.detail
+    if attempt.trace_id:
+        wire.trace_id = attempt.trace_id
+    if attempt.receipt_overdue:
+        wire.receipt_overdue = True
 
 
 def set_time(wire: timestamp_pb2.Timestamp, microseconds: int) -> None:
     """Write a time that is in µs since the epoch; what is too late for a `Timestamp` as the last that it can hold."""
     # Earlier releases accepted messages that expire after 9999. One of them would keep a whole list from being read.
-    wire.seconds, rest = divmod(min(microseconds, MAX_TIME), _MICROSECONDS)
+    if microseconds > MAX_TIME:
+        microseconds = MAX_TIME
+    wire.seconds, rest = divmod(microseconds, _MICROSECONDS)
     wire.nanos = rest * 1000
 
 

@@ -45,7 +45,9 @@ class DispatchServicer:
         """See the contract."""
         command = await convert.read_command(request, self._max_message_bytes, call.tenant)
         record = await self._delivery.dispatch(command, time_left=call.time_remaining())
-        return pb.DispatchResponse(message=convert.message_to(record))
+        response = pb.DispatchResponse()
+        convert.fill_message(response.message, record)
+        return response
 
     async def DispatchStream(
         self, request_iterator: AsyncIterator[pb.DispatchStreamRequest], call: CallContext
