@@ -31,14 +31,14 @@ class Paused:
         if name not in self._methods:
             return method
 
-        async def later(*arguments: Any) -> object:
+        async def later(*arguments: Any, **more: Any) -> object:
             self.counts[name] += 1
             if not self._go_on.is_set():
                 if name == "take":
                     arguments = await self._decided(*arguments)
                 self.reached.set()
                 await self._go_on.wait()
-            return await method(*arguments)
+            return await method(*arguments, **more)
 
         return later
 

@@ -78,9 +78,9 @@ class Counting:
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any) -> Any:
+    def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any, **reported: Any) -> Any:
         self.changes.append((before, after))
-        return self._inner.advance(before, after, *tried)
+        return self._inner.advance(before, after, *tried, **reported)
 
 
 async def test_one_attempt_is_closed_and_the_next_opened_in_one_commit_before_its_provider_is_asked(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 from postwire.core.queue_keys import QueueKey
 
@@ -21,16 +21,6 @@ SHARED_FROM: Final = 100
 """With room for fewer messages than this, none of it is shared out."""
 
 _SECOND: Final = 1_000_000
-
-
-K = TypeVar("K")
-
-
-def _change(counts: dict[K, int], key: K, change: int) -> None:
-    if count := counts.get(key, 0) + change:
-        counts[key] = count
-    else:
-        del counts[key]
 
 
 class _Later:
@@ -149,8 +139,15 @@ class Backlog:
 
     def _count(self, queue: QueueKey, change: int) -> None:
         self.total += change
-        _change(self.queues, queue, change)
-        _change(self.tenants, queue.tenant, change)
+        of_queues, of_tenants, tenant = self.queues, self.tenants, queue.tenant
+        if count := of_queues.get(queue, 0) + change:
+            of_queues[queue] = count
+        else:
+            del of_queues[queue]
+        if count := of_tenants.get(tenant, 0) + change:
+            of_tenants[tenant] = count
+        else:
+            del of_tenants[tenant]
 
     def _schedule(self, tenant: str, second: int, count: int) -> None:
         self._later.add(second, count)

@@ -245,7 +245,10 @@ def _bytes(tag: int, value: bytes) -> bytes:
 
 
 def _text(tag: int, value: str) -> bytes:
-    return _bytes(tag, value.encode()) if value else _NO_FIELDS
+    if not value:
+        return _NO_FIELDS
+    data = value.encode()
+    return _HEAD.pack(tag, len(data)) + data
 
 
 def _number(tag: int, value: int | None) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from collections.abc import Callable
 
 _SEQUENCE_BITS = 12
+_SEQUENCE = (1 << _SEQUENCE_BITS) - 1
 _RANDOM_BITS = 62
+_NUMBER = struct.Struct("<Q")
 
 
 class MessageIds:
@@ -24,32 +27,37 @@ class MessageIds:
 
     def next(self, now: int) -> str:
         """The next id. `now` is in µs since the epoch."""
-        self._last = max((now // 1000) << _SEQUENCE_BITS, self._last + 1)
-        milliseconds, sequence = divmod(self._last, 1 << _SEQUENCE_BITS)
-        digits = f"{milliseconds:012x}7{sequence:03x}{(0b10 << _RANDOM_BITS) | self._random_bits(_RANDOM_BITS):016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        self._last = last = max((now // 1000) << _SEQUENCE_BITS, self._last + 1)
+        milliseconds = last >> _SEQUENCE_BITS
+        low = (0b10 << _RANDOM_BITS) | self._random_bits(_RANDOM_BITS)
+        # In one step, since to cut the hyphens' places out of the digits takes longer than all the rest.
+        return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
+            milliseconds >> 16,
+            milliseconds & 0xFFFF,
+            last & _SEQUENCE,
+            low >> 48,
+            low & 0xFFFFFFFFFFFF,
+        )
 
 
 class RandomBits:
     """Gives random bits out of larger pieces: asking the system for each id costs more than all the rest of it."""
 
-    __slots__ = ("_at", "_piece", "_random_bytes")
+    __slots__ = ("_numbers", "_random_bytes")
 
     PIECE = 4096
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         """`random_bytes(n)` gives n random bytes: `os.urandom`."""
         self._random_bytes = random_bytes
-        self._piece = b""
-        self._at = 0
+        self._numbers = _NUMBER.iter_unpack(b"")
 
     def __call__(self, bits: int) -> int:
         """So many random bits, at most 64."""
-        at = self._at
-        if at >= len(self._piece):
-            self._piece, at = self._random_bytes(self.PIECE), 0
-        self._at = at + 8
-        return int.from_bytes(self._piece[at : at + 8], "little") >> (64 - bits)
+        for (number,) in self._numbers:  # the next one
+            return int(number) >> (64 - bits)
+        self._numbers = _NUMBER.iter_unpack(self._random_bytes(self.PIECE))
+        return self(bits)
 
 
 def is_message_id(text: str) -> bool:

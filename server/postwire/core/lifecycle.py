@@ -372,6 +372,9 @@ def _moved(
 
 def closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> Attempt:
     """An open attempt once it has ended with `result` after `duration` µs."""
+    detail = result.detail
+    if not detail and result.recipients:
+        detail = next((one.detail for one in result.recipients if one.detail), "")
     return Attempt(
         number=attempt.number,
         provider_name=attempt.provider_name,
@@ -380,7 +383,7 @@ def closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> At
         duration=duration,
         provider_message_id=_bounded(result.provider_message_id),
         error_code=_bounded(result.error_code),
-        detail=_bounded(result.detail or next((one.detail for one in result.recipients if one.detail), "")),
+        detail=_bounded(detail),
         trace_id=attempt.trace_id,
         positions=attempt.positions,
         receipt_overdue=attempt.receipt_overdue,
@@ -427,5 +430,7 @@ def _changed(
 
 def _bounded(text: str) -> str:
     """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
+    if not text:
+        return ""
     text = text[:MAX_VENDOR_TEXT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -98,6 +98,8 @@ _BAD_LINE: Final = "must be one line, without control characters but tabs"
 class Violations:
     """Gathers what is wrong with one call."""
 
+    __slots__ = ("_malformed", "_too_large")
+
     def __init__(self) -> None:
         self._malformed: list[FieldViolation] = []
         self._too_large: list[FieldViolation] = []
@@ -158,7 +160,7 @@ def _refusal_of(violations: Sequence[FieldViolation]) -> tuple[str, Sequence[Fie
 
 def check_request_id(request_id: str, found: Violations, *, needed: bool = False) -> None:
     """Note what is wrong with a request id. Left out, it is the server's to assign, unless it is `needed`."""
-    if (request_id or needed) and not is_request_id(request_id):
+    if (request_id or needed) and not _REQUEST_ID.fullmatch(request_id):
         found.malformed("request_id", BAD_REQUEST_ID)
 
 

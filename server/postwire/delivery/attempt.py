@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
@@ -30,25 +30,20 @@ _log = EventLog()
 
 
 class _TimeLimit:
-    """Cancels the current task after `seconds`, and sets `expired` when it does.
+    """Cancels the current task after `seconds`, and sets `expired` when it does. To be ended by every way out.
 
     What `asyncio.timeout` does, at a fifth of its cost: every attempt has one, and hardly any is used.
     """
 
-    __slots__ = ("_loop", "_seconds", "_taken_back", "_task", "_timer", "expired")
+    __slots__ = ("_taken_back", "_task", "_timer", "expired")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        self._seconds = seconds
         self.expired = False
         self._taken_back = False
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(seconds, self._expire)
 
-    def __enter__(self) -> Self:
-        self._task = asyncio.current_task(self._loop)
-        self._timer = self._loop.call_later(self._seconds, self._expire)
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._timer.cancel()
         if self.expired and not self._taken_back and self._task:
             self._task.uncancel()  # the provider has made something else of it
@@ -74,20 +69,22 @@ async def send(
     seconds: float,
 ) -> DispatchResult:
     """One call of the provider, in at most `seconds`; every way in which it can end is a result."""
-    with _TimeLimit(loop, seconds) as limit:
-        try:
-            return _checked(await provider.send(message, handover))
-        except asyncio.CancelledError as error:
-            if limit.is_cancelled_by_others():
-                raise  # the grace is over
-            # Else something of the provider's own was cancelled, and nobody has cancelled the attempt.
-            if limit.expired:
-                return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
-            return _failed(provider, error, handover)
-        except TimeoutError as error:  # the provider's own
-            return replace(NOT_CONNECTED if handover.is_before(error) else TIMED_OUT)
-        except Exception as error:
-            return _failed(provider, error, handover)
+    limit = _TimeLimit(loop, seconds)
+    try:
+        return _checked(await provider.send(message, handover))
+    except asyncio.CancelledError as error:
+        if limit.is_cancelled_by_others():
+            raise  # the grace is over
+        # Else something of the provider's own was cancelled, and nobody has cancelled the attempt.
+        if limit.expired:
+            return NOT_CONNECTED if handover.is_before(error) else TIMED_OUT
+        return _failed(provider, error, handover)
+    except TimeoutError as error:  # the provider's own
+        return replace(NOT_CONNECTED if handover.is_before(error) else TIMED_OUT)
+    except Exception as error:
+        return _failed(provider, error, handover)
+    finally:
+        limit.end()
 
 
 def _checked(result: Any) -> DispatchResult:

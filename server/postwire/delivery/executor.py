@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import backoff, follow_up, lifecycle, suppressing
@@ -44,6 +44,8 @@ _VERDICTS: Final = {
     Outcome.MISCONFIGURED: Verdict.NONE,
 }
 """What an outcome says of its provider's health."""
+
+_NOTHING: Final = NextStep.NOTHING
 
 UNSUITABLE_CODE: Final = "unsuitable"
 """The error code of recipients whom no provider of the route can send to without the others."""
@@ -134,7 +136,11 @@ class Executor:
         while permit := job.permit:
             if job.is_cleared:
                 job.is_cleared = False
-            elif not await self._clear(job, permit):
+            elif (
+                (suppressions := self._suppressions)
+                and suppressions.concerns(job.options)
+                and not await self._clear(job, permit, suppressions)
+            ):
                 continue
             before = job.record
             handover = self._handover(job)
@@ -160,8 +166,8 @@ class Executor:
             ids: Sequence[ProviderMessageId] = ()
             receipts: Sequence[KeptReceipt] = ()
             if tracker := self._tracker:
-                ids, receipts = tracker.ids_given(before, record), await tracker.reported(before, self._outbox)
-                if receipts:
+                ids = tracker.ids_given(before, record)
+                if tracker.is_pending(before.message_id) and (receipts := await tracker.reported(before, self._outbox)):
                     try:
                         record = tracker.applied_to(record, receipts, now)
                         next_step = transitions.next_step(before, record, next_step)
@@ -170,29 +176,28 @@ class Executor:
             next_permit: ProviderPermit | None = None
             if job.plan.route.delivered_within is not None and record.state is MessageState.SENT:
                 record, next_step = self._expect_receipt(job, record, next_step, now, due)
-            if next_step is not NextStep.NOTHING and not self._is_suited(job, record):
-                record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), NextStep.NOTHING
-            if next_step is NextStep.FAIL_OVER and clear and due < deadline(record, now - due):
-                next_permit = self._pick(job, record)
-            elif next_step is NextStep.TRY_AGAIN and clear and self._is_same(before, record, permit, began):
-                # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
-                clear, next_permit = False, self._router.again(job.plan, permit.entry)
-            if next_permit:
-                record = self._opened(job, record, next_permit, now)
-            elif record.settled:
-                pass
-            elif next_step is not NextStep.NOTHING and is_deferred(record):
-                record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
-            elif next_step is not NextStep.NOTHING:
-                record = self._requeued(record, now, due)
+            if next_step is not _NOTHING and not self._is_suited(job, record):
+                record, next_step = lifecycle.give_up(record, UNSUITABLE_CODE, now=now), _NOTHING
+            if next_step is not _NOTHING:
+                if next_step is NextStep.FAIL_OVER and clear and due < deadline(record, now - due):
+                    next_permit = self._pick(job, record)
+                elif next_step is NextStep.TRY_AGAIN and clear and self._is_same(before, record, permit, began):
+                    # At once, but once a pass; and whatever comes of it, nobody else is asked in this one.
+                    clear, next_permit = False, self._router.again(job.plan, permit.entry)
+                if next_permit:
+                    record = self._opened(job, record, next_permit, now)
+                elif record.settled:
+                    pass
+                elif is_deferred(record):
+                    record = lifecycle.requeue(record, now=now, due=due + self._deferral(record, result))
+                else:
+                    record = self._requeued(record, now, due)
             await self._keep(job, record, next_permit, receipts, ids)
         return job.record
 
-    async def _clear(self, job: Job, permit: ProviderPermit) -> bool:
+    async def _clear(self, job: Job, permit: ProviderPermit, suppressions: Suppressions) -> bool:
         """Whether the open attempt can begin as it is. Where recipients are suppressed it is taken back, and opened
         anew for the others, if there are any. Where that cannot be found out, the message waits."""
-        if not (suppressions := self._suppressions) or not suppressions.concerns(job.options):
-            return True
         before = job.record
         try:
             try:
@@ -293,11 +298,10 @@ class Executor:
                 result = attempt.UNSUITABLE
             else:
                 gate_permit.begin()
-                result = await attempt.send(
-                    entry.provider, message, handover, self._loop, min(entry.attempt_timeout, left)
-                )
+                timeout = entry.attempt_timeout
+                result = await attempt.send(entry.provider, message, handover, self._loop, min(timeout, left))
                 # Where the message's own time ran out, the provider may not have had all of its own.
-                if left >= entry.attempt_timeout or not any(result is one for one in attempt.CUT_SHORT):
+                if left >= timeout or not any(result is one for one in attempt.CUT_SHORT):
                     verdict = _verdict(result)
                 # Before the permit is back: the next to be admitted is to find the gate as this attempt leaves it.
                 self._note(entry.gate, gate_permit, result)
@@ -320,10 +324,11 @@ class Executor:
             gate.note_success()
         elif outcome is Outcome.RATE_LIMITED:
             gate.cool_down(self._clock.monotonic(), result.retry_after)
-        if outcome is Outcome.MISCONFIGURED:
+        elif outcome is Outcome.MISCONFIGURED:
             if not permit.is_outdated:
                 gate.note_misconfigured(self._clock.monotonic(), (result.detail or result.error_code)[:MAX_VENDOR_TEXT])
-        elif permit.tries_account and outcome in _ACCOUNT_TAKEN:
+            return
+        if permit.tries_account and outcome in _ACCOUNT_TAKEN:
             gate.note_configured()
 
     def _deferral(self, record: MessageRecord, result: DispatchResult) -> int:
@@ -385,17 +390,16 @@ class Executor:
 
         Those who wait get the last durable state meanwhile. Where somebody else has changed the message, it is theirs.
         """
-        reported: dict[str, Any] = {}
-        if receipts or ids:
-            numbers = [one.number for one in receipts if not one.is_applied]
-            reported = {"receipts": numbers, "provider_ids": ids}
+        numbers = [one.number for one in receipts if not one.is_applied] if receipts else ()
         before, job.permit = job.record, None
         tried: list[MessageRecord] = []
         try:
             while True:
                 try:
-                    if await self._outbox.advance(before, after, tried, **reported):
-                        kept = await self._outbox.get(before.message_id, before.tenant) if tried else after
+                    if await self._outbox.advance(before, after, tried, receipts=numbers, provider_ids=ids):
+                        if not tried:
+                            break
+                        kept = await self._outbox.get(before.message_id, before.tenant)
                         if kept is None or kept == after or kept not in tried:
                             break
                         # An attempt was opened after all, and nobody is to make it.
@@ -432,7 +436,7 @@ class Executor:
             for one in receipts:
                 if not one.is_applied:
                     self._observer.receipt_applied(after, one.listed)
-        if follow_up.is_waiting(after) and after.follow_up_time is not None:
+        if after.follow_up_time is not None and follow_up.is_waiting(after):
             self.on_follow_up(after.follow_up_time)
 
 

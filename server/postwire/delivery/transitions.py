@@ -30,15 +30,18 @@ def close_attempt(
 ) -> tuple[MessageRecord, NextStep]:
     """The record after its open attempt at a provider, and what is to follow."""
 
-    def close(result: DispatchResult) -> tuple[MessageRecord, NextStep]:
-        if record.settled:
-            return follow_up.close_attempt(record, result, now=now, duration=duration)
-        return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
-
     try:
-        return close(result)
+        return _close(record, result, policy, now, duration, ahead)
     except Exception as error:  # the provider's code gave something that is no result of this message
-        return close(attempt.fault(provider, error))
+        return _close(record, attempt.fault(provider, error), policy, now, duration, ahead)
+
+
+def _close(
+    record: MessageRecord, result: DispatchResult, policy: Policy, now: int, duration: int, ahead: int
+) -> tuple[MessageRecord, NextStep]:
+    if record.settled:
+        return follow_up.close_attempt(record, result, now=now, duration=duration)
+    return lifecycle.close_attempt(record, result, policy, now=now, duration=duration, ahead=ahead)
 
 
 def drop_attempt(record: MessageRecord, *, now: int, due: int) -> MessageRecord:

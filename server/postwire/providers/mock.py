@@ -286,7 +286,7 @@ def _code(outcome: Outcome) -> str:
     return "" if outcome is Outcome.SUCCESS else f"mock_{outcome.value}"
 
 
-_ASKING: Final = (Outcome.RATE_LIMITED, Outcome.DEFERRED)
+_ASKING: Final = frozenset({Outcome.RATE_LIMITED, Outcome.DEFERRED})
 """The outcomes that say for how long to wait."""
 
 
