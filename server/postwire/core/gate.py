@@ -66,6 +66,11 @@ class GatePermit:
         self.tries_account = tries_account
 
     @property
+    def is_held(self) -> bool:
+        """Whether it is neither closed nor cancelled."""
+        return self._permit is not None
+
+    @property
     def is_outdated(self) -> bool:
         """Whether our account may have become another since: what this attempt finds out about it is of no use."""
         return self._entered_at < self._gate._renewed_at

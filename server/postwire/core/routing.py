@@ -16,6 +16,7 @@ from typing import Final
 from postwire.core.addresses import domain_to_ascii
 from postwire.core.message import EMPTY, Content, Email, OutboundMessage
 from postwire.core.obstacles import WAITED_FOR, Obstacle
+from postwire.core.values import frozen
 
 Order = Iterable[Iterable[str]]
 """The names of a route's providers, by tier, each tier in the order in which its members are asked."""
@@ -268,7 +269,7 @@ class PassedOver:
     obstacle: Obstacle
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """Who takes the message now. If nobody is `chosen`, it waits for the one of `waits_for` that is free first.
 

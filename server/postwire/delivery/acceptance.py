@@ -410,5 +410,5 @@ class Acceptance:
             self._offer_turn()
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
             self._refuse(admitted, StoreUnavailable())
-        if admitted.permit:  # where it came to no attempt
+        if admitted.permit and admitted.permit.gate_permit.is_held:  # it came to no attempt
             admitted.permit.gate_permit.cancel(self._clock.monotonic())

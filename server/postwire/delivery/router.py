@@ -13,6 +13,7 @@ from postwire.core.obstacles import WAITED_FOR, Obstacle
 from postwire.core.routing import Choice, Condition, Order, Route, choose
 from postwire.core.splitmix import SplitMix64, stream
 from postwire.core.turns import Flow
+from postwire.core.values import frozen
 from postwire.delivery.shared_gate import SharedGate, WaitingQueue
 from postwire.providers.registry import ProviderEntry, Registry
 from postwire.providers.sms.encoding import SmsEncoding, segments
@@ -23,7 +24,7 @@ Grants = MutableMapping[SharedGate, int]
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProviderPermit:
     """What a message needs for one attempt: a provider, and leave to ask it."""
 
