@@ -15,9 +15,14 @@ from hypothesis import HealthCheck, settings
 # How fast a machine is says nothing about the code. The examples are the same in every run, so that a verdict is a
 # verdict on the code; `make test-long` looks for new ones.
 settings.register_profile(
-    "repeatable", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+    "repeatable",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+    max_examples=50,  # see `tests.support.examples`
 )
-settings.register_profile("explore", parent=settings.get_profile("repeatable"), derandomize=False)
+settings.register_profile("explore", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=100)
 settings.load_profile("repeatable")
 
 _FROM_OUTSIDE: Final = re.compile(

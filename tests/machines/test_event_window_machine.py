@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
-from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.examples import examples
 
 from postwire.core.event_window import WINDOW, ChangedMessage, Checkpoint, EventWindow, StateEvent
 from postwire.core.message import MessageState
@@ -168,5 +168,5 @@ class Machine(RuleBasedStateMachine):
         assert missing <= self.lost, f"{missing} are neither reported nor counted as lost, of {reported}"
 
 
-Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Machine.TestCase.settings = examples(150, stateful_step_count=60)
 TestEventWindow = Machine.TestCase

@@ -7,8 +7,9 @@ import unicodedata
 
 import idna
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from postwire.core.addresses import domain_to_ascii, is_address
 
@@ -160,7 +161,7 @@ DOMAINS = st.lists(
 LOCAL_PARTS = st.text(CHARACTERS | st.sampled_from("!#+'"), max_size=70)
 
 
-@settings(deadline=None, max_examples=500)
+@examples(500)
 @given(DOMAINS)
 @example("xn--a.xn--fsq")
 @example("\u0915\u094d\u200d\u0937.x")
@@ -188,7 +189,7 @@ def test_a_domain_is_ldh_or_what_idna_takes(domain: str) -> None:
         assert domain_to_ascii(domain) == expected
 
 
-@settings(deadline=None, max_examples=500)
+@examples(500)
 @given(LOCAL_PARTS, DOMAINS)
 @example("ada", "\u0634\u200c\u0634.example")
 def test_what_is_taken_as_an_address(local_part: str, domain: str) -> None:
@@ -212,7 +213,7 @@ def test_what_is_taken_as_an_address(local_part: str, domain: str) -> None:
             assert domain_to_ascii(written) == in_ascii
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(LOCAL_PARTS, st.sampled_from(["example.com", "b\u00fccher.example"]))
 def test_a_local_part_is_taken_whatever_the_domain(local_part: str, domain: str) -> None:
     """The quick way for ASCII and the other one have the same rule."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import ManualClock
+from tests.support.examples import examples
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, registry_of, route
 from tests.support.streams import accept_frame, commands
@@ -88,7 +89,7 @@ def test_what_was_for_later_and_is_due_leaves_its_place_to_others() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_it_counts_as_a_list_would(data: st.DataObject) -> None:
     has_tenants = data.draw(st.booleans())
     backlog, now = Backlog(max_unsettled=120, has_tenants=has_tenants), 0

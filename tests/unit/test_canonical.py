@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from postwire.core import canonical
 from postwire.core.message import (
@@ -229,7 +230,7 @@ def test_every_field_comes_back(message: OutboundMessage) -> None:
     assert canonical.decode_message(canonical.encode_message(message)) == message
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(MESSAGES)
 def test_what_was_encoded_is_decoded(message: OutboundMessage) -> None:
     assert canonical.decode_message(canonical.encode_message(message)) == message
@@ -305,7 +306,7 @@ def test_the_same_text_in_sms_and_mms_are_two_payloads() -> None:
     assert canonical.encode_message(sms) != canonical.encode_message(mms)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(MESSAGES, st.data())
 def test_bytes_that_were_cut_short_or_changed_are_refused_in_one_way(message: OutboundMessage, data: Any) -> None:
     encoded = bytearray(canonical.encode_message(message))

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.scripted_server import ScriptedServer, serving
 
 from postwire.cli.command import Command, Group, Word
@@ -148,9 +149,7 @@ _CALLING = [words for words in LEAVES if any(param.name == "server" for param in
 
 
 @given(data=st.data())
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_input_ends_in_a_traceback(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
 ) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.examples import examples
 from tests.support.scripted import rejection
 
 from postwire.v1.dispatch_service_pb2 import DispatchRejection, DispatchRequest, DispatchStreamResult
@@ -206,7 +206,7 @@ class Sending(RuleBasedStateMachine):
         assert sorted(self.answered_indexes) == list(range(self.taken))
 
 
-Sending.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+Sending.TestCase.settings = examples(100, stateful_step_count=60)
 TestSending = Sending.TestCase
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import build
+from tests.support.examples import examples
 
 from postwire.config import routes as config_routes
 from postwire.config.bind import ConfigError, EnvTree
@@ -409,7 +410,7 @@ RAW = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.dictionaries(st.sampled_from(["sms", "mms", "email", "fax"]), RAW, max_size=3))
 def test_whatever_stands_there_is_routes_or_one_line_below_routes(table: dict[str, Any]) -> None:
     carriers = {"a": (Channel.SMS, Channel.EMAIL), "e": (Channel.MMS,)}

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.gates import LATER, LEASE, NOW, OPEN_FOR, FreeListener, attempt, fail, make
 
 from postwire.core.breaker import Breaker, BreakerSettings, BreakerState, Permit, Verdict
@@ -303,7 +304,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(steps=st.lists(STEPS, max_size=60), limit=st.integers(1, 3), rate=st.sampled_from([None, 0.5, 4.0]))
 def test_in_any_order_it_keeps_its_word_and_nothing_is_lost(
     steps: list[tuple[str | Verdict, float | None]], limit: int, rate: float | None

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
 from tests.support.clock import START
+from tests.support.examples import examples
 
 from postwire.core import lifecycle
 from postwire.core.lifecycle import NextStep, Policy
@@ -275,7 +276,7 @@ def histories(draw: st.DrawFn) -> tuple[MessageRecord, list[MessageRecord], Poli
 
 
 @given(histories())
-@settings(deadline=None, max_examples=300)
+@examples(300)
 def test_whatever_happens_to_a_message_its_record_stays_true(
     history: tuple[MessageRecord, list[MessageRecord], Policy],
 ) -> None:

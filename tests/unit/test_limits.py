@@ -7,8 +7,9 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from postwire.core.limits import RetryBudget, Spread, TokenBucket
 
@@ -147,7 +148,7 @@ PAUSES = st.integers(-8, 40)
 """In quarters of a second: exact in binary, as are the rates. Below zero, the clock steps back."""
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(pauses=st.lists(PAUSES, max_size=80), rate=RATES, burst=BURSTS)
 def test_it_is_the_bucket_of_the_textbook(pauses: list[int], rate: float, burst: int) -> None:
     bucket = TokenBucket(rate, burst)
@@ -167,7 +168,7 @@ def test_it_is_the_bucket_of_the_textbook(pauses: list[int], rate: float, burst:
             assert bucket.next_time(now) == filled_at + (1 - tokens) / rate
 
 
-@settings(deadline=None, max_examples=500)
+@examples(500)
 @given(
     steps=st.lists(st.tuples(PAUSES, st.sampled_from(["use", "use", "hold", "give back"])), max_size=80),
     rate=RATES,
@@ -358,7 +359,7 @@ def test_a_repeat_that_was_not_made_is_there_again_once(now: float, before: list
     assert repeats(budget, now) == after, "it was given back by being forgotten, or is now"
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.lists(
         st.tuples(st.one_of(st.integers(0, 8), st.integers(0, 96)), st.integers(0, 40), st.integers(0, 4)), max_size=60

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from postwire.core.message import Attachment, Email
 from postwire.core.validation import Violations, check_content
@@ -234,7 +235,7 @@ def test_a_text_is_encoded_as_it_needs(text: str, encoding: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["x" * 65_535, "\u20ac" * 30_000, "\r", "\n", "\r\n", "y"]), min_size=3, max_size=12))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_a_long_text_reads_back_wherever_it_is_sliced(parts: list[str]) -> None:
     text = "z" * 65_536 + "".join(parts)
     got = parsed(made(mail(text=text))).get_payload(decode=True).decode()  # type: ignore[union-attr]

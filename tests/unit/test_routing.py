@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import build
+from tests.support.examples import examples
 
 from postwire.core.message import DEFAULT_TENANT, EMPTY, Content, Mms, OutboundMessage, Sms
 from postwire.core.obstacles import WAITED_FOR, Obstacle
@@ -266,7 +267,7 @@ def situations(draw: st.DrawFn) -> tuple[tuple[tuple[str, ...], ...], dict[str, 
     return order, {name: found for name, found in obstacles.items() if found}, tried
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(situations(), st.booleans())
 def test_a_choice_keeps_its_promises(
     situation: tuple[tuple[tuple[str, ...], ...], dict[str, Obstacle], set[str]], overflow: bool

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from tests.support.examples import examples
 
 from postwire.core.message import Priority
 from postwire.core.turns import Flow, Turns
@@ -102,7 +103,7 @@ def test_what_was_granted_elsewhere_is_passed_over() -> None:
     weights=st.lists(st.integers(1, 1000), min_size=2, max_size=6),
     steps=st.integers(1, 400),
 )
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_of_two_that_wait_none_is_ahead_by_more_than_a_turn_of_each(weights: list[int], steps: int) -> None:
     turns = Turns()
     for number, weight in enumerate(weights):

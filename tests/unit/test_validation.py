@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.fields import ADDRESS, MALFORMED, TOO_LARGE, WELL_FORMED, attachment, email, media, sms
 
 from postwire.core import addresses, validation
@@ -203,7 +204,7 @@ HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=6).flatmap(
 TUPLES = st.lists(HOSTILE, max_size=2).map(tuple)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.one_of(
         st.builds(Sms, to=HOSTILE, body=HOSTILE, sender=HOSTILE),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from postwire.core.routing import Route, Tier, TierOrder
 
@@ -169,7 +170,7 @@ LARGE = st.integers(1, 150).flatmap(
 DRAWN = st.floats(0, LAST) | st.integers(0, 2**53 - 1).map(lambda bits: bits * 2.0**-53)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.lists(LARGE, min_size=1, max_size=3), DRAWN)
 @example([[1] * 1000], LAST)
 @example([[3] * 1000, [1, 1]], 1 / 3)
