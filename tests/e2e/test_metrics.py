@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import urllib.error
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.calls import ACCEPTANCE, NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, attempts, fetch, probe, values
-from tests.e2e.server import COMMAND, Server, environment, eventually
+from tests.e2e.server import Server, environment, eventually
+from tests.support import forking
 from tests.support.waiting import PATIENCE
 
 from postwire import __version__
@@ -251,7 +251,7 @@ def test_an_address_that_is_taken_stops_the_boot_with_a_line_that_names_it(tmp_p
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = environment(tmp_path, telemetry__metrics_listen=address)
-        done = subprocess.run(COMMAND, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=PATIENCE)
+        done = forking.run("serve", cwd=tmp_path, env=settings)
     assert done.returncode == 4
     line = done.stderr.removesuffix("\n")
     assert "\n" not in line

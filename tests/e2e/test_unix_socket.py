@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.calls import SENT, dispatch
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, Server, environment
+from tests.e2e.server import Server, environment
 from tests.support import forking
-from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -28,14 +26,7 @@ def path() -> Iterator[Path]:
 def refused(path: Path, folder: Path) -> str:
     """What a server says that cannot start there."""
     folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        COMMAND,
-        cwd=folder,
-        env=environment(folder, server__listen=f"unix:{path}"),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = forking.run("serve", cwd=folder, env=environment(folder, server__listen=f"unix:{path}"))
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"postwire: server.listen: cannot listen on unix:{path}: ")
