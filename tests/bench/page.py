@@ -162,7 +162,8 @@ def _capacity(groups: Groups) -> str:
 
 def _two(value: float) -> str:
     """With the two digits that an estimate has."""
-    return f"{float(f'{value:.2g}'):,.10g}"
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 PARTS: Final[Mapping[str, Callable[[Groups], str]]] = {
@@ -195,7 +196,7 @@ def _lines(group: Group | None, key: str) -> list[Line]:
     for case in _cases(group):
         if case["series"] and case[key] is not None:
             points.setdefault(case["series"], []).append((case["at"], case[key]))
-    return [Line(name, of_line) for name, of_line in points.items()]
+    return [Line(name, points[name]) for name in sorted(points, key=lambda name: name == "echo")]  # the yardstick last
 
 
 def _plot(group: str, key: str, title: str, x: Axis, y: Axis) -> Callable[[Groups], str]:

@@ -16,6 +16,9 @@ RIGHT: Final = 44
 TOP: Final = 84
 BOTTOM: Final = 58
 BAR: Final = 26
+DENSE: Final = 2
+"""So many powers of ten have room for marks between them."""
+
 FEW_TICKS: Final = 7
 """So many points have each a tick of their own."""
 
@@ -94,8 +97,7 @@ class _Scale:
         if marks_values and len(distinct) <= FEW_TICKS:
             self.ticks = distinct
         else:
-            low, high = math.floor(math.log10(above[0])), math.ceil(math.log10(above[-1]))
-            self.ticks = [float(10**power) for power in range(low, max(high, low + 1) + 1)]
+            self.ticks = _logarithmic_ticks(above[0], above[-1])
         ends = [self._log(value) for value in (*distinct, *self.ticks)]
         self._low, self._high = min(ends), max(ends)
 
@@ -106,6 +108,16 @@ class _Scale:
 
     def _log(self, value: float) -> float:
         return math.log10(value if value > 0 else self._nothing)
+
+
+def _logarithmic_ticks(lowest: float, highest: float) -> list[float]:
+    """Powers of ten around the values; where there are few of them, twice and five times those as well."""
+    low, high = math.floor(math.log10(lowest)), max(math.ceil(math.log10(highest)), math.floor(math.log10(lowest)) + 1)
+    steps = (1, 2, 5) if high - low <= DENSE else (1,)
+    ticks = [step * 10.0**power for power in range(low, high) for step in steps] + [10.0**high]
+    first = max(index for index, tick in enumerate(ticks) if tick <= lowest * (1 + 1e-9))
+    last = min(index for index, tick in enumerate(ticks) if tick >= highest * (1 - 1e-9))
+    return ticks[min(first, len(ticks) - 2) : max(last, first + 1) + 1]
 
 
 def _round_ticks(highest: float) -> list[float]:

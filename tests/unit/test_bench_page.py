@@ -111,7 +111,7 @@ def test_what_many_nodes_carry_is_reckoned_from_one() -> None:
     assert rows[0] == ["", "1 node", "10 nodes", "1,000 nodes", ""]
     assert rows[2] == ["`Dispatch`: 0.7 × 2,000 a second of CPU", "1,400", "14,000", "1,400,000", "messages a second"]
     assert rows[3][1:] == ["2,800", "28,000", "2,800,000", "messages a second"]
-    assert rows[4][1] == "120,000,000"
+    assert rows[4][1::2] == ["120,000,000", "120,000,000,000"]
     assert rows[5][1:] == ["350", "3,500", "350,000", "attempts"]
     assert rows[-1][1] == "45"
 
@@ -170,6 +170,21 @@ def test_an_axis_that_is_not_logarithmic_begins_at_nothing_so_that_lengths_compa
     _, lines = drawn(draw_plot(Plot("Cost", Axis("x"), Axis("µs"), [Line("a", [(0, 0.0), (1, 400.0), (2, 800.0)])])))
     (_, bottom), (_, half), (_, whole) = lines["line s0"]
     assert bottom - whole == pytest.approx(2 * (bottom - half), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "marks"),
+    [
+        ((30.0, 800.0), ["20", "50", "100", "200", "500", "1,000"]),
+        ((1.0, 100.0), ["1", "2", "5", "10", "20", "50", "100"]),
+        ((0.2, 300.0), ["0.1", "1", "10", "100", "1,000"]),
+        ((10.0, 10.0), ["10", "20"]),
+    ],
+)
+def test_the_marks_of_a_logarithmic_axis_enclose_what_is_plotted(values: tuple[float, float], marks: list[str]) -> None:
+    line = Line("a", list(enumerate(values, start=1)))
+    texts, _ = drawn(draw_plot(Plot("P", Axis("x"), UP, [line])))
+    assert [text for text in texts if text.replace(",", "").replace(".", "").isdigit()][: len(marks)] == marks
 
 
 @pytest.mark.parametrize("highest", [0.0, 0.3, 1.0, 999.0, 1_000.0, 123_456.0])
