@@ -45,13 +45,6 @@ class Server:
         clocks = [(~pid << 3) | _CPUCLOCK_SCHED for pid in (self.pid, *self.others)]
         return sum(map(time.clock_gettime_ns, clocks)) / 1e9
 
-    def in_line(self) -> float:
-        """Seconds that its threads have stood in line for a core so far, each for itself."""
-        waits = [
-            path.read_text(encoding="ascii").split() for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        ]
-        return sum(int(wait[1]) for wait in waits) / 1e9
-
     def rss(self) -> int:
         """Bytes of memory that it has in RAM now."""
         for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
