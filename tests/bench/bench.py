@@ -33,8 +33,8 @@ class Scale:
     providers: int = 1_000
     stored: int = 1_000_000
     """Before RSS is watched."""
-    warm_up: int = 30_000
-    """Dispatched before that counts."""
+    warm_up: int = 40_000
+    """Dispatched before that counts: after some 25,000 the page cache is full."""
     dispatched: int = 40_000
     """Dispatched while it is watched."""
     recovered: int = 100_000

@@ -8,9 +8,10 @@ tried again after a while, and what a worker had in hand when it died comes back
 Redis keeps all of it in its append-only file with `appendfsync always`, as durable as our commits are. Nothing else is
 as it comes: each setting that made it cheaper was taken, and where we were in doubt, the doubt was Celery's.
 
-- Four workers with 16 threads each, together as many attempts as a provider of ours may have under way. Each
-  has as many messages in hand as it has threads. One worker with 64 threads, and processes in place of threads, take
-  more CPU; one message at a time (`--pool solo`) takes no less, and would let a slow provider hold up everything.
+- Four workers with 16 threads each, together as many attempts as a provider of ours may have under way, and with as
+  many messages ahead as Celery takes by default. One worker with 64 threads, one message ahead for each thread, and
+  processes in place of threads take more CPU; one message at a time (`--pool solo`) takes no less, and would let a slow
+  provider hold up everything.
 - No task events, remote control, gossip, mingle, heartbeats, rate limits or log lines. Ours logs as it does by default.
 - Celery's result backend is left out. The outcome is one record of our own, written and announced in one go.
 - One queue without priorities, over a Unix socket, and with hiredis. No snapshots, and the file is never rewritten.

@@ -32,8 +32,7 @@ _REDIS: Final = (
 )
 _WORKER: Final = (
     *("-m", "celery", "--app", "tests.bench.peer.tasks", "worker", "--pool", "threads", "--concurrency", str(THREADS)),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR"),
-    *("--prefetch-multiplier", "1", "--hostname"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR", "--hostname"),
 )
 
 
