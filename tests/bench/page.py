@@ -73,8 +73,9 @@ def _measured_on(groups: Groups) -> str:
     for name, group in groups.items():
         setting = group["setting"]
         machine = setting["machine"]
+        build = re.sub(r"\d+\.\d+", setting["python"], setting["interpreter"], count=1)
         text = (
-            f"{setting['date']}, {setting['interpreter']} ({setting['python']}), {machine['cores']} cores of"
+            f"{setting['date']}, {build}, {machine['cores']} cores of"
             f" {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}"
         )
         by_setting.setdefault(text, []).append(name)

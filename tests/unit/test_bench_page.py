@@ -91,7 +91,7 @@ def test_a_part_is_what_its_group_has_measured_and_says_where_none_has() -> None
         in parts["figures"]
     )
     assert "| a sampled | 500 | 2,000 | 2,000 | 2.0 |  |" in parts["node"]
-    assert "2026-11-30, CPython 3.11, uvloop (3.11.7), 2 cores of A processor, 8 GiB" in parts["measured-on"]
+    assert "2026-11-30, CPython 3.11.7, uvloop, 2 cores of A processor, 8 GiB" in parts["measured-on"]
     assert parts["peer"] == parts["capacity"] == "*Not measured in this run.*\n"
 
 
