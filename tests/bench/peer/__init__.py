@@ -19,6 +19,7 @@ as it comes: each setting that made it cheaper was taken, and where we were in d
 - There is no endpoint. Our server takes calls over gRPC and answers them; here whoever calls `apply_async` sits in the
   process of the load generator, and its CPU is not counted. A remark below the table says what it comes to.
 
-Not there at all are what our CPU also pays for: deadlines, routes with several providers, circuit breakers, limits,
-validation, the list of who does not want to be written to, traces and metrics.
+Not there at all is what our CPU also pays for: deadlines, routes with several providers, circuit breakers, limits,
+validation, the list of who does not want to be written to, traces and metrics. And a request id that is repeated while
+the first is under way would be sent twice.
 """

@@ -14,6 +14,7 @@ from tests.bench.jobs import SENDING, SENT
 SOCKET: Final = os.environ["PEER_REDIS"]
 """Where Redis listens."""
 
+FAILED: Final = "MESSAGE_STATE_FAILED"
 PROVIDER: Final = "sms-mms"
 RETENTION: Final = 7 * 24 * 3600
 OUTCOMES: Final = "outcomes"
@@ -50,10 +51,16 @@ def _send(task: Any, to: str, body: str) -> None:
             store.publish(OUTCOMES, json.dumps([request_id, state]))
             return
         store.set(key, record, ex=RETENTION)  # a retry, or what a crash has left behind
-    attempt |= {"state": SENT, "provider_message_id": _provider(to, body), "end_time": time.time()}
+    try:
+        attempt |= {"state": SENT, "provider_message_id": _provider(to, body)}
+    except ProviderError as error:
+        if task.request.retries < task.max_retries:
+            raise task.retry(exc=error, countdown=2**task.request.retries) from error
+        attempt |= {"state": FAILED}
+    attempt |= {"end_time": time.time()}
     commands = store.pipeline(transaction=False)
     commands.set(key, json.dumps(attempt), ex=RETENTION)
-    commands.publish(OUTCOMES, json.dumps([request_id, SENT]))
+    commands.publish(OUTCOMES, json.dumps([request_id, attempt["state"]]))
     commands.execute()
 
 
@@ -64,6 +71,4 @@ def _provider(to: str, body: str) -> str:
     return f"mock-{time.time_ns()}"
 
 
-send = app.task(
-    name="send", bind=True, autoretry_for=(ProviderError,), max_retries=4, retry_backoff=True, retry_backoff_max=300
-)(_send)
+send = app.task(name="send", bind=True, max_retries=4)(_send)
