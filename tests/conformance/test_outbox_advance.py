@@ -50,6 +50,19 @@ async def shown(outbox: Outbox, record: MessageRecord) -> list[MessageRecord | N
 # All of a change.
 
 
+async def test_of_changes_that_are_kept_together_each_applies_unless_it_comes_too_late(outbox: Outbox) -> None:
+    news = [await queue_up(outbox) for _ in range(4)]
+    cancelled = await change(outbox, news[2].record, FROM_QUEUED["cancelled"](news[2].record))
+    sending = await keep(outbox)
+    changes = [(new.record, build.retried(new.record)) for new in news] + [
+        (sending.record, build.ended(sending.record))
+    ]
+    assert [*await outbox.advance_all(changes)] == [True, True, False, True, True]
+    for number, (_, after) in enumerate(changes):
+        assert await shown(outbox, after) == [cancelled if number == 2 else after] * 2
+    assert [*await outbox.advance_all(changes)] == [False] * 5, "once"
+
+
 @pytest.mark.parametrize("outcome", Outcome)
 async def test_an_outcome_is_recorded_once(outbox: Outbox, outcome: Outcome) -> None:
     new = await keep(outbox)

@@ -19,13 +19,14 @@ from postwire.core.errors import Overloaded, Refusal, ShuttingDown, StoreUnavail
 from postwire.core.guards import Guards
 from postwire.core.ids import MessageIds
 from postwire.core.limits import Spread
-from postwire.core.message import MAX_TIME, Channel, DispatchCommand, DispatchOptions, Priority, WaitFor
+from postwire.core.message import MAX_TIME, Channel, DispatchCommand, DispatchOptions, MessageRecord, Priority, WaitFor
 from postwire.core.queue_keys import QueueKey
 from postwire.core.quotas import Quotas
 from postwire.core.suppression import scope_of
 from postwire.core.validation import Violations
 from postwire.core.waiting import is_scheduled
 from postwire.delivery.admitting import Admitted, HeldUp, Moment
+from postwire.delivery.at_hand import Fresh
 from postwire.delivery.contents import LARGE, encode, encode_small
 from postwire.delivery.jobs import Job
 from postwire.delivery.receipts import RecipientHashes
@@ -35,7 +36,7 @@ from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.delivery.worker import Worker
-from postwire.outbox.base import Accepted, MessageStore, NewMessage
+from postwire.outbox.base import Accepted, MessageStore, NewMessage, QueuedMessage
 from postwire.telemetry.base import Observer
 
 MEAN_RETRY_DELAY: Final = 1.0
@@ -386,7 +387,7 @@ class Acceptance:
                 self._waiters.attach(record, waiter)  # its turn comes soon
             else:
                 waiter.complete()
-        self._worker.wait(record, admitted.options.priority, ahead)
+        self._worker.wait(record, admitted.options.priority, ahead, _fresh(admitted, record))
         return None
 
     def _refuse(self, admitted: Admitted, refusal: Refusal) -> None:
@@ -412,3 +413,11 @@ class Acceptance:
             self._refuse(admitted, StoreUnavailable())
         if admitted.permit and admitted.permit.gate_permit.is_held:  # it came to no attempt
             admitted.permit.gate_permit.cancel(self._clock.monotonic())
+
+
+def _fresh(admitted: Admitted, record: MessageRecord) -> Fresh | None:
+    """What is kept of a message that waits from now on; nothing of one that is large, or for later."""
+    size = admitted.command.size
+    if size >= LARGE or admitted.later is not None:
+        return None
+    return Fresh(QueuedMessage(record, admitted.options, admitted.trace), admitted.command.message, size)

@@ -19,6 +19,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Priority
 from postwire.core.routing import Route
 from postwire.core.turns import Flow
+from postwire.delivery.at_hand import AtHand, Fresh
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.shared_gate import SharedGate
 from postwire.delivery.wakeable_task import WakeableTask
@@ -62,7 +63,9 @@ class Queue:
         router: Router,
         clock: Clock,
         handler: QueueHandler,
+        at_hand: AtHand,
     ) -> None:
+        self.at_hand = at_hand
         self.route = route
         self.key = key
         self._work = work
@@ -78,14 +81,16 @@ class Queue:
         self._uncounted: Sequence[Priority] = ()  # of which there are more than were counted
         self._next_due = math.inf  # µs, due clock: when the next that waits for its time is due, as far as is known
 
-    def put(self, due: float, priority: Priority) -> None:
-        """Something of a priority waits here, from now until `due` (µs, due clock)."""
+    def put(self, due: float, priority: Priority, fresh: Fresh | None = None) -> None:
+        """Something of a priority waits here, from now until `due` (µs, due clock). It is `fresh` where it was just
+        accepted, and nothing that has come before is due later."""
         if due > self._clock.due():
             if due < self._next_due:
                 self._next_due = due
                 self._wakeable.wake()
         else:
             self._put[priority] += 1
+            self.at_hand.put(priority, fresh)
             flow = self._flows[priority]
             flow.waiting += 1
             if flow.waiting == 1:
@@ -96,6 +101,7 @@ class Queue:
     def look(self) -> None:
         """Find out anew what waits here."""
         self._is_unknown = True
+        self.at_hand.drop()
         if self._wakeable.started:
             self._wakeable.wake()
         else:
@@ -112,6 +118,7 @@ class Queue:
         flows = [flow for flow in self._flows.values() if flow.waiting]
         if not self._router.wait(self, self.route, flows, now):
             self._handler.complete_queue(self.route)  # it may be long: nobody is kept waiting
+            self.at_hand.drop()
 
     def offer(self, now: float) -> None:
         """See `WaitingQueue.offer`."""
@@ -138,6 +145,7 @@ class Queue:
                 for flow in self._flows.values():  # until there has been a look at the store, nothing is to be granted
                     flow.waiting = 0
                 self._is_unknown = True
+                self.at_hand.drop()
                 if isinstance(error, StoreUnavailable) and not self._work.available:
                     return 0.0  # as soon as it can commit again
                 raise
@@ -150,7 +158,10 @@ class Queue:
 
     async def _serve(self, granted: Counter[Priority], grants: Counter[SharedGate]) -> None:
         """Take what was granted a slot, and count what waits besides where that may not be known."""
-        is_known = not (self._is_unknown or self._next_due <= self._clock.due() or self._is_low())
+        has_come_due = self._next_due <= self._clock.due()
+        if has_come_due:  # before what is at hand, it may be
+            self.at_hand.drop()
+        is_known = not (self._is_unknown or has_come_due or self._is_low())
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}
             # It goes on by itself if this is broken off: what it has taken is seen through.

@@ -107,6 +107,11 @@ class Claim:
         """A message as it was before its time had run out, if it had."""
         return self._expired.get(message_id)
 
+    @property
+    def offered(self) -> int:
+        """How many messages were offered."""
+        return self._found.total()
+
     def has_found(self, limits: Mapping[Priority, int]) -> bool:
         """Whether there was a message for each slot, and each has gone where it was to go."""
         return not (self._is_cut_short or self._picked or self._found != Counter(limits))

@@ -11,11 +11,12 @@ from postwire.clock import Clock
 from postwire.core import lifecycle
 from postwire.core.backlog import Backlog
 from postwire.core.errors import Refusal, StoreUnavailable
-from postwire.core.message import DispatchOptions, MessageRecord, MessageState, Priority
+from postwire.core.message import DispatchOptions, MessageRecord, MessageState, OutboundMessage, Priority
 from postwire.core.queue_keys import QueueKey
 from postwire.core.quotas import Quotas
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline, due_time, is_scheduled
+from postwire.delivery.at_hand import AtHand, Fresh, Room
 from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
@@ -67,6 +68,7 @@ class Worker:
         self.on_deadline: Callable[[int], None] = lambda deadline: None
         """Called with the time (µs, due clock) until which a message that waits may do so."""
         self._queues: dict[QueueKey, Queue] = {}
+        self._room = Room()
         self._draining = False
         self._backlog = backlog
         self._quotas = quotas
@@ -107,13 +109,16 @@ class Worker:
         self._backlog.add(QueueKey(record.tenant, key))
         return replace(record, queue=key)
 
-    def wait(self, record: MessageRecord, priority: Priority, ahead: int | None = None) -> None:
-        """Have a message that is queued come out of its queue again. `ahead` (µs): see `core.waiting`."""
+    def wait(
+        self, record: MessageRecord, priority: Priority, ahead: int | None = None, fresh: Fresh | None = None
+    ) -> None:
+        """Have a message that is queued come out of its queue again. `ahead` (µs): see `core.waiting`; `fresh` where it
+        was just accepted."""
         if ahead is None:
             ahead = self.ahead()
         self.on_deadline(deadline(record, ahead))
         if not self._draining and (route := self._router.route_by_queue_key(record.queue)):
-            self._queue(route, record.tenant).put(due_time(record, ahead) or 0, priority)
+            self._queue(route, record.tenant).put(due_time(record, ahead) or 0, priority, fresh)
 
     def ahead(self) -> int:
         """By how much (µs) the wall clock is ahead of the due clock."""
@@ -131,11 +136,11 @@ class Worker:
 
     def serve(self, queue: Queue, limits: Mapping[Priority, int], grants: Grants) -> Awaitable[bool]:
         """See `QueueHandler.serve`."""
-        return self._tasks.start_commit(self._serve(queue.route, queue.key, limits, grants))
+        return self._tasks.start_commit(self._serve(queue, limits, grants))
 
-    async def _serve(self, route: Route, key: QueueKey, limits: Mapping[Priority, int], grants: Grants) -> bool:
+    async def _serve(self, queue: Queue, limits: Mapping[Priority, int], grants: Grants) -> bool:
         claim = Claim(
-            route,
+            queue.route,
             grants,
             router=self._router,
             executor=self._executor,
@@ -145,11 +150,18 @@ class Worker:
         )
 
         def decide(queued: QueuedMessage) -> MessageRecord | None:
+            queue.at_hand.offered(queued.options.priority, queued.record.message_id)
             return None if self._draining else claim.decide(queued)
 
         due = self._clock.due()
+        fresh = {one.queued.record.message_id: one for one in queue.at_hand.take(limits)}
         try:
-            found = await self._work.take(key, due, limits, decide, self._clock.wall() - due)
+            if fresh:
+                found = await self._claim([one.queued for one in fresh.values()], decide)
+            else:
+                found = await self._work.take(queue.key, due, limits, decide, self._clock.wall() - due)
+            if len(found) < claim.offered:
+                queue.at_hand.drop()  # what was left as it was still waits, before what is at hand
             if self._tasks.is_drained:
                 await self._return([one.record for one in found], due)
                 return False
@@ -158,7 +170,9 @@ class Worker:
                 if pick := claim.pop(message_id):
                     waiter = self._waiters.remove(taken.record) or Waiter()
                     self._tasks.launch(
-                        self._resume(taken, pick, waiter), partial(self._release, pick), context=pick.context
+                        self._resume(taken, pick, waiter, fresh.get(message_id)),
+                        partial(self._release, pick),
+                        context=pick.context,
                     )
                 elif before := claim.expired(message_id):
                     self.ended_in_queue(before, taken.record)
@@ -173,6 +187,14 @@ class Worker:
         finally:
             claim.close()
 
+    async def _claim(
+        self, offered: Sequence[QueuedMessage], decide: Callable[[QueuedMessage], MessageRecord | None]
+    ) -> Sequence[TakenMessage]:
+        """Do as `WorkQueue.take` does, with messages that are at hand."""
+        changes = [(one.record, after) for one in offered if (after := decide(one))]
+        kept = await self._messages.advance_all(changes) if changes else ()
+        return [TakenMessage(after, None) for (_, after), is_kept in zip(changes, kept, strict=True) if is_kept]
+
     async def _return(self, records: Sequence[MessageRecord], due: int) -> None:
         """Take back what was opened as a drain ended, since nobody makes it. Tried once: it is the end."""
         now, _ = self._executor.now()
@@ -186,8 +208,8 @@ class Worker:
         """See `QueueHandler.complete_queue`."""
         self._waiters.complete_queue(route.queue_key)
 
-    async def _resume(self, taken: TakenMessage, pick: Pick, waiter: Waiter) -> None:
-        """A later pass of a message, in a task of its own."""
+    async def _resume(self, taken: TakenMessage, pick: Pick, waiter: Waiter, fresh: Fresh | None) -> None:
+        """A later pass of a message, in a task of its own; `fresh` where it was at hand."""
         record, options = taken.record, pick.queued.options
         waiter.record = record
         try:
@@ -197,9 +219,7 @@ class Worker:
                 waiter.record = await self._give_up(record, options)
                 return
             try:
-                if taken.content is None:
-                    raise StoreUnavailable
-                message = await decode(taken.content)
+                message = fresh.message if fresh else await _content_of(taken)
             except (StoreUnavailable, ValueError) as error:
                 if isinstance(error, ValueError):  # nothing that can be sent, today: it must not keep its queue busy
                     _log.fault(error)
@@ -257,6 +277,8 @@ class Worker:
         """A message that was queued is settled, and that is durable."""
         self._backlog.remove(_queue_of(before), before.send_time if is_scheduled(before) else None)
         self._observer.state_reached(record)
+        if queue := self._queues.get(_queue_of(before)):
+            queue.at_hand.drop()  # its content is not to be kept any longer
         if waiter := self._waiters.remove(before):
             waiter.record = record
             waiter.complete()
@@ -282,8 +304,15 @@ class Worker:
                 router=self._router,
                 clock=self._clock,
                 handler=self,
+                at_hand=AtHand(self._room),
             )
         return queue
+
+
+async def _content_of(taken: TakenMessage) -> OutboundMessage:
+    if taken.content is None:
+        raise StoreUnavailable
+    return await decode(taken.content)
 
 
 def _queue_of(record: MessageRecord) -> QueueKey:

@@ -152,6 +152,10 @@ class MessageStore(Availability, Protocol):
         """
         ...
 
+    def advance_all(self, changes: Sequence[tuple[MessageRecord, MessageRecord]]) -> Awaitable[Sequence[bool]]:
+        """Keep changes of several messages in one commit; returns of each whether it did apply, as `advance` does."""
+        ...
+
     def get(self, message_id: str, tenant: str) -> Awaitable[MessageRecord | None]:
         """The record of a message."""
         ...

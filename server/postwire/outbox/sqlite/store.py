@@ -181,6 +181,10 @@ class SqliteOutbox(Reported):
         )
         return self._or_tried(change, before, (after, *tried)) if tried else change
 
+    def advance_all(self, changes: Sequence[tuple[MessageRecord, MessageRecord]]) -> Awaitable[Sequence[bool]]:
+        """See `Outbox.advance_all`."""
+        return self._writer.submit(Change(changes, True, self._loop.create_future()))
+
     async def _or_tried(self, change: Future, before: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
         return await change or await self.get(before.message_id, before.tenant) in tried
 
@@ -211,7 +215,7 @@ class SqliteOutbox(Reported):
         pairs = [(one.record, after) for one in found if (after := decide(one))]
         if not pairs:
             return ()
-        kept = await self._writer.submit(Change(pairs, True, self._loop.create_future()))
+        kept = await self.advance_all(pairs)
         records = [after for (_, after), is_kept in zip(pairs, kept, strict=True) if is_kept]
         opened = {one.message_id for one in records if one.state is MessageState.SENDING}
         if large := opened - contents.keys():
