@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
@@ -21,6 +23,7 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.support import build
 from tests.support.tracing import METHOD, PARENT, TRACE, Harness, traceparent
 
@@ -121,6 +124,31 @@ def test_a_state_that_is_none_does_not_break_the_trace(harness: Harness, state: 
 def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known(harness: Harness) -> None:
     harness.call(traceparent(version="cc", rest="-what-comes-later"))
     assert f"{harness.ended[0].trace_id:032x}" == TRACE
+
+
+DIGITS = st.text("0123456789abcdef", min_size=2, max_size=2)
+IDS = st.tuples(st.sampled_from([TRACE, "0" * 32, "0" * 31 + "1"]), st.sampled_from([PARENT, "0" * 16]))
+HEADERS = st.one_of(
+    st.builds("{0}-{1[0]}-{1[1]}-{2}".format, st.one_of(st.just("00"), DIGITS), IDS, DIGITS),
+    st.from_regex(
+        r"[ \t]*[0-9a-fA-F]{2}-[0-9a-fA-F]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}(-.*)?[ \t\n]*", fullmatch=True
+    ),
+    st.text(),
+)
+
+
+@given(header=HEADERS, state=st.sampled_from([None, "", "a=1", "a=1,b=2", "=", "é"]))
+def test_a_header_is_read_as_the_sdk_reads_it(header: str, state: str | None) -> None:
+    carrier = {"traceparent": header} if state is None else {"traceparent": header, "tracestate": state}
+    expected = get_current_span(TraceContextTextMapPropagator().extract(carrier, Context())).get_span_context()
+    for sampler, is_sampled in ((ALWAYS_ON, True), (DEFAULT_ON, not expected.is_valid or expected.trace_flags.sampled)):
+        harness = Harness(sampler)
+        harness.call(*carrier.items())
+        wanted = (1001, 0, "")
+        if expected.is_valid:
+            wanted = expected.trace_id, expected.span_id, expected.trace_state.to_header()
+        found = [(one.trace_id, one.parent_id, one.trace_state) for one in harness.ended]
+        assert found == [wanted] * is_sampled
 
 
 # Whether there are spans at all.

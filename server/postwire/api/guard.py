@@ -57,9 +57,10 @@ class Calls:
         self._idle.set()
 
     def __enter__(self) -> None:
+        if not self._count:
+            self._idle.clear()
         self._count += 1
         self._begun += 1
-        self._idle.clear()
 
     def __exit__(self, *_: object) -> None:
         self._count -= 1
