@@ -296,14 +296,8 @@ def _result(
     provider_message_id: str = "",
     recipients: tuple[RecipientResult, ...] = (),
 ) -> DispatchResult:
-    return DispatchResult(
-        outcome=outcome,
-        provider_message_id=provider_message_id,
-        error_code=_code(outcome),
-        detail=_DETAILS[outcome],
-        retry_after=settings.retry_after or None if outcome in _ASKING else None,
-        recipients=recipients,
-    )
+    retry_after = settings.retry_after or None if outcome in _ASKING else None
+    return DispatchResult(outcome, provider_message_id, _code(outcome), _DETAILS[outcome], retry_after, recipients)
 
 
 KIND: Final = Kind(
