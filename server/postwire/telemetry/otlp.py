@@ -1,7 +1,7 @@
 """OTLP over gRPC: spans and metrics to a collector. Imported only where one is configured.
 
 The exporter, its retries and its settings (`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`) are the SDK's; only the translation of
-spans is ours, since ours are no SDK spans. Attributes with few different values are translated once and then copied.
+spans is ours, since ours are no SDK spans. What has few different values is translated once, and then copied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from postwire import __version__
 from postwire.telemetry import names
 from postwire.telemetry.durations import PushedReader
 from postwire.telemetry.otel_internals import SpanQueue, encode_resource, span_exporter
-from postwire.telemetry.tracing import EndedSpan
+from postwire.telemetry.tracing import Attributes, EndedSpan
 
 _KINDS: Final = {
     SpanKind.SERVER: Span.SPAN_KIND_SERVER,
@@ -32,7 +32,7 @@ _KINDS: Final = {
 _SAMPLED_FLAG: Final = 0x01
 _KNOWN_REMOTE_FLAG: Final = 0x100
 _REMOTE_FLAG: Final = 0x200
-_CACHED_ATTRIBUTES: Final = 4096
+_CACHED: Final = 4096
 
 
 def encode(resource: Resource, spans: Sequence[EndedSpan]) -> ExportTraceServiceRequest:
@@ -48,16 +48,12 @@ def encode(resource: Resource, spans: Sequence[EndedSpan]) -> ExportTraceService
 
 
 def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
-    wire = scope_spans.spans.add(
-        trace_id=span.trace_id.to_bytes(16, "big"),
-        span_id=span.span_id.to_bytes(8, "big"),
-        name=span.name,
-        kind=_KINDS[span.kind],
-        start_time_unix_nano=span.start_time,
-        end_time_unix_nano=span.end_time,
-        attributes=[_attribute(key, value) for key, value in span.attributes],
-        flags=_SAMPLED_FLAG | _KNOWN_REMOTE_FLAG,
-    )
+    wire = scope_spans.spans.add()
+    wire.MergeFromString(_alike(span.kind, span.name, span.attributes))
+    wire.trace_id = span.trace_id.to_bytes(16, "big")
+    wire.span_id = span.span_id.to_bytes(8, "big")
+    wire.start_time_unix_nano = span.start_time
+    wire.end_time_unix_nano = span.end_time
     if span.parent_id:
         wire.parent_span_id = span.parent_id.to_bytes(8, "big")
         if span.kind is SpanKind.SERVER:  # whose parent is the caller's
@@ -76,7 +72,8 @@ def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
             time_unix_nano=event.time,
             attributes=[_attribute(key, value) for key, value in event.attributes],
         )
-    wire.dropped_events_count = span.dropped_events
+    if span.dropped_events:
+        wire.dropped_events_count = span.dropped_events
     for link in span.links:
         wire.links.add(
             trace_id=link.trace_id.to_bytes(16, "big"),
@@ -86,7 +83,15 @@ def _add(scope_spans: ScopeSpans, span: EndedSpan) -> None:
         )
 
 
-@lru_cache(_CACHED_ATTRIBUTES)
+@lru_cache(_CACHED)
+def _alike(kind: SpanKind, name: str, attributes: Attributes) -> bytes:
+    """What many spans have in common, encoded."""
+    wire = Span(name=name, kind=_KINDS[kind], flags=_SAMPLED_FLAG | _KNOWN_REMOTE_FLAG)
+    wire.attributes.extend(_attribute(key, value) for key, value in attributes)
+    return wire.SerializeToString()
+
+
+@lru_cache(_CACHED)
 def _attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
