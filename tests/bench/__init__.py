@@ -1,6 +1,6 @@
 """`make bench`: the figures that the design asks for, measured. For people, never a test that fails on time.
 
-    make bench                                   all of them; about five minutes on a machine that does nothing else
+    make bench                                   all of them; a quarter of an hour on a machine that does nothing else
     make bench ARGS="--only stream,outbox"       some of them
     make bench ARGS=--full                       with a million dispatches for the figure on memory
     make bench ARGS=--quick                      shows that it works, not how well
