@@ -7,7 +7,6 @@ Both clients report to it what happens (`put`, `answered`, `ended`, …) and ask
 from __future__ import annotations
 
 import heapq
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +23,7 @@ from postwire.v1.error_reason_pb2 import ErrorReason
 from postwire.v1.message_pb2 import Message
 from postwire_client.errors import FieldViolation, PostwireError, TryAgain, error_of
 from postwire_client.reopening import Reopening
+from postwire_client.request_ids import new_request_id
 
 MAX_FRAME: Final = 1_000
 """How many messages the server takes in one frame."""
@@ -200,11 +200,6 @@ class Bulk:
     @property
     def _is_full(self) -> bool:
         return self._ended or len(self._fresh) >= self._frame_size or self._fresh_bytes >= MAX_FRAME_BYTES
-
-
-def new_request_id() -> str:
-    """A request id that nobody else has."""
-    return str(uuid.uuid4())
 
 
 def _error_from(rejection: DispatchRejection) -> PostwireError:

@@ -58,7 +58,7 @@ from postwire.v1.suppression_service_pb2 import (
     Suppression,
 )
 from postwire.v1.suppression_service_pb2_grpc import SuppressionServiceStub
-from postwire_client.bulk import new_request_id
+from postwire_client.request_ids import new_request_id
 
 _LONGEST_DURATION: Final = 315_576_000_000
 """Seconds, 10,000 years: what a `Duration` may hold."""
