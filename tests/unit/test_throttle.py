@@ -12,6 +12,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.throttle import Throttle
 from postwire.telemetry import log_observer
 from postwire.telemetry.log_observer import FAILURE_BURST, FAILURE_INTERVAL, LogObserver
+from postwire.telemetry.logs import Shape
 
 NOW = 1234.567
 """Any time will do; this one is no round number in binary."""
@@ -85,6 +86,9 @@ class Lines:
 
     def info(self, event: str, **fields: object) -> None:
         self.written.append(("info", fields))
+
+    def info_of(self, shape: Shape, *values: object) -> None:
+        self.info(shape.event, **dict(zip(shape.keys, values, strict=True)))
 
     def warning(self, event: str, **fields: object) -> None:
         self.written.append(("warning", fields))
