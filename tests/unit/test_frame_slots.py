@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.support import build
+from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.streams import FrameCaller, accept_frame, commands
@@ -111,4 +112,18 @@ async def test_who_hangs_up_while_it_waits_leaves_the_slot_to_the_next(outbox: S
     assert callers[1].results == []
     await harness.calm()
     assert len(provider.keys) == 6
+    assert harness.left() == []
+
+
+async def test_streams_that_wait_for_a_slot_and_for_room_are_all_served(outbox: SqliteOutbox) -> None:
+    provider = FakeProvider("p")
+    gates = {"p": gate_of("p", max_concurrent=1)}
+    harness = Harness(outbox, provider=provider, registry=registry_of(provider, gates=gates), max_in_flight=400)
+    frames = [commands(1, wait_for=OUTCOME) + commands(230, send_time=START + build.HOUR) for _ in range(3)]
+    callers = [FrameCaller(harness, frame) for frame in frames]
+    await within(asyncio.gather(*(caller.frame.accept() for caller in callers)))
+    for caller in callers:
+        await caller.until(231)
+        assert caller.refusals == {}
+    await harness.calm()
     assert harness.left() == []

@@ -118,16 +118,17 @@ class Acceptance:
         if not self._streams.holds_up(commands[0].tenant):
             found, held_up = self._admit_some(commands, stream)
         patience: int | None = None
+        turn: tuple[float, float] = (math.inf, math.inf)
         while not found:
-            may_hold_up = patience is None or patience > 0
+            plan = held_up.plan if held_up else None
             if held_up:
                 patience = await held_up.gate.until_free(held_up.plan.priority, patience)
-                found, held_up = self._admit_some(commands, stream, held_up.plan, may_hold_up=patience > 0)
             else:
                 await self._until_turn(commands[0], stream)
                 turn = (TURN_COUNT, TURN_BYTES)
-                found, held_up = self._admit_some(commands, stream, turn=turn, may_hold_up=may_hold_up)
-                self._offer_turn()
+            may_hold_up = patience is None or patience > 0
+            found, held_up = self._admit_some(commands, stream, plan, turn, may_hold_up=may_hold_up)
+            self._offer_turn()
         return found
 
     def look_again(self) -> None:
