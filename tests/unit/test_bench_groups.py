@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.bench.groups.cost import sizes_up_to
+from tests.bench.groups.memory import quarters
 from tests.bench.peer.processes import NoPeer, peer
 from tests.bench.processes import BenchError, Server
 from tests.bench.rounds import wait_until
@@ -44,3 +45,8 @@ def test_what_never_holds_is_waited_for_in_vain_and_not_for_ever() -> None:
     with pytest.raises(BenchError, match="in vain"):
         wait_until(lambda: False, 0.0)
     assert wait_until(lambda: True, 0.0) <= time.monotonic()
+
+
+def test_the_quarters_of_a_run_show_whether_it_has_settled() -> None:
+    assert quarters([5.0, 8.0, 8.0, 8.0, 9.0, 9.0, 9.0, 9.0]) == [6.5, 8.0, 9.0, 9.0]
+    assert quarters([float(number) for number in range(81)]) == [9.5, 29.5, 49.5, 70.0]

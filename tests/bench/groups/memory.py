@@ -7,7 +7,10 @@ by calls of `Dispatch`, and half by streams, so that what either keeps is seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from typing import Final
 
 from tests.bench.bench import Bench, sampling
@@ -48,17 +51,25 @@ def measure(bench: Bench) -> Result:
     sent = scale.stored + scale.warm_up + STEPS * step
     check_stored("memory", store_of("memory", bench.folder), messages=sent, sent=sent)
     drift, low, high = (rise * MILLION / MIB for rise in slope(points))
-    note = f"{booted / MIB:.0f} MiB at boot, {points[0][1] / MIB:.1f} warm, {points[-1][1] / MIB:.1f} at the end"
+    levels = quarters([rss / MIB for _, rss in points])
+    note = f"{booted / MIB:.0f} MiB at boot; by quarters {', '.join(f'{level:.1f}' for level in levels)}"
     if scale.dispatched == MILLION:
         note += "; all of them done"
     else:
         note += f"; scaled up from {scale.dispatched:,}: --full does them all"
     facts = {
         "rss_at_boot": booted / MIB,
+        **{f"rss_in_quarter_{number}": level for number, level in enumerate(levels, 1)},
         "rss_warm": points[-1][1] / MIB,
         "bytes_per_message": store_of("memory", bench.folder).stat().st_size / sent,
     }
     return Result([Figure(target("memory"), drift, low, high, note, estimated=True)], facts=facts)
+
+
+def quarters(values: Sequence[float]) -> list[float]:
+    """The median of each quarter, in order: what still settles rises in the first alone, and a leak in all of them."""
+    ends = [len(values) * number // 4 for number in range(5)]
+    return [median(values[start:end]) for start, end in pairwise(ends)]
 
 
 def _dispatch(bench: Bench, server: Server, messages: int) -> None:
