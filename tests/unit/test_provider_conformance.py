@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.support.line_vendor import LineConformance, LineProvider, LineSettings
 
-from postwire.core.message import OutboundMessage
+from postwire.core.message import OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Context
 from postwire.providers.handover import Handover
@@ -148,6 +148,16 @@ class Mangling(LineProvider):
         return asked | {"text": asked["text"].encode("ascii", "replace").decode()}
 
 
+class Changing(LineProvider):
+    """Writes into what it was handed."""
+
+    def request(self, message: OutboundMessage, handover: Handover) -> dict[str, Any]:
+        asked = super().request(message, handover)
+        assert isinstance(message.content, Sms)
+        message.content = replace(message.content, sender="Changed")  # type: ignore[misc]
+        return asked
+
+
 class Careless(LineProvider):
     """Sends to all, whoever has it already."""
 
@@ -225,6 +235,7 @@ FAULTS: list[tuple[type[LineProvider], Callable[[Suite], None]]] = [
     (Drawing, lambda suite: suite.test_identical_attempts_make_identical_bodies()),
     (Keyless, lambda suite: suite.test_a_vendor_that_deduplicates_gets_the_key()),
     (Mangling, lambda suite: suite.test_it_sends_or_says_that_it_cannot("sms-unicode")),
+    (Changing, lambda suite: suite.test_it_sends_or_says_that_it_cannot("sms-unicode")),
     (Careless, lambda suite: suite.test_it_sends_to_the_recipients_that_it_is_asked_to_send_to()),
     (Clinging, lambda suite: suite.test_it_outlives_a_restart_of_the_counterpart()),
     (Sending, lambda suite: suite.test_a_check_says_that_it_can_be_reached_and_sends_nothing()),

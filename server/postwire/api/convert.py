@@ -333,8 +333,9 @@ def _fill_attempt(wire: message_pb2.Attempt, attempt: Attempt) -> None:
     if attempt.outcome:
         wire.outcome = _OUTCOMES[attempt.outcome]
         if attempt.duration is not None:  # nobody knows it where a crash cut the attempt short
-            wire.duration.seconds, rest = divmod(attempt.duration, _MICROSECONDS)
-            wire.duration.nanos = rest * 1000
+            duration = wire.duration
+            duration.seconds, rest = divmod(attempt.duration, _MICROSECONDS)
+            duration.nanos = rest * 1000
         if attempt.provider_message_id:
             wire.provider_message_id = attempt.provider_message_id
         if attempt.error_code:

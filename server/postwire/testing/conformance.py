@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from postwire.config.providers import own_keys
+from postwire.core import canonical
 from postwire.core.message import Channel, Email
 from postwire.core.outcome import Outcome
 from postwire.providers.base import Kind, ProviderHealth
@@ -66,10 +67,12 @@ class ProviderConformance(Harness):
         self._needs_channel(Channel(sample.partition("-")[0]))
         content = messages.SAMPLES[sample]
         message = messages.labelled(content)
+        as_given = canonical.encode_message(message)
         async with self._provider() as provider:
             if unsuitable(provider, message):
                 pytest.skip("it says that it cannot carry this")
             await self._succeed(provider, message)
+        assert canonical.encode_message(message) == as_given, "it has changed a message that others may be given"
         assert len(self.received()) == self.observes
         for request in self.received():
             assert request.text in (None, text_of(content))
