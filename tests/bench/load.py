@@ -11,7 +11,6 @@ import json
 import secrets
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from tests.bench.loops import loop_factory
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import error_reason_pb2, message_pb2
+from postwire_client.request_ids import new_request_id
 
 CALL_TIMEOUT: Final = 30.0
 STREAM_TIMEOUT: Final = 300.0
@@ -104,7 +104,7 @@ async def _call_in_turn(channel: grpc.aio.Channel, turns: Iterator[int], job: Ca
     request = payload.request(job.channel)
     for _ in turns:
         if job.request_ids:
-            request.request_id = str(uuid.uuid4())
+            request.request_id = new_request_id()
         await caller.call(channel, request, time.perf_counter(), token=job.token)
 
 
@@ -118,7 +118,7 @@ async def _run_paced(job: Paced) -> Round:
             due = started + LEAD + after
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             request = payload.request(job.channel)
-            request.request_id = str(uuid.uuid4())
+            request.request_id = new_request_id()
             caller = warm_up if after < job.warm_up else measured
             calls.append(asyncio.create_task(caller.call(channels[number % len(channels)], request, due, job.timeout)))
         await asyncio.gather(*calls)
@@ -182,7 +182,7 @@ def _frames(job: Streams, messages: int) -> list[bytes]:
     for first in range(0, messages, job.frame):
         frame = pb.DispatchStreamRequest()
         for _ in range(min(job.frame, messages - first)):
-            request.request_id = str(uuid.uuid4())
+            request.request_id = new_request_id()
             frame.requests.append(request)
         frames.append(frame.SerializeToString())
     return frames
