@@ -37,7 +37,7 @@ def filled(count: int, room: Room | None = None) -> tuple[AtHand, list[Fresh]]:
     """Messages that are at hand, with nothing before them: the store has offered one that came before."""
     at_hand, before, messages = AtHand(room or Room()), fresh(), [fresh() for _ in range(count)]
     for one in (before, *messages):
-        at_hand.put(NORMAL, one)
+        at_hand.put(NORMAL, 0, one)
     offered(at_hand, before)
     return at_hand, messages
 
@@ -45,7 +45,7 @@ def filled(count: int, room: Room | None = None) -> tuple[AtHand, list[Fresh]]:
 def test_nothing_is_taken_before_the_store_has_offered_the_first() -> None:
     at_hand, messages = AtHand(Room()), [fresh() for _ in range(3)]
     for one in messages:
-        at_hand.put(NORMAL, one)
+        at_hand.put(NORMAL, 0, one)
     assert at_hand.take({NORMAL: 1}) == []
     offered(at_hand, fresh())
     assert at_hand.take({NORMAL: 1}) == [], "another is before them"
@@ -54,18 +54,18 @@ def test_nothing_is_taken_before_the_store_has_offered_the_first() -> None:
     assert at_hand.take({NORMAL: 5}) == messages[2:], "and nothing is behind them"
     assert at_hand.take({NORMAL: 1}) == []
     more = fresh()
-    at_hand.put(NORMAL, more)
+    at_hand.put(NORMAL, 0, more)
     assert at_hand.take({NORMAL: 1}) == [more]
 
 
 def test_each_priority_by_itself_and_the_higher_first() -> None:
     at_hand, low = filled(2)[0], fresh()
-    at_hand.put(LOW, low)
+    at_hand.put(LOW, 0, low)
     assert at_hand.take({LOW: 1, NORMAL: 1}) == [], "of low it is not known"
     offered(at_hand, low, LOW)
     high, another = fresh(), fresh()
-    at_hand.put(LOW, another)
-    at_hand.put(HIGH, high)
+    at_hand.put(LOW, 0, another)
+    at_hand.put(HIGH, 0, high)
     offered(at_hand, high, HIGH)
     found = at_hand.take({LOW: 1, NORMAL: 2, HIGH: 0})
     assert len(found) == 3
@@ -75,9 +75,25 @@ def test_each_priority_by_itself_and_the_higher_first() -> None:
 def test_one_whose_place_is_not_known_has_all_of_its_priority_dropped() -> None:
     room = Room()
     at_hand, _ = filled(2, room)
-    at_hand.put(NORMAL, None)
+    at_hand.put(NORMAL, 0, None)
     assert at_hand.take({NORMAL: 1}) == []
     assert (room.count, room.bytes) == (MAX_COUNT, MAX_BYTES)
+
+
+def test_what_comes_late_and_belongs_before_others_is_for_the_store() -> None:
+    at_hand = AtHand(Room())
+    at_hand.drop(10)
+    late, first, second = fresh(), fresh(), fresh()
+    at_hand.put(NORMAL, 9, late)
+    offered(at_hand, late)
+    at_hand.put(NORMAL, 10, first)
+    assert at_hand.take({NORMAL: 1}) == [], "something may wait between the two"
+    offered(at_hand, first)
+    at_hand.put(NORMAL, 12, second)
+    assert at_hand.take({NORMAL: 1}) == [second]
+    at_hand.put(NORMAL, 11, fresh())
+    at_hand.put(NORMAL, 12, fresh())
+    assert at_hand.take({NORMAL: 1}) == [], "that which is due at 11 was accepted after another"
 
 
 @pytest.mark.parametrize("room", [Room(3), Room(size=300)])
@@ -87,9 +103,9 @@ def test_where_there_is_no_room_the_rest_is_for_the_store(room: Room) -> None:
     assert at_hand.take({NORMAL: 2}) == messages[:2]
     assert at_hand.take({NORMAL: 1}) == []
     later = fresh()
-    at_hand.put(NORMAL, later)
+    at_hand.put(NORMAL, 0, later)
     assert at_hand.take({NORMAL: 1}) == [], "what had no room is before it"
-    at_hand.drop()
+    at_hand.drop(0)
     assert at_hand.take({NORMAL: 1}) == []
     assert room.count == 3 or room.bytes == 300
 

@@ -2,7 +2,8 @@
 
 The store decides about the order and about what there is. What is at hand is some of it: messages that follow one upon
 the other in a queue. Once the store offers the first of them, nothing waits before it, and from then on they are taken
-without a look at the store. Wherever any of that is in doubt, it is dropped, and read.
+without a look at the store. Wherever any of that is in doubt, it is dropped, and read. So is what comes to wait after
+others that have been due for less long, as what was accepted while a retry came due: its place is not behind them.
 """
 
 from __future__ import annotations
@@ -55,11 +56,13 @@ class Room:
 
 
 class _Line:
-    """Those of one priority. Nothing waits before them where `is_first`, and nothing behind them unless `is_cut`."""
+    """Those of one priority. Nothing waits before them where `is_first`, and nothing behind them unless `is_cut`. What
+    else may wait, at hand or not, is due by `latest` (µs, due clock)."""
 
-    __slots__ = ("is_cut", "is_first", "messages")
+    __slots__ = ("is_cut", "is_first", "latest", "messages")
 
     def __init__(self) -> None:
+        self.latest: float = 0
         self.messages: deque[Fresh] = deque()
         self.is_first = False
         self.is_cut = False
@@ -74,12 +77,14 @@ class AtHand:
         self._room = room
         self._lines = {priority: _Line() for priority in Priority}
 
-    def put(self, priority: Priority, one: Fresh | None) -> None:
-        """One more waits, and is due: one that was just accepted, or another, whose place is not known."""
+    def put(self, priority: Priority, due: float, one: Fresh | None) -> None:
+        """One more waits, and has come `due` (µs, due clock): one that was just accepted, or another."""
         line = self._lines[priority]
-        if one is None:
-            self._drop(line)
-        elif not line.is_cut:
+        if one is None or due < line.latest:
+            self._drop(line, due)
+            return
+        line.latest = due
+        if not line.is_cut:
             if self._room.enter(one.size):
                 line.messages.append(one)
             else:
@@ -103,10 +108,10 @@ class AtHand:
             line.is_first = True
             self._pop(line)
 
-    def drop(self) -> None:
-        """It is in doubt what waits."""
+    def drop(self, now: float) -> None:
+        """It is in doubt what waits, and is due by `now`."""
         for line in self._lines.values():
-            self._drop(line)
+            self._drop(line, now)
 
     def _pop(self, line: _Line) -> Fresh:
         one = line.messages.popleft()
@@ -115,7 +120,8 @@ class AtHand:
             line.is_first = line.is_cut = False
         return one
 
-    def _drop(self, line: _Line) -> None:
+    def _drop(self, line: _Line, latest: float) -> None:
+        line.latest = max(line.latest, latest)
         line.is_first = line.is_cut = False
         self._leave(line.messages)
         line.messages.clear()

@@ -83,14 +83,14 @@ class Queue:
 
     def put(self, due: float, priority: Priority, fresh: Fresh | None = None) -> None:
         """Something of a priority waits here, from now until `due` (µs, due clock). It is `fresh` where it was just
-        accepted, and nothing that has come before is due later."""
+        accepted."""
         if due > self._clock.due():
             if due < self._next_due:
                 self._next_due = due
                 self._wakeable.wake()
         else:
             self._put[priority] += 1
-            self.at_hand.put(priority, fresh)
+            self.at_hand.put(priority, due, fresh)
             flow = self._flows[priority]
             flow.waiting += 1
             if flow.waiting == 1:
@@ -101,7 +101,7 @@ class Queue:
     def look(self) -> None:
         """Find out anew what waits here."""
         self._is_unknown = True
-        self.at_hand.drop()
+        self.at_hand.drop(self._clock.due())
         if self._wakeable.started:
             self._wakeable.wake()
         else:
@@ -118,7 +118,7 @@ class Queue:
         flows = [flow for flow in self._flows.values() if flow.waiting]
         if not self._router.wait(self, self.route, flows, now):
             self._handler.complete_queue(self.route)  # it may be long: nobody is kept waiting
-            self.at_hand.drop()
+            self.at_hand.drop(self._clock.due())
 
     def offer(self, now: float) -> None:
         """See `WaitingQueue.offer`."""
@@ -145,7 +145,7 @@ class Queue:
                 for flow in self._flows.values():  # until there has been a look at the store, nothing is to be granted
                     flow.waiting = 0
                 self._is_unknown = True
-                self.at_hand.drop()
+                self.at_hand.drop(self._clock.due())
                 if isinstance(error, StoreUnavailable) and not self._work.available:
                     return 0.0  # as soon as it can commit again
                 raise
@@ -160,7 +160,7 @@ class Queue:
         """Take what was granted a slot, and count what waits besides where that may not be known."""
         has_come_due = self._next_due <= self._clock.due()
         if has_come_due:  # before what is at hand, it may be
-            self.at_hand.drop()
+            self.at_hand.drop(self._clock.due())
         is_known = not (self._is_unknown or has_come_due or self._is_low())
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}

@@ -161,7 +161,7 @@ class Worker:
             else:
                 found = await self._work.take(queue.key, due, limits, decide, self._clock.wall() - due)
             if len(found) < claim.offered:
-                queue.at_hand.drop()  # what was left as it was still waits, before what is at hand
+                queue.at_hand.drop(due)  # what was left as it was still waits, before what is at hand
             if self._tasks.is_drained:
                 await self._return([one.record for one in found], due)
                 return False
@@ -278,7 +278,7 @@ class Worker:
         self._backlog.remove(_queue_of(before), before.send_time if is_scheduled(before) else None)
         self._observer.state_reached(record)
         if queue := self._queues.get(_queue_of(before)):
-            queue.at_hand.drop()  # its content is not to be kept any longer
+            queue.at_hand.drop(self._clock.due())  # its content is not to be kept any longer
         if waiter := self._waiters.remove(before):
             waiter.record = record
             waiter.complete()
