@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
+from tests.support.paused import Paused
 from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.streams import FrameCaller, accept_frame, commands
 from tests.support.waiting import within
 
-from postwire.core.message import Channel, MessageRecord, MessageState, WaitFor
+from postwire.core.errors import ShuttingDown, StoreUnavailable
+from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState, WaitFor
+from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 
 OUTCOME = WaitFor.OUTCOME
@@ -21,7 +25,7 @@ STRAIGHT, BY_QUEUE = 2, 3
 """The revision of a message that was sent: accepted with its attempt open, or queued and taken out of its queue."""
 
 
-def harness_of(outbox: SqliteOutbox, *providers: FakeProvider, slots: int) -> Harness:
+def harness_of(outbox: Outbox, *providers: FakeProvider, slots: int) -> Harness:
     gates = {one.name: gate_of(one.name, max_concurrent=slots) for one in providers}
     return Harness(outbox, provider=providers[0], registry=registry_of(*providers, gates=gates))
 
@@ -127,3 +131,46 @@ async def test_streams_that_wait_for_a_slot_and_for_room_are_all_served(outbox: 
         assert caller.refusals == {}
     await harness.calm()
     assert harness.left() == []
+
+
+def email(**options: Any) -> DispatchCommand:
+    return build.command(build.email("a@example.com"), request_id=build.new_request_id(), **options)
+
+
+async def held_up(outbox: SqliteOutbox) -> tuple[Harness, Paused, FrameCaller, asyncio.Task[None]]:
+    """A stream that waits for the only slot, which a commit has that is held; two queues have messages, too."""
+    provider = FakeProvider("p", held=True)
+    paused = Paused(outbox, "take")
+    harness = harness_of(paused, provider, slots=1)
+    await accept_frame(harness, commands(3))
+    await accept_frame(harness, [email(wait_for=WaitFor.ACCEPTANCE) for _ in range(3)])
+    paused.hold()
+    provider.release()
+    await within(paused.reached.wait())
+    caller = FrameCaller(harness, commands(2, wait_for=OUTCOME))
+    accepting = asyncio.ensure_future(caller.frame.accept())
+    await harness.calm()
+    assert not accepting.done()
+    return harness, paused, caller, accepting
+
+
+async def test_a_stream_that_waits_for_a_slot_is_told_when_the_server_shuts_down(outbox: SqliteOutbox) -> None:
+    harness, paused, caller, accepting = await held_up(outbox)
+    draining = asyncio.ensure_future(harness.drain(60.0))
+    await within(accepting)
+    assert caller.refusals == {0: ShuttingDown, 1: ShuttingDown}
+    paused.release()
+    await within(draining)
+    assert harness.left() == []
+
+
+async def test_a_stream_that_waits_for_a_slot_is_told_when_the_store_goes_away(outbox: SqliteOutbox) -> None:
+    harness, paused, caller, accepting = await held_up(outbox)
+    outbox._writer._set_available(False)
+    await within(accepting)
+    assert caller.refusals == {0: StoreUnavailable, 1: StoreUnavailable}
+    outbox._writer._set_available(True)
+    paused.release()
+    await harness.calm()
+    assert harness.left() == []
+    assert len(harness.provider.keys) == 6

@@ -90,7 +90,13 @@ class Acceptance:
         self._streams = WaitingStreams(self._admission)
         self._turns: dict[Share, asyncio.Future[None]] = {}  # of the streams that wait
         self._offered: Share | None = None  # the one that was woken, and has not run since
-        self.closed = False
+        self._closed = False
+        outbox.on_availability(self._store_changed)
+
+    def close(self) -> None:
+        """Refuse whatever comes from now on, and what still waits to be admitted."""
+        self._closed = True
+        self._router.wake_streams()
 
     def admit(self, command: DispatchCommand) -> Waiter:
         """Admit a message, and start its task.
@@ -130,6 +136,10 @@ class Acceptance:
             found, held_up = self._admit_some(commands, stream, plan, turn, may_hold_up=may_hold_up)
             self._offer_turn()
         return found
+
+    def _store_changed(self, available: bool) -> None:
+        if not available:  # whoever has the slots waits for it, and streams are to be told
+            self._router.wake_streams()
 
     def look_again(self) -> None:
         """There may be more room than there was: limits have changed."""
@@ -225,7 +235,7 @@ class Acceptance:
         Raises:
             Refusal: nothing is done.
         """
-        if self.closed:
+        if self._closed:
             raise ShuttingDown
         now, monotonic, tenant, channel = moment.wall, moment.monotonic, command.tenant, command.message.channel
         options, later = self._options(command, channel, moment)

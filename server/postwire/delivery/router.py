@@ -169,6 +169,11 @@ class Router:
         gates = map(self._gates.__getitem__, plan.choice.waits_for)
         return next((gate for gate in gates if gate.is_settling), None)
 
+    def wake_streams(self) -> None:
+        """Have the streams that wait for a slot look again, whether or not there is one."""
+        for gate in self._gates.values():
+            gate.wake_streams()
+
     def narrow(self, plan: RoutePlan, message: OutboundMessage, positions: tuple[int, ...] | None) -> bool:
         """Go on with a plan for the recipients at `positions` alone; returns whether anybody can carry it to these."""
         route = plan.route.whole or plan.route

@@ -357,7 +357,7 @@ class Delivery:
 
     def start_draining(self) -> None:
         """Take nothing new from now on."""
-        self._acceptance.closed = True
+        self._acceptance.close()
         self.watchers.end()
         self._draining.set()
 

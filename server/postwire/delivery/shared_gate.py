@@ -126,6 +126,12 @@ class SharedGate:
             self._look_soon()  # the next has what this one leaves
         return held.patience
 
+    def wake_streams(self) -> None:
+        """Have all streams that wait look again: what they wait for may not come, since nothing is accepted now."""
+        for held in self._held:
+            if not held.turn.done():
+                held.turn.set_result(None)
+
     def offer(self, now: float) -> None:
         """Grant what is free to those who wait, once all of them wait where they now have to."""
         if not self._waiters:
