@@ -12,7 +12,7 @@ from tests.support import build
 
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import NewMessage
-from postwire.outbox.sqlite.batches import LIGHT_BYTES, LIGHT_ROWS, Batches
+from postwire.outbox.sqlite.batches import LIGHT_BYTES, LIGHT_ERASED, LIGHT_ROWS, Batches
 from postwire.outbox.sqlite.keys import NO_KEYS
 from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.schema import connect, migrate
@@ -82,14 +82,22 @@ async def test_one_to_many_recipients_is_not(connection: apsw.Connection, batche
 
 
 async def test_one_whose_end_erases_what_is_large_is_not(connection: apsw.Connection, batches: Batches) -> None:
-    large, small = kept(connection, batches, email(LARGE), email())
+    large, small = kept(connection, batches, email("x" * LIGHT_ERASED), email())
     assert batches.is_light(connection, [settle(small)])
     assert not batches.is_light(connection, [settle(small, large)])
 
 
+async def test_one_that_erases_much_is_not_though_each_of_it_is_small(
+    connection: apsw.Connection, batches: Batches
+) -> None:
+    of_a_quarter = kept(connection, batches, *(email("x" * (LIGHT_ERASED // 4)) for _ in range(4)))
+    assert batches.is_light(connection, [settle(*of_a_quarter[:3])])
+    assert not batches.is_light(connection, [settle(*of_a_quarter[:2]), settle(*of_a_quarter[2:])])
+
+
 async def test_one_whose_content_stays_is_light_however_large_it_is(connection: apsw.Connection) -> None:
     batches = Batches(connection, boot=1, keep_contents=True, keep_contents_of={}, keys=NO_KEYS)
-    assert batches.is_light(connection, [settle(*kept(connection, batches, email(LARGE)))])
+    assert batches.is_light(connection, [settle(*kept(connection, batches, email("x" * LIGHT_ERASED)))])
 
 
 async def test_what_is_rare_may_be_anything_and_is_not_light(connection: apsw.Connection, batches: Batches) -> None:

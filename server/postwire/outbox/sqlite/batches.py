@@ -29,8 +29,10 @@ LIGHT_ROWS: Final = 256
 """How many messages and recipients a batch may have that is run on the event loop: some milliseconds."""
 
 LIGHT_BYTES: Final = 64 * 1024
-"""How large the contents of a batch may be that is, which are encrypted there; and one that it erases, which is
-overwritten piece by piece."""
+"""How large the contents of a batch may be in all that is, which are encrypted there."""
+
+LIGHT_ERASED: Final = 256 * 1024
+"""How large those may be in all that it erases, which are overwritten page by page: a millisecond."""
 
 
 class Batches:
@@ -88,7 +90,8 @@ class Batches:
                 return False
         if count > LIGHT_ROWS or size > LIGHT_BYTES:
             return False
-        return not erased or max(self.statements.sizes.read(connection, erased)) <= (LIGHT_BYTES,)
+        sizes: list[int] = [one for (one,) in self.statements.sizes.read(connection, erased)]
+        return sum(sizes) <= LIGHT_ERASED
 
     def __call__(self, connection: apsw.Connection, operations: Sequence[Operation]) -> None:
         """Do the work of one transaction. Changes go first, so that repeated requests see them."""

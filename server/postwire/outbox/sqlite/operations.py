@@ -77,7 +77,7 @@ class Statements:
     notes: Bulk = field(default_factory=lambda: Bulk("update_notes"))
     follow_ups: Bulk = field(default_factory=lambda: Bulk("update_follow_ups"))
     reassign: Bulk = field(default_factory=lambda: Bulk("reassign_messages"))
-    sizes: Bulk = field(default_factory=lambda: Bulk("largest_content"))
+    sizes: Bulk = field(default_factory=lambda: Bulk("size_of_contents"))
     erase: Bulk = field(default_factory=lambda: Bulk("erase_contents"))
     events: Bulk = field(default_factory=lambda: Bulk("insert_events"))
     reported: Bulk = field(default_factory=lambda: Bulk("update_reported"))

@@ -110,16 +110,16 @@ WITH dropped (message_id, number) AS (VALUES {rows})
 DELETE FROM attempts
 WHERE (message_id, number) IN (SELECT message_id, number FROM dropped WHERE message_id IS NOT NULL);
 
--- The contents of messages that are settled. The row stays, empty, until its message is removed: deleting it would have
--- SQLite move the rows beside it between pages, and that leaves copies behind that `secure_delete` does not clear.
--- How large the largest of these contents is. Reads none of them: its length is in the head of each.
--- name: largest_content
+-- How large the contents of messages are in all. Reads none of them: its length is in the head of each.
+-- name: size_of_contents
 WITH settled (message_id) AS (VALUES {rows})
-SELECT coalesce(max(length(content)), 0) FROM contents
+SELECT coalesce(sum(length(content)), 0) FROM contents
 WHERE key IN (
     SELECT key FROM messages WHERE message_id IN (SELECT message_id FROM settled WHERE message_id IS NOT NULL)
 );
 
+-- The contents of messages that are settled. The row stays, empty, until its message is removed: deleting it would have
+-- SQLite move the rows beside it between pages, and that leaves copies behind that `secure_delete` does not clear.
 -- name: erase_contents
 WITH settled (message_id) AS (VALUES {rows})
 UPDATE contents SET content = x''
