@@ -72,7 +72,7 @@ def main() -> int:
     # So that what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, _exit)
     if options.guard:
-        return guard.record() if options.record else guard.guard()
+        return _guard(record=options.record)
     if options.redraw:
         return _write_docs()
     scale = _scale(options)
@@ -116,6 +116,17 @@ def main() -> int:
     if options.write_docs:
         _write_docs()
     return int(failed)
+
+
+def _guard(*, record: bool) -> int:
+    try:
+        return guard.record() if record else guard.guard()
+    except BenchError as error:
+        say()
+        print(f"make bench: the guard could not measure: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _write_docs() -> int:

@@ -36,6 +36,8 @@ def machine() -> dict[str, Any]:
 
 
 def _optimised() -> str:
+    if sysconfig.get_config_var("Py_DEBUG"):
+        return "built for debugging"
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""
     return "built with PGO" if "--enable-optimizations" in options else "built without PGO"
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from tests.bench.groups.cost import sizes_up_to
 from tests.bench.groups.memory import quarters
-from tests.bench.peer.processes import NoPeer, peer
-from tests.bench.processes import BenchError, Server
+from tests.bench.peer.processes import NoPeer, Peer, peer
+from tests.bench.processes import BenchError, LoadGenerator, Server
 from tests.bench.rounds import wait_until
 
 
@@ -32,6 +35,25 @@ def test_the_peer_is_left_out_where_there_is_no_redis(tmp_path: Path, monkeypatc
     with pytest.raises(NoPeer, match="redis-server is not on PATH"), peer(tmp_path / "peer"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_redis_that_ends_in_mid_answer_is_not_waited_for(tmp_path: Path) -> None:
+    address = str(tmp_path / "redis")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+
+        def end() -> None:
+            connection, _ = listening.accept()
+            connection.recv(1 << 20)
+            connection.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        server = Server("redis", os.getpid(), address)
+        with subprocess.Popen(["true"]) as process, pytest.raises(BenchError, match="Redis has ended"):
+            Peer(server, LoadGenerator(process), server).count()
+        thread.join()
 
 
 def test_the_cpu_of_a_server_is_that_of_all_its_processes() -> None:

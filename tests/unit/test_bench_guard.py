@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from tests.bench import __main__ as bench
 from tests.bench import guard
 from tests.bench.figures import Measurement
 from tests.bench.guard import CASES, RECORDED, Costs, costs_of_rounds, too_costly
 from tests.bench.jobs import Round
+from tests.bench.processes import BenchError
 from tests.bench.surroundings import interpreter
 
 RIGHT = {"dispatch": 4.0, "accept": 0.5}
@@ -87,3 +89,22 @@ def test_what_was_recorded_has_every_case_and_says_how_to_do_it_again() -> None:
 
 def test_an_interpreter_is_told_from_one_that_was_built_otherwise() -> None:
     assert interpreter().count(",") == 2
+
+
+def test_a_build_for_debugging_is_told_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sysconfig.get_config_var", {"Py_DEBUG": 1}.get)
+    assert "built for debugging" in interpreter()
+
+
+@pytest.mark.parametrize(("fault", "code"), [(BenchError("the load generator ended"), 2), (KeyboardInterrupt(), 130)])
+def test_a_guard_that_cannot_measure_says_so_in_a_line(
+    fault: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise fault
+
+    monkeypatch.setattr(guard, "guard", fail)
+    monkeypatch.setattr("sys.argv", ["bench", "--guard"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert bench.main() == code
+    assert str(fault) in capsys.readouterr().err

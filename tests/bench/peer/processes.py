@@ -58,7 +58,9 @@ class Peer:
             connection.sendall(command.encode() + b"\r\nECHO end-of-bench\r\n")
             answer = b""
             while not answer.endswith(b"end-of-bench\r\n"):
-                answer += connection.recv(1 << 20)
+                if not (more := connection.recv(1 << 20)):
+                    raise BenchError("Redis has ended")
+                answer += more
         return answer.split(b"\r\n")
 
 
