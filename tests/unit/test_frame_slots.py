@@ -15,7 +15,8 @@ from tests.support.streams import FrameCaller, accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.errors import ShuttingDown, StoreUnavailable
-from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState, WaitFor
+from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState, Priority, WaitFor
+from postwire.core.quotas import Quota
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -174,3 +175,24 @@ async def test_a_stream_that_waits_for_a_slot_is_told_when_the_store_goes_away(o
     await harness.calm()
     assert harness.left() == []
     assert len(harness.provider.keys) == 6
+
+
+@pytest.mark.parametrize(
+    ("weight", "priority", "latest"), [(1, Priority.NORMAL, 140), (3, Priority.NORMAL, 100), (1, Priority.HIGH, 95)]
+)
+async def test_streams_that_wait_take_turns_by_priority_and_the_weights_of_their_tenants(
+    outbox: SqliteOutbox, weight: int, priority: Priority, latest: int
+) -> None:
+    provider = FakeProvider("p")
+    registry = registry_of(provider, gates={"p": gate_of("p", max_concurrent=4)})
+    harness = Harness(outbox, provider=provider, registry=registry, quotas={"small": Quota(weight=weight)})
+    frames = [commands(60, wait_for=OUTCOME, tenant="bulk") for _ in range(10)]
+    frames.append(commands(60, wait_for=OUTCOME, tenant="small", priority=priority))
+    callers = [FrameCaller(harness, frame) for frame in frames]
+    await within(asyncio.gather(*(caller.frame.accept() for caller in callers)))
+    for caller in callers:
+        await caller.until(60)
+    small = {record.message_id for record in callers[-1].records}
+    assert small <= {*provider.keys[:latest]}
+    await harness.calm()
+    assert harness.left() == []

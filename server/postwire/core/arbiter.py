@@ -51,9 +51,16 @@ class Arbiter:
         """It waits here no more."""
         self._turns[flow.priority].leave(flow)
 
+    def next(self) -> Flow | None:
+        """Whose turn it is; None where nobody waits."""
+        for priority in _RISING:
+            if self._is_overdue(priority):
+                return self._turns[priority].first()
+        return next((flow for priority in Priority if (flow := self._turns[priority].first())), None)
+
     def grant(self) -> Flow | None:
         """Grant a slot that is free: to whom; None where nobody waits."""
-        flow = self._next()
+        flow = self.next()
         if flow is None:
             return None
         self._turns[flow.priority].take(flow)
@@ -74,12 +81,6 @@ class Arbiter:
     def note_passed(self, priority: Priority) -> None:
         """One that might pass has done so."""
         self._count(priority)
-
-    def _next(self) -> Flow | None:
-        for priority in _RISING:
-            if self._is_overdue(priority):
-                return self._turns[priority].first()
-        return next((flow for priority in Priority if (flow := self._turns[priority].first())), None)
 
     def _is_overdue(self, priority: Priority) -> bool:
         return (

@@ -128,7 +128,9 @@ class Acceptance:
         while not found:
             plan = held_up.plan if held_up else None
             if held_up:
-                patience = await held_up.gate.until_free(held_up.plan.priority, patience)
+                tenant = commands[0].tenant
+                weight = self._quotas.of(tenant).weight
+                patience = await held_up.gate.until_free(held_up.plan.priority, tenant, weight, patience)
             else:
                 await self._until_turn(commands[0], stream)
                 turn = (TURN_COUNT, TURN_BYTES)

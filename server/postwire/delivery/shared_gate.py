@@ -8,13 +8,13 @@ of service, and once more to see for how long, it could come back between the tw
 
 A slot is held through the commit before its attempt. Where such commits have most of them, they come free soon, and a
 stream had better wait for one before it has more accepted: what is accepted without one is written, queued and taken
-out of its queue, a third commit. It waits in a line behind all queues, and only so long: see `until_free`.
+out of its queue, a third commit. It waits behind all queues, and only so long: see `until_free`. Among streams it is as
+among queues: by priority, and then tenants take turns by their weights, each for what is free when it comes to that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -48,7 +48,19 @@ class WaitingQueue(Protocol):
 class SharedGate:
     """See the module."""
 
-    __slots__ = ("_alarm", "_arbiter", "_clock", "_held", "_is_blocked", "_looks_soon", "_owners", "_waiters", "gate")
+    __slots__ = (
+        "_alarm",
+        "_arbiter",
+        "_clock",
+        "_held",
+        "_is_blocked",
+        "_looks_soon",
+        "_owners",
+        "_streams",
+        "_waiters",
+        "_woken",
+        "gate",
+    )
 
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate = gate
@@ -58,7 +70,9 @@ class SharedGate:
         self._owners: dict[Flow, WaitingQueue] = {}
         self._is_blocked = False
         self._alarm: Alarm | None = None
-        self._held: deque[_Held] = deque()
+        self._held: dict[Flow, _Held] = {}
+        self._streams = Arbiter()
+        self._woken: _Held | None = None  # the stream that has its turn, and has not run since
         self._looks_soon = False
         gate.on_free = self._changed
 
@@ -110,25 +124,30 @@ class SharedGate:
         gate = self.gate
         return gate.in_flight - gate.sending + self._arbiter.granted >= max(gate.sending, 1)
 
-    async def until_free(self, priority: Priority, patience: int | None = None) -> int:
-        """Return once a stream may look again, whose next message has this priority: there is a slot for it, or none
-        that comes free soon. It returns the `patience` that is left of what it came with: how many slots more may be
-        granted to queues before it is to wait in one, too."""
+    async def until_free(self, priority: Priority, tenant: str, weight: int, patience: int | None = None) -> int:
+        """Return once a stream of a tenant may look again, whose next message has this priority: there is a slot for
+        it, or none that comes free soon. It returns the `patience` that is left of what it came with: how many slots
+        more may be granted to queues before it is to wait in one, too."""
         if patience is None:
             patience = PATIENCE * (self.gate.in_flight + self._arbiter.granted)
-        held = _Held(asyncio.get_running_loop().create_future(), priority, patience)
-        self._held.append(held)
+        flow = Flow(priority, tenant, weight)
+        flow.waiting = 1
+        held = self._held[flow] = _Held(asyncio.get_running_loop().create_future(), patience)
+        self._streams.join(flow)
         self.gate.on_begun = self._look_soon
         try:
             await held.turn
         finally:
-            self._held.remove(held)
+            del self._held[flow]
+            self._streams.leave(flow)
+            if self._woken is held:
+                self._woken = None
             self._look_soon()  # the next has what this one leaves
         return held.patience
 
     def wake_streams(self) -> None:
         """Have all streams that wait look again: what they wait for may not come, since nothing is accepted now."""
-        for held in self._held:
+        for held in self._held.values():
             if not held.turn.done():
                 held.turn.set_result(None)
 
@@ -149,8 +168,8 @@ class SharedGate:
         while free > 0 and (flow := self._arbiter.grant()):
             free -= 1
             self._owners[flow].granted(self, flow)
-            if self._held:
-                self._held[0].patience -= 1
+            if self._held and (first := self._streams.next()):
+                self._held[first].patience -= 1
         until = self.gate.until(now) if found else None
         self._set_alarm(None if until is None else until - now)
 
@@ -179,14 +198,20 @@ class SharedGate:
             self._look_at_held()
 
     def _look_at_held(self) -> None:
-        """Wake the first of the streams that wait, if there is a reason to. One at a time."""
-        held = self._held[0]
-        if held.turn.done():
+        """Wake the stream whose turn it is, if there is a reason to. One at a time."""
+        flow = None if self._woken else self._streams.next()
+        if flow is None:
+            return
+        held = self._held[flow]
+        if held.turn.done():  # it has gone, and is about to leave
             return
         if held.patience > 0 and self.is_settling:
-            found = self.obstacle(self._clock.monotonic(), held.priority, repeat=False)
+            found = self.obstacle(self._clock.monotonic(), flow.priority, repeat=False)
             if found in WAITED_FOR:
                 return
+        self._streams.grant()
+        self._streams.end_grants()
+        self._woken = held
         held.turn.set_result(None)
 
     def _set_alarm(self, seconds: float | None) -> None:
@@ -198,9 +223,8 @@ class SharedGate:
 class _Held:
     """A stream that waits for a slot."""
 
-    __slots__ = ("patience", "priority", "turn")
+    __slots__ = ("patience", "turn")
 
-    def __init__(self, turn: asyncio.Future[None], priority: Priority, patience: int) -> None:
+    def __init__(self, turn: asyncio.Future[None], patience: int) -> None:
         self.turn = turn
-        self.priority = priority
         self.patience = patience  # for how many more grants to queues
