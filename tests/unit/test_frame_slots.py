@@ -10,13 +10,14 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.paused import Paused
-from tests.support.providers import FakeProvider, gate_of, registry_of
+from tests.support.providers import FakeProvider, gate_of, registry_of, route
 from tests.support.streams import FrameCaller, accept_frame, commands
 from tests.support.waiting import within
 
 from postwire.core.errors import ShuttingDown, StoreUnavailable
 from postwire.core.message import Channel, DispatchCommand, MessageRecord, MessageState, Priority, WaitFor
 from postwire.core.quotas import Quota
+from postwire.core.splitmix import stream
 from postwire.outbox.base import Outbox
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -194,5 +195,28 @@ async def test_streams_that_wait_take_turns_by_priority_and_the_weights_of_their
         await caller.until(60)
     small = {record.message_id for record in callers[-1].records}
     assert small <= {*provider.keys[:latest]}
+    await harness.calm()
+    assert harness.left() == []
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+async def test_streams_that_wait_take_one_draw_a_message_where_weights_are_strict(
+    outbox: SqliteOutbox, slots: int
+) -> None:
+    async def some_turns(key: str) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    slower, faster = FakeProvider("a", meanwhile=some_turns), FakeProvider("b")
+    routes = {Channel.SMS: [route({"a": 1, "b": 1}, strict_weights=True)]}
+    gates = {name: gate_of(name, max_concurrent=slots) for name in "ab"}
+    registry = registry_of(slower, faster, routes=routes, gates=gates)
+    harness = Harness(outbox, registry=registry, seed=1)
+    callers = [FrameCaller(harness, commands(60, wait_for=OUTCOME)) for _ in range(6)]
+    await within(asyncio.gather(*(caller.frame.accept() for caller in callers)))
+    for caller in callers:
+        await caller.until(60)
+    draws = stream(1, "weights sms")
+    assert len(slower.keys) == sum(draws.next_unit() < 1 / 2 for _ in range(360))
     await harness.calm()
     assert harness.left() == []

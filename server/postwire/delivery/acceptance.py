@@ -256,7 +256,8 @@ class Acceptance:
         give_back = self._quotas.take(tenant, monotonic)
         permit = None
         if later is None:
-            if plan is None or plan.route is not route:
+            # Where weights are strict, what it was held up with may be another's by now: see `Router.begin`.
+            if plan is None or plan.route is not route or route.strict_weights:
                 plan = self._router.begin(route, (), options.priority)
             permit = self._router.pick(plan)
             waits = permit is None and stream is not None and command.wait_for is WaitFor.OUTCOME
