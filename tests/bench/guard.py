@@ -13,6 +13,8 @@ message, which were 35 %, came out as 32 % and more. A try took 13 to 18 s; up t
 from __future__ import annotations
 
 import json
+import os
+import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -80,12 +82,17 @@ def costs_of_rounds(measurements: Sequence[Measurement], case: str, rounds: int 
     return [per_message(number, case) / per_message(number, ECHO.name) for number in range(rounds)]
 
 
+def recorded_for() -> str:
+    """What moves the costs by as much as a fault would: the interpreter, and how many cores all of it shares."""
+    return f"{interpreter()}, {os.cpu_count()} cores of {platform.machine()}"
+
+
 def guard() -> int:
     """The exit code: 1 where a message costs too much."""
-    build = interpreter()
-    known = json.loads(RECORDED.read_text(encoding="utf-8"))["by_interpreter"].get(build)
+    kind = recorded_for()
+    known = json.loads(RECORDED.read_text(encoding="utf-8"))["by_interpreter"].get(kind)
     if known is None:
-        print(f'Not recorded for {build}, so not compared. make bench ARGS="--guard --record" records it.')
+        print(f'Not recorded for {kind}, so not compared. make bench ARGS="--guard --record" records it.')
         return 0
     return compare(known["costs"], _measure)
 
@@ -106,15 +113,15 @@ def compare(recorded: Mapping[str, float], measure: Callable[[], Costs]) -> int:
 
 
 def record() -> int:
-    """Write down what a message costs now, with this interpreter."""
+    """Write down what a message costs now, with this interpreter on so many cores."""
     tries = [_measure() for _ in range(TRIES)]
     costs = {case.name: round(median(cost for found in tries for cost in found[case.name]), 3) for case in CASES}
     held = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.exists() else {"by_interpreter": {}}
     entry: dict[str, Any] = {"costs": costs, "date": datetime.now(UTC).date().isoformat(), "machine": machine()}
-    by_interpreter = {**held["by_interpreter"], interpreter(): entry}
+    by_interpreter = {**held["by_interpreter"], recorded_for(): entry}
     text = json.dumps({"how": HOW, "by_interpreter": by_interpreter}, indent=2, ensure_ascii=False)
     RECORDED.write_text(text + "\n", encoding="utf-8")
-    print(f"Recorded for {interpreter()}: {costs}.")
+    print(f"Recorded for {recorded_for()}: {costs}.")
     return 0
 
 

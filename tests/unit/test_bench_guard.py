@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from tests.bench import __main__ as bench
@@ -108,3 +109,19 @@ def test_a_guard_that_cannot_measure_says_so_in_a_line(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert bench.main() == code
     assert str(fault) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cores", "is_compared"), [(2, True), (1, False), (64, False)])
+def test_what_was_recorded_on_so_many_cores_says_nothing_of_others(
+    cores: int, is_compared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = tmp_path / "recorded.json"
+    monkeypatch.setattr(guard, "RECORDED", recorded)
+    monkeypatch.setattr(guard, "_measure", lambda: FINE)
+    monkeypatch.setattr(guard, "machine", dict)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert guard.record() == 0
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr(guard, "_measure", lambda: DEAR)
+    assert guard.guard() == int(is_compared)
+    assert ("not compared" in capsys.readouterr().out) is not is_compared
