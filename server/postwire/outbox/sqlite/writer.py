@@ -42,7 +42,9 @@ LOOP_READS: Final = 4
 """How many pages they may read all the same: a busy machine makes a batch slow as well, and the thread is no remedy."""
 
 LOOP_PAUSE: Final = 64
-"""How many batches such a while is."""
+"""How many batches such a while is. The next one is twice as long, where the disk is still as slow after it."""
+
+LONGEST_PAUSE: Final = 64 * LOOP_PAUSE
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +92,7 @@ class Writer:
         self._pace = Pace()
         self._now = now
         self._left_to_thread = 0  # how many of the next batches are not begun on the loop
+        self._pause = LOOP_PAUSE
         self._queue: queue.SimpleQueue[_Given | _Between | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="postwire-writer", daemon=True)
         self._listeners: list[Callable[[bool], None]] = []
@@ -184,7 +187,10 @@ class Writer:
         begun, reads = self._now(), self._transactions.pages_read
         is_begun = self._transactions.begin(operations)
         if self._now() - begun > LOOP_TIME and self._transactions.pages_read - reads > LOOP_READS:
-            self._left_to_thread = LOOP_PAUSE
+            self._left_to_thread = self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            self._pause = LOOP_PAUSE
         return is_begun
 
     def _finish(self, operations: Sequence[Operation]) -> None:
