@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,7 +31,7 @@ from tests.bench.processes import echo_server, load_generator, postwire_server, 
 from tests.bench.progress import say
 from tests.bench.rounds import Run, run_rounds
 from tests.bench.stores import check_stored
-from tests.bench.surroundings import interpreter, machine
+from tests.bench.surroundings import cpu, interpreter, machine
 
 MARGINS: Final = {"dispatch": 1.25, "accept": 1.5}
 """What costs more than so many times what was recorded is too much: what is measured of streams varies more."""
@@ -86,8 +85,8 @@ def costs_of_rounds(measurements: Sequence[Measurement], case: str, rounds: int 
 
 
 def recorded_for() -> str:
-    """What moves the costs by as much as a fault would: the interpreter, and how many cores all of it shares."""
-    return f"{interpreter()}, {os.cpu_count()} cores of {platform.machine()}"
+    """What moves the costs by as much as a fault would: the interpreter, and the cores that all of it shares."""
+    return f"{interpreter()}, {os.cpu_count()} cores of {cpu()}"
 
 
 def guard() -> int:

@@ -27,7 +27,7 @@ def interpreter() -> str:
 def machine() -> dict[str, Any]:
     """What there is to run on: of the disk, the median of what it takes to write a page and sync it, in ms."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB),
         "system": " ".join((platform.system(), ".".join(platform.release().split(".")[:2]))),
@@ -42,7 +42,8 @@ def _optimised() -> str:
     return "built with PGO" if "--enable-optimizations" in options else "built without PGO"
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Its model, or its architecture where that is not told."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
