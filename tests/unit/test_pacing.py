@@ -36,7 +36,13 @@ def test_where_nothing_waits_there_is_nothing_to_wait_for() -> None:
 
 def test_after_a_large_batch_every_look_that_finds_more_has_another() -> None:
     pace = after_a_batch_of(PACED_FROM + 1)
-    assert looks(pace, 5, 5, 7, 9, 9) == [0.0, PACE, PACE, PACE, None]
+    assert looks(pace, 5, 5, 7, 7) == [0.0, PACE, PACE, None]
+
+
+def test_a_moment_in_which_nothing_waits_is_no_small_batch() -> None:
+    pace = after_a_batch_of(PACED_FROM + 1)
+    pace.gone(0)
+    assert looks(pace, 1, 1, 1) == [0.0, PACE, None]
 
 
 def test_a_batch_that_grows_at_every_look_goes_in_the_end() -> None:

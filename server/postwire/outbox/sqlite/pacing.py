@@ -7,14 +7,14 @@ from typing import Final
 MAX_TURNS: Final = 32
 """For how many turns of the event loop a batch is gathered while each of them brings more."""
 
-PACED_FROM: Final = 8
+PACED_FROM: Final = 16
 """A batch of more operations than these is followed by one that is gathered for longer."""
 
 PACE: Final = 0.004
 """Seconds between two looks at one that is."""
 
-MAX_PACES: Final = 4
-"""How many such looks there are at the most, while each of them finds more: 16 ms."""
+MAX_PACES: Final = 2
+"""How many such looks there are at the most, while each of them finds more: 8 ms."""
 
 
 class Pace:
@@ -49,5 +49,6 @@ class Pace:
 
     def gone(self, count: int) -> None:
         """So many operations went."""
-        self._is_paced = count > PACED_FROM
+        if count:  # where nothing waits for a moment, as much goes on as before
+            self._is_paced = count > PACED_FROM
         self._begin()
