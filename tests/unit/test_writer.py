@@ -368,10 +368,8 @@ async def test_a_store_in_use_is_waited_for_by_the_thread_alone(tmp_path: Path) 
     made = Writer(database, batches)
     other.execute("BEGIN IMMEDIATE")
     step = made.submit(Step(insert("a")))
-    turns = 0
-    while not batches.threads and turns < 100:  # the loop goes on while the thread waits
-        await asyncio.sleep(0.001)
-        turns += 1
+    for _ in range(100):  # the loop goes on while the thread waits
+        await asyncio.sleep(0)
     assert not step.done()
     other.execute("COMMIT")
     await step

@@ -42,16 +42,11 @@ class StartedTasks:
         self, work: Coroutine[None, None, None], done: Callable[[], None], *, context: Context | None = None
     ) -> None:
         """Do work in a task of its own. `done` is called at its end, however that comes about; faults are logged."""
-        task = self._loop.create_task(work, context=context)
-        self._tasks.add(task)
-        self._idle.clear()
-        task.add_done_callback(partial(self._completed, done))
+        self._follow(self._loop.create_task(work, context=context), partial(self._completed, done))
 
     def track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Have a drain wait for a task, and cancel it in the end."""
-        self._tasks.add(task)
-        self._idle.clear()
-        task.add_done_callback(self._ended)
+        self._follow(task, self._ended)
         return task
 
     def start_commit(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
@@ -88,6 +83,11 @@ class StartedTasks:
         """Return once no commit is under way any more, however long the store takes."""
         if self._committing:
             await asyncio.wait(self._committing)
+
+    def _follow(self, task: asyncio.Task[T], ended: Callable[[asyncio.Task[T]], None]) -> None:
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(ended)
 
     def _completed(self, done: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._ended(task)

@@ -84,7 +84,7 @@ class Batches:
                 count += len(one.pairs)
                 for before, after in one.pairs:
                     count += len(before.recipients)
-                    if after.channel is not Channel.SMS and _ends(before, after) and self._erases(after):
+                    if after.channel is not Channel.SMS and self._is_erased(before, after):
                         erased.append(_id_row(after))
             else:
                 return False
@@ -161,7 +161,7 @@ class Batches:
         if changed != len(pairs):
             return None if len(pairs) > 1 else False
         self._note_changes(connection, [after for _, after in pairs])
-        if settled := [_id_row(after) for before, after in pairs if _ends(before, after) and self._erases(after)]:
+        if settled := [_id_row(after) for before, after in pairs if self._is_erased(before, after)]:
             self.statements.erase.run(connection, settled)
             self.has_erased = True
         self.statements.follow_ups.run(connection, [row for pair in pairs if (row := follow_ups.changed_row(*pair))])
@@ -174,6 +174,10 @@ class Batches:
             [rows.attempt_row(after, self._boot) for before, after in pairs if _opens(before, after)],
         )
         return True
+
+    def _is_erased(self, before: MessageRecord, after: MessageRecord) -> bool:
+        """Whether what a message says goes with a change."""
+        return _ends(before, after) and self._erases(after)
 
     def _erases(self, record: MessageRecord) -> bool:
         """Whether what a message says goes as it is settled."""
