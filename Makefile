@@ -75,8 +75,8 @@ mutate: $(DEV) ## Change the core in small ways and see which the tests miss
 	@cd build/mutation && ../../$(BIN)/mutmut run $(ARGS) && ../../$(BIN)/mutmut results
 
 lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest versions)
-	@$(LOCK) --extra server --extra web --group build --output-file requirements/runtime.txt $(ARGS)
-	@$(LOCK) --extra server --extra aws --extra web --group dev --constraints requirements/runtime.txt \
+	@$(LOCK) --extra server --extra web --extra postgres --group build --output-file requirements/runtime.txt $(ARGS)
+	@$(LOCK) --extra server --extra aws --extra web --extra postgres --group dev --constraints requirements/runtime.txt \
 	    --output-file requirements/dev.txt $(ARGS)
 	@$(BIN)/uv pip compile --group peer $(LOCKED) --output-file requirements/peer.txt $(ARGS)
 

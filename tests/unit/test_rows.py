@@ -25,8 +25,9 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.receipts import MessageReceipt, ReceiptState
+from postwire.outbox import texts
 from postwire.outbox.base import NewMessage, QueuedMessage
-from postwire.outbox.sqlite import receipt_rows, rows
+from postwire.outbox.sqlite import rows
 from postwire.outbox.sqlite.queries import LABELS, QUERIES
 
 ERROR = DispatchResult(Outcome.ERROR)
@@ -213,10 +214,10 @@ def test_a_change_closes_or_drops_the_attempt_that_was_open_and_no_other(
 def row_of(query: str, new: NewMessage) -> list[Any]:
     """The row that a statement gives when it reads what `insert_messages` took."""
     row = dict(zip(columns("insert_messages"), rows.message_row(new, 1, LOOKUP_KEY), strict=True))
-    row["note"] = rows.note_text(new.record.note) if new.record.note else None
+    row["note"] = texts.note_text(new.record.note) if new.record.note else None
     _, labels = rows.labels_row(new.record, 1) or (1, None)
     row["labels"] = labels
-    row["receipts"] = receipt_rows.listed_text(new.record.receipts)
+    row["receipts"] = texts.listed_text(new.record.receipts)
     row["follow_up_time"] = new.record.follow_up_time
     wanted = QUERIES[query].partition("SELECT")[2].replace(LABELS, "labels").partition("FROM")[0]
     wanted, _, _ = wanted.partition(", (SELECT")  # how long its content is
@@ -308,7 +309,7 @@ def test_a_note_is_written_with_the_change_that_leaves_it() -> None:
     before = build.accepted(provider_name="")
     after = lifecycle.cancel(before, now=START, reason="a typo")
     assert after.note
-    assert rows.noted_row(before, after) == (rows.id_bytes(before.message_id), rows.note_text(after.note))
+    assert rows.noted_row(before, after) == (rows.id_bytes(before.message_id), texts.note_text(after.note))
     assert rows.noted_row(before, lifecycle.expire(before, now=START)) is None
     assert rows.noted_row(after, replace(after, revision=9)) is None
 
@@ -339,7 +340,7 @@ def test_what_was_reported_is_written_with_the_change_that_it_led_to() -> None:
     assert rows.reported_row(before, before) is None
     assert rows.reported_row(before, after) == (
         rows.id_bytes(before.message_id),
-        receipt_rows.listed_text(RECEIPTS),
+        texts.listed_text(RECEIPTS),
         None,
     )
     assert rows.reported_row(after, replace(after, error_code="x")) is not None

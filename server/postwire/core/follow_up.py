@@ -46,6 +46,11 @@ def is_under_way(record: MessageRecord) -> bool:
     return record.follow_up_time == UNDER_WAY
 
 
+def is_last_word(before: MessageRecord, after: MessageRecord) -> bool:
+    """Whether a message was still to be sent, to somebody or once more, and is not any longer."""
+    return after.settled and after.follow_up_time is None and not (before.settled and before.follow_up_time is None)
+
+
 def tried(record: MessageRecord) -> list[str]:
     """The providers that have had the message, first to last: no further attempt is made at one of them."""
     return list(dict.fromkeys(attempt.provider_name for attempt in record.attempts))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import apsw
 
-from postwire.core import suppressing
+from postwire.core import follow_up, suppressing
 from postwire.core.audit import AuditEvent
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
@@ -177,7 +177,7 @@ class Batches:
 
     def _is_erased(self, before: MessageRecord, after: MessageRecord) -> bool:
         """Whether what a message says goes with a change."""
-        return _ends(before, after) and self._erases(after)
+        return follow_up.is_last_word(before, after) and self._erases(after)
 
     def _erases(self, record: MessageRecord) -> bool:
         """Whether what a message says goes as it is settled."""
@@ -280,11 +280,6 @@ class Batches:
             QUERIES["message_by_request_id"], (new.record.tenant, new.record.request_id)
         ).fetchall()
         return found
-
-
-def _ends(before: MessageRecord, after: MessageRecord) -> bool:
-    """Whether a message was still to be sent, to somebody or once more, and is not any longer."""
-    return after.settled and after.follow_up_time is None and not (before.settled and before.follow_up_time is None)
 
 
 def _id_row(record: MessageRecord) -> Row:

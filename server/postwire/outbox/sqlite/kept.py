@@ -11,8 +11,9 @@ from postwire.config.encryption_keys import EncryptionKey
 from postwire.core.audit import AuditEvent, AuditFilter, AuditPage, AuditPosition
 from postwire.core.message import Note
 from postwire.core.suppression import Suppression, SuppressionPage, SuppressionPosition, SuppressionReason
+from postwire.outbox import texts
 from postwire.outbox.base import ProviderState, Rekey
-from postwire.outbox.sqlite import reads, rows, suppressions
+from postwire.outbox.sqlite import reads, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.queries import QUERIES
@@ -62,7 +63,7 @@ class Kept:
         def write(connection: apsw.Connection) -> None:
             connection.execute(QUERIES["drain" if drained else "resume"], (provider_name,))
             if note:
-                connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+                connection.execute(QUERIES["keep_provider_note"], (provider_name, texts.note_text(note)))
             self._batches.note_events(connection, [event] if event else [])
 
         return self._call(write)
@@ -72,7 +73,7 @@ class Kept:
 
         def write(connection: apsw.Connection) -> None:
             connection.execute(QUERIES["add_reset"], (provider_name,))
-            connection.execute(QUERIES["keep_provider_note"], (provider_name, rows.note_text(note)))
+            connection.execute(QUERIES["keep_provider_note"], (provider_name, texts.note_text(note)))
             self._batches.note_events(connection, [event] if event else [])
 
         return self._call(write)

@@ -20,6 +20,7 @@ from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import MAX_TIME, MessageRecord, MessageState, Priority
 from postwire.core.waiting import deadline
+from postwire.outbox import texts
 from postwire.outbox.base import (
     NO_TENANTS,
     Counts,
@@ -308,7 +309,7 @@ def provider_states(connection: apsw.Connection) -> dict[str, ProviderState]:
     with one_moment(connection):
         drained = {name for (name,) in _all(connection, "drained")}
         resets = dict(_all(connection, "resets"))
-        notes = {name: rows.note_from(text) for name, text in _all(connection, "provider_notes")}
+        notes = {name: texts.note_from(text) for name, text in _all(connection, "provider_notes")}
     return {
         name: ProviderState(name in drained, resets.get(name, 0), notes.get(name))
         for name in drained | resets.keys() | notes.keys()

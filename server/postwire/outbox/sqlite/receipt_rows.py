@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from postwire.core.receipts import KeptReceipt, MessageReceipt, ReceiptState
+from postwire.core.receipts import KeptReceipt, ReceiptState
 from postwire.outbox.base import ProviderMessageId, ReceiptReport
 from postwire.outbox.sqlite.queries import Row
-
-ALL: Final = -1
-"""In place of a position: all recipients of the attempt."""
-
-UNMATCHED: Final = -2
-"""One that is none of them as far as is known."""
-
-HASH_BYTES: Final = 32
+from postwire.outbox.texts import ALL, UNMATCHED
 
 _STATES: Final = {state.value: state for state in ReceiptState}
-
-
-def listed_text(receipts: Sequence[MessageReceipt]) -> str | None:
-    """The receipts that a record lists, as they are stored."""
-    if not receipts:
-        return None
-    return json.dumps(
-        [
-            (
-                one.provider_name,
-                one.attempt_number,
-                one.state.value,
-                one.error_code,
-                one.receive_time,
-                one.recipient_index,
-            )
-            for one in receipts
-        ]
-    )
-
-
-def listed_from(text: str) -> tuple[MessageReceipt, ...]:
-    """The receipts of a text of `listed_text`."""
-    return tuple(
-        MessageReceipt(provider_name, attempt, _STATES[state], code, receive_time, recipient)
-        for provider_name, attempt, state, code, receive_time, recipient in json.loads(text)
-    )
 
 
 def receipt_row(report: ReceiptReport, message_id: bytes, attempt: int, recipient: int) -> Row:
@@ -154,8 +119,3 @@ def provider_id_row(message_id: bytes, one: ProviderMessageId) -> Row:
     """The row of `insert_provider_ids`."""
     recipient = ALL if one.recipient_index is None else one.recipient_index
     return one.provider_name, one.provider_message_id, message_id, one.attempt_number, recipient
-
-
-def hashes_from(blob: bytes | None) -> tuple[bytes, ...]:
-    """The hashes of recipients, by position."""
-    return tuple(blob[at : at + HASH_BYTES] for at in range(0, len(blob), HASH_BYTES)) if blob else ()

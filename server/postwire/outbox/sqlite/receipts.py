@@ -12,6 +12,7 @@ from uuid import UUID
 import apsw
 
 from postwire.core.message import MessageRecord
+from postwire.outbox import texts
 from postwire.outbox.base.receipts import (
     MAX_PER_MESSAGE,
     HeldKey,
@@ -22,7 +23,7 @@ from postwire.outbox.base.receipts import (
 )
 from postwire.outbox.sqlite import reads, receipt_rows, rows
 from postwire.outbox.sqlite.queries import QUERIES, RECEIPT
-from postwire.outbox.sqlite.receipt_rows import ALL, UNMATCHED
+from postwire.outbox.texts import ALL, UNMATCHED
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ class ReceiptTable:
             for provider_name, positions, count, hashes in rows_of:
                 if provider_name == report.provider_name:
                     of_attempt = range(count) if positions is None else json.loads(positions)
-                    recipients = _recipients(report, of_attempt, count, recipient, receipt_rows.hashes_from(hashes))
+                    recipients = _recipients(report, of_attempt, count, recipient, texts.hashes_from(hashes))
                     return _Resolved(message_id, attempt, recipients)
         return None
 
@@ -247,7 +248,7 @@ def reported(connection: apsw.Connection, message_ids: Sequence[str]) -> list[Re
         ReportedMessage(
             record,
             tuple(map(receipt_rows.kept_from, receipts.get(row[1], ()))),
-            receipt_rows.hashes_from(one[0][0]) if one else (),
+            texts.hashes_from(one[0][0]) if one else (),
             one[0][1] if one else "",
         )
         for row, record, one in zip(messages, records, whom, strict=True)

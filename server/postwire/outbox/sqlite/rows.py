@@ -20,14 +20,11 @@ from postwire.core.message import (
     DispatchOptions,
     MessageRecord,
     MessageState,
-    Note,
-    NoteAction,
     Priority,
-    RecipientStatus,
 )
 from postwire.core.outcome import Outcome
+from postwire.outbox import texts
 from postwire.outbox.base import NewMessage, QueuedMessage
-from postwire.outbox.sqlite import receipt_rows
 from postwire.outbox.sqlite.queries import RECORD, WORK, Row, SQLValue
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}
@@ -35,7 +32,6 @@ _STATES: Final = {state.value: state for state in MessageState}
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
-_ACTIONS: Final = {action.value: action for action in NoteAction}
 
 
 @lru_cache(4096)  # each is asked for some times in a row
@@ -94,7 +90,7 @@ def message_row(new: NewMessage, key: int, lookup_key: bytes) -> Row:
         record.update_time,
         record.expire_time,
         record.next_attempt_time,
-        _recipients_text(record.recipients),
+        texts.recipients_text(record.recipients),
         record.revision,
         record.queue,
         options.send_time,
@@ -141,7 +137,7 @@ def changed_row(before: MessageRecord, after: MessageRecord) -> Row:
         after.update_time,
         after.next_attempt_time,
         *_latest(after),
-        _recipients_text(after.recipients),
+        texts.recipients_text(after.recipients),
         after.revision,
     )
 
@@ -176,30 +172,19 @@ def noted_row(before: MessageRecord, after: MessageRecord) -> Row | None:
     """The row of `update_notes`, where the change leaves a note."""
     if after.note is None or after.note == before.note:
         return None
-    return id_bytes(after.message_id), note_text(after.note)
+    return id_bytes(after.message_id), texts.note_text(after.note)
 
 
 def reported_row(before: MessageRecord, after: MessageRecord) -> Row | None:
     """The row of `update_reported`, where the change is one of what was reported, or of why it stands where it does."""
     if after.receipts == before.receipts and after.error_code == before.error_code:
         return None
-    return id_bytes(after.message_id), receipt_rows.listed_text(after.receipts), after.error_code or None
+    return id_bytes(after.message_id), texts.listed_text(after.receipts), after.error_code or None
 
 
 def event_row(event: AuditEvent) -> Row:
     """The row of `insert_events`."""
     return (event.time, event.tenant, event.principal, event.method, event.target, event.result, event.reason)
-
-
-def note_text(note: Note) -> str:
-    """A note as it is stored."""
-    return json.dumps((note.action.value, note.reason, note.time))
-
-
-def note_from(text: str) -> Note:
-    """The note of a text of `note_text`."""
-    action, reason, time = json.loads(text)
-    return Note(_ACTIONS[action], reason, time)
 
 
 def _latest(record: MessageRecord) -> tuple[int, str]:
@@ -243,16 +228,16 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
         update_time=updated,
         expire_time=expires,
         attempts=tuple(_attempt_from(row) for row in attempts),
-        recipients=_recipients_from(recipients),
+        recipients=texts.recipients_from(recipients),
         labels=MappingProxyType(json.loads(labels)) if labels else EMPTY,
         next_attempt_time=due,
         revision=revision,
         queue=queue,
-        note=note_from(note) if note else None,
+        note=texts.note_from(note) if note else None,
         send_time=send_time,
         deadline=deadline,
         tenant=tenant,
-        receipts=receipt_rows.listed_from(receipts) if receipts else (),
+        receipts=texts.listed_from(receipts) if receipts else (),
         error_code=error_code or "",
         follow_up_time=follow_up_time,
     )
@@ -301,43 +286,3 @@ def _attempt_from(row: Sequence[Any]) -> Attempt:
         positions=tuple(json.loads(positions)) if positions else None,
         receipt_overdue=bool(overdue),
     )
-
-
-def _recipients_text(recipients: Sequence[RecipientStatus]) -> str | None:
-    # By position: the index is not written. A list a recipient is a third of the size of an object a recipient.
-    if not recipients:
-        return None
-    return json.dumps(
-        [
-            (
-                one.state.value,
-                one.outcome.value if one.outcome else "",
-                one.error_code,
-                *_optional(one),
-            )
-            for one in recipients
-        ]
-    )
-
-
-def _recipients_from(text: str | None) -> tuple[RecipientStatus, ...]:
-    if not text:
-        return ()
-    return tuple(
-        RecipientStatus(
-            index,
-            _STATES[state],
-            _OUTCOMES[outcome] if outcome else None,
-            error_code,
-            bool(optional and optional[0]),
-            optional[1] if len(optional) > 1 else "",
-        )
-        for index, (state, outcome, error_code, *optional) in enumerate(json.loads(text))
-    )
-
-
-def _optional(one: RecipientStatus) -> tuple[int | str, ...]:
-    """What is seldom there: whether it may have been sent, and the vendor's id."""
-    if one.provider_message_id:
-        return int(one.maybe_sent), one.provider_message_id
-    return (1,) if one.maybe_sent else ()

@@ -1,0 +1,137 @@
+"""Who serves the store: one node, or several that share it. See `core.leases`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from postwire.outbox.base.admin import ProviderState
+from postwire.outbox.base.availability import Availability
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShare:
+    """What a node has of the limits of a provider, which are shared by all nodes. `rate` is in messages a second; None
+    where there is no limit."""
+
+    provider_name: str
+    max_concurrent: int
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that lives: its lease has not run out. Times are µs since the epoch, by the clock of the store.
+
+    `rank` counts the members by their numbers, from 0; the first is the leader. One whose clock is too far off has
+    none. `seen` is the highest number of a member that it knows of, and `acknowledged` the last change of providers
+    that it has taken over. `clock_offset` is by how much (µs) its wall clock is ahead of the store's.
+    """
+
+    number: int
+    name: str
+    version: str
+    start_time: int
+    lease_until_time: int
+    rank: int | None
+    is_leader: bool
+    queue_keys: tuple[str, ...] = ()
+    config_digest: str = ""
+    clock_offset: int = 0
+    seen: int = 0
+    acknowledged: int = 0
+    shares: tuple[NodeShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a node tells the others in a heartbeat: see `Member`. `takes_part`: it is to have a rank, and may lead."""
+
+    queue_keys: Collection[str] = ()
+    config_digest: str = ""
+    clock_offset: int = 0
+    seen: int = 0
+    acknowledged: int = 0
+    shares: Sequence[NodeShare] = ()
+    takes_part: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a heartbeat has found, as it was at one moment.
+
+    `members` are those that live, by rank. `time` is the store's clock (µs). `may_reap`: this node has held its lease
+    for a whole term without a gap. `provider_change` is the last change of providers by operators, and
+    `provider_states` are theirs. `unsettled` is the leader's last count of what is not settled, None before there is
+    one, and `unsettled_time` when that was counted.
+    """
+
+    number: int
+    members: tuple[Member, ...]
+    time: int
+    may_reap: bool
+    provider_change: int
+    provider_states: Mapping[str, ProviderState]
+    unsettled: int | None = None
+    unsettled_time: int = 0
+
+    @property
+    def me(self) -> Member | None:
+        """This node, if its lease has not run out."""
+        return next((one for one in self.members if one.number == self.number), None)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node has the duties of the leader."""
+        return self.me is not None and self.me.is_leader
+
+
+class NodeDead(Exception):
+    """The others have taken this node for dead, and what it carried as `uncertain`: it has to end."""
+
+
+class Membership(Availability, Protocol):
+    """Keeps who serves the store.
+
+    A store that one process owns has one member, whose lease never runs out.
+    """
+
+    @property
+    def number(self) -> int:
+        """The number of this node, which no other has or will have."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there may be other nodes."""
+        ...
+
+    async def heartbeat(self, announcement: Announcement) -> Heartbeat:
+        """Renew the lease of this node, and tell the others.
+
+        Raises:
+            NodeDead: see there.
+            StoreUnavailable: whether it is renewed is unknown.
+        """
+        ...
+
+    async def members(self) -> Sequence[Member]:
+        """The members that live, by their ranks."""
+        ...
+
+    async def reap(self) -> Sequence[int]:
+        """Mark those dead whose lease has run out, and return their numbers. Only for who `may_reap`."""
+        ...
+
+    async def strays(self, carried: Collection[str], limit: int) -> Sequence[str]:
+        """The ids of messages with an open attempt of this node that are not among the `carried`."""
+        ...
+
+    async def keep_unsettled(self, count: int) -> None:
+        """Keep for all nodes how many messages are not settled."""
+        ...
+
+    async def leave(self) -> None:
+        """Have this node be dead at once: nothing of it is under way any more. The last that it does."""
+        ...

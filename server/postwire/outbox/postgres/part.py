@@ -1,0 +1,26 @@
+"""What the parts of the outbox have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from postwire.core.message import MessageRecord
+from postwire.outbox.cipher import StoreCipher
+from postwire.outbox.postgres.database import Database
+
+
+class Part:
+    """A part of `store.PostgresOutbox`, which has all of this."""
+
+    database: Database
+    number: int
+    """That of this node."""
+    cipher: StoreCipher
+    """What encrypts contents now."""
+    lookup_key_now: bytes
+    keep_contents: bool
+    keep_contents_of: Mapping[str, bool]
+
+    def erases(self, record: MessageRecord) -> bool:
+        """Whether what a message says goes as it is settled."""
+        return not self.keep_contents_of.get(record.tenant, self.keep_contents)

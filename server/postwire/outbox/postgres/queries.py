@@ -1,0 +1,53 @@
+"""Reads the files `*.sql` of this folder: statements by name."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Record = asyncpg.Record
+else:  # only its type has parameters
+    Connection, Record = asyncpg.Connection, asyncpg.Record
+
+RECORD: Final = (
+    "message_id", "tenant", "request_id", "payload_hash", "channel", "state", "create_time", "update_time",
+    "expire_time", "deadline", "next_attempt_time", "follow_up_time", "send_time", "revision", "queue", "error_code",
+    "attempts", "recipients", "labels", "note", "receipts",
+)  # fmt: skip
+"""The columns that a record is made of: `{record}`, of `m`."""
+
+WORK: Final = (
+    *RECORD, "priority", "delivery_guarantee", "pinned_provider_name", "max_attempts", "accept_trace",
+    "ignore_suppression",
+)  # fmt: skip
+"""Those that are needed to go on with a message: `{work}`, of `m`."""
+
+_COLUMNS: Final = {
+    f"{{{name}}}": ", ".join(f"m.{column}" for column in columns)
+    for name, columns in (("record", RECORD), ("work", WORK))
+}
+_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+def _load() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in sorted(resources.files(__package__).iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".sql"):
+            continue
+        text = file.read_text(encoding="utf-8")
+        for placeholder, columns in _COLUMNS.items():
+            text = text.replace(placeholder, columns)
+        parts = _NAME.split(text)[1:]
+        for name, body in zip(parts[::2], parts[1::2], strict=True):
+            assert name not in found, name
+            found[name] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()
+    return found
+
+
+QUERIES: Final = _load()
+"""Every statement, by its name."""

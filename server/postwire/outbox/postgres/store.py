@@ -1,0 +1,71 @@
+"""The outbox in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Self
+
+from postwire import __version__
+from postwire.config.encryption_keys import EncryptionKey
+from postwire.outbox.base import NO_TENANTS
+from postwire.outbox.cipher import StoreCipher
+from postwire.outbox.postgres.database import Database, Lane
+from postwire.outbox.postgres.messages import Messages
+from postwire.outbox.postgres.schema import migrate
+
+
+class PostgresOutbox(Messages):
+    """See `outbox.base.Outbox`. Made by `open`."""
+
+    def __init__(self, database: Database, number: int, *, keep_contents: bool, keep_contents_of: Mapping[str, bool]):
+        self.database = database
+        self.number = number
+        self.keep_contents = keep_contents
+        self.keep_contents_of = keep_contents_of
+        self.cipher = StoreCipher()
+        self.lookup_key_now = secrets.token_bytes(32)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        password: str | None = None,
+        name: str = "",
+        lease: float = 15.0,
+        keep_contents: bool = False,
+        keep_contents_of: Mapping[str, bool] = NO_TENANTS,
+        keys: Sequence[EncryptionKey] | None = (),
+    ) -> Self:
+        """Open the store in the database at `url` as a node called `name`, and bring its schema up to date.
+
+        `lease` is for how many seconds a beat keeps the node among the living. The rest is as `SqliteOutbox.open` has
+        it.
+
+        Raises:
+            OutboxError: it is not ours, or newer than this program; or it may need a key that is not there.
+            StoreUnavailable: it cannot be reached.
+        """
+        database = Database(url, password)
+        await database.use(Lane.CONTROL, migrate)
+        found = await database.fetch(Lane.CONTROL, "join", name, __version__, timedelta(seconds=lease))
+        return cls(database, found[0]["node"], keep_contents=keep_contents, keep_contents_of=keep_contents_of)
+
+    @property
+    def available(self) -> bool:
+        """See `Outbox.available`."""
+        return self.database.available
+
+    def on_availability(self, listener: Callable[[bool], None]) -> None:
+        """See `Outbox.on_availability`."""
+        self.database.on_availability(listener)
+
+    def wait_available(self) -> Awaitable[None]:
+        """See `Outbox.wait_available`."""
+        return self.database.wait_available()
+
+    async def close(self) -> None:
+        """See `Outbox.close`."""
+        await self.database.close()

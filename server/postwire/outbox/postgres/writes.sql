@@ -1,0 +1,134 @@
+-- What is written of messages: each statement does any number of them, which come as arrays of their columns. `{record}`
+-- and `{work}` stand for columns that `queries` lists.
+
+-- Has everything that was committed before be where a commit has to be.
+-- name: mark
+SELECT pg_logical_emit_message(true, 'postwire', '');
+
+-- A request id that is taken leaves its row out. Sorted, so that two nodes cannot wait for each other.
+-- name: accept
+WITH src AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[], $9::text[], $10::text[],
+        $11::int4[], $12::boolean[], $13::text[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], $18::int8[],
+        $19::int8[], $20::int4[], $21::text[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[],
+        $27::jsonb[], $28::boolean[], $29::bytea[], $30::bytea[], $31::text[]
+    ) AS t (
+        message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
+        pinned_provider_name, max_attempts, ignore_suppression, accept_trace, send_time, create_time, update_time,
+        expire_time, deadline, next_attempt_time, revision, queue, attempt_number, provider_name, error_code, attempts,
+        recipients, labels, scheduled, content, hashes, sender
+    )
+), ins AS (
+    INSERT INTO messages (
+        message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
+        pinned_provider_name, max_attempts, ignore_suppression, accept_trace, send_time, create_time, update_time,
+        expire_time, deadline, next_attempt_time, revision, queue, attempt_number, provider_name, error_code, attempts,
+        recipients, labels
+    )
+    SELECT
+        message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
+        pinned_provider_name, max_attempts, ignore_suppression, accept_trace, send_time, create_time, update_time,
+        expire_time, deadline, next_attempt_time, revision, queue, attempt_number, provider_name, error_code, attempts,
+        recipients, labels
+    FROM src
+    WHERE (SELECT NOT dead FROM nodes WHERE node = $1)
+    ORDER BY tenant, request_id
+    ON CONFLICT (tenant, request_id) DO NOTHING
+    RETURNING message_id, tenant, state, queue, priority, next_attempt_time, expire_time, deadline, revision
+), kept AS (
+    INSERT INTO contents (message_id, content)
+    SELECT message_id, content FROM src JOIN ins USING (message_id) WHERE content <> ''
+), addressed AS (
+    INSERT INTO recipients (message_id, hashes, sender)
+    SELECT message_id, hashes, sender FROM src JOIN ins USING (message_id) WHERE hashes IS NOT NULL
+), queued AS (
+    INSERT INTO waiting (message_id, tenant, queue, priority, scheduled, next_attempt_time, expire_time, deadline)
+    SELECT ins.message_id, ins.tenant, ins.queue, ins.priority, src.scheduled, ins.next_attempt_time, ins.expire_time, ins.deadline
+    FROM ins JOIN src USING (message_id)
+    WHERE ins.state = 'queued'
+), opened AS (
+    INSERT INTO flying (message_id, node) SELECT message_id, $1::int8 FROM ins WHERE state = 'sending'
+), noted AS (
+    INSERT INTO changes (tenant, message_id, revision) SELECT tenant, message_id, revision FROM ins
+)
+SELECT message_id FROM ins;
+
+-- Messages that have one of some request ids. By itself, so that it sees what `accept` came too late for.
+-- name: messages_by_request_ids
+SELECT {record} FROM messages m
+JOIN unnest($1::text[], $2::text[]) AS asked (tenant, request_id) ON m.tenant = asked.tenant AND m.request_id = asked.request_id;
+
+-- Changes of records. Each applies only to the revision that it was made from: that is the fence against results that come
+-- too late, and against two who change one message at once; and none that opens an attempt applies past a receipt.
+-- name: advance
+WITH src AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int8[], $7::int8[], $8::int8[], $9::int4[], $10::int4[],
+        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::boolean[],
+        $19::boolean[], $20::int4[], $21::boolean[]
+    ) AS t (
+        message_id, tenant, from_revision, state, update_time, next_attempt_time, follow_up_time, revision,
+        attempt_number, provider_name, error_code, attempts, recipients, note, receipts, scheduled, opens, is_open,
+        applied, erases
+    )
+), locked AS (
+    -- In the order of ids, so that nobody waits for who waits for him.
+    SELECT m.message_id FROM messages m JOIN src USING (message_id) ORDER BY m.message_id FOR NO KEY UPDATE OF m
+), upd AS (
+    UPDATE messages m
+    SET state = src.state,
+        update_time = src.update_time,
+        next_attempt_time = src.next_attempt_time,
+        follow_up_time = src.follow_up_time,
+        revision = src.revision,
+        attempt_number = src.attempt_number,
+        provider_name = src.provider_name,
+        error_code = src.error_code,
+        attempts = src.attempts,
+        recipients = src.recipients,
+        note = coalesce(src.note, m.note),
+        receipts = src.receipts,
+        unapplied = m.unapplied - src.applied
+    FROM src JOIN locked USING (message_id)
+    WHERE m.message_id = src.message_id
+        AND m.tenant = src.tenant
+        AND m.revision = src.from_revision
+        AND (NOT src.opens OR m.unapplied <= src.applied)
+        AND (SELECT NOT dead FROM nodes WHERE node = $1)
+    RETURNING
+        m.message_id, m.tenant, m.state, m.queue, m.priority, m.next_attempt_time, m.expire_time, m.deadline, m.revision,
+        m.follow_up_time, src.scheduled, src.is_open, src.erases
+), unqueued AS (
+    DELETE FROM waiting w USING upd WHERE w.message_id = upd.message_id AND upd.state <> 'queued'
+), queued AS (
+    INSERT INTO waiting (message_id, tenant, queue, priority, scheduled, next_attempt_time, expire_time, deadline)
+    SELECT message_id, tenant, queue, priority, scheduled, next_attempt_time, expire_time, deadline
+    FROM upd WHERE state = 'queued'
+    ON CONFLICT (message_id) DO UPDATE
+    SET queue = excluded.queue, scheduled = excluded.scheduled, next_attempt_time = excluded.next_attempt_time
+), closed AS (
+    DELETE FROM flying f USING upd WHERE f.message_id = upd.message_id AND NOT upd.is_open
+), opened AS (
+    INSERT INTO flying (message_id, node) SELECT message_id, $1::int8 FROM upd WHERE is_open
+    ON CONFLICT (message_id) DO UPDATE SET node = excluded.node
+), unfollowed AS (
+    DELETE FROM follow_ups f USING upd
+    WHERE f.message_id = upd.message_id AND (upd.follow_up_time IS NULL OR upd.is_open)
+), followed AS (
+    INSERT INTO follow_ups (message_id, follow_up_time)
+    SELECT message_id, follow_up_time FROM upd WHERE follow_up_time IS NOT NULL AND NOT is_open
+    ON CONFLICT (message_id) DO UPDATE SET follow_up_time = excluded.follow_up_time
+), erased AS (
+    DELETE FROM contents c USING upd WHERE c.message_id = upd.message_id AND upd.erases
+), noted AS (
+    INSERT INTO changes (tenant, message_id, revision) SELECT tenant, message_id, revision FROM upd
+)
+SELECT message_id FROM upd;
+
+-- name: message_by_id
+SELECT {record} FROM messages m WHERE m.message_id = $1 AND m.tenant = $2;
+
+-- name: join
+INSERT INTO nodes (name, version, lease_until, lease_since)
+VALUES ($1, $2, clock_timestamp() + $3::interval, clock_timestamp()) RETURNING node;
