@@ -38,6 +38,9 @@ server.tls.key_file = (none)
 server.tls.client_ca_file = (none)
 server.tls.client_auth = "none"
 store.path = "postwire.db"
+store.url = (none)
+store.password = (none)
+store.password_file = (none)
 store.sync = "full"
 store.max_unsettled = 1000000
 store.max_unsettled_per_queue = 0
@@ -45,6 +48,9 @@ store.max_scheduled = 0
 store.retention = "7d"
 store.content_retention = "0s"
 store.encryption_keys_file = (none)
+nodes.lease = "15s"
+nodes.beat = "3s"
+nodes.name = (none)
 delivery.max_attempts = 5
 delivery.attempt_timeout = "10s"
 delivery.backoff_base = "1s"
@@ -222,6 +228,7 @@ EXAMPLES = {
     "receipts.tls.cert_file": '"/etc/postwire/receipts.crt"',
     "receipts.tls.key_file": '"/etc/postwire/receipts.key"',
     "store.encryption_keys_file": '"/etc/postwire/encryption-keys"',
+    "nodes.name": '"node-1"',
     "delivery.seed": "42",
     "telemetry.otlp_endpoint": '"http://127.0.0.1:4317"',
     "guards.allow_prefixes": '["+44", "+1"]',
@@ -247,6 +254,7 @@ def test_the_sample_shows_every_key_and_its_examples_are_the_defaults(tmp_path: 
     in_full = {key for key in defaults if not key.startswith("providers.email.")}
     # Secrets are told of in prose: an example of one would be used.
     in_full -= {key + ending for key in defaults if f"{key}_file" in defaults for ending in ("", "_file")}
+    in_full.remove("store.url")  # nor may it be set beside store.path
     assert config.explicit == in_full | {"providers.email.kind", "providers.email.channels"}
 
 

@@ -106,11 +106,16 @@ PHRASES: Final = {
 COMMON: Final = ("in_flight", "shut_down", "shutdown", "round_trip")
 """What has one of these words in it and is the field's own."""
 
+KEYS: Final = frozenset({"beat"})
+"""Names that stand as they are, because keys of the configuration have them."""
+
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def words_that_went(name: str, went: Mapping[str, str]) -> Iterator[str]:
     """What is to stand in a name in place of words for which the field has better ones."""
+    if name in KEYS:
+        return
     snake = "_".join(part.lower() for part in PART.findall(name))
     for phrase in COMMON:
         snake = snake.replace(phrase, "")

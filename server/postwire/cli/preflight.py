@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from postwire.config import encryption_keys
+from postwire.config import receipts as config_receipts
 from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
+from postwire.config.database_url import FILES, missing_for, read_url
 from postwire.config.endpoints import host_port
-from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, missing_for
+from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig
 from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
 from postwire.config.tls import SERVER, TELEMETRY, TlsConfig, read_certificates
 from postwire.config.types import KeyPath
@@ -35,7 +37,7 @@ def examine(section: object) -> Iterator[ConfigError]:
 
         yield from _unreadable(lambda: read_keys(section))
     elif isinstance(section, StoreConfig):
-        yield from _store(section.path)
+        yield from _database(section.url) if section.url else _store(section.path)
         yield from _unreadable(lambda: encryption_keys.keys_of(section.encryption_keys_file))
     elif isinstance(section, TelemetryConfig):
         if section.metrics_listen:
@@ -45,7 +47,7 @@ def examine(section: object) -> Iterator[ConfigError]:
     elif isinstance(section, ReceiptsConfig) and section.listen:
         yield from _listener("receipts.listen", section.listen)
         yield from _unreadable(lambda: read_certificates(section.tls, RECEIPTS_TLS))
-        if missing := missing_for(section):
+        if missing := config_receipts.missing_for(section):
             yield missing
 
 
@@ -81,6 +83,18 @@ def _store(path: Path) -> Iterator[ConfigError]:
     elif path.exists() and _begin(path) not in (b"", _SQLITE):
         yield ConfigError(key, f"{path} is not a database, give the path of a store or of a new file")
     yield from _directory(key, path.parent)
+
+
+def _database(url: str) -> Iterator[ConfigError]:
+    """What is wrong with what its address names. The database itself is not asked: it may be down."""
+    yield from missing_for(url)
+    options = read_url(url).options
+    for option in FILES:
+        try:
+            if option in options and not Path(options[option]).read_bytes():
+                yield ConfigError("store.url", f"{option}: {options[option]} is empty")
+        except OSError as error:
+            yield ConfigError("store.url", f"{option}: {options[option]} cannot be read ({error.strerror})")
 
 
 def _begin(path: Path) -> bytes:

@@ -18,11 +18,13 @@ from postwire.config import providers as config_providers
 from postwire.config import routes as config_routes
 from postwire.config import tenants as config_tenants
 from postwire.config.auth import JWKS_FILE, AuthConfig
-from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_unknown
+from postwire.config.bind import ConfigError, EnvTree, Mistakes, bind, refuse_unknown, setting
+from postwire.config.database_url import DATABASE_URL, read_url
 from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.guards import GuardsConfig
+from postwire.config.nodes import NodesConfig
 from postwire.config.notify import NotifyConfig
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
@@ -51,6 +53,7 @@ T = TypeVar("T")
 SECTIONS: Final = (
     "server",
     "store",
+    "nodes",
     "delivery",
     "telemetry",
     "audit",
@@ -83,9 +86,11 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """`[store]`: the outbox's file, and how much it holds."""
+    """`[store]`: where the outbox is, in a file at `path` or in the database at `url`, and how much it holds."""
 
     path: Path = Path("postwire.db")
+    url: Annotated[str, DATABASE_URL] | None = None
+    password: str | None = setting(None, secret=True)  # that of the database
     sync: Literal["full", "normal"] = "full"
     max_unsettled: Count = 1_000_000
     max_unsettled_per_queue: CountOrNone = 0  # four times what is left of max_unsettled
@@ -99,6 +104,18 @@ class StoreConfig:
             raise longer_than("content_retention", self.content_retention, "retention", self.retention)
         if str(self.path) == ":memory:" or str(self.path).startswith("file:"):
             raise ValueError("path: is no place that outlives the process, write the path of a file")
+        if self.password is not None and self.url is None:
+            raise ValueError("password: does nothing by itself, set url too")
+
+    @property
+    def key(self) -> str:
+        """The key that says where the outbox is."""
+        return "store.url" if self.url else "store.path"
+
+    @property
+    def place(self) -> str:
+        """Where it is, as logs say it: the path of the file, or the hosts and the database."""
+        return read_url(self.url).place if self.url else str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +175,7 @@ class Config:
 
     server: ServerConfig
     store: StoreConfig
+    nodes: NodesConfig
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
     audit: AuditConfig
@@ -213,6 +231,9 @@ def load(
 
     server = section(ServerConfig, "server")
     store = section(StoreConfig, "store")
+    if {"store.path", "store.url"} <= seen:
+        mistakes.add(ConfigError("store.path, store.url", "are both set, set only one of them"))
+    nodes = section(NodesConfig, "nodes")
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
     audit = section(AuditConfig, "audit")
@@ -282,6 +303,7 @@ def load(
     config = Config(
         server,
         store,
+        nodes,
         delivery,
         telemetry,
         audit,
@@ -341,6 +363,7 @@ def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | No
     for name in (
         "server",
         "store",
+        "nodes",
         "delivery",
         "telemetry",
         "audit",
