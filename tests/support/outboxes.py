@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any, Final
 
 from tests.support import build
 from tests.support.clock import START
+from tests.support.postgres import new_database
 
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.core import lifecycle
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Priority
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import NewMessage, Outbox, QueuedMessage, QueueKey, StoredMessage
+from postwire.outbox.postgres import PostgresOutbox
 from postwire.outbox.sqlite import SqliteOutbox
 
 Opening = Callable[[Path], Coroutine[Any, Any, Outbox]]
@@ -23,27 +26,46 @@ Reopen = Callable[[], Coroutine[Any, Any, Outbox]]
 
 KEYS: Final = tuple(EncryptionKey(f"key-{number}", bytes([number]) * 32) for number in range(1, 4))
 
+_databases: dict[Path, str] = {}
+
+
+async def open_postgres(
+    folder: Path, keys: Sequence[EncryptionKey] | None = (), *, keep_contents: bool = False
+) -> Outbox:
+    """Open the one in the database that stands for a folder, as a node that is new each time."""
+    if folder not in _databases:
+        _databases[folder] = await new_database()
+    kind: Any = PostgresOutbox  # not all of the seam yet
+    opened: Outbox = await kind.open(_databases[folder], keys=keys, keep_contents=keep_contents)
+    return opened
+
+
+_WITH_POSTGRES: Final = bool(os.environ.get("POSTWIRE_TEST_POSTGRES"))
+
 PLACES: Final[Mapping[str, Opening]] = {
     "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db")),
     "file, sync normal, encrypted": lambda folder: SqliteOutbox.open(
         str(folder / "postwire.db"), sync="normal", keys=KEYS
     ),
     "memory": lambda _: SqliteOutbox.open(":memory:"),
+    **({"postgres": open_postgres} if _WITH_POSTGRES else {}),
 }
 """By name: how to open one whose files are in a folder."""
 
 KEEPING: Final[Mapping[str, Opening]] = {
     "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db"), keep_contents=True),
     "memory": lambda _: SqliteOutbox.open(":memory:", keep_contents=True),
+    **({"postgres": lambda folder: open_postgres(folder, keep_contents=True)} if _WITH_POSTGRES else {}),
 }
 """The same, of those that keep what a message says when it is settled."""
 
 ENCRYPTING: Final[Mapping[str, EncryptedOpening]] = {
     "file": lambda folder, keys: SqliteOutbox.open(str(folder / "postwire.db"), keys=keys),
+    **({"postgres": open_postgres} if _WITH_POSTGRES else {}),
 }
 """Those that keep what they have, by name: how to open one with keys."""
 
-LASTING: Final = ("file", "file, sync normal, encrypted")
+LASTING: Final = ("file", "file, sync normal, encrypted", *(("postgres",) if _WITH_POSTGRES else ()))
 """Those that keep what they have when they are closed."""
 
 Q: Final = QueueKey(DEFAULT_TENANT, "q")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postwire.outbox.sqlite.pacing import MAX_PACES, MAX_TURNS, PACE, PACED_FROM, Pace
+from postwire.outbox.pacing import MAX_PACES, MAX_TURNS, PACE, PACED_FROM, Pace
 
 
 def looks(pace: Pace, *pending: int) -> list[float | None]:

@@ -2,20 +2,22 @@
 
 A write is never cancelled on the server: neither by a time-out of the driver's nor by the end of the task that asked
 for it. Either would make visible what is not on the standby yet. So each runs in a task of its own, and a connection
-that does not answer is cut.
+that does not answer is cut. What a cut leaves behind is a session of the server's that waits for the standby; so as
+long as there is one, no connection is used for more: see docs/adr/0043.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
 from postwire.core.errors import StoreUnavailable
+from postwire.outbox.postgres.connecting import Hosts
 from postwire.outbox.postgres.queries import QUERIES, Connection, Record
 
 T = TypeVar("T")
@@ -23,22 +25,11 @@ T = TypeVar("T")
 WATCHDOG: Final = 5.0
 """Seconds after which a connection is cut that does not answer."""
 
-CONNECT_TIME: Final = 5.0
-"""Seconds that a new connection may take."""
-
 RETRY: Final = 0.2
 """Seconds from one try to reach the database to the next."""
 
-SESSION: Final[Mapping[str, str]] = {
-    "application_name": "postwire",
-    "plan_cache_mode": "force_generic_plan",
-    "idle_in_transaction_session_timeout": "3s",
-    "lock_timeout": "4s",
-    "statement_timeout": "0",
-    "synchronous_commit": "on",
-    "jit": "off",
-}
-"""What every session has."""
+CONTENDED: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.SerializationError)
+"""What says that others were in the way. The transaction is taken back, and nothing else is wrong."""
 
 LOST: Final = (
     OSError,
@@ -48,16 +39,25 @@ LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.SerializationError,
-    asyncpg.TargetServerAttributeNotMatched,
     asyncpg.PostgresIOError,
     asyncpg.InternalServerError,
 )
-"""What says something about the database, or the way to it. Anything else is our fault."""
+"""What says something about the database, or the way to it."""
+
+
+class Contended(StoreUnavailable):
+    """Others were in the way for too long. Nothing is kept, and it can be tried again at once."""
+
+
+class Refused(Exception):
+    """The database cannot do what it was asked to: our fault. It says what kind of fault, and none of the values."""
+
+
+class _Stuck(Exception):
+    """A session of ours waits for the standby, and one more would wait with it."""
 
 
 class Lane(Enum):
@@ -70,26 +70,40 @@ class Lane(Enum):
     CONTROL = "control"
 
 
+@dataclass(slots=True)
+class _Line:
+    """The connection of a lane, if there is one, and who waits for it. `losses` counts what went wrong; `is_marked`: it
+    can be used. One of an earlier `term` than the database's is not used any more."""
+
+    connection: Connection | None = None
+    term: int = 0
+    is_marked: bool = False
+    losses: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Database:
     """See the module. Every method raises `StoreUnavailable` where the database cannot be reached or does not answer; a
     write that did is unknown."""
 
-    def __init__(self, url: str, password: str | None = None) -> None:
-        self._url = url
-        self._password = password
-        self._connections: dict[Lane, Connection] = {}
-        self._locks = {lane: asyncio.Lock() for lane in Lane}
+    def __init__(self, url: str, password: str | None = None, *, watchdog: float = WATCHDOG) -> None:
+        self._hosts = Hosts(url, password)
+        self._watchdog = watchdog
+        self._lines = {lane: _Line() for lane in Lane}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[bool], None]] = []
-        self._up = asyncio.Event()
-        self._up.set()
+        self._available = asyncio.Event()
+        self._available.set()
+        self._passes = True  # the last write did, as far as is known
+        self._fenced = False
+        self._term = 0  # one more whenever the database was lost
         self._probing: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def available(self) -> bool:
         """See `Outbox.available`."""
-        return self._up.is_set()
+        return self._available.is_set()
 
     def on_availability(self, listener: Callable[[bool], None]) -> None:
         """See `Outbox.on_availability`."""
@@ -97,14 +111,28 @@ class Database:
 
     async def wait_available(self) -> None:
         """See `Outbox.wait_available`."""
-        await self._up.wait()
+        await self._available.wait()
+
+    def fence(self, fenced: bool) -> None:
+        """Have nothing written of messages, and nothing taken, until the fence is taken down: the node has lost its
+        lease. What keeps the lease is written all the same."""
+        self._fenced = fenced
+        self._set_available()
 
     async def fetch(self, lane: Lane, query: str, *args: Any) -> list[Record]:
         """Run one statement, which is a transaction of its own, and return what it finds."""
         return await self._run(lane, lambda connection: connection.fetch(QUERIES[query], *args))
 
-    async def transact(self, lane: Lane, work: Callable[[Connection], Awaitable[T]], *, one_moment: bool = False) -> T:
-        """Do `work` in one transaction; `one_moment`: it reads, and sees all of it as it is at one moment."""
+    async def transact(
+        self,
+        lane: Lane,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        one_moment: bool = False,
+        patience: float | None = None,
+    ) -> T:
+        """Do `work` in one transaction; `one_moment`: it reads, and sees all of it as it is at one moment. It is given
+        up after `patience` seconds, or the few that are enough for what is usual."""
 
         async def run(connection: Connection) -> T:
             transaction = (
@@ -115,82 +143,150 @@ class Database:
             async with transaction:
                 return await work(connection)
 
-        return await self._run(lane, run)
+        return await self._run(lane, run, patience)
 
-    async def use(self, lane: Lane, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def use(self, lane: Lane, work: Callable[[Connection], Awaitable[T]], *, patience: float | None = None) -> T:
         """Do `work` with a connection, in transactions that it begins itself."""
-        return await self._run(lane, work)
-
-    async def _run(self, lane: Lane, work: Callable[[Connection], Awaitable[T]]) -> T:
-        task = asyncio.get_running_loop().create_task(self._work(lane, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
-
-    async def _work(self, lane: Lane, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._locks[lane]:
-            dog: asyncio.TimerHandle | None = None
-            try:
-                connection = await self._connection(lane)
-                dog = asyncio.get_running_loop().call_later(WATCHDOG, self._cut, lane, connection)
-                return await work(connection)
-            except LOST:
-                self._cut(lane, self._connections.get(lane))
-                self._lost()
-                raise StoreUnavailable from None
-            finally:
-                if dog:
-                    dog.cancel()
-
-    async def _connection(self, lane: Lane) -> Connection:
-        if self._closed:
-            raise StoreUnavailable
-        connection = self._connections.get(lane)
-        if connection is None or connection.is_closed():
-            connection = await asyncpg.connect(
-                self._url,
-                password=self._password,
-                timeout=CONNECT_TIME,
-                server_settings=dict(SESSION),
-                target_session_attrs=SessionAttribute.read_write,
-            )
-            self._connections[lane] = connection
-            # Nothing is read that a standby may not have yet: see docs/adr/0043.
-            await connection.execute(QUERIES["mark"])
-        return connection
-
-    def _cut(self, lane: Lane, connection: Connection | None) -> None:
-        """Close the socket of a connection. No request to cancel is sent."""
-        if connection:
-            connection.terminate()
-        if self._connections.get(lane) is connection:
-            self._connections.pop(lane, None)
-
-    def _lost(self) -> None:
-        if self._up.is_set() and not self._closed:
-            self._up.clear()
-            self._probing = asyncio.get_running_loop().create_task(self._probe())
-            for listener in self._listeners:
-                listener(False)
-
-    async def _probe(self) -> None:
-        """Try until a write has passed."""
-        while True:
-            try:
-                await self._work(Lane.CONTROL, lambda connection: connection.execute(QUERIES["mark"]))
-                break
-            except StoreUnavailable:
-                await asyncio.sleep(RETRY)
-        self._up.set()
-        for listener in self._listeners:
-            listener(True)
+        return await self._run(lane, work, patience)
 
     async def close(self) -> None:
         """Finish what was started, as long as it is answered, and close."""
         self._closed = True
+        self._available.clear()  # for good: nobody is to try again and again until it can commit
         if self._probing:
             self._probing.cancel()
-        if self._tasks:
+        while self._tasks:
             await asyncio.wait(self._tasks)
-        for connection in self._connections.values():
-            connection.terminate()
+        for line in self._lines.values():
+            self._cut(line)
+        await asyncio.sleep(0)  # the sockets are closed in the next turn of the loop
+
+    async def _run(
+        self,
+        lane: Lane,
+        work: Callable[[Connection], Awaitable[T]],
+        patience: float | None = None,
+        *,
+        probes: bool = False,
+    ) -> T:
+        """Do `work` in a task that nobody cancels."""
+        if not probes and self._is_barred(lane):
+            raise StoreUnavailable
+        task = asyncio.get_running_loop().create_task(self._work(lane, work, patience or self._watchdog))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be waiting any more who would look at it
+
+    def _is_barred(self, lane: Lane) -> bool:
+        """Whether nothing is to be done on a lane now. Reads are never barred."""
+        if self._closed:
+            return True
+        if lane in (Lane.WRITE, Lane.CLAIM):
+            return self._fenced or not self._passes
+        return lane is not Lane.READ and not self._passes
+
+    async def _work(self, lane: Lane, work: Callable[[Connection], Awaitable[T]], patience: float) -> T:
+        line = self._lines[lane]
+        losses = line.losses
+        async with line.lock:
+            if line.losses != losses:  # whoever waited for an answer waited long enough
+                raise StoreUnavailable
+            dog: asyncio.TimerHandle | None = None
+            try:
+                connection = await self._connected(line)
+                dog = asyncio.get_running_loop().call_later(patience, connection.terminate)
+                if not line.is_marked:
+                    await _mark(connection)
+                    line.is_marked = True
+                return await work(connection)
+            except CONTENDED:
+                raise Contended from None
+            except _Stuck:
+                self._lose(lane)
+                raise StoreUnavailable from None
+            except LOST as error:
+                if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+                    raise Refused(_kind(error)) from None  # a value that is none of its type
+                self._cut(line)
+                self._lose(lane)
+                raise StoreUnavailable from None
+            except asyncpg.PostgresError as error:
+                raise Refused(_kind(error)) from None
+            finally:
+                if dog:
+                    dog.cancel()
+
+    async def _connected(self, line: _Line) -> Connection:
+        if line.connection and (line.term != self._term or line.connection.is_closed()):
+            self._cut(line)
+        if line.connection is None:
+            line.term = self._term
+            line.connection = await self._hosts.connect()
+        return line.connection
+
+    def _cut(self, line: _Line) -> None:
+        """Close the socket of a connection. No request to cancel is sent."""
+        if line.connection:
+            line.connection.terminate()
+        line.connection, line.is_marked = None, False
+
+    def _lose(self, lane: Lane) -> None:
+        """A lane is of no use now. Where it is one for writes, nothing is written until a write has passed."""
+        self._lines[lane].losses += 1
+        if lane is Lane.READ or self._closed:
+            return
+        if self._passes:
+            self._passes = False
+            self._term += 1
+            self._set_available()
+        if self._probing is None:
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
+
+    async def _probe(self) -> None:
+        """Try until a write has passed."""
+        while not self._passes:
+            try:
+                await self._run(Lane.HEARTBEAT, _nothing, probes=True)  # its connection is new, and marked by that
+                self._passes = True
+            except Exception:  # unavailable, or refused: who operates it may mend that as well
+                await asyncio.sleep(RETRY)
+        self._probing = None
+        self._set_available()
+
+    def _set_available(self) -> None:
+        available = self._passes and not self._fenced
+        if self._closed or available == self._available.is_set():
+            return
+        if available:
+            self._available.set()
+        else:
+            self._available.clear()
+        for listener in self._listeners:
+            try:
+                listener(available)
+            except Exception as error:  # it keeps nothing from the others
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a listener of the store failed", "exception": error}
+                )
+
+
+async def _mark(connection: Connection) -> None:
+    """Have all that a connection may read be where a commit has to be: nothing is read from it before."""
+    if await connection.fetchval(QUERIES["stuck"]):
+        raise _Stuck
+    await connection.execute(QUERIES["mark"])
+
+
+async def _nothing(_: Connection) -> None:
+    """What there is to do for who only asks whether a write passes."""
+
+
+def _kind(error: Exception) -> str:
+    """What kind of fault it is. Its text has values in it, which may be somebody's."""
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__} {state}" if state else type(error).__name__

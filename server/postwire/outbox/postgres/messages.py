@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 
-from postwire.core import follow_up
 from postwire.core.audit import AuditEvent
-from postwire.core.canonical import is_payload
-from postwire.core.errors import RequestIdReused, StoreUnavailable
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.database import Lane
+from postwire.outbox.postgres.operations import Accept, Change, Future, New
 from postwire.outbox.postgres.part import Part
+from postwire.outbox.postgres.writer import Writer
 
 
 class Messages(Part):
     """See the module."""
 
-    async def accept(self, new: NewMessage) -> Accepted:
+    writer: Writer
+
+    def accept(self, new: NewMessage) -> Awaitable[Accepted]:
         """See `Outbox.accept`."""
-        (result,) = await self.accept_all([new])
+        return self._accept(self.writer.submit(Accept([New(new)], False, self._future())))
+
+    async def _accept(self, future: Future) -> Accepted:
+        result: Accepted | NotAccepted = await future
         if isinstance(result, Accepted):
             return result
         raise result
 
     async def accept_all(self, news: Sequence[NewMessage]) -> Sequence[Accepted | NotAccepted]:
         """See `Outbox.accept_all`."""
-        accepted = [rows.accepted_row(new, self.lookup_key_now, self._encrypted(new)) for new in news]
-        found = await self.database.fetch(Lane.WRITE, "accept", self.number, *rows.columns(accepted, 30))
-        inserted = {str(one["message_id"]) for one in found}
-        results: list[Accepted | NotAccepted] = []
-        for new in news:
-            record = new.record
-            if record.message_id in inserted:
-                results.append(Accepted(record, created=True))
-                continue
-            there = await self.database.fetch(
-                Lane.WRITE, "messages_by_request_ids", [record.tenant], [record.request_id]
-            )
-            if not there:
-                raise StoreUnavailable
-            if is_payload(there[0]["payload_hash"], new.payload_hash, self.lookup_key_now):
-                results.append(Accepted(rows.record_from(there[0]), created=False))
-            else:
-                results.append(RequestIdReused())
+        results: Sequence[Accepted | NotAccepted] = await self.writer.submit(
+            Accept(list(map(New, news)), True, self._future())
+        )
         return results
 
-    async def advance(
+    def advance(
         self,
         before: MessageRecord,
         after: MessageRecord,
@@ -56,29 +46,22 @@ class Messages(Part):
         *,
         receipts: Sequence[int] = (),
         provider_ids: Sequence[ProviderMessageId] = (),
-    ) -> bool:
+    ) -> Awaitable[bool]:
         """See `Outbox.advance`."""
-        (kept,) = await self.advance_all([(before, after)])
-        return kept or (bool(tried) and await self.get(before.message_id, before.tenant) in (after, *tried))
+        change = self.writer.submit(Change([(before, after)], False, self._future(), event, receipts, provider_ids))
+        return self._or_tried(change, before, (after, *tried)) if tried else change
 
-    async def advance_all(self, changes: Sequence[tuple[MessageRecord, MessageRecord]]) -> Sequence[bool]:
+    def advance_all(self, changes: Sequence[tuple[MessageRecord, MessageRecord]]) -> Awaitable[Sequence[bool]]:
         """See `Outbox.advance_all`."""
-        changed = [rows.changed_row(before, after, 0, erases=self._erased(before, after)) for before, after in changes]
-        found = await self.database.fetch(Lane.WRITE, "advance", self.number, *rows.columns(changed, 20))
-        kept = {str(one["message_id"]) for one in found}
-        return [before.message_id in kept for before, _ in changes]
+        return self.writer.submit(Change(changes, True, self._future()))
+
+    async def _or_tried(self, change: Future, before: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
+        return await change or await self.get(before.message_id, before.tenant) in tried
 
     async def get(self, message_id: str, tenant: str) -> MessageRecord | None:
         """See `Outbox.get`."""
         found = await self.database.fetch(Lane.READ, "message_by_id", message_id, tenant)
         return rows.record_from(found[0]) if found else None
 
-    def _encrypted(self, new: NewMessage) -> bytes:
-        record = new.record
-        if record.settled and self.erases(record):  # nobody is to have it
-            return b""
-        return self.cipher.encrypt_content(new.content, tenant=record.tenant, message_id=record.message_id)
-
-    def _erased(self, before: MessageRecord, after: MessageRecord) -> bool:
-        """Whether what a message says goes with a change."""
-        return follow_up.is_last_word(before, after) and self.erases(after)
+    def _future(self) -> Future:
+        return asyncio.get_running_loop().create_future()

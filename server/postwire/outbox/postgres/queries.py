@@ -31,23 +31,30 @@ _COLUMNS: Final = {
     f"{{{name}}}": ", ".join(f"m.{column}" for column in columns)
     for name, columns in (("record", RECORD), ("work", WORK))
 }
-_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_NAME: Final = re.compile(r"^-- (name|part): (\w+)$", re.MULTILINE)
 
 
 def _load() -> dict[str, str]:
     found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for file in sorted(resources.files(__package__).iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".sql"):
             continue
         text = file.read_text(encoding="utf-8")
         for placeholder, columns in _COLUMNS.items():
             text = text.replace(placeholder, columns)
-        parts = _NAME.split(text)[1:]
-        for name, body in zip(parts[::2], parts[1::2], strict=True):
-            assert name not in found, name
-            found[name] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()
+        pieces = _NAME.split(text)[1:]
+        for kind, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            assert name not in found | parts, name
+            statement = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()
+            (found if kind == "name" else parts)[name] = statement
+    for name, statement in found.items():
+        for part, body in parts.items():
+            statement = statement.replace(f"{{{part}}}", body)
+        found[name] = statement
     return found
 
 
 QUERIES: Final = _load()
-"""Every statement, by its name."""
+"""Every statement, by its name. A `-- part` of one or more is no statement: it stands where they have its name in
+braces."""

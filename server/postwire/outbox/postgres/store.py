@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 from postwire import __version__
 from postwire.config.encryption_keys import EncryptionKey
@@ -14,6 +14,10 @@ from postwire.outbox.cipher import StoreCipher
 from postwire.outbox.postgres.database import Database, Lane
 from postwire.outbox.postgres.messages import Messages
 from postwire.outbox.postgres.schema import migrate
+from postwire.outbox.postgres.writer import Writer
+
+_MIGRATION_TIME: Final = 600.0
+"""Seconds that it may take to bring the schema up to date, or to wait for another node that does."""
 
 
 class PostgresOutbox(Messages):
@@ -26,6 +30,7 @@ class PostgresOutbox(Messages):
         self.keep_contents_of = keep_contents_of
         self.cipher = StoreCipher()
         self.lookup_key_now = secrets.token_bytes(32)
+        self.writer = Writer(self)
 
     @classmethod
     async def open(
@@ -49,8 +54,12 @@ class PostgresOutbox(Messages):
             StoreUnavailable: it cannot be reached.
         """
         database = Database(url, password)
-        await database.use(Lane.CONTROL, migrate)
-        found = await database.fetch(Lane.CONTROL, "join", name, __version__, timedelta(seconds=lease))
+        try:
+            await database.use(Lane.CONTROL, migrate, patience=_MIGRATION_TIME)
+            found = await database.fetch(Lane.CONTROL, "join", name, __version__, timedelta(seconds=lease))
+        except BaseException:
+            await database.close()
+            raise
         return cls(database, found[0]["node"], keep_contents=keep_contents, keep_contents_of=keep_contents_of)
 
     @property
@@ -68,4 +77,5 @@ class PostgresOutbox(Messages):
 
     async def close(self) -> None:
         """See `Outbox.close`."""
+        await self.writer.close()
         await self.database.close()

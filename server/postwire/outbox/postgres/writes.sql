@@ -5,20 +5,36 @@
 -- name: mark
 SELECT pg_logical_emit_message(true, 'postwire', '');
 
--- A request id that is taken leaves its row out. Sorted, so that two nodes cannot wait for each other.
+-- Whether a session of this role has waited for a standby for longer than a commit takes. Each that was cut waits on.
+-- name: stuck
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE usename = session_user
+        AND wait_event = 'SyncRep'
+        AND query_start < clock_timestamp() - interval '1 second'
+);
+
+-- name: is_dead
+SELECT dead FROM nodes WHERE node = $1;
+
+-- A request id that is taken leaves its row out; so does one of whose recipients anybody may be suppressed, which is said.
+-- Sorted, so that two nodes cannot wait for each other.
 -- name: accept
 WITH src AS MATERIALIZED (
     SELECT * FROM unnest(
         $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[], $9::text[], $10::text[],
         $11::int4[], $12::boolean[], $13::text[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], $18::int8[],
         $19::int8[], $20::int4[], $21::text[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[],
-        $27::jsonb[], $28::boolean[], $29::bytea[], $30::bytea[], $31::text[]
+        $27::json[], $28::boolean[], $29::bytea[], $30::bytea[], $31::text[]
     ) AS t (
         message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
         pinned_provider_name, max_attempts, ignore_suppression, accept_trace, send_time, create_time, update_time,
         expire_time, deadline, next_attempt_time, revision, queue, attempt_number, provider_name, error_code, attempts,
         recipients, labels, scheduled, content, hashes, sender
     )
+), suppressed AS MATERIALIZED (
+    SELECT DISTINCT asked.message_id FROM unnest($32::uuid[], $33::text[], $34::bytea[]) AS asked (message_id, tenant, address_hash)
+    JOIN suppressions s ON s.tenant = asked.tenant AND s.address_hash = asked.address_hash
 ), ins AS (
     INSERT INTO messages (
         message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
@@ -33,6 +49,7 @@ WITH src AS MATERIALIZED (
         recipients, labels
     FROM src
     WHERE (SELECT NOT dead FROM nodes WHERE node = $1)
+        AND message_id NOT IN (SELECT message_id FROM suppressed)
     ORDER BY tenant, request_id
     ON CONFLICT (tenant, request_id) DO NOTHING
     RETURNING message_id, tenant, state, queue, priority, next_attempt_time, expire_time, deadline, revision
@@ -52,17 +69,27 @@ WITH src AS MATERIALIZED (
 ), noted AS (
     INSERT INTO changes (tenant, message_id, revision) SELECT tenant, message_id, revision FROM ins
 )
-SELECT message_id FROM ins;
+SELECT message_id, true AS inserted FROM ins UNION ALL SELECT message_id, false FROM suppressed;
 
--- Messages that have one of some request ids. By itself, so that it sees what `accept` came too late for.
--- name: messages_by_request_ids
-SELECT {record} FROM messages m
-JOIN unnest($1::text[], $2::text[]) AS asked (tenant, request_id) ON m.tenant = asked.tenant AND m.request_id = asked.request_id;
+-- Messages that have one of some request ids. By itself, so that it sees what `accept` came too late for; and with a mark,
+-- so that nothing is told of what may still be lost.
+-- name: find_repeated
+WITH marked AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'postwire', ''))
+SELECT {record}
+FROM marked
+CROSS JOIN unnest($1::text[], $2::text[]) AS asked (tenant, request_id)
+JOIN messages m ON m.tenant = asked.tenant AND m.request_id = asked.request_id;
+
+-- Which recipients may be suppressed. An expired one is as good as gone.
+-- name: suppressions_asked_for
+SELECT s.tenant, s.address_hash, s.sender, s.reason, s.source, s.create_time, s.expire_time, s.key_id
+FROM unnest($1::text[], $2::bytea[]) AS asked (tenant, address_hash)
+JOIN suppressions s ON s.tenant = asked.tenant AND s.address_hash = asked.address_hash;
 
 -- Changes of records. Each applies only to the revision that it was made from: that is the fence against results that come
 -- too late, and against two who change one message at once; and none that opens an attempt applies past a receipt.
--- name: advance
-WITH src AS MATERIALIZED (
+-- part: changed
+src AS MATERIALIZED (
     SELECT * FROM unnest(
         $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int8[], $7::int8[], $8::int8[], $9::int4[], $10::int4[],
         $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::boolean[],
@@ -89,7 +116,7 @@ WITH src AS MATERIALIZED (
         recipients = src.recipients,
         note = coalesce(src.note, m.note),
         receipts = src.receipts,
-        unapplied = m.unapplied - src.applied
+        unapplied = greatest(m.unapplied - src.applied, 0)
     FROM src JOIN locked USING (message_id)
     WHERE m.message_id = src.message_id
         AND m.tenant = src.tenant
@@ -123,6 +150,34 @@ WITH src AS MATERIALIZED (
     DELETE FROM contents c USING upd WHERE c.message_id = upd.message_id AND upd.erases
 ), noted AS (
     INSERT INTO changes (tenant, message_id, revision) SELECT tenant, message_id, revision FROM upd
+)
+
+-- name: advance
+WITH {changed}
+SELECT message_id FROM upd;
+
+-- With what comes with changes: the receipts that they apply, of which those are done with that nobody is to hear of; what
+-- a provider gave as ids; and who has made them.
+-- name: advance_reported
+WITH {changed}, seen AS (
+    UPDATE receipts r SET applied = true, done_time = CASE WHEN r.to_report THEN NULL ELSE seen.time END
+    FROM unnest($22::uuid[], $23::int8[], $24::int8[]) AS seen (message_id, receipt, time) JOIN upd USING (message_id)
+    WHERE r.receipt = seen.receipt
+), given AS (
+    INSERT INTO provider_ids (provider_name, provider_message_id, message_id, attempt, recipient)
+    SELECT given.provider_name, given.provider_message_id, given.message_id, given.attempt, given.recipient
+    FROM unnest($25::uuid[], $26::text[], $27::text[], $28::int4[], $29::int4[])
+        AS given (message_id, provider_name, provider_message_id, attempt, recipient)
+    JOIN upd USING (message_id)
+    ORDER BY given.provider_name, given.provider_message_id
+    ON CONFLICT (provider_name, provider_message_id) DO UPDATE
+    SET message_id = excluded.message_id, attempt = excluded.attempt, recipient = excluded.recipient
+), done AS (
+    INSERT INTO events (time, tenant, principal, method, target, result, reason)
+    SELECT done.time, done.tenant, done.principal, done.method, done.target, done.result, done.reason
+    FROM unnest($30::uuid[], $31::int8[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[])
+        AS done (message_id, time, tenant, principal, method, target, result, reason)
+    JOIN upd USING (message_id)
 )
 SELECT message_id FROM upd;
 

@@ -24,7 +24,7 @@ from typing import Final
 import apsw
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.sqlite.pacing import Pace
+from postwire.outbox.pacing import Pace
 from postwire.outbox.sqlite.transactions import Batch, Future, Operation, Transactions, refuse
 
 PROBE_INTERVAL: Final = 0.5

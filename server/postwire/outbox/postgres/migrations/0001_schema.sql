@@ -56,7 +56,7 @@ CREATE TABLE messages (
     -- JSON, each: see `rows`. NULL where there is nothing.
     attempts text,
     recipients text,
-    labels jsonb,
+    labels json, -- and not jsonb, which has an order of its own
     note text,
     receipts text,
     UNIQUE (tenant, request_id)

@@ -1,0 +1,102 @@
+"""Opening connections to the database: on that of its hosts which takes writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from postwire.outbox.base import OutboxError
+from postwire.outbox.postgres.queries import Connection
+
+CONNECT_TIME: Final = 5.0
+"""Seconds that a new connection may take."""
+
+HOST_TIME: Final = 2.0
+"""Seconds of these for a host that is one of several: one that is frozen keeps nobody from the others."""
+
+SESSION: Final[Mapping[str, str]] = {
+    "application_name": "postwire",
+    "plan_cache_mode": "force_generic_plan",
+    "idle_in_transaction_session_timeout": "3s",
+    "lock_timeout": "4s",
+    "statement_timeout": "0",
+    "synchronous_commit": "on",
+    "jit": "off",
+}
+"""What every session has."""
+
+_REFUSED: Final[Mapping[type[Exception], str]] = {
+    asyncpg.InvalidAuthorizationSpecificationError: "the database refuses the user, or the password",
+    asyncpg.InvalidPasswordError: "the database refuses the password",
+    asyncpg.InvalidCatalogNameError: "there is no such database",
+    asyncpg.InsufficientPrivilegeError: "the user may not use the database",
+    asyncpg.ClientConfigurationError: "cannot be used: write postgresql://USER@HOST/DATABASE",
+}
+"""What no second try mends: whoever operates it has to."""
+
+
+class _Connection(Connection):
+    """A connection that never asks the server to cancel a statement: see docs/adr/0043. Where the task that waits for
+    one is cancelled all the same, which only the end of the process does, the socket is closed."""
+
+    def _cancel_current_command(self, waiter: asyncio.Future[None], _: object = None) -> None:
+        self.terminate()
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class Hosts:
+    """The hosts of a database, of which the one is asked first that was the last to take writes."""
+
+    def __init__(self, url: str, password: str | None) -> None:
+        self._password = password
+        self._urls = _one_by_one(url)
+        self._has_connected = False
+
+    async def connect(self) -> Connection:
+        """A new connection, which takes writes.
+
+        Raises:
+            OutboxError: it is refused, and none was ever made.
+            OSError: there is none now.
+        """
+        last: Exception = OSError()
+        for url in list(self._urls):
+            try:
+                connection = await self._connect(url)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                last = error
+                continue
+            self._has_connected = True
+            self._urls.remove(url)
+            self._urls.insert(0, url)
+            return connection
+        if not self._has_connected:
+            for kind, text in _REFUSED.items():
+                if isinstance(last, kind):
+                    raise OutboxError(f"store.url: {text}") from None
+        raise OSError from None
+
+    async def _connect(self, url: str) -> Connection:
+        return await asyncpg.connect(
+            url,
+            password=self._password,
+            timeout=CONNECT_TIME if len(self._urls) == 1 else HOST_TIME,
+            server_settings=dict(SESSION),
+            target_session_attrs=SessionAttribute.read_write,
+            connection_class=_Connection,
+            statement_cache_size=500,
+            max_cached_statement_lifetime=0,
+        )
+
+
+def _one_by_one(url: str) -> list[str]:
+    """The URL once for each of its hosts. The driver goes through several as well, but in one time for all of them."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]

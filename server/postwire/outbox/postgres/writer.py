@@ -1,0 +1,158 @@
+"""Group commit: one batch travels at a time, and takes all that has come since the one before.
+
+A commit costs an fsync, here and on a standby, and the way there and back. So writes wait while a batch is under way,
+and the next one takes them all: first the changes, by one statement, then the accepts, by another. Each is a commit.
+
+Changes of one message are kept in the order in which they came, one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from postwire.core.errors import StoreUnavailable
+from postwire.outbox.pacing import Pace
+from postwire.outbox.postgres.accepting import run_accepts
+from postwire.outbox.postgres.changes import run_changes
+from postwire.outbox.postgres.database import Contended, Lane
+from postwire.outbox.postgres.operations import Accept, Change, Future, Operation
+from postwire.outbox.postgres.part import Part
+from postwire.outbox.postgres.queries import Connection
+
+MAX_OPERATIONS: Final = 512
+"""How many operations one batch has."""
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""How large the contents in one batch are in all, if it has more than one operation."""
+
+TRIES: Final = 3
+"""How often a batch is tried that others were in the way of."""
+
+Some = TypeVar("Some", Accept, Change)
+
+
+class Writer:
+    """Writes what is submitted. It is the only one that uses the lane for writes."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[Operation] = []
+        self._pace = Pace()
+        self._gathering = False  # a batch is under way, or about to be
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def submit(self, operation: Operation) -> Future:
+        """Have an operation done; its future is set once that is committed."""
+        if self._closing or not self._part.database.available:
+            operation.future.set_exception(StoreUnavailable())
+            return operation.future
+        self._pending.append(operation)
+        if not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._gather)
+        return operation.future
+
+    async def close(self) -> None:
+        """Commit what was submitted."""
+        self._closing = True
+        while self._gathering:
+            await asyncio.sleep(0)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    def _gather(self) -> None:
+        """Begin a batch, once it is to wait no longer."""
+        delay = None if self._closing else self._pace.look(len(self._pending))
+        if delay is None:
+            self._begin()
+        elif delay:
+            self._loop.call_later(delay, self._gather)
+        else:
+            self._loop.call_soon(self._gather)
+
+    def _begin(self) -> None:
+        batch = self._next_batch()
+        self._pace.gone(len(batch))
+        self._gathering = bool(batch)
+        if batch:
+            task = self._loop.create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _next_batch(self) -> Sequence[Operation]:
+        count = size = 0
+        for one in self._pending[:MAX_OPERATIONS]:
+            size += one.size if isinstance(one, Accept) else 0
+            if count and size > MAX_BYTES:
+                break
+            count += 1
+        batch, self._pending = self._pending[:count], self._pending[count:]
+        return batch
+
+    async def _run(self, batch: Sequence[Operation]) -> None:
+        left = [one for one in batch if isinstance(one, Change)]
+        while left:
+            now, left = _of_different_messages(left)
+            await self._commit(now, run_changes)
+        if accepts := [one for one in batch if isinstance(one, Accept)]:
+            await self._commit(accepts, self._accept)
+        for operation in batch:
+            _settle(operation)
+        self._loop.call_soon(self._gather)
+
+    async def _accept(self, connection: Connection, part: Part, operations: Sequence[Accept]) -> None:
+        await run_accepts(connection, part, [new for one in operations for new in one.news])
+        for one in operations:
+            one.result = [new.result for new in one.news] if one.several else one.news[0].result
+
+    async def _commit(
+        self,
+        operations: Sequence[Some],
+        function: Callable[[Connection, Part, Sequence[Some]], Awaitable[None]],
+        tries: int = TRIES,
+    ) -> None:
+        """Do operations together; where one of them is at fault, one by one. Each has its result then."""
+        try:
+            await self._part.database.use(Lane.WRITE, lambda connection: function(connection, self._part, operations))
+        except Contended as error:
+            if tries > 1:
+                await self._commit(operations, function, tries - 1)
+            else:
+                _fail(operations, error)
+        except StoreUnavailable as error:
+            _fail(operations, error)
+        except Exception as error:
+            if len(operations) > 1:
+                for operation in operations:
+                    await self._commit([operation], function)
+            else:
+                _fail(operations, error)
+
+
+def _of_different_messages(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """Those that can be kept together, and those that have to come after them."""
+    first: list[Change] = []
+    later: list[Change] = []
+    seen: set[str] = set()
+    for one in changes:
+        (first if seen.isdisjoint(one.message_ids) else later).append(one)
+        seen |= one.message_ids
+    return first, later
+
+
+def _fail(operations: Sequence[Operation], error: Exception) -> None:
+    for operation in operations:
+        operation.result = error
+
+
+def _settle(operation: Operation) -> None:
+    if operation.future.done():  # the one who waited was cancelled
+        return
+    if isinstance(operation.result, BaseException):
+        operation.future.set_exception(operation.result)
+    else:
+        operation.future.set_result(operation.result)
