@@ -9,6 +9,7 @@ from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.encryption import EncryptedStore, Rekey
 from postwire.outbox.base.feed import ChangeFeed, Changes
+from postwire.outbox.base.membership import Announcement, Heartbeat, Member, Membership, NodeDead, NodeShare
 from postwire.outbox.base.messages import (
     BEGINNING,
     NO_TENANTS,
@@ -40,6 +41,7 @@ __all__ = [
     "NO_TENANTS",
     "Accepted",
     "AdminState",
+    "Announcement",
     "AuditLog",
     "Availability",
     "ChangeFeed",
@@ -50,10 +52,15 @@ __all__ = [
     "EncryptedStore",
     "ErasureCounts",
     "Head",
+    "Heartbeat",
     "HeldKey",
     "KeptAs",
+    "Member",
+    "Membership",
     "MessageStore",
     "NewMessage",
+    "NodeDead",
+    "NodeShare",
     "NotAccepted",
     "Outbox",
     "OutboxError",

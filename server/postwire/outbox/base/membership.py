@@ -8,6 +8,7 @@ from typing import Protocol
 
 from postwire.outbox.base.admin import ProviderState
 from postwire.outbox.base.availability import Availability
+from postwire.outbox.base.messages import StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a node tells the others in a heartbeat: see `Member`. `takes_part`: it is to have a rank, and may lead."""
+    """What a node says of itself in a heartbeat: see `Member`."""
 
     queue_keys: Collection[str] = ()
     config_digest: str = ""
@@ -54,17 +55,16 @@ class Announcement:
     seen: int = 0
     acknowledged: int = 0
     shares: Sequence[NodeShare] = ()
-    takes_part: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a heartbeat has found, as it was at one moment.
 
-    `members` are those that live, by rank. `time` is the store's clock (µs). `may_reap`: this node has held its lease
-    for a whole term without a gap. `provider_change` is the last change of providers by operators, and
-    `provider_states` are theirs. `unsettled` is the leader's last count of what is not settled, None before there is
-    one, and `unsettled_time` when that was counted.
+    `members` are those that live, by their numbers. `time` is the store's clock (µs). `may_reap`: this node has held
+    its lease for a whole term without a gap. `provider_change` is the last change of providers by operators, and
+    `provider_states` are theirs, as they were after it. `unsettled` is the leader's last count of what is not settled,
+    None before there is one, and `unsettled_time` when that was counted (µs, store's clock).
     """
 
     number: int
@@ -107,8 +107,9 @@ class Membership(Availability, Protocol):
         """Whether there may be other nodes."""
         ...
 
-    async def heartbeat(self, announcement: Announcement) -> Heartbeat:
-        """Renew the lease of this node, and tell the others.
+    async def heartbeat(self, announcement: Announcement, gap: int) -> Heartbeat:
+        """Renew the lease of this node, and tell the others. `gap` (µs) is how long after the last one it still has
+        held its lease throughout.
 
         Raises:
             NodeDead: see there.
@@ -117,19 +118,23 @@ class Membership(Availability, Protocol):
         ...
 
     async def members(self) -> Sequence[Member]:
-        """The members that live, by their ranks."""
+        """The members that live, by their numbers."""
         ...
 
     async def reap(self) -> Sequence[int]:
-        """Mark those dead whose lease has run out, and return their numbers. Only for who `may_reap`."""
+        """Mark those dead whose lease has run out, and return their numbers; none unless this node `may_reap`."""
         ...
 
-    async def strays(self, carried: Collection[str], limit: int) -> Sequence[str]:
-        """The ids of messages with an open attempt of this node that are not among the `carried`."""
+    async def strays(self, carried: Collection[str], limit: int) -> Sequence[StoredMessage]:
+        """Messages with an open attempt of this node that are not among the `carried`."""
         ...
 
     async def keep_unsettled(self, count: int) -> None:
         """Keep for all nodes how many messages are not settled."""
+        ...
+
+    def fence(self, is_fenced: bool) -> None:
+        """Have the store count as unavailable, or not any more: this node may have lost its lease."""
         ...
 
     async def leave(self) -> None:

@@ -8,6 +8,7 @@ from postwire.outbox.base.admin import AdminState
 from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.encryption import EncryptedStore
 from postwire.outbox.base.feed import ChangeFeed
+from postwire.outbox.base.membership import Membership
 from postwire.outbox.base.messages import MessageStore
 from postwire.outbox.base.receipts import ReceiptStore
 from postwire.outbox.base.suppressions import SuppressionStore
@@ -20,7 +21,16 @@ class OutboxError(Exception):
 
 
 class Outbox(
-    MessageStore, WorkQueue, ChangeFeed, AdminState, AuditLog, EncryptedStore, ReceiptStore, SuppressionStore, Protocol
+    MessageStore,
+    WorkQueue,
+    ChangeFeed,
+    AdminState,
+    AuditLog,
+    EncryptedStore,
+    ReceiptStore,
+    SuppressionStore,
+    Membership,
+    Protocol,
 ):
     """All of it, for who opens one and for who makes the parts that use it.
 

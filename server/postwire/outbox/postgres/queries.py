@@ -27,9 +27,15 @@ WORK: Final = (
 )  # fmt: skip
 """Those that are needed to go on with a message: `{work}`, of `m`."""
 
+MEMBER: Final = (
+    "node", "name", "version", "config_digest", "queues", "seen", "acknowledged", "shares", "clock_offset",
+    "start_time", "lease_until",
+)  # fmt: skip
+"""What is shown of a node: `{member}`, of `n`."""
+
 _COLUMNS: Final = {
-    f"{{{name}}}": ", ".join(f"m.{column}" for column in columns)
-    for name, columns in (("record", RECORD), ("work", WORK))
+    f"{{{name}}}": ", ".join(f"{table}.{column}" for column in columns)
+    for name, table, columns in (("record", "m", RECORD), ("work", "m", WORK), ("member", "n", MEMBER))
 }
 _NAME: Final = re.compile(r"^-- (name|part): (\w+)$", re.MULTILINE)
 

@@ -183,7 +183,3 @@ SELECT message_id FROM upd;
 
 -- name: message_by_id
 SELECT {record} FROM messages m WHERE m.message_id = $1 AND m.tenant = $2;
-
--- name: join
-INSERT INTO nodes (name, version, lease_until, lease_since)
-VALUES ($1, $2, clock_timestamp() + $3::interval, clock_timestamp()) RETURNING node;

@@ -42,6 +42,7 @@ from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.keys import NO_KEYS, take_up
+from postwire.outbox.sqlite.membership import LoneMember
 from postwire.outbox.sqlite.opening import OpenStore
 from postwire.outbox.sqlite.operations import Accept, Call, Change, New
 from postwire.outbox.sqlite.queries import QUERIES
@@ -59,7 +60,7 @@ _REMOVED: Final = ("labels", "contents", "recipients", "receipts", "provider_ids
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
-class SqliteOutbox(Reported):
+class SqliteOutbox(LoneMember, Reported):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(
@@ -76,7 +77,8 @@ class SqliteOutbox(Reported):
         self._reading = store.reading
         self._closed = False
         self._watching: set[Future] = set()
-        self.boot: Final = reads.one_int(self._writing, "insert_boot", time.time_ns() // 1000)
+        self._start_time = time.time_ns() // 1000
+        self.boot = reads.one_int(self._writing, "insert_boot", self._start_time)
         """The number of this opening, which no other has."""
         found = NO_KEYS if keys is None else take_up(self._writing, keys)
         self._batches = Batches(

@@ -17,6 +17,8 @@ CREATE TABLE nodes (
     shares text NOT NULL DEFAULT '[]',
     clock_offset bigint NOT NULL DEFAULT 0,
     start_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- For how long a heartbeat keeps it among the living: in the row, since another node may have been given another.
+    lease interval NOT NULL,
     lease_until timestamptz NOT NULL,
     lease_since timestamptz NOT NULL,
     dead boolean NOT NULL DEFAULT false

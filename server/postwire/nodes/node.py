@@ -1,0 +1,177 @@
+"""A node among those that share a store: it renews its lease, and knows whether it may act."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextvars import Context
+from typing import Final
+
+from postwire.core.errors import StoreUnavailable
+from postwire.core.leases import CLOCK_OFFSET_TO_WARN_OF, ActingTime, Terms, may_take_part
+from postwire.nodes.clock import NodeClock, boot_time
+from postwire.outbox.base import Announcement, Heartbeat, Membership, NodeDead, NodeShare
+from postwire.telemetry import names
+from postwire.telemetry.logs import EventLog
+
+TRY_AGAIN: Final = 0.5
+"""Seconds from a heartbeat that was not answered to the next."""
+
+_log = EventLog()
+
+
+class Node:
+    """This process among those that serve its store. Where there can be no other it leads, and may always act.
+
+    `terms` are those of its lease. Without a `clock` there is no other to agree with.
+    """
+
+    def __init__(self, membership: Membership, terms: Terms, clock: NodeClock | None = None) -> None:
+        self._membership = membership
+        self._terms = terms
+        self._clock = clock
+        self._boot_time = clock.boot_time if clock else boot_time
+        self._acting = ActingTime(terms)
+        self._listeners: list[Callable[[Heartbeat], None]] = []
+        self._soon = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._fence: asyncio.TimerHandle | None = None
+        self._warned_of_clock = False
+        self.on_dead: Callable[[], None] = lambda: None
+        """Called once the others have taken this node for dead: it has to end."""
+        self.last: Heartbeat | None = None
+        """What the last heartbeat that was answered has found."""
+        self.clock_offset = 0
+        """By how much (µs) the machine's wall clock is ahead of the store's."""
+        # What it says of itself: see `Announcement`.
+        self.queue_keys: Collection[str] = ()
+        self.config_digest = ""
+        self.acknowledged = 0
+        self.shares: Sequence[NodeShare] = ()
+
+    @property
+    def number(self) -> int:
+        """See `Membership.number`."""
+        return self._membership.number
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there may be other nodes."""
+        return self._membership.is_shared
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether the duties of the leader fall to this node, as far as it may act at all."""
+        return not self.is_shared or (self.may_act() and self.last is not None and self.last.is_leader)
+
+    def may_act(self) -> bool:
+        """Whether a message may be handed to a provider now: this node holds its lease."""
+        return not self.is_shared or (self._acting.may_act(self._boot_time()) and may_take_part(self.clock_offset))
+
+    def on_heartbeat(self, listener: Callable[[Heartbeat], None]) -> None:
+        """Have `listener` called, on the loop, after each heartbeat that was answered."""
+        self._listeners.append(listener)
+
+    def heartbeat_now(self) -> None:
+        """Have the next heartbeat sent at once."""
+        self._soon.set()
+
+    async def start(self) -> None:
+        """Send the first heartbeat, and more from then on.
+
+        Raises:
+            NodeDead: it took too long to come so far.
+            StoreUnavailable: it is not answered.
+        """
+        await self._heartbeat()
+        if self.is_shared:
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    async def stop(self) -> None:
+        """Send no more heartbeats. Nothing of this node is under way any more."""
+        if self._fence:
+            self._fence.cancel()
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        pause = self._terms.heartbeat / 1e6
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._soon.wait()
+            except TimeoutError:
+                pass
+            self._soon.clear()
+            sent = self._boot_time()
+            try:
+                await self._heartbeat()
+            except NodeDead:
+                self._die()
+                return
+            except StoreUnavailable:
+                pause = TRY_AGAIN
+            except Exception as error:
+                _log.fault(error)
+                pause = TRY_AGAIN
+            else:  # as often, however long it takes
+                pause = max((self._terms.heartbeat - (self._boot_time() - sent)) / 1e6, 0.0)
+
+    async def _heartbeat(self) -> None:
+        sent, wall = self._boot_time(), time.time_ns() // 1000
+        announcement = Announcement(
+            queue_keys=self.queue_keys,
+            config_digest=self.config_digest,
+            clock_offset=self.clock_offset,
+            seen=max((one.number for one in self.last.members), default=0) if self.last else 0,
+            acknowledged=self.acknowledged,
+            shares=self.shares,
+        )
+        found = await self._membership.heartbeat(announcement, self._terms.gap)
+        received = self._boot_time()
+        if self._clock:
+            self._clock.measured(sent, found.time, received)
+            self._compare(wall, found.time, received - sent)
+        self._acting.answered(sent)
+        self.last = found
+        self._look()
+        for listener in self._listeners:
+            try:
+                listener(found)
+            except Exception as error:  # a heartbeat is not to fail for it
+                _log.fault(error)
+
+    def _compare(self, wall: int, store: int, took: int) -> None:
+        """Note by how much the machine's wall clock, read as `wall` before the store was asked, is wrong."""
+        early = store - wall  # by 0 to `took` too much
+        offset = -early if early < 0 else -max(early - took, 0)
+        self.clock_offset = offset
+        is_far = abs(offset) > CLOCK_OFFSET_TO_WARN_OF
+        if is_far and not self._warned_of_clock:
+            _log.warning(names.EVENT_CLOCK_OFFSET, seconds=round(offset / 1e6, 3))
+        self._warned_of_clock = is_far
+
+    def _look(self) -> None:
+        """Have the store count as available where this node may act, and not any more once it may not."""
+        if not self.is_shared:
+            return
+        self._membership.fence(not self.may_act())
+        if self._fence:
+            self._fence.cancel()
+        left = max((self._acting.deadline - self._boot_time()) / 1e6, 0.0)
+        self._fence = asyncio.get_running_loop().call_later(left, self._lapse)
+
+    def _lapse(self) -> None:
+        if not self.may_act():
+            _log.error(names.EVENT_LEASE_LOST, node=self.number)
+            self._membership.fence(True)
+            return
+        self._look()  # the loop's clock went faster
+
+    def _die(self) -> None:
+        self._acting.is_dead = True
+        self._membership.fence(True)
+        _log.error(names.EVENT_NODE_DEAD, node=self.number)
+        self.on_dead()

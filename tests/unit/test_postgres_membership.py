@@ -1,0 +1,193 @@
+"""Nodes that share a database: what the statements make of their leases is what `core.leases` says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import pytest
+from tests.support import build
+from tests.support.outboxes import keep
+from tests.support.postgres import new_database
+
+from postwire.core import leases
+from postwire.core.leases import Lease, Terms
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.outbox.base import Announcement, NodeDead
+from postwire.outbox.postgres.store import PostgresOutbox
+
+SECOND = 1_000_000
+TERMS = Terms(15 * SECOND, 3 * SECOND)
+HELD = Lease(13 * SECOND, -20 * SECOND)
+"""A lease that was renewed two seconds ago, and held for twenty."""
+
+Join = Callable[[], Coroutine[Any, Any, PostgresOutbox]]
+
+
+class Shared:
+    """Nodes of one database, whose leases a test can set. Times are from now on."""
+
+    def __init__(self, url: str, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.url = url
+        self.connection = connection
+        self.nodes: list[PostgresOutbox] = []
+
+    async def join(self) -> PostgresOutbox:
+        node = await PostgresOutbox.open(self.url, name=f"node-{len(self.nodes)}", lease=TERMS.lease / 1e6)
+        self.nodes.append(node)
+        return node
+
+    async def give(self, node: PostgresOutbox, lease: Lease) -> None:
+        await self.connection.execute(
+            "UPDATE nodes SET lease_until = clock_timestamp() + $2 * interval '1 microsecond', "
+            "lease_since = clock_timestamp() + $3 * interval '1 microsecond' WHERE node = $1",
+            node.number,
+            float(lease.until),
+            float(lease.since),
+        )
+
+    async def lease(self, node: PostgresOutbox) -> Lease:
+        row = await self.connection.fetchrow(
+            "SELECT extract(epoch FROM lease_until - clock_timestamp()) * 1e6, "
+            "extract(epoch FROM lease_since - clock_timestamp()) * 1e6 FROM nodes WHERE node = $1",
+            node.number,
+        )
+        assert row
+        return Lease(int(row[0]), int(row[1]))
+
+
+@pytest.fixture
+async def shared() -> AsyncIterator[Shared]:
+    url = await new_database()
+    connection = await asyncpg.connect(url)
+    found = Shared(url, connection)
+    yield found
+    for node in found.nodes:
+        await node.close()
+    await connection.close()
+
+
+async def heartbeat(node: PostgresOutbox) -> bool:
+    return (await node.heartbeat(Announcement(), TERMS.gap)).may_reap
+
+
+LEASES = {
+    "just begun": Lease(15 * SECOND, 0),
+    "held": HELD,
+    "held for not quite a term": Lease(13 * SECOND, -10 * SECOND),
+    "renewed rather long ago": Lease(10 * SECOND, -20 * SECOND),
+    "renewed too long ago": Lease(8 * SECOND, -20 * SECOND),
+    "run out": Lease(-1 * SECOND, -60 * SECOND),
+    "renewed by a clock that was set back since": Lease(20 * SECOND, -60 * SECOND),
+    "begun by a clock that was set back since": Lease(14 * SECOND, 30 * SECOND),
+}
+
+
+async def test_a_heartbeat_renews_a_lease_as_it_is_said_to(shared: Shared) -> None:
+    node = await shared.join()
+    for name, lease in LEASES.items():
+        await shared.give(node, lease)
+        may_reap = await heartbeat(node)
+        expected, found = leases.renewed(lease, 0, TERMS), await shared.lease(node)
+        assert abs(found.until - expected.until) < SECOND, name
+        assert abs(found.since - expected.since) < SECOND, name
+        assert may_reap is leases.may_reap(expected, 0, TERMS), name
+
+
+async def test_whoever_has_lapsed_is_reaped_by_one_who_may(shared: Shared) -> None:
+    for (own, lease), (other, another) in itertools.product(LEASES.items(), LEASES.items()):
+        node, neighbour = await shared.join(), await shared.join()
+        await shared.give(node, lease)
+        await shared.give(neighbour, another)
+        expected = leases.may_reap(lease, 0, TERMS) and leases.has_lapsed(another, 0, TERMS)
+        assert list(await node.reap()) == [neighbour.number] * expected, (own, other)
+        assert list(await node.reap()) == []
+        if expected:
+            with pytest.raises(NodeDead):
+                await heartbeat(neighbour)
+        for one in (node, neighbour):
+            await one.leave()
+            await one.close()
+
+
+async def test_a_node_is_reaped_by_its_own_terms(shared: Shared) -> None:
+    node = await shared.join()
+    patient = await PostgresOutbox.open(shared.url, name="patient", lease=60.0)
+    shared.nodes.append(patient)
+    await patient.heartbeat(Announcement(), TERMS.gap)
+    await shared.give(node, HELD)
+    assert list(await node.reap()) == [], "its lease is longer than ours can be, and it has one"
+
+
+async def test_the_first_of_those_that_live_leads(shared: Shared) -> None:
+    first, second, third = [await shared.join() for _ in range(3)]
+    found = await second.heartbeat(Announcement(seen=third.number), TERMS.gap)
+    assert [(one.number, one.rank) for one in found.members] == [
+        (first.number, 0),
+        (second.number, 1),
+        (third.number, 2),
+    ]
+    assert not found.is_leader
+    await first.leave()
+    found = await second.heartbeat(Announcement(), TERMS.gap)
+    assert [one.number for one in found.members] == [second.number, third.number]
+    assert found.is_leader
+    assert found.me
+    assert found.me.name == "node-1"
+    with pytest.raises(NodeDead):
+        await heartbeat(first)
+
+
+async def test_one_whose_clock_is_wrong_has_no_rank(shared: Shared) -> None:
+    first, second = await shared.join(), await shared.join()
+    found = await first.heartbeat(Announcement(clock_offset=-31 * SECOND), TERMS.gap)
+    assert [one.rank for one in found.members] == [None, 0]
+    assert not found.is_leader
+    assert (await second.heartbeat(Announcement(), TERMS.gap)).is_leader
+
+
+async def test_one_whose_lease_has_run_out_is_no_member_and_neither_dead(shared: Shared) -> None:
+    first, second = await shared.join(), await shared.join()
+    await shared.give(first, Lease(-SECOND, -60 * SECOND))
+    assert [one.number for one in await second.members()] == [second.number]
+    assert (await second.heartbeat(Announcement(), TERMS.gap)).is_leader
+    assert not await heartbeat(first), "it may not reap, having been away"
+    assert [one.number for one in await second.members()] == [first.number, second.number]
+
+
+async def test_a_number_is_never_used_again_and_what_is_dead_is_forgotten_in_the_end(shared: Shared) -> None:
+    first, second = await shared.join(), await shared.join()
+    await first.leave()
+    await shared.give(second, HELD)
+    await second.reap()
+    assert await shared.connection.fetchval("SELECT count(*) FROM nodes") == 2
+    await shared.give(first, Lease(-8 * 86_400 * SECOND, -9 * 86_400 * SECOND))
+    await second.reap()
+    assert await shared.connection.fetchval("SELECT count(*) FROM nodes") == 1
+    assert (await shared.join()).number > second.number
+
+
+async def test_one_who_is_dead_changes_nothing(shared: Shared) -> None:
+    node, other = await shared.join(), await shared.join()
+    new = await keep(node)
+    await shared.give(node, Lease(-SECOND, -60 * SECOND))
+    await shared.give(other, HELD)
+    assert list(await other.reap()) == [node.number]
+    assert not await node.advance(new.record, build.ended(new.record))
+    after = build.ended(new.record, DispatchResult(Outcome.UNCERTAIN))
+    assert await other.advance(new.record, after)
+
+
+async def test_strays_are_what_is_open_in_the_name_of_a_node_and_not_carried(shared: Shared) -> None:
+    node, other = await shared.join(), await shared.join()
+    carried, stray = await keep(node), await keep(node)
+    await keep(other)
+    (found,) = await node.strays([carried.record.message_id], 9)
+    assert (found.record, found.content) == (stray.record, stray.content)
+    assert {one.record.message_id for one in await node.strays([], 9)} == {
+        carried.record.message_id,
+        stray.record.message_id,
+    }
+    assert len(await node.strays([], 1)) == 1
