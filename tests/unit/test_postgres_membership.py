@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -23,8 +23,6 @@ TERMS = Terms(15 * SECOND, 3 * SECOND)
 HELD = Lease(13 * SECOND, -20 * SECOND)
 """A lease that was renewed two seconds ago, and held for twenty."""
 
-Join = Callable[[], Coroutine[Any, Any, PostgresOutbox]]
-
 
 class Shared:
     """Nodes of one database, whose leases a test can set. Times are from now on."""
@@ -34,7 +32,7 @@ class Shared:
         self.connection = connection
         self.nodes: list[PostgresOutbox] = []
 
-    async def join(self) -> PostgresOutbox:
+    async def join(self) -> Any:
         node = await PostgresOutbox.open(self.url, name=f"node-{len(self.nodes)}", lease=TERMS.lease / 1e6)
         self.nodes.append(node)
         return node

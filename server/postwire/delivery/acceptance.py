@@ -29,6 +29,7 @@ from postwire.delivery.admitting import Admitted, HeldUp, Moment
 from postwire.delivery.at_hand import Fresh
 from postwire.delivery.contents import LARGE, encode, encode_small
 from postwire.delivery.jobs import Job
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import RecipientHashes
 from postwire.delivery.router import RoutePlan, Router
 from postwire.delivery.settings import Limits
@@ -62,9 +63,11 @@ class Acceptance:
         ids: MessageIds,
         observer: Observer,
         limits: Limits,
+        attempts: OpenAttempts,
         suppressions: Suppressions | None = None,
         recipient_hashes: RecipientHashes | None = None,
     ) -> None:
+        self._attempts = attempts
         self._suppressions = suppressions
         self._recipient_hashes = recipient_hashes
         self._outbox = outbox
@@ -277,6 +280,8 @@ class Acceptance:
             ahead=moment.ahead,
         )
         self._backlog.add(queue, later)
+        if permit:
+            self._attempts.begin(record.message_id)
         return Admitted(
             command, options, record, route, queue, plan, permit, moment.trace, stream, later, give_back, guarded
         )
@@ -425,8 +430,12 @@ class Acceptance:
             self._offer_turn()
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
             self._refuse(admitted, StoreUnavailable())
-        if admitted.permit and admitted.permit.gate_permit.is_held:  # it came to no attempt
-            admitted.permit.gate_permit.cancel(self._clock.monotonic())
+        if admitted.permit:
+            if isinstance(admitted.waiter.verdict, StoreUnavailable):
+                self._attempts.lose(admitted.record)
+            self._attempts.end(admitted.record.message_id)
+            if admitted.permit.gate_permit.is_held:  # it came to no attempt
+                admitted.permit.gate_permit.cancel(self._clock.monotonic())
 
 
 def _fresh(admitted: Admitted, record: MessageRecord) -> Fresh | None:

@@ -81,8 +81,10 @@ class Executor:
         jitter: SplitMix64,
         suppressions: Suppressions | None = None,
         tracker: ReceiptTracker | None = None,
+        may_act: Callable[[], bool] | None = None,
     ) -> None:
-        """`tracker` where any provider takes receipts."""
+        """`tracker` where any provider takes receipts. `may_act` says whether a message may be handed over now."""
+        self._may_act = may_act
         self._suppressions = suppressions
         self._tracker = tracker
         self._outbox = outbox
@@ -292,7 +294,7 @@ class Executor:
         result: DispatchResult | None = None
         verdict = Verdict.NONE
         try:
-            if left <= 0:
+            if left <= 0 or (self._may_act and not self._may_act()):  # it may be another node's by now
                 result = attempt.TOO_LATE
             elif handover.positions is not None and not self._router.can_carry(entry, message, handover.positions):
                 result = attempt.UNSUITABLE

@@ -22,6 +22,7 @@ from postwire.core.routing import Route
 from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.tasks import StartedTasks
@@ -59,9 +60,11 @@ class FollowUps:
         executor: Executor,
         clock: Clock,
         observer: Observer,
+        attempts: OpenAttempts,
         tracker: ReceiptTracker | None = None,
     ) -> None:
         """`tracker` where any provider takes receipts."""
+        self._attempts = attempts
         self._tracker = tracker
         self._messages = messages
         self._work = work
@@ -172,12 +175,14 @@ class FollowUps:
         name = pick.permit.entry.provider.name
         opened = follow_up.open_attempt(before, name, now=now, trace_id=pick.traceparent[3:35])
         is_kept = False
+        self._attempts.begin(before.message_id)
         try:
             is_kept = await self._messages.advance(before, opened)
             if is_kept and self._tasks.is_drained:
                 is_kept = False
                 await self._take_back(opened)
         except StoreUnavailable:  # it may have been kept, and no task works on it
+            self._attempts.lose(opened)
             if not self._tasks.is_drained:
                 self._unsure.add(before.message_id)
                 self._tasks.start_for_store(self._take_back_later(opened))
@@ -197,6 +202,7 @@ class FollowUps:
 
     def _ended(self, pick: _Pick) -> None:
         """Give back the permit of a pass that came to no attempt, and end its span."""
+        self._attempts.end(pick.queued.record.message_id)
         pick.permit.gate_permit.cancel(self._clock.monotonic())
         pick.context.run(self._observer.delivery_ended, pick.span, pick.queued.record)
 

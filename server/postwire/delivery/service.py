@@ -47,6 +47,7 @@ from postwire.delivery.contents import encode
 from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
 from postwire.delivery.follow_ups import FollowUps
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import ReceiptTracker, RecipientHashes
 from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
@@ -85,9 +86,11 @@ class Delivery:
         suppressions: Suppressions | None = None,
         tracker: ReceiptTracker | None = None,
         recipient_hashes: RecipientHashes | None = None,
+        may_act: Callable[[], bool] | None = None,
     ) -> None:
         """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed; without a `tracker`, no
-        provider reports anything later."""
+        provider reports anything later. `may_act` says whether a message may be handed to a provider now."""
+        self.open_attempts = OpenAttempts()
         self._outbox = outbox
         self._clock = clock
         self._observer = observer
@@ -107,6 +110,7 @@ class Delivery:
             jitter=stream(seed, "backoff"),
             suppressions=suppressions,
             tracker=tracker,
+            may_act=may_act,
         )
         self._backlog = Backlog(
             max_unsettled=limits.max_unsettled,
@@ -130,6 +134,7 @@ class Delivery:
             observer=observer,
             backlog=self._backlog,
             quotas=self._quotas,
+            attempts=self.open_attempts,
             tracker=tracker,
         )
         self.follow_ups = FollowUps(
@@ -140,6 +145,7 @@ class Delivery:
             executor=self.executor,
             clock=clock,
             observer=observer,
+            attempts=self.open_attempts,
             tracker=tracker,
         )
         self._acceptance = Acceptance(
@@ -156,6 +162,7 @@ class Delivery:
             ids=ids,
             observer=observer,
             limits=limits,
+            attempts=self.open_attempts,
             suppressions=suppressions,
             recipient_hashes=recipient_hashes,
         )

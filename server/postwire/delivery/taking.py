@@ -15,6 +15,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.routing import Route
 from postwire.core.waiting import deadline
 from postwire.delivery.executor import Executor
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import Grants, ProviderPermit, RoutePlan, Router
 from postwire.outbox.base import QueuedMessage
@@ -49,8 +50,10 @@ class Claim:
         executor: Executor,
         clock: Clock,
         observer: Observer,
+        attempts: OpenAttempts,
         tracker: ReceiptTracker | None = None,
     ) -> None:
+        self._attempts = attempts
         self._route = route
         self._grants = grants
         self._router = router
@@ -97,6 +100,7 @@ class Claim:
         self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span, traceparent)
         opened = lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=traceparent[3:35])
         self.opened.append((opened, queued.options.priority))
+        self._attempts.begin(opened.message_id)
         return opened
 
     def pop(self, message_id: str) -> Pick | None:
@@ -119,6 +123,7 @@ class Claim:
     def close(self) -> None:
         """Give back what those have who were not kept."""
         now = self._clock.monotonic()
-        for pick in self._picked.values():
+        for message_id, pick in self._picked.items():
+            self._attempts.end(message_id)
             pick.permit.gate_permit.cancel(now)
             pick.context.run(self._observer.delivery_ended, pick.span, pick.queued.record)

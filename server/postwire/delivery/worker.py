@@ -20,6 +20,7 @@ from postwire.delivery.at_hand import AtHand, Fresh, Room
 from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.queues import Queue
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import Grants, Router
@@ -54,8 +55,10 @@ class Worker:
         observer: Observer,
         backlog: Backlog,
         quotas: Quotas,
+        attempts: OpenAttempts,
         tracker: ReceiptTracker | None = None,
     ) -> None:
+        self._attempts = attempts
         self._tracker = tracker
         self._messages = messages
         self._work = work
@@ -146,6 +149,7 @@ class Worker:
             executor=self._executor,
             clock=self._clock,
             observer=self._observer,
+            attempts=self._attempts,
             tracker=self._tracker,
         )
 
@@ -171,7 +175,7 @@ class Worker:
                     waiter = self._waiters.remove(taken.record) or Waiter()
                     self._tasks.launch(
                         self._resume(taken, pick, waiter, fresh.get(message_id)),
-                        partial(self._release, pick),
+                        partial(self._ended, taken.record, pick),
                         context=pick.context,
                     )
                 elif before := claim.expired(message_id):
@@ -182,6 +186,7 @@ class Worker:
         except StoreUnavailable:
             # What was opened may have been kept, and no task works on it.
             for opened, priority in claim.opened:
+                self._attempts.lose(opened)
                 self._tasks.start_for_store(self._put_back(opened, priority, due))
             raise
         finally:
@@ -234,6 +239,11 @@ class Worker:
         finally:
             waiter.complete()
             self._observer.delivery_ended(pick.span, pick.queued.record)
+
+    def _ended(self, record: MessageRecord, pick: Pick) -> None:
+        """A later pass of a message has ended."""
+        self._attempts.end(record.message_id)
+        self._release(pick)
 
     def _release(self, pick: Pick) -> None:
         """Give back the permit of a pass that came to no attempt."""

@@ -1,0 +1,55 @@
+"""Which messages tasks of this process work on, with an attempt open: what else is open in its name was left behind."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from postwire.core.message import MessageRecord
+
+MAX_UNKNOWN: Final = 10_000
+"""How many attempts are remembered of which it is unknown whether they were opened. Any other is taken for one that may
+have been handed over."""
+
+
+class OpenAttempts:
+    """A message is here from before the commit that opens its attempt until its pass has ended."""
+
+    def __init__(self) -> None:
+        self._carried: set[str] = set()
+        self._unknown: dict[str, int] = {}  # with the revision that has the attempt
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._carried
+
+    @property
+    def carried(self) -> list[str]:
+        """The ids of the messages that are worked on now."""
+        return list(self._carried)
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether there are any that may have been opened, and that nobody makes."""
+        return bool(self._unknown)
+
+    def begin(self, message_id: str) -> None:
+        """An attempt of a message is about to be opened."""
+        self._carried.add(message_id)
+
+    def end(self, message_id: str) -> None:
+        """The pass has ended, or nothing has come of it."""
+        self._carried.discard(message_id)
+
+    def lose(self, opened: MessageRecord) -> None:
+        """Whether the attempt that is open in a record was kept is unknown, and it was surely not handed over."""
+        self._carried.discard(opened.message_id)
+        while len(self._unknown) >= MAX_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[opened.message_id] = opened.revision
+
+    def was_never_handed_over(self, record: MessageRecord) -> bool:
+        """Whether an attempt that is open, and that nobody makes, is one of which that is known."""
+        return self._unknown.get(record.message_id) == record.revision
+
+    def forget(self, message_id: str) -> None:
+        """What was left behind is closed."""
+        self._unknown.pop(message_id, None)
