@@ -274,6 +274,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             access,
             audit,
             rekeying,
+            outbox,
             suppressions,
             telemetry.call_observers,
             receipts=receipt_counts.of,

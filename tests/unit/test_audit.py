@@ -28,6 +28,7 @@ CHANGES_NOTHING = {
     "postwire.v1.ProviderService/WatchProviders",
     "postwire.v1.AdminService/ListAuditEvents",
     "postwire.v1.AdminService/GetRekey",
+    "postwire.v1.AdminService/ListNodes",
     "postwire.v1.SuppressionService/CheckSuppressions",
     "postwire.v1.SuppressionService/ListSuppressions",
 }

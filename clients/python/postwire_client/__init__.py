@@ -9,7 +9,7 @@
 `postwire.v1`; those that callers need are here too.
 """
 
-from postwire.v1.admin_service_pb2 import AuditEvent, Rekey, RekeyState
+from postwire.v1.admin_service_pb2 import AuditEvent, Node, NodeShare, Rekey, RekeyState
 from postwire.v1.dispatch_service_pb2 import (
     DispatchRequest,
     EraseMessagesResponse,
@@ -83,6 +83,8 @@ __all__ = [
     "MessageFilter",
     "MessageState",
     "Mms",
+    "Node",
+    "NodeShare",
     "NotAllowed",
     "NotFound",
     "OutboundMessage",

@@ -89,6 +89,7 @@ class AsyncClient(BaseClient):
     check_suppressions = _awaited(Calls.check_suppressions)
     start_rekey = _awaited(Calls.start_rekey)
     get_rekey = _awaited(Calls.get_rekey)
+    list_nodes = _awaited(Calls.list_nodes)
     _list_page = _awaited(Calls.list_page)
     _audit_page = _awaited(Calls.audit_page)
     _suppression_page = _awaited(Calls.suppression_page)

@@ -20,6 +20,8 @@ from postwire.v1.admin_service_pb2 import (
     GetRekeyRequest,
     ListAuditEventsRequest,
     ListAuditEventsResponse,
+    ListNodesRequest,
+    Node,
     Rekey,
     StartRekeyRequest,
 )
@@ -283,6 +285,10 @@ class Calls:
     def get_rekey(self, *, timeout: float | None = None) -> Call[Rekey]:
         """How far the last encryption anew has come; its `state` is unspecified where there was none."""
         return _call(self.admin.GetRekey, GetRekeyRequest(), lambda answer: answer.rekey, timeout)
+
+    def list_nodes(self, *, timeout: float | None = None) -> Call[list[Node]]:
+        """The servers that share the store and live, by their numbers; the one that is called where it has a file."""
+        return _call(self.admin.ListNodes, ListNodesRequest(), lambda answer: list(answer.nodes), timeout)
 
     def audit_page(self, request: ListAuditEventsRequest, timeout: float | None) -> Call[ListAuditEventsResponse]:
         """One page of events."""

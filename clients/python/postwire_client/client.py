@@ -84,6 +84,7 @@ class Client(BaseClient):
     check_suppressions = _blocking(Calls.check_suppressions)
     start_rekey = _blocking(Calls.start_rekey)
     get_rekey = _blocking(Calls.get_rekey)
+    list_nodes = _blocking(Calls.list_nodes)
     _list_page = _blocking(Calls.list_page)
     _audit_page = _blocking(Calls.audit_page)
     _suppression_page = _blocking(Calls.suppression_page)

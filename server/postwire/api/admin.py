@@ -6,19 +6,21 @@ from postwire.api import convert, listing
 from postwire.api.call import CallContext
 from postwire.api.tokens import Tokens
 from postwire.core.audit import AuditEvent, audit_token
+from postwire.core.message import MAX_TIME
 from postwire.core.validation import Violations, check_reason
 from postwire.delivery import AuditTrail
 from postwire.maintenance.rekeying import Rekeying
-from postwire.outbox.base import Rekey
+from postwire.outbox.base import Member, Membership, Rekey
 from postwire.v1 import admin_service_pb2 as pb
 
 
 class AdminServicer:
     """Converts and calls."""
 
-    def __init__(self, audit: AuditTrail, rekeying: Rekeying, tokens: Tokens) -> None:
+    def __init__(self, audit: AuditTrail, rekeying: Rekeying, membership: Membership, tokens: Tokens) -> None:
         self._audit = audit
         self._rekeying = rekeying
+        self._membership = membership
         self._tokens = tokens
 
     async def ListAuditEvents(
@@ -43,6 +45,31 @@ class AdminServicer:
     async def GetRekey(self, request: pb.GetRekeyRequest, call: CallContext) -> pb.GetRekeyResponse:
         """See the contract."""
         return pb.GetRekeyResponse(rekey=_rekey_to(await self._rekeying.last()))
+
+    async def ListNodes(self, request: pb.ListNodesRequest, call: CallContext) -> pb.ListNodesResponse:
+        """See the contract."""
+        return pb.ListNodesResponse(nodes=map(_node_to, await self._membership.members()))
+
+
+def _node_to(member: Member) -> pb.Node:
+    wire = pb.Node(
+        number=member.number,
+        name=member.name,
+        version=member.version,
+        rank=member.rank,
+        leader=member.is_leader,
+        queue_keys=sorted(member.queue_keys),
+        config_digest=member.config_digest,
+        shares=[
+            pb.NodeShare(provider_name=share.provider_name, max_concurrent=share.max_concurrent, rate=share.rate)
+            for share in member.shares
+        ],
+    )
+    convert.set_time(wire.start_time, member.start_time)
+    if member.lease_until_time < MAX_TIME:
+        convert.set_time(wire.lease_until_time, member.lease_until_time)
+    wire.clock_offset.FromMicroseconds(member.clock_offset)
+    return wire
 
 
 def _rekey_to(rekey: Rekey | None) -> pb.Rekey:

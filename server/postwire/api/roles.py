@@ -13,6 +13,7 @@ ROLES: Final[Mapping[str, tuple[Role, ...]]] = MappingProxyType(
         "postwire.v1.AdminService/ListAuditEvents": (Role.ADMIN,),
         "postwire.v1.AdminService/StartRekey": (Role.ADMIN,),
         "postwire.v1.AdminService/GetRekey": (Role.ADMIN,),
+        "postwire.v1.AdminService/ListNodes": (Role.OPERATE,),
         "postwire.v1.DispatchService/Dispatch": (Role.SEND,),
         "postwire.v1.DispatchService/DispatchStream": (Role.SEND,),
         "postwire.v1.DispatchService/GetMessage": (Role.SEND, Role.READ),

@@ -27,6 +27,7 @@ from postwire.config.tls import Certificates
 from postwire.core.receipts import ReceiptState
 from postwire.delivery import AuditTrail, Control, Delivery, Suppressions
 from postwire.maintenance.rekeying import Rekeying
+from postwire.outbox.base import Membership
 from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import (
@@ -73,6 +74,7 @@ class ApiServer:
         access: Access,
         audit: AuditTrail,
         rekeying: Rekeying,
+        membership: Membership,
         suppressions: Suppressions,
         observers: Sequence[CallObserver] = (),
         *,
@@ -100,7 +102,7 @@ class ApiServer:
             guard.around(PROVIDER_SERVICE, ProviderServicer(control, receipts)), self._server
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, tokens)), self._server
+            guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, membership, tokens)), self._server
         )
         suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(
             guard.around(SUPPRESSION_SERVICE, SuppressionServicer(suppressions, tokens)), self._server

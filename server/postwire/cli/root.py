@@ -22,6 +22,7 @@ from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
 from postwire.cli.keys import keys
 from postwire.cli.messages import erase, follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.messages.read import health, messages
+from postwire.cli.nodes import nodes
 from postwire.cli.preview import preview
 from postwire.cli.providers import checks, kinds  # noqa: F401  # and of `providers`
 from postwire.cli.providers.command import providers
@@ -122,6 +123,7 @@ for command in (
     messages,
     receipts,
     providers,
+    nodes,
     route,
     suppressions,
     store,

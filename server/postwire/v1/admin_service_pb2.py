@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/admin_service.proto\x12\x0bpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\nAuditEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xbb\x01\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\ttime_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07time_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"[\n\x17ListAuditEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.postwire.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x05Rekey\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.postwire.v1.RekeyState\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07rekeyed\x18\x05 \x01(\x03\"#\n\x11StartRekeyRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"7\n\x12StartRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\x11\n\x0fGetRekeyRequest\"5\n\x10GetRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey*X\n\nRekeyState\x12\x1b\n\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n\x10REKEY_STATE_DONE\x10\x02\x32\x84\x02\n\x0c\x41\x64minService\x12\\\n\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n\nStartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n\x08GetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/admin_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\nAuditEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xbb\x01\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\ttime_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07time_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"[\n\x17ListAuditEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.postwire.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x05Rekey\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.postwire.v1.RekeyState\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07rekeyed\x18\x05 \x01(\x03\"#\n\x11StartRekeyRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"7\n\x12StartRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\x11\n\x0fGetRekeyRequest\"5\n\x10GetRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\xcb\x02\n\x04Node\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04rank\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06leader\x18\x07 \x01(\x08\x12\x12\n\nqueue_keys\x18\x08 \x03(\t\x12\x15\n\rconfig_digest\x18\t \x01(\t\x12/\n\x0c\x63lock_offset\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x06shares\x18\x0b \x03(\x0b\x32\x16.postwire.v1.NodeShareB\x07\n\x05_rank\"V\n\tNodeShare\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x16\n\x0emax_concurrent\x18\x02 \x01(\x05\x12\x11\n\x04rate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_rate\"\x12\n\x10ListNodesRequest\"5\n\x11ListNodesResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.postwire.v1.Node*X\n\nRekeyState\x12\x1b\n\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n\x10REKEY_STATE_DONE\x10\x02\x32\xd0\x02\n\x0c\x41\x64minService\x12\\\n\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n\nStartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n\x08GetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponse\x12J\n\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +34,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postwire.v1.admin_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
-  _globals['_REKEYSTATE']._serialized_start=865
-  _globals['_REKEYSTATE']._serialized_end=953
-  _globals['_AUDITEVENT']._serialized_start=82
-  _globals['_AUDITEVENT']._serialized_end=235
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=238
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=425
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=427
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=518
-  _globals['_REKEY']._serialized_start=521
-  _globals['_REKEY']._serialized_end=695
-  _globals['_STARTREKEYREQUEST']._serialized_start=697
-  _globals['_STARTREKEYREQUEST']._serialized_end=732
-  _globals['_STARTREKEYRESPONSE']._serialized_start=734
-  _globals['_STARTREKEYRESPONSE']._serialized_end=789
-  _globals['_GETREKEYREQUEST']._serialized_start=791
-  _globals['_GETREKEYREQUEST']._serialized_end=808
-  _globals['_GETREKEYRESPONSE']._serialized_start=810
-  _globals['_GETREKEYRESPONSE']._serialized_end=863
-  _globals['_ADMINSERVICE']._serialized_start=956
-  _globals['_ADMINSERVICE']._serialized_end=1216
+  _globals['_REKEYSTATE']._serialized_start=1394
+  _globals['_REKEYSTATE']._serialized_end=1482
+  _globals['_AUDITEVENT']._serialized_start=114
+  _globals['_AUDITEVENT']._serialized_end=267
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=270
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=457
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=459
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=550
+  _globals['_REKEY']._serialized_start=553
+  _globals['_REKEY']._serialized_end=727
+  _globals['_STARTREKEYREQUEST']._serialized_start=729
+  _globals['_STARTREKEYREQUEST']._serialized_end=764
+  _globals['_STARTREKEYRESPONSE']._serialized_start=766
+  _globals['_STARTREKEYRESPONSE']._serialized_end=821
+  _globals['_GETREKEYREQUEST']._serialized_start=823
+  _globals['_GETREKEYREQUEST']._serialized_end=840
+  _globals['_GETREKEYRESPONSE']._serialized_start=842
+  _globals['_GETREKEYRESPONSE']._serialized_end=895
+  _globals['_NODE']._serialized_start=898
+  _globals['_NODE']._serialized_end=1229
+  _globals['_NODESHARE']._serialized_start=1231
+  _globals['_NODESHARE']._serialized_end=1317
+  _globals['_LISTNODESREQUEST']._serialized_start=1319
+  _globals['_LISTNODESREQUEST']._serialized_end=1337
+  _globals['_LISTNODESRESPONSE']._serialized_start=1339
+  _globals['_LISTNODESRESPONSE']._serialized_end=1392
+  _globals['_ADMINSERVICE']._serialized_start=1485
+  _globals['_ADMINSERVICE']._serialized_end=1821
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Looking after the service as a whole."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -296,3 +297,152 @@ class GetRekeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRekeyResponse: _TypeAlias = GetRekeyResponse  # noqa: Y015
+
+@_typing.final
+class Node(_message.Message):
+    """A server, one of those that share a store. What it says of itself is as of its last heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    LEASE_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
+    QUEUE_KEYS_FIELD_NUMBER: _builtins.int
+    CONFIG_DIGEST_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number. Each start of a server has a new one."""
+    name: _builtins.str
+    """What it is called: `nodes.name`, or its host."""
+    version: _builtins.str
+    """Which version of Postwire it runs."""
+    rank: _builtins.int
+    """Which one it is of all nodes, by their numbers and from 0. Left out of a node whose clock is too far off: it sends
+    nothing.
+    """
+    leader: _builtins.bool
+    """Whether it is the one that does what one alone has to do: to erase what was kept long enough, say."""
+    config_digest: _builtins.str
+    """Nodes with the same configuration have the same; it says nothing of what is in that."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started."""
+
+    @_builtins.property
+    def lease_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the others take it to live, unless they hear from it. Left out of a server whose store is a file."""
+
+    @_builtins.property
+    def queue_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose messages it sends: the queues of its routes. They are alike where rules are, whatever stands before them."""
+
+    @_builtins.property
+    def clock_offset(self) -> _duration_pb2.Duration:
+        """By how much its clock is ahead of the database's."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeShare]:
+        """What it has of the limits of each provider, which all nodes share."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        lease_until_time: _timestamp_pb2.Timestamp | None = ...,
+        rank: _builtins.int | None = ...,
+        leader: _builtins.bool = ...,
+        queue_keys: _abc.Iterable[_builtins.str] | None = ...,
+        config_digest: _builtins.str = ...,
+        clock_offset: _duration_pb2.Duration | None = ...,
+        shares: _abc.Iterable[Global___NodeShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "clock_offset", b"clock_offset", "lease_until_time", b"lease_until_time", "rank", b"rank", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "clock_offset", b"clock_offset", "config_digest", b"config_digest", "leader", b"leader", "lease_until_time", b"lease_until_time", "name", b"name", "number", b"number", "queue_keys", b"queue_keys", "rank", b"rank", "shares", b"shares", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class NodeShare(_message.Message):
+    """What a node has of the limits of a provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_NAME_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    provider_name: _builtins.str
+    """Which provider."""
+    max_concurrent: _builtins.int
+    """How many attempts it may have under way there. 0 is legal, where there are more nodes than the provider takes."""
+    rate: _builtins.float
+    """How many attempts a second it may begin there. Left out where the provider has no such limit."""
+    def __init__(
+        self,
+        *,
+        provider_name: _builtins.str = ...,
+        max_concurrent: _builtins.int = ...,
+        rate: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "max_concurrent", b"max_concurrent", "provider_name", b"provider_name", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
+    _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate) -> _WhichOneofReturnType__rate | None: ...
+
+Global___NodeShare: _TypeAlias = NodeShare  # noqa: Y015
+
+@_typing.final
+class ListNodesRequest(_message.Message):
+    """What `ListNodes` takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class ListNodesResponse(_message.Message):
+    """What `ListNodes` gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
+        """The nodes that live, by their numbers."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___Node] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015

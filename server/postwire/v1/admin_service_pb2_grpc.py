@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel):
@@ -51,11 +51,16 @@ class AdminServiceStub:
                 request_serializer=postwire_dot_v1_dot_admin__service__pb2.GetRekeyRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_admin__service__pb2.GetRekeyResponse.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/postwire.v1.AdminService/ListNodes',
+                request_serializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     def ListAuditEvents(self, request, context):
@@ -87,6 +92,15 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """Lists the nodes that live and serve the same store; this one alone where its store is a file.
+
+        Role: operate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +119,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=postwire_dot_v1_dot_admin__service__pb2.GetRekeyRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_admin__service__pb2.GetRekeyResponse.SerializeToString,
             ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'postwire.v1.AdminService', rpc_method_handlers)
@@ -114,8 +133,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     @staticmethod
@@ -189,6 +208,33 @@ class AdminService:
             '/postwire.v1.AdminService/GetRekey',
             postwire_dot_v1_dot_admin__service__pb2.GetRekeyRequest.SerializeToString,
             postwire_dot_v1_dot_admin__service__pb2.GetRekeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.AdminService/ListNodes',
+            postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
+            postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     @_typing.overload
@@ -52,11 +52,16 @@ class AdminServiceStub:
 
     Role: admin.
     """
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListNodesRequest, _admin_service_pb2.ListNodesResponse]
+    """Lists the nodes that live and serve the same store; this one alone where its store is a file.
+
+    Role: operate.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -77,10 +82,15 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Role: admin.
     """
+    ListNodes: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListNodesRequest, _admin_service_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """Lists the nodes that live and serve the same store; this one alone where its store is a file.
+
+    Role: operate.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-    `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+    calls carry the details that `ErrorReason` describes.
     """
 
     @_abc_1.abstractmethod
@@ -116,6 +126,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reports the last encryption anew: whether it is done, and how far it has come.
 
         Role: admin.
+        """
+
+    @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _admin_service_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListNodesResponse, _abc.Awaitable[_admin_service_pb2.ListNodesResponse]]:
+        """Lists the nodes that live and serve the same store; this one alone where its store is a file.
+
+        Role: operate.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

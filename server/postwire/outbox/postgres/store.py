@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Self
 
@@ -72,9 +72,9 @@ class PostgresOutbox(Messages, PostgresMembership):
         """See `Outbox.on_availability`."""
         self.database.on_availability(listener)
 
-    def wait_available(self) -> Awaitable[None]:
+    async def wait_available(self) -> None:
         """See `Outbox.wait_available`."""
-        return self.database.wait_available()
+        await self.database.wait_available()
 
     async def close(self) -> None:
         """See `Outbox.close`."""

@@ -11,6 +11,7 @@ package postwirev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -581,11 +582,295 @@ func (x *GetRekeyResponse) GetRekey() *Rekey {
 	return nil
 }
 
+// A server, one of those that share a store. What it says of itself is as of its last heartbeat.
+type Node struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number. Each start of a server has a new one.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What it is called: `nodes.name`, or its host.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Which version of Postwire it runs.
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// When it started.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Until when the others take it to live, unless they hear from it. Left out of a server whose store is a file.
+	LeaseUntilTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=lease_until_time,json=leaseUntilTime,proto3" json:"lease_until_time,omitempty"`
+	// Which one it is of all nodes, by their numbers and from 0. Left out of a node whose clock is too far off: it sends
+	// nothing.
+	Rank *int32 `protobuf:"varint,6,opt,name=rank,proto3,oneof" json:"rank,omitempty"`
+	// Whether it is the one that does what one alone has to do: to erase what was kept long enough, say.
+	Leader bool `protobuf:"varint,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Whose messages it sends: the queues of its routes. They are alike where rules are, whatever stands before them.
+	QueueKeys []string `protobuf:"bytes,8,rep,name=queue_keys,json=queueKeys,proto3" json:"queue_keys,omitempty"`
+	// Nodes with the same configuration have the same; it says nothing of what is in that.
+	ConfigDigest string `protobuf:"bytes,9,opt,name=config_digest,json=configDigest,proto3" json:"config_digest,omitempty"`
+	// By how much its clock is ahead of the database's.
+	ClockOffset *durationpb.Duration `protobuf:"bytes,10,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
+	// What it has of the limits of each provider, which all nodes share.
+	Shares        []*NodeShare `protobuf:"bytes,11,rep,name=shares,proto3" json:"shares,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Node) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Node) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Node) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Node) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Node) GetLeaseUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LeaseUntilTime
+	}
+	return nil
+}
+
+func (x *Node) GetRank() int32 {
+	if x != nil && x.Rank != nil {
+		return *x.Rank
+	}
+	return 0
+}
+
+func (x *Node) GetLeader() bool {
+	if x != nil {
+		return x.Leader
+	}
+	return false
+}
+
+func (x *Node) GetQueueKeys() []string {
+	if x != nil {
+		return x.QueueKeys
+	}
+	return nil
+}
+
+func (x *Node) GetConfigDigest() string {
+	if x != nil {
+		return x.ConfigDigest
+	}
+	return ""
+}
+
+func (x *Node) GetClockOffset() *durationpb.Duration {
+	if x != nil {
+		return x.ClockOffset
+	}
+	return nil
+}
+
+func (x *Node) GetShares() []*NodeShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// What a node has of the limits of a provider.
+type NodeShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which provider.
+	ProviderName string `protobuf:"bytes,1,opt,name=provider_name,json=providerName,proto3" json:"provider_name,omitempty"`
+	// How many attempts it may have under way there. 0 is legal, where there are more nodes than the provider takes.
+	MaxConcurrent int32 `protobuf:"varint,2,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"`
+	// How many attempts a second it may begin there. Left out where the provider has no such limit.
+	Rate          *float64 `protobuf:"fixed64,3,opt,name=rate,proto3,oneof" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeShare) Reset() {
+	*x = NodeShare{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeShare) ProtoMessage() {}
+
+func (x *NodeShare) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeShare.ProtoReflect.Descriptor instead.
+func (*NodeShare) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NodeShare) GetProviderName() string {
+	if x != nil {
+		return x.ProviderName
+	}
+	return ""
+}
+
+func (x *NodeShare) GetMaxConcurrent() int32 {
+	if x != nil {
+		return x.MaxConcurrent
+	}
+	return 0
+}
+
+func (x *NodeShare) GetRate() float64 {
+	if x != nil && x.Rate != nil {
+		return *x.Rate
+	}
+	return 0
+}
+
+// What `ListNodes` takes.
+type ListNodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesRequest) Reset() {
+	*x = ListNodesRequest{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesRequest) ProtoMessage() {}
+
+func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
+func (*ListNodesRequest) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{10}
+}
+
+// What `ListNodes` gives.
+type ListNodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The nodes that live, by their numbers.
+	Nodes         []*Node `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesResponse) Reset() {
+	*x = ListNodesResponse{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesResponse) ProtoMessage() {}
+
+func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
+func (*ListNodesResponse) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListNodesResponse) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 var File_postwire_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpostwire/v1/admin_service.proto\x12\vpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n" +
+	"\x1fpostwire/v1/admin_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n" +
 	"\n" +
 	"AuditEvent\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -619,17 +904,42 @@ const file_postwire_v1_admin_service_proto_rawDesc = "" +
 	"\x05rekey\x18\x01 \x01(\v2\x12.postwire.v1.RekeyR\x05rekey\"\x11\n" +
 	"\x0fGetRekeyRequest\"<\n" +
 	"\x10GetRekeyResponse\x12(\n" +
-	"\x05rekey\x18\x01 \x01(\v2\x12.postwire.v1.RekeyR\x05rekey*X\n" +
+	"\x05rekey\x18\x01 \x01(\v2\x12.postwire.v1.RekeyR\x05rekey\"\xb9\x03\n" +
+	"\x04Node\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12D\n" +
+	"\x10lease_until_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0eleaseUntilTime\x12\x17\n" +
+	"\x04rank\x18\x06 \x01(\x05H\x00R\x04rank\x88\x01\x01\x12\x16\n" +
+	"\x06leader\x18\a \x01(\bR\x06leader\x12\x1d\n" +
+	"\n" +
+	"queue_keys\x18\b \x03(\tR\tqueueKeys\x12#\n" +
+	"\rconfig_digest\x18\t \x01(\tR\fconfigDigest\x12<\n" +
+	"\fclock_offset\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12.\n" +
+	"\x06shares\x18\v \x03(\v2\x16.postwire.v1.NodeShareR\x06sharesB\a\n" +
+	"\x05_rank\"y\n" +
+	"\tNodeShare\x12#\n" +
+	"\rprovider_name\x18\x01 \x01(\tR\fproviderName\x12%\n" +
+	"\x0emax_concurrent\x18\x02 \x01(\x05R\rmaxConcurrent\x12\x17\n" +
+	"\x04rate\x18\x03 \x01(\x01H\x00R\x04rate\x88\x01\x01B\a\n" +
+	"\x05_rate\"\x12\n" +
+	"\x10ListNodesRequest\"<\n" +
+	"\x11ListNodesResponse\x12'\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.postwire.v1.NodeR\x05nodes*X\n" +
 	"\n" +
 	"RekeyState\x12\x1b\n" +
 	"\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n" +
-	"\x10REKEY_STATE_DONE\x10\x022\x84\x02\n" +
+	"\x10REKEY_STATE_DONE\x10\x022\xd0\x02\n" +
 	"\fAdminService\x12\\\n" +
 	"\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n" +
 	"\n" +
 	"StartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n" +
-	"\bGetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponseB<\n" +
+	"\bGetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponse\x12J\n" +
+	"\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponseB<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
@@ -645,7 +955,7 @@ func file_postwire_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_postwire_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_postwire_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_postwire_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_postwire_v1_admin_service_proto_goTypes = []any{
 	(RekeyState)(0),                 // 0: postwire.v1.RekeyState
 	(*AuditEvent)(nil),              // 1: postwire.v1.AuditEvent
@@ -656,29 +966,41 @@ var file_postwire_v1_admin_service_proto_goTypes = []any{
 	(*StartRekeyResponse)(nil),      // 6: postwire.v1.StartRekeyResponse
 	(*GetRekeyRequest)(nil),         // 7: postwire.v1.GetRekeyRequest
 	(*GetRekeyResponse)(nil),        // 8: postwire.v1.GetRekeyResponse
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*Node)(nil),                    // 9: postwire.v1.Node
+	(*NodeShare)(nil),               // 10: postwire.v1.NodeShare
+	(*ListNodesRequest)(nil),        // 11: postwire.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),       // 12: postwire.v1.ListNodesResponse
+	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 14: google.protobuf.Duration
 }
 var file_postwire_v1_admin_service_proto_depIdxs = []int32{
-	9,  // 0: postwire.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	9,  // 1: postwire.v1.ListAuditEventsRequest.time_from:type_name -> google.protobuf.Timestamp
-	9,  // 2: postwire.v1.ListAuditEventsRequest.time_to:type_name -> google.protobuf.Timestamp
+	13, // 0: postwire.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	13, // 1: postwire.v1.ListAuditEventsRequest.time_from:type_name -> google.protobuf.Timestamp
+	13, // 2: postwire.v1.ListAuditEventsRequest.time_to:type_name -> google.protobuf.Timestamp
 	1,  // 3: postwire.v1.ListAuditEventsResponse.events:type_name -> postwire.v1.AuditEvent
 	0,  // 4: postwire.v1.Rekey.state:type_name -> postwire.v1.RekeyState
-	9,  // 5: postwire.v1.Rekey.start_time:type_name -> google.protobuf.Timestamp
-	9,  // 6: postwire.v1.Rekey.end_time:type_name -> google.protobuf.Timestamp
+	13, // 5: postwire.v1.Rekey.start_time:type_name -> google.protobuf.Timestamp
+	13, // 6: postwire.v1.Rekey.end_time:type_name -> google.protobuf.Timestamp
 	4,  // 7: postwire.v1.StartRekeyResponse.rekey:type_name -> postwire.v1.Rekey
 	4,  // 8: postwire.v1.GetRekeyResponse.rekey:type_name -> postwire.v1.Rekey
-	2,  // 9: postwire.v1.AdminService.ListAuditEvents:input_type -> postwire.v1.ListAuditEventsRequest
-	5,  // 10: postwire.v1.AdminService.StartRekey:input_type -> postwire.v1.StartRekeyRequest
-	7,  // 11: postwire.v1.AdminService.GetRekey:input_type -> postwire.v1.GetRekeyRequest
-	3,  // 12: postwire.v1.AdminService.ListAuditEvents:output_type -> postwire.v1.ListAuditEventsResponse
-	6,  // 13: postwire.v1.AdminService.StartRekey:output_type -> postwire.v1.StartRekeyResponse
-	8,  // 14: postwire.v1.AdminService.GetRekey:output_type -> postwire.v1.GetRekeyResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 9: postwire.v1.Node.start_time:type_name -> google.protobuf.Timestamp
+	13, // 10: postwire.v1.Node.lease_until_time:type_name -> google.protobuf.Timestamp
+	14, // 11: postwire.v1.Node.clock_offset:type_name -> google.protobuf.Duration
+	10, // 12: postwire.v1.Node.shares:type_name -> postwire.v1.NodeShare
+	9,  // 13: postwire.v1.ListNodesResponse.nodes:type_name -> postwire.v1.Node
+	2,  // 14: postwire.v1.AdminService.ListAuditEvents:input_type -> postwire.v1.ListAuditEventsRequest
+	5,  // 15: postwire.v1.AdminService.StartRekey:input_type -> postwire.v1.StartRekeyRequest
+	7,  // 16: postwire.v1.AdminService.GetRekey:input_type -> postwire.v1.GetRekeyRequest
+	11, // 17: postwire.v1.AdminService.ListNodes:input_type -> postwire.v1.ListNodesRequest
+	3,  // 18: postwire.v1.AdminService.ListAuditEvents:output_type -> postwire.v1.ListAuditEventsResponse
+	6,  // 19: postwire.v1.AdminService.StartRekey:output_type -> postwire.v1.StartRekeyResponse
+	8,  // 20: postwire.v1.AdminService.GetRekey:output_type -> postwire.v1.GetRekeyResponse
+	12, // 21: postwire.v1.AdminService.ListNodes:output_type -> postwire.v1.ListNodesResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_admin_service_proto_init() }
@@ -686,13 +1008,15 @@ func file_postwire_v1_admin_service_proto_init() {
 	if File_postwire_v1_admin_service_proto != nil {
 		return
 	}
+	file_postwire_v1_admin_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_postwire_v1_admin_service_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_admin_service_proto_rawDesc), len(file_postwire_v1_admin_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,14 +24,15 @@ const (
 	AdminService_ListAuditEvents_FullMethodName = "/postwire.v1.AdminService/ListAuditEvents"
 	AdminService_StartRekey_FullMethodName      = "/postwire.v1.AdminService/StartRekey"
 	AdminService_GetRekey_FullMethodName        = "/postwire.v1.AdminService/GetRekey"
+	AdminService_ListNodes_FullMethodName       = "/postwire.v1.AdminService/ListNodes"
 )
 
 // AdminServiceClient is the client API for AdminService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-// `ErrorReason` describes.
+// For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+// calls carry the details that `ErrorReason` describes.
 type AdminServiceClient interface {
 	// Lists what was changed besides by dispatching, newest first, a page at a time.
 	//
@@ -47,6 +48,10 @@ type AdminServiceClient interface {
 	//
 	// Role: admin.
 	GetRekey(ctx context.Context, in *GetRekeyRequest, opts ...grpc.CallOption) (*GetRekeyResponse, error)
+	// Lists the nodes that live and serve the same store; this one alone where its store is a file.
+	//
+	// Role: operate.
+	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
 }
 
 type adminServiceClient struct {
@@ -87,12 +92,22 @@ func (c *adminServiceClient) GetRekey(ctx context.Context, in *GetRekeyRequest, 
 	return out, nil
 }
 
+func (c *adminServiceClient) ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNodesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListNodes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// For administrators: what was done, and the keys that contents are encrypted with. Refused calls carry the details that
-// `ErrorReason` describes.
+// For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
+// calls carry the details that `ErrorReason` describes.
 type AdminServiceServer interface {
 	// Lists what was changed besides by dispatching, newest first, a page at a time.
 	//
@@ -108,6 +123,10 @@ type AdminServiceServer interface {
 	//
 	// Role: admin.
 	GetRekey(context.Context, *GetRekeyRequest) (*GetRekeyResponse, error)
+	// Lists the nodes that live and serve the same store; this one alone where its store is a file.
+	//
+	// Role: operate.
+	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -126,6 +145,9 @@ func (UnimplementedAdminServiceServer) StartRekey(context.Context, *StartRekeyRe
 }
 func (UnimplementedAdminServiceServer) GetRekey(context.Context, *GetRekeyRequest) (*GetRekeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRekey not implemented")
+}
+func (UnimplementedAdminServiceServer) ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNodes not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -202,6 +224,24 @@ func _AdminService_GetRekey_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListNodes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNodesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListNodes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListNodes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListNodes(ctx, req.(*ListNodesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -220,6 +260,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRekey",
 			Handler:    _AdminService_GetRekey_Handler,
+		},
+		{
+			MethodName: "ListNodes",
+			Handler:    _AdminService_ListNodes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
