@@ -181,9 +181,11 @@ async def test_a_boot_brings_its_time_onto_its_own_clock(outbox: Outbox) -> None
         assert still == replace(further, deadline=START + 3 * build.HOUR)
 
 
-async def test_after_a_boot_nobody_waits_for_a_receipt_for_longer_than_any_route_says(outbox: Outbox) -> None:
+async def test_after_a_boot_nobody_waits_for_a_receipt_for_longer_than_any_route_says(reopen: Reopen) -> None:
+    outbox = await reopen()
     soon, late, further = await sent(outbox, START + 3), await sent(outbox, START + 9), await sent(outbox)
     await opened(outbox, further)
+    outbox = await reopen()
     await outbox.realign(START, EVER, EVER, latest_follow_up=START + 5)
     times = [one.follow_up_time for one in await overdue(outbox)]
     assert times == [soon.follow_up_time, START + 5]

@@ -12,6 +12,7 @@ from tests.support.clock import START
 from tests.support.outboxes import (
     EVER,
     TRACE,
+    Reopen,
     change,
     dropped,
     failed_over,
@@ -53,7 +54,8 @@ async def due(outbox: Outbox, queue: str = "q", now: int = EVER, limit: int = 1_
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("content", [build.sms("\u00fc \0"), build.email("a@example.com", "b@example.com")])
-async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, options: str, content: Any) -> None:
+async def test_what_is_due_comes_with_all_that_was_accepted(reopen: Reopen, options: str, content: Any) -> None:
+    outbox = await reopen()
     new = await queue_up(
         outbox, content=content, labels={"k": "\u00fc"}, request_id="r", accept_trace=TRACE, **OPTIONS[options]
     )
@@ -61,6 +63,7 @@ async def test_what_is_due_comes_with_all_that_was_accepted(outbox: Outbox, opti
     assert (await outbox.scan_queued((), 9))[0] == [stored(new)]
     assert new.options.expire_time in (None, new.record.expire_time)
     taken = await take(outbox, new.record)
+    outbox = await reopen()
     assert await outbox.orphans(9) == [stored(new, taken)]
 
 
@@ -287,7 +290,8 @@ async def test_time_runs_out_by_the_wall_clock_only_where_the_caller_has_said_wh
     assert len(await outbox.expired(EVER, 1, ahead)) == 1
 
 
-async def test_a_boot_brings_what_waits_onto_its_own_clock(outbox: Outbox) -> None:
+async def test_a_boot_brings_what_waits_onto_its_own_clock(reopen: Reopen) -> None:
+    outbox = await reopen()
     scheduled = await queue_up(outbox, send_time=START + 5 * build.HOUR, expire_time=START + 6 * build.HOUR)
     fresh = await queue_up(outbox)
     failed = await keep(outbox, queue="q", now=START)
@@ -295,6 +299,7 @@ async def test_a_boot_brings_what_waits_onto_its_own_clock(outbox: Outbox) -> No
     await change(outbox, failed.record, retried)
     sending = await keep(outbox)
     await outbox.keep_ahead(-build.HOUR)
+    outbox = await reopen()
     now = START + 1 - build.HOUR
     for _ in range(2):  # it is made up for once
         await outbox.realign(now, now + build.HOUR, now + build.HOUR)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, KEEPING, PLACES, change, each, keep, queue_up, stored
+from tests.support.outboxes import EVER, KEEPING, PLACES, Reopen, change, each, keep, queue_up, stored
 
 from postwire.core import lifecycle
 from postwire.core.listing import MessageFilter
@@ -104,8 +104,10 @@ async def test_what_is_for_later_is_counted_by_tenant(outbox: Outbox) -> None:
     assert (await outbox.unsettled_counts(START)).scheduled == {(A, second): 1, (B, second): 2}
 
 
-async def test_a_boot_finds_the_orphans_of_every_tenant(outbox: Outbox) -> None:
+async def test_a_boot_finds_the_orphans_of_every_tenant(reopen: Reopen) -> None:
+    outbox = await reopen()
     news = [await keep(outbox, tenant=tenant, now=START + number) for number, tenant in enumerate((B, "default", A))]
+    outbox = await reopen()
     orphans = await outbox.orphans(9)
     assert list(orphans) == [stored(new) for new in news]
     for one in orphans:

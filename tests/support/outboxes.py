@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 from tests.support import build
 from tests.support.clock import START
 from tests.support.postgres import new_database
@@ -32,9 +33,13 @@ _databases: dict[Path, str] = {}
 async def open_postgres(
     folder: Path, keys: Sequence[EncryptionKey] | None = (), *, keep_contents: bool = False
 ) -> Outbox:
-    """Open the one in the database that stands for a folder, as a node that is new each time."""
+    """Open the one in the database that stands for a folder, as a node that is new each time. Whoever had it open is
+    dead, as if its lease had run out."""
     if folder not in _databases:
         _databases[folder] = await new_database()
+    connection = await asyncpg.connect(_databases[folder])
+    await connection.execute("UPDATE nodes SET dead = true")
+    await connection.close()
     kind: Any = PostgresOutbox  # not all of the seam yet
     opened: Outbox = await kind.open(_databases[folder], keys=keys, keep_contents=keep_contents)
     return opened

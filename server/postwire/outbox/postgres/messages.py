@@ -1,4 +1,4 @@
-"""The part of the outbox that is about accepting, changing and reading messages: see `outbox.base.MessageStore`."""
+"""The part of the outbox that is about accepting and changing messages: see `outbox.base.MessageStore`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Sequence
 from postwire.core.audit import AuditEvent
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
-from postwire.outbox.postgres import rows
-from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.operations import Accept, Change, Future, New
-from postwire.outbox.postgres.part import Part
+from postwire.outbox.postgres.reads import Reads
 from postwire.outbox.postgres.writer import Writer
 
 
-class Messages(Part):
+class Messages(Reads):
     """See the module."""
 
     writer: Writer
@@ -57,11 +55,6 @@ class Messages(Part):
 
     async def _or_tried(self, change: Future, before: MessageRecord, tried: Sequence[MessageRecord]) -> bool:
         return await change or await self.get(before.message_id, before.tenant) in tried
-
-    async def get(self, message_id: str, tenant: str) -> MessageRecord | None:
-        """See `Outbox.get`."""
-        found = await self.database.fetch(Lane.READ, "message_by_id", message_id, tenant)
-        return rows.record_from(found[0]) if found else None
 
     def _future(self) -> Future:
         return asyncio.get_running_loop().create_future()

@@ -15,13 +15,14 @@ from postwire.outbox.postgres.database import Database, Lane
 from postwire.outbox.postgres.membership import PostgresMembership
 from postwire.outbox.postgres.messages import Messages
 from postwire.outbox.postgres.schema import migrate
+from postwire.outbox.postgres.work import Work
 from postwire.outbox.postgres.writer import Writer
 
 _MIGRATION_TIME: Final = 600.0
 """Seconds that it may take to bring the schema up to date, or to wait for another node that does."""
 
 
-class PostgresOutbox(Messages, PostgresMembership):
+class PostgresOutbox(Messages, Work, PostgresMembership):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(self, database: Database, number: int, *, keep_contents: bool, keep_contents_of: Mapping[str, bool]):
