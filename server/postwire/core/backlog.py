@@ -4,11 +4,16 @@ What is allowed is shared, so that the queue of a channel that is out of service
 another tenant: a queue may hold `SHARE` times what is left of it, and what is scheduled for later half of it. Where
 there are tenants, each may have scheduled `SHARE` times what is left of that. See `core.admission`, which does the same
 for what is in flight.
+
+Where several nodes share a store, each counts what it has done itself. What others do shows in what is counted in the
+store now and then, upon which each goes on: of a message that one node has taken and another has settled, the one
+counts too much until then, and the other too little. So what is allowed is held to roughly.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,6 +26,13 @@ SHARED_FROM: Final = 100
 """With room for fewer messages than this, none of it is shared out."""
 
 _SECOND: Final = 1_000_000
+
+MOST_NOTED: Final = 120
+"""How many of its own counts a node remembers, in case somebody else's is as old as that."""
+
+
+Later = Mapping[tuple[str, int], int]
+"""What is for later, by its tenant and the second in which it is due."""
 
 
 class _Later:
@@ -62,12 +74,14 @@ class Backlog:
     """
 
     __slots__ = (
+        "_found",
         "_is_shared",
         "_later",
         "_later_of",
         "_max",
         "_max_per_queue",
         "_max_scheduled",
+        "_noted",
         "has_tenants",
         "queues",
         "tenants",
@@ -89,13 +103,42 @@ class Backlog:
         self.total = 0
         self._later = _Later()
         self._later_of: dict[str, _Later] = {}
+        self._found = 0  # how much of the total was found in the store, and does not come from here
+        self._noted: deque[tuple[int, int]] = deque(maxlen=MOST_NOTED)
 
-    def load(self, queues: Mapping[QueueKey, int], scheduled: Mapping[tuple[str, int], int]) -> None:
+    def load(self, queues: Mapping[QueueKey, int], scheduled: Later) -> None:
         """Begin with what a store holds: see `Counts`."""
         for queue, count in queues.items():
             self._count(queue, count)
         for (tenant, second), count in scheduled.items():
             self._schedule(tenant, second, count)
+
+    def reload(self, before: Mapping[QueueKey, int], queues: Mapping[QueueKey, int], scheduled: Later) -> None:
+        """Go on with what a store holds by now, as in `load`. `before` is a copy of `queues` of the time at which that
+        began to be read: what has changed here since then is counted on top of it."""
+        since = {queue: count - before.get(queue, 0) for queue, count in self.queues.items()}
+        since |= {queue: -count for queue, count in before.items() if queue not in self.queues}
+        own, self.queues, self.tenants, self.total = self.total - self._found, {}, {}, 0
+        self._later, self._later_of = _Later(), {}
+        for queue in {*queues, *since}:
+            if (count := queues.get(queue, 0) + since.get(queue, 0)) > 0:
+                self._count(queue, count)
+        for (tenant, second), count in scheduled.items():
+            self._schedule(tenant, second, count)
+        self._found = self.total - own
+
+    def note(self, now: int) -> None:
+        """Remember how much has come and gone here by now, for `correct`."""
+        self._noted.append((now, self.total - self._found))
+
+    def correct(self, total: int, counted_at: int) -> None:
+        """Somebody has counted all that is not settled in the store, at some time: so much it is in all, and what has
+        come and gone here since then. It was noted how much that is."""
+        own = self.total - self._found
+        then = next((count for time, count in reversed(self._noted) if time <= counted_at), None)
+        if then is not None:
+            self.total = max(total + own - then, 0)
+            self._found = self.total - own
 
     def scheduled(self, now: int) -> int:
         """How many are for later than the second of `now`."""
@@ -140,7 +183,7 @@ class Backlog:
     def _count(self, queue: QueueKey, change: int) -> None:
         self.total += change
         of_queues, of_tenants, tenant = self.queues, self.tenants, queue.tenant
-        if count := of_queues.get(queue, 0) + change:
+        if count := of_queues.get(queue, 0) + change:  # less than 0 of what others have taken, and was settled here
             of_queues[queue] = count
         else:
             del of_queues[queue]

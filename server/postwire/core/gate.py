@@ -16,6 +16,7 @@ from postwire.core.availability import Availability
 from postwire.core.breaker import Breaker, BreakerState, Permit, Verdict
 from postwire.core.limits import RetryBudget, TokenBucket
 from postwire.core.obstacles import Obstacle
+from postwire.core.shares import Limits
 
 MAX_COOL_DOWN: Final = 3600.0
 """Seconds. A provider that asks for more is asked again after so long: what it said may have been a mistake."""
@@ -44,6 +45,12 @@ class GateSettings:
     """Seconds, at most, of the first cool-down whose length the provider does not say. Doubled with each in a row."""
     backoff_max: float = 300.0
     """Seconds, at most, of any such cool-down."""
+
+    @property
+    def limits(self) -> Limits:
+        """What is allowed of attempts, as one."""
+        burst = max(1, math.ceil(self.rate or 0.0)) if self.burst is None else self.burst
+        return Limits(self.max_concurrent, self.rate, burst)
 
 
 class GatePermit:
@@ -178,8 +185,7 @@ class Gate:
         self._max_concurrent = settings.max_concurrent
         self._bucket: TokenBucket | None = None
         if settings.rate is not None:
-            burst = max(1, math.ceil(settings.rate)) if settings.burst is None else settings.burst
-            self._bucket = TokenBucket(settings.rate, burst)
+            self._bucket = TokenBucket(settings.rate, settings.limits.burst)
         self._budget = RetryBudget()
         self._cooling_until = -math.inf
         self._throttlings = 0  # in a row
@@ -265,6 +271,23 @@ class Gate:
             self._unreported = False
             self.changed()
         return GatePermit(self, permit, now, repeat, shared, tries_account)
+
+    @property
+    def whole_limits(self) -> Limits:
+        """What is allowed of attempts as the provider is declared."""
+        return self._settings.limits
+
+    def limit(self, limits: Limits, now: float, *, is_anew: bool = False) -> None:
+        """Hold attempts to other limits from now on, such as a share of those of the provider. What is under way beyond
+        them ends in its time. `is_anew`: nothing of the rate has been saved up.
+        """
+        bucket = self._bucket
+        if bucket is not None and limits.rate:
+            bucket.limit(limits.rate, limits.burst, now)
+            if is_anew:
+                bucket.empty(now)
+        self._max_concurrent = limits.max_concurrent
+        self.changed()
 
     def cool_down(self, now: float, retry_after: float | None) -> None:
         """The provider throttles us: leave it alone for `retry_after` seconds.

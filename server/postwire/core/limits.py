@@ -36,7 +36,7 @@ class TokenBucket:
     sure, so that nobody who waits for it wakes up an instant too early, again and again.
     """
 
-    __slots__ = ("_interval", "_last", "_next", "_origin", "_span", "_taken")
+    __slots__ = ("_changed_at", "_interval", "_last", "_next", "_origin", "_span", "_taken")
 
     def __init__(self, rate: float, burst: int) -> None:
         """A full bucket.
@@ -46,14 +46,34 @@ class TokenBucket:
         """
         if not 0 < rate < math.inf or burst < 1:
             raise ValueError("a bucket has a rate above 0 and a burst of at least 1")
-        self._interval = 1 / rate
-        self._span = (burst - 1) * self._interval
+        self._set(rate, burst)
         # The next token is there at origin + taken * interval. Added up step by step, it would drift with each rounding
         # and would not return to what it was when a token is given back.
         self._origin = -math.inf
         self._taken = 0.0
         self._next = -math.inf
-        self._last = -math.inf
+        self._last = self._changed_at = -math.inf
+
+    def _set(self, rate: float, burst: int) -> None:
+        self._interval = 1 / rate
+        self._span = (burst - 1) * self._interval
+
+    def limit(self, rate: float, burst: int, now: float) -> None:
+        """Go on with another rate and burst. What is there stays there, but for what is more than the burst."""
+        now = max(now, self._last)
+        tokens = min(self._span, now - self._next) / self._interval + 1.0  # less than 1 where the next is on its way
+        self._set(rate, burst)
+        self._begin(now, min(tokens, float(burst)))
+
+    def empty(self, now: float) -> None:
+        """Have no token be there: the next one comes an interval from now."""
+        self._begin(max(now, self._last), 0.0)
+
+    def _begin(self, now: float, tokens: float) -> None:
+        """Count on from `tokens` at a time."""
+        self._origin = self._next = now - (tokens - 1.0) * self._interval
+        self._taken = 0.0
+        self._last = self._changed_at = now
 
     def available(self, now: float) -> bool:
         """Whether there is a token."""
@@ -83,8 +103,10 @@ class TokenBucket:
 
         All of it comes back if none was taken since. Otherwise it is less what flowed in until the last of those: had
         this one never been taken, that might have found the bucket full and been lost, and the promise of this class
-        leaves no room for more.
+        leaves no room for more. Nothing comes back of what was taken from another bucket, before the last `limit`.
         """
+        if taken_at < self._changed_at:
+            return
         self._taken -= max(0.0, 1.0 - (self._last - taken_at) / self._interval)
         self._next = self._origin + self._taken * self._interval
 
