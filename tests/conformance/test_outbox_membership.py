@@ -21,6 +21,7 @@ async def test_a_node_lives_alone_and_leads(outbox: Outbox) -> None:
     (me,) = found.members
     assert me == found.me
     assert (me.number, me.rank, me.is_leader) == (outbox.number, 0, True)
+    assert found.not_dead == (outbox.number,)
     assert me.start_time <= found.time < me.lease_until_time
     assert me.version
     assert (found.provider_change, dict(found.provider_states)) == (0, {})

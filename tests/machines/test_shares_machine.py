@@ -64,7 +64,7 @@ class SharesMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.nodes)
     @rule(data=st.data())
-    def beat(self, data: st.DataObject) -> None:
+    def send_heartbeat(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.nodes)))
         node = self.nodes[number]
         self.silent.discard(number)  # it was slow, and nobody has noticed
@@ -72,7 +72,7 @@ class SharesMachine(RuleBasedStateMachine):
         node.heard(list(self.nodes), {one: self.seen[one] for one in self.living()}, self.now)
 
     @rule()
-    def beat_all(self) -> None:
+    def send_heartbeats(self) -> None:
         for number in self.living():
             node = self.nodes[number]
             self.seen[number] = node.standing.seen
@@ -140,7 +140,7 @@ class SharesMachine(RuleBasedStateMachine):
                 node.under_way.pop().close(Verdict.SUCCESS, self.now)
             node.look()
         for _ in range(3):
-            self.beat_all()
+            self.send_heartbeats()
         if self.nodes:
             assert sum(node.given.max_concurrent for node in self.nodes.values()) == WHOLE.max_concurrent
 

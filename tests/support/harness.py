@@ -107,9 +107,10 @@ class Harness:
         receipts_of: Collection[str] = (),
         on_reported: OnReported | None = None,
         notes_refusals: bool = False,
+        is_shared: bool = False,
         **limits: Any,
     ) -> None:
-        """`receipts_of` are the names of the providers that take receipts."""
+        """`receipts_of` are the names of the providers that take receipts. `is_shared`: others have the outbox, too."""
         self.outbox = outbox
         self.clock = clock or ManualClock()
         self.provider = provider or FakeProvider()
@@ -136,6 +137,7 @@ class Harness:
             limits=Limits(**{**LIMITS, **limits}),
             seed=seed,
             suppressions=self.suppressions,
+            is_shared=is_shared,
         )
         self.maintenance = Maintenance(
             self.delivery,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -16,6 +18,7 @@ from postwire.core import leases
 from postwire.core.leases import Lease, Terms
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.outbox.base import Announcement, NodeDead
+from postwire.outbox.postgres.queries import QUERIES
 from postwire.outbox.postgres.store import PostgresOutbox
 
 SECOND = 1_000_000
@@ -189,3 +192,31 @@ async def test_strays_are_what_is_open_in_the_name_of_a_node_and_not_carried(sha
         stray.record.message_id,
     }
     assert len(await node.strays([], 1)) == 1
+
+
+async def test_whoever_has_lapsed_counts_as_not_dead_until_he_is_reaped(shared: Shared) -> None:
+    node, neighbour = await shared.join(), await shared.join()
+    await shared.give(neighbour, Lease(-SECOND, -20 * SECOND))
+    await shared.give(node, HELD)
+    found = await node.heartbeat(Announcement(), TERMS.gap)
+    assert [one.number for one in found.members] == [node.number]
+    assert found.not_dead == (node.number, neighbour.number)
+    assert list(await node.reap()) == [neighbour.number]
+    assert (await node.heartbeat(Announcement(), TERMS.gap)).not_dead == (node.number,)
+
+
+async def test_numbers_of_nodes_come_to_be_seen_in_their_order(shared: Shared) -> None:
+    """Whoever says that he has seen one has seen all that are lower."""
+    slow = await asyncpg.connect(shared.url)
+    held = slow.transaction()
+    await held.start()
+    (first,) = await slow.fetch(QUERIES["join"], "slow", "1.0", timedelta(seconds=15))
+    second = asyncio.create_task(shared.join())
+    while not await shared.connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    ):
+        await shared.connection.execute("SELECT pg_sleep(0.01)")
+    assert not second.done()
+    await held.commit()
+    assert (await second).number > first["node"]
+    await slow.close()

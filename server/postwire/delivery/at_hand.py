@@ -77,6 +77,11 @@ class AtHand:
         self._room = room
         self._lines = {priority: _Line() for priority in Priority}
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is at hand."""
+        return any(line.messages for line in self._lines.values())
+
     def put(self, priority: Priority, due: float, one: Fresh | None) -> None:
         """One more waits, and has come `due` (µs, due clock): one that was just accepted, or another."""
         line = self._lines[priority]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Final, ParamSpec, Protocol
 
@@ -17,8 +18,9 @@ from postwire.core.errors import ProviderDrained, ProviderNotMock
 from postwire.core.message import Note, NoteAction
 from postwire.core.obstacles import Obstacle
 from postwire.core.principal import Principal
+from postwire.delivery.peers import Peers
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
-from postwire.outbox.base import AdminState, AuditLog
+from postwire.outbox.base import AdminState, AuditLog, ProviderState
 from postwire.providers import capabilities
 from postwire.providers.base import Provider
 from postwire.providers.registry import ProviderEntry, Registry
@@ -74,7 +76,12 @@ class SteeringStore(AdminState, AuditLog, Protocol):
 class Control:
     """What operators do with providers."""
 
-    def __init__(self, *, registry: Registry, outbox: SteeringStore, clock: Clock) -> None:
+    def __init__(self, *, registry: Registry, outbox: SteeringStore, clock: Clock, peers: Peers | None = None) -> None:
+        """`peers` where other nodes may share the store: what is done here holds at these, and the other way round."""
+        self._peers = peers
+        self._resets: Counter[str] = Counter()
+        self._changing = 0
+        self._has_changed = False
         self._registry = registry
         self._outbox = outbox
         self._clock = clock
@@ -92,10 +99,51 @@ class Control:
         """Drain the providers that were drained when the server last stopped, with what was noted of them."""
         states = await self._outbox.provider_states()
         self._notes = {name: state.note for name, state in states.items() if state.note}
+        self._resets = Counter({name: state.resets for name, state in states.items()})
         for entry in self._registry:
             if (state := states.get(entry.provider.name)) and state.is_drained:
                 entry.gate.breaker.force_open(self._clock.monotonic())
         _log_unserved(key for entry in self._registry for key in self._unserved(entry))
+
+    def take_over(self, states: Mapping[str, ProviderState]) -> bool:
+        """Do to providers what operators have done at other nodes, as the store has it; returns whether that is done.
+
+        It is not where something is being changed here, nor where something has just been: what was read may be older.
+        """
+        if self._changing or self._has_changed:
+            self._has_changed = False
+            return False
+        for entry in self._registry:
+            state = states.get(entry.provider.name)
+            if state and self._take_over(entry, state):
+                self._notes.pop(entry.provider.name, None)
+                self._keep_note(entry.provider.name, state.note)
+        return True
+
+    def _take_over(self, entry: ProviderEntry, state: ProviderState) -> bool:
+        """Whether anything was done to a provider by it."""
+        name, now, was_drained = entry.provider.name, self._clock.monotonic(), _is_drained(entry)
+        was_reset = state.resets > self._resets[name]
+        self._resets[name] = max(state.resets, self._resets[name])
+        if state.is_drained and not was_drained:
+            entry.gate.breaker.force_open(now)
+            _log_unserved(self._unserved(entry))
+        elif was_drained and not state.is_drained:
+            self._put_back(entry)
+        elif was_reset and not was_drained:
+            entry.gate.breaker.reset(now)
+            self._admit_again(entry)
+        return state.note != self._notes.get(name)
+
+    @contextmanager
+    def _own_change(self) -> Iterator[None]:
+        """While something is changed here, what heartbeats bring is not taken over."""
+        self._changing += 1
+        try:
+            yield
+        finally:
+            self._changing -= 1
+            self._has_changed = True
 
     def list(self) -> Sequence[ProviderStatus]:
         """Every provider, in the order of declaration."""
@@ -111,7 +159,7 @@ class Control:
 
     @_to_the_end
     async def drain(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
-        """Take a provider out of service; done once that is durable.
+        """Take a provider out of service; done once that is durable, and holds at every node.
 
         Again is fine, and without a reason leaves the note as it is, and no trace.
 
@@ -122,25 +170,37 @@ class Control:
         entry = self._registry.entry(name)
         was_drained = _is_drained(entry)
         note = self._note(NoteAction.DRAIN, reason) if reason or not was_drained else None
-        await self._outbox.set_drained(name, True, note, self._event(AuditedMethod.DRAIN_PROVIDER, by, name, note))
-        entry.gate.breaker.force_open(self._clock.monotonic())
-        self._keep_note(name, note)
+        with self._own_change():
+            await self._outbox.set_drained(name, True, note, self._event(AuditedMethod.DRAIN_PROVIDER, by, name, note))
+            entry.gate.breaker.force_open(self._clock.monotonic())
+            self._keep_note(name, note)
         if not was_drained:
             _log_unserved(self._unserved(entry))
+        if self._peers:
+            await self._peers.until_taken_over()
         return self._status(entry)
 
     @_to_the_end
     async def resume(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
-        """Put a drained provider into service again; done once that is durable. Again, and raises, as `drain` does."""
+        """Put a drained provider into service again; done once that is durable. It holds at other nodes from their next
+        heartbeat on. Again, and raises, as `drain` does."""
         entry = self._registry.entry(name)
         note = self._note(NoteAction.RESUME, reason) if reason or _is_drained(entry) else None
-        await self._outbox.set_drained(name, False, note, self._event(AuditedMethod.RESUME_PROVIDER, by, name, note))
-        if _is_drained(entry):
-            entry.gate.breaker.resume(self._clock.monotonic())
-            entry.gate.end_cool_down()
-            entry.gate.note_configured()
-        self._keep_note(name, note)
+        event = self._event(AuditedMethod.RESUME_PROVIDER, by, name, note)
+        with self._own_change():
+            await self._outbox.set_drained(name, False, note, event)
+            if _is_drained(entry):
+                self._put_back(entry)
+            self._keep_note(name, note)
         return self._status(entry)
+
+    def _put_back(self, entry: ProviderEntry) -> None:
+        entry.gate.breaker.resume(self._clock.monotonic())
+        self._admit_again(entry)
+
+    def _admit_again(self, entry: ProviderEntry) -> None:
+        entry.gate.end_cool_down()
+        entry.gate.note_configured()
 
     @_to_the_end
     async def reset(self, name: str, reason: str = "", *, by: Principal) -> ProviderStatus:
@@ -157,12 +217,13 @@ class Control:
         if _is_drained(entry):
             raise ProviderDrained
         note = self._note(NoteAction.RESET, reason)
-        await self._outbox.add_reset(name, note, self._event(AuditedMethod.RESET_BREAKER, by, name, note))
-        if not _is_drained(entry):  # by somebody who came meanwhile
-            entry.gate.breaker.reset(self._clock.monotonic())
-            entry.gate.end_cool_down()
-            entry.gate.note_configured()
-            self._keep_note(name, note)
+        with self._own_change():
+            await self._outbox.add_reset(name, note, self._event(AuditedMethod.RESET_BREAKER, by, name, note))
+            self._resets[name] += 1
+            if not _is_drained(entry):  # by somebody who came meanwhile
+                entry.gate.breaker.reset(self._clock.monotonic())
+                self._admit_again(entry)
+                self._keep_note(name, note)
         return self._status(entry)
 
     @_to_the_end

@@ -30,6 +30,9 @@ BATCH: Final = 64
 
 NOTHING: Final = Head({}, None)
 
+HELD_FOR: Final = 50_000
+"""µs after which there is another look at a queue whose messages are all being taken by others."""
+
 
 class QueueHandler(Protocol):
     """Who takes messages out of a queue."""
@@ -76,8 +79,11 @@ class Queue:
         self._flows = {priority: Flow(priority, key.tenant, weight) for priority in Priority}
         self._grants: Counter[SharedGate] = Counter()
         self._granted: Counter[Priority] = Counter()
+        self._taking: Counter[Priority] = Counter()  # what is being taken
         self._put: Counter[Priority] = Counter()  # what was put in, and due, since the last look into the store
         self._is_unknown = True  # how many wait
+        self.is_held_elsewhere = False
+        """Whether nothing was offered when something was to be taken: where several nodes take, the others have it."""
         self._uncounted: Sequence[Priority] = ()  # of which there are more than were counted
         self._next_due = math.inf  # µs, due clock: when the next that waits for its time is due, as far as is known
 
@@ -105,6 +111,23 @@ class Queue:
         if self._wakeable.started:
             self._wakeable.wake()
         else:
+            self._wakeable.start()
+
+    def found(self, head: Head, most: int) -> None:
+        """Somebody has looked at all queues, in which other nodes have messages wait as well, and found this of it,
+        counted up to `most`. What is not known of here is looked at.
+
+        What is at hand is taken without a look at the store. Where there is more of it than is counted, others may wait
+        before it: so it is given up.
+        """
+        if head.next_due is not None and head.next_due < self._next_due:
+            self._next_due = head.next_due
+            self._wakeable.wake()
+        known = {priority: flow.waiting + self._granted[priority] for priority, flow in self._flows.items()}
+        is_long = self.at_hand.has_any and any(count >= most for count in known.values())
+        if is_long or any(count > known[priority] + self._taking[priority] for priority, count in head.due.items()):
+            self.look()
+        elif not self._wakeable.started:
             self._wakeable.start()
 
     def granted(self, gate: SharedGate, flow: Flow) -> None:
@@ -139,6 +162,7 @@ class Queue:
         while self._granted or self._is_unknown or self._next_due <= self._clock.due():
             grants, granted = self._grants, self._granted
             self._grants, self._granted = Counter(), Counter()
+            self._taking = granted
             try:
                 await self._serve(granted, grants)
             except BaseException as error:
@@ -150,6 +174,7 @@ class Queue:
                     return 0.0  # as soon as it can commit again
                 raise
             finally:
+                self._taking = Counter()
                 while grants:  # none is left for what may still be under way
                     gate, count = grants.popitem()
                     gate.end_grants(count)
@@ -164,6 +189,7 @@ class Queue:
         is_known = not (self._is_unknown or has_come_due or self._is_low())
         if granted:
             limits = {priority: min(count, BATCH) for priority, count in granted.items()}
+            self.is_held_elsewhere = False
             # It goes on by itself if this is broken off: what it has taken is seen through.
             is_known &= await asyncio.shield(self._handler.serve(self, limits, grants)) and limits == granted
         if not is_known:
@@ -183,9 +209,13 @@ class Queue:
         head = (await self._work.heads([key], now, 2 * BATCH, ahead)).get(key, NOTHING)
         if head.next_due is not None:
             self._next_due = min(self._next_due, head.next_due)
+        due = head.due
+        if due and self.is_held_elsewhere:  # else it would be asked for again and again until they have committed
+            self._next_due, due = min(self._next_due, now + HELD_FOR), {}
+        self.is_held_elsewhere = False
         for priority, flow in self._flows.items():
-            flow.waiting = max(head.due.get(priority, 0) - self._granted[priority], 0) + self._put[priority]
-        self._uncounted = [priority for priority in Priority if head.due.get(priority, 0) >= 2 * BATCH]
+            flow.waiting = max(due.get(priority, 0) - self._granted[priority], 0) + self._put[priority]
+        self._uncounted = [priority for priority in Priority if due.get(priority, 0) >= 2 * BATCH]
 
     def _wait_anew(self) -> None:
         """Wait for what is there now, and take what is offered."""

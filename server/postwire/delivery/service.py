@@ -44,6 +44,7 @@ from postwire.core.splitmix import stream
 from postwire.core.waiting import by_wall_clock
 from postwire.delivery.acceptance import Acceptance
 from postwire.delivery.contents import encode
+from postwire.delivery.elsewhere import Elsewhere
 from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
 from postwire.delivery.follow_ups import FollowUps
@@ -87,9 +88,11 @@ class Delivery:
         tracker: ReceiptTracker | None = None,
         recipient_hashes: RecipientHashes | None = None,
         may_act: Callable[[], bool] | None = None,
+        is_shared: bool = False,
     ) -> None:
         """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed; without a `tracker`, no
-        provider reports anything later. `may_act` says whether a message may be handed to a provider now."""
+        provider reports anything later. `may_act` says whether a message may be handed to a provider now. Where the
+        outbox `is_shared`, other nodes may do with messages what this one does."""
         self.open_attempts = OpenAttempts()
         self._outbox = outbox
         self._clock = clock
@@ -123,6 +126,8 @@ class Delivery:
         """Which messages are let through; `Guards.replace` has it take over other rules."""
         self._tasks = StartedTasks(self._loop)
         self._waiters = WaiterRegistry()
+        self._is_shared = is_shared
+        self._elsewhere = Elsewhere(messages=outbox, waiters=self._waiters, clock=clock)
         self._worker = Worker(
             messages=outbox,
             work=outbox,
@@ -136,6 +141,7 @@ class Delivery:
             quotas=self._quotas,
             attempts=self.open_attempts,
             tracker=tracker,
+            is_shared=self._is_shared,
         )
         self.follow_ups = FollowUps(
             messages=outbox,
@@ -181,7 +187,7 @@ class Delivery:
         depths = self._router.no_depths.copy()
         for queue, count in self._backlog.queues.copy().items():
             key = self._router.shown_key(queue.name)
-            depths[key] = depths.get(key, 0) + count
+            depths[key] = depths.get(key, 0) + max(count, 0)
         return depths
 
     @property
@@ -205,6 +211,8 @@ class Delivery:
             StoreUnavailable: the store cannot be read.
         """
         await self._worker.start()
+        if self._is_shared:
+            self._elsewhere.start()
 
     def wake(self) -> None:
         """Look again at what waits: a clock was set, or time has passed unseen."""
@@ -382,6 +390,7 @@ class Delivery:
         self.follow_ups.stop()
         await self._worker.stop()
         self._waiters.close()
+        await self._elsewhere.stop()
         return await self._tasks.drain(grace)
 
     async def close(self) -> None:
@@ -417,7 +426,8 @@ class Delivery:
         if not (waiter := self._waiters.get(known.message_id)):
             current = await self._outbox.get(known.message_id, known.tenant) or known  # it may be settled since
             if not (waiter := self._waiters.get(known.message_id)):
-                if current.state is not MessageState.QUEUED:  # it is settled, or nobody carries it
+                is_elsewhere = self._is_shared and current.state is MessageState.SENDING
+                if current.state is not MessageState.QUEUED and not is_elsewhere:  # it is settled, or nobody carries it
                     return self.shown(current)
                 if not self._router.route_by_queue_key(current.queue):  # nobody ever takes it out
                     return self.shown(current)

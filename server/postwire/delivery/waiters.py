@@ -91,6 +91,8 @@ class WaiterRegistry:
         self._by_id: dict[str, Waiter] = {}
         self._by_queue: dict[str, dict[str, Waiter]] = {}  # of those that are queued
         self._closed = False
+        self.on_attach: Callable[[Waiter], None] | None = None
+        """Called with each waiter of a message that no task of this node works on, where another node might."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -126,6 +128,13 @@ class WaiterRegistry:
             return
         self._by_id[record.message_id] = waiter
         self._by_queue.setdefault(record.queue, {})[record.message_id] = waiter
+        if self.on_attach:
+            self.on_attach(waiter)
+
+    def is_idle(self, waiter: Waiter) -> bool:
+        """Whether somebody waits for a message by this waiter that no task works on."""
+        record = waiter.record
+        return record is not None and not waiter.active and self._by_id.get(record.message_id) is waiter
 
     def remove(self, record: MessageRecord) -> Waiter | None:
         """Take out the waiter of a message that is, or was, queued, if it has one."""

@@ -21,13 +21,14 @@ from postwire.delivery.contents import decode
 from postwire.delivery.executor import Executor
 from postwire.delivery.jobs import Job
 from postwire.delivery.open_attempts import OpenAttempts
+from postwire.delivery.queue_heads import MOST, QueueHeads
 from postwire.delivery.queues import Queue
 from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter, WaiterRegistry
-from postwire.outbox.base import MessageStore, QueuedMessage, TakenMessage, WorkQueue
+from postwire.outbox.base import Head, MessageStore, QueuedMessage, TakenMessage, WorkQueue
 from postwire.telemetry import names
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
@@ -57,7 +58,11 @@ class Worker:
         quotas: Quotas,
         attempts: OpenAttempts,
         tracker: ReceiptTracker | None = None,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared`: other nodes may put messages into the queues as well, and take them out."""
+        self._is_shared = is_shared
+        self._heads = QueueHeads(work=work, clock=clock, found=self._found)
         self._attempts = attempts
         self._tracker = tracker
         self._messages = messages
@@ -84,6 +89,16 @@ class Worker:
         for key in await self._work.heads(None, due, 1, self._clock.wall() - due):
             if route := self._router.route_by_queue_key(key.name):
                 self._queue(route, key.tenant).look()
+        if self._is_shared:
+            self._heads.start()
+
+    def _found(self, heads: Mapping[QueueKey, Head]) -> None:
+        """All queues were looked at, in which anything waits."""
+        for key, head in heads.items():
+            if (queue := self._queues.get(key)) is None and (route := self._router.route_by_queue_key(key.name)):
+                queue = self._queue(route, key.tenant)
+            if queue:
+                queue.found(head, MOST)
 
     async def run(self, job: Job) -> None:
         """See a job through, whose first attempt is open in its record, and that is on disk."""
@@ -166,6 +181,9 @@ class Worker:
                 found = await self._work.take(queue.key, due, limits, decide, self._clock.wall() - due)
             if len(found) < claim.offered:
                 queue.at_hand.drop(due)  # what was left as it was still waits, before what is at hand
+            if self._is_shared:
+                queue.is_held_elsewhere = not claim.offered
+                self._ask_after(claim, found)
             if self._tasks.is_drained:
                 await self._return([one.record for one in found], due)
                 return False
@@ -191,6 +209,15 @@ class Worker:
             raise
         finally:
             claim.close()
+
+    def _ask_after(self, claim: Claim, found: Sequence[TakenMessage]) -> None:
+        """Another node may have kept receipts of messages that could not be opened, and this one does not know of it:
+        they are applied before these messages are offered again."""
+        kept = {taken.record.message_id for taken in found}
+        refused = [opened.message_id for opened, _ in claim.opened if opened.message_id not in kept]
+        if refused and self._tracker:
+            self._tracker.kept(refused)
+            claim.awaits_receipts = True
 
     async def _claim(
         self, offered: Sequence[QueuedMessage], decide: Callable[[QueuedMessage], MessageRecord | None]
@@ -298,6 +325,7 @@ class Worker:
         self._draining = True
         if self._tracker:
             self._tracker.close()  # else what waits for that would hold up the end where the store is away
+        await self._heads.stop()
         for queue in self._queues.values():
             await queue.stop()
 

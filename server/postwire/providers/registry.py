@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -146,6 +146,10 @@ class Registry:
         Without some of its providers, a route is known from the first message on that they cannot carry: see `adopt`.
         """
         return self._by_queue_key.get(queue_key)
+
+    def queue_keys(self) -> Collection[str]:
+        """The keys of all queues whose messages have a route here, as far as these are known."""
+        return self._by_queue_key.keys()
 
     def adopt(
         self, queue_key: str, message: OutboundMessage, tenant: str, positions: tuple[int, ...] | None = None

@@ -64,7 +64,8 @@ class Heartbeat:
     `members` are those that live, by their numbers. `time` is the store's clock (µs). `may_reap`: this node has held
     its lease for a whole term without a gap. `provider_change` is the last change of providers by operators, and
     `provider_states` are theirs, as they were after it. `unsettled` is the leader's last count of what is not settled,
-    None before there is one, and `unsettled_time` when that was counted (µs, store's clock).
+    None before there is one, and `unsettled_time` when that was counted (µs, store's clock). `not_dead` are the numbers
+    of all whom nobody has marked dead, with those whose lease has run out.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Heartbeat:
     provider_states: Mapping[str, ProviderState]
     unsettled: int | None = None
     unsettled_time: int = 0
+    not_dead: tuple[int, ...] = ()
 
     @property
     def me(self) -> Member | None:

@@ -63,6 +63,7 @@ class PostgresMembership(Part):
             provider_states=self._states[1],
             unsettled=count,
             unsettled_time=time,
+            not_dead=tuple(sorted(me["not_dead"])),
         )
 
     async def members(self) -> Sequence[Member]:

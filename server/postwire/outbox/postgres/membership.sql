@@ -1,9 +1,15 @@
 -- Who serves the store. All times are those of the database's own clock: see `core.leases`, which says the same as these
 -- statements and is held to them.
 
+-- One at a time, so that numbers come to be seen in their order: who has seen one has seen all that are lower.
 -- name: join
+WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(1886352245)
+), clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM turn
+)
 INSERT INTO nodes (name, version, lease, lease_until, lease_since)
-SELECT $1, $2, $3::interval, clock.now + $3::interval, clock.now FROM (SELECT clock_timestamp() AS now) AS clock
+SELECT $1, $2, $3::interval, clock.now + $3::interval, clock.now FROM clock
 RETURNING node;
 
 -- Renews the lease of a node, and returns who lives; the node's own row comes first, and none where it is dead. It has
@@ -34,7 +40,8 @@ SELECT
     {member}, is_me, may_reap,
     (extract(epoch FROM now) * 1000000)::int8 AS now,
     (SELECT coalesce(max(change), 0) FROM provider_states) AS provider_change,
-    (SELECT value FROM facts WHERE name = 'unsettled') AS unsettled
+    (SELECT value FROM facts WHERE name = 'unsettled') AS unsettled,
+    (SELECT array_agg(node) FROM nodes WHERE NOT dead) AS not_dead
 FROM living AS n
 ORDER BY is_me DESC, node;
 

@@ -29,7 +29,8 @@ class LoneMember:
     async def heartbeat(self, announcement: Announcement, gap: int) -> Heartbeat:
         """See `Outbox.heartbeat`."""
         self._announced = announcement
-        return Heartbeat(self.boot, (self._member(),), time.time_ns() // 1000, False, 0, {})
+        now = time.time_ns() // 1000
+        return Heartbeat(self.boot, (self._member(),), now, False, 0, {}, not_dead=(self.boot,))
 
     async def members(self) -> Sequence[Member]:
         """See `Outbox.members`."""
