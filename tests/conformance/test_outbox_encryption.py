@@ -155,7 +155,7 @@ async def test_once_everything_is_encrypted_anew_no_other_key_is_needed(open_wit
 
 
 async def test_a_rekey_goes_on_after_a_restart(open_with: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postwire.outbox.sqlite.keys.REKEYED", 2)
+    monkeypatch.setattr("postwire.outbox.rekeying.REKEYED", 2)
     outbox = await open_with(ONE)
     news = await fill(outbox, 7)
     outbox = await open_with(TWO, ONE)

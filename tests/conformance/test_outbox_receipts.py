@@ -421,6 +421,6 @@ async def test_hashes_of_recipients_are_erased_at_somebody_s_request(outbox: Out
 async def test_no_more_are_kept_of_a_message_than_allowed(
     outbox: Outbox, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postwire.outbox.sqlite.receipts.MAX_PER_MESSAGE", most)
+    monkeypatch.setattr("postwire.outbox.base.receipts.MAX_PER_MESSAGE", most)
     new = await keep(outbox)
     assert await fates(outbox, *(report_of(new) for _ in range(5))) == [KEPT] * 3 + [REFUSED] * 2

@@ -53,7 +53,6 @@ async def looked_up(outbox: Outbox, *numbers: int, tenant: str = DEFAULT_TENANT,
 
 
 async def test_what_is_added_is_found_as_it_is(outbox: Outbox) -> None:
-    assert not outbox.has_suppressions
     some = [
         suppression(1, reason=SuppressionReason.HARD_BOUNCE, source="ü \U0001f600"),
         suppression(2, expire_time=START + 100, sender="+15005550006"),

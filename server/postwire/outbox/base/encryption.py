@@ -15,7 +15,8 @@ from postwire.outbox.base.availability import Availability
 class Rekey:
     """How far an encryption anew with the key `key_id` has come: how many contents were `rekeyed`. Times are in µs.
 
-    It is done where it has an `end_time`. Contents that are `damaged` were left as they are: no key opens them.
+    It is done where it has an `end_time`. Contents that are `damaged` were left as they are: no key opens them. It is
+    not done as long as nodes encrypt with another key, by whose names it says whom it is `waiting_for`.
     """
 
     key_id: str
@@ -23,6 +24,7 @@ class Rekey:
     rekeyed: int = 0
     damaged: int = 0
     end_time: int | None = None
+    waiting_for: tuple[str, ...] = ()
 
 
 class EncryptedStore(Availability, Protocol):

@@ -49,7 +49,10 @@ class ChangeFeed(Availability, Protocol):
         ...
 
     async def skip_dropped(self, after: Position) -> tuple[Position, int]:
-        """Where a reader can go on that was at `after`, and how many changes behind that are not known any more."""
+        """Where a reader can go on that was at `after`, and how many changes behind that are not known any more.
+
+        It may count those before it in, that were forgotten together with some behind it.
+        """
         ...
 
     async def wait_changes(self, after: Position) -> None:

@@ -92,6 +92,8 @@ class Database:
         self._lines = {lane: _Line() for lane in Lane}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[bool], None]] = []
+        self.greetings: list[str] = []
+        """The names of statements that every new connection runs before it is used."""
         self._available = asyncio.Event()
         self._available.set()
         self._passes = True  # the last write did, as far as is known
@@ -202,6 +204,8 @@ class Database:
                 dog = asyncio.get_running_loop().call_later(patience, connection.terminate)
                 if not line.is_marked:
                     await _mark(connection)
+                    for greeting in self.greetings:
+                        await connection.execute(QUERIES[greeting])
                     line.is_marked = True
                 return await work(connection)
             except CONTENDED:

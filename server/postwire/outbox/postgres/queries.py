@@ -33,9 +33,33 @@ MEMBER: Final = (
 )  # fmt: skip
 """What is shown of a node: `{member}`, of `n`."""
 
+RECEIPT: Final = (
+    "receipt", "provider_name", "attempt", "state", "receive_time", "code", "recipient", "part", "time", "permanent",
+    "applied", "to_report",
+)  # fmt: skip
+"""Those that a receipt is made of: `{receipt}`, of `r`."""
+
+HELD: Final = (
+    "held", "provider_name", "event", "state", "receive_time", "message_id", "attempt", "provider_message_id",
+    "recipient_hash", "code", "time", "permanent", "to_report",
+)  # fmt: skip
+"""Those of one that is held: `{held}`, of `h`."""
+
+SUPPRESSION: Final = (
+    "tenant", "address_hash", "sender", "reason", "source", "create_time", "expire_time", "key_id",
+)  # fmt: skip
+"""Those that a suppression is made of: `{suppression}`, of `s`."""
+
 _COLUMNS: Final = {
     f"{{{name}}}": ", ".join(f"{table}.{column}" for column in columns)
-    for name, table, columns in (("record", "m", RECORD), ("work", "m", WORK), ("member", "n", MEMBER))
+    for name, table, columns in (
+        ("record", "m", RECORD),
+        ("work", "m", WORK),
+        ("member", "n", MEMBER),
+        ("receipt", "r", RECEIPT),
+        ("held", "h", HELD),
+        ("suppression", "s", SUPPRESSION),
+    )
 }
 _NAME: Final = re.compile(r"^-- (name|part): (\w+)$", re.MULTILINE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Self
@@ -12,9 +11,14 @@ from postwire.config.encryption_keys import EncryptionKey
 from postwire.outbox.base import NO_TENANTS
 from postwire.outbox.cipher import StoreCipher
 from postwire.outbox.postgres.database import Database, Lane
+from postwire.outbox.postgres.encryption import Encryption
+from postwire.outbox.postgres.feed import Feed, settle
+from postwire.outbox.postgres.kept import Kept
 from postwire.outbox.postgres.membership import PostgresMembership
 from postwire.outbox.postgres.messages import Messages
+from postwire.outbox.postgres.receipts import Receipts
 from postwire.outbox.postgres.schema import migrate
+from postwire.outbox.postgres.suppressions import Suppressions
 from postwire.outbox.postgres.work import Work
 from postwire.outbox.postgres.writer import Writer
 
@@ -22,7 +26,7 @@ _MIGRATION_TIME: Final = 600.0
 """Seconds that it may take to bring the schema up to date, or to wait for another node that does."""
 
 
-class PostgresOutbox(Messages, Work, PostgresMembership):
+class PostgresOutbox(Messages, Work, Feed, Kept, Suppressions, Receipts, Encryption, PostgresMembership):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(self, database: Database, number: int, *, keep_contents: bool, keep_contents_of: Mapping[str, bool]):
@@ -31,7 +35,7 @@ class PostgresOutbox(Messages, Work, PostgresMembership):
         self.keep_contents = keep_contents
         self.keep_contents_of = keep_contents_of
         self.cipher = StoreCipher()
-        self.lookup_key_now = secrets.token_bytes(32)
+        self.lookup_key_now = b""
         self.writer = Writer(self)
 
     @classmethod
@@ -58,11 +62,16 @@ class PostgresOutbox(Messages, Work, PostgresMembership):
         database = Database(url, password)
         try:
             await database.use(Lane.CONTROL, migrate, patience=_MIGRATION_TIME)
+            await database.transact(Lane.CONTROL, settle)
+            database.greetings.append("begin_timeline")
             found = await database.fetch(Lane.CONTROL, "join", name, __version__, timedelta(seconds=lease))
+            store = cls(database, found[0]["node"], keep_contents=keep_contents, keep_contents_of=keep_contents_of)
+            if keys is not None:
+                await store.use_keys(keys)
         except BaseException:
             await database.close()
             raise
-        return cls(database, found[0]["node"], keep_contents=keep_contents, keep_contents_of=keep_contents_of)
+        return store
 
     @property
     def available(self) -> bool:

@@ -11,10 +11,12 @@ import apsw
 
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.core.audit import AuditEvent
+from postwire.outbox import rekeying
 from postwire.outbox.base import Rekey
+from postwire.outbox.rekeying import Progress
 from postwire.outbox.sqlite import keys as kept_keys
 from postwire.outbox.sqlite.batches import Batches
-from postwire.outbox.sqlite.keys import Keys, Progress, Step
+from postwire.outbox.sqlite.keys import Keys, Step
 from postwire.outbox.sqlite.reads import one_moment
 
 Run = Callable[[Callable[[apsw.Connection], Any]], Awaitable[Any]]
@@ -40,7 +42,7 @@ class Encryption:
 
     def why_insufficient(self, keys: Sequence[EncryptionKey]) -> str | None:
         """See `Outbox.why_insufficient`."""
-        return kept_keys.why_insufficient(self._keys.needed, keys)
+        return rekeying.why_insufficient(self._keys.needed, keys)
 
     async def use_keys(self, keys: Sequence[EncryptionKey]) -> None:
         """See `Outbox.use_keys`."""
@@ -53,7 +55,7 @@ class Encryption:
 
     async def rekey(self) -> Rekey | None:
         """See `Outbox.rekey`."""
-        progress: Progress | None = await self._read(Progress.read)
+        progress: Progress | None = await self._read(kept_keys.progress)
         return progress.rekey if progress else None
 
     async def start_rekey(self, now: int, event: AuditEvent | None) -> Rekey:

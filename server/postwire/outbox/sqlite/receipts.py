@@ -13,17 +13,18 @@ import apsw
 
 from postwire.core.message import MessageRecord
 from postwire.outbox import texts
+from postwire.outbox.base import receipts as seam
 from postwire.outbox.base.receipts import (
-    MAX_PER_MESSAGE,
     HeldKey,
     KeptAs,
     ReceiptFate,
     ReceiptReport,
     ReportedMessage,
 )
+from postwire.outbox.matching import keys_of, meant_by
 from postwire.outbox.sqlite import reads, receipt_rows, rows
 from postwire.outbox.sqlite.queries import QUERIES, RECEIPT
-from postwire.outbox.texts import ALL, UNMATCHED
+from postwire.outbox.texts import ALL
 
 
 @dataclass(slots=True)
@@ -136,8 +137,8 @@ class ReceiptTable:
             if report.message_id and not report.provider_message_id and self._is_elsewhere(connection, report):
                 return KeptAs(ReceiptFate.REFUSED)
             return self._hold(connection, report, max_held)
-        ((count,),) = _all(connection, "receipts_to_count", resolved.message_id, MAX_PER_MESSAGE)
-        if count >= MAX_PER_MESSAGE:
+        ((count,),) = _all(connection, "receipts_to_count", resolved.message_id, seam.MAX_PER_MESSAGE)
+        if count >= seam.MAX_PER_MESSAGE:
             return KeptAs(ReceiptFate.REFUSED)
         is_new = self._insert(connection, report, resolved)
         return KeptAs(ReceiptFate.KEPT if is_new else ReceiptFate.DOUBLE, rows.id_text(resolved.message_id))
@@ -166,7 +167,7 @@ class ReceiptTable:
             for provider_name, positions, count, hashes in rows_of:
                 if provider_name == report.provider_name:
                     of_attempt = range(count) if positions is None else json.loads(positions)
-                    recipients = _recipients(report, of_attempt, count, recipient, texts.hashes_from(hashes))
+                    recipients = meant_by(report, of_attempt, count, recipient, texts.hashes_from(hashes))
                     return _Resolved(message_id, attempt, recipients)
         return None
 
@@ -193,35 +194,12 @@ class ReceiptTable:
         self._counted.held[provider_name] -= 1
 
 
-def _recipients(
-    report: ReceiptReport, of_attempt: Sequence[int], count: int, by_id: int, hashes: Sequence[bytes]
-) -> Sequence[int]:
-    """The positions that a receipt is about, of the `count` recipients of its message; `by_id` is what the vendor's id
-    says of that."""
-    if not count:
-        return (ALL,)
-    if report.recipient_hash:
-        if matching := [at for at in of_attempt if at < len(hashes) and hashes[at] == report.recipient_hash]:
-            return matching
-        if by_id < 0 and len(of_attempt) > 1:
-            return (UNMATCHED,)
-    if by_id >= 0:
-        return (by_id,)
-    return tuple(of_attempt) if len(of_attempt) == 1 else (ALL,)
-
-
 def held_keys(connection: apsw.Connection) -> list[HeldKey]:
     """See `ReceiptStore.held_keys`."""
     found: list[HeldKey] = []
     for provider_name, provider_message_id, message_id in _all(connection, "held_keys"):
         found += keys_of(provider_name, provider_message_id, rows.id_text(message_id) if message_id else "")
     return found
-
-
-def keys_of(provider_name: str, provider_message_id: str, message_id: str) -> list[HeldKey]:
-    """Under what a receipt is held."""
-    found = [HeldKey(provider_name, provider_message_id)] if provider_message_id else []
-    return [*found, HeldKey("", message_id)] if message_id else found
 
 
 def is_inbound_known(connection: apsw.Connection, provider_name: str, event: bytes) -> bool:

@@ -21,7 +21,11 @@ CREATE TABLE nodes (
     lease interval NOT NULL,
     lease_until timestamptz NOT NULL,
     lease_since timestamptz NOT NULL,
-    dead boolean NOT NULL DEFAULT false
+    dead boolean NOT NULL DEFAULT false,
+    -- The ids of the keys that it decrypts with, the first of which encrypts; NULL until it has taken keys up. What it
+    -- has written before the transaction `keys_xid` may be encrypted with another one of them.
+    keys text[],
+    keys_xid xid8
 ) WITH (fillfactor = 20);
 
 -- None of what is indexed changes while a message is on its way, so that every change is a heap-only one.
@@ -108,6 +112,17 @@ CREATE TABLE changes (
 );
 
 CREATE INDEX changes_in_order ON changes (xid, n);
+
+-- Up to which change all are forgotten.
+CREATE TABLE feed (id int PRIMARY KEY CHECK (id = 1), floor_xid xid8 NOT NULL, floor_n bigint NOT NULL);
+INSERT INTO feed (id, floor_xid, floor_n) VALUES (1, '0', 0);
+
+-- A row each time that changes were forgotten: up to which one, and how many in all by then.
+CREATE TABLE dropped (total bigint PRIMARY KEY, xid xid8 NOT NULL, n bigint NOT NULL);
+
+-- The server's timelines on which changes were made, and a transaction before all of those. What another timeline has
+-- called by this number, or by a later one, is another change.
+CREATE TABLE timelines (timeline bigint PRIMARY KEY, start xid8 NOT NULL);
 
 -- 32 bytes for each recipient, by position.
 CREATE TABLE recipients (message_id uuid PRIMARY KEY, hashes bytea NOT NULL, sender text NOT NULL);
@@ -206,7 +221,7 @@ CREATE TABLE guard_clock (
     machine_shift bigint NOT NULL
 );
 
--- What operators have done to a provider. `change` rises with each of it, over all providers.
+-- What operators have done to a provider. `change` rises with each of it, over all providers, in the order of commits.
 CREATE TABLE provider_states (
     provider_name text PRIMARY KEY,
     drained boolean NOT NULL DEFAULT false,
@@ -214,8 +229,6 @@ CREATE TABLE provider_states (
     note text,
     change bigint NOT NULL
 );
-
-CREATE SEQUENCE provider_changes;
 
 CREATE TABLE events (
     event bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
