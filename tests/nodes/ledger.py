@@ -32,10 +32,11 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A call that was answered with OK: whose request id is which message."""
+    """A call that was answered with OK, at `time`: whose request id is which message."""
 
     request_id: str
     message_id: str
+    time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
