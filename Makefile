@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 # What is imported is compiled once, whatever a shell says: tests start hundreds of interpreters, and each would compile
 # all of it anew, for three seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo serve test test-long interop fuzz check generate bench mutate lock sbom audit clean
+.PHONY: help demo serve test test-long test-ha interop fuzz check generate bench mutate lock sbom audit clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -38,10 +38,14 @@ test: $(DEV) ## Run the tests
 	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
 
 test-long: $(DEV) ## Run the tests and those that take long, with examples of chance
-	@$(BIN)/python -m pytest -m "not interop" --hypothesis-profile=explore $(or $(ARGS),$(PARALLEL))
+	@$(BIN)/python -m pytest -m "not interop and not ha" --hypothesis-profile=explore $(or $(ARGS),$(PARALLEL))
 
 interop: $(DEV) ## Run clients in Go, Node, Java, Rust and grpcurl; skips what the machine lacks
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
+
+# PostgreSQL that fails over: Debian's packages, unpacked under build/ and not installed, and a proxy built by Go.
+test-ha: $(DEV) ## Have the database fail over, and cut ways, under load
+	@$(BIN)/python -m pytest -m ha tests/nodes/ha $(ARGS)
 
 fuzz: $(DEV) ## Fuzz what reads bytes of strangers, a minute each (ARGS="--seconds 600 request")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

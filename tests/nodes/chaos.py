@@ -40,6 +40,9 @@ from postwire.v1.provider_service_pb2_grpc import ProviderServiceStub
 LEASE: Final = 4.0
 """Seconds. What is shorter lapses on a machine that is merely busy."""
 
+ATTEMPT: Final = 3.0
+"""Seconds that an attempt may take."""
+
 MOCKS: Final = ("post-a", "post-b")
 PROVIDERS: Final = ("text-a", "text-b", *MOCKS)
 LANES: Final = ("left", "right")
@@ -68,7 +71,8 @@ def toml(url: str, vendor: str) -> str:
     mocks = "".join(f"[providers.{name}]{_MOCK}{_BREAKER}\n" for name in MOCKS)
     return (
         f'[store]\nurl = "{url}"\n[nodes]\nlease = "{LEASE:g}s"\nbeat = "1s"\n[server]\nmax_wait = "4s"\ngrace = "2s"\n'
-        '[delivery]\nbackoff_base = "50ms"\nbackoff_max = "500ms"\nattempt_timeout = "3s"\n'
+        '[delivery]\nbackoff_base = "50ms"\nbackoff_max = "500ms"\n'
+        f'attempt_timeout = "{ATTEMPT:g}s"\n'
         '[receipts]\nlisten = "127.0.0.1:0"\npublic_url = "https://hooks.example.com"\n[suppression]\nauto = false\n'
         f"{webhooks}{mocks}"
     )
@@ -121,13 +125,24 @@ class Chaos:
         """Start everything, and return once all nodes serve."""
         self.vendor = HttpVendor(self.ledger, self._receivers, self._seed)
         await self.vendor.start()
-        self.cluster = Cluster(self._folder, toml(self.url, self.vendor.url), self._count)
+        self.cluster = Cluster(self._folder, lambda name: toml(self.url_for(name), self.vendor.url), self._count)
         self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed)
         for node in self.cluster.nodes:
             self.start_node(node)
             await node.ready()
         self._tasks = [asyncio.create_task(self.callers.call(pause)) for _ in range(callers)]
         self._tasks += [asyncio.create_task(self.callers.watch()), asyncio.create_task(self.callers.cancel(0.2))]
+
+    def url_for(self, name: str) -> str:
+        """Where the database is for the node of this name."""
+        return self.url
+
+    async def acknowledged_again(self, since: int) -> None:
+        """Return once something is acknowledged after a time (ns)."""
+        async with asyncio.timeout(PATIENCE):
+            while not (self.ledger.acknowledged and self.ledger.acknowledged[-1].time > since):
+                self._look_after()
+                await asyncio.sleep(ROOM)
 
     def _receivers(self) -> list[str]:
         return [node.receipts for node in self.cluster.serving if node.receipts]

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,16 +144,16 @@ class Node:
 
 
 class Cluster:
-    """The nodes `node-1`, `node-2` and so on, whose configuration is `toml` with their names for `NODE`."""
+    """The nodes `node-1`, `node-2` and so on. `toml` gives the configuration of each; its name stands for `NODE`."""
 
-    def __init__(self, folder: Path, toml: str, count: int, **settings: str) -> None:
+    def __init__(self, folder: Path, toml: Callable[[str], str], count: int, **settings: str) -> None:
         self.folder = folder
         self.nodes = []
         for number in range(1, count + 1):
             name = f"node-{number}"
             place = folder / name
             place.mkdir()
-            (place / "postwire.toml").write_text(toml.replace("NODE", name), encoding="utf-8")
+            (place / "postwire.toml").write_text(toml(name).replace("NODE", name), encoding="utf-8")
             self.nodes.append(Node(name, place, settings))
 
     @property

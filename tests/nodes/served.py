@@ -48,8 +48,8 @@ class WritingMock(MockProvider):
         return result
 
     def _write(self, call: tuple[Any, ...], answers: Mapping[int, Outcome | None]) -> None:
-        told = [(position, outcome and outcome.value) for position, outcome in answers.items()]
-        os.write(self._log, json.dumps([*call, told]).encode() + b"\n")
+        answered = [(position, outcome and outcome.value) for position, outcome in answers.items()]
+        os.write(self._log, json.dumps([*call, answered]).encode() + b"\n")
 
 
 def handed_in(log: Path, node: str) -> Iterator[Handed]:
