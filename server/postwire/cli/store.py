@@ -1,4 +1,4 @@
-"""`postwire store check|backup|restore|rekey`: what operators do with a store file."""
+"""`postwire store check|backup|restore|rekey|migrate`: what operators do with a store."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 
 from postwire.cli.command import Group
 from postwire.cli.failure import ExitCode, Failed, from_config_error
+from postwire.cli.migrate import migrate
 from postwire.cli.options import JSON
 from postwire.cli.rekey import rekey
 from postwire.cli.serve import CONFIG, load_config
@@ -28,6 +29,7 @@ def store() -> None:
 
 
 store.add_command(rekey)
+store.add_command(migrate)
 
 
 @store.command()
@@ -90,7 +92,7 @@ def backup(target: Path, store: Path | None, path: Path | None) -> None:
     from postwire.outbox.base import OutboxError
     from postwire.outbox.sqlite.maintenance import backup
 
-    file = store or load_config(path).store.path
+    file = store or _file(path)
     try:
         with _progress() as progress:
             size = backup(file, target, progress)
@@ -117,7 +119,7 @@ def restore(copy: Path, store: Path | None, path: Path | None, as_json: bool) ->
     from postwire.outbox.sqlite.files import StoreFiles
     from postwire.outbox.sqlite.restore import restore
 
-    file = store or load_config(path, as_json=as_json).store.path
+    file = store or _file(path, as_json=as_json)
     try:
         with _progress() as progress:
             done = asyncio.run(restore(file, copy, now=time.time_ns() // 1000, progress=progress))
@@ -140,6 +142,15 @@ def restore(copy: Path, store: Path | None, path: Path | None, as_json: bool) ->
     click.echo(
         f"\nWhat was accepted after {_time(done.copy_time)} is forgotten: its request ids are taken as new ones."
     )
+
+
+def _file(path: Path | None, *, as_json: bool = False) -> Path:
+    """The file that the configuration names."""
+    store = load_config(path, as_json=as_json).store
+    if store.url:
+        said = "store.url: the store is a database, whose own tools make copies and put them back: docs/nodes.md"
+        raise Failed(said, ExitCode.REFUSED, as_json=as_json)
+    return store.path
 
 
 def _time(micros: int) -> str:
