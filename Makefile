@@ -24,7 +24,8 @@ help: ## Show this list
 	awk -v on="$${on:-}" -v off="$${off:-}" -F ':.*## ' \
 	    '/^[a-z-]+:.*## / { printf "  %smake %-10s%s %s\n", on, $$1, off, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(RUNTIME) ## Show what Postwire does: a server, two mock providers, 22 messages
+# PostgreSQL, which `nodes` wants, comes with the tools.
+demo: $(if $(filter nodes,$(ARGS)),$(DEV),$(RUNTIME)) ## Show what Postwire does: a server, two mock providers, 22 messages
 	@$(BIN)/postwire demo $(ARGS)
 
 serve: $(RUNTIME) ## Run the server

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from tests.bench import guard, page, report
 from tests.bench.bench import QUICK, Bench, Scale
+from tests.bench.databases import NoDatabase
 from tests.bench.groups import (
     before,
     boot,
@@ -27,6 +28,7 @@ from tests.bench.groups import (
     isolation,
     latency,
     memory,
+    nodes,
     peer,
     recovery,
     stream,
@@ -49,6 +51,7 @@ GROUPS: Final[dict[str, Callable[[Bench], Result]]] = {
     "sync": sync.measure,
     "peer": peer.measure,
     "outbox": cost.measure_outbox,
+    "nodes": nodes.measure,
     "providers": cost.measure_providers,
     "tenants": tenants.measure,
     "guards": guards.measure,
@@ -98,7 +101,7 @@ def main() -> int:
                 measured[name] = report.as_json(result, setting)
                 if options.write_docs:
                     page.keep({name: measured[name]})  # at once, so that nothing is lost if a later group fails
-            except NoPeer as missing:
+            except (NoPeer, NoDatabase) as missing:
                 say()
                 print(f"make bench: {name} is left out: {missing}", file=sys.stderr)
             except BenchError as error:  # the others may do better

@@ -39,6 +39,8 @@ TARGETS: Final = (
     Target("peer", "the same work in Celery with Redis", "× our CPU", must=3, reach=5),
     Target("outbox", "a Dispatch, 1,000,000 in the outbox against none", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("outbox-stream", "the same in a DispatchStream", "× cost", must=1.1, reach=1.0, at_most=True),
+    Target("nodes", "a Dispatch at a node, 1,000,000 in the database against none", "× cost", must=1.1, at_most=True),
+    Target("nodes-stream", "the same in a DispatchStream", "× cost", must=1.1, at_most=True),
     Target("providers", "a Dispatch, 1,000 providers against 2", "× cost", must=1.1, reach=1.0, at_most=True),
     Target("providers-shared", "the same, with all of them in one tier", "× cost", must=1.5, reach=1.0, at_most=True),
     Target("key", "a Dispatch with an API key against none", "× cost", must=1.08, at_most=True),
@@ -125,13 +127,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One round of one case. `cpu` is the server's, in seconds."""
+    """One round of one case. `cpu` is the server's, in seconds; `beside` what works beside it has used."""
 
     case: str
     number: int
     messages: int
     cpu: float
     round: Round
+    beside: float = 0.0
 
     @property
     def per_cpu_second(self) -> float:

@@ -17,7 +17,10 @@ BODY: Final = "Your code is 482913. It is valid for ten minutes; never tell it t
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """`messages` calls of `Dispatch`, `concurrency` at a time over `connections`; each an SMS, or an email."""
+    """`messages` calls of `Dispatch`, `concurrency` at a time over `connections`; each an SMS, or an email.
+
+    Several addresses, with commas between them, have connections in turn.
+    """
 
     address: str
     messages: int

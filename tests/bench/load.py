@@ -45,7 +45,8 @@ async def run(job: Job) -> Round:
 
 @asynccontextmanager
 async def _connected(address: str, count: int) -> AsyncIterator[list[grpc.aio.Channel]]:
-    channels = [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(count)]
+    addresses = address.split(",")
+    channels = [grpc.aio.insecure_channel(addresses[n % len(addresses)], options=OPTIONS) for n in range(count)]
     try:
         async with asyncio.timeout(CALL_TIMEOUT):
             await asyncio.gather(*(channel.channel_ready() for channel in channels))

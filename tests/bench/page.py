@@ -174,6 +174,7 @@ PARTS: Final[Mapping[str, Callable[[Groups], str]]] = {
     "memory": _memory,
     "latency": lambda groups: _costs(_cases(groups.get("latency"))),
     "outbox": lambda groups: _costs(_cases(groups.get("outbox"))),
+    "nodes": lambda groups: _costs(_cases(groups.get("nodes"))),
     "sync": lambda groups: _costs(_cases(groups.get("sync"))),
     "peer": lambda groups: _costs(_cases(groups.get("peer"))) + _remarks(groups.get("peer")),
     "recovery": lambda groups: _remarks(groups.get("recovery")),

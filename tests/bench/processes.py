@@ -82,10 +82,11 @@ def postwire_server(
     log = folder / f"{name}.log"
     environ = {
         "POSTWIRE_SERVER__LISTEN": "127.0.0.1:0",
-        "POSTWIRE_STORE__PATH": str(store_of(name, folder)),
         "POSTWIRE_TELEMETRY__METRICS_LISTEN": "",
         **(environ or {}),
     }
+    if "POSTWIRE_STORE__URL" not in environ:
+        environ["POSTWIRE_STORE__PATH"] = str(store_of(name, folder))
     arguments = ["serve"]
     if config is not None:
         file = folder / f"{name}.toml"

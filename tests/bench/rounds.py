@@ -23,7 +23,7 @@ class Run:
     """A case, the server it is for, and what is asked of that. Each message is to be answered with `answer`.
 
     Where the server `exports`, a round's CPU runs until its next one begins, so that exports afterwards are in it.
-    `load` is for a server that speaks no gRPC.
+    `load` is for a server that speaks no gRPC. `beside` tells the CPU that something beside the server has used (s).
     """
 
     case: Case
@@ -32,6 +32,7 @@ class Run:
     answer: str = SENT
     exports: bool = False
     load: LoadGenerator | None = None
+    beside: Callable[[], float] | None = None
 
 
 def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Measurement]:
@@ -45,6 +46,7 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
     done: list[tuple[Run, int, Round]] = []
     spans: list[list[float]] = []  # the server's CPU at a round's start and at its end
     last: dict[int, list[float]] = {}  # by server, those that have no end yet
+    besides: list[float] = []
     for number in range(rounds + 1):
         for run in runs:
             say(f"round {number} of {rounds}: {run.case.title}")
@@ -52,7 +54,9 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
             if earlier := last.pop(run.server.pid, None):
                 earlier.append(before)
             spans.append([before])
+            beside = run.beside() if run.beside else 0.0
             done.append((run, number, _run_once(run, load)))
+            besides.append(run.beside() - beside if run.beside else 0.0)
             if run.exports:
                 last[run.server.pid] = spans[-1]
             else:
@@ -63,8 +67,8 @@ def run_rounds(runs: Sequence[Run], load: LoadGenerator, rounds: int) -> list[Me
         if earlier := last.get(server.pid):
             earlier.append(server.cpu())
     return [
-        Measurement(run.case.name, number, run.job.messages, after - before, one)
-        for (run, number, one), (before, after) in zip(done, spans, strict=True)
+        Measurement(run.case.name, number, run.job.messages, after - before, one, beside)
+        for (run, number, one), (before, after), beside in zip(done, spans, besides, strict=True)
         if number
     ]
 

@@ -34,7 +34,7 @@ class PageReader(Reader):
 
     def stop(self) -> None:
         """Stop the server, as before, and look at what it leaves."""
-        if not self._server:
+        if not self._servers:
             return
         self.ended += calls(self.addresses[METRICS])
         super().stop()

@@ -2,8 +2,8 @@
 
 A block that begins with ```console holds commands (`$ …`, continued by a backslash or by `> `) and their output, in
 which `…` stands for any text, and alone on a line for any lines. ```console server starts a server that runs until the
-next one does. ```console tls holds commands for a server with TLS that asks who calls, which the page does not start.
-```python is a program.
+next one does; ```console node one that runs beside it. ```console tls holds commands for a server with TLS that asks
+who calls, which the page does not start. ```python is a program.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_BLOCK = re.compile(r"^```(console server|console tls|console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^```(console server|console node|console tls|console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _ANY = "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """Something to run: a `command`, or one of `tls`, whose output is to be like `shown` (empty: like anything); a
-    `server`; `python`."""
+    `server`, or a `node` beside it; `python`."""
 
     kind: str
     text: str

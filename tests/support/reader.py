@@ -29,9 +29,9 @@ def checkout(folder: Path) -> Path:
 
 
 class Reader:
-    """Works in `folder`, with one server at a time, and `variables` in the environment of all that is run.
+    """Works in `folder`, with one server at a time, or with nodes beside it.
 
-    `patience`: the seconds that one command may take.
+    `variables` are in the environment of all that is run. `patience`: the seconds that one command may take.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, str] | None = None, *, patience: float = 60.0) -> None:
@@ -39,7 +39,7 @@ class Reader:
         self.addresses = {GRPC: "", METRICS: ""}
         self._patience = patience
         self._variables = dict(variables or {})
-        self._server: subprocess.Popen[bytes] | None = None
+        self._servers: list[tuple[subprocess.Popen[bytes], Path]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +66,9 @@ class Reader:
             self.stop()
             self.start(step.text)
             return ""
+        if step.kind == "node":
+            self.start_beside(step.text)
+            return ""
         done = self.attempt(step)
         assert done.returncode == 0, f"line {step.line}: {step.text}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -89,31 +92,36 @@ class Reader:
 
     def start(self, command: str) -> None:
         """Start a server the way the page does, and learn where it listens."""
-        path = self.folder / "postwire.log"
+        serving = self.start_beside(command)
+        self.addresses = {GRPC: serving["listen"], METRICS: serving["metrics_listen"]}
+
+    def start_beside(self, command: str) -> Mapping[str, str]:
+        """Start a server beside those that run; returns what its log says of where it listens."""
+        path = self.folder / f"postwire{len(self._servers) or ''}.log"
         with path.open("wb") as log:
-            self._server = subprocess.Popen(
+            server = subprocess.Popen(
                 ["bash", "-c", command], cwd=self.folder, env=self.environment(), stderr=log, start_new_session=True
             )
+        self._servers.append((server, path))
         serving: dict[str, str] = {}
 
         def is_serving() -> bool:
-            assert self._server is not None
-            assert self._server.poll() is None, path.read_text()
+            assert server.poll() is None, path.read_text()
             for line in path.read_text().splitlines():
                 if '"event":"serving"' in line:
                     serving.update(json.loads(line))
             return bool(serving)
 
         eventually(is_serving)
-        self.addresses = {GRPC: serving["listen"], METRICS: serving["metrics_listen"]}
+        return serving
 
     def stop(self) -> None:
-        """Stop the server, as Ctrl-C would."""
-        if self._server:
-            os.killpg(self._server.pid, signal.SIGINT)
-            code = self._server.wait(PATIENCE)
-            self._server = None
-            assert code == 0, f"the server ended with exit code {code}:\n{(self.folder / 'postwire.log').read_text()}"
+        """Stop the servers, as Ctrl-C would, the last one first."""
+        while self._servers:
+            server, log = self._servers.pop()
+            os.killpg(server.pid, signal.SIGINT)
+            code = server.wait(PATIENCE)
+            assert code == 0, f"the server ended with exit code {code}:\n{log.read_text()}"
 
     def environment(self) -> dict[str, str]:
         """What is run, it is run with: free ports for servers, and for clients the address of the one that runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import grpc
@@ -39,6 +40,9 @@ _SERVICE_CONFIG: Final = json.dumps(
 )
 """Where the server says how long to wait (`grpc-retry-pushback-ms`), gRPC waits that long instead."""
 
+_NAMED: Final = re.compile("dns:|ipv[46]:")
+"""Begins a target that stands for as many addresses as its name has, and not for one place."""
+
 
 def open_channel(target: str, *, retry: bool, tls: grpc.ChannelCredentials | None = None) -> grpc.Channel:
     """A channel to `target` (`host:port`, `unix:/path`, …), without TLS where there is nothing for it. It connects at
@@ -71,6 +75,8 @@ def _options(target: str, retry: bool) -> list[tuple[str, Any]]:
             # A call is repeated only while all of it is still in memory, by default its first 256 KiB.
             ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
         ]
+    if _NAMED.match(target):
+        options.append(("grpc.lb_policy_name", "round_robin"))  # by default all calls go to the first that answers
     if LOOPBACK.fullmatch(target):
         # gRPC would take a server on this machine through the proxy that `http_proxy` names.
         options.append(("grpc.enable_http_proxy", 0))

@@ -16,6 +16,7 @@ import click
 
 from postwire.cli.command import Group
 from postwire.cli.demo.breaker import breaker
+from postwire.cli.demo.nodes import nodes
 from postwire.cli.failure import ExitCode, Failed, from_client_error
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def demo(ctx: click.Context) -> None:
 
 
 demo.add_command(breaker)
+demo.add_command(nodes)
 
 
 def read_samples() -> list[DispatchRequest]:

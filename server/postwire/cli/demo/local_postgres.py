@@ -173,7 +173,13 @@ class LocalPostgres:
         command = [str(self._bin / "postgres"), "-D", str(self.data), *options]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **self._owner.kwargs
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C is for whoever has started it, who then ends it
+                **self._owner.kwargs,
             )
         end = time.monotonic() + _STARTED
         while not self._is_ready():

@@ -168,20 +168,23 @@ class Interrupts:
 
 
 @contextmanager
-def serving(config: str, on_event: Callable[[Event], None] = lambda event: None) -> Iterator[Server]:
-    """A server with this configuration and a store of its own, both gone afterwards: see `running`."""
+def serving(
+    config: str, on_event: Callable[[Event], None] = lambda event: None, *, has_store: bool = False
+) -> Iterator[Server]:
+    """A server with this configuration and, unless it `has_store`, a store of its own; both gone afterwards: see
+    `running`."""
     with tempfile.TemporaryDirectory(prefix="postwire-demo-") as folder:
         file = Path(folder) / "demo.toml"
         file.write_text(config, encoding="utf-8")
         command = [sys.executable, "-m", "postwire", "serve", "--config", str(file)]
-        with running(command, environ(Path(folder) / "demo.db"), on_event) as server:
+        with running(command, environ(None if has_store else Path(folder) / "demo.db"), on_event) as server:
             yield server
 
 
-def environ(store: Path) -> Mapping[str, str]:
-    """This process's environment, without settings for servers: they would win over the demo's."""
+def environ(store: Path | None) -> Mapping[str, str]:
+    """This process's environment, without settings for servers, which would win over the demo's; with this store."""
     kept = {name: value for name, value in os.environ.items() if not re.match("POSTWIRE_[A-Z0-9_]+__", name)}
-    return {**kept, "POSTWIRE_STORE__PATH": str(store)}
+    return {**kept, "POSTWIRE_STORE__PATH": str(store)} if store else kept
 
 
 @contextmanager
