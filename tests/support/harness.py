@@ -121,7 +121,7 @@ class Harness:
         if receipts_of:
             deduplicating = {one.provider.name for one in self.registry if one.dedup_window}
             addresses = ReceiptAddresses(REFERENCES, "https://example.com", receipts_of, deduplicating)
-            tracker = ReceiptTracker(addresses)
+            tracker = ReceiptTracker(addresses, is_shared=is_shared)
         self.delivery = Delivery(
             tracker=tracker,
             recipient_hashes=RecipientHashes(

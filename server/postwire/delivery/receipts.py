@@ -21,6 +21,9 @@ from postwire.outbox.base import HeldKey, NewMessage, ProviderMessageId, Receipt
 
 NOTHING: Final = ("", "")
 
+LOOKS: Final = 8
+"""How often it is looked whether what is held has come to be known at another node, by the one that holds it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiptAddresses:
@@ -55,11 +58,14 @@ class ReceiptTracker:
     """Knows, without asking the store, for which messages there are receipts that are not applied, and under what
     others are held. Where there are none, asking costs nothing.
 
-    `wake` is called when there is something to be done about them.
+    `wake` is called when there is something to be done about them. Where other nodes share the store (`is_shared`), it
+    knows of what has come in here, and of what it has come upon: see `look_again`.
     """
 
-    def __init__(self, addresses: ReceiptAddresses) -> None:
+    def __init__(self, addresses: ReceiptAddresses, *, is_shared: bool = False) -> None:
         self.addresses: Final = addresses
+        self.is_shared: Final = is_shared
+        self._held_here: dict[HeldKey, int] = {}  # how often there is still to be a look at what has come to be held
         self.wake: Callable[[], None] = lambda: None
         self._pending: dict[str, int] = {}  # how many receipts of a message have come, since any was left to be applied
         self._ready: dict[str, None] = {}  # of these, those that are to be looked at
@@ -95,6 +101,25 @@ class ReceiptTracker:
                 for key in keys:
                     if counts[key] <= 0:
                         del counts[key]
+
+    def held(self, keys: Iterable[HeldKey]) -> None:
+        """Receipts have come to be held under these keys, as was expected."""
+        if self.is_shared:
+            self._held_here.update(dict.fromkeys(keys, LOOKS))
+
+    def look_again(self) -> None:
+        """Have all that is not applied looked at, and what has come to be held here: another node may have changed the
+        messages, and nobody tells of that. What is held for long is left to whoever looks at all of it."""
+        self._ready.update(dict.fromkeys(self._pending))
+        for key, looks in list(self._held_here.items()):
+            self._held_here[key] = looks - 1
+            if looks and key in self._held:
+                self._turned_up[key] = None
+            else:
+                del self._held_here[key]
+                self._held.pop(key, None)
+        if self.has_ready:
+            self.wake()
 
     def changed(self, record: MessageRecord, ids: Sequence[ProviderMessageId] = ()) -> None:
         """A change of a message is durable, with what its provider has given as its ids."""

@@ -113,7 +113,9 @@ class ReceiptInbox:
             raise
         self._tracker.kept(one.message_id for one in kept if one.fate is ReceiptFate.KEPT)
         for report, one in zip(reports, kept, strict=True):
-            if one.fate is not ReceiptFate.HELD:
+            if one.fate is ReceiptFate.HELD:
+                self._tracker.held(_keys(report))
+            else:
                 self._tracker.forget(_keys(report))
             if one.dropped:
                 self._observer.receipt_refused(one.dropped, UNKNOWN)

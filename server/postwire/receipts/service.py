@@ -11,7 +11,9 @@ from postwire.core.reference import References
 from postwire.delivery import Addresses
 from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker, RecipientHashes
 from postwire.receipts.applier import Messages, OnReported, ReceiptApplier
+from postwire.receipts.duties import ReceiptDuties
 from postwire.receipts.inbox import OnInbound, ReceiptInbox
+from postwire.receipts.sweeps import LeftReceipts, OwnReceipts
 from postwire.receipts.upkeep import ReceiptUpkeep
 from postwire.telemetry.base import Observer
 
@@ -37,10 +39,13 @@ class Receipts:
         observer: Observer,
         on_reported: OnReported | None = None,
         on_inbound: OnInbound | None = None,
+        is_shared: bool = False,
     ) -> None:
-        """`providers` are the names of those whose receipts are taken, as it is when they are asked for."""
+        """`providers` are the names of those whose receipts are taken, as it is when they are asked for. Where other
+        nodes share the store (`is_shared`), somebody else says when this one is to do the `duties`."""
         public_url = config.public_url or "" if config.listen else ""
-        self.tracker = ReceiptTracker(ReceiptAddresses(references, public_url, providers, deduplicating))
+        addressing = ReceiptAddresses(references, public_url, providers, deduplicating)
+        self.tracker = ReceiptTracker(addressing, is_shared=is_shared)
         self.recipient_hashes = RecipientHashes(addresses, providers, of_all=on_reported is not None)
         self.inbox = ReceiptInbox(
             outbox=outbox,
@@ -51,14 +56,20 @@ class Receipts:
             reports=on_reported is not None,
             on_inbound=on_inbound,
         )
-        self._upkeep = ReceiptUpkeep(
+        upkeep = ReceiptUpkeep(
             outbox=outbox,
             tracker=self.tracker,
             clock=clock,
             observer=observer,
             hold_unknown=int(config.hold_unknown * _MICROSECONDS),
             wait=int(config.wait * _MICROSECONDS),
+            is_shared=is_shared,
         )
+        left = LeftReceipts(outbox=outbox, tracker=self.tracker, clock=clock) if is_shared else None
+        self.duties = ReceiptDuties(upkeep, left)
+        """What one node does for all."""
+        self._own = OwnReceipts(outbox=outbox, tracker=self.tracker, clock=clock)
+        self._is_shared = is_shared
         self._outbox = outbox
         self._clock = clock
         self._observer = observer
@@ -86,7 +97,7 @@ class Receipts:
         """Begin, once the delivery has."""
         if self._applier:
             self._applier.start()
-            self._upkeep.start()
+            (self._own if self._is_shared else self.duties).start()
 
     async def held(self) -> int:
         """How many are held whose message is not known.
@@ -99,6 +110,7 @@ class Receipts:
     async def stop(self) -> None:
         """Apply nothing more. What has come in is kept, and applied by the next boot."""
         if self._applier:
-            await self._upkeep.stop()
+            await self._own.stop()
+            await self.duties.stop()
             await self._applier.stop()
         await self.inbox.close()

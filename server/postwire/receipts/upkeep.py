@@ -41,7 +41,10 @@ class ReceiptUpkeep:
         observer: Observer,
         hold_unknown: int,
         wait: int,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared`: other nodes may hold receipts in the store as well."""
+        self._is_shared = is_shared
         self._observer = observer
         self._outbox = outbox
         self._tracker = tracker
@@ -64,7 +67,7 @@ class ReceiptUpkeep:
         await self._walk.stop()
 
     async def _drop(self) -> float:
-        if not self._tracker.has_held:
+        if not (self._tracker.has_held or self._is_shared):
             return BETWEEN_LOOKS
         dropped = await self._outbox.drop_held(self._clock.wall() - self._hold_unknown, STEP)
         for provider_name, count in dropped.items():
