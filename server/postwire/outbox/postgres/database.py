@@ -25,6 +25,9 @@ T = TypeVar("T")
 WATCHDOG: Final = 5.0
 """Seconds after which a connection is cut that does not answer."""
 
+LONGEST_COMMIT: Final = 1.0
+"""Seconds that a commit waits for a standby that is there."""
+
 RETRY: Final = 0.2
 """Seconds from one try to reach the database to the next."""
 
@@ -60,6 +63,10 @@ class _Stuck(Exception):
     """A session of ours waits for the standby, and one more would wait with it."""
 
 
+class _NotSynced(Exception):
+    """An operator has cancelled the wait for the standby: what was committed may be lost yet."""
+
+
 class Lane(Enum):
     """What a connection is for: each has its own, so that none of it waits for the others."""
 
@@ -73,11 +80,12 @@ class Lane(Enum):
 @dataclass(slots=True)
 class _Line:
     """The connection of a lane, if there is one, and who waits for it. `losses` counts what went wrong; `is_marked`: it
-    can be used. One of an earlier `term` than the database's is not used any more."""
+    can be used. One of an earlier `term` than the database's is not used any more. `is_warned`: see `_NotSynced`."""
 
     connection: Connection | None = None
     term: int = 0
     is_marked: bool = False
+    is_warned: bool = False
     losses: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -200,20 +208,21 @@ class Database:
                 raise StoreUnavailable
             dog: asyncio.TimerHandle | None = None
             try:
-                connection = await self._connected(line)
+                connection = await self._connected(lane, line)
                 dog = asyncio.get_running_loop().call_later(patience, connection.terminate)
                 if not line.is_marked:
-                    await _mark(connection)
-                    for greeting in self.greetings:
-                        await connection.execute(QUERIES[greeting])
+                    await self._mark(connection)
                     line.is_marked = True
-                return await work(connection)
+                result = await work(connection)
+                if line.is_warned:
+                    raise _NotSynced
+                return result
             except CONTENDED:
                 raise Contended from None
             except _Stuck:
                 self._lose(lane)
                 raise StoreUnavailable from None
-            except LOST as error:
+            except (*LOST, _NotSynced) as error:
                 if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
                     raise Refused(_kind(error)) from None  # a value that is none of its type
                 self._cut(line)
@@ -225,19 +234,29 @@ class Database:
                 if dog:
                     dog.cancel()
 
-    async def _connected(self, line: _Line) -> Connection:
-        if line.connection and (line.term != self._term or line.connection.is_closed()):
+    async def _connected(self, lane: Lane, line: _Line) -> Connection:
+        is_old = line.term != self._term and lane is not Lane.READ  # that is tried for as long as it answers
+        if line.connection and (is_old or line.connection.is_closed()):
             self._cut(line)
         if line.connection is None:
             line.term = self._term
             line.connection = await self._hosts.connect()
+            line.connection.add_log_listener(lambda _, message: _note(line, message))
         return line.connection
+
+    async def _mark(self, connection: Connection) -> None:
+        """Have all that a connection may read be where a commit has to be: nothing is read from it before."""
+        if await connection.fetchval(QUERIES["stuck"], min(self._watchdog / 2, LONGEST_COMMIT)):
+            raise _Stuck
+        await connection.execute(QUERIES["mark"])
+        for greeting in self.greetings:
+            await connection.execute(QUERIES[greeting])
 
     def _cut(self, line: _Line) -> None:
         """Close the socket of a connection. No request to cancel is sent."""
         if line.connection:
             line.connection.terminate()
-        line.connection, line.is_marked = None, False
+        line.connection, line.is_marked, line.is_warned = None, False, False
 
     def _lose(self, lane: Lane) -> None:
         """A lane is of no use now. Where it is one for writes, nothing is written until a write has passed."""
@@ -279,15 +298,14 @@ class Database:
                 )
 
 
-async def _mark(connection: Connection) -> None:
-    """Have all that a connection may read be where a commit has to be: nothing is read from it before."""
-    if await connection.fetchval(QUERIES["stuck"]):
-        raise _Stuck
-    await connection.execute(QUERIES["mark"])
-
-
 async def _nothing(_: Connection) -> None:
     """What there is to do for who only asks whether a write passes."""
+
+
+def _note(line: _Line, message: object) -> None:
+    """Look at a notice of the server's. Its text comes in many languages, so any general warning counts."""
+    if getattr(message, "sqlstate", None) == asyncpg.PostgresWarning.sqlstate:
+        line.is_warned = True
 
 
 def _kind(error: Exception) -> str:

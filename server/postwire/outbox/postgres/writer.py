@@ -94,15 +94,19 @@ class Writer:
         return batch
 
     async def _run(self, batch: Sequence[Operation]) -> None:
-        left = [one for one in batch if isinstance(one, Change)]
-        while left:
-            now, left = _of_different_messages(left)
-            await self._commit(now, run_changes)
-        if accepts := [one for one in batch if isinstance(one, Accept)]:
-            await self._commit(accepts, self._accept)
-        for operation in batch:
-            _settle(operation)
-        self._loop.call_soon(self._gather)
+        for operation in batch:  # unless it gets another result
+            operation.result = StoreUnavailable()
+        try:
+            left = [one for one in batch if isinstance(one, Change)]
+            while left:
+                now, left = _of_different_messages(left)
+                await self._commit(now, run_changes)
+            if accepts := [one for one in batch if isinstance(one, Accept)]:
+                await self._commit(accepts, self._accept)
+        finally:
+            for operation in batch:
+                _settle(operation)
+            self._loop.call_soon(self._gather)
 
     async def _accept(self, connection: Connection, part: Part, operations: Sequence[Accept]) -> None:
         await run_accepts(connection, part, [new for one in operations for new in one.news])

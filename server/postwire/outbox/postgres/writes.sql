@@ -5,13 +5,13 @@
 -- name: mark
 SELECT pg_logical_emit_message(true, 'postwire', '');
 
--- Whether a session of this role has waited for a standby for longer than a commit takes. Each that was cut waits on.
+-- Whether a session of this role has waited for a standby for longer (s) than a commit takes. Each that was cut waits on.
 -- name: stuck
 SELECT EXISTS (
     SELECT FROM pg_stat_activity
     WHERE usename = session_user
         AND wait_event = 'SyncRep'
-        AND query_start < clock_timestamp() - interval '1 second'
+        AND query_start < clock_timestamp() - $1::float8 * interval '1 second'
 );
 
 -- name: is_dead
@@ -155,6 +155,14 @@ src AS MATERIALIZED (
 -- name: advance
 WITH {changed}
 SELECT message_id FROM upd;
+
+-- For who counts what is to change with them, in the order in which all who lock several do it.
+-- name: lock_messages
+SELECT 1 FROM messages WHERE message_id = ANY($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE;
+
+-- How many of some receipts are not applied, by messages.
+-- name: count_unapplied
+SELECT message_id, count(*) FROM receipts WHERE receipt = ANY($1::int8[]) AND NOT applied GROUP BY message_id;
 
 -- With what comes with changes: the receipts that they apply, of which those are done with that nobody is to hear of; what
 -- a provider gave as ids; and who has made them.
