@@ -19,7 +19,7 @@ from postwire.api.server import ApiServer, ListenError
 from postwire.api.tokens import TenantTokens
 from postwire.auth.control import AccessControl
 from postwire.auth.fetching import fetch_text
-from postwire.clock import Clock, SystemClock
+from postwire.clock import Clock
 from postwire.config.bind import ConfigError
 from postwire.config.encryption_keys import keys_of
 from postwire.config.encryption_keys import warnings_of as encryption_warnings
@@ -46,8 +46,8 @@ from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
-from postwire.outbox.base import MessageStore, OutboxError
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.nodes.duties import NodeDuties
+from postwire.outbox.base import MessageStore, Outbox, OutboxError
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
@@ -61,6 +61,7 @@ from postwire.receipts.service import Receipts
 from postwire.receipts.suppressing import AutomaticSuppressions
 from postwire.reload import Prepared, Reloadable, Reloader
 from postwire.signals import HangUp
+from postwire.stores import Interrupted, open_store
 from postwire.telemetry import logs, names
 from postwire.telemetry.base import Observers
 from postwire.telemetry.environment import OtelSettings, TelemetryError
@@ -87,6 +88,12 @@ NOTIFY_TIME: Final = 2.0
 
 LEFT_BEHIND_TIME: Final = 0.5
 """Seconds that what providers have begun has to end, once everything else has."""
+
+NODE_DEAD: Final = 5
+"""The exit code of a node that the others have taken for dead."""
+
+NODE_DEAD_TIME: Final = 10.0
+"""Seconds that it has to end in order. None of what is under way can be kept."""
 
 _log = EventLog()
 
@@ -144,20 +151,15 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
     keys = keys_of(config.store.encryption_keys_file)
     async with AsyncExitStack() as closing:
         try:
-            outbox = await SqliteOutbox.open(
-                str(config.store.path),
-                sync=config.store.sync,
-                keep_contents=config.store.content_retention > 0,
-                keep_contents_of={
-                    name: one.content_retention > 0
-                    for name, one in config.tenants.items()
-                    if one.content_retention is not None
-                },
-                keys=keys,
-            )
+            store = await open_store(config, keys, stop)
         except OutboxError as error:
             raise BootError(str(error)) from None
-        closing.push_async_callback(outbox.close)
+        except Interrupted:
+            _log.info(names.EVENT_STOPPED, unfinished=0)
+            return 0
+        closing.push_async_callback(store.close)
+        outbox, clock, node = store.outbox, store.clock, store.node
+        node.on_dead = partial(_end, stop)
         observers = Observers(on_fault=_log.fault)
         seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
         try:
@@ -174,11 +176,11 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         except ProviderNotMade as error:
             raise BootError(str(error)) from error
         closing.push_async_callback(_close, registry)
+        node.queue_keys = registry.queue_keys()
         checks = ProviderChecks((entry.provider for entry in registry), app_log.check, on_fault=_log.fault)
         closing.push_async_callback(checks.stop)
         opening = ProviderOpening(registry, jitter=stream(seed, "opening").next_unit, on_fault=_log.fault)
         closing.push_async_callback(opening.stop)
-        clock = SystemClock()
         notify = _notify(config, outbox, clock, seed) if config.notify else None
         try:
             telemetry = Telemetry(
@@ -209,7 +211,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         except WrongKey as error:
             raise BootError(str(error)) from None
         except StoreUnavailable as error:
-            raise BootError(f"store.path: {config.store.path}: {error}") from None
+            raise BootError(f"{config.store.key}: {config.store.place}: {error}") from None
         words = Words(config.inbound.stop, config.inbound.start)
         automatic = AutomaticSuppressions(outbox, clock, suppressions.addresses, words, lambda: delivery.tenants)
         lookup_key = await outbox.lookup_key()
@@ -251,13 +253,24 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             suppressions=suppressions,
             tracker=receipts.tracker,
             recipient_hashes=receipts.recipient_hashes,
+            may_act=node.may_act if node.is_shared else None,
         )
         refuse_unreported(registry, receipts.tracker.addresses.providers)
         maintenance = Maintenance(
-            delivery, registry=registry, outbox=outbox, clock=clock, observer=observers, limits=limits
+            delivery,
+            registry=registry,
+            outbox=outbox,
+            clock=clock,
+            observer=observers,
+            limits=limits,
+            others=lambda: node.served_keys,
         )
         closing.push_async_callback(maintenance.stop)
-        rekeying = Rekeying(outbox=outbox, clock=clock, keys=keys)
+        nodes = NodeDuties(node, store.terms, outbox=outbox, clock=clock, delivery=delivery, maintenance=maintenance)
+        closing.push_async_callback(nodes.close)
+        rekeying = Rekeying(
+            outbox=outbox, clock=clock, keys=keys, is_leader=(lambda: node.is_leader) if node.is_shared else None
+        )
         closing.push_async_callback(rekeying.stop)
         closing.push_async_callback(delivery.close)
         closing.push_async_callback(receipts.stop)
@@ -290,8 +303,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(str(error)) from None
         outbox.on_availability(server.set_ready)
         outbox.on_availability(app_log.availability)
-        outbox.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=str(config.store.path)))
-        for detail in outbox.warnings:
+        store.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=config.store.place))
+        for detail in store.warnings:
             _log.warning(names.EVENT_WARNING, detail=detail)
         for detail in encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)):
             _log.warning(names.EVENT_WARNING, detail=detail)
@@ -307,15 +320,17 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             await control.restore()
             await receipts.connect(delivery.settled_in_queue)
             await maintenance.start()
+            nodes.start()
             receipts.start()
             rekeying.start()
             if notify:
                 closing.push_async_callback(notify.stop, 0.0)
                 await notify.start()
         except StoreUnavailable as error:
-            raise BootError(f"store.path: {config.store.path}: {error}") from None
+            raise BootError(f"{config.store.key}: {config.store.place}: {error}") from None
         # Else those who call at once, as many do where a server comes back, would be refused for good.
         await access_control.until_fetched()
+        await node.announce()  # before anything waits in its queues
         await server.start(ready=outbox.available)
         if endpoint:
             endpoint.start()
@@ -328,7 +343,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             listen=address,
             metrics_listen=metrics_address,
             **({"receipts_listen": receipts_address} if receipts_address else {}),
-            store=str(config.store.path),
+            store=config.store.place,
             version=__version__,
         )
         checks.start()
@@ -352,20 +367,29 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         reloading.start()
         received = await stop
         await reloading.stop()
-        end = clock.monotonic() + config.server.grace
+        await nodes.stop()
+        grace = 0.0 if node.is_dead else config.server.grace
+        end = clock.monotonic() + grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished, _ = await asyncio.gather(
-            server.stop(delivery, config.server.grace),
-            endpoint.stop(config.server.grace) if endpoint else asyncio.sleep(0),
+            server.stop(delivery, grace),
+            endpoint.stop(grace) if endpoint else asyncio.sleep(0),
         )
         if notify:
             await notify.stop(min(NOTIFY_TIME, max(0.0, end - clock.monotonic())))
         await telemetry.stop(min(TELEMETRY_TIME, max(TELEMETRY_MARGIN, end - clock.monotonic())))
     _log.info(names.EVENT_STOPPED, unfinished=unfinished)
-    return 0
+    return NODE_DEAD if node.is_dead else 0
 
 
-def _notify(config: Config, outbox: SqliteOutbox, clock: Clock, seed: int) -> Notify:
+def _end(stop: asyncio.Future[str]) -> None:
+    """Have the process end, since the others have taken it for dead: at once, whatever is under way."""
+    if not stop.done():
+        stop.set_result("")
+    asyncio.get_running_loop().call_later(NODE_DEAD_TIME, os._exit, NODE_DEAD)
+
+
+def _notify(config: Config, outbox: Outbox, clock: Clock, seed: int) -> Notify:
     from postwire.notify.service import Notify  # with aiohttp, which costs part of the boot
 
     try:

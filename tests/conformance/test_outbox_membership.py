@@ -39,8 +39,8 @@ async def test_what_it_says_of_itself_is_there_for_all(outbox: Outbox) -> None:
 
 
 async def test_a_node_alone_finds_nobody_to_take_for_dead(outbox: Outbox) -> None:
-    await outbox.heartbeat(Announcement(), TERMS.gap)
-    assert list(await outbox.reap()) == []
+    found = await outbox.heartbeat(Announcement(), TERMS.gap)
+    assert list(await outbox.reap(found.time, TERMS.tolerance)) == []
 
 
 async def test_what_it_carries_is_no_stray_and_neither_is_what_waits(outbox: Outbox) -> None:

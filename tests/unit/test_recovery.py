@@ -26,7 +26,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
 from postwire.core.splitmix import stream
 from postwire.delivery import Control
-from postwire.maintenance import recovery
+from postwire.maintenance import orphans
 from postwire.outbox.sqlite import SqliteOutbox
 
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
@@ -119,7 +119,7 @@ async def test_no_clock_is_needed_to_tell_whose_boot_is_over(outbox: SqliteOutbo
 
 
 async def test_all_of_them_are_let_go_before_the_first_comes_out(outbox: SqliteOutbox) -> None:
-    count = 2 * recovery.STEP + 1
+    count = 2 * orphans.STEP + 1
     left = [await leave(outbox) for _ in range(count)]
     harness = Harness(outbox, provider=FakeProvider("sms-mms"))
     await boot(harness)

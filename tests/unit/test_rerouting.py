@@ -28,7 +28,7 @@ from postwire.core.message import (
 )
 from postwire.core.queue_keys import queue_key
 from postwire.core.routing import Match, Route
-from postwire.maintenance import recovery
+from postwire.maintenance import rerouting
 from postwire.outbox.base import Cursor, NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 
@@ -197,7 +197,7 @@ async def test_many_are_found_their_queues_and_not_only_the_first(outbox: Sqlite
     before = harness_of(outbox, SHORT, "a", "b")
     await boot(before)
     wanted = {}
-    for index in range(2 * recovery.STEP + 1):
+    for index in range(2 * rerouting.STEP + 1):
         content = Sms("+4420" if index % 3 else "+1500", "Hi")
         record = await before.send(build.command(content, wait_for=WaitFor.ACCEPTANCE))
         wanted[record.message_id] = "sms#1" if index % 3 else "sms#2"

@@ -37,13 +37,15 @@ class Terms:
         return 2 * self.heartbeat
 
     @property
-    def acting(self) -> int:
-        """For how long a node may act after it has sent a heartbeat that was answered.
+    def tolerance(self) -> int:
+        """By how much the store's clock may be elsewhere than a node takes it to be, and still count as not set."""
+        return self.heartbeat // 2
 
-        Less than the lease by one heartbeat: by so much the store's clock can be set forward, at a failover, and nobody
-        notices. Whoever sees more of a gap between two of his own heartbeats reaps nobody for a whole term.
-        """
-        return self.lease - self.heartbeat
+    @property
+    def acting(self) -> int:
+        """For how long a node may act after it has sent a heartbeat that was answered: less than the lease by twice the
+        tolerance. By so much the store's clock can be set, at a failover, before whoever reaps has to notice."""
+        return self.lease - 2 * self.tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +82,42 @@ def may_reap(lease: Lease, now: int, terms: Terms) -> bool:
 def has_lapsed(lease: Lease, now: int, terms: Terms) -> bool:
     """Whether a node may be taken for dead by one who may do so. A lease that no heartbeat can have given by now is of
     before the clock was set back."""
-    return lease.until < now or lease.until > now + terms.lease
+    return lease.until < now or lease.until > now + terms.lease + 2 * terms.tolerance
 
 
-class ActingTime:
-    """Until when a node may act, by its own clock."""
+class OwnLease:
+    """What a node knows of its own lease, by its own clock: whether it may act, and whether it may judge others.
 
-    __slots__ = ("_terms", "deadline", "is_dead")
+    The store's clock may be set, which a node sees by its own. Until that has not happened for a whole term, what is
+    kept of others says nothing.
+    """
+
+    __slots__ = ("_ahead", "_steady_since", "_terms", "deadline", "is_dead")
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self.deadline = 0
+        """Until when it may act."""
         self.is_dead = False
         """Whether others have taken it for dead, once and for all."""
+        self._ahead: int | None = None
+        self._steady_since = 0
 
-    def answered(self, sent: int) -> None:
-        """A heartbeat was answered that had been sent at `sent`."""
+    def answered(self, sent: int, ahead: int) -> None:
+        """A heartbeat was answered that had been sent at `sent`, and found the store's clock so far `ahead` of ours."""
         self.deadline = max(self.deadline, sent + self._terms.acting)
+        if self._ahead is None or abs(ahead - self._ahead) > self._terms.tolerance:
+            self._ahead, self._steady_since = ahead, sent
 
     def may_act(self, now: int) -> bool:
         """Whether a message may be handed over, or taken."""
         return now < self.deadline and not self.is_dead
+
+    def may_judge(self, now: int) -> bool:
+        """Whether the store's clock has gone evenly for a whole term, so that what it says of others holds."""
+        return self.may_act(now) and now - self._steady_since >= self._terms.lease
+
+    def expected(self, now: int) -> int:
+        """What the store's clock shows, unless it was set."""
+        assert self._ahead is not None
+        return now + self._ahead

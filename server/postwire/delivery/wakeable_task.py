@@ -46,7 +46,7 @@ class WakeableTask:
         self._woken.set()
 
     async def stop(self) -> None:
-        """Cancel the task, and wait for its end."""
+        """Cancel the task, and wait for its end. It may be started again."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -20,7 +20,8 @@ BATCH: Final = 256
 class ExpirySweep:
     """Expires what waits for too long.
 
-    `expired` is called with each message, as it was before and as it is now, once that is durable.
+    `expired` is called with each message, as it was before and as it is now, once that is durable. It looks at the
+    least every `interval` seconds: what waits at other nodes nobody reports here.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class ExpirySweep:
         work: WorkQueue,
         clock: Clock,
         expired: Callable[[MessageRecord, MessageRecord], None],
+        interval: float = math.inf,
     ) -> None:
+        self._interval = interval
         self._messages = messages
         self._work = work
         self._clock = clock
@@ -71,6 +74,6 @@ class ExpirySweep:
             return 0.0
         next_expiry = await self._work.next_expiry(ahead)
         if next_expiry is None:
-            return math.inf
+            return self._interval
         self._next = next_expiry
-        return (next_expiry - self._clock.due()) / 1e6
+        return min((next_expiry - self._clock.due()) / 1e6, self._interval)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from postwire.clock import Clock
@@ -23,6 +23,9 @@ from postwire.telemetry.logs import EventLog
 BETWEEN_STEPS: Final = 0.02
 """Seconds."""
 
+BETWEEN_LOOKS: Final = 5.0
+"""Seconds until it is looked again whether another node was asked for one."""
+
 AFTER_NO_ROOM: Final = 30.0
 """Seconds after a step that could not be kept. It is larger than what messages take: on a disk that is nearly full they
 still have room, as long as nobody tries to take it and has the store count as unavailable."""
@@ -31,9 +34,20 @@ _log = EventLog()
 
 
 class Rekeying:
-    """The keys of a store that was opened with `keys`, and the rekey that is under way, if one is."""
+    """The keys of a store that was opened with `keys`, and the rekey that is under way, if one is.
 
-    def __init__(self, *, outbox: EncryptedStore, clock: Clock, keys: Sequence[EncryptionKey]) -> None:
+    Where several nodes share the store, `is_leader` says whether this one does the work now: then it is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: EncryptedStore,
+        clock: Clock,
+        keys: Sequence[EncryptionKey],
+        is_leader: Callable[[], bool] | None = None,
+    ) -> None:
+        self._is_leader = is_leader
         self._outbox = outbox
         self._clock = clock
         self._keys = tuple(keys)
@@ -79,12 +93,14 @@ class Rekeying:
 
     async def _work(self) -> float:
         await self._take_over()
+        if self._is_leader and not self._is_leader():
+            return BETWEEN_LOOKS
         try:
             rekey = await self._outbox.rekey_step(self._clock.wall())
         except StoreUnavailable:
             return AFTER_NO_ROOM
         if rekey is None:
-            return math.inf
+            return BETWEEN_LOOKS if self._is_leader else math.inf
         if rekey.end_time is None:
             return BETWEEN_STEPS
         fields = {"key_id": rekey.key_id, "rekeyed": rekey.rekeyed, "damaged": rekey.damaged}

@@ -26,6 +26,11 @@ class NodeClock:
         self.boot_time = boot_time
         self._ahead = time.time_ns() // 1000 - boot_time()  # until the store is asked
 
+    @property
+    def ahead(self) -> int:
+        """By how much (µs) the store's clock is ahead of `boot_time`."""
+        return self._ahead
+
     def measured(self, sent: int, time: int, received: int) -> None:
         """The store has said that it is `time` (µs) between `sent` and `received`, by `boot_time`.
 

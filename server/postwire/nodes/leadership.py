@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
+from postwire.maintenance import Duty
 from postwire.nodes.node import Node
 from postwire.outbox.base import Heartbeat
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
 _log = EventLog()
-
-
-class Duty(Protocol):
-    """Something that one node does for all. It may be started again once it is stopped."""
-
-    def start(self) -> None:
-        """Begin."""
-        ...
-
-    async def stop(self) -> None:
-        """Do nothing more."""
-        ...
 
 
 class Leadership:

@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Final
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.leases import CLOCK_OFFSET_TO_WARN_OF, ActingTime, Terms, may_take_part
+from postwire.core.leases import CLOCK_OFFSET_TO_WARN_OF, OwnLease, Terms, may_take_part
 from postwire.nodes.clock import NodeClock, boot_time
 from postwire.outbox.base import Announcement, Heartbeat, Membership, NodeDead, NodeShare
 from postwire.telemetry import names
@@ -32,9 +32,11 @@ class Node:
         self._terms = terms
         self._clock = clock
         self._boot_time = clock.boot_time if clock else boot_time
-        self._acting = ActingTime(terms)
+        self._lease = OwnLease(terms)
         self._listeners: list[Callable[[Heartbeat], None]] = []
         self._soon = asyncio.Event()
+        self._announced = asyncio.Event()
+        self._asked = 0  # how often it was to be announced anew
         self._task: asyncio.Task[None] | None = None
         self._fence: asyncio.TimerHandle | None = None
         self._warned_of_clock = False
@@ -65,9 +67,25 @@ class Node:
         """Whether the duties of the leader fall to this node, as far as it may act at all."""
         return not self.is_shared or (self.may_act() and self.last is not None and self.last.is_leader)
 
+    @property
+    def served_keys(self) -> set[str]:
+        """The keys of the queues that the living serve, as far as they have said so."""
+        return {key for one in self.last.members for key in one.queue_keys} if self.last else set()
+
     def may_act(self) -> bool:
         """Whether a message may be handed to a provider now: this node holds its lease."""
-        return not self.is_shared or (self._acting.may_act(self._boot_time()) and may_take_part(self.clock_offset))
+        return not self.is_shared or (self._lease.may_act(self._boot_time()) and may_take_part(self.clock_offset))
+
+    async def reap(self) -> Sequence[int]:
+        """Take those for dead whose lease has run out, where this node may judge that; returns their numbers.
+
+        Raises:
+            StoreUnavailable: it is unknown whether that is kept.
+        """
+        now = self._boot_time()
+        if not (self.last and self.last.may_reap and self._lease.may_judge(now)):
+            return ()
+        return await self._membership.reap(self._lease.expected(now), self._terms.tolerance)
 
     def on_heartbeat(self, listener: Callable[[Heartbeat], None]) -> None:
         """Have `listener` called, on the loop, after each heartbeat that was answered."""
@@ -87,6 +105,21 @@ class Node:
         await self._heartbeat()
         if self.is_shared:
             self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the others have taken this node for dead."""
+        return self._lease.is_dead
+
+    async def announce(self) -> None:
+        """Have the others know what it says of itself now, however long the store takes."""
+        if not self.is_shared:
+            await self._heartbeat()
+            return
+        self._asked += 1
+        self._announced.clear()
+        self.heartbeat_now()
+        await self._announced.wait()
 
     async def stop(self) -> None:
         """Send no more heartbeats. Nothing of this node is under way any more."""
@@ -121,27 +154,34 @@ class Node:
 
     async def _heartbeat(self) -> None:
         sent, wall = self._boot_time(), time.time_ns() // 1000
-        announcement = Announcement(
-            queue_keys=self.queue_keys,
-            config_digest=self.config_digest,
-            clock_offset=self.clock_offset,
-            seen=max((one.number for one in self.last.members), default=0) if self.last else 0,
-            acknowledged=self.acknowledged,
-            shares=self.shares,
-        )
+        number, announcement = self._asked, self._announcement()
         found = await self._membership.heartbeat(announcement, self._terms.gap)
         received = self._boot_time()
+        ahead = 0
         if self._clock:
             self._clock.measured(sent, found.time, received)
             self._compare(wall, found.time, received - sent)
-        self._acting.answered(sent)
+            ahead = self._clock.ahead
+        self._lease.answered(sent, ahead)
         self.last = found
+        if number == self._asked:
+            self._announced.set()
         self._look()
         for listener in self._listeners:
             try:
                 listener(found)
             except Exception as error:  # a heartbeat is not to fail for it
                 _log.fault(error)
+
+    def _announcement(self) -> Announcement:
+        return Announcement(
+            queue_keys=tuple(self.queue_keys),
+            config_digest=self.config_digest,
+            clock_offset=self.clock_offset,
+            seen=max((one.number for one in self.last.members), default=0) if self.last else 0,
+            acknowledged=self.acknowledged,
+            shares=tuple(self.shares),
+        )
 
     def _compare(self, wall: int, store: int, took: int) -> None:
         """Note by how much the machine's wall clock, read as `wall` before the store was asked, is wrong."""
@@ -160,7 +200,7 @@ class Node:
         self._membership.fence(not self.may_act())
         if self._fence:
             self._fence.cancel()
-        left = max((self._acting.deadline - self._boot_time()) / 1e6, 0.0)
+        left = max((self._lease.deadline - self._boot_time()) / 1e6, 0.0)
         self._fence = asyncio.get_running_loop().call_later(left, self._lapse)
 
     def _lapse(self) -> None:
@@ -171,7 +211,7 @@ class Node:
         self._look()  # the loop's clock went faster
 
     def _die(self) -> None:
-        self._acting.is_dead = True
+        self._lease.is_dead = True
         self._membership.fence(True)
         _log.error(names.EVENT_NODE_DEAD, node=self.number)
         self.on_dead()

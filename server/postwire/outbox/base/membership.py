@@ -123,8 +123,9 @@ class Membership(Availability, Protocol):
         """The members that live, by their numbers."""
         ...
 
-    async def reap(self) -> Sequence[int]:
-        """Mark those dead whose lease has run out, and return their numbers; none unless this node `may_reap`."""
+    async def reap(self, expected: int, tolerance: int) -> Sequence[int]:
+        """Mark those dead whose lease has run out, and return their numbers. None unless this node `may_reap`, and the
+        store's clock shows what is `expected` (µs, ± `tolerance`): else it was set, and says nothing of others."""
         ...
 
     async def strays(self, carried: Collection[str], limit: int) -> Sequence[StoredMessage]:

@@ -70,9 +70,11 @@ class PostgresMembership(Part):
         """See `Outbox.members`."""
         return _members(await self.database.fetch(Lane.READ, "members"))
 
-    async def reap(self) -> Sequence[int]:
+    async def reap(self, expected: int, tolerance: int) -> Sequence[int]:
         """See `Outbox.reap`."""
-        return [one["node"] for one in await self.database.fetch(Lane.CONTROL, "reap", self.number)]
+        time, within = _EPOCH + expected * _MICROSECOND, tolerance * _MICROSECOND
+        found = await self.database.fetch(Lane.CONTROL, "reap", self.number, time, within)
+        return [one["node"] for one in found]
 
     async def strays(self, carried: Collection[str], limit: int) -> Sequence[StoredMessage]:
         """See `Outbox.strays`."""

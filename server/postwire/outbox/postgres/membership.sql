@@ -49,7 +49,8 @@ ORDER BY is_me DESC, node;
 SELECT {member} FROM nodes n WHERE NOT dead AND lease_until >= clock_timestamp() ORDER BY node;
 
 -- Marks those dead whose lease has run out, or could not be so long: the clock was set back. Only who has held his own for
--- a whole term may do so: after an outage everybody else has had time enough by then. What nobody remembers goes.
+-- a whole term may do so: after an outage everybody else has had time enough by then. And only where the clock shows what
+-- he expects, give or take a little: else it was set just now. What nobody remembers goes.
 -- name: reap
 WITH clock AS MATERIALIZED (
     SELECT clock_timestamp() AS now
@@ -63,7 +64,8 @@ SET dead = true
 FROM clock
 WHERE NOT n.dead
     AND n.node <> $1
-    AND (n.lease_until < clock.now OR n.lease_until > clock.now + n.lease)
+    AND (n.lease_until < clock.now OR n.lease_until > clock.now + n.lease + 2 * $3::interval)
+    AND clock.now BETWEEN $2::timestamptz - $3::interval AND $2::timestamptz + $3::interval
     AND EXISTS (
         SELECT FROM nodes me
         WHERE me.node = $1 AND NOT me.dead AND me.lease_until >= clock.now AND clock.now - me.lease_since >= me.lease

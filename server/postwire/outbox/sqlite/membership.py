@@ -36,7 +36,7 @@ class LoneMember:
         """See `Outbox.members`."""
         return (self._member(),)
 
-    async def reap(self) -> Sequence[int]:
+    async def reap(self, expected: int, tolerance: int) -> Sequence[int]:
         """See `Outbox.reap`."""
         return ()
 

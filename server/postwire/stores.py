@@ -1,0 +1,127 @@
+"""Opens the store that the configuration names: a file, or a database that several nodes share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from postwire import app_log
+from postwire.clock import Clock, SystemClock
+from postwire.config.encryption_keys import EncryptionKey
+from postwire.config.schema import Config
+from postwire.core.errors import StoreUnavailable
+from postwire.core.leases import Terms
+from postwire.nodes.clock import NodeClock
+from postwire.nodes.node import Node
+from postwire.outbox.base import NodeDead, Outbox, OutboxError
+from postwire.outbox.sqlite import SqliteOutbox
+from postwire.telemetry import names
+from postwire.telemetry.logs import EventLog
+
+TRY_AGAIN: Final = 1.0
+"""Seconds until a database is asked again that cannot be reached."""
+
+LEAVE_TIME: Final = 2.0
+"""Seconds that it may take to say to the others that this node is gone. Else they find out by its lease."""
+
+_log = EventLog()
+
+
+class Interrupted(Exception):
+    """The process is to end, before its store could be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """A store, the clock that goes with it, and what this process is among those that serve it.
+
+    `warnings` are for the operator, a line each. `on_gone` has somebody called when the store was moved away.
+    """
+
+    outbox: Outbox
+    clock: Clock
+    node: Node
+    terms: Terms
+    warnings: Sequence[str] = ()
+    on_gone: Callable[[Callable[[], None]], None] = lambda callback: None
+
+    async def close(self) -> None:
+        """Leave it, as the last thing that is asked of it, and close it."""
+        await self.node.stop()
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(LEAVE_TIME):
+                await self.outbox.leave()
+        await self.outbox.close()
+
+
+async def open_store(config: Config, keys: Sequence[EncryptionKey], stop: asyncio.Future[str]) -> OpenedStore:
+    """Open it. A database that cannot be reached is waited for.
+
+    Raises:
+        OutboxError: it cannot be opened, and no second try would help.
+        Interrupted: `stop` came before.
+    """
+    terms = Terms(int(config.nodes.lease * 1e6), int(config.nodes.beat * 1e6))
+    kept: dict[str, Any] = {
+        "keep_contents": config.store.content_retention > 0,
+        "keep_contents_of": {
+            name: one.content_retention > 0 for name, one in config.tenants.items() if one.content_retention is not None
+        },
+        "keys": keys,
+    }
+    if config.store.url is None:
+        file = await SqliteOutbox.open(str(config.store.path), sync=config.store.sync, **kept)
+        node = Node(file, terms)
+        await node.start()
+        return OpenedStore(file, SystemClock(), node, terms, file.warnings, file.on_gone)
+    return await _until_joined(config, config.store.url, terms, kept, stop)
+
+
+async def _until_joined(
+    config: Config, url: str, terms: Terms, kept: dict[str, Any], stop: asyncio.Future[str]
+) -> OpenedStore:
+    is_reported = False
+    while True:
+        joining: asyncio.Future[Any] = asyncio.ensure_future(_join(config, url, terms, kept))
+        await asyncio.wait({joining, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not joining.done():
+            joining.cancel()
+            await asyncio.wait([joining])
+            raise Interrupted
+        try:
+            opened: OpenedStore = joining.result()
+        except (StoreUnavailable, NodeDead):
+            if not is_reported:
+                app_log.availability(False)
+                is_reported = True
+            await asyncio.wait([stop], timeout=TRY_AGAIN)
+            if stop.done():
+                raise Interrupted from None
+            continue
+        if is_reported:
+            app_log.availability(True)
+        _log.info(names.EVENT_JOINED, node=opened.node.number, name=config.nodes.called)
+        return opened
+
+
+async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) -> OpenedStore:
+    try:
+        from postwire.outbox.postgres.store import PostgresOutbox
+    except ImportError:
+        raise OutboxError(
+            "store.url: needs asyncpg, which is not installed: pip install 'postwire[postgres]'"
+        ) from None
+    outbox: Any = await PostgresOutbox.open(
+        url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
+    )
+    try:
+        clock = NodeClock()
+        node = Node(outbox, terms, clock)
+        await node.start()
+    except BaseException:
+        await outbox.close()
+        raise
+    return OpenedStore(outbox, clock, node, terms)
