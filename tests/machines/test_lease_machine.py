@@ -1,7 +1,7 @@
 """Leases against what they are for, whatever becomes of nodes, of the way to the store, and of its clock.
 
-Nobody acts for whom another may already act: when a node is taken for dead, it does not hand anything over any more. And
-nobody is taken for dead who sends his heartbeats, whatever outage there was for all.
+Nobody acts for whom another may already act: when a node is taken for dead, it does not hand anything over any more.
+And nobody is taken for dead who sends his heartbeats, whatever outage there was for all.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=NODES)
     def reap(self, number: int) -> None:
         node = self.nodes[number]
-        if not (node.may_reap and node.own.may_judge(self.now)) or node.is_marked_dead:
+        if not (node.may_reap and node.own.trusts_clock(self.now)) or node.is_marked_dead:
             return
         if not leases.may_reap(node.row, self.store_time, TERMS):
             return

@@ -86,7 +86,7 @@ def has_lapsed(lease: Lease, now: int, terms: Terms) -> bool:
 
 
 class OwnLease:
-    """What a node knows of its own lease, by its own clock: whether it may act, and whether it may judge others.
+    """What a node knows of its own lease, by its own clock: whether it may act, and may go by what is kept of others.
 
     The store's clock may be set, which a node sees by its own. Until that has not happened for a whole term, what is
     kept of others says nothing.
@@ -113,7 +113,7 @@ class OwnLease:
         """Whether a message may be handed over, or taken."""
         return now < self.deadline and not self.is_dead
 
-    def may_judge(self, now: int) -> bool:
+    def trusts_clock(self, now: int) -> bool:
         """Whether the store's clock has gone evenly for a whole term, so that what it says of others holds."""
         return self.may_act(now) and now - self._steady_since >= self._terms.lease
 

@@ -49,6 +49,7 @@ class Node:
         # What it says of itself: see `Announcement`.
         self.queue_keys: Collection[str] = ()
         self.config_digest = ""
+        self.seen = 0
         self.acknowledged = 0
         self.shares: Sequence[NodeShare] = ()
 
@@ -83,12 +84,12 @@ class Node:
             StoreUnavailable: it is unknown whether that is kept.
         """
         now = self._boot_time()
-        if not (self.last and self.last.may_reap and self._lease.may_judge(now)):
+        if not (self.last and self.last.may_reap and self._lease.trusts_clock(now)):
             return ()
         return await self._membership.reap(self._lease.expected(now), self._terms.tolerance)
 
     def on_heartbeat(self, listener: Callable[[Heartbeat], None]) -> None:
-        """Have `listener` called, on the loop, after each heartbeat that was answered."""
+        """Have `listener` called, on the loop, with what each heartbeat has found, before this node goes on by it."""
         self._listeners.append(listener)
 
     def heartbeat_now(self) -> None:
@@ -162,23 +163,23 @@ class Node:
             self._clock.measured(sent, found.time, received)
             self._compare(wall, found.time, received - sent)
             ahead = self._clock.ahead
-        self._lease.answered(sent, ahead)
         self.last = found
-        if number == self._asked:
-            self._announced.set()
-        self._look()
-        for listener in self._listeners:
+        for listener in self._listeners:  # before it acts: it may have less of the limits now
             try:
                 listener(found)
             except Exception as error:  # a heartbeat is not to fail for it
                 _log.fault(error)
+        self._lease.answered(sent, ahead)
+        if number == self._asked:
+            self._announced.set()
+        self._look()
 
     def _announcement(self) -> Announcement:
         return Announcement(
             queue_keys=tuple(self.queue_keys),
             config_digest=self.config_digest,
             clock_offset=self.clock_offset,
-            seen=max((one.number for one in self.last.members), default=0) if self.last else 0,
+            seen=self.seen,
             acknowledged=self.acknowledged,
             shares=tuple(self.shares),
         )
