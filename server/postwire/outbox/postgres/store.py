@@ -10,6 +10,7 @@ from postwire import __version__
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.outbox.base import NO_TENANTS
 from postwire.outbox.cipher import StoreCipher
+from postwire.outbox.postgres.alignment import Alignment
 from postwire.outbox.postgres.database import Database, Lane
 from postwire.outbox.postgres.encryption import Encryption
 from postwire.outbox.postgres.feed import Feed, settle
@@ -19,6 +20,7 @@ from postwire.outbox.postgres.messages import Messages
 from postwire.outbox.postgres.receipts import Receipts
 from postwire.outbox.postgres.schema import migrate
 from postwire.outbox.postgres.suppressions import Suppressions
+from postwire.outbox.postgres.walks import Walks
 from postwire.outbox.postgres.work import Work
 from postwire.outbox.postgres.writer import Writer
 
@@ -26,7 +28,9 @@ _MIGRATION_TIME: Final = 600.0
 """Seconds that it may take to bring the schema up to date, or to wait for another node that does."""
 
 
-class PostgresOutbox(Messages, Work, Feed, Kept, Suppressions, Receipts, Encryption, PostgresMembership):
+class PostgresOutbox(
+    Messages, Work, Walks, Alignment, Feed, Kept, Suppressions, Receipts, Encryption, PostgresMembership
+):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(self, database: Database, number: int, *, keep_contents: bool, keep_contents_of: Mapping[str, bool]):
