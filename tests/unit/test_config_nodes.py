@@ -149,7 +149,7 @@ def test_what_a_server_would_stumble_over_is_named(tmp_path: Path, monkeypatch: 
     store = StoreConfig(Path("no/such/folder/postwire.db"), url=url)
     assert [str(one) for one in examine(store)] == [
         f"store.url: sslrootcert: {tmp_path}/none cannot be read (No such file or directory)",
-        f"store.url: sslcert: {tmp_path}/empty is empty",
+        f"store.url: sslcert: {tmp_path}/empty does not go with sslkey",
     ]
     monkeypatch.setattr(database_url, "find_spec", lambda name: None)
     said = "store.url: takes what is not installed: pip install 'postwire[postgres]'"

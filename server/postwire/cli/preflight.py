@@ -13,7 +13,7 @@ from postwire.config import encryption_keys
 from postwire.config import receipts as config_receipts
 from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
-from postwire.config.database_url import FILES, missing_for, read_url
+from postwire.config.database_url import missing_for, unusable_files
 from postwire.config.endpoints import host_port
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig
 from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
@@ -88,13 +88,7 @@ def _store(path: Path) -> Iterator[ConfigError]:
 def _database(url: str) -> Iterator[ConfigError]:
     """What is wrong with what its address names. The database itself is not asked: it may be down."""
     yield from missing_for(url)
-    options = read_url(url).options
-    for option in FILES:
-        try:
-            if option in options and not Path(options[option]).read_bytes():
-                yield ConfigError("store.url", f"{option}: {options[option]} is empty")
-        except OSError as error:
-            yield ConfigError("store.url", f"{option}: {options[option]} cannot be read ({error.strerror})")
+    yield from unusable_files(url)
 
 
 def _begin(path: Path) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
@@ -20,15 +21,15 @@ VERIFIED: Final = "verify-full"
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", VERIFIED)
 _SESSIONS: Final = ("read-write", "primary")
-FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-"""The options that name files."""
-
 OPTIONS: Final = (
     "host",
     "port",
     "target_session_attrs",
     "sslmode",
-    *FILES,
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
@@ -84,6 +85,8 @@ def read_url(text: str) -> DatabaseUrl:
         for host in hosts:
             if not host.startswith("/"):
                 host_port(_with_port(host))
+        if authority and "port" in options:
+            raise ValueError
         for port in options.get("port", "5432").split(","):
             if not 1 <= int(port) <= 65535:
                 raise ValueError
@@ -127,6 +130,26 @@ class DatabaseAddress(Unit):
 
 
 DATABASE_URL: Final = DatabaseAddress(f"the address of a PostgreSQL database such as {EXAMPLE}")
+
+
+def unusable_files(url: str | None) -> Iterator[ConfigError]:
+    """What is wrong with the files that an address names, by reading them as the driver does."""
+    options = read_url(url).options if url else {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    reads: dict[str, Callable[[str], object]] = {
+        "sslrootcert": lambda file: context.load_verify_locations(cafile=file),
+        "sslcrl": lambda file: context.load_verify_locations(cafile=file),
+        "sslcert": lambda file: context.load_cert_chain(file, options.get("sslkey"), password=""),
+    }
+    for option, read in reads.items():
+        if option in options:
+            try:
+                read(options[option])
+            except ssl.SSLError:
+                what = "is not PEM, or not what belongs there" if option != "sslcert" else "does not go with sslkey"
+                yield ConfigError("store.url", f"{option}: {options[option]} {what}")
+            except OSError as error:
+                yield ConfigError("store.url", f"{option}: {options[option]} cannot be read ({error.strerror})")
 
 
 def missing_for(url: str | None) -> Iterator[ConfigError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -31,10 +32,11 @@ SESSION: Final[Mapping[str, str]] = {
 """What every session has."""
 
 _REFUSED: Final[Mapping[type[Exception], str]] = {
-    asyncpg.InvalidAuthorizationSpecificationError: "the database refuses the user, or the password",
     asyncpg.InvalidPasswordError: "the database refuses the password",
+    asyncpg.InvalidAuthorizationSpecificationError: "the database refuses the user, or the password",
     asyncpg.InvalidCatalogNameError: "there is no such database",
     asyncpg.InsufficientPrivilegeError: "the user may not use the database",
+    ssl.SSLCertVerificationError: "the database shows a certificate that is not trusted, or of another host",
     asyncpg.ClientConfigurationError: "cannot be used: write postgresql://USER@HOST/DATABASE",
 }
 """What no second try mends: whoever operates it has to."""
@@ -77,6 +79,8 @@ class Hosts:
             self._urls.insert(0, url)
             return connection
         if not self._has_connected:
+            if type(last) is ConnectionError:  # and none of its kinds: that is how the driver says so
+                raise OutboxError("store.url: the database does not speak TLS, and sslmode asks for it") from None
             for kind, text in _REFUSED.items():
                 if isinstance(last, kind):
                     raise OutboxError(f"store.url: {text}") from None
