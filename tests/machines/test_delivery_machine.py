@@ -270,7 +270,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @invariant()
     def the_backlog_is_what_the_store_holds(self) -> None:
         counts = self.run(self.outbox.inner.unsettled_counts(self.harness.clock.wall()))
-        assert self.harness.delivery._backlog.queues == dict(counts.queues)
+        assert self.harness.delivery.backlog.queues == dict(counts.queues)
 
     @invariant()
     def whoever_is_due_waits_for_somebody_who_is_not_free(self) -> None:
@@ -313,7 +313,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert self.harness.left() == []
         assert [share.count for share in self.streams] == [0, 0]
         assert self.harness.delivery._acceptance._admission._queues == {}
-        assert self.harness.delivery._backlog.total == 0
+        assert self.harness.delivery.backlog.total == 0
         before = self.outbox.reads
         self.run(self.harness.calm())
         assert self.outbox.reads == before, "there is nothing to do, and nobody looks for it"

@@ -215,7 +215,7 @@ class ReceiptMachine(RuleBasedStateMachine):
         if left := set(await self.outbox.inner.pending_receipts()) - is_open:
             return f"{len(left)} messages have receipts that are not applied"
         counts = await self.outbox.inner.unsettled_counts(self.clock.wall())
-        found, expected = self.harness.delivery._backlog.queues, dict(counts.queues)
+        found, expected = self.harness.delivery.backlog.queues, dict(counts.queues)
         return "" if found == expected else f"the backlog is {found}, the store has {expected}"
 
     @property

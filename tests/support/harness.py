@@ -23,6 +23,7 @@ from postwire.delivery.executor import Retries
 from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker, RecipientHashes
 from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox
+from postwire.outbox.postgres import PostgresOutbox
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry
 from postwire.receipts.applier import OnReported, ReceiptApplier
@@ -209,10 +210,14 @@ class Harness:
             await self._written()
 
     async def _written(self) -> None:
-        """Return once no commit is under way. A store in a file is read beside its commits, however long these take."""
-        if isinstance(self.outbox, SqliteOutbox):
-            async with asyncio.timeout(PATIENCE):
+        """Return once no commit is under way. A store is read beside its commits, however long these take."""
+        async with asyncio.timeout(PATIENCE):
+            if isinstance(self.outbox, SqliteOutbox):
                 while self.outbox._writer._under_way:  # noqa: ASYNC110  # nothing tells of it
+                    await asyncio.sleep(0)
+            elif isinstance(self.outbox, PostgresOutbox):
+                while tasks := self.outbox.database._tasks:
+                    await asyncio.wait(tasks)
                     await asyncio.sleep(0)
 
     def left(self) -> list[object]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from tests.support.clock import ManualClock
 from tests.support.harness import Harness
+from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider, registry_of
 from tests.support.waiting import PATIENCE
 
@@ -16,6 +19,11 @@ from postwire.core.gate import Gate
 from postwire.core.ids import MessageIds
 from postwire.core.shares import NOTHING
 from postwire.outbox.base import Outbox
+from postwire.outbox.postgres import PostgresOutbox
+from postwire.outbox.sqlite import SqliteOutbox
+
+Sharing = tuple[Outbox, Outbox]
+"""One store as each of two nodes has it."""
 
 STEP = 0.25
 """Seconds by which the clock goes on while something is waited for."""
@@ -46,6 +54,31 @@ class SharingNode(Harness):
         """Have all of the limits."""
         for entry in self.registry:
             entry.gate.limit(entry.gate.whole_limits, self.clock.monotonic())
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Sharing]:
+    """An embedded one, which both have."""
+    outbox = await SqliteOutbox.open(":memory:")
+    yield outbox, outbox
+    await outbox.close()
+
+
+@asynccontextmanager
+async def in_postgres() -> AsyncIterator[Sharing]:
+    """One in a database, with connections of each node."""
+    url = await new_database()
+    kind: Any = PostgresOutbox  # not all of the seam yet
+    one, other = [await kind.open(url, name=f"node-{number}", lease=600.0) for number in (1, 2)]
+    yield one, other
+    await one.close()
+    await other.close()
+
+
+SHARED: Final = {
+    "in memory": in_memory,
+    **({"in PostgreSQL": in_postgres} if os.environ.get("POSTWIRE_TEST_POSTGRES") else {}),
+}
 
 
 async def passes(clock: ManualClock, happened: Callable[[], bool], *nodes: Harness) -> float:

@@ -151,7 +151,7 @@ async def equal(harness: Harness, outbox: Outbox) -> None:
     await harness.calm()
     now = harness.clock.wall()
     counts = await outbox.unsettled_counts(now)
-    backlog = harness.delivery._backlog
+    backlog = harness.delivery.backlog
     assert backlog.queues == counts.queues
     assert backlog.tenants == Counter({DEFAULT_TENANT: backlog.total} if backlog.total else {})
     assert backlog.total == (await outbox.stats()).unsettled

@@ -171,7 +171,7 @@ async def test_of_many_each_is_sent_once_or_taken_back_and_never_both(outbox: Sq
     caller = Counter(harness.noted.events)
     assert caller["state", "cancelled"] == len(cancelled)
     assert caller["state", "sent"] == len(records) - len(cancelled)
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
     assert harness.left() == []
 
 
@@ -192,5 +192,5 @@ async def test_expiring_and_taking_back_at_once_settle_it_once(outbox: SqliteOut
     await harness.calm()
     assert (await harness.kept(record.message_id)).state is end
     assert harness.noted.events == [("state", "queued"), ("state", end.value)]
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
     await harness.drain(0.0)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support import build
 from tests.support.clock import ManualClock
-from tests.support.nodes import SharingNode, passes
+from tests.support.nodes import SHARED, Sharing, SharingNode, passes
 from tests.support.providers import FakeProvider, registry_of
 from tests.support.reported import came, receipt
 from tests.support.waiting import within
@@ -15,8 +15,6 @@ from tests.support.waiting import within
 from postwire.core.message import MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.receipts import Receipt, ReceiptState
-from postwire.outbox.base import Outbox
-from postwire.outbox.sqlite import SqliteOutbox
 from postwire.receipts.sweeps import BETWEEN_ALL, BETWEEN_OWN, LeftReceipts, OwnReceipts
 
 SENT, DELIVERED = MessageState.SENT, MessageState.DELIVERED
@@ -25,19 +23,16 @@ SENT, DELIVERED = MessageState.SENT, MessageState.DELIVERED
 class Reporting:
     """Two nodes that take receipts of the provider `one`, and the sweeps of each."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, shared: Sharing) -> None:
         self.clock = ManualClock()
         self.providers = [FakeProvider("one"), FakeProvider("one")]
         self.nodes = [
-            SharingNode(outbox, number, self.clock, registry=registry_of(provider), receipts_of=["one"])
+            SharingNode(shared[number - 1], number, self.clock, registry=registry_of(provider), receipts_of=["one"])
             for number, provider in enumerate(self.providers, 1)
         ]
-        self.own = [
-            OwnReceipts(outbox=outbox, tracker=node.tracker, clock=self.clock) for node in self.nodes if node.tracker
-        ]
-        self.left = [
-            LeftReceipts(outbox=outbox, tracker=node.tracker, clock=self.clock) for node in self.nodes if node.tracker
-        ]
+        given = [(node, node.tracker) for node in self.nodes if node.tracker]
+        self.own = [OwnReceipts(outbox=node.outbox, tracker=tracker, clock=self.clock) for node, tracker in given]
+        self.left = [LeftReceipts(outbox=node.outbox, tracker=tracker, clock=self.clock) for node, tracker in given]
 
     async def boot(self) -> Reporting:
         for node, own in zip(self.nodes, self.own, strict=True):
@@ -55,15 +50,14 @@ class Reporting:
             await node.drain(0.0)
 
 
-@pytest.fixture
-async def shared() -> AsyncIterator[Outbox]:
-    outbox = await SqliteOutbox.open(":memory:")
-    yield outbox
-    await outbox.close()
+@pytest.fixture(params=SHARED)
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Sharing]:
+    async with SHARED[request.param]() as stores:
+        yield stores
 
 
 @pytest.fixture
-async def reporting(shared: Outbox) -> AsyncIterator[Reporting]:
+async def reporting(shared: Sharing) -> AsyncIterator[Reporting]:
     reporting = await Reporting(shared).boot()
     yield reporting
     await reporting.end()
@@ -77,12 +71,12 @@ async def until(reporting: Reporting, message_id: str, state: MessageState) -> f
     )
 
 
-async def test_what_is_reported_of_a_message_on_its_way_is_applied_once_it_is_sent(shared: Outbox) -> None:
+async def test_what_is_reported_of_a_message_on_its_way_is_applied_once_it_is_sent(shared: Sharing) -> None:
     reporting = Reporting(shared)
     one, other = reporting.nodes
     reporting.providers[0] = provider = FakeProvider("one", held=True)
     one = reporting.nodes[0] = SharingNode(
-        shared, 1, reporting.clock, registry=registry_of(provider), receipts_of=["one"]
+        shared[0], 1, reporting.clock, registry=registry_of(provider), receipts_of=["one"]
     )
     await reporting.boot()
     call = one.start()
@@ -99,7 +93,7 @@ async def test_what_is_reported_of_a_message_on_its_way_is_applied_once_it_is_se
     await reporting.end()
 
 
-async def test_no_attempt_passes_a_receipt_that_came_in_at_another_node(shared: Outbox) -> None:
+async def test_no_attempt_passes_a_receipt_that_came_in_at_another_node(shared: Sharing) -> None:
     """The one that carries the message does not know of it: the store refuses the attempt, and then it looks."""
     reporting = Reporting(shared)
     one, other = reporting.nodes
@@ -107,7 +101,7 @@ async def test_no_attempt_passes_a_receipt_that_came_in_at_another_node(shared: 
         "one", held=True, answers=[DispatchResult(Outcome.UNCERTAIN), DispatchResult(Outcome.UNCERTAIN)]
     )
     registry = registry_of(provider)
-    one = reporting.nodes[0] = SharingNode(shared, 1, reporting.clock, registry=registry, receipts_of=["one"])
+    one = reporting.nodes[0] = SharingNode(shared[0], 1, reporting.clock, registry=registry, receipts_of=["one"])
     await one.boot()
     call = one.start(build.command(wait_for=WaitFor.OUTCOME))
     await provider.calls()
@@ -144,7 +138,7 @@ async def test_what_is_held_for_long_is_found_by_whoever_looks_at_all(reporting:
     assert await until(reporting, record.message_id, DELIVERED) <= BETWEEN_ALL
 
 
-async def test_what_a_node_has_kept_that_is_gone_is_applied_by_whoever_looks_at_all(shared: Outbox) -> None:
+async def test_what_a_node_has_kept_that_is_gone_is_applied_by_whoever_looks_at_all(shared: Sharing) -> None:
     reporting = Reporting(shared)
     one, other = reporting.nodes
     await one.boot()

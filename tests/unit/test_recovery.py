@@ -176,7 +176,7 @@ async def test_what_has_expired_meanwhile_is_not_sent(outbox: SqliteOutbox) -> N
         await harness.noted.reached(one, EXPIRED)
     assert harness.provider.keys == []
     assert harness.noted.events == [("state", "expired")] * 300, "no attempt was begun"
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 async def test_what_was_deferred_waits_for_as_long_after_a_restart(outbox: SqliteOutbox) -> None:
@@ -221,7 +221,7 @@ async def test_what_any_tenant_has_left_is_gone_on_with(outbox: SqliteOutbox) ->
         await harness.noted.reached(one, SENT)
     await harness.calm()
     assert sorted(harness.provider.keys) == sorted((*orphans, *waiting, *scheduled))
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
     for tenant, one in zip(tenants, waiting, strict=True):
         assert [kept.message_id for kept in await outbox.records(waiting, tenant)] == [one]
 

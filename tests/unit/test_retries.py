@@ -175,7 +175,7 @@ async def test_a_message_expires_at_its_time_and_not_before(outbox: SqliteOutbox
         await harness.calm()
         kept = await harness.kept(records[index].message_id)
         assert (kept.update_time, kept.attempts, kept.next_attempt_time) == (ends[index], (), None)
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 async def test_one_deadline_spans_waiting_retries_and_failover(outbox: SqliteOutbox) -> None:
@@ -215,7 +215,7 @@ async def test_many_expire_at_once(outbox: SqliteOutbox) -> None:
         await harness.noted.reached(record.message_id, EXPIRED)
     await harness.calm()
     assert len(harness.noted.events) == 3 * 600, "queued, passed over and expired, each once"
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 # What goes wrong.

@@ -34,7 +34,7 @@ async def test_a_message_that_waits_is_taken_back_and_never_sent(outbox: SqliteO
     harness.clock.advance(3600.0)
     await harness.calm()
     assert harness.provider.keys == []
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 async def test_taking_it_back_again_changes_nothing(outbox: SqliteOutbox) -> None:
@@ -44,7 +44,7 @@ async def test_taking_it_back_again_changes_nothing(outbox: SqliteOutbox) -> Non
     assert await harness.delivery.cancel(record.message_id, by=LOCAL) == once
     assert await asyncio.gather(*(harness.delivery.cancel(record.message_id, by=LOCAL) for _ in range(3))) == [once] * 3
     assert harness.noted.events.count(("state", "cancelled")) == 1
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 async def test_of_many_who_take_it_back_at_once_one_does_and_all_are_told_so(outbox: SqliteOutbox) -> None:
@@ -116,7 +116,7 @@ async def test_what_is_uncertain_is_resolved_by_somebody_who_knows_and_only_once
         with pytest.raises(MessageNotUncertain):
             await harness.delivery.resolve(record.message_id, sent=True, by=LOCAL)
     assert harness.noted.states == {sent.message_id: SENT, not_sent.message_id: FAILED}
-    assert harness.delivery._backlog.total == 0
+    assert harness.delivery.backlog.total == 0
 
 
 @pytest.mark.parametrize("answer", [None, build.SUCCESS, DispatchResult(Outcome.ERROR), MAYBE])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support import build
 from tests.support.clock import ManualClock
-from tests.support.nodes import SharingNode, passes
+from tests.support.nodes import SHARED, Sharing, SharingNode, passes
 from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
@@ -16,27 +16,25 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.principal import LOCAL
 from postwire.delivery.queue_heads import BETWEEN_LOOKS, MOST
 from postwire.delivery.queues import BATCH
-from postwire.outbox.base import Outbox
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.delivery.recount import BETWEEN_COUNTS
 
 ACCEPTANCE = WaitFor.ACCEPTANCE
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 
 
-@pytest.fixture
-async def shared() -> AsyncIterator[Outbox]:
-    outbox = await SqliteOutbox.open(":memory:")
-    yield outbox
-    await outbox.close()
+@pytest.fixture(params=SHARED)
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Sharing]:
+    async with SHARED[request.param]() as stores:
+        yield stores
 
 
 class Pair:
     """Two nodes on one store, by one clock."""
 
-    def __init__(self, outbox: Outbox, **given: FakeProvider) -> None:
+    def __init__(self, shared: Sharing, **given: FakeProvider) -> None:
         self.clock = ManualClock()
-        self.one = SharingNode(outbox, 1, self.clock, provider=given.get("one"))
-        self.other = SharingNode(outbox, 2, self.clock, provider=given.get("other"))
+        self.one = SharingNode(shared[0], 1, self.clock, provider=given.get("one"))
+        self.other = SharingNode(shared[1], 2, self.clock, provider=given.get("other"))
 
     async def boot(self) -> Pair:
         for node in (self.one, self.other):
@@ -50,7 +48,7 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(shared: Outbox) -> AsyncIterator[Pair]:
+async def pair(shared: Sharing) -> AsyncIterator[Pair]:
     pair = await Pair(shared).boot()
     yield pair
     await pair.end()
@@ -66,7 +64,7 @@ async def test_what_waits_at_a_node_without_a_share_is_sent_by_another_and_its_c
     assert took <= BETWEEN_LOOKS + 1.5, "a look at all queues, and one at what is waited for"
 
 
-async def test_what_comes_to_wait_again_at_another_node_is_told_to_its_caller(shared: Outbox) -> None:
+async def test_what_comes_to_wait_again_at_another_node_is_told_to_its_caller(shared: Sharing) -> None:
     pair = await Pair(shared, other=FakeProvider(answer=DispatchResult(Outcome.ERROR))).boot()
     pair.one.stop_sending()
     call = pair.one.start()
@@ -77,7 +75,7 @@ async def test_what_comes_to_wait_again_at_another_node_is_told_to_its_caller(sh
     await pair.end()
 
 
-async def test_a_repeat_at_another_node_waits_for_who_carries_the_message(shared: Outbox) -> None:
+async def test_a_repeat_at_another_node_waits_for_who_carries_the_message(shared: Sharing) -> None:
     pair = await Pair(shared, one=FakeProvider(held=True)).boot()
     first = pair.one.start(build.command(request_id="r"))
     await pair.one.provider.calls()
@@ -95,7 +93,7 @@ async def test_a_repeat_at_another_node_waits_for_who_carries_the_message(shared
     await pair.end()
 
 
-async def test_a_repeat_that_does_not_wait_is_answered_at_once(shared: Outbox) -> None:
+async def test_a_repeat_that_does_not_wait_is_answered_at_once(shared: Sharing) -> None:
     pair = await Pair(shared, one=FakeProvider(held=True)).boot()
     pair.one.start(build.command(request_id="r"))
     await pair.one.provider.calls()
@@ -127,7 +125,7 @@ async def test_what_another_node_takes_out_of_a_queue_is_not_sent_a_second_time(
     assert {record.state for record in kept} == {SENT}
 
 
-async def test_messages_at_hand_do_not_pass_those_of_other_nodes_for_long(shared: Outbox) -> None:
+async def test_messages_at_hand_do_not_pass_those_of_other_nodes_for_long(shared: Sharing) -> None:
     """One node has more at hand than is counted, and takes one after the other without a look at the store."""
     clock = ManualClock()
 
@@ -136,8 +134,8 @@ async def test_messages_at_hand_do_not_pass_those_of_other_nodes_for_long(shared
 
     provider = FakeProvider(held=True, meanwhile=take_time)
     registry = registry_of(provider, gates={"fake": gate_of("fake", max_concurrent=1)})
-    one = SharingNode(shared, 1, clock, provider=provider, registry=registry)
-    other = SharingNode(shared, 2, clock)
+    one = SharingNode(shared[0], 1, clock, provider=provider, registry=registry)
+    other = SharingNode(shared[1], 2, clock)
     for node in (one, other):
         await node.boot()
     other.stop_sending()
@@ -171,3 +169,16 @@ async def test_a_message_that_is_cancelled_at_another_node_is_told_to_its_caller
     await pair.other.delivery.cancel(record.message_id, by=LOCAL)
     await passes(pair.clock, call.done, pair.one)
     assert (await call).state is MessageState.CANCELLED
+
+
+async def test_what_others_take_and_settle_is_counted_in_time(pair: Pair) -> None:
+    one, other = pair.one, pair.other
+    one.stop_sending()
+    record = await one.send(build.command(wait_for=ACCEPTANCE))
+    await passes(pair.clock, lambda: bool(other.provider.keys), one, other)
+    await other.noted.reached(record.message_id, SENT)
+    await other.calm()
+    assert (one.delivery.backlog.total, other.delivery.backlog.total) == (1, -1)
+    assert {count for node in (one, other) for count in node.delivery.queue_depths.values()} == {0, 1}
+    took = await passes(pair.clock, lambda: one.delivery.backlog.total == other.delivery.backlog.total == 0, one, other)
+    assert took <= BETWEEN_COUNTS

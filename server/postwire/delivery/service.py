@@ -115,12 +115,13 @@ class Delivery:
             tracker=tracker,
             may_act=may_act,
         )
-        self._backlog = Backlog(
+        self.backlog = Backlog(
             max_unsettled=limits.max_unsettled,
             max_per_queue=limits.max_unsettled_per_queue,
             max_scheduled=limits.max_scheduled,
             has_tenants=bool(limits.quotas),
         )
+        """What is not settled."""
         self._quotas = Quotas(limits.quotas)
         self.guards = Guards(limits.guards)
         """Which messages are let through; `Guards.replace` has it take over other rules."""
@@ -137,7 +138,7 @@ class Delivery:
             executor=self.executor,
             clock=clock,
             observer=observer,
-            backlog=self._backlog,
+            backlog=self.backlog,
             quotas=self._quotas,
             attempts=self.open_attempts,
             tracker=tracker,
@@ -160,7 +161,7 @@ class Delivery:
             tasks=self._tasks,
             waiters=self._waiters,
             worker=self._worker,
-            backlog=self._backlog,
+            backlog=self.backlog,
             quotas=self._quotas,
             guards=self.guards,
             clock=clock,
@@ -185,7 +186,7 @@ class Delivery:
     def queue_depths(self) -> dict[str, int]:
         """How many messages are not settled, by the key of their route as it is shown; safe to ask on any thread."""
         depths = self._router.no_depths.copy()
-        for queue, count in self._backlog.queues.copy().items():
+        for queue, count in self.backlog.queues.copy().items():
             key = self._router.shown_key(queue.name)
             depths[key] = depths.get(key, 0) + max(count, 0)
         return depths
@@ -221,7 +222,7 @@ class Delivery:
     def take_quotas(self, quotas: Mapping[str, Quota]) -> None:
         """Hold tenants to other quotas from now on."""
         self._quotas.replace(quotas)
-        self._backlog.has_tenants = bool(quotas)
+        self.backlog.has_tenants = bool(quotas)
         self._worker.weigh()
         self._acceptance.look_again()
 

@@ -24,6 +24,7 @@ from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.queue_heads import MOST, QueueHeads
 from postwire.delivery.queues import Queue
 from postwire.delivery.receipts import ReceiptTracker
+from postwire.delivery.recount import Recount
 from postwire.delivery.router import Grants, Router
 from postwire.delivery.taking import Claim, Pick
 from postwire.delivery.tasks import StartedTasks
@@ -63,6 +64,7 @@ class Worker:
         """`is_shared`: other nodes may put messages into the queues as well, and take them out."""
         self._is_shared = is_shared
         self._heads = QueueHeads(work=work, clock=clock, found=self._found)
+        self._recount = Recount(messages=messages, backlog=backlog, clock=clock)
         self._attempts = attempts
         self._tracker = tracker
         self._messages = messages
@@ -91,9 +93,11 @@ class Worker:
                 self._queue(route, key.tenant).look()
         if self._is_shared:
             self._heads.start()
+            self._recount.start()
 
     def _found(self, heads: Mapping[QueueKey, Head]) -> None:
         """All queues were looked at, in which anything waits."""
+        self._backlog.note(self._clock.wall())
         for key, head in heads.items():
             if (queue := self._queues.get(key)) is None and (route := self._router.route_by_queue_key(key.name)):
                 queue = self._queue(route, key.tenant)
@@ -326,6 +330,7 @@ class Worker:
         if self._tracker:
             self._tracker.close()  # else what waits for that would hold up the end where the store is away
         await self._heads.stop()
+        await self._recount.stop()
         for queue in self._queues.values():
             await queue.stop()
 
