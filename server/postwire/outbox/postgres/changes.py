@@ -43,7 +43,7 @@ async def _applied(connection: Connection, operations: Sequence[Change]) -> Mapp
     """How many receipts changes apply that are not applied yet, by messages. Others may have done with some of them
     since they were read, which leaves the revision as it is: so the messages are locked before it is looked."""
     ids = sorted(message_id for one in operations for message_id in one.message_ids)
-    await connection.execute(QUERIES["lock_messages"], ids)
+    await connection.execute(QUERIES["lock_changed"], ids)
     numbers = [number for one in operations for number in one.receipts]
     found = await connection.fetch(QUERIES["count_unapplied"], numbers)
     return {str(message_id): count for message_id, count in found}

@@ -157,7 +157,7 @@ WITH {changed}
 SELECT message_id FROM upd;
 
 -- For who counts what is to change with them, in the order in which all who lock several do it.
--- name: lock_messages
+-- name: lock_changed
 SELECT 1 FROM messages WHERE message_id = ANY($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE;
 
 -- How many of some receipts are not applied, by messages.
