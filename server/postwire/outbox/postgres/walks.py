@@ -61,7 +61,7 @@ class Walks(Part):
 
         async def some(connection: Connection) -> tuple[int, ErasureCounts]:
             """As many of them as one commit may erase; and how many there were."""
-            await connection.execute(QUERIES["lock_messages"], message_ids, tenant)
+            await connection.execute(QUERIES["lock_messages_of"], message_ids, tenant)
             found = await connection.fetch(QUERIES["erasable"], message_ids, tenant, UNDER_WAY)
             settled = [one for one in found if one["settled"]]
             if not settled:

@@ -72,7 +72,7 @@ WHERE m.message_id = ANY ($1::uuid[]) AND m.tenant = $2
 ORDER BY m.message_id;
 
 -- The same, of whom the rows are locked. By itself, so that what is erased is as it is once they are.
--- name: lock_messages
+-- name: lock_messages_of
 SELECT 1 FROM messages m WHERE m.message_id = ANY ($1::uuid[]) AND m.tenant = $2 ORDER BY m.message_id
 FOR NO KEY UPDATE OF m;
 
