@@ -35,7 +35,7 @@ _LEFT_BEHIND: Final = {
     "contents": "contents",
     "messages SENT": "messages WHERE state = 'sent'",
     "messages with one attempt that succeeded": (
-        "messages WHERE attempt_number = 1 AND attempts::json -> 0 ->> 'outcome' = 'success'"
+        "messages WHERE attempt_number = 1 AND attempts::json -> 0 ->> 3 = 'success'"
     ),
 }
 

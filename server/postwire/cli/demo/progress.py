@@ -73,7 +73,8 @@ class Progress:
         from rich.text import Text
 
         filled = _WIDTH * self.done // self._total
-        bar = Text("━" * filled, "green")
+        bar = Text()
+        bar.append("━" * filled, "green")
         bar.append("━" * (_WIDTH - filled), "dim")
         bar.append(f"  {self._count()}")
         return Group(bar, Text(), *map(Text, self._reported))
