@@ -21,6 +21,7 @@ from postwire.auth.control import AccessControl
 from postwire.auth.fetching import fetch_text
 from postwire.clock import Clock
 from postwire.config.bind import ConfigError
+from postwire.config.digest import digest
 from postwire.config.encryption_keys import keys_of
 from postwire.config.encryption_keys import warnings_of as encryption_warnings
 from postwire.config.receipts import RECEIPTS_TLS
@@ -30,7 +31,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.inbound import Words
 from postwire.core.splitmix import stream
-from postwire.daemon import leaves_work_behind
+from postwire.daemon import leaves_work_behind, stop_signal
 from postwire.delivery import (
     GUARD_KEYS,
     QUOTA_KEYS,
@@ -42,11 +43,14 @@ from postwire.delivery import (
     WrongKey,
     quotas_from,
 )
+from postwire.delivery.peers import Peers
+from postwire.delivery.shared_work import SharedWork
 from postwire.descriptors import STDERR
 from postwire.maintenance import Maintenance
 from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
 from postwire.nodes.duties import NodeDuties
+from postwire.notify.duty import NotifyDuty
 from postwire.outbox.base import MessageStore, Outbox, OutboxError
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
@@ -140,7 +144,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
-    stop = _stop_signal(signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hang_up.drains else ()))
+    stop = stop_signal(signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hang_up.drains else ()))
     try:
         otel = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
@@ -228,6 +232,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             observer=observers,
             on_reported=automatic.reported if has_auto else None,
             on_inbound=automatic.inbound,
+            is_shared=node.is_shared,
         )
         endpoint = None
         if readers:
@@ -254,6 +259,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             tracker=receipts.tracker,
             recipient_hashes=receipts.recipient_hashes,
             may_act=node.may_act if node.is_shared else None,
+            is_shared=node.is_shared,
         )
         refuse_unreported(registry, receipts.tracker.addresses.providers)
         maintenance = Maintenance(
@@ -274,7 +280,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         closing.push_async_callback(rekeying.stop)
         closing.push_async_callback(delivery.close)
         closing.push_async_callback(receipts.stop)
-        control = Control(registry=registry, outbox=outbox, clock=clock)
+        peers = Peers(lease=config.nodes.lease, clock=clock) if node.is_shared else None
+        control = Control(registry=registry, outbox=outbox, clock=clock, peers=peers)
         control.on_updated = reporting.look
         access_control = AccessControl(config, fetch=fetch_text, clock=clock, on_trouble=app_log.key_trouble)
         closing.push_async_callback(access_control.stop)
@@ -304,28 +311,36 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         outbox.on_availability(server.set_ready)
         outbox.on_availability(app_log.availability)
         store.on_gone(lambda: _log.error(names.EVENT_STORE_GONE, store=config.store.place))
-        for detail in store.warnings:
-            _log.warning(names.EVENT_WARNING, detail=detail)
-        for detail in encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)):
-            _log.warning(names.EVENT_WARNING, detail=detail)
-        for one in filter(None, (certificates, http_certificates, receipt_certificates)):
-            for detail in one.warnings:
-                _log.warning(names.EVENT_WARNING, detail=detail)
-        for detail in readers.warnings() if readers else ():
-            _log.warning(names.EVENT_WARNING, detail=detail)
+        app_log.warnings(
+            *store.warnings,
+            *encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)),
+            *(
+                detail
+                for one in (certificates, http_certificates, receipt_certificates)
+                if one
+                for detail in one.warnings
+            ),
+            *(readers.warnings() if readers else ()),
+        )
         app_log.boot(config, registry)
         access_control.start()
         await opening.start()
         try:
             await control.restore()
+            if peers:
+                SharedWork(node, peers, control, registry, delivery.backlog, clock, digest(config))
+                nodes.leadership.add(receipts.duties)
             await receipts.connect(delivery.settled_in_queue)
             await maintenance.start()
+            if notify:
+                closing.push_async_callback(notify.stop, 0.0)
+                if node.is_shared:
+                    nodes.leadership.add(NotifyDuty(notify, store=outbox))
+                else:
+                    await notify.start()
             nodes.start()
             receipts.start()
             rekeying.start()
-            if notify:
-                closing.push_async_callback(notify.stop, 0.0)
-                await notify.start()
         except StoreUnavailable as error:
             raise BootError(f"{config.store.key}: {config.store.place}: {error}") from None
         # Else those who call at once, as many do where a server comes back, would be refused for good.
@@ -428,17 +443,3 @@ async def _gauges(outbox: MessageStore, clock: Clock, receipts: Receipts) -> dic
         return store
     age = 0.0 if stats.oldest_create_time is None else (clock.wall() - stats.oldest_create_time) / 1e6
     return store | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
-
-
-def _stop_signal(*numbers: signal.Signals) -> asyncio.Future[str]:
-    """A future that holds the name of the first of these signals."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[str] = loop.create_future()
-
-    def stop(number: signal.Signals) -> None:
-        if not future.done():
-            future.set_result(number.name)
-
-    for number in numbers:
-        loop.add_signal_handler(number, stop, number)
-    return future

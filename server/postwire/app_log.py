@@ -80,3 +80,9 @@ def availability(available: bool) -> None:
         _log.info(names.EVENT_STORE_AVAILABLE)
     else:
         _log.error(names.EVENT_STORE_UNAVAILABLE)
+
+
+def warnings(*details: str) -> None:
+    """Log what somebody should look at, in words."""
+    for detail in details:
+        _log.warning(names.EVENT_WARNING, detail=detail)

@@ -1,8 +1,9 @@
-"""Work that may never end, and that nothing waits for."""
+"""The end of a process: what asks for it, and work that may never end, which nothing waits for."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,3 +58,17 @@ async def leaves_work_behind(seconds: float) -> bool:
 
 async def _end_executor() -> None:
     await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def stop_signal(*numbers: signal.Signals) -> asyncio.Future[str]:
+    """A future that holds the name of the first of these signals."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+
+    def stop(number: signal.Signals) -> None:
+        if not future.done():
+            future.set_result(number.name)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
+    return future

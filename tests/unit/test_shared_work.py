@@ -67,15 +67,7 @@ class Working:
         self.backlog = Backlog(max_unsettled=1_000)
         self.peers = Peers(lease=LEASE, clock=self.clock)
         self.control = Control(registry=registry, outbox=outbox, clock=self.clock, peers=self.peers)
-        self.work = SharedWork(
-            self.node,
-            registry=registry,
-            peers=self.peers,
-            control=self.control,
-            backlog=self.backlog,
-            clock=self.clock,
-            config_digest="mine",
-        )
+        self.work = SharedWork(self.node, self.peers, self.control, registry, self.backlog, self.clock, "mine")
 
     def hear(
         self,

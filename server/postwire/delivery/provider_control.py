@@ -100,6 +100,7 @@ class Control:
         states = await self._outbox.provider_states()
         self._notes = {name: state.note for name, state in states.items() if state.note}
         self._resets = Counter({name: state.resets for name, state in states.items()})
+        self._has_changed = True
         for entry in self._registry:
             if (state := states.get(entry.provider.name)) and state.is_drained:
                 entry.gate.breaker.force_open(self._clock.monotonic())

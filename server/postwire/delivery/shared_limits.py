@@ -23,6 +23,11 @@ class SharedLimits:
             entry.gate.limit(NOTHING, clock.monotonic())
 
     @property
+    def is_open(self) -> bool:
+        """See `Standing.is_open`."""
+        return self._standing.is_open
+
+    @property
     def seen(self) -> int:
         """See `Standing.seen`."""
         return self._standing.seen

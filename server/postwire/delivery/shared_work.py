@@ -17,6 +17,9 @@ from postwire.providers.registry import Registry
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
+OPENS_SOON: Final = 0.5
+"""Seconds from one heartbeat to the next of a node that waits until all others have seen it."""
+
 FITS_SOON: Final = 0.25
 """Seconds from one look at whether what is in flight fits a smaller share to the next."""
 
@@ -26,12 +29,16 @@ _log = EventLog()
 class Announcing(Protocol):
     """Who sends the heartbeats of this node. What is set here goes with the next."""
 
-    number: int
     seen: int
     acknowledged: int
     shares: Sequence[NodeShare]
     queue_keys: Collection[str]
     config_digest: str
+
+    @property
+    def number(self) -> int:
+        """That of this node."""
+        ...
 
     def on_heartbeat(self, callback: Callable[[Heartbeat], None]) -> None:
         """Have `callback` called with every answer, before this node goes on by it."""
@@ -48,10 +55,9 @@ class SharedWork:
     def __init__(
         self,
         node: Announcing,
-        *,
-        registry: Registry,
         peers: Peers,
         control: Control,
+        registry: Registry,
         backlog: Backlog,
         clock: Clock,
         config_digest: str,
@@ -73,7 +79,7 @@ class SharedWork:
 
     def heard(self, heartbeat: Heartbeat) -> None:
         """A heartbeat is answered."""
-        self._limits.heard(heartbeat)
+        self._limits.heard(heartbeat)  # first of all: a node that has been away goes on once this is done
         if heartbeat.provider_change > self._node.acknowledged and self._control.take_over(heartbeat.provider_states):
             self._node.acknowledged = heartbeat.provider_change
             self._node.heartbeat_now()  # somebody may wait for it
@@ -91,6 +97,8 @@ class SharedWork:
         if self._limits.seen > node.seen:
             node.seen = self._limits.seen
             node.heartbeat_now()  # whoever has come anew waits for it
+        if not self._limits.is_open:
+            self._clock.call_later(OPENS_SOON, node.heartbeat_now)
         if not self._limits.look() and not self._is_looking:
             self._is_looking = True
             self._clock.call_later(FITS_SOON, self._look_again)

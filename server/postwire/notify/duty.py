@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from postwire.core.errors import StoreUnavailable
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
-from postwire.notify.service import Notify
 from postwire.outbox.base import Availability
 from postwire.telemetry.logs import EventLog
+
+if TYPE_CHECKING:
+    from postwire.notify.service import Notify  # with aiohttp
 
 GRACE: Final = 0.5
 """Seconds that what is being posted has to end where another node goes on with it. It may post that once more."""
