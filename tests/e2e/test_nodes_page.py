@@ -16,6 +16,7 @@ from tests.support.reader import ROOT, Reader, checkout
 
 from postwire.config.schema import load
 from postwire.providers.builtin import KINDS
+from postwire_client import BreakerState, Client
 
 PAGE: Final = ROOT / "docs" / "nodes.md"
 LEAST: Final = 8
@@ -40,7 +41,7 @@ def page(tmp_path: Path) -> Iterator[Path]:
             await connection.execute(statement)
         await connection.close()
 
-    (statements,) = blocks("sql")
+    statements, _ = blocks("sql")
     asyncio.run(prepare(*statements.strip().splitlines()))
     text = PAGE.read_text(encoding="utf-8").replace("127.0.0.1:5432", f"127.0.0.1:{where.port}")
     for shown in ("127.0.0.1:50052", "127.0.0.1:9465"):
@@ -67,3 +68,20 @@ def test_its_configurations_are_such_as_the_server_takes(tmp_path: Path) -> None
         text = re.sub(r'_file = "[^"]+"', f'_file = "{tmp_path / "secret"}"', block)
         file.write_text(text.replace("/etc/postwire", str(tmp_path)), encoding="utf-8")
         assert load(path=file, environ={}, kinds=KINDS).explicit
+
+
+def test_a_provider_that_is_drained_in_the_database_is_drained_when_a_node_starts(tmp_path: Path) -> None:
+    url = asyncio.run(postgres.new_database())
+    _, statement = blocks("sql")
+
+    async def drain() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement.replace("'twilio'", "'email'"))
+        await connection.close()
+
+    asyncio.run(drain())
+    with Reader(checkout(tmp_path)) as reader:
+        address = reader.start_beside(f"POSTWIRE_STORE__URL={url} exec .venv/bin/postwire serve")["listen"]
+        with Client(address) as client:
+            state = {one.name: one.breaker.state for one in client.list_providers()}
+    assert state == {"email": BreakerState.BREAKER_STATE_FORCED_OPEN, "sms-mms": BreakerState.BREAKER_STATE_CLOSED}
