@@ -51,7 +51,7 @@ from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
 from postwire.nodes.duties import NodeDuties
 from postwire.notify.duty import NotifyDuty
-from postwire.outbox.base import MessageStore, Outbox, OutboxError
+from postwire.outbox.base import Outbox, OutboxError
 from postwire.providers.builtin import KINDS
 from postwire.providers.checks import ProviderChecks
 from postwire.providers.opening import ProviderOpening
@@ -190,13 +190,14 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             telemetry = Telemetry(
                 config.telemetry,
                 otel,
-                lambda: _gauges(outbox, clock, receipts),
+                lambda: store.gauges(receipts.held),
                 lambda: _breaker_states(registry),
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
                 http_certificates,
                 tenants=lambda: delivery.tenants,
                 hooks=notify.reports if notify else None,
+                node=store.reports.report if store.reports else None,
             )
         except ConfigError:
             raise
@@ -432,14 +433,3 @@ async def _close(registry: Registry) -> None:
     except ExceptionGroup as group:
         for error in group.exceptions:
             _log.fault(error)
-
-
-async def _gauges(outbox: MessageStore, clock: Clock, receipts: Receipts) -> dict[str, float]:
-    store = {names.STORE_AVAILABLE: float(outbox.available)}
-    try:
-        stats = await outbox.stats()
-        store[names.RECEIPTS_HELD] = await receipts.held()
-    except StoreUnavailable:
-        return store
-    age = 0.0 if stats.oldest_create_time is None else (clock.wall() - stats.oldest_create_time) / 1e6
-    return store | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from postwire import app_log
 from postwire.clock import Clock, SystemClock
+from postwire.config.database_url import missing_for, unusable_files
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.config.schema import Config
 from postwire.core.errors import StoreUnavailable
 from postwire.core.leases import Terms
 from postwire.nodes.clock import NodeClock
 from postwire.nodes.node import Node
+from postwire.nodes.report import NodeReports
 from postwire.outbox.base import NodeDead, Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.telemetry import names
@@ -39,6 +41,7 @@ class OpenedStore:
     """A store, the clock that goes with it, and what this process is among those that serve it.
 
     `warnings` are for the operator, a line each. `on_gone` has somebody called when the store was moved away.
+    `reports` are for metrics, where several nodes may share it.
     """
 
     outbox: Outbox
@@ -47,6 +50,21 @@ class OpenedStore:
     terms: Terms
     warnings: Sequence[str] = ()
     on_gone: Callable[[Callable[[], None]], None] = lambda callback: None
+    reports: NodeReports | None = None
+
+    async def gauges(self, held: Callable[[], Awaitable[int]]) -> dict[str, float]:
+        """The values of the gauges of the outbox and the store, as far as they can be had. `held` counts the receipts
+        whose message is not known yet."""
+        found = {names.STORE_AVAILABLE: float(self.outbox.available)}
+        if self.reports:
+            await self.reports.refresh()
+        try:
+            stats = await self.outbox.stats()
+            found[names.RECEIPTS_HELD] = await held()
+        except StoreUnavailable:
+            return found
+        age = 0.0 if stats.oldest_create_time is None else (self.clock.wall() - stats.oldest_create_time) / 1e6
+        return found | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
 
     async def close(self) -> None:
         """Leave it, as the last thing that is asked of it, and close it."""
@@ -77,6 +95,8 @@ async def open_store(config: Config, keys: Sequence[EncryptionKey], stop: asynci
         node = Node(file, terms)
         await node.start()
         return OpenedStore(file, SystemClock(), node, terms, file.warnings, file.on_gone)
+    for wrong in (*missing_for(config.store.url), *unusable_files(config.store.url)):
+        raise OutboxError(str(wrong))
     return await _until_joined(config, config.store.url, terms, kept, stop)
 
 
@@ -108,12 +128,8 @@ async def _until_joined(
 
 
 async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) -> OpenedStore:
-    try:
-        from postwire.outbox.postgres.store import PostgresOutbox
-    except ImportError:
-        raise OutboxError(
-            "store.url: needs asyncpg, which is not installed: pip install 'postwire[postgres]'"
-        ) from None
+    from postwire.outbox.postgres.store import PostgresOutbox  # with asyncpg, which not everybody has
+
     outbox: Any = await PostgresOutbox.open(
         url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
     )
@@ -121,7 +137,11 @@ async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) ->
         clock = NodeClock()
         node = Node(outbox, terms, clock)
         await node.start()
+        warnings = [
+            f"store.url: the index {name} is missing, and some queries are slow: run postwire store migrate"
+            for name in await outbox.missing_indexes()
+        ]
     except BaseException:
         await outbox.close()
         raise
-    return OpenedStore(outbox, clock, node, terms)
+    return OpenedStore(outbox, clock, node, terms, warnings, reports=NodeReports(node, outbox, clock))

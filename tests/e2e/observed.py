@@ -1,13 +1,15 @@
-"""A server to which everything has happened that a metric tells of."""
+"""A server to which everything has happened that a metric tells of, and one of those that share a database."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import grpc
 from tests.e2e.calls import (
     AT_MOST_ONCE,
@@ -27,10 +29,11 @@ from tests.e2e.calls import (
     until,
     update,
 )
-from tests.e2e.metrics import METRICS
-from tests.e2e.server import Server
+from tests.e2e.metrics import METRICS, fetch
+from tests.e2e.server import Server, eventually
 from tests.e2e.streams import in_time
 from tests.e2e.toml import ERRORS, STAYS_CLOSED, case, mock, of, rule
+from tests.support.postgres import new_database
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -79,6 +82,21 @@ def observed_server(folder: Path) -> Iterator[Server]:
         _report(server)
         _refuse(server)
         yield server
+
+
+@contextmanager
+def observed_node(folder: Path) -> Iterator[Server]:
+    """Start it on a database of its own, where somebody has a transaction open."""
+    with asyncio.Runner() as runner:
+        url = runner.run(new_database())
+        other = runner.run(asyncpg.connect(url))
+        try:
+            runner.run(other.execute("BEGIN; SELECT pg_current_xact_id()"))
+            with Server(folder, store__url=url, **METRICS) as server:
+                eventually(lambda: 'postwire_feed_holder="pid ' in fetch(server))
+                yield server
+        finally:
+            runner.run(other.close())
 
 
 def _let_all_end_as_they_may(server: Server) -> None:

@@ -33,8 +33,8 @@ COMMAND: Final = (sys.executable, "-m", "postwire", "serve")
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """What a server is started with: free ports, a store in `folder`, and `settings` (`providers__email__seed="7"`).
 
-    No attempt and no caller is given up because the machine is slow, unless `settings` say so. `OTEL_...` is passed on
-    as it is.
+    With `store__url` the store is there. No attempt and no caller is given up because the machine is slow, unless
+    `settings` say so. `OTEL_...` is passed on as it is.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("POSTWIRE_", "OTEL_"))}
     ours = {
@@ -45,6 +45,8 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "server__max_wait": "1h",
         **settings,
     }
+    if "store__url" in settings:
+        del ours["store__path"]
     return inherited | {
         key if key.startswith("OTEL_") else f"POSTWIRE_{key.upper()}": value for key, value in ours.items()
     }

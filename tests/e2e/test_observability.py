@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.metrics import fetch, transitions, values
-from tests.e2e.observed import observed_server
+from tests.e2e.observed import observed_node, observed_server
 from tests.e2e.server import Server
 from tests.support.promql import FOREIGN_LABELS, Query, Selector, alerts, panel_queries, variable_queries
 
@@ -31,12 +31,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def series(server: Server) -> Labels:
+def pages(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
+    """What Prometheus finds there, and at a node of several."""
+    with observed_node(tmp_path_factory.mktemp("node")) as node:
+        return fetch(server), fetch(node)
+
+
+@pytest.fixture(scope="module")
+def series(pages: Sequence[str]) -> Labels:
     """The labels of each series' name. A label that no series of the name has a value for is none."""
     found: Labels = defaultdict(set)
-    for family in text_string_to_metric_families(fetch(server)):
-        for sample in family.samples:
-            found[sample.name] |= {label for label, value in sample.labels.items() if value}
+    for page in pages:
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                found[sample.name] |= {label for label, value in sample.labels.items() if value}
     return found
 
 
@@ -80,12 +88,12 @@ def test_a_viewer_can_choose_what_is_there(series: Labels) -> None:
         assert label in series[name] | FOREIGN_LABELS
 
 
-def test_the_docs_tell_of_every_metric_and_its_labels(server: Server, series: Labels) -> None:
+def test_the_docs_tell_of_every_metric_and_its_labels(pages: Sequence[str], series: Labels) -> None:
     table = re.findall(r"^\| `((?:postwire|rpc)_\w+)` \| ([^|]*) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in table}
     assert len(documented) == len(table)
     own = {}
-    for family in text_string_to_metric_families(fetch(server)):
+    for family in (family for page in pages for family in text_string_to_metric_families(page)):
         if family.name != "target_info":
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = series[f"{name}_count" if family.type == "histogram" else name]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.metrics import fetch
-from tests.e2e.observed import observed_server
+from tests.e2e.observed import observed_node, observed_server
 from tests.interop.conftest import TOOLS, Need
 from tests.support.promql import RULES, RULES_TEST, panel_queries
 
@@ -45,10 +45,12 @@ def promtool(need: Need) -> Promtool:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The metrics of a server to which everything has happened."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The metrics of a server to which everything has happened, and of a node of several, by their names."""
     with observed_server(tmp_path_factory.mktemp("observed")) as server:
-        return fetch(server)
+        alone = fetch(server)
+    with observed_node(tmp_path_factory.mktemp("node")) as node:
+        return {"alone": alone, "node": fetch(node)}
 
 
 def test_prometheus_takes_the_rules(promtool: Promtool) -> None:
@@ -59,17 +61,21 @@ def test_each_alert_fires_when_it_should_and_not_when_all_is_well(promtool: Prom
     assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
 
 
-def test_prometheus_finds_nothing_wrong_with_the_metrics(promtool: Promtool, page: str) -> None:
-    done = subprocess.run((TOOLS / "promtool", "check", "metrics"), input=page, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.usefixtures("promtool")
+def test_prometheus_finds_nothing_wrong_with_the_metrics(pages: Mapping[str, str]) -> None:
+    for page in pages.values():
+        done = subprocess.run((TOOLS / "promtool", "check", "metrics"), input=page, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_query_of_the_dashboard_has_an_answer(promtool: Promtool, page: str, tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_has_an_answer(
+    promtool: Promtool, pages: Mapping[str, str], tmp_path: Path
+) -> None:
     test = {
         "tests": [
             {
                 "interval": "1m",
-                "input_series": list(fetched_often(page)),
+                "input_series": [one for name, page in pages.items() for one in fetched_often(name, page)],
                 "promql_expr_test": [has_an_answer(query.text) for query in panel_queries()],
             }
         ]
@@ -79,12 +85,14 @@ def test_every_query_of_the_dashboard_has_an_answer(promtool: Promtool, page: st
     assert "SUCCESS" in promtool("test", "rules", file)
 
 
-def fetched_often(page: str) -> Iterator[Mapping[str, str]]:
-    """The page's series, as if all of it happened again each minute: counters rise, and gauges stay as they are."""
+def fetched_often(instance: str, page: str) -> Iterator[Mapping[str, str]]:
+    """The series of an instance's page, as if all of it happened again each minute: counters rise, and gauges stay as
+    they are.
+    """
     for family in text_string_to_metric_families(page):
         rises = family.type in ("counter", "histogram")
         for sample in family.samples:
-            labels = {"job": "postwire", "instance": "a", **sample.labels}
+            labels = {"job": "postwire", "instance": instance, **sample.labels}
             pairs = ", ".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
             values = f"0+{sample.value}x{STEPS}" if rises else f"{sample.value}x{STEPS}"
             yield {"series": f"{sample.name}{{{pairs}}}", "values": values}

@@ -36,6 +36,7 @@ class NodeDuties:
             orphans=maintenance.orphans,
             executor=delivery.executor,
             clock=clock,
+            counts=node.counts,
         )
 
     def start(self) -> None:

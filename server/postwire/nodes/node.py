@@ -11,6 +11,7 @@ from typing import Final
 from postwire.core.errors import StoreUnavailable
 from postwire.core.leases import CLOCK_OFFSET_TO_WARN_OF, OwnLease, Terms, may_take_part
 from postwire.nodes.clock import NodeClock, boot_time
+from postwire.nodes.counts import NodeCounts
 from postwire.outbox.base import Announcement, Heartbeat, Membership, NodeDead, NodeShare
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
@@ -40,6 +41,7 @@ class Node:
         self._task: asyncio.Task[None] | None = None
         self._fence: asyncio.TimerHandle | None = None
         self._warned_of_clock = False
+        self.counts: Final = NodeCounts()
         self.on_dead: Callable[[], None] = lambda: None
         """Called once the others have taken this node for dead: it has to end."""
         self.last: Heartbeat | None = None
@@ -69,6 +71,11 @@ class Node:
         return not self.is_shared or (self.may_act() and self.last is not None and self.last.is_leader)
 
     @property
+    def lease_left(self) -> float:
+        """For how long (s) this node may still act without a heartbeat."""
+        return max((self._lease.deadline - self._boot_time()) / 1e6, 0.0)
+
+    @property
     def served_keys(self) -> set[str]:
         """The keys of the queues that the living serve, as far as they have said so."""
         return {key for one in self.last.members for key in one.queue_keys} if self.last else set()
@@ -86,7 +93,9 @@ class Node:
         now = self._boot_time()
         if not (self.last and self.last.may_reap and self._lease.trusts_clock(now)):
             return ()
-        return await self._membership.reap(self._lease.expected(now), self._terms.tolerance)
+        reaped = await self._membership.reap(self._lease.expected(now), self._terms.tolerance)
+        self.counts.reaped += len(reaped)
+        return reaped
 
     def on_heartbeat(self, listener: Callable[[Heartbeat], None]) -> None:
         """Have `listener` called, on the loop, with what each heartbeat has found, before this node goes on by it."""
@@ -201,11 +210,11 @@ class Node:
         self._membership.fence(not self.may_act())
         if self._fence:
             self._fence.cancel()
-        left = max((self._lease.deadline - self._boot_time()) / 1e6, 0.0)
-        self._fence = asyncio.get_running_loop().call_later(left, self._lapse)
+        self._fence = asyncio.get_running_loop().call_later(self.lease_left, self._lapse)
 
     def _lapse(self) -> None:
         if not self.may_act():
+            self.counts.leases_lost += 1
             _log.error(names.EVENT_LEASE_LOST, node=self.number)
             self._membership.fence(True)
             return

@@ -16,6 +16,7 @@ from postwire.delivery.executor import Executor
 from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.wakeable_task import WakeableTask
 from postwire.maintenance.orphans import Orphans
+from postwire.nodes.counts import NodeCounts
 from postwire.outbox.base import Outbox, StoredMessage
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
@@ -33,12 +34,20 @@ class StraySweep:
     """Looks for them now and then."""
 
     def __init__(
-        self, *, outbox: Outbox, attempts: OpenAttempts, orphans: Orphans, executor: Executor, clock: Clock
+        self,
+        *,
+        outbox: Outbox,
+        attempts: OpenAttempts,
+        orphans: Orphans,
+        executor: Executor,
+        clock: Clock,
+        counts: NodeCounts,
     ) -> None:
         self._outbox = outbox
         self._attempts = attempts
         self._orphans = orphans
         self._executor = executor
+        self._counts = counts
         self._wakeable = WakeableTask(self._run_once, outbox=outbox, clock=clock)
 
     def start(self) -> None:
@@ -63,6 +72,7 @@ class StraySweep:
         await self._outbox.wait_available()
         found = await self._find()
         if count := await self._close(found):
+            self._counts.strays += count
             _log.warning(names.EVENT_STRAYS, messages=count)
         return 0.0 if len(found) == STEP and count else INTERVAL
 

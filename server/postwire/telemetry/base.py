@@ -25,6 +25,30 @@ class HookReport:
     lag: float
 
 
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What is shown of a node among those that share a store. Times are in seconds; None: it is not known.
+
+    `live`: how many nodes live, itself among them. `lease_left`: for how long it may still act without a heartbeat.
+    `clock_offset`: by how much its clock is ahead of the store's. `leases_lost`: how often its own ran out; `reaped`:
+    how many nodes it has taken for dead; `strays`: how many open attempts of its own it had lost. `pauses`: how often
+    the store could not be written, and `paused`: for how long in all. `feed_lag`: for how long at the least nobody has
+    learned of changes, since a transaction is open; `feed_holder`: whose that is, empty where it is nothing unusual.
+    """
+
+    live: int | None = None
+    is_leader: bool = False
+    lease_left: float = 0.0
+    clock_offset: float | None = None
+    leases_lost: int = 0
+    reaped: int = 0
+    strays: int = 0
+    pauses: int = 0
+    paused: float = 0.0
+    feed_lag: float | None = None
+    feed_holder: str = ""
+
+
 class Observer(Protocol):
     """Receives what has happened to messages. Called on the event loop, so it must not block."""
 

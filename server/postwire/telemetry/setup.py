@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from postwire.telemetry.exposition import MetricsPage
     from postwire.telemetry.hook_metrics import ReadHooks
     from postwire.telemetry.http import HttpServer
+    from postwire.telemetry.node_metrics import ReadNode
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
@@ -78,6 +79,7 @@ class Telemetry:
         certificates: Certificates | None = None,
         tenants: ReadTenants = tuple,
         hooks: ReadHooks | None = None,
+        node: ReadNode | None = None,
     ) -> None:
         """What they read must not raise.
 
@@ -86,7 +88,7 @@ class Telemetry:
         messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
         listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` gives those
         that are declared, on any thread: where there are any, their callers do not decide what is sampled. `hooks`
-        gives what is shown of those that there are.
+        gives what is shown of those that there are, and `node`, where several may share the store, of this one.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
@@ -129,6 +131,10 @@ class Telemetry:
                 from postwire.telemetry.hook_metrics import observe_hooks
 
                 observe_hooks(meter, hooks)
+            if node:
+                from postwire.telemetry.node_metrics import observe_node
+
+                observe_node(meter, node)
             for reader in readers:
                 reader.durations = metrics.durations
             self.observers.append(metrics)

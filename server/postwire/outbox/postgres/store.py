@@ -14,6 +14,7 @@ from postwire.outbox.postgres.alignment import Alignment
 from postwire.outbox.postgres.database import Database, Lane
 from postwire.outbox.postgres.encryption import Encryption
 from postwire.outbox.postgres.feed import Feed, settle
+from postwire.outbox.postgres.indexes import missing
 from postwire.outbox.postgres.kept import Kept
 from postwire.outbox.postgres.membership import PostgresMembership
 from postwire.outbox.postgres.messages import Messages
@@ -76,6 +77,10 @@ class PostgresOutbox(
             await database.close()
             raise
         return store
+
+    async def missing_indexes(self) -> Sequence[str]:
+        """The names of the indexes that `indexes.build` is still to make."""
+        return await self.database.use(Lane.READ, missing)
 
     @property
     def available(self) -> bool:
