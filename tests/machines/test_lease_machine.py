@@ -20,8 +20,8 @@ SECOND = 1_000_000
 TERMS = Terms(15 * SECOND, 3 * SECOND)
 NODES = st.integers(0, 2)
 MOMENTS = st.integers(0, 4 * SECOND)
-STEPS = st.integers(-40, 40).map(lambda step: step * SECOND) | st.integers(-80, 80).map(
-    lambda step: step * SECOND // 10
+STEPS = st.sampled_from([-40, -7, -5, -4, -2, -1, 1, 2, 4, 5, 7, 12]).map(lambda step: step * SECOND) | st.integers(
+    -20 * SECOND, 20 * SECOND
 )
 
 
