@@ -139,5 +139,5 @@ class Machine(RuleBasedStateMachine):
                 self.send(number)
 
 
-Machine.TestCase.settings = examples(200, stateful_step_count=60)
+Machine.TestCase.settings = examples(120, stateful_step_count=50)
 TestLeases = Machine.TestCase
