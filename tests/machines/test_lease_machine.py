@@ -20,9 +20,8 @@ SECOND = 1_000_000
 TERMS = Terms(15 * SECOND, 3 * SECOND)
 NODES = st.integers(0, 2)
 MOMENTS = st.integers(0, 4 * SECOND)
-STEPS = st.sampled_from([-40, -7, -5, -4, -2, -1, 1, 2, 4, 5, 7, 12]).map(lambda step: step * SECOND) | st.integers(
-    -20 * SECOND, 20 * SECOND
-)
+TENTHS = st.sampled_from([-400, -70, -50, -40, -20, -14, -10, 10, 14, 20, 40, 50, 70, 120]) | st.integers(-200, 200)
+STEPS = TENTHS.map(lambda tenths: tenths * SECOND // 10)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider
 
 from postwire.core.errors import StoreUnavailable
-from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import Outcome
 from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
@@ -122,3 +122,21 @@ async def test_what_a_drain_finds_lost_waits_again_before_the_node_leaves(outbox
     await sweep.give_back()
     assert (await harness.kept(lost.message_id)).state is QUEUED
     assert (await harness.kept(cancelled.message_id)).state is SENDING, "that is for who finds it as an orphan"
+
+
+# What is never handed over.
+
+
+async def test_without_a_lease_nothing_is_handed_over_and_the_message_waits(outbox: Any) -> None:
+    may_act = [False]
+    provider = FakeProvider("sms-mms")
+    harness = Harness(outbox, provider=provider, may_act=lambda: may_act[0])
+    record = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE))
+    await harness.noted.reached(record.message_id, QUEUED)
+    kept = await harness.kept(record.message_id)
+    assert kept.attempts == (), "none was made"
+    assert provider.keys == []
+    may_act[0] = True
+    await harness.noted.reached(record.message_id, SENT)
+    assert provider.keys == [record.message_id]
+    await harness.drain(0.0)
