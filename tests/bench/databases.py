@@ -58,11 +58,11 @@ class Database:
     def cpu(self) -> float:
         """Seconds of CPU that all its processes have used so far, user and system, in hundredths."""
         parent = self._postgres.process_id
-        ticks = sum(_fields(parent)[11:15])  # its own, and of its children those that have ended
+        ticks = sum(process_fields(parent)[11:15])  # its own, and of its children those that have ended
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 try:
-                    fields = _fields(int(folder.name))
+                    fields = process_fields(int(folder.name))
                 except (OSError, ValueError):
                     continue  # it has ended, and is its parent's from now on
                 if fields[1] == parent:
@@ -113,7 +113,7 @@ class Database:
             await connection.close()
 
 
-def _fields(pid: int) -> list[int]:
+def process_fields(pid: int) -> list[int]:
     """What /proc says of a process, from its state on (which is 0 here): the second is its parent."""
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return [0, *(int(field) for field in text.rpartition(")")[2].split()[1:])]

@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from tests.support.waiting import PATIENCE
 
-from postwire.cli.demo.local_postgres import NoPostgres, programs
+from postwire.cli.demo.local_postgres import BIN, NoPostgres, programs
 from postwire.cli.demo.nodes import CONFIG, KILL_AFTER, KILLED, LEFT, MESSAGES
 from postwire.cli.demo.progress import Progress
 from postwire.config.schema import load
@@ -24,9 +25,10 @@ ESCAPE = "\x1b"
 
 
 @pytest.fixture
-def postgres() -> None:
+def postgres() -> Path:
+    """The directory of its programs."""
     try:
-        programs()
+        return programs()
     except NoPostgres as missing:
         pytest.skip(str(missing))
 
@@ -61,21 +63,20 @@ def test_the_story_is_told_as_it_happens_and_ends_by_itself() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("postgres")
-def test_interrupted_in_the_middle_it_leaves_nothing_behind(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    environ = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
-    with process:
-        assert process.stdout
-        assert process.stderr
-        while "is killed" not in process.stdout.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
-        assert process.stderr.read().strip() == ""
-    # But for the copy of the programs that others than root can read.
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("postwire-embedded")] == []
+def test_interrupted_in_the_middle_it_leaves_nothing_behind(postgres: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="postwire-test-") as folder:  # others than root have to get there
+        Path(folder).chmod(0o755)
+        environ = {"TMPDIR": folder, BIN: str(postgres)}
+        process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+        with process:
+            assert process.stdout
+            assert process.stderr
+            while "is killed" not in process.stdout.readline():
+                assert process.poll() is None, process.stderr.read()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+            assert process.stderr.read().strip() == ""
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_its_nodes_differ_by_their_names_alone(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def measure(bench: Bench) -> Result:
     check_stored("nodes-sqlite", store_of("nodes-sqlite", bench.folder), messages=sent, sent=sent)
     note = "" if most == 1_000_000 else f"with {most:,}"
     figures = [
-        figure("nodes", _against(measurements, f"{FULL}-Dispatch", f"{EMPTY}-Dispatch"), note),
-        figure("nodes-stream", _against(measurements, f"{FULL}-DispatchStream", f"{EMPTY}-DispatchStream"), note),
+        figure("nodes", against(measurements, f"{FULL}-Dispatch", f"{EMPTY}-Dispatch"), note),
+        figure("nodes-stream", against(measurements, f"{FULL}-DispatchStream", f"{EMPTY}-DispatchStream"), note),
     ]
-    return Result(figures, _table(runs, measurements))
+    return Result(figures, table(runs, measurements))
 
 
 def _together(one: Server, other: Server) -> Server:
@@ -77,13 +77,13 @@ def _check(bench: Bench, database: Database, most: int) -> None:
     database.check(FULL, FULL, messages=most + sent, sent=sent)
 
 
-def _against(measurements: Sequence[Measurement], case: str, other: str) -> list[float]:
+def against(measurements: Sequence[Measurement], case: str, other: str) -> list[float]:
     """Round by round, what a message takes of nodes and database together, against what it takes in another case."""
     taken = {(one.case, one.number): (one.cpu + one.beside) / one.messages for one in measurements}
     return [value / taken[other, number] for (name, number), value in taken.items() if name == case]
 
 
-def _table(runs: Sequence[Run], measurements: Sequence[Measurement]) -> Table:
+def table(runs: Sequence[Run], measurements: Sequence[Measurement]) -> Table:
     """With two lines for each case of nodes: of what they take themselves, and of what the database's server takes."""
     cases: list[Case] = []
     shown = list(measurements)
