@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -41,6 +42,23 @@ def test_kubernetes_takes_every_resource(tools: Tools, store: str) -> None:
     kinds = Counter(one["kind"] for one in yaml.safe_load_all(rendered))
     assert kinds == KINDS[store]
     assert report["summary"] == {"valid": kinds.total(), "invalid": 0, "errors": 0, "skipped": 0}
+
+
+def test_the_kustomization_that_the_page_shows_is_one(tools: Tools, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "postwire").symlink_to(ROOT)
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "kustomization.yaml").write_text(shown, encoding="utf-8")
+    (tmp_path / "ours" / "postwire.toml").write_text("# Ours\n", encoding="utf-8")
+    rendered = tools.render(tmp_path / "ours")
+    assert tools.check(rendered)[0] == 0
+    by_kind = {one["kind"]: one for one in yaml.safe_load_all(rendered)}
+    assert by_kind["ConfigMap"]["data"] == {"postwire.toml": "# Ours\n"}
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example.com/postwire:1.0"
+    (name,) = {one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one}
+    assert name == by_kind["ConfigMap"]["metadata"]["name"]
 
 
 @pytest.mark.parametrize(
