@@ -128,18 +128,11 @@ async def _until_joined(
 
 
 async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) -> OpenedStore:
-    # With asyncpg, which not everybody has.
-    from postwire.outbox.postgres.database import Refused
-    from postwire.outbox.postgres.store import PostgresOutbox
+    from postwire.outbox.postgres.store import PostgresOutbox  # with asyncpg, which not everybody has
 
-    try:
-        outbox: Any = await PostgresOutbox.open(
-            url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
-        )
-    except Refused as error:
-        raise OutboxError(
-            f"store.url: {config.store.place}: the database does not do what it is asked ({error})"
-        ) from None
+    outbox: Any = await PostgresOutbox.open(
+        url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
+    )
     try:
         clock = NodeClock()
         node = Node(outbox, terms, clock)

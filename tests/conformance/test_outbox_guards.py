@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import Reopen
+from tests.support.outboxes import Reopen, kept_bytes
 
 from postwire.core.errors import GuardExceeded, RequestIdReused
 from postwire.core.guards import Cap, GuardRules, Guards
@@ -217,7 +217,7 @@ async def test_the_file_tells_no_number_and_no_address(reopen: Reopen, tmp_path:
     while not await outbox.purge_erased():
         pass
     await reopen()
-    found = await asyncio.to_thread(lambda: b"".join(path.read_bytes() for path in tmp_path.iterdir()))
+    found = await kept_bytes(tmp_path)
     assert found
     for secret in (number, number[1:], address, "canary"):
         assert secret.encode() not in found

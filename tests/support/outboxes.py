@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +45,18 @@ async def open_postgres(
     kind: Any = PostgresOutbox  # not all of the seam yet
     opened: Outbox = await kind.open(_databases[folder], keys=keys, keep_contents=keep_contents)
     return opened
+
+
+async def kept_bytes(folder: Path) -> bytes:
+    """All that is kept of the outbox of a folder: what lies in its files, or in the tables that stand for it."""
+    if folder not in _databases:
+        return await asyncio.to_thread(lambda: b"".join(path.read_bytes() for path in folder.iterdir()))
+    found = io.BytesIO()
+    connection = await asyncpg.connect(_databases[folder])
+    for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        await connection.copy_from_table(table, output=found, format="binary")
+    await connection.close()
+    return found.getvalue()
 
 
 _WITH_POSTGRES: Final = bool(os.environ.get("POSTWIRE_TEST_POSTGRES"))

@@ -96,7 +96,7 @@ class Standby:
 
 async def until(is_so: Callable[[], Awaitable[object]]) -> None:
     """Return once it is so."""
-    while not await is_so():  # noqa: ASYNC110 -- what it waits for is another process
+    while not await is_so():  # noqa: ASYNC110  # another process does not tell
         await asyncio.sleep(0.01)
 
 

@@ -21,16 +21,8 @@ class OverdueReceipts:
     """Looks for messages that are overdue, and hands them to `begin`, which takes each of them out of what is."""
 
     def __init__(
-        self,
-        *,
-        work: WorkQueue,
-        clock: Clock,
-        begin: Callable[[Sequence[QueuedMessage]], Awaitable[bool]],
-        interval: float = math.inf,
+        self, *, work: WorkQueue, clock: Clock, begin: Callable[[Sequence[QueuedMessage]], Awaitable[bool]]
     ) -> None:
-        """It looks at least every `interval` seconds: other nodes do not tell of what they have sent, and one of them
-        may be gone."""
-        self._interval = interval
         self._work = work
         self._clock = clock
         self._begin = begin
@@ -60,6 +52,6 @@ class OverdueReceipts:
             self._next = 0  # it looks again by itself
             return BETWEEN_BATCHES if await self._begin(overdue) else math.inf
         if (time := await self._work.next_follow_up()) is None:
-            return self._interval
+            return math.inf
         self._next = time
-        return min(max((time - self._clock.due()) / 1e6, BETWEEN_BATCHES), self._interval)
+        return max((time - self._clock.due()) / 1e6, BETWEEN_BATCHES)

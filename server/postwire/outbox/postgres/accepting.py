@@ -18,7 +18,6 @@ from postwire.outbox.postgres.operations import New
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection
 
-_COLUMNS: Final = 30
 _REASONS: Final = {reason.value: reason for reason in SuppressionReason}
 
 LARGE: Final = 256 * 1024
@@ -78,6 +77,8 @@ async def _insert_messages(
 ) -> Sequence[tuple[str, str]]:
     """Insert messages whose request ids are free, and return which were left out since somebody may be suppressed of
     those that are `asking`."""
+    if not news:
+        return ()
     order = sorted(news)
     contents = await _encrypted(part, [news[key].message for key in order])
     accepted = [
@@ -90,7 +91,7 @@ async def _insert_messages(
         for one in dict.fromkeys(news[key].message.recipient_hashes)
     ]
     found = await connection.fetch(
-        QUERIES["accept"], part.number, *rows.columns(accepted, _COLUMNS), *rows.columns(asked, 3)
+        QUERIES["accept"], part.number, *rows.packed(accepted, rows.ACCEPTED_NUMBERS), *rows.columns(asked, 3)
     )
     by_id = {news[key].message.record.message_id: key for key in order}
     suppressed = []

@@ -14,20 +14,22 @@ from postwire.outbox.postgres.operations import Change, Pair
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection
 
-_COLUMNS = 20
-
 
 async def keep_changes(connection: Connection, part: Part, pairs: Sequence[Pair]) -> set[str]:
     """Keep changes of as many messages as one statement, and return the ids of those that were in time. Whoever claims
     messages does it in the transaction that has locked them."""
+    if not pairs:
+        return set()
     changed = [rows.changed_row(*pair, 0, erases=is_erased(part, *pair)) for pair in _in_order(pairs)]
-    found = await connection.fetch(QUERIES["advance"], part.number, *rows.columns(changed, _COLUMNS))
+    found = await connection.fetch(QUERIES["advance"], part.number, *rows.packed(changed, rows.CHANGED_NUMBERS))
     return {str(one["message_id"]) for one in found}
 
 
 async def run_changes(connection: Connection, part: Part, operations: Sequence[Change]) -> None:
     """Keep changes of as many messages, with what comes with them, in one commit. Each learns its result."""
-    if any(one.receipts for one in operations):
+    if not any(one.pairs for one in operations):
+        kept: set[str] = set()
+    elif any(one.receipts for one in operations):
         async with connection.transaction():
             kept = await _keep_reported(connection, part, operations, await _applied(connection, operations))
     elif any(one.event or one.provider_ids for one in operations):
@@ -69,7 +71,7 @@ async def _keep_reported(
     found = await connection.fetch(
         QUERIES["advance_reported"],
         part.number,
-        *rows.columns(changed, _COLUMNS),
+        *rows.packed(changed, rows.CHANGED_NUMBERS),
         *rows.columns(receipts, 3),
         *rows.columns([given[key] for key in sorted(given)], 5),
         *rows.columns(events, 8),

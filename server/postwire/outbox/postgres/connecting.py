@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,6 +31,11 @@ SESSION: Final[Mapping[str, str]] = {
     "jit": "off",
 }
 """What every session has."""
+
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+BY_INDEX: Final[Mapping[str, str]] = {"enable_seqscan": "off"}
+"""What those have that go to rows by their keys, however few there were when a plan was made."""
 
 _REFUSED: Final[Mapping[type[Exception], str]] = {
     asyncpg.InvalidPasswordError: "the database refuses the password",
@@ -60,43 +66,46 @@ class Hosts:
         self._urls = _one_by_one(url)
         self._has_connected = False
 
-    async def connect(self) -> Connection:
-        """A new connection, which takes writes.
+    async def connect(self, settings: Mapping[str, str] = NO_SETTINGS) -> Connection:
+        """A new connection, which takes writes. Its session has `settings` besides `SESSION`.
 
         Raises:
             OutboxError: it is refused, and none was ever made.
             OSError: there is none now.
         """
-        last: Exception = OSError()
+        refusal: str | None = None
         for url in list(self._urls):
             try:
-                connection = await self._connect(url)
+                connection = await self._connect(url, settings)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                last = error
+                refusal = refusal or _refusal(error)
                 continue
             self._has_connected = True
             self._urls.remove(url)
             self._urls.insert(0, url)
             return connection
-        if not self._has_connected:
-            if type(last) is ConnectionError:  # and none of its kinds: that is how the driver says so
-                raise OutboxError("store.url: the database does not speak TLS, and sslmode asks for it") from None
-            for kind, text in _REFUSED.items():
-                if isinstance(last, kind):
-                    raise OutboxError(f"store.url: {text}") from None
+        if refusal and not self._has_connected:
+            raise OutboxError(f"store.url: {refusal}") from None
         raise OSError from None
 
-    async def _connect(self, url: str) -> Connection:
+    async def _connect(self, url: str, settings: Mapping[str, str]) -> Connection:
         return await asyncpg.connect(
             url,
             password=self._password,
             timeout=CONNECT_TIME if len(self._urls) == 1 else HOST_TIME,
-            server_settings=dict(SESSION),
+            server_settings={**SESSION, **settings},
             target_session_attrs=SessionAttribute.read_write,
             connection_class=_Connection,
             statement_cache_size=500,
             max_cached_statement_lifetime=0,
         )
+
+
+def _refusal(error: Exception) -> str | None:
+    """Why a host refuses us, if it is that."""
+    if type(error) is ConnectionError:  # and none of its kinds: that is how the driver says so
+        return "the database does not speak TLS, and sslmode asks for it"
+    return next((text for kind, text in _REFUSED.items() if isinstance(error, kind)), None)
 
 
 def _one_by_one(url: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.postgres.connecting import Hosts
+from postwire.outbox.postgres.connecting import BY_INDEX, Hosts
 from postwire.outbox.postgres.queries import QUERIES, Connection, Record
 
 T = TypeVar("T")
@@ -27,6 +27,12 @@ WATCHDOG: Final = 5.0
 
 LONGEST_COMMIT: Final = 1.0
 """Seconds that a commit waits for a standby that is there."""
+
+FIRST_PLANS: Final = 0.25
+"""Seconds for which the first plans of a session are used; those that follow for twice as long, each time."""
+
+LAST_PLANS: Final = 64.0
+"""Seconds for which any are used at the most: some milliseconds of the server's every minute."""
 
 RETRY: Final = 0.2
 """Seconds from one try to reach the database to the next."""
@@ -77,15 +83,21 @@ class Lane(Enum):
     CONTROL = "control"
 
 
+_BY_KEYS: Final = (Lane.WRITE, Lane.CLAIM, Lane.HEARTBEAT)
+
+
 @dataclass(slots=True)
 class _Line:
     """The connection of a lane, if there is one, and who waits for it. `losses` counts what went wrong; `is_marked`: it
-    can be used. One of an earlier `term` than the database's is not used any more. `is_warned`: see `_NotSynced`."""
+    can be used. One of an earlier `term` than the database's is not used any more. `is_warned`: see `_NotSynced`. What
+    it does is planned anew at `plan_time`, and then after twice the `pause` (s)."""
 
     connection: Connection | None = None
     term: int = 0
     is_marked: bool = False
     is_warned: bool = False
+    pause: float = 0.0
+    plan_time: float = 0.0
     losses: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -213,6 +225,7 @@ class Database:
                 if not line.is_marked:
                     await self._mark(connection)
                     line.is_marked = True
+                await self._plan(line, connection)
                 result = await work(connection)
                 if line.is_warned:
                     raise _NotSynced
@@ -240,7 +253,8 @@ class Database:
             self._cut(line)
         if line.connection is None:
             line.term = self._term
-            line.connection = await self._hosts.connect()
+            line.connection = await self._hosts.connect(BY_INDEX if lane in _BY_KEYS else {})
+            line.pause, line.plan_time = FIRST_PLANS, 0.0
             line.connection.add_log_listener(lambda _, message: _note(line, message))
         return line.connection
 
@@ -251,6 +265,17 @@ class Database:
         await connection.execute(QUERIES["mark"])
         for greeting in self.greetings:
             await connection.execute(QUERIES[greeting])
+
+    async def _plan(self, line: _Line, connection: Connection) -> None:
+        """Now and then, have what comes next be planned anew: a plan is for tables as large as they were, and the first
+        ones were made while they may have been empty."""
+        now = asyncio.get_running_loop().time()
+        if not line.plan_time:
+            line.plan_time = now + line.pause
+        elif now >= line.plan_time:
+            await connection.execute("DISCARD PLANS")
+            line.pause = min(2 * line.pause, LAST_PLANS)
+            line.plan_time = now + line.pause
 
     def _cut(self, line: _Line) -> None:
         """Close the socket of a connection. No request to cancel is sent."""

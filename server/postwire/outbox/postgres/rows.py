@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -40,6 +40,30 @@ Row = tuple[Any, ...]
 def columns(rows: Sequence[Row], count: int) -> list[list[Any]]:
     """Rows as the columns that `unnest` takes, of which there are `count`."""
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(count)]
+
+
+ACCEPTED_NUMBERS: Final = frozenset({6, 9, 10, 12, 13, 14, 15, 16, 17, 18, 20, 26})
+"""Which columns of `accepted_row` are numbers, or say whether something is so."""
+
+CHANGED_NUMBERS: Final = frozenset({2, 4, 5, 6, 7, 8, *range(15, 20)})
+"""Those of `changed_row`."""
+
+
+def packed(rows: Sequence[Row], numbers: Collection[int]) -> list[Any]:
+    """Rows as the columns that `unnest` takes, of which those with these `numbers` come as text. At least one row.
+
+    It does what `columns` does in half the time: the driver looks at each value of an array by itself. Where all of a
+    column are NULL it is empty, and `unnest` fills it up.
+    """
+    made: list[Any] = []
+    for index, column in enumerate(zip(*rows, strict=True)):
+        if column.count(None) == len(column):
+            made.append("{}" if index in numbers else ())
+        elif index in numbers:
+            made.append("{" + ",".join(["NULL" if one is None else str(one) for one in column]) + "}")
+        else:
+            made.append(column)
+    return made
 
 
 def accepted_row(new: NewMessage, lookup_key: bytes, content: bytes) -> Row:

@@ -1,5 +1,5 @@
 -- What is written of messages: each statement does any number of them, which come as arrays of their columns. `{record}`
--- and `{work}` stand for columns that `queries` lists.
+-- and `{work}` stand for columns that `queries` lists. An array `$n::text::int8[]` comes as text: see `rows.packed`.
 
 -- Has everything that was committed before be where a commit has to be.
 -- name: mark
@@ -22,10 +22,10 @@ SELECT dead FROM nodes WHERE node = $1;
 -- name: accept
 WITH src AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[], $9::text[], $10::text[],
-        $11::int4[], $12::boolean[], $13::text[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], $18::int8[],
-        $19::int8[], $20::int4[], $21::text[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[],
-        $27::json[], $28::boolean[], $29::bytea[], $30::bytea[], $31::text[]
+        $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text::int2[], $9::text[], $10::text[],
+        $11::text::int4[], $12::text::boolean[], $13::text[], $14::text::int8[], $15::text::int8[], $16::text::int8[], $17::text::int8[], $18::text::int8[],
+        $19::text::int8[], $20::text::int4[], $21::text[], $22::text::int4[], $23::text[], $24::text[], $25::text[], $26::text[],
+        $27::json[], $28::text::boolean[], $29::bytea[], $30::bytea[], $31::text[]
     ) AS t (
         message_id, tenant, request_id, payload_hash, channel, state, priority, delivery_guarantee,
         pinned_provider_name, max_attempts, ignore_suppression, accept_trace, send_time, create_time, update_time,
@@ -52,18 +52,20 @@ WITH src AS MATERIALIZED (
         AND message_id NOT IN (SELECT message_id FROM suppressed)
     ORDER BY tenant, request_id
     ON CONFLICT (tenant, request_id) DO NOTHING
-    RETURNING message_id, tenant, state, queue, priority, next_attempt_time, expire_time, deadline, revision
+    RETURNING message_id, tenant, state, revision
 ), kept AS (
+    -- `IS TRUE` has the ids looked up in a hash. As a join of two parts of a statement, of which nothing is known, each
+    -- would be compared with each.
     INSERT INTO contents (message_id, content)
-    SELECT message_id, content FROM src JOIN ins USING (message_id) WHERE content <> ''
+    SELECT message_id, content FROM src WHERE content <> '' AND (message_id IN (SELECT message_id FROM ins)) IS TRUE
 ), addressed AS (
     INSERT INTO recipients (message_id, hashes, sender)
-    SELECT message_id, hashes, sender FROM src JOIN ins USING (message_id) WHERE hashes IS NOT NULL
+    SELECT message_id, hashes, sender FROM src
+    WHERE hashes IS NOT NULL AND (message_id IN (SELECT message_id FROM ins)) IS TRUE
 ), queued AS (
     INSERT INTO waiting (message_id, tenant, queue, priority, scheduled, next_attempt_time, expire_time, deadline)
-    SELECT ins.message_id, ins.tenant, ins.queue, ins.priority, src.scheduled, ins.next_attempt_time, ins.expire_time, ins.deadline
-    FROM ins JOIN src USING (message_id)
-    WHERE ins.state = 'queued'
+    SELECT message_id, tenant, queue, priority, scheduled, next_attempt_time, expire_time, deadline FROM src
+    WHERE state = 'queued' AND (message_id IN (SELECT message_id FROM ins)) IS TRUE
 ), opened AS (
     INSERT INTO flying (message_id, node) SELECT message_id, $1::int8 FROM ins WHERE state = 'sending'
 ), noted AS (
@@ -91,17 +93,20 @@ JOIN suppressions s ON s.tenant = asked.tenant AND s.address_hash = asked.addres
 -- part: changed
 src AS MATERIALIZED (
     SELECT * FROM unnest(
-        $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int8[], $7::int8[], $8::int8[], $9::int4[], $10::int4[],
-        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::boolean[],
-        $19::boolean[], $20::int4[], $21::boolean[]
+        $2::uuid[], $3::text[], $4::text::int4[], $5::text[], $6::text::int8[], $7::text::int8[], $8::text::int8[], $9::text::int4[], $10::text::int4[],
+        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text::boolean[], $18::text::boolean[],
+        $19::text::boolean[], $20::text::int4[], $21::text::boolean[]
     ) AS t (
         message_id, tenant, from_revision, state, update_time, next_attempt_time, follow_up_time, revision,
         attempt_number, provider_name, error_code, attempts, recipients, note, receipts, scheduled, opens, is_open,
         applied, erases
     )
 ), locked AS (
-    -- In the order of ids, so that nobody waits for who waits for him.
-    SELECT m.message_id FROM messages m JOIN src USING (message_id) ORDER BY m.message_id FOR NO KEY UPDATE OF m
+    -- In the order in which they come, which is that of ids, so that nobody waits for who waits for him; and one after the
+    -- other, whatever the planner takes to be best.
+    SELECT one.message_id FROM src CROSS JOIN LATERAL (
+        SELECT m.message_id FROM messages m WHERE m.message_id = src.message_id OFFSET 0 FOR NO KEY UPDATE
+    ) AS one
 ), upd AS (
     UPDATE messages m
     SET state = src.state,
@@ -117,8 +122,9 @@ src AS MATERIALIZED (
         note = coalesce(src.note, m.note),
         receipts = src.receipts,
         unapplied = greatest(m.unapplied - src.applied, 0)
-    FROM src JOIN locked USING (message_id)
+    FROM src
     WHERE m.message_id = src.message_id
+        AND (src.message_id IN (SELECT message_id FROM locked)) IS TRUE -- all of them before the first
         AND m.tenant = src.tenant
         AND m.revision = src.from_revision
         AND (NOT src.opens OR m.unapplied <= src.applied)
