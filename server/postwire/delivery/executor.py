@@ -415,7 +415,7 @@ class Executor:
                             # found out, for which the store may be away: the result is to be kept all the same.
                             after = self._waiting(after)
                             if await self._is_unchanged(before):
-                                self._tracker.kept([before.message_id])  # it may have come in at another node
+                                self._tracker.refused([before.message_id])
                                 continue
                     return
                 except StoreUnavailable:

@@ -87,6 +87,11 @@ class ReceiptTracker:
         if self._ready:
             self.wake()
 
+    def refused(self, message_ids: Iterable[str]) -> None:
+        """The store has refused to have attempts opened, perhaps for receipts that came in at another node."""
+        if self.is_shared:
+            self.kept(message_ids)
+
     def expect(self, keys: Collection[HeldKey]) -> None:
         """Receipts are about to be held under these keys, or are: what they wait for may come at any time."""
         self._held.update(keys)

@@ -220,7 +220,7 @@ class Worker:
         kept = {taken.record.message_id for taken in found}
         refused = [opened.message_id for opened, _ in claim.opened if opened.message_id not in kept]
         if refused and self._tracker:
-            self._tracker.kept(refused)
+            self._tracker.refused(refused)
             claim.awaits_receipts = True
 
     async def _claim(
