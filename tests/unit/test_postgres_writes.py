@@ -21,8 +21,11 @@ from postwire.core.errors import GuardExceeded, StoreUnavailable
 from postwire.core.guards import Cap, GuardRules, Guards
 from postwire.core.message import DEFAULT_TENANT, MessageRecord, Sms
 from postwire.outbox.base import Accepted, NewMessage
-from postwire.outbox.postgres import PostgresOutbox
+from postwire.outbox.postgres import PostgresOutbox, writer
+from postwire.outbox.postgres.accepting import run_accepts
 from postwire.outbox.postgres.database import Lane
+from postwire.outbox.postgres.operations import New
+from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import Connection
 
 MANY = 400
@@ -231,3 +234,36 @@ async def test_two_changes_of_one_message_are_not_kept_together() -> None:
         middle = failed_over(first.record)
         with pytest.raises(ValueError, match="one after the other"):
             await outbox.advance_all([(first.record, middle), (middle, failed_over(middle))])
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages were to be accepted at once, each time."""
+    found: list[int] = []
+
+    async def watched(connection: Connection, part: Part, news: Sequence[New]) -> None:
+        found.append(len(news))
+        await run_accepts(connection, part, news)
+
+    monkeypatch.setattr(writer, "run_accepts", watched)
+    return found
+
+
+async def test_a_batch_is_no_larger_than_what_is_answered_in_time(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(writer, "MAX_MESSAGES", 10)
+    async with nodes(await new_database(), 1) as (outbox,):
+        frames = [[new() for _ in range(count)] for count in (4, 4, 4, 25, 1, 9)]
+        found = await asyncio.gather(*map(outbox.accept_all, frames))
+    assert [len(verdicts) for verdicts in found] == [4, 4, 4, 25, 1, 9]
+    assert sizes == [8, 4, 25, 10]
+
+
+async def test_one_that_is_at_fault_is_found_in_few_steps(sizes: list[int]) -> None:
+    async with nodes(await new_database(), 1) as (outbox,):
+        news = [new() for _ in range(64)]
+        news[20] = replace(news[20], record=replace(news[20].record, expire_time=2**63))
+        found = await asyncio.gather(*map(outbox.accept, news), return_exceptions=True)
+    assert [number for number, one in enumerate(found) if not isinstance(one, Accepted)] == [20]
+    assert len(sizes) == 1 + 2 * 6

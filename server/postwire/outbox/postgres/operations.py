@@ -43,8 +43,13 @@ class Accept:
     result: object = None
 
     @property
+    def count(self) -> int:
+        """How many messages it is about."""
+        return len(self.news)
+
+    @property
     def size(self) -> int:
-        """About how many bytes go to the database."""
+        """How large their contents are."""
         return sum(len(new.asked.content) for new in self.news)
 
 
@@ -69,6 +74,16 @@ class Change:
         self.message_ids = frozenset(before.message_id for before, _ in self.pairs)
         if len(self.message_ids) != len(self.pairs):
             raise ValueError("two changes of one message are kept one after the other")
+
+    @property
+    def count(self) -> int:
+        """How many messages it is about."""
+        return len(self.pairs)
+
+    @property
+    def size(self) -> int:
+        """How large the contents are that it brings: none."""
+        return 0
 
 
 Operation = Accept | Change
