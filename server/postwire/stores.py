@@ -128,11 +128,18 @@ async def _until_joined(
 
 
 async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) -> OpenedStore:
-    from postwire.outbox.postgres.store import PostgresOutbox  # with asyncpg, which not everybody has
+    # With asyncpg, which not everybody has.
+    from postwire.outbox.postgres.database import Refused
+    from postwire.outbox.postgres.store import PostgresOutbox
 
-    outbox: Any = await PostgresOutbox.open(
-        url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
-    )
+    try:
+        outbox: Any = await PostgresOutbox.open(
+            url, password=config.store.password, name=config.nodes.called, lease=config.nodes.lease, **kept
+        )
+    except Refused as error:
+        raise OutboxError(
+            f"store.url: {config.store.place}: the database does not do what it is asked ({error})"
+        ) from None
     try:
         clock = NodeClock()
         node = Node(outbox, terms, clock)

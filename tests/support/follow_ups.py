@@ -21,7 +21,7 @@ from postwire.core.message import (
 )
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.receipts import Receipt, ReceiptState
-from postwire.outbox.sqlite import SqliteOutbox
+from postwire.outbox.base import Outbox
 
 SENT, DELIVERED = MessageState.SENT, MessageState.DELIVERED
 ERROR, MAYBE = DispatchResult(Outcome.ERROR), DispatchResult(Outcome.UNCERTAIN)
@@ -35,7 +35,7 @@ class Setting:
 
     def __init__(
         self,
-        outbox: SqliteOutbox,
+        outbox: Outbox,
         *,
         reporting: Collection[str] = ("a", "b", "c"),
         gates: dict[str, Gate] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tests.support import build
@@ -109,6 +109,7 @@ class Harness:
         on_reported: OnReported | None = None,
         notes_refusals: bool = False,
         is_shared: bool = False,
+        may_act: Callable[[], bool] | None = None,
         **limits: Any,
     ) -> None:
         """`receipts_of` are the names of the providers that take receipts. `is_shared`: others have the outbox, too."""
@@ -139,6 +140,7 @@ class Harness:
             seed=seed,
             suppressions=self.suppressions,
             is_shared=is_shared,
+            may_act=may_act,
         )
         self.maintenance = Maintenance(
             self.delivery,

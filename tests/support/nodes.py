@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -68,21 +67,17 @@ async def in_memory() -> AsyncIterator[Sharing]:
 async def in_postgres() -> AsyncIterator[Sharing]:
     """One in a database, with connections of each node."""
     url = await new_database()
-    kind: Any = PostgresOutbox  # not all of the seam yet
-    one, other = [await kind.open(url, name=f"node-{number}", lease=600.0) for number in (1, 2)]
+    one, other = [await PostgresOutbox.open(url, name=f"node-{number}", lease=600.0) for number in (1, 2)]
     yield one, other
     await one.close()
     await other.close()
 
 
-SHARED: Final = {
-    "in memory": in_memory,
-    **({"in PostgreSQL": in_postgres} if os.environ.get("POSTWIRE_TEST_POSTGRES") else {}),
-}
+SHARED: Final = {"in memory": in_memory, "in PostgreSQL": in_postgres}
 
 
-async def passes(clock: ManualClock, happened: Callable[[], bool], *nodes: Harness) -> float:
-    """Have time go by until something has happened; returns how many seconds."""
+async def passes(clock: ManualClock, happened: Callable[[], bool], *nodes: Harness, step: float = STEP) -> float:
+    """Have time go by until something has happened, `step` by step; returns how many seconds."""
     seconds = 0.0
     async with asyncio.timeout(PATIENCE):
         while not happened():
@@ -90,7 +85,7 @@ async def passes(clock: ManualClock, happened: Callable[[], bool], *nodes: Harne
                 await node.calm()
             if happened():
                 break
-            clock.advance(STEP)
-            seconds += STEP
+            clock.advance(step)
+            seconds += step
             await asyncio.sleep(0)
     return seconds

@@ -29,9 +29,10 @@ _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 
 @dataclass(frozen=True, slots=True)
 class TlsPostgres:
-    """It listens on `port`, has a certificate for `localhost`, and lets `user` in with `password`, and nobody else.
-    `ca_file` says whom to trust."""
+    """A `server` that is reached at `port`: it has a certificate for `localhost`, and lets nobody in but `user`, with
+    `password`. `ca_file` says whom to trust."""
 
+    server: LocalPostgres
     port: int
     user: str
     password: str
@@ -57,10 +58,10 @@ def tls_postgres(authority: Authority, *, user: str, password: str) -> Iterator[
         server.start()
         asyncio.run(_admit_only(server, user, password))
         if _restarted_with_tls(server, authority):
-            yield TlsPostgres(server.port, user, password, authority.ca_file)
+            yield TlsPostgres(server, server.port, user, password, authority.ca_file)
         else:
             with _spoken_to_by_tls(server.port, authority.certify("localhost")) as port:
-                yield TlsPostgres(port, user, password, authority.ca_file)
+                yield TlsPostgres(server, port, user, password, authority.ca_file)
     finally:
         server.remove()
 

@@ -50,9 +50,12 @@ class Reporting:
             await node.drain(0.0)
 
 
-@pytest.fixture(params=SHARED)
+IN_BOTH = pytest.mark.parametrize("shared", SHARED, indirect=True)
+
+
+@pytest.fixture
 async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Sharing]:
-    async with SHARED[request.param]() as stores:
+    async with SHARED[getattr(request, "param", "in memory")]() as stores:
         yield stores
 
 
@@ -93,6 +96,7 @@ async def test_what_is_reported_of_a_message_on_its_way_is_applied_once_it_is_se
     await reporting.end()
 
 
+@IN_BOTH
 async def test_no_attempt_passes_a_receipt_that_came_in_at_another_node(shared: Sharing) -> None:
     """The one that carries the message does not know of it: the store refuses the attempt, and then it looks."""
     reporting = Reporting(shared)
@@ -115,6 +119,7 @@ async def test_no_attempt_passes_a_receipt_that_came_in_at_another_node(shared: 
     await one.drain(0.0)
 
 
+@IN_BOTH
 async def test_what_is_held_is_found_once_another_node_knows_the_id(reporting: Reporting) -> None:
     one, other = reporting.nodes
     await came(other, Receipt(ReceiptState.DELIVERED, provider_message_id="v-1"))

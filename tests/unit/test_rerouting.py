@@ -101,6 +101,17 @@ async def test_rules_beside_its_own_move_no_message(outbox: SqliteOutbox, case: 
     assert await queues(after, [one.message_id for one in records]) == expected
 
 
+@pytest.mark.parametrize("is_served", [True, False])
+async def test_what_another_node_serves_is_left_to_it(outbox: SqliteOutbox, is_served: bool) -> None:
+    records = await leave_some(outbox)
+    here = harness_of(outbox, [TWO[0], TWO[2]], "a", "b")
+    others = [records[1].queue] if is_served else []
+    await rerouting.Rerouting(outbox=outbox, registry=here.registry, others=lambda: others).find_queues()
+    kept = [await here.kept(one.message_id) for one in records]
+    moved = records[1] if is_served else replace(records[1], queue=queue_key(Channel.SMS, Match()))
+    assert kept == [records[0], moved, *records[2:]]
+
+
 async def test_a_rule_that_asks_for_something_else_moves_its_own_messages(outbox: SqliteOutbox) -> None:
     records = await leave_some(outbox)
     after = harness_of(outbox, [TWO[0], replace(TWO[1], match=Match(labels={"x": "z"})), TWO[2]], "a", "b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -22,9 +23,12 @@ ACCEPTANCE = WaitFor.ACCEPTANCE
 QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
 
 
-@pytest.fixture(params=SHARED)
+IN_BOTH = pytest.mark.parametrize("shared", SHARED, indirect=True)
+
+
+@pytest.fixture
 async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Sharing]:
-    async with SHARED[request.param]() as stores:
+    async with SHARED[getattr(request, "param", "in memory")]() as stores:
         yield stores
 
 
@@ -54,6 +58,7 @@ async def pair(shared: Sharing) -> AsyncIterator[Pair]:
     await pair.end()
 
 
+@IN_BOTH
 async def test_what_waits_at_a_node_without_a_share_is_sent_by_another_and_its_caller_hears_of_it(pair: Pair) -> None:
     pair.one.stop_sending()
     call = pair.one.start()
@@ -75,6 +80,7 @@ async def test_what_comes_to_wait_again_at_another_node_is_told_to_its_caller(sh
     await pair.end()
 
 
+@IN_BOTH
 async def test_a_repeat_at_another_node_waits_for_who_carries_the_message(shared: Sharing) -> None:
     pair = await Pair(shared, one=FakeProvider(held=True)).boot()
     first = pair.one.start(build.command(request_id="r"))
@@ -104,6 +110,7 @@ async def test_a_repeat_that_does_not_wait_is_answered_at_once(shared: Sharing) 
     await pair.end()
 
 
+@IN_BOTH
 async def test_what_another_node_takes_out_of_a_queue_is_not_sent_a_second_time(pair: Pair) -> None:
     for node in (pair.one, pair.other):
         node.stop_sending()
@@ -139,10 +146,10 @@ async def test_messages_at_hand_do_not_pass_those_of_other_nodes_for_long(shared
     for node in (one, other):
         await node.boot()
     other.stop_sending()
-    mine = [await one.send(build.command(wait_for=ACCEPTANCE)) for _ in range(3 * MOST)]
+    mine = await asyncio.gather(*(one.send(build.command(wait_for=ACCEPTANCE)) for _ in range(2 * MOST)))
     await provider.calls()
     theirs = await other.send(build.command(wait_for=ACCEPTANCE))
-    more = [await one.send(build.command(wait_for=ACCEPTANCE)) for _ in range(3 * MOST)]
+    more = await asyncio.gather(*(one.send(build.command(wait_for=ACCEPTANCE)) for _ in range(2 * MOST)))
     provider.release()
     await one.noted.reached(more[-1].message_id, SENT)
     order = [handover.message_id for handover in provider.handovers]
@@ -180,5 +187,7 @@ async def test_what_others_take_and_settle_is_counted_in_time(pair: Pair) -> Non
     await other.calm()
     assert (one.delivery.backlog.total, other.delivery.backlog.total) == (1, -1)
     assert {count for node in (one, other) for count in node.delivery.queue_depths.values()} == {0, 1}
-    took = await passes(pair.clock, lambda: one.delivery.backlog.total == other.delivery.backlog.total == 0, one, other)
+    took = await passes(
+        pair.clock, lambda: one.delivery.backlog.total == other.delivery.backlog.total == 0, one, other, step=10.0
+    )
     assert took <= BETWEEN_COUNTS

@@ -21,8 +21,16 @@ class OverdueReceipts:
     """Looks for messages that are overdue, and hands them to `begin`, which takes each of them out of what is."""
 
     def __init__(
-        self, *, work: WorkQueue, clock: Clock, begin: Callable[[Sequence[QueuedMessage]], Awaitable[bool]]
+        self,
+        *,
+        work: WorkQueue,
+        clock: Clock,
+        begin: Callable[[Sequence[QueuedMessage]], Awaitable[bool]],
+        interval: float = math.inf,
     ) -> None:
+        """It looks at least every `interval` seconds: other nodes do not tell of what they have sent, and one of them
+        may be gone."""
+        self._interval = interval
         self._work = work
         self._clock = clock
         self._begin = begin
@@ -52,6 +60,6 @@ class OverdueReceipts:
             self._next = 0  # it looks again by itself
             return BETWEEN_BATCHES if await self._begin(overdue) else math.inf
         if (time := await self._work.next_follow_up()) is None:
-            return math.inf
+            return self._interval
         self._next = time
-        return max((time - self._clock.due()) / 1e6, BETWEEN_BATCHES)
+        return min(max((time - self._clock.due()) / 1e6, BETWEEN_BATCHES), self._interval)

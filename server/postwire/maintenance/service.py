@@ -31,6 +31,10 @@ EXPIRY_INTERVAL: Final = 1.0
 """Seconds between two looks for what has run out of time, where it may wait at other nodes."""
 
 
+OVERDUE_INTERVAL: Final = 5.0
+"""Seconds between two looks for messages whose receipt is missing, where others may have sent some."""
+
+
 class Duty(Protocol):
     """Something that one node does for all. It may be started again once it is stopped."""
 
@@ -77,7 +81,12 @@ class Maintenance:
         delivery.on_deadline = self._expiry.expect
         steps = ClockSteps(outbox=outbox, clock=clock, detector=delivery.clock_steps, wake=self._wake)
         self._steps = steps
-        self._overdue = OverdueReceipts(work=outbox, clock=clock, begin=delivery.follow_ups.begin)
+        self._overdue = OverdueReceipts(
+            work=outbox,
+            clock=clock,
+            begin=delivery.follow_ups.begin,
+            interval=OVERDUE_INTERVAL if is_shared else math.inf,
+        )
         delivery.executor.on_follow_up = self._overdue.expect
         self._retention = Retention(
             messages=outbox,

@@ -14,6 +14,11 @@ def boot_time() -> int:
     return time.clock_gettime_ns(BOOT_CLOCK) // 1000
 
 
+def wall_time() -> int:
+    """What the system's clock says that may be set, in µs since the epoch."""
+    return time.time_ns() // 1000
+
+
 class NodeClock:
     """The time as the store has it: see `postwire.clock.Clock`.
 
@@ -24,7 +29,7 @@ class NodeClock:
 
     def __init__(self, *, boot_time: Callable[[], int] = boot_time) -> None:
         self.boot_time = boot_time
-        self._ahead = time.time_ns() // 1000 - boot_time()  # until the store is asked
+        self._ahead = wall_time() - boot_time()  # until the store is asked
 
     @property
     def ahead(self) -> int:

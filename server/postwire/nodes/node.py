@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from typing import Final
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.leases import CLOCK_OFFSET_TO_WARN_OF, OwnLease, Terms, may_take_part
-from postwire.nodes.clock import NodeClock, boot_time
+from postwire.nodes.clock import NodeClock, boot_time, wall_time
 from postwire.nodes.counts import NodeCounts
 from postwire.outbox.base import Announcement, Heartbeat, Membership, NodeDead, NodeShare
 from postwire.telemetry import names
@@ -28,10 +27,18 @@ class Node:
     `terms` are those of its lease. Without a `clock` there is no other to agree with.
     """
 
-    def __init__(self, membership: Membership, terms: Terms, clock: NodeClock | None = None) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        terms: Terms,
+        clock: NodeClock | None = None,
+        *,
+        wall_time: Callable[[], int] = wall_time,
+    ) -> None:
         self._membership = membership
         self._terms = terms
         self._clock = clock
+        self._wall_time = wall_time
         self._boot_time = clock.boot_time if clock else boot_time
         self._lease = OwnLease(terms)
         self._listeners: list[Callable[[Heartbeat], None]] = []
@@ -163,7 +170,7 @@ class Node:
                 pause = max((self._terms.heartbeat - (self._boot_time() - sent)) / 1e6, 0.0)
 
     async def _heartbeat(self) -> None:
-        sent, wall = self._boot_time(), time.time_ns() // 1000
+        sent, wall = self._boot_time(), self._wall_time()
         number, announcement = self._asked, self._announcement()
         found = await self._membership.heartbeat(announcement, self._terms.gap)
         received = self._boot_time()

@@ -68,13 +68,20 @@ class StraySweep:
             found = await self._find()
             await self._close(one for one in found if self._attempts.was_never_handed_over(one.record))
 
+    async def look(self) -> int:
+        """Close those that there are, and return how many.
+
+        Raises:
+            StoreUnavailable: not all of them are closed, or whether they are is unknown.
+        """
+        return await self._close(await self._find())
+
     async def _run_once(self) -> float:
         await self._outbox.wait_available()
-        found = await self._find()
-        if count := await self._close(found):
+        if count := await self.look():
             self._counts.strays += count
             _log.warning(names.EVENT_STRAYS, messages=count)
-        return 0.0 if len(found) == STEP and count else INTERVAL
+        return 0.0 if count >= STEP else INTERVAL
 
     async def _find(self) -> list[StoredMessage]:
         found = await self._outbox.strays(self._attempts.carried, STEP)

@@ -1,0 +1,142 @@
+"""What was left behind in the name of a node that lives: what nobody sent waits again; all else may have been sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support import build
+from tests.support.harness import Harness
+from tests.support.outboxes import change, dropped, keep, take
+from tests.support.postgres import new_database
+from tests.support.providers import FakeProvider
+
+from postwire.core.errors import StoreUnavailable
+from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
+from postwire.core.outcome import Outcome
+from postwire.nodes.counts import NodeCounts
+from postwire.nodes.strays import StraySweep
+from postwire.outbox.postgres.store import PostgresOutbox
+
+QUEUED, SENDING, SENT = MessageState.QUEUED, MessageState.SENDING, MessageState.SENT
+ONCE = DeliveryGuarantee.AT_MOST_ONCE
+
+
+class Unsure(PostgresOutbox):
+    """One that keeps everything, and says of some of it that it does not know."""
+
+    is_unsure = False
+
+    async def accept(self, new: Any) -> Any:
+        return self._said(await super().accept(new))
+
+    async def take(self, *args: Any) -> Any:
+        return self._said(await super().take(*args))
+
+    def _said(self, result: Any) -> Any:
+        if self.is_unsure:
+            raise StoreUnavailable
+        return result
+
+
+@pytest.fixture
+async def outbox() -> AsyncIterator[Any]:
+    opened = await Unsure.open(await new_database(), name="node")
+    yield opened
+    await opened.close()
+
+
+def node_of(outbox: Any, provider: FakeProvider) -> tuple[Harness, StraySweep]:
+    harness = Harness(outbox, provider=provider, is_shared=True)
+    sweep = StraySweep(
+        outbox=outbox,
+        attempts=harness.delivery.open_attempts,
+        orphans=harness.maintenance.orphans,
+        executor=harness.delivery.executor,
+        clock=harness.clock,
+        counts=NodeCounts(),
+    )
+    return harness, sweep
+
+
+@pytest.mark.parametrize("guarantee", DeliveryGuarantee)
+async def test_what_was_accepted_after_all_and_sent_by_nobody_waits_again(
+    outbox: Any, guarantee: DeliveryGuarantee
+) -> None:
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    outbox.is_unsure = True
+    with pytest.raises(StoreUnavailable):
+        await harness.send(build.command(request_id="r", delivery_guarantee=guarantee))
+    outbox.is_unsure = False
+    left = await outbox.find_by_request_id("r", DEFAULT_TENANT)
+    assert left.state is SENDING
+    assert await sweep.look() == 1
+    kept = await harness.kept(left.message_id)
+    assert (kept.state, kept.attempts) == (QUEUED, ()), "no attempt was made"
+    assert await sweep.look() == 0
+
+
+@pytest.mark.parametrize("guarantee", DeliveryGuarantee)
+async def test_what_some_task_has_left_may_have_been_sent(outbox: Any, guarantee: DeliveryGuarantee) -> None:
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    left = (await keep(outbox, at="sms-mms", delivery_guarantee=guarantee)).record
+    assert await sweep.look() == 1
+    kept = await harness.kept(left.message_id)
+    assert kept.state is (MessageState.UNCERTAIN if guarantee is ONCE else QUEUED)
+    assert [one.outcome for one in kept.attempts] == [Outcome.UNCERTAIN]
+
+
+async def test_what_is_being_sent_is_no_stray(outbox: Any) -> None:
+    provider = FakeProvider("sms-mms", held=True)
+    harness, sweep = node_of(outbox, provider)
+    call = harness.start(build.command())
+    await provider.calls()
+    assert await sweep.look() == 0
+    assert harness.delivery.open_attempts.carried
+    provider.release()
+    assert (await call).state is SENT
+    await harness.completed()
+    assert harness.delivery.open_attempts.carried == []
+    assert await sweep.look() == 0
+
+
+async def test_an_attempt_that_was_lost_and_taken_up_again_is_another(outbox: Any) -> None:
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    left = (await keep(outbox, at="sms-mms", delivery_guarantee=ONCE)).record
+    harness.delivery.open_attempts.lose(left)
+    waits = await change(outbox, left, dropped(left))
+    await take(outbox, waits, "sms-mms")
+    assert await sweep.look() == 1
+    kept = await harness.kept(left.message_id)
+    assert kept.state is MessageState.UNCERTAIN, "this one may have been sent"
+
+
+async def test_what_a_drain_finds_lost_waits_again_before_the_node_leaves(outbox: Any) -> None:
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    lost = (await keep(outbox, at="sms-mms", delivery_guarantee=ONCE)).record
+    cancelled = (await keep(outbox, at="sms-mms", delivery_guarantee=ONCE)).record
+    await sweep.give_back()
+    assert (await harness.kept(lost.message_id)).state is SENDING, "nothing says that it was not sent"
+    harness.delivery.open_attempts.lose(lost)
+    await sweep.give_back()
+    assert (await harness.kept(lost.message_id)).state is QUEUED
+    assert (await harness.kept(cancelled.message_id)).state is SENDING, "that is for who finds it as an orphan"
+
+
+# What is never handed over.
+
+
+async def test_without_a_lease_nothing_is_handed_over_and_the_message_waits(outbox: Any) -> None:
+    may_act = [False]
+    provider = FakeProvider("sms-mms")
+    harness = Harness(outbox, provider=provider, may_act=lambda: may_act[0])
+    record = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE))
+    await harness.noted.reached(record.message_id, QUEUED)
+    kept = await harness.kept(record.message_id)
+    assert kept.attempts == (), "none was made"
+    assert provider.keys == []
+    may_act[0] = True
+    await harness.noted.reached(record.message_id, SENT)
+    assert provider.keys == [record.message_id]
+    await harness.drain(0.0)
