@@ -369,6 +369,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             Reloadable(GUARD_KEYS, lambda new: Prepared(partial(delivery.guards.replace, new.guards.rules))),
             access_control.reloadable,
             rekeying.reloadable,
+            *store.reloadables,
             *server.reloadables,
             *telemetry.reloadables,
             *(endpoint.reloadables if endpoint else ()),

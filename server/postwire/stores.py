@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from postwire import app_log
@@ -20,6 +21,7 @@ from postwire.nodes.node import Node
 from postwire.nodes.report import NodeReports
 from postwire.outbox.base import NodeDead, Outbox, OutboxError
 from postwire.outbox.sqlite import SqliteOutbox
+from postwire.reload import Prepared, Reloadable
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
@@ -41,7 +43,7 @@ class OpenedStore:
     """A store, the clock that goes with it, and what this process is among those that serve it.
 
     `warnings` are for the operator, a line each. `on_gone` has somebody called when the store was moved away.
-    `reports` are for metrics, where several nodes may share it.
+    `reports` are for metrics, where several nodes may share it. `reloadables`: what can change while it is open.
     """
 
     outbox: Outbox
@@ -51,6 +53,7 @@ class OpenedStore:
     warnings: Sequence[str] = ()
     on_gone: Callable[[Callable[[], None]], None] = lambda callback: None
     reports: NodeReports | None = None
+    reloadables: Sequence[Reloadable] = ()
 
     async def gauges(self, held: Callable[[], Awaitable[int]]) -> dict[str, float]:
         """The values of the gauges of the outbox and the store, as far as they can be had. `held` counts the receipts
@@ -151,4 +154,9 @@ async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) ->
     except BaseException:
         await outbox.close()
         raise
-    return OpenedStore(outbox, clock, node, terms, warnings, reports=NodeReports(node, outbox, clock))
+    password = Reloadable(
+        ("store.password", "store.password_file"),
+        lambda new: Prepared(partial(outbox.database.use_password, new.store.password)),
+    )
+    reports = NodeReports(node, outbox, clock)
+    return OpenedStore(outbox, clock, node, terms, warnings, reports=reports, reloadables=(password,))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from tests.e2e.calls import ACCEPTANCE, SENT, dispatch, refused, sms
 from tests.e2e.conftest import Serve
@@ -59,6 +62,32 @@ def test_neither_leaves_a_node_while_its_database_comes_and_goes(
         out += server.log_text(), *(str(seen) for seen in collector.spans())
     assert f"localhost:{postgres.port}/postgres" in server.log_text()
     assert MARK not in "".join(out)
+
+
+def test_a_password_that_changes_is_read_from_its_file(
+    serve: Serve, postgres: TlsPostgres, settings: dict[str, str], tmp_path: Path
+) -> None:
+    server = serve(**settings, **METRICS)
+    asyncio.run(change_password(postgres, PASSWORD, f"{PASSWORD}new"))
+    try:
+        (tmp_path / "password").write_text(f"{PASSWORD}new", encoding="utf-8")
+        assert server.wait_for_event("reloaded")["changed"] == ["store.password_file"]
+        postgres.server.stop(immediate=True)
+        server.wait_for_event("store_unavailable")
+        postgres.server.start()
+        eventually(lambda: probe(server, "/readyz")[0] == 200)
+        assert dispatch(server, sms()).state == SENT
+    finally:
+        asyncio.run(change_password(postgres, f"{PASSWORD}new", PASSWORD))
+    assert server.terminate() == 0
+    assert MARK not in server.log_text()
+
+
+async def change_password(postgres: TlsPostgres, before: str, after: str) -> None:
+    where: dict[str, Any] = {"host": "127.0.0.1", "port": postgres.server.port, "database": "postgres"}
+    connection = await asyncpg.connect(user=USER, password=before, **where)
+    await connection.execute(f"ALTER ROLE {USER} PASSWORD '{after}'")
+    await connection.close()
 
 
 def test_neither_is_in_what_a_node_says_that_is_not_let_in(

@@ -10,6 +10,7 @@ from tests.support.certificates import Authority
 from tests.support.postgres import server
 from tests.support.postgres_tls import TlsPostgres, tls_postgres
 
+from postwire.core.errors import StoreUnavailable
 from postwire.outbox.base import OutboxError
 from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.queries import Connection
@@ -62,6 +63,27 @@ async def test_a_certificate_for_another_host_is_refused(postgres: TlsPostgres) 
 async def test_a_wrong_password_or_none_is_refused_and_not_shown(postgres: TlsPostgres) -> None:
     assert await refusal(postgres.url(), f"{PASSWORD}x") == "store.url: the database refuses the password"
     assert "store.url: the database refuses the" in await refusal(postgres.url(), "")
+
+
+async def test_a_password_that_was_changed_is_taken_over_without_a_restart(postgres: TlsPostgres) -> None:
+    outbox = await PostgresOutbox.open(postgres.url(), password=PASSWORD)
+    try:
+        await outbox.database.use(Lane.CONTROL, lambda connection: change(connection, postgres.user, "another"))
+        with pytest.raises(StoreUnavailable):
+            await outbox.database.use(Lane.READ, who)
+        outbox.database.use_password("another")
+        await outbox.wait_available()
+        assert await outbox.database.use(Lane.READ, who) == postgres.user
+        await outbox.database.use(Lane.CONTROL, lambda connection: change(connection, postgres.user, PASSWORD))
+    finally:
+        await outbox.close()
+
+
+async def change(connection: Connection, user: str, password: str) -> None:
+    """Give the user another password, and end its other sessions."""
+    await connection.execute(f"ALTER ROLE {user} PASSWORD '{password}'")
+    others = "pid <> pg_backend_pid() AND application_name = 'postwire'"
+    await connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
 
 async def test_a_database_without_tls_is_refused_where_it_is_asked_for(postgres: TlsPostgres) -> None:

@@ -44,12 +44,18 @@ def with_secrets_of(settings: T, other: T, path: KeyPath) -> T:
 
 
 def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
-    """The configuration with what the files of its providers' and hooks' secrets hold now, and what is wrong with some.
+    """The configuration with what the files of its secrets hold now, those of the store's password, of providers and of
+    hooks, and what is wrong with some.
 
     One with something wrong about its files stays as it is. Where nothing has changed, it is the same object.
     """
     providers, hooks = dict(config.providers), dict(config.notify)
     mistakes: list[ConfigError] = []
+    store = config.store
+    try:
+        store = _read_again(store, ("store",), config.secret_files)
+    except ConfigError as error:
+        mistakes.append(error)
     for name, provider in config.providers.items():
         try:
             options = _read_again(provider.options, ("providers", name), config.secret_files)
@@ -66,8 +72,8 @@ def read_files_again(config: Config) -> tuple[Config, Sequence[ConfigError]]:
             hooks[name] = _read_again(hook, ("notify", name), config.secret_files)
         except ConfigError as error:
             mistakes.append(error)
-    if (providers, hooks) != (config.providers, config.notify):
-        config = dataclasses.replace(config, providers=providers, notify=hooks)
+    if (providers, hooks, store) != (config.providers, config.notify, config.store):
+        config = dataclasses.replace(config, providers=providers, notify=hooks, store=store)
     return config, mistakes
 
 

@@ -66,6 +66,10 @@ class Hosts:
         self._urls = _one_by_one(url)
         self._has_connected = False
 
+    def use_password(self, password: str | None) -> None:
+        """Have connections that are opened from now on show another password."""
+        self._password = password
+
     async def connect(self, settings: Mapping[str, str] = NO_SETTINGS) -> Connection:
         """A new connection, which takes writes. Its session has `settings` besides `SESSION`.
 

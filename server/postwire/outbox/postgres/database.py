@@ -135,6 +135,10 @@ class Database:
         """See `Outbox.wait_available`."""
         await self._available.wait()
 
+    def use_password(self, password: str | None) -> None:
+        """See `Hosts.use_password`."""
+        self._hosts.use_password(password)
+
     def fence(self, fenced: bool) -> None:
         """Have nothing written of messages, and nothing taken, until the fence is taken down: the node has lost its
         lease. What keeps the lease is written all the same."""
