@@ -275,3 +275,21 @@ async def test_one_that_lives_alone_has_them_at_once() -> None:
     await leadership.stop()
     assert duty.changes.get_nowait() == "stopped"
     await outbox.close()
+
+
+async def test_a_duty_that_fails_keeps_nobody_from_the_others() -> None:
+    class Failing(Duty):
+        def start(self) -> None:
+            raise ValueError
+
+        async def stop(self) -> None:
+            raise ValueError
+
+    outbox = await SqliteOutbox.open(":memory:")
+    duty = Duty()
+    leadership = Leadership(Node(outbox, TERMS), [Failing(), duty])
+    leadership.start()
+    assert duty.changes.get_nowait() == "started"
+    await leadership.stop()
+    assert duty.changes.get_nowait() == "stopped"
+    await outbox.close()

@@ -67,10 +67,16 @@ class Leadership:
     def _begin(self) -> None:
         self._has_begun = True
         for duty in self._duties:
-            duty.start()
+            try:
+                duty.start()
+            except Exception as error:  # the others are none the worse for it
+                _log.fault(error)
 
     async def _end(self) -> None:
         if self._has_begun:
             self._has_begun = False
             for duty in self._duties:
-                await duty.stop()
+                try:
+                    await duty.stop()
+                except Exception as error:
+                    _log.fault(error)

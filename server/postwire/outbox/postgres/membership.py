@@ -73,7 +73,8 @@ class PostgresMembership(Part):
     async def reap(self, expected: int, tolerance: int) -> Sequence[int]:
         """See `Outbox.reap`."""
         time, within = _EPOCH + expected * _MICROSECOND, tolerance * _MICROSECOND
-        found = await self.database.fetch(Lane.CONTROL, "reap", self.number, time, within)
+        # Where nobody waits for long: what is expected is soon over.
+        found = await self.database.fetch(Lane.HEARTBEAT, "reap", self.number, time, within)
         return [one["node"] for one in found]
 
     async def strays(self, carried: Collection[str], limit: int) -> Sequence[StoredMessage]:
@@ -91,7 +92,7 @@ class PostgresMembership(Part):
 
     async def leave(self) -> None:
         """See `Outbox.leave`."""
-        await self.database.fetch(Lane.CONTROL, "leave", self.number)
+        await self.database.fetch(Lane.HEARTBEAT, "leave", self.number)
 
     def _stored(self, row: Record) -> StoredMessage:
         queued, content = queued_from(row), b""
