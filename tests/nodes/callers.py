@@ -45,10 +45,12 @@ REPEATS: Final = 0.03
 """How often something is sent that was answered already."""
 
 RECENT: Final = 300
+MIXED: Final = (1, 1, 1, 10)
 
 
 class Callers:
-    """So many tasks that call. `make` gives the next request, by its number. `faults` are answers that must not be."""
+    """So many tasks that call. `make` gives the next request, by its number; so many of them (`frames`) go with a frame
+    of a stream, or single ones and frames by turns. `faults` are answers that must not be."""
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Callers:
         make: Callable[[int], pb.DispatchRequest],
         *,
         seed: int,
-        frame: int = 10,
+        frames: int | None = None,
     ) -> None:
         self.faults: list[str] = []
         self.failures: Counter[str] = Counter()
@@ -67,7 +69,7 @@ class Callers:
         self._cluster = cluster
         self._ledger = ledger
         self._make = make
-        self._frame = frame
+        self._frames = frames
         self._random = random.Random(seed)
         self._unanswered: deque[pb.DispatchRequest] = deque()
         self._recent: deque[pb.DispatchRequest] = deque(maxlen=RECENT)
@@ -83,7 +85,7 @@ class Callers:
     async def call(self, pause: float) -> None:
         """Call for ever, with pauses of so many seconds: one request, or a frame of a stream."""
         while True:
-            requests = self._next(self._random.choice((1, 1, 1, self._frame)))
+            requests = self._next(self._frames or self._random.choice(MIXED))
             if requests:
                 await self._send(requests)
             await asyncio.sleep(pause if requests else ROOM)

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from tests.nodes.callers import ROOM, Callers
 from tests.nodes.cluster import DEAD, Cluster, Node
-from tests.nodes.ledger import Ledger
+from tests.nodes.ledger import Handed, Ledger
 from tests.nodes.reading import left, on_record
 from tests.nodes.served import REQUEST_ID, handed_in
 from tests.nodes.vendor import HttpVendor
@@ -61,7 +61,7 @@ receipt_delay = "50ms"
 _BREAKER: Final = 'breaker = { minimum_calls = 20, failure_ratio = 0.9, open_for = "100ms", open_for_max = "500ms" }'
 
 
-def toml(url: str, vendor: str) -> str:
+def toml(url: str, vendor: str, grace: str) -> str:
     """The configuration of a node, but for its rules. `vendor` is where it hands SMS over to."""
     webhooks = "".join(
         f'[providers.{name}]\nkind = "webhook"\nchannels = ["sms"]\nurl = "{vendor}/NODE/{name}"\nsecret = "{SECRET}"\n'
@@ -70,7 +70,8 @@ def toml(url: str, vendor: str) -> str:
     )
     mocks = "".join(f"[providers.{name}]{_MOCK}{_BREAKER}\n" for name in MOCKS)
     return (
-        f'[store]\nurl = "{url}"\n[nodes]\nlease = "{LEASE:g}s"\nbeat = "1s"\n[server]\nmax_wait = "4s"\ngrace = "2s"\n'
+        f'[store]\nurl = "{url}"\n[nodes]\nlease = "{LEASE:g}s"\nbeat = "1s"\n[server]\nmax_wait = "4s"\n'
+        f'grace = "{grace}"\n'
         '[delivery]\nbackoff_base = "50ms"\nbackoff_max = "500ms"\n'
         f'attempt_timeout = "{ATTEMPT:g}s"\n'
         '[receipts]\nlisten = "127.0.0.1:0"\npublic_url = "https://hooks.example.com"\n[suppression]\nauto = false\n'
@@ -111,7 +112,7 @@ def request(number: int) -> pb.DispatchRequest:
 class Chaos:
     """Several nodes under load. `done` counts what was done to them."""
 
-    def __init__(self, folder: Path, url: str, *, nodes: int = 3, seed: int = 1) -> None:
+    def __init__(self, folder: Path, url: str, *, nodes: int = 3, seed: int = 1, grace: str = "2s") -> None:
         self.ledger = Ledger()
         self.done: Counter[str] = Counter()
         self.random = random.Random(seed)
@@ -119,16 +120,21 @@ class Chaos:
         self._folder = folder
         self._count = nodes
         self._seed = seed
+        self._grace = grace
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, *, callers: int = 6, pause: float = 0.1) -> None:
-        """Start everything, and return once all nodes serve."""
+    async def start(self, *, callers: int = 6, pause: float = 0.1, frames: int | None = None, lane: str = "") -> None:
+        """Start everything, and return once all nodes serve. See `Callers` and `rules`."""
         self.vendor = HttpVendor(self.ledger, self._receivers, self._seed)
         await self.vendor.start()
-        self.cluster = Cluster(self._folder, lambda name: toml(self.url_for(name), self.vendor.url), self._count)
-        self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed)
+
+        def configuration(name: str) -> str:
+            return toml(self.url_for(name), self.vendor.url, self._grace)
+
+        self.cluster = Cluster(self._folder, configuration, self._count)
+        self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed, frames=frames)
         for node in self.cluster.nodes:
-            self.start_node(node)
+            self.start_node(node, lane)
             await node.ready()
         self._tasks = [asyncio.create_task(self.callers.call(pause)) for _ in range(callers)]
         self._tasks += [asyncio.create_task(self.callers.watch()), asyncio.create_task(self.callers.cancel(0.2))]
@@ -298,8 +304,12 @@ class Chaos:
 
     def verify(self, record: OnRecord) -> dict[str, list[str]]:
         """See `verify.verify`, of all that was handed over."""
-        handed = [one for node in self.cluster.nodes for one in handed_in(node.log, node.name)]
-        return verify(Ledger(**{**vars(self.ledger), "handed": [*self.ledger.handed, *handed]}), record)
+        return verify(Ledger(**{**vars(self.ledger), "handed": self.all_handed()}), record)
+
+    def all_handed(self) -> list[Handed]:
+        """What has come to providers of all kinds."""
+        by_mocks = (one for node in self.cluster.nodes for one in handed_in(node.log, node.name))
+        return [*self.ledger.handed, *by_mocks]
 
     def strange(self) -> list[str]:
         """What nodes and callers have said that they never should have."""
@@ -347,9 +357,9 @@ ENDS: Final = (0, -signal.SIGKILL, DEAD)
 class LocalChaos(Chaos):
     """The same with a database of its own, which crashes."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, seed: int = 1) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 3, seed: int = 1, grace: str = "2s") -> None:
         self.database = LocalPostgres.make({"shared_buffers": "64MB", "max_connections": "200"})
-        super().__init__(folder, self.database.url(), nodes=nodes, seed=seed)
+        super().__init__(folder, self.database.url(), nodes=nodes, seed=seed, grace=grace)
 
     def _deeds(self) -> list[tuple[Callable[[], Any], float]]:
         return [*super()._deeds(), (self.crash_database, 0.1)]

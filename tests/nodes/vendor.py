@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from tests.nodes.ledger import Handed, Ledger, Reported, attempt_of
 from tests.nodes.served import REQUEST_ID
 from tests.support.receipt_vendors import SECRET
+from tests.support.waiting import PATIENCE
 
 from postwire.core.outcome import Outcome
 
@@ -37,10 +38,16 @@ PAUSE: Final = 0.1
 
 class HttpVendor:
     """Providers of the kind `webhook`, by the last part of their addresses. `nodes` gives the addresses at which
-    receipts are taken just now."""
+    receipts are taken just now.
+
+    While it `is_well` it takes every message at once; while it is not `is_free` it answers none.
+    """
 
     def __init__(self, ledger: Ledger, nodes: Callable[[], list[str]], seed: int) -> None:
         self.is_well = False
+        self.is_free = asyncio.Event()
+        self.is_free.set()
+        self.came = asyncio.Condition()
         self.unreported = 0
         self._ledger = ledger
         self._nodes = nodes
@@ -58,8 +65,18 @@ class HttpVendor:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3.0))
 
+    async def has(self, message_id: str, count: int = 1) -> None:
+        """Return once a message has come so often."""
+        async with self.came, asyncio.timeout(PATIENCE):
+            await self.came.wait_for(lambda: len(self.calls(message_id)) >= count)
+
+    def calls(self, message_id: str) -> list[Handed]:
+        """How a message has come."""
+        return [one for one in self._ledger.handed if one.message_id == message_id]
+
     async def stop(self) -> None:
         """End it."""
+        self.is_free.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -94,6 +111,9 @@ class HttpVendor:
                 request.match_info["node"],
             )
         )
+        async with self.came:
+            self.came.notify_all()
+        await self.is_free.wait()
         if not self.is_well:
             await asyncio.sleep(self._random.uniform(*LATENCY))
         if answer is Outcome.SUCCESS:

@@ -1,0 +1,48 @@
+"""Nodes are killed, ended, stopped and started, and their database crashes: nothing is lost, or sent in silence."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.nodes.chaos import LocalChaos
+
+from postwire.cli.demo.local_postgres import NoPostgres
+
+SECONDS = 12.0
+"""How long `make test` does so. Each seed is another course of events."""
+
+LONG = 300.0
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes a line for the summary."""
+    return functools.partial(record_property, "figure")
+
+
+@pytest.fixture
+async def chaos(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalChaos]:
+    try:
+        made = LocalChaos(tmp_path, seed=getattr(request, "param", 1))
+    except NoPostgres as error:
+        pytest.skip(str(error))
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+@pytest.mark.parametrize("chaos", [1], indirect=True)
+@pytest.mark.parametrize("seconds", [SECONDS, pytest.param(LONG, marks=pytest.mark.long)], ids=["seconds", "minutes"])
+async def test_whatever_is_done_to_nodes_and_their_database_nine_things_hold(
+    chaos: LocalChaos, note: Callable[[str], None], seconds: float
+) -> None:
+    await chaos.go_on(seconds)
+    record = await chaos.settle()
+    note(f"nodes: {chaos.summary(record)}")
+    assert chaos.verify(record) == {}
+    assert chaos.strange() == []

@@ -1,0 +1,74 @@
+"""Three nodes are replaced one after another, by ones with other rules, while messages come."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.nodes.chaos import LocalChaos
+from tests.support.waiting import PATIENCE
+
+from postwire.cli.demo.local_postgres import NoPostgres
+from postwire.core.outcome import Outcome
+
+RATE = 200.0
+"""Messages a second, at the least where the machine lets them be made so fast."""
+
+FRAME, CALLERS = 20, 6
+PER_NODE = 400
+"""How many messages are acknowledged before the next node is replaced."""
+
+
+@pytest.fixture
+async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
+    try:
+        made = LocalChaos(tmp_path, grace="30s")
+    except NoPostgres as error:
+        pytest.skip(str(error))
+    try:
+        await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE, frames=FRAME, lane="left")
+        yield made
+    finally:
+        await made.stop()
+
+
+@pytest.mark.long
+async def test_nodes_are_replaced_under_load_and_nothing_is_lost_or_uncertain(
+    chaos: LocalChaos, record_property: Callable[[str, object], None]
+) -> None:
+    started = time.monotonic()
+    for node in chaos.cluster.nodes:
+        await _acknowledged(chaos, PER_NODE)
+        assert await node.terminate() == 0
+        chaos.start_node(node, "right")
+        await node.ready()
+    await _acknowledged(chaos, PER_NODE)
+    took = time.monotonic() - started
+    made = len(chaos.ledger.acknowledged)
+    record = await chaos.settle()
+    functools.partial(record_property, "figure")(
+        f"rolling restart: {made / took:,.0f} messages/s; {chaos.summary(record)}"
+    )
+    assert chaos.verify(record) == {}
+    assert chaos.strange() == []
+    # Whoever drains lets what is under way come to its end: no more is uncertain than providers have said.
+    said = {(one.message_id, one.attempt): set(one.answers.values()) for one in chaos.all_handed()}
+    cut = [
+        f"{message_id}: {attempt}"
+        for message_id, kept in record.messages.items()
+        for attempt in kept.attempts
+        if attempt.outcome is Outcome.UNCERTAIN and Outcome.UNCERTAIN not in said.get((message_id, attempt.number), ())
+    ]
+    assert cut == []
+
+
+async def _acknowledged(chaos: LocalChaos, more: int) -> None:
+    """Return once so many more messages are acknowledged."""
+    enough = len(chaos.ledger.acknowledged) + more
+    async with asyncio.timeout(PATIENCE):
+        while len(chaos.ledger.acknowledged) < enough:  # noqa: ASYNC110  processes tell nobody
+            await asyncio.sleep(0.05)
