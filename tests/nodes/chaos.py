@@ -122,6 +122,7 @@ class Chaos:
         self._seed = seed
         self._grace = grace
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[Node] = set()
 
     async def start(self, *, callers: int = 6, pause: float = 0.1, frames: int | None = None, lane: str = "") -> None:
         """Start everything, and return once all nodes serve. See `Callers` and `rules`."""
@@ -188,7 +189,7 @@ class Chaos:
     def _look_after(self) -> None:
         """Start what has ended by itself, and fail where it had no reason."""
         for node in self.cluster.nodes:
-            if node.gone.is_set():
+            if node.gone.is_set() and node not in self._ending:
                 self.done["started again"] += 1
                 self.start_node(node)
         for task in [one for one in self._tasks if one.done()]:
@@ -209,11 +210,13 @@ class Chaos:
         """SIGTERM, with a grace of which some is too short for what is under way."""
         if node := self._one():
             self.done["drained nodes"] += 1
+            self._ending.add(node)
             node.signal(signal.SIGTERM)
             self._do_later(self._start_again(node))
 
     async def _start_again(self, node: Node) -> None:
         await node.wait()
+        self._ending.discard(node)
         self.start_node(node)
 
     async def pause(self) -> None:
@@ -251,7 +254,8 @@ class Chaos:
         names = [node.name for node in self.cluster.nodes] if all_nodes else [""]
         for name in names:
             async with asyncio.timeout(PATIENCE):
-                while not await self._operate(name, method, asked):  # noqa: ASYNC110  nothing tells of it
+                while not await self._operate(name, method, asked):
+                    self._look_after()
                     await asyncio.sleep(ROOM)
 
     async def _operate(self, name: str, method: str, asked: Any) -> bool:

@@ -30,6 +30,7 @@ class Node:
         self.address = ""
         self.receipts = ""
         self.is_stopped = False
+        self.is_ending = False
         self.is_ready = asyncio.Event()
         self.gone = asyncio.Event()
         self.gone.set()
@@ -70,7 +71,7 @@ class Node:
     @property
     def serves(self) -> bool:
         """Whether it is up and goes on."""
-        return bool(self.address) and not self.is_stopped and not self.gone.is_set()
+        return bool(self.address) and not (self.is_stopped or self.is_ending or self.gone.is_set())
 
     @property
     def process_id(self) -> int:
@@ -81,6 +82,7 @@ class Node:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, and go on."""
         assert self._process
+        self.is_ending |= number in (signal.SIGTERM, signal.SIGKILL)
         self._process.send_signal(number)
 
     def pause(self) -> None:
@@ -96,9 +98,11 @@ class Node:
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
         assert self._process
+        process = self._process  # it may be started again at once
         async with asyncio.timeout(PATIENCE):
             await self.gone.wait()
-        return self._process.wait(PATIENCE)
+        assert process.returncode is not None
+        return process.returncode
 
     async def kill(self) -> None:
         """End it, whatever it does."""
@@ -122,7 +126,7 @@ class Node:
         finally:
             stderr.close()
             self.address = self.receipts = ""
-            self.is_stopped = False
+            self.is_stopped = self.is_ending = False
             self.gone.set()
 
     def _heard(self, line: str) -> None:
