@@ -123,7 +123,11 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
     )
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            code = runner.run(_serve(config, hang_up, read_again))
+            try:
+                code = runner.run(_serve(config, hang_up, read_again))
+            except Interrupted as interrupted:
+                _log.info(names.EVENT_STOPPED, unfinished=0)
+                return NODE_DEAD if interrupted.is_dead else 0
             if runner.run(leaves_work_behind(LEFT_BEHIND_TIME)):
                 logs.close()
                 os._exit(code)  # all is stored and logged, and what is left is a provider's own
@@ -158,11 +162,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             store = await open_store(config, keys, stop)
         except OutboxError as error:
             raise BootError(str(error)) from None
-        except Interrupted:
-            _log.info(names.EVENT_STOPPED, unfinished=0)
-            return 0
         closing.push_async_callback(store.close)
-        outbox, clock, node = store.outbox, store.clock, store.node
+        outbox, clock, node, patiently = store.outbox, store.clock, store.node, store.patiently
         node.on_dead = partial(_end, stop)
         observers = Observers(on_fault=_log.fault)
         seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
@@ -210,16 +211,17 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         limits = Limits.from_config(config)
         has_auto = config.suppression.auto
         try:
-            suppressions = await Suppressions.open(
-                outbox, clock, config.suppression.key, notes_refusals=has_auto and bool(config.receipts.listen)
+            notes_refusals = has_auto and bool(config.receipts.listen)
+            suppressions = await patiently(
+                lambda: Suppressions.open(outbox, clock, config.suppression.key, notes_refusals=notes_refusals), stop
             )
+            lookup_key = await patiently(outbox.lookup_key, stop)
         except WrongKey as error:
             raise BootError(str(error)) from None
         except StoreUnavailable as error:
             raise BootError(f"{config.store.key}: {config.store.place}: {error}") from None
         words = Words(config.inbound.stop, config.inbound.start)
         automatic = AutomaticSuppressions(outbox, clock, suppressions.addresses, words, lambda: delivery.tenants)
-        lookup_key = await outbox.lookup_key()
         readers = Readers(config, KINDS) if config.receipts.listen else None
         reporting = ReportingProviders(registry, readers.names if readers else ())
         receipts = Receipts(
@@ -327,12 +329,12 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         access_control.start()
         await opening.start()
         try:
-            await control.restore()
+            await patiently(control.restore, stop)
             if peers:
                 SharedWork(node, peers, control, registry, delivery.backlog, clock, digest(config))
                 nodes.leadership.add(receipts.duties)
-            await receipts.connect(delivery.settled_in_queue)
-            await maintenance.start()
+            await patiently(lambda: receipts.connect(delivery.settled_in_queue), stop)
+            await patiently(maintenance.start, stop)
             if notify:
                 closing.push_async_callback(notify.stop, 0.0)
                 if node.is_shared:
@@ -346,7 +348,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(f"{config.store.key}: {config.store.place}: {error}") from None
         # Else those who call at once, as many do where a server comes back, would be refused for good.
         await access_control.until_fetched()
-        await node.announce()  # before anything waits in its queues
+        await patiently(node.announce, stop)  # before anything waits in its queues
         await server.start(ready=outbox.available)
         if endpoint:
             endpoint.start()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from postwire import app_log
 from postwire.clock import Clock, SystemClock
@@ -25,6 +25,8 @@ from postwire.reload import Prepared, Reloadable
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
 
+T = TypeVar("T")
+
 TRY_AGAIN: Final = 1.0
 """Seconds until a database is asked again that cannot be reached."""
 
@@ -35,7 +37,11 @@ _log = EventLog()
 
 
 class Interrupted(Exception):
-    """The process is to end, before its store could be opened."""
+    """The process is to end, before it could serve. `is_dead`: the others have taken it for dead."""
+
+    def __init__(self, *, is_dead: bool = False) -> None:
+        super().__init__("the process is to end")
+        self.is_dead = is_dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,30 @@ class OpenedStore:
             return found
         age = 0.0 if stats.oldest_create_time is None else (self.clock.wall() - stats.oldest_create_time) / 1e6
         return found | {names.OUTBOX_DEPTH: stats.unsettled, names.OUTBOX_OLDEST_AGE: max(age, 0.0)}
+
+    async def patiently(self, work: Callable[[], Awaitable[T]], stop: asyncio.Future[str]) -> T:
+        """Do what a boot asks of the store. A database may be away just then: then again and again, until it is back.
+
+        Raises:
+            StoreUnavailable: it is a file, and cannot be used.
+            Interrupted: `stop` came before.
+        """
+        while self.node.is_shared:
+            working: asyncio.Future[Any] = asyncio.ensure_future(work())
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                working.cancel()
+                await asyncio.wait([working])
+                break
+            with suppress(StoreUnavailable):
+                result: T = working.result()
+                return result
+            await asyncio.wait([stop], timeout=TRY_AGAIN)
+            if stop.done():
+                break
+        else:
+            return await work()
+        raise Interrupted(is_dead=self.node.is_dead)
 
     async def close(self) -> None:
         """Leave it, as the last thing that is asked of it, and close it."""

@@ -117,7 +117,7 @@ class Maintenance:
             ]
 
     async def start(self) -> None:
-        """Recover what an earlier boot has left, start the delivery, and begin.
+        """Recover what an earlier boot has left, start the delivery, and begin. May be called again if that fails.
 
         Raises:
             StoreUnavailable: the store cannot be read, or cannot commit.
@@ -127,8 +127,8 @@ class Maintenance:
             orphans = await recover(self._outbox, self._registry, executor, self._clock, self.orphans, self._rerouting)
             if orphans:
                 _log.warning(names.EVENT_ORPHANED, messages=orphans)
-        self._steps.start()
         await self._delivery.start()
+        self._steps.start()
         self._overdue.start()
         if not self._outbox.is_shared:
             for duty in self.duties:
