@@ -19,16 +19,24 @@ from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.locks import Lock, take_lock
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection
+from postwire.outbox.postgres.receipt_batches import ReceiptBatches
 from postwire.outbox.postgres.resolving import Resolved, Resolving
 
 
 class Receipts(Part):
     """See the module."""
 
+    _batches: ReceiptBatches | None = None
+
     async def keep_receipts(self, reports: Sequence[ReceiptReport], max_held: int) -> Sequence[KeptAs]:
         """See `Outbox.keep_receipts`."""
         if not reports:
             return []
+        if self._batches is None:
+            self._batches = ReceiptBatches(self._keep_batch)
+        return await self._batches.add(reports, max_held)
+
+    async def _keep_batch(self, reports: Sequence[ReceiptReport], max_held: int) -> Sequence[KeptAs]:
         return await self.database.transact(Lane.CONTROL, lambda connection: _keep(connection, reports, max_held))
 
     async def release_held(self, keys: Sequence[HeldKey]) -> Sequence[str]:
