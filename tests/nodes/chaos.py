@@ -202,8 +202,10 @@ class Chaos:
     async def kill(self) -> None:
         """kill -9."""
         if node := self._one():
-            await node.kill()
             self.done["kills"] += 1
+            self._ending.add(node)
+            await node.kill()
+            self._ending.discard(node)
             self.start_node(node)
 
     async def terminate(self) -> None:
