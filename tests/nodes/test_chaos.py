@@ -11,7 +11,7 @@ from tests.nodes.chaos import LocalChaos
 
 from postwire.cli.demo.local_postgres import NoPostgres
 
-SECONDS = 12.0
+SECONDS = 6.0
 """How long `make test` does so. Each seed is another course of events."""
 
 LONG = 300.0
