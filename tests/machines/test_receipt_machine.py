@@ -22,6 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.harness import Harness
+from tests.support.outboxes import open_postgres
 from tests.support.providers import FakeProvider, registry_of
 from tests.support.receipts import REFERENCES
 from tests.support.waiting import within
@@ -29,7 +30,7 @@ from tests.support.waiting import within
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.receipts import Receipt, ReceiptState
-from postwire.outbox.base import Decide, QueuedMessage, TakenMessage
+from postwire.outbox.base import Decide, Outbox, QueuedMessage, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.handover import Handover
 
@@ -121,7 +122,7 @@ class Model:
 class Watched:
     """An outbox that has the model hear of each attempt that is about to be opened and kept."""
 
-    def __init__(self, inner: SqliteOutbox, model: Model) -> None:
+    def __init__(self, inner: Outbox, model: Model) -> None:
         self.inner = inner
         self.model = model
 
@@ -173,9 +174,11 @@ class ReceiptMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.run(self.open())
 
+    async def open_outbox(self, folder: Path) -> Outbox:
+        return await SqliteOutbox.open(str(folder / "postwire.db"), sync="normal")
+
     async def open(self) -> None:
-        path = Path(self.folder.name) / "postwire.db"
-        self.outbox = Watched(await SqliteOutbox.open(str(path), sync="normal"), self.model)
+        self.outbox = Watched(await self.open_outbox(Path(self.folder.name)), self.model)
         self.providers = [Scripted(name, self.model.asked.add) for name in NAMES]
         self.harness = Harness(self.outbox, registry=registry_of(*self.providers), receipts_of=NAMES, clock=self.clock)
         await self.harness.boot()
@@ -354,10 +357,22 @@ class ReceiptMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-def test_what_is_reported_is_applied_whenever_it_comes() -> None:
-    run(ReceiptMachine, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
+class InPostgres(ReceiptMachine):
+    async def open_outbox(self, folder: Path) -> Outbox:
+        return await open_postgres(folder)
+
+
+MACHINES = pytest.mark.parametrize(
+    ("machine", "examples"), [(ReceiptMachine, 8), (InPostgres, 1)], ids=["file", "postgres"]
+)
+
+
+@MACHINES
+def test_what_is_reported_is_applied_whenever_it_comes(machine: type[ReceiptMachine], examples: int) -> None:
+    run(machine, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None))
 
 
 @pytest.mark.long
-def test_what_is_reported_is_applied_whenever_it_comes_at_length() -> None:
-    run(ReceiptMachine, settings=settings(max_examples=300, stateful_step_count=40, deadline=None))
+@MACHINES
+def test_what_is_reported_is_applied_whenever_it_comes_at_length(machine: type[ReceiptMachine], examples: int) -> None:
+    run(machine, settings=settings(max_examples=examples * 38, stateful_step_count=40, deadline=None))

@@ -16,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 from tests.support import build
 from tests.support.clock import START
+from tests.support.postgres import new_database
 
 from postwire.core.message import MessageState
 from postwire.core.suppression import ANY_SENDER, Suppression, SuppressionPosition, SuppressionReason
-from postwire.outbox.base import NewMessage
+from postwire.outbox.base import NewMessage, Outbox
+from postwire.outbox.postgres import PostgresOutbox
 from postwire.outbox.sqlite import SqliteOutbox
 
 T = TypeVar("T")
@@ -43,9 +45,12 @@ class SuppressionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.outbox = self.run(SqliteOutbox.open(":memory:"))
+        self.outbox = self.run(self.open())
         self.there: dict[Key, Suppression] = {}
         self.now = START
+
+    async def open(self) -> Outbox:
+        return await SqliteOutbox.open(":memory:")
 
     def teardown(self) -> None:
         self.run(self.outbox.close())
@@ -167,10 +172,22 @@ def _sorted(some: Any) -> list[Suppression]:
     return sorted(some, key=lambda one: (one.address_hash, one.sender))
 
 
-def test_it_holds_what_the_model_holds() -> None:
-    run(SuppressionMachine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+class InPostgres(SuppressionMachine):
+    async def open(self) -> Outbox:
+        return await PostgresOutbox.open(await new_database())
+
+
+MACHINES = pytest.mark.parametrize(
+    ("machine", "examples"), [(SuppressionMachine, 25), (InPostgres, 3)], ids=["memory", "postgres"]
+)
+
+
+@MACHINES
+def test_it_holds_what_the_model_holds(machine: type[SuppressionMachine], examples: int) -> None:
+    run(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))
 
 
 @pytest.mark.long
-def test_it_does_so_for_long() -> None:
-    run(SuppressionMachine, settings=settings(max_examples=300, stateful_step_count=50, deadline=None))
+@MACHINES
+def test_it_does_so_for_long(machine: type[SuppressionMachine], examples: int) -> None:
+    run(machine, settings=settings(max_examples=examples * 12, stateful_step_count=50, deadline=None))

@@ -20,6 +20,7 @@ NOT_SYNCED: Final[Mapping[str, str]] = {
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "max_connections": "300",
+    "max_prepared_transactions": "2",
     "autovacuum_naptime": "5s",
 }
 """For tests of what is asked and answered: nothing of it is to survive."""

@@ -14,7 +14,7 @@ from tests.unit.test_metrics import values
 from postwire.core.errors import StoreUnavailable
 from postwire.nodes.counts import NodeCounts
 from postwire.nodes.report import NodeReports
-from postwire.outbox.postgres.feed import FeedLag
+from postwire.outbox.base import FeedLag
 from postwire.telemetry.base import NodeReport
 from postwire.telemetry.durations import FetchedReader
 from postwire.telemetry.node_metrics import observe_node

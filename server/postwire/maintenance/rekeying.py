@@ -27,8 +27,9 @@ BETWEEN_LOOKS: Final = 5.0
 """Seconds until it is looked again whether another node was asked for one."""
 
 AFTER_NO_ROOM: Final = 30.0
-"""Seconds after a step that could not be kept. It is larger than what messages take: on a disk that is nearly full they
-still have room, as long as nobody tries to take it and has the store count as unavailable."""
+"""Seconds after a step that could not be kept, or that other nodes are in the way of. It is larger than what messages
+take: on a disk that is nearly full they still have room, as long as nobody tries to take it and has the store count as
+unavailable."""
 
 _log = EventLog()
 
@@ -52,6 +53,7 @@ class Rekeying:
         self._clock = clock
         self._keys = tuple(keys)
         self._used = self._keys
+        self._waiting_for: Sequence[str] = ()
         self._wakeable = WakeableTask(self._work, outbox=outbox, clock=clock)
         self.reloadable: Final = Reloadable((KEY,), self._prepare)
 
@@ -101,6 +103,11 @@ class Rekeying:
             return AFTER_NO_ROOM
         if rekey is None:
             return BETWEEN_LOOKS if self._is_leader else math.inf
+        if rekey.waiting_for:
+            if rekey.waiting_for != self._waiting_for:
+                _log.warning(names.EVENT_REKEY_WAITS, key_id=rekey.key_id, nodes=", ".join(rekey.waiting_for))
+            self._waiting_for = rekey.waiting_for
+            return AFTER_NO_ROOM
         if rekey.end_time is None:
             return BETWEEN_STEPS
         fields = {"key_id": rekey.key_id, "rekeyed": rekey.rekeyed, "damaged": rekey.damaged}

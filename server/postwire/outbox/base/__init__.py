@@ -8,7 +8,7 @@ from postwire.outbox.base.admin import AdminState, ProviderState
 from postwire.outbox.base.audit import AuditLog
 from postwire.outbox.base.availability import Availability
 from postwire.outbox.base.encryption import EncryptedStore, Rekey
-from postwire.outbox.base.feed import ChangeFeed, Changes
+from postwire.outbox.base.feed import ChangeFeed, Changes, FeedLag
 from postwire.outbox.base.membership import Announcement, Heartbeat, Member, Membership, NodeDead, NodeShare
 from postwire.outbox.base.messages import (
     BEGINNING,
@@ -51,6 +51,7 @@ __all__ = [
     "Decide",
     "EncryptedStore",
     "ErasureCounts",
+    "FeedLag",
     "Head",
     "Heartbeat",
     "HeldKey",

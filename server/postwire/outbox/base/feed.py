@@ -22,6 +22,16 @@ class Changes:
     removed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FeedLag:
+    """What holds up the feed of a store that several share: a transaction that began so many seconds ago, of the
+    server's process `pid`, or a prepared one that is called `gid`."""
+
+    seconds: float
+    pid: int | None = None
+    gid: str | None = None
+
+
 class ChangeFeed(Availability, Protocol):
     """What has changed, in order. A position is that of one change, and rises from each to the next."""
 
@@ -61,4 +71,8 @@ class ChangeFeed(Availability, Protocol):
 
     async def remove_changes(self, keep: int, limit: int) -> int:
         """Forget old changes, but for the last `keep`, and at most `limit`; returns how many."""
+        ...
+
+    async def feed_lag(self) -> FeedLag | None:
+        """What holds up the feed, so that nothing later is told; None where nothing does."""
         ...

@@ -7,6 +7,7 @@ is to do without. So each keeps on record which keys it has, before it uses them
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +43,6 @@ class Encryption(Part):
     """See the module."""
 
     _needed: Mapping[str, bytes] = NO_KEYS
-    _keys_lock: asyncio.Lock | None = None
 
     async def lookup_key(self) -> bytes:
         """See `Outbox.lookup_key`."""
@@ -119,11 +119,17 @@ class Encryption(Part):
                 self.cipher = cipher.without_plain()
             return rekey
 
-    @property
+    async def note_keys(self, key_ids: Sequence[str], *, is_encrypted: bool) -> None:
+        """Note which keys the store may need, and whether all of it is encrypted: another node has seen to that."""
+        if set(key_ids) != self._needed.keys():
+            found = await self.database.fetch(Lane.READ, "encryption_keys")
+            self._needed = {one["key_id"]: one["proof"] for one in found}
+        if is_encrypted and self.cipher.current and self.cipher.takes_plain:
+            self.cipher = self.cipher.without_plain()
+
+    @functools.cached_property
     def _one_at_a_time(self) -> asyncio.Lock:
-        if self._keys_lock is None:
-            self._keys_lock = asyncio.Lock()
-        return self._keys_lock
+        return asyncio.Lock()
 
     async def _take_up(
         self, connection: Connection, keys: Sequence[EncryptionKey], announced: Sequence[str]

@@ -6,14 +6,15 @@ A position is the server's timeline, the transaction that made a change, and its
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Final
 
 from postwire.core.errors import ResumeTokenExpired, StoreUnavailable
 from postwire.core.listing import Position
-from postwire.outbox.base import Changes
+from postwire.outbox.base import Changes, FeedLag
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.locks import Lock, take_lock
@@ -31,16 +32,6 @@ STORE: Final = "store"
 
 _SYSTEM: Final = "system_identifier"
 """The fact that says of which server its transactions are."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeedLag:
-    """What holds up the feed: a transaction that began so many seconds ago, of a process `pid`, or a prepared one that
-    is called `gid`."""
-
-    seconds: float
-    pid: int | None = None
-    gid: str | None = None
 
 
 async def settle(connection: Connection) -> None:
@@ -62,7 +53,13 @@ class Feed(Part):
     """See the module."""
 
     _poll: asyncio.Task[None] | None = None
-    _waiting: dict[asyncio.Future[None], Position] | None = None
+    _held_up: tuple[str, float] = ("", 0.0)
+    """Which transaction held up the feed, and since when that is known (seconds, on the loop's clock)."""
+
+    @functools.cached_property
+    def _waiting(self) -> dict[asyncio.Future[None], Position]:
+        """Who waits for a change, and behind which position."""
+        return {}
 
     async def store_name(self) -> str:
         """See `Outbox.store_name`."""
@@ -98,14 +95,12 @@ class Feed(Part):
         floor = ends["floor_xid"], ends["floor_n"]
         last = ends["xid"], ends["n"]
         start = after[1:] if len(after) == _LENGTH else (0, 0)
-        (dropped,) = await self.database.fetch(Lane.READ, "dropped_behind", str(start[0]), start[1])
+        (dropped,) = await self.database.fetch(Lane.READ, "dropped_behind", str(start[0]), start[1], DROPS)
         count = dropped["total"] - dropped["before"] if start < floor else 0
         return (ends["timeline"], *min(max(start, floor), last)), count
 
     async def wait_changes(self, after: Position) -> None:
         """See `Outbox.wait_changes`."""
-        if self._waiting is None:
-            self._waiting = {}
         future = asyncio.get_running_loop().create_future()
         self._waiting[future] = after
         if self._poll is None:
@@ -127,21 +122,34 @@ class Feed(Part):
         return count
 
     async def feed_lag(self) -> FeedLag | None:
-        """What holds up the feed, if anything does."""
+        """See `Outbox.feed_lag`."""
         found = await self.database.fetch(Lane.READ, "feed_lag")
-        return FeedLag(max(found[0]["lag"] or 0.0, 0.0), found[0]["pid"], found[0]["gid"]) if found else None
+        if not found:
+            return None
+        (holding,) = found
+        now = asyncio.get_running_loop().time()
+        if self._held_up[0] != holding["xid"]:
+            self._held_up = holding["xid"], now
+        return FeedLag(max(holding["lag"] or 0.0, now - self._held_up[1]), holding["pid"], holding["gid"])
+
+    async def _stop_watching(self) -> None:
+        """Let go of all who wait: what they ask next says that the store is closed."""
+        if self._poll:
+            self._poll.cancel()
+            await asyncio.wait([self._poll])
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def _watch(self) -> None:
         """Look for changes for all who wait, as long as anybody does: one look a node, and not one for each."""
         try:
             while self._waiting:
-                try:
+                with suppress(StoreUnavailable):  # it comes back, and they have missed nothing
                     last = await self.last_position()
-                except StoreUnavailable:  # whoever goes on is told so
-                    last = None
-                for future, after in list(self._waiting.items()):
-                    if (last is None or last > after) and not future.done():
-                        future.set_result(None)
+                    for future, after in self._waiting.items():
+                        if last > after and not future.done():
+                            future.set_result(None)
                 await asyncio.sleep(POLL)
         finally:
             self._poll = None

@@ -66,15 +66,24 @@ LEFT JOIN LATERAL (
     SELECT xid, n FROM changes WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid DESC, n DESC LIMIT 1
 ) AS last ON true
 LEFT JOIN seen ON true
-LEFT JOIN messages AS m ON m.message_id = seen.message_id AND m.tenant = $5 AND m.revision = seen.revision
+LEFT JOIN LATERAL (
+    SELECT * FROM messages AS at
+    WHERE at.message_id = seen.message_id AND at.tenant = $5 AND at.revision = seen.revision
+    LIMIT 1
+) AS m ON true
 WHERE feed.id = 1
 ORDER BY seen.xid, seen.n;
 
--- How many changes were forgotten in all, and how many of them came before a position, as far as that is known.
+-- How many changes were forgotten in all, and how many of them came before a position: all up to the step before it. Of
+-- $3 steps it is known, so of an earlier position it is not.
 -- name: dropped_behind
 SELECT
-    coalesce((SELECT max(total) FROM dropped), 0) AS total,
-    coalesce((SELECT max(total) FROM dropped WHERE (xid, n) <= ($1::text::xid8, $2::int8)), 0) AS before;
+    coalesce(max(total), 0) AS total,
+    coalesce(
+        max(total) FILTER (WHERE (xid, n) <= ($1::text::xid8, $2::int8)),
+        CASE WHEN count(*) >= $3::int8 THEN min(total) ELSE 0 END
+    ) AS before
+FROM dropped;
 
 -- One at a time: the floor is that of all.
 -- name: lock_feed
@@ -86,32 +95,32 @@ WITH bound AS (
     SELECT xid, n FROM changes WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xid DESC, n DESC OFFSET $1 LIMIT 1
 ), old AS MATERIALIZED (
-    SELECT c.xid, c.n FROM changes AS c JOIN bound ON (c.xid, c.n) <= (bound.xid, bound.n) ORDER BY c.xid, c.n LIMIT $2
+    SELECT c.ctid AS place, c.xid, c.n FROM changes AS c
+    WHERE (c.xid, c.n) <= (SELECT bound.xid, bound.n FROM bound) ORDER BY c.xid, c.n LIMIT $2
 ), last AS (
     SELECT xid, n FROM old ORDER BY xid DESC, n DESC LIMIT 1
 ), gone AS (
-    DELETE FROM changes AS c USING old WHERE c.xid = old.xid AND c.n = old.n
+    DELETE FROM changes WHERE ctid = ANY (ARRAY(SELECT place FROM old))
 ), moved AS (
     UPDATE feed SET floor_xid = last.xid, floor_n = last.n FROM last WHERE feed.id = 1
 ), noted AS (
     INSERT INTO dropped (total, xid, n)
     SELECT coalesce((SELECT max(total) FROM dropped), 0) + (SELECT count(*) FROM old), last.xid, last.n FROM last
 ), unnoted AS (
-    DELETE FROM dropped WHERE total IN (SELECT total FROM dropped ORDER BY total DESC OFFSET $3)
+    DELETE FROM dropped WHERE total <= (SELECT total FROM dropped ORDER BY total DESC OFFSET $3 LIMIT 1)
 )
 SELECT count(*) AS count FROM old;
 
--- How long (seconds) the oldest transaction runs that holds up the feed, and whose it is: of a session, its process; of a
--- prepared one, its name. None where nothing does.
+-- The oldest transaction that is under way, where it holds up the feed; whose it is, and how long (seconds) it runs: of a
+-- session, its process; of a prepared one, its name. Of others' sessions not everybody is told since when they run.
 -- name: feed_lag
-SELECT * FROM (
-    SELECT extract(epoch FROM clock_timestamp() - coalesce(xact_start, state_change, backend_start))::float8 AS lag,
-        pid, NULL::text AS gid
+SELECT holding.*, pg_snapshot_xmin(pg_current_snapshot())::text AS xid FROM (
+    SELECT extract(epoch FROM clock_timestamp() - coalesce(xact_start, state_change))::float8 AS lag, pid, NULL::text AS gid
     FROM pg_stat_activity
-    WHERE backend_xid IS NOT NULL AND backend_xid = pg_snapshot_xmin(pg_current_snapshot())::xid
+    WHERE backend_xid = pg_snapshot_xmin(pg_current_snapshot())::xid
     UNION ALL
     SELECT extract(epoch FROM clock_timestamp() - prepared)::float8, NULL, gid
     FROM pg_prepared_xacts
     WHERE transaction = pg_snapshot_xmin(pg_current_snapshot())::xid
 ) AS holding
-ORDER BY lag DESC LIMIT 1;
+LIMIT 1;

@@ -46,5 +46,7 @@ WHERE time >= $1::int8 AND time <= $2::int8 AND (time, event) < ($2::int8, $3::i
 ORDER BY time DESC, event DESC LIMIT $8;
 
 -- name: remove_events
-WITH old AS (SELECT event FROM events WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)
-DELETE FROM events USING old WHERE events.event = old.event RETURNING 1;
+DELETE FROM events WHERE ctid = ANY (
+    ARRAY(SELECT ctid FROM events WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)
+)
+RETURNING 1;

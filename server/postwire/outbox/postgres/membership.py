@@ -32,6 +32,10 @@ class PostgresMembership(Part):
         """See `Outbox.provider_states`."""
         raise NotImplementedError
 
+    async def note_keys(self, key_ids: Sequence[str], *, is_encrypted: bool) -> None:
+        """Note which keys the store may need, and whether all of it is encrypted."""
+        raise NotImplementedError
+
     async def heartbeat(self, announcement: Announcement, gap: int) -> Heartbeat:
         """See `Outbox.heartbeat`."""
         found = await self.database.fetch(
@@ -53,6 +57,7 @@ class PostgresMembership(Part):
         if change != self._states[0]:
             # Later than the change: what is acknowledged was seen.
             self._states = change, await self.provider_states()
+        await self.note_keys(me["key_ids"], is_encrypted=me["is_encrypted"])
         count, time = map(int, me["unsettled"].split()) if me["unsettled"] else (None, 0)
         return Heartbeat(
             self.number,

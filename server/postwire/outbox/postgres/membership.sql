@@ -41,6 +41,8 @@ SELECT
     (extract(epoch FROM now) * 1000000)::int8 AS now,
     (SELECT coalesce(max(change), 0) FROM provider_states) AS provider_change,
     (SELECT value FROM facts WHERE name = 'unsettled') AS unsettled,
+    ARRAY(SELECT key_id FROM encryption_keys) AS key_ids,
+    EXISTS (SELECT FROM facts WHERE name = 'encrypted') AS is_encrypted,
     (SELECT array_agg(node) FROM nodes WHERE NOT dead) AS not_dead
 FROM living AS n
 ORDER BY is_me DESC, node;

@@ -77,7 +77,7 @@ DELETE FROM held_receipts WHERE held IN (
 -- name: held_keys
 SELECT provider_name, provider_message_id, message_id FROM held_receipts ORDER BY held;
 
--- What is held under ids that providers gave, and under ids of messages.
+-- What is held under ids that providers gave, and under ids of messages, where that is known by now.
 -- name: held_under
 SELECT {held} FROM held_receipts AS h
 WHERE h.held IN (
@@ -85,6 +85,12 @@ WHERE h.held IN (
         ON provider_name = asked.of_provider AND provider_message_id = asked.id
     UNION
     SELECT held FROM held_receipts WHERE message_id = ANY ($3::uuid[])
+) AND (
+    EXISTS (
+        SELECT FROM provider_ids AS i
+        WHERE i.provider_name = h.provider_name AND i.provider_message_id = h.provider_message_id
+    )
+    OR EXISTS (SELECT FROM messages AS m WHERE m.message_id = h.message_id)
 )
 ORDER BY h.held;
 
@@ -92,10 +98,10 @@ ORDER BY h.held;
 DELETE FROM held_receipts WHERE held = ANY ($1::int8[]) RETURNING held;
 
 -- name: drop_held_before
-WITH old AS (
-    SELECT held FROM held_receipts WHERE receive_time < $1 ORDER BY receive_time LIMIT $2 FOR UPDATE SKIP LOCKED
+DELETE FROM held_receipts WHERE ctid = ANY (
+    ARRAY(SELECT ctid FROM held_receipts WHERE receive_time < $1 ORDER BY receive_time LIMIT $2 FOR UPDATE SKIP LOCKED)
 )
-DELETE FROM held_receipts AS h USING old WHERE h.held = old.held RETURNING h.provider_name;
+RETURNING provider_name;
 
 -- Messages of which something is left to be done, in the order in which that came.
 -- name: pending_receipts
@@ -124,14 +130,16 @@ WITH left_over AS (
     FROM (SELECT message_id, count(*) AS count FROM left_over WHERE NOT applied GROUP BY message_id) AS done
     WHERE m.message_id = done.message_id
 )
-UPDATE receipts AS r SET applied = true, done_time = $2::int8 FROM left_over WHERE r.receipt = left_over.receipt;
+UPDATE receipts SET applied = true, done_time = $2::int8 WHERE receipt = ANY (ARRAY(SELECT receipt FROM left_over));
 
 -- name: remove_done_receipts
-WITH old AS (
-    SELECT receipt FROM receipts WHERE done_time IS NOT NULL AND done_time < $1 ORDER BY done_time LIMIT $2
-    FOR UPDATE SKIP LOCKED
+DELETE FROM receipts WHERE ctid = ANY (
+    ARRAY(
+        SELECT ctid FROM receipts WHERE done_time IS NOT NULL AND done_time < $1
+        ORDER BY done_time LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
 )
-DELETE FROM receipts AS r USING old WHERE r.receipt = old.receipt RETURNING 1;
+RETURNING 1;
 
 -- name: inbound_event
 SELECT 1 FROM inbound_events WHERE provider_name = $1 AND event = $2;
@@ -140,11 +148,10 @@ SELECT 1 FROM inbound_events WHERE provider_name = $1 AND event = $2;
 INSERT INTO inbound_events (provider_name, event, receive_time) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: remove_inbound_events
-WITH old AS (
-    SELECT provider_name, event FROM inbound_events WHERE receive_time < $1 ORDER BY receive_time LIMIT $2
-    FOR UPDATE SKIP LOCKED
+DELETE FROM inbound_events WHERE ctid = ANY (
+    ARRAY(SELECT ctid FROM inbound_events WHERE receive_time < $1 ORDER BY receive_time LIMIT $2 FOR UPDATE SKIP LOCKED)
 )
-DELETE FROM inbound_events AS i USING old WHERE i.provider_name = old.provider_name AND i.event = old.event RETURNING 1;
+RETURNING 1;
 
 -- Hashes of recipients, in small steps: those of the next messages behind one, of which some were settled before a time.
 -- How far they reach, and when the first of them was accepted. It goes by those there are, which are none where no
@@ -155,7 +162,8 @@ WITH seen AS MATERIALIZED (
     FROM recipients AS whom JOIN messages AS m ON m.message_id = whom.message_id
     WHERE whom.message_id > $1 ORDER BY whom.message_id LIMIT $3
 ), erased AS (
-    DELETE FROM recipients AS whom USING seen
-    WHERE whom.message_id = seen.message_id AND seen.update_time < $2 AND seen.state NOT IN ('queued', 'sending')
+    DELETE FROM recipients WHERE message_id = ANY (
+        ARRAY(SELECT message_id FROM seen WHERE update_time < $2 AND state NOT IN ('queued', 'sending'))
+    )
 )
 SELECT message_id, create_time FROM seen ORDER BY message_id;

@@ -97,5 +97,6 @@ class PostgresOutbox(
 
     async def close(self) -> None:
         """See `Outbox.close`."""
+        await self._stop_watching()
         await self.writer.close()
         await self.database.close()

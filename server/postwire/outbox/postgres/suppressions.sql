@@ -31,8 +31,10 @@ WHERE s.tenant = $1 AND s.create_time <= $2::int8 AND (s.create_time, s.suppress
 ORDER BY s.create_time DESC, s.suppression DESC LIMIT $4;
 
 -- name: remove_expired_suppressions
-WITH old AS (
-    SELECT suppression FROM suppressions WHERE expire_time IS NOT NULL AND expire_time <= $1
-    ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED
+DELETE FROM suppressions WHERE ctid = ANY (
+    ARRAY(
+        SELECT ctid FROM suppressions WHERE expire_time IS NOT NULL AND expire_time <= $1
+        ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
 )
-DELETE FROM suppressions USING old WHERE suppressions.suppression = old.suppression RETURNING 1;
+RETURNING 1;

@@ -163,6 +163,9 @@ class Kept:
 
         return self._call(write)
 
+    async def feed_lag(self) -> None:
+        """See `Outbox.feed_lag`. There is one who writes, and whatever is on disk is told."""
+
     async def lookup_key(self) -> bytes:
         """See `Outbox.lookup_key`."""
         return self._encryption.lookup_key
