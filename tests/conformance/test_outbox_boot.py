@@ -212,7 +212,7 @@ async def test_who_is_drained_is_kept_until_it_is_resumed(reopen: Reopen) -> Non
 async def test_a_fact_is_kept_until_it_is_another(reopen: Reopen) -> None:
     outbox = await reopen()
     assert await outbox.metadata("routes") is None
-    for value in ("one", "one", "\u00fc \0", ""):
+    for value in ("one", "one", "\u00fc \x01", ""):
         await outbox.keep_metadata("routes", value)
         assert await outbox.metadata("routes") == value
         outbox = await reopen()

@@ -74,6 +74,14 @@ async def test_a_receipt_that_another_node_has_finished_is_not_taken_off_twice(n
     assert await one.advance(record, build.retried(record), receipts=[first.number, second.number])
 
 
+async def test_a_vendor_that_sends_what_no_text_may_have_does_no_harm(nodes: Nodes) -> None:
+    one, _, _ = nodes
+    record = await queued_once(one)
+    await one.keep_receipts([report_of(record, code="\0c"), report(provider_message_id="\0id", code="\0")], MOST)
+    (found,) = await one.reported([record.message_id])
+    assert [receipt.code for receipt in found.receipts] == ["\ufffdc"]
+
+
 async def test_finishing_again_changes_nothing(nodes: Nodes) -> None:
     one, two, other = nodes
     record = await queued_once(one)

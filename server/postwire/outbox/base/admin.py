@@ -43,7 +43,7 @@ class AdminState(Availability, Protocol):
         ...
 
     def keep_metadata(self, name: str, value: str) -> Awaitable[None]:
-        """Keep it, in place of what was there."""
+        """Keep it, in place of what was there: a text without NUL."""
         ...
 
     async def lookup_key(self) -> bytes:

@@ -105,4 +105,4 @@ class Kept(Part):
 
 
 def _row(one: AuditEvent) -> rows.Row:
-    return one.time, one.tenant, one.principal, one.method, one.target, one.result, one.reason
+    return one.time, one.tenant, one.principal, one.method, one.target, one.result, rows.plain(one.reason)

@@ -8,7 +8,7 @@ from uuid import UUID
 from postwire.core.receipts import KeptReceipt, ReceiptState
 from postwire.outbox.base import ReceiptReport
 from postwire.outbox.postgres.queries import Record
-from postwire.outbox.postgres.rows import Row
+from postwire.outbox.postgres.rows import Row, plain
 from postwire.outbox.texts import UNMATCHED
 
 _STATES: Final = {state.value: state for state in ReceiptState}
@@ -26,8 +26,8 @@ def receipt_row(report: ReceiptReport, message_id: UUID, attempt: int, recipient
         attempt,
         recipient,
         report.state.value,
-        report.code,
-        report.provider_message_id,
+        plain(report.code),
+        plain(report.provider_message_id),
         report.time,
         report.permanent,
         report.receive_time,
@@ -62,10 +62,10 @@ def held_row(report: ReceiptReport) -> Row:
         report.event,
         UUID(report.message_id) if report.message_id else None,
         report.attempt_number,
-        report.provider_message_id,
+        plain(report.provider_message_id),
         report.recipient_hash,
         report.state.value,
-        report.code,
+        plain(report.code),
         report.time,
         report.permanent,
         report.receive_time,

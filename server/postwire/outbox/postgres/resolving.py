@@ -48,7 +48,7 @@ class Resolving:
     @classmethod
     async def look_up(cls, connection: Connection, reports: Sequence[ReceiptReport]) -> Self:
         """Lock the messages that are meant, as long as the transaction lasts, and read what is needed of them."""
-        asked = {(one.provider_name, one.provider_message_id) for one in reports if one.provider_message_id}
+        asked = {(one.provider_name, rows.plain(one.provider_message_id)) for one in reports if one.provider_message_id}
         ids = {
             (one["provider_name"], one["provider_message_id"]): (one["message_id"], one["attempt"], one["recipient"])
             for one in (await connection.fetch(QUERIES["provider_ids"], *rows.columns(list(asked), 2)) if asked else ())
@@ -94,7 +94,7 @@ class Resolving:
         self._messages[message_id].count += count
 
     def _candidates(self, report: ReceiptReport) -> Iterator[tuple[UUID, int, int]]:
-        by_id = self._ids.get((report.provider_name, report.provider_message_id))
+        by_id = self._ids.get((report.provider_name, rows.plain(report.provider_message_id)))
         if report.message_id:
             # Its reference may be that of the first of several attempts that are the same to the vendor: the id is more
             # exact. But an id alone does not lead to another message than the one that the reference names.

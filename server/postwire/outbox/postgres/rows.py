@@ -66,6 +66,11 @@ def packed(rows: Sequence[Row], numbers: Collection[int]) -> list[Any]:
     return made
 
 
+def plain(text: str) -> str:
+    """A text as the database takes it: whatever it has in place of NUL, which a vendor or a caller may have sent."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
 def accepted_row(new: NewMessage, lookup_key: bytes, content: bytes) -> Row:
     """The row of `accept`. `content` is what is kept of it: see `outbox.cipher`."""
     record, options = new.record, new.options
