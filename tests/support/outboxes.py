@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +41,7 @@ async def open_postgres(
     connection = await asyncpg.connect(_databases[folder])
     await connection.execute("UPDATE nodes SET dead = true")
     await connection.close()
-    kind: Any = PostgresOutbox  # not all of the seam yet
-    opened: Outbox = await kind.open(_databases[folder], keys=keys, keep_contents=keep_contents)
-    return opened
+    return await PostgresOutbox.open(_databases[folder], keys=keys, keep_contents=keep_contents)
 
 
 async def kept_bytes(folder: Path) -> bytes:
@@ -59,32 +56,30 @@ async def kept_bytes(folder: Path) -> bytes:
     return found.getvalue()
 
 
-_WITH_POSTGRES: Final = bool(os.environ.get("POSTWIRE_TEST_POSTGRES"))
-
 PLACES: Final[Mapping[str, Opening]] = {
     "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db")),
     "file, sync normal, encrypted": lambda folder: SqliteOutbox.open(
         str(folder / "postwire.db"), sync="normal", keys=KEYS
     ),
     "memory": lambda _: SqliteOutbox.open(":memory:"),
-    **({"postgres": open_postgres} if _WITH_POSTGRES else {}),
+    "postgres": open_postgres,
 }
 """By name: how to open one whose files are in a folder."""
 
 KEEPING: Final[Mapping[str, Opening]] = {
     "file": lambda folder: SqliteOutbox.open(str(folder / "postwire.db"), keep_contents=True),
     "memory": lambda _: SqliteOutbox.open(":memory:", keep_contents=True),
-    **({"postgres": lambda folder: open_postgres(folder, keep_contents=True)} if _WITH_POSTGRES else {}),
+    "postgres": lambda folder: open_postgres(folder, keep_contents=True),
 }
 """The same, of those that keep what a message says when it is settled."""
 
 ENCRYPTING: Final[Mapping[str, EncryptedOpening]] = {
     "file": lambda folder, keys: SqliteOutbox.open(str(folder / "postwire.db"), keys=keys),
-    **({"postgres": open_postgres} if _WITH_POSTGRES else {}),
+    "postgres": open_postgres,
 }
 """Those that keep what they have, by name: how to open one with keys."""
 
-LASTING: Final = ("file", "file, sync normal, encrypted", *(("postgres",) if _WITH_POSTGRES else ()))
+LASTING: Final = ("file", "file, sync normal, encrypted", "postgres")
 """Those that keep what they have when they are closed."""
 
 Q: Final = QueueKey(DEFAULT_TENANT, "q")
