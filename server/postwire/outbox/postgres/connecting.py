@@ -37,6 +37,15 @@ NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 BY_INDEX: Final[Mapping[str, str]] = {"enable_seqscan": "off"}
 """What those have that go to rows by their keys, however few there were when a plan was made."""
 
+ONE_BY_ONE: Final[Mapping[str, str]] = {
+    **BY_INDEX,
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""What those have that read a few rows of many, in order: no more of them are read than are asked for, and nothing is gone
+through for the sake of a join. Not those that write batches, whose parts are joined with each other."""
+
 _REFUSED: Final[Mapping[type[Exception], str]] = {
     asyncpg.InvalidPasswordError: "the database refuses the password",
     asyncpg.InvalidAuthorizationSpecificationError: "the database refuses the user, or the password",
