@@ -1,4 +1,4 @@
-"""`postwire store check|backup|restore|rekey|migrate`: what operators do with a store."""
+"""`postwire store check|backup|restore|rekey|migrate|copy`: what operators do with a store."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from postwire.cli.command import Group
+from postwire.cli.copying import copy
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.migrate import migrate
 from postwire.cli.options import JSON
@@ -25,11 +26,12 @@ _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE
 
 @click.group(cls=Group)
 def store() -> None:
-    """Look after the store, the file that holds every message. The server may run meanwhile, but for `restore`."""
+    """Look after the store, which holds every message. The server may run meanwhile, but for `restore` and `copy`."""
 
 
 store.add_command(rekey)
 store.add_command(migrate)
+store.add_command(copy)
 
 
 @store.command()

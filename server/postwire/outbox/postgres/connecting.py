@@ -43,8 +43,8 @@ ONE_BY_ONE: Final[Mapping[str, str]] = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-"""What those have that read a few rows of many, in order: no more of them are read than are asked for, and nothing is gone
-through for the sake of a join. Not those that write batches, whose parts are joined with each other."""
+"""What those have that read a few rows of many, in order: no more of them are read than are asked for, and nothing is
+gone through for the sake of a join. Not those that write batches, whose parts are joined with each other."""
 
 _REFUSED: Final[Mapping[type[Exception], str]] = {
     asyncpg.InvalidPasswordError: "the database refuses the password",

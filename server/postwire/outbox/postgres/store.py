@@ -21,6 +21,7 @@ from postwire.outbox.postgres.messages import Messages
 from postwire.outbox.postgres.receipts import Receipts
 from postwire.outbox.postgres.schema import migrate
 from postwire.outbox.postgres.suppressions import Suppressions
+from postwire.outbox.postgres.taking_over import refuse_unfinished
 from postwire.outbox.postgres.walks import Walks
 from postwire.outbox.postgres.work import Work
 from postwire.outbox.postgres.writer import Writer
@@ -68,6 +69,7 @@ class PostgresOutbox(
         try:
             await database.use(Lane.CONTROL, migrate, patience=_MIGRATION_TIME)
             await database.transact(Lane.CONTROL, settle)
+            await database.use(Lane.CONTROL, refuse_unfinished)
             database.greetings.append("begin_timeline")
             found = await database.fetch(Lane.CONTROL, "join", name, __version__, timedelta(seconds=lease))
             store = cls(database, found[0]["node"], keep_contents=keep_contents, keep_contents_of=keep_contents_of)

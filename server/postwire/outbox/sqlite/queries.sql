@@ -788,3 +788,23 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- name: known_request_ids
 SELECT request_id FROM messages WHERE tenant = ? AND request_id IN (SELECT value FROM json_each(?));
+
+-- For a copy that is another kind of store.
+-- name: count_messages
+SELECT count(*) FROM messages;
+
+-- name: copied_messages
+SELECT {work} FROM messages WHERE key > ? ORDER BY key LIMIT ?;
+
+-- name: copied_contents
+SELECT key, content FROM contents WHERE key > :after AND key <= :end AND length(content) > 0;
+
+-- name: copied_recipients
+SELECT key, hashes, sender FROM recipients WHERE key > :after AND key <= :end AND hashes <> x'';
+
+-- How many receipts of messages are not applied.
+-- name: unapplied_receipts
+SELECT message_id, count(*) FROM receipts WHERE applied = 0 GROUP BY message_id;
+
+-- name: facts
+SELECT name, value FROM facts;
