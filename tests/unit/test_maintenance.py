@@ -17,8 +17,9 @@ from tests.support.store_files import boot, change, database, fill, left_in, ref
 from tests.support.streams import accept_frame, commands
 
 from postwire.outbox.base import OutboxError
+from postwire.outbox.reports import Report
 from postwire.outbox.sqlite import SqliteOutbox, maintenance
-from postwire.outbox.sqlite.maintenance import Report, backup, check
+from postwire.outbox.sqlite.maintenance import backup, check
 from postwire.outbox.sqlite.schema import migrations
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from postwire.cli.command import Command
+from postwire.cli.database import DatabaseAddress, address_of
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.options import JSON
 
@@ -45,42 +46,31 @@ def copy(file: Path, url: str, password_file: Path | None, as_json: bool) -> Non
     import asyncio
 
     from postwire.cli.show import print_json, print_table
-    from postwire.config.database_url import read_url
-    from postwire.config.secret_files import read_secret
-    from postwire.config.types import Refused
     from postwire.outbox.base import OutboxError
 
-    try:
-        place = read_url(url).place
-    except Refused as wrong:
-        problem = wrong.problem.replace("set store.password_file", "use --password-file")
-        raise click.BadParameter(f"the value {problem}", param_hint="--to") from None
-    try:
-        password = read_secret(password_file) if password_file else None
-    except ValueError as wrong:
-        raise click.BadParameter(f"{wrong}", param_hint="--password-file") from None
+    database = address_of(url, password_file, "--to")
     try:
         with _progress() as progress:
-            sums = asyncio.run(_copy(file, url, password, progress))
+            sums = asyncio.run(_copy(file, database, progress))
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
     counts = {table: one.count for table, one in sums.items() if one.count}
     if as_json:
-        print_json(json.dumps({"file": str(file), "database": place, "rows": counts}))
+        print_json(json.dumps({"file": str(file), "database": database.place, "rows": counts}))
         return
-    rows = [("file", str(file)), ("database", place)]
+    rows = [("file", str(file)), ("database", database.place)]
     print_table(("what", "value"), rows + [(table.replace("_", " "), f"{count:,}") for table, count in counts.items()])
     click.echo("\nWhat is in the database is what is in the file. Set store.url in place of store.path.")
 
 
-async def _copy(file: Path, url: str, password: str | None, progress: Progress) -> Mapping[str, Sum]:
+async def _copy(file: Path, database: DatabaseAddress, progress: Progress) -> Mapping[str, Sum]:
     from postwire.outbox.base import OutboxError
     from postwire.outbox.copied import TABLES
     from postwire.outbox.postgres.taking_over import TakingOver, sums_of
     from postwire.outbox.sqlite.export import Export
 
     with Export.open(file) as source:
-        async with TakingOver.open(url, password, source.source) as target:
+        async with TakingOver.open(database.url, database.password, source.source) as target:
             for messages in source.read_messages(target.after):
                 await target.add_messages(messages)
                 progress("copying", target.copied, source.messages)

@@ -43,10 +43,6 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _database(path: Path | None, url: str | None, password_file: Path | None, *, as_json: bool) -> DatabaseAddress:
-    from postwire.config.database_url import read_url
-    from postwire.config.secret_files import read_secret
-    from postwire.config.types import Refused
-
     if url is None:
         if password_file:
             raise click.UsageError("--password-file goes with --url")
@@ -55,11 +51,24 @@ def _database(path: Path | None, url: str | None, password_file: Path | None, *,
             said = "store.url: is not set, so there is no database; give one with --url"
             raise Failed(said, ExitCode.BAD_CONFIG, as_json=as_json)
         return DatabaseAddress(store.url, store.password, store.place)
+    return address_of(url, password_file)
+
+
+def address_of(url: str, password_file: Path | None, option: str = "--url") -> DatabaseAddress:
+    """The address that an option gives, with the password that is in a file.
+
+    Raises:
+        click.BadParameter: either cannot be used.
+    """
+    from postwire.config.database_url import read_url
+    from postwire.config.secret_files import read_secret
+    from postwire.config.types import Refused
+
     try:
         place = read_url(url).place
     except Refused as wrong:
         problem = wrong.problem.replace("set store.password_file", "use --password-file")
-        raise click.BadParameter(f"the value {problem}", param_hint="--url") from None
+        raise click.BadParameter(f"the value {problem}", param_hint=option) from None
     try:
         password = read_secret(password_file) if password_file else None
     except ValueError as wrong:

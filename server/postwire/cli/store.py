@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from postwire.cli.command import Group
 from postwire.cli.copying import copy
+from postwire.cli.database import DatabaseAddress, address_of
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.migrate import migrate
 from postwire.cli.options import JSON
 from postwire.cli.rekey import rekey
 from postwire.cli.serve import CONFIG, load_config
+
+if TYPE_CHECKING:
+    from postwire.config.encryption_keys import EncryptionKey
+    from postwire.outbox.reports import Report
 
 _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="[FILE]", required=False)
 
@@ -36,33 +42,43 @@ store.add_command(copy)
 
 @store.command()
 @_STORE
+@click.option("--url", metavar="URL", help="A database, in place of a file.")
+@click.option(
+    "--password-file", type=click.Path(path_type=Path), metavar="FILE", help="A file that holds the password for --url."
+)
 @CONFIG
 @JSON
-def check(store: Path | None, path: Path | None, as_json: bool) -> None:
-    """Verify a store, and say what is in it. FILE is the configuration's store.path if it is left out.
+def check(store: Path | None, url: str | None, password_file: Path | None, path: Path | None, as_json: bool) -> None:
+    """Verify a store, and say what is in it. It is what the configuration names if neither FILE nor --url is given.
 
-    Reads all of the file. Contents are decrypted as well where a configuration is read (FILE is left out, or --config
-    given) that has store.encryption_keys_file. Exits with 1 where something is wrong.
+    Reads all of it. Contents are decrypted as well where a configuration is read (FILE and --url are left out, or
+    --config given) that has store.encryption_keys_file. Exits with 1 where something is wrong.
     """
     from postwire.cli.show import print_json, print_table
     from postwire.config.bind import ConfigError
     from postwire.config.encryption_keys import keys_of
-    from postwire.config.schema import StoreConfig
     from postwire.outbox.base import OutboxError
-    from postwire.outbox.sqlite.maintenance import check
 
-    config = StoreConfig(store) if store and not path else load_config(path, as_json=as_json).store
-    file = store or config.path
+    if store and url:
+        raise click.UsageError("FILE does not go with --url")
+    if password_file and not url:
+        raise click.UsageError("--password-file goes with --url")
+    config = None if (store or url) and not path else load_config(path, as_json=as_json).store
+    database = address_of(url, password_file) if url else None
+    if config and config.url and not (store or database):
+        database = DatabaseAddress(config.url, config.password, config.place)
+    file = store or (config.path if config else None)
     try:
-        report = check(file, keys_of(config.encryption_keys_file))
+        report = _report(file, database, keys_of(config.encryption_keys_file) if config else ())
     except ConfigError as error:
         raise from_config_error(error, as_json=as_json) from None
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
+    kind, place = ("database", database.place) if database else ("file", str(file))
     if as_json:
-        print_json(json.dumps({"file": str(file), "sound": not report.faults, **asdict(report)}))
+        print_json(json.dumps({kind: place, "sound": not report.faults, **asdict(report)}))
     else:
-        rows = [("file", str(file)), ("size", f"{report.size:,} bytes"), ("schema version", str(report.version))]
+        rows = [(kind, place), ("size", f"{report.size:,} bytes"), ("schema version", str(report.version))]
         rows += [(f"messages {state}", f"{count:,}") for state, count in report.messages.items()]
         rows.append(("attempts", f"{report.attempts:,}"))
         rows += [
@@ -77,7 +93,20 @@ def check(store: Path | None, path: Path | None, as_json: bool) -> None:
         if not report.faults:
             click.echo("\nThe store is sound.")
     if report.faults:
-        raise Failed(f"{file}: is damaged", ExitCode.REFUSED, more=report.faults, as_json=as_json)
+        raise Failed(f"{place}: is damaged", ExitCode.REFUSED, more=report.faults, as_json=as_json)
+
+
+def _report(file: Path | None, database: DatabaseAddress | None, keys: Sequence[EncryptionKey]) -> Report:
+    if database:
+        import asyncio
+
+        from postwire.outbox.postgres import checks
+
+        return asyncio.run(checks.check(database.url, database.password, keys))
+    from postwire.outbox.sqlite import maintenance
+
+    assert file
+    return maintenance.check(file, keys)
 
 
 @store.command()

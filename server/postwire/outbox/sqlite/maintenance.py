@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import apsw
 from postwire.config.encryption_keys import EncryptionKey
 from postwire.outbox.base import OutboxError
 from postwire.outbox.cipher import Damaged, StoreCipher
+from postwire.outbox.reports import Report
 from postwire.outbox.sqlite import boots
 from postwire.outbox.sqlite.files import StoreFiles
 from postwire.outbox.sqlite.queries import QUERIES
@@ -41,24 +41,6 @@ Progress = Callable[[int, int], None]
 
 def ignore(done: int, total: int) -> None:
     """A `Progress` that nobody looks at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a store file holds. `faults` is empty where it is sound; `messages` counts by state, and `contents` by the
-    id of the key that they are encrypted with, which is empty for those in clear.
-
-    `oldest_unsettled` is in µs since the epoch.
-    """
-
-    version: int
-    size: int
-    faults: tuple[str, ...]
-    messages: dict[str, int]
-    attempts: int
-    contents: dict[str, int]
-    oldest_unsettled: int | None
-    drained: tuple[str, ...]
 
 
 def check(path: Path, keys: Sequence[EncryptionKey] = ()) -> Report:
