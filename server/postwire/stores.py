@@ -173,15 +173,16 @@ async def _join(config: Config, url: str, terms: Terms, kept: dict[str, Any]) ->
         raise OutboxError(
             f"store.url: {config.store.place}: the database does not do what it is asked ({error})"
         ) from None
+    clock = NodeClock()
+    node = Node(outbox, terms, clock)
     try:
-        clock = NodeClock()
-        node = Node(outbox, terms, clock)
         await node.start()
         warnings = [
             f"store.url: the index {name} is missing, and some queries are slow: run postwire store migrate"
             for name in await outbox.missing_indexes()
         ]
     except BaseException:
+        await node.stop()
         await outbox.close()
         raise
     password = Reloadable(
