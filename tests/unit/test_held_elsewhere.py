@@ -36,12 +36,12 @@ async def test_what_another_node_is_taking_is_not_asked_for_again_and_again() ->
         node.stop_sending()
         record = await node.send(build.command(wait_for=WaitFor.ACCEPTANCE))
         await node.calm()
-        let_go, is_locked = asyncio.Event(), asyncio.Event()
+        may_commit, is_locked = asyncio.Event(), asyncio.Event()
 
         async def lock(connection: Any) -> None:
             await connection.execute(f"SELECT FROM messages WHERE message_id = '{record.message_id}' FOR UPDATE")
             is_locked.set()
-            await let_go.wait()
+            await may_commit.wait()
 
         other = shared[1]
         assert isinstance(other, PostgresOutbox)
@@ -53,7 +53,7 @@ async def test_what_another_node_is_taking_is_not_asked_for_again_and_again() ->
         for _ in range(5):
             await node.calm()
         assert takes.count == 1, "the next is 50 ms later, by a clock that stands still"
-        let_go.set()
+        may_commit.set()
         await within(taking)
         await passes(clock, lambda: bool(node.provider.keys), node)
         await node.noted.reached(record.message_id, MessageState.SENT)
