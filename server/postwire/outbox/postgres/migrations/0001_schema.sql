@@ -97,6 +97,12 @@ CREATE TABLE follow_ups (message_id uuid PRIMARY KEY, follow_up_time bigint NOT 
 
 CREATE INDEX follow_ups_due ON follow_ups (follow_up_time);
 
+-- Rows of these come and go with every message: what they leave behind is cleared after some thousands, however many
+-- there are, and without a pause.
+ALTER TABLE waiting SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE flying SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE follow_ups SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
 -- None once it is erased.
 CREATE TABLE contents (message_id uuid PRIMARY KEY, content bytea NOT NULL);
 ALTER TABLE contents ALTER COLUMN content SET STORAGE EXTERNAL;
