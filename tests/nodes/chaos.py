@@ -136,6 +136,7 @@ class Chaos:
         self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed, frames=frames)
         for node in self.cluster.nodes:
             self.start_node(node, lane)
+        for node in self.cluster.nodes:
             await node.ready()
         self._tasks = [asyncio.create_task(self.callers.call(pause)) for _ in range(callers)]
         self._tasks += [asyncio.create_task(self.callers.watch()), asyncio.create_task(self.callers.cancel(0.2))]
@@ -361,10 +362,10 @@ ENDS: Final = (0, -signal.SIGKILL, DEAD)
 
 
 class LocalChaos(Chaos):
-    """The same with a database of its own, which crashes."""
+    """The same with a database of its own, which crashes. The machine does not, and so nothing needs to be synced."""
 
     def __init__(self, folder: Path, *, nodes: int = 3, seed: int = 1, grace: str = "2s") -> None:
-        self.database = LocalPostgres.make({"shared_buffers": "64MB", "max_connections": "200"})
+        self.database = LocalPostgres.make({"shared_buffers": "64MB", "max_connections": "200", "fsync": "off"})
         super().__init__(folder, self.database.url(), nodes=nodes, seed=seed, grace=grace)
 
     def _deeds(self) -> list[tuple[Callable[[], Any], float]]:

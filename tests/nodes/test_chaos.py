@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.nodes.chaos import LocalChaos
-
-from postwire.cli.demo.local_postgres import NoPostgres
+from tests.nodes.conftest import with_postgres
 
 SECONDS = 6.0
 """How long `make test` does so. Each seed is another course of events."""
@@ -25,10 +24,7 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 @pytest.fixture
 async def chaos(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalChaos]:
-    try:
-        made = LocalChaos(tmp_path, seed=getattr(request, "param", 1))
-    except NoPostgres as error:
-        pytest.skip(str(error))
+    made = with_postgres(lambda: LocalChaos(tmp_path, seed=getattr(request, "param", 1)))
     try:
         await made.start()
         yield made

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.nodes.chaos import LocalChaos
+from tests.nodes.conftest import with_postgres
 from tests.support.waiting import PATIENCE
 
-from postwire.cli.demo.local_postgres import NoPostgres
 from postwire.core.outcome import Outcome
 
 RATE = 200.0
@@ -25,10 +25,7 @@ PER_NODE = 400
 
 @pytest.fixture
 async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
-    try:
-        made = LocalChaos(tmp_path, grace="30s")
-    except NoPostgres as error:
-        pytest.skip(str(error))
+    made = with_postgres(lambda: LocalChaos(tmp_path, grace="30s"))
     try:
         await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE, frames=FRAME, lane="left")
         yield made

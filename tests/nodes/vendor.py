@@ -40,11 +40,13 @@ class HttpVendor:
     """Providers of the kind `webhook`, by the last part of their addresses. `nodes` gives the addresses at which
     receipts are taken just now.
 
-    While it `is_well` it takes every message at once; while it is not `is_free` it answers none.
+    While it `is_well` it takes every message at once; while it is not `is_free` it answers none; while it `reports` it
+    says later what has become of some.
     """
 
     def __init__(self, ledger: Ledger, nodes: Callable[[], list[str]], seed: int) -> None:
         self.is_well = False
+        self.reports = True
         self.is_free = asyncio.Event()
         self.is_free.set()
         self.came = asyncio.Condition()
@@ -116,7 +118,7 @@ class HttpVendor:
         await self.is_free.wait()
         if not self.is_well:
             await asyncio.sleep(self._random.uniform(*LATENCY))
-        if answer is Outcome.SUCCESS:
+        if answer is Outcome.SUCCESS and self.reports:
             self._report_later(provider, value)
         return _RESPONSES[answer](value["message_id"])
 
