@@ -67,7 +67,9 @@ def _kept(row: asyncpg.Record) -> Kept:
         row["revision"],
         row["create_time"],
         row["delivery_guarantee"] == "at_most_once",
-        tuple(Tried(one.number, one.provider_name, one.outcome) for one in attempts_from(row["attempts"])),
+        tuple(
+            Tried(one.number, one.provider_name, one.outcome, one.error_code) for one in attempts_from(row["attempts"])
+        ),
         row["waiting"],
         row["is_open"],
         row["has_content"],

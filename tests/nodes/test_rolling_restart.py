@@ -55,7 +55,7 @@ async def test_nodes_are_replaced_under_load_and_nothing_is_lost_or_uncertain(
     # Whoever drains lets what is under way come to its end: no more is uncertain than providers have said.
     said = {(one.message_id, one.attempt): set(one.answers.values()) for one in chaos.all_handed()}
     cut = [
-        f"{message_id}: {attempt}"
+        f"{message_id}: {attempt}, answered with {said.get((message_id, attempt.number))}"
         for message_id, kept in record.messages.items()
         for attempt in kept.attempts
         if attempt.outcome is Outcome.UNCERTAIN and Outcome.UNCERTAIN not in said.get((message_id, attempt.number), ())

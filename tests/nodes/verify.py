@@ -29,6 +29,7 @@ class Tried:
     number: int
     provider: str
     outcome: Outcome | None
+    error_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
