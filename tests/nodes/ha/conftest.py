@@ -16,6 +16,8 @@ from tests.nodes.chaos import Chaos
 from tests.nodes.ha.packages import install, missing
 from tests.nodes.ha.patroni import Patroni
 
+_numbers = itertools.count(1)
+
 
 class FailingOver(Chaos):
     """Nodes on a cluster. Each goes its own ways to the members."""
@@ -64,9 +66,9 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 @pytest.fixture
-async def chaos(tmp_path: Path, patroni: Patroni, request: pytest.FixtureRequest) -> AsyncIterator[FailingOver]:
+async def chaos(tmp_path: Path, patroni: Patroni) -> AsyncIterator[FailingOver]:
     patroni.healthy()
-    name = "ha_" + "".join(one if one.isalnum() else "_" for one in request.node.name.rpartition("[")[2].rstrip("]"))
+    name = f"ha_{next(_numbers)}"
     connection = await asyncpg.connect(patroni.url())
     await connection.execute(f'CREATE DATABASE "{name}"')
     await connection.close()
