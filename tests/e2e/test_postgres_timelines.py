@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.outboxes import keep
-from tests.support.postgres import NOT_SYNCED
+from tests.support.postgres import NOT_SYNCED, skipped_without_postgres
 
-from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres
+from postwire.cli.demo.local_postgres import LocalPostgres
 from postwire.core.errors import ResumeTokenExpired
 from postwire.core.message import DEFAULT_TENANT
 from postwire.outbox.postgres import PostgresOutbox
@@ -18,10 +18,8 @@ from postwire.outbox.postgres import PostgresOutbox
 @pytest.fixture
 def server() -> Iterator[LocalPostgres]:
     """One that ends its recovery at the end of what it has, as a standby does that is promoted."""
-    try:
+    with skipped_without_postgres():
         made = LocalPostgres.make({**NOT_SYNCED, "restore_command": "/bin/false", "hot_standby": "off"})
-    except NoPostgres as error:
-        pytest.skip(str(error))
     yield made
     made.remove()
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytest
 from tests.nodes.chaos import LocalChaos
-
-from postwire.cli.demo.local_postgres import NoPostgres
+from tests.support.postgres import skipped_without_postgres
 
 T = TypeVar("T", bound=LocalChaos)
 
 
 def with_postgres(make: Callable[[], T]) -> T:
-    """Make nodes with a database; skips the test where there is no PostgreSQL, as `tests.support.postgres` does."""
-    try:
+    """Make nodes with a database; skips the test where there is no PostgreSQL."""
+    with skipped_without_postgres():
         return make()
-    except NoPostgres as error:
-        if os.environ.get("POSTWIRE_TEST_COMPLETE"):
-            raise
-        pytest.skip(str(error))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 import pytest
 
 from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres
+from postwire.outbox.postgres.queries import Connection
 from postwire.outbox.postgres.schema import migrate
 
 NOT_SYNCED: Final[Mapping[str, str]] = {
@@ -21,7 +22,7 @@ NOT_SYNCED: Final[Mapping[str, str]] = {
     "shared_buffers": "64MB",
     "max_connections": "300",
     "max_prepared_transactions": "2",
-    "autovacuum_naptime": "5s",
+    "autovacuum": "off",  # it would go from one database to the next all the time
 }
 """For tests of what is asked and answered: nothing of it is to survive."""
 
@@ -29,20 +30,28 @@ _TEMPLATE: Final = "postwire_template"
 _numbers: Final = itertools.count(1)
 
 
+KEPT_DATABASES: Final = 24
+"""How many databases there are at once: of more, the oldest goes that nobody uses."""
+
+_made: Final[list[str]] = []
+
+
+@contextmanager
+def skipped_without_postgres() -> Iterator[None]:
+    """Skip a test where there is no PostgreSQL, but not where one does not work."""
+    try:
+        yield
+    except NoPostgres as error:
+        pytest.skip(str(error))
+
+
 @functools.cache
 def server() -> LocalPostgres:
-    """The server of this process. Where there is no PostgreSQL the test is skipped, which `make interop` tells of."""
-    try:
+    """The server of this process."""
+    with skipped_without_postgres():
         made = LocalPostgres.make(NOT_SYNCED)
-    except NoPostgres as error:
-        if os.environ.get("POSTWIRE_TEST_COMPLETE"):
-            raise
-        pytest.skip(str(error))
     atexit.register(made.remove)
     return made
-
-
-_made: set[str] = set()
 
 
 async def new_database() -> str:
@@ -50,14 +59,23 @@ async def new_database() -> str:
     where = server()
     connection = await asyncpg.connect(where.url())
     try:
-        if _TEMPLATE not in _made:
+        if not _made:
             await connection.execute(f"CREATE DATABASE {_TEMPLATE}")
             within = await asyncpg.connect(where.url(_TEMPLATE))
             await migrate(within)
             await within.close()
-            _made.add(_TEMPLATE)
         name = f"test_{next(_numbers)}"
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        _made.append(name)
+        await _drop_unused(connection)
     finally:
         await connection.close()
     return where.url(name)
+
+
+async def _drop_unused(connection: Connection) -> None:
+    used = {one["datname"] for one in await connection.fetch("SELECT datname FROM pg_stat_activity")}
+    for name in _made[:-KEPT_DATABASES]:
+        if name not in used:
+            await connection.execute(f"DROP DATABASE {name}")
+            _made.remove(name)

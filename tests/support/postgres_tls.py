@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-import pytest
 from tests.support.certificates import Authority
-from tests.support.postgres import NOT_SYNCED
+from tests.support.postgres import NOT_SYNCED, skipped_without_postgres
 
-from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres
+from postwire.cli.demo.local_postgres import LocalPostgres, PostgresFailed
 
 _NO_TLS: Final = "SSL is not supported by this build"
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
@@ -47,12 +46,8 @@ class TlsPostgres:
 @contextmanager
 def tls_postgres(authority: Authority, *, user: str, password: str) -> Iterator[TlsPostgres]:
     """Run one. Where the programs know no TLS, as those of a wheel do not, something before it speaks it."""
-    try:
+    with skipped_without_postgres():
         server = LocalPostgres(Path(tempfile.mkdtemp(prefix="postwire-postgres-")), NOT_SYNCED)
-    except NoPostgres as error:
-        if os.environ.get("POSTWIRE_TEST_COMPLETE"):
-            raise
-        pytest.skip(str(error))
     try:
         server.initialize()
         server.start()
@@ -88,7 +83,7 @@ def _restarted_with_tls(server: LocalPostgres, authority: Authority) -> bool:
     server.stop()
     try:
         server.start()
-    except NoPostgres as error:
+    except PostgresFailed as error:
         if _NO_TLS not in str(error):
             raise
         settings.write_text(plain, encoding="utf-8")

@@ -36,7 +36,11 @@ _OWNERS: Final = ("postgres", "nobody")
 
 
 class NoPostgres(Exception):
-    """There are no programs of PostgreSQL here, or they do not work. One line for people."""
+    """There are no programs of PostgreSQL here for who runs them. One line for people."""
+
+
+class PostgresFailed(Exception):
+    """The programs are there, and do not work. One line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class LocalPostgres:
         """Make a server in a temporary folder, and start it. `remove` ends it, and removes the folder.
 
         Raises:
-            NoPostgres: it cannot be made, or does not start.
+            NoPostgres: there is none here.
+            PostgresFailed: it cannot be made, or does not start.
         """
         folder = Path(tempfile.mkdtemp(prefix="postwire-postgres-"))
         made = cls(folder, settings)
@@ -158,7 +163,7 @@ class LocalPostgres:
             [*command, *options], capture_output=True, text=True, cwd="/", check=False, **self._owner.kwargs
         )
         if done.returncode:
-            raise NoPostgres(f"initdb: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+            raise PostgresFailed(f"initdb: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
 
     def start(self) -> None:
         """Start it, and return once it takes connections. On the port that it had before, if it had one."""
@@ -184,7 +189,7 @@ class LocalPostgres:
         end = time.monotonic() + _STARTED
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise NoPostgres(f"postgres does not start: {self.log()[-500:]}")
+                raise PostgresFailed(f"postgres does not start: {self.log()[-500:]}")
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:

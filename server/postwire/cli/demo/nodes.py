@@ -79,13 +79,13 @@ def nodes() -> None:
     killed. Callers that had no answer repeat their calls at the other; what the one was sending is on record, and is
     sent again. PostgreSQL comes with the development environment (make demo ARGS=nodes), or from the PATH.
     """
-    from postwire.cli.demo.local_postgres import NoPostgres
+    from postwire.cli.demo.local_postgres import NoPostgres, PostgresFailed
     from postwire.cli.demo.server import ServerFailed
 
     try:
         with ExitStack() as running:
             _play(running)
-    except (ServerFailed, NoPostgres) as failed:
+    except (ServerFailed, NoPostgres, PostgresFailed) as failed:
         raise Failed(str(failed), ExitCode.BAD_CONFIG) from None
 
 
