@@ -1,7 +1,9 @@
 -- The store in PostgreSQL 15 or newer. Times are µs since the epoch unless they are timestamptz, which is only what the
 -- database's own clock says. Ids of messages are UUIDs of version 7: they sort by acceptance.
+-- What is text and indexed is sorted by its bytes: an index that goes by a language is broken where a standby, or a host
+-- after an upgrade, has another version of its rules (wiki.postgresql.org/wiki/Locale_data_changes).
 
-CREATE TABLE facts (name text PRIMARY KEY, value text NOT NULL);
+CREATE TABLE facts (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
 
 -- A row for every start of a node; a number is never used again.
 CREATE TABLE nodes (
@@ -31,8 +33,8 @@ CREATE TABLE nodes (
 -- None of what is indexed changes while a message is on its way, so that every change is a heap-only one.
 CREATE TABLE messages (
     message_id uuid PRIMARY KEY,
-    tenant text NOT NULL,
-    request_id text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    request_id text COLLATE "C" NOT NULL,
     payload_hash bytea NOT NULL,
     channel text NOT NULL,
     state text NOT NULL,
@@ -51,10 +53,10 @@ CREATE TABLE messages (
     next_attempt_time bigint,
     follow_up_time bigint,
     revision int NOT NULL,
-    queue text NOT NULL,
+    queue text COLLATE "C" NOT NULL,
     -- The latest attempt's; 0 and '' before the first.
     attempt_number int NOT NULL,
-    provider_name text NOT NULL,
+    provider_name text COLLATE "C" NOT NULL,
     error_code text NOT NULL,
     -- How many receipts of it are not applied. In this row and not looked up: whoever waited for the row and goes on sees
     -- what is in it now, and of other tables what was there when he began (READ COMMITTED).
@@ -73,8 +75,8 @@ CREATE INDEX messages_by_tenant ON messages (tenant, message_id);
 -- A row while a message is QUEUED. Keyed by the message: a second row for one would let it be taken twice.
 CREATE TABLE waiting (
     message_id uuid PRIMARY KEY,
-    tenant text NOT NULL,
-    queue text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    queue text COLLATE "C" NOT NULL,
     priority smallint NOT NULL,
     -- Whether it waits for the time that its caller gave, which is by the wall clock; all else is by the due clock.
     scheduled boolean NOT NULL,
@@ -112,7 +114,7 @@ ALTER TABLE contents ALTER COLUMN content SET STORAGE EXTERNAL;
 CREATE TABLE changes (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     n bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000),
-    tenant text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
     message_id uuid NOT NULL,
     revision int NOT NULL
 );
@@ -134,8 +136,8 @@ CREATE TABLE timelines (timeline bigint PRIMARY KEY, start xid8 NOT NULL);
 CREATE TABLE recipients (message_id uuid PRIMARY KEY, hashes bytea NOT NULL, sender text NOT NULL);
 
 CREATE TABLE provider_ids (
-    provider_name text NOT NULL,
-    provider_message_id text NOT NULL,
+    provider_name text COLLATE "C" NOT NULL,
+    provider_message_id text COLLATE "C" NOT NULL,
     message_id uuid NOT NULL,
     attempt int NOT NULL,
     recipient int NOT NULL,
@@ -146,7 +148,7 @@ CREATE INDEX provider_ids_of_messages ON provider_ids (message_id);
 
 CREATE TABLE receipts (
     receipt bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    provider_name text NOT NULL,
+    provider_name text COLLATE "C" NOT NULL,
     event bytea NOT NULL,
     message_id uuid NOT NULL,
     attempt int NOT NULL,
@@ -170,12 +172,12 @@ CREATE INDEX receipts_pending ON receipts (receipt) WHERE done_time IS NULL;
 
 CREATE TABLE held_receipts (
     held bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    provider_name text NOT NULL,
+    provider_name text COLLATE "C" NOT NULL,
     event bytea NOT NULL,
     -- What the reference names; NULL where there is none.
     message_id uuid,
     attempt int NOT NULL,
-    provider_message_id text NOT NULL,
+    provider_message_id text COLLATE "C" NOT NULL,
     recipient_hash bytea NOT NULL,
     state text NOT NULL,
     code text NOT NULL,
@@ -191,7 +193,7 @@ CREATE INDEX held_by_message ON held_receipts (message_id) WHERE message_id IS N
 CREATE INDEX held_by_time ON held_receipts (receive_time);
 
 CREATE TABLE inbound_events (
-    provider_name text NOT NULL,
+    provider_name text COLLATE "C" NOT NULL,
     event bytea NOT NULL,
     receive_time bigint NOT NULL,
     PRIMARY KEY (provider_name, event)
@@ -201,14 +203,14 @@ CREATE INDEX inbound_by_time ON inbound_events (receive_time);
 
 CREATE TABLE suppressions (
     suppression bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    tenant text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
     address_hash bytea NOT NULL,
-    sender text NOT NULL,
+    sender text COLLATE "C" NOT NULL,
     reason text NOT NULL,
     source text NOT NULL,
     create_time bigint NOT NULL,
     expire_time bigint,
-    key_id text NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
     UNIQUE (tenant, address_hash, sender)
 );
 
@@ -229,7 +231,7 @@ CREATE TABLE guard_clock (
 
 -- What operators have done to a provider. `change` rises with each of it, over all providers, in the order of commits.
 CREATE TABLE provider_states (
-    provider_name text PRIMARY KEY,
+    provider_name text COLLATE "C" PRIMARY KEY,
     drained boolean NOT NULL DEFAULT false,
     resets bigint NOT NULL DEFAULT 0,
     note text,
@@ -239,7 +241,7 @@ CREATE TABLE provider_states (
 CREATE TABLE events (
     event bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     time bigint NOT NULL,
-    tenant text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
     principal text NOT NULL,
     method text NOT NULL,
     target text NOT NULL,
@@ -251,4 +253,4 @@ CREATE INDEX events_in_order ON events (time, event);
 
 CREATE TABLE lookup_key (id int PRIMARY KEY CHECK (id = 1), wrapped bytea NOT NULL);
 
-CREATE TABLE encryption_keys (key_id text PRIMARY KEY, proof bytea NOT NULL);
+CREATE TABLE encryption_keys (key_id text COLLATE "C" PRIMARY KEY, proof bytea NOT NULL);
