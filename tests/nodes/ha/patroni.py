@@ -159,6 +159,8 @@ class Patroni:
 
     def _start(self, name: str, *command: str) -> None:
         environment = {**self._programs.environment, "HOME": str(self.folder)}
+        if killed := self._processes.get(name):
+            killed.wait()
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
