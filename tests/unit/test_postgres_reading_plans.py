@@ -20,7 +20,7 @@ from postwire.outbox.postgres.queries import QUERIES, Connection
 
 ROWS: Final = 100_000
 
-SMALL: Final = {"nodes", "facts", "provider_states", "lookup_key", "encryption_keys", "guard_clock"}
+SMALL: Final = {"dropped", "nodes", "facts", "provider_states", "lookup_key", "encryption_keys", "guard_clock"}
 """Tables of few rows, whatever is sent."""
 
 WHOLE: Final = {
