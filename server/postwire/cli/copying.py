@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from postwire.cli.command import Command
-from postwire.cli.database import DatabaseAddress, address_of
+from postwire.cli.database import DatabaseAddress, address_of, require_driver, run
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.options import JSON
 
@@ -43,15 +43,14 @@ def copy(file: Path, url: str, password_file: Path | None, as_json: bool) -> Non
     events. In the end, what is in the database is compared with the file, row by row. Interrupted, it goes on where it
     was when it is run again; until it is done, no node serves the database. The file stays as it is.
     """
-    import asyncio
-
     from postwire.cli.show import print_json, print_table
     from postwire.outbox.base import OutboxError
 
     database = address_of(url, password_file, "--to")
+    require_driver(url, as_json=as_json)
     try:
         with _progress() as progress:
-            sums = asyncio.run(_copy(file, database, progress))
+            sums = run(_copy(file, database, progress))
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
     counts = {table: one.count for table, one in sums.items() if one.count}

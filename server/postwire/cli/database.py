@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.serve import CONFIG, load_config
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,34 @@ def _database(path: Path | None, url: str | None, password_file: Path | None, *,
             raise Failed(said, ExitCode.BAD_CONFIG, as_json=as_json)
         return DatabaseAddress(store.url, store.password, store.place)
     return address_of(url, password_file)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do what goes to a database, as `asyncio.run` does. A Ctrl-C is one also where the connection that it has ended
+    looks like one that was lost.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    from postwire.outbox.base import OutboxError
+
+    async def done() -> T:
+        try:
+            return await work
+        except OutboxError:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError from None
+            raise
+
+    return asyncio.run(done())
+
+
+def require_driver(url: str, *, as_json: bool) -> None:
+    """Fail in a line where what speaks to databases is not installed."""
+    from postwire.config.database_url import missing_for
+
+    for missing in missing_for(url):
+        raise Failed(str(missing), ExitCode.BAD_CONFIG, as_json=as_json)
 
 
 def address_of(url: str, password_file: Path | None, option: str = "--url") -> DatabaseAddress:

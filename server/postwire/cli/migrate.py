@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from postwire.cli.command import Command
-from postwire.cli.database import DatabaseAddress, database_options
+from postwire.cli.database import DatabaseAddress, database_options, require_driver, run
 from postwire.cli.failure import ExitCode, Failed
 from postwire.cli.options import JSON
 
@@ -25,21 +25,15 @@ def migrate(database: DatabaseAddress, as_json: bool) -> None:
     Run it after an upgrade when a node warns of an index that is missing. Interrupted, it is finished by running it
     again.
     """
-    import asyncio
-
     from postwire.cli.show import print_json, print_table
-    from postwire.config.bind import ConfigError
-    from postwire.config.database_url import missing_for
     from postwire.outbox.base import OutboxError
 
-    missing: ConfigError | None = next(missing_for(database.url), None)
-    if missing:
-        raise Failed(str(missing), ExitCode.BAD_CONFIG, as_json=as_json)
+    require_driver(database.url, as_json=as_json)
     from postwire.outbox.postgres.indexes import build
 
     try:
         with _progress() as progress:
-            done = asyncio.run(build(database.url, database.password, progress))
+            done = run(build(database.url, database.password, progress))
     except OutboxError as error:
         raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
     if as_json:

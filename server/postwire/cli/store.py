@@ -16,7 +16,7 @@ import click
 
 from postwire.cli.command import Group
 from postwire.cli.copying import copy
-from postwire.cli.database import DatabaseAddress, address_of
+from postwire.cli.database import DatabaseAddress, address_of, require_driver, run
 from postwire.cli.failure import ExitCode, Failed, from_config_error
 from postwire.cli.migrate import migrate
 from postwire.cli.options import JSON
@@ -67,6 +67,8 @@ def check(store: Path | None, url: str | None, password_file: Path | None, path:
     database = address_of(url, password_file) if url else None
     if config and config.url and not (store or database):
         database = DatabaseAddress(config.url, config.password, config.place)
+    if database:
+        require_driver(database.url, as_json=as_json)
     file = store or (config.path if config else None)
     try:
         report = _report(file, database, keys_of(config.encryption_keys_file) if config else ())
@@ -98,11 +100,9 @@ def check(store: Path | None, url: str | None, password_file: Path | None, path:
 
 def _report(file: Path | None, database: DatabaseAddress | None, keys: Sequence[EncryptionKey]) -> Report:
     if database:
-        import asyncio
-
         from postwire.outbox.postgres import checks
 
-        return asyncio.run(checks.check(database.url, database.password, keys))
+        return run(checks.check(database.url, database.password, keys))
     from postwire.outbox.sqlite import maintenance
 
     assert file
