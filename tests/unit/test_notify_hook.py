@@ -136,6 +136,19 @@ async def test_what_is_on_its_way_at_the_end_comes_again(outbox: SqliteOutbox) -
     await again.hook.stop(1.0)
 
 
+async def test_nothing_is_late_at_a_node_that_posts_no_more(outbox: SqliteOutbox) -> None:
+    """Another does by then, and tells how late it is."""
+    harness = Harness(outbox)
+    harness.receiver.held = asyncio.Event()
+    await harness.hook.start()
+    await keep(outbox)
+    await harness.until(1)
+    harness.clock.advance(20.0)
+    assert harness.hook.report().lag >= 20.0
+    await within(harness.hook.stop(0.0))
+    assert harness.hook.report().lag == 0.0
+
+
 async def test_no_more_are_on_their_way_than_may_be_and_each_is_of_another_message(outbox: SqliteOutbox) -> None:
     harness = Harness(outbox, max_concurrent=3)
     harness.receiver.held = asyncio.Event()

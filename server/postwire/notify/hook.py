@@ -125,6 +125,7 @@ class Hook:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        self._window = None  # what waits in it is another's to post, or the next start's
         await self._poster.close()
 
     def renew(self, config: NotifyConfig) -> None:
