@@ -330,8 +330,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await opening.start()
         try:
             await patiently(control.restore, stop)
+            shared_work = None
             if peers:
-                SharedWork(node, peers, control, registry, delivery.backlog, clock, digest(config))
+                shared_work = SharedWork(node, peers, control, registry, delivery.backlog, clock, digest(config))
                 nodes.leadership.add(receipts.duties)
             await patiently(lambda: receipts.connect(delivery.settled_in_queue), stop)
             await patiently(maintenance.start, stop)
@@ -378,7 +379,11 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             *(notify.reloadables if notify else ()),
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
         )
-        reloading = Reloading(Reloader(config, read_again, parts), outbox=outbox, clock=clock)
+        reloader = Reloader(config, read_again, parts)
+        if shared_work:
+            announce = shared_work.reconfigured
+            reloader.on_applied = lambda new, left: announce(digest(new, config, left))
+        reloading = Reloading(reloader, outbox=outbox, clock=clock)
         if not hang_up.drains:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.reload)
             if hang_up.is_pending:

@@ -83,6 +83,8 @@ class Reloader:
         self._taken: dict[str, object] = {}  # what has changed since the boot and was taken over, by key
         self._read = read
         self._reloadables = reloadables
+        self.on_applied: Callable[[Config, Collection[str]], None] = lambda config, left: None
+        """Called with each configuration that is taken over, and the keys of it that only the next start will."""
 
     @property
     def config(self) -> Config:
@@ -124,6 +126,6 @@ class Reloader:
         self._current = plan.config
         renewed = [key for one in plan.prepared for key in one.renewed if key not in taken]
         reported = without_details(differing)
-        return Reloaded(
-            [*(key for key in reported if key in taken), *renewed], [key for key in reported if key not in taken]
-        )
+        needs_restart = [key for key in reported if key not in taken]
+        self.on_applied(plan.config, needs_restart)
+        return Reloaded([*(key for key in reported if key in taken), *renewed], needs_restart)

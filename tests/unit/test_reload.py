@@ -75,6 +75,13 @@ def test_what_needs_a_restart_is_told_until_there_is_one_and_what_was_taken_over
     assert harness.reload(RELAY) == Reloaded(["telemetry.log_level"], [])
 
 
+def test_somebody_hears_of_what_is_taken_over_and_of_what_is_left(harness: Harness) -> None:
+    heard: list[tuple[str, list[str]]] = []
+    harness.reloader.on_applied = lambda config, left: heard.append((config.telemetry.log_level, list(left)))
+    harness.reload('server.grace = "1s"\ntelemetry.log_level = "debug"\n' + RELAY)
+    assert heard == [("debug", ["server.grace"])]
+
+
 def test_a_secret_that_has_changed_is_seen_and_named_without_its_value(harness: Harness) -> None:
     reported = harness.reload(RELAY.replace("one", "two"))
     assert reported == Reloaded(["providers.relay.password"], [])

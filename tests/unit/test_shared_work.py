@@ -264,3 +264,23 @@ def test_a_digest_tells_in_which_sections_two_configurations_differ(read: Any) -
     assert differing(mine, mine) == []
     assert differing(mine, "0123") == [], "of another version: they cannot be told"
     assert len(mine.split(".")) == len(SECTIONS) + 1
+
+
+def test_after_a_reload_a_digest_is_that_of_what_a_node_runs_with(read: Any) -> None:
+    booted, changed = read(ONE), read(TWO + '[guards]\nmax_per_recipient = "5/1h"\n', DELIVERY__MAX_ATTEMPTS="9")
+    left = [
+        "providers.a.channels",
+        "providers.b-2",
+        "routes.sms",
+        "routes.email",
+        "routes.mms",
+        "delivery.max_attempts",
+    ]
+    assert differing(digest(booted), digest(changed, booted, left)) == ["guards"]
+    assert digest(changed, booted) == digest(changed), "all of it was taken over"
+    assert digest(booted, booted, ["guards.max_per_recipient"]) == digest(booted)
+
+
+async def test_what_a_reload_has_changed_is_what_others_are_told_and_held_against(working: Working) -> None:
+    working.work.reconfigured("another")
+    assert working.node.config_digest == "another"

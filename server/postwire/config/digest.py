@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import zip_longest
 from typing import Final
 
@@ -42,11 +42,20 @@ _DIGITS: Final = 8
 _DIGITS_OF_SECTION: Final = 4
 
 
-def digest(config: Config) -> str:
+def digest(config: Config, booted: Config | None = None, left: Collection[str] = ()) -> str:
     """Return the digest of a configuration: of all that is to be the same, and after each dot that of a section, in the
-    order of `SECTIONS`. Secrets are in it as what they are shown as: that they are set, and not what they are."""
+    order of `SECTIONS`. Secrets are in it as what they are shown as: that they are set, and not what they are.
+
+    Where it was read while the server ran, which has `booted` with another, the keys that it could not take over are
+    `left` as they were; the key of a table stands for all that is in it.
+    """
+    rows = effective(config)
+    if booted and left:
+        tables = tuple(f"{key}." for key in left)
+        rows = [row for row in rows if not (row[0] in left or row[0].startswith(tables))]
+        rows += [row for row in effective(booted) if row[0] in left or row[0].startswith(tables)]
     shown: dict[str, list[tuple[str, str]]] = {name: [] for name in SECTIONS}
-    for key, value in effective(config):
+    for key, value in rows:
         section = key.partition(".")[0]
         if section in shown and key not in _OWN and not key.startswith("receipts.tls."):
             shown[section].append((key, value))

@@ -90,6 +90,10 @@ class SharedWork:
         self._compare(heartbeat.members)
         self._announce()
 
+    def reconfigured(self, config_digest: str) -> None:
+        """This node has taken over another configuration."""
+        self._node.config_digest = config_digest
+
     def _announce(self) -> None:
         node = self._node
         node.shares = self._limits.shares()
