@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from postwire import app
+from postwire import stores
 from postwire.cli.serve import serve
 from postwire.clock import SystemClock
 
@@ -33,5 +33,5 @@ def _seconds_in(variable: str) -> int:
 
 
 def run() -> None:
-    setattr(app, "SystemClock", SteppedClock)  # noqa: B010  mypy refuses the plain assignment
+    setattr(stores, "SystemClock", SteppedClock)  # noqa: B010  mypy refuses the plain assignment
     sys.exit(serve.main(args=[], standalone_mode=False))

@@ -57,8 +57,8 @@ async def waiting(harness: Harness, **options: Any) -> MessageRecord:
 
 async def now(harness: Harness, *, ago: int = 0) -> ResumePoint:
     """Behind the last change, or behind one some changes before it."""
-    (last,) = await harness.outbox.last_position()
-    return ResumePoint(await harness.outbox.store_name(), (last - ago,))
+    *others, last = await harness.outbox.last_position()
+    return ResumePoint(await harness.outbox.store_name(), (*others, last - ago))
 
 
 async def touch(harness: Harness, record: MessageRecord) -> MessageRecord:

@@ -20,8 +20,11 @@ TABLES = re.compile(
     r"|suppressions|guard_counts|inbound_events)\b"
 )
 NO_PLAN = {"begin", "commit", "rollback", "savepoint", "release"}
-CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_", "encrypted_"))}
-"""Those of `postwire store check`, which reads everything there is."""
+CHECKS = {name for name in QUERIES if name.startswith(("count_", "fault_", "encrypted_"))} | {
+    "facts",
+    "unapplied_receipts",
+}
+"""Those of `postwire store check` and `postwire store copy`, which read everything there is."""
 SORTED = {"changes_after", "scheduled_counts"}
 """Those that sort: no more than one stretch of bounded length, or once a boot."""
 
