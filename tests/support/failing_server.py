@@ -14,7 +14,7 @@ from types import MappingProxyType
 from tests.support.call_log import CallLog
 from tests.support.failpoints import FailingFiles, Failpoint, failing_mock, failing_outbox
 
-from postwire import app
+from postwire import app, stores
 from postwire.cli.serve import serve
 from postwire.providers.mock import KIND
 
@@ -23,7 +23,7 @@ def run() -> None:
     log = CallLog(os.environ["CALL_LOG"])
     name, _, count = os.environ.get("FAILPOINT", "").partition(":")
     failpoint = Failpoint(name, int(count or 0), log)
-    setattr(app, "SqliteOutbox", failing_outbox(failpoint, log))  # noqa: B010  mypy refuses the plain assignment
+    setattr(stores, "SqliteOutbox", failing_outbox(failpoint, log))  # noqa: B010  mypy refuses the plain assignment
     setattr(app, "KINDS", MappingProxyType({"mock": replace(KIND, make=failing_mock(failpoint, log))}))  # noqa: B010
     files = FailingFiles(failpoint) if name.startswith("store.") else None
     code = serve.main(args=[], standalone_mode=False)
