@@ -132,6 +132,22 @@ async def test_one_who_comes_anew_is_seen_once_what_is_in_flight_fits_beside_him
     assert working.node.asked > asked, "he waits for it"
 
 
+async def test_whoever_waits_for_others_asks_as_often_however_many_heartbeats_are_answered(working: Working) -> None:
+    behind = member(7, seen=0)  # has not seen this node
+    for _ in range(5):
+        working.hear(behind)
+    steering = asyncio.ensure_future(working.control.drain("a", by=LOCAL))
+    await working.calm()
+    for _ in range(5):
+        working.hear(behind, change=1)
+    asked = working.node.asked
+    working.clock.advance(0.25)
+    working.clock.advance(0.25)
+    assert working.node.asked == asked + 2, "of the two who wait, each once"
+    working.clock.advance(LEASE)
+    await within(steering)
+
+
 # What operators have done.
 
 

@@ -37,6 +37,7 @@ class Peers:
         self._clock = clock
         self._answers = 0
         self._steered: set[_Steered] = set()
+        self._is_asking = False
         self.are_there = False
         """Whether any other node lives."""
         self.heartbeat_now: Callable[[], object] = lambda: None
@@ -52,8 +53,13 @@ class Peers:
                 one.change = heartbeat.provider_change
             if one.change is not None and all(other.acknowledged >= one.change for other in others):
                 _end(one.done)
-        if any(not one.done.done() for one in self._steered):
-            self._clock.call_later(LOOK_AGAIN, self.heartbeat_now)
+        if not self._is_asking and any(not one.done.done() for one in self._steered):
+            self._is_asking = True  # once, however many heartbeats are answered for other reasons meanwhile
+            self._clock.call_later(LOOK_AGAIN, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._is_asking = False
+        self.heartbeat_now()
 
     async def until_taken_over(self) -> None:
         """Return once each node that lives has taken over what operators have done to providers by now.

@@ -71,7 +71,7 @@ class SharedWork:
         self._limits = SharedLimits(registry, node.number, clock)
         self._counted_at = 0
         self._others: dict[str, None] = {}  # the digests of configurations that others have
-        self._is_looking = False
+        self._is_looking = self._is_opening = False
         node.config_digest = config_digest
         self._announce()
         peers.heartbeat_now = node.heartbeat_now
@@ -101,11 +101,16 @@ class SharedWork:
         if self._limits.seen > node.seen:
             node.seen = self._limits.seen
             node.heartbeat_now()  # whoever has come anew waits for it
-        if not self._limits.is_open:
-            self._clock.call_later(OPENS_SOON, node.heartbeat_now)
+        if not self._limits.is_open and not self._is_opening:
+            self._is_opening = True
+            self._clock.call_later(OPENS_SOON, self._ask_again)
         if not self._limits.look() and not self._is_looking:
             self._is_looking = True
             self._clock.call_later(FITS_SOON, self._look_again)
+
+    def _ask_again(self) -> None:
+        self._is_opening = False
+        self._node.heartbeat_now()
 
     def _look_again(self) -> None:
         self._is_looking = False
