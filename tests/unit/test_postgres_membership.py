@@ -238,3 +238,23 @@ async def test_numbers_of_nodes_come_to_be_seen_in_their_order(shared: Shared) -
     await held.commit()
     assert (await second).number > first["node"]
     await slow.close()
+
+
+async def test_no_heartbeat_waits_for_those_who_read(shared: Shared) -> None:
+    node, operator = await shared.join(), await shared.join()
+    await operator.set_drained("a", True)
+    await shared.connection.execute("INSERT INTO encryption_keys (key_id, proof) VALUES ('k', '')")
+    await shared.connection.execute("SELECT pg_advisory_lock(1)")
+    is_reading = asyncio.Event()
+
+    async def read(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        is_reading.set()
+        await connection.execute("SELECT pg_advisory_lock(1)")
+
+    reading = asyncio.ensure_future(node.database.use(Lane.READ, read))
+    await is_reading.wait()
+    states = (await node.heartbeat(Announcement(), TERMS.gap)).provider_states
+    assert states["a"].is_drained
+    assert not reading.done()
+    await shared.connection.execute("SELECT pg_advisory_unlock(1)")
+    await reading

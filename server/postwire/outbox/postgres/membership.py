@@ -13,6 +13,7 @@ from postwire.core.leases import may_take_part
 from postwire.outbox.base import Announcement, Heartbeat, Member, NodeDead, NodeShare, ProviderState, StoredMessage
 from postwire.outbox.cipher import Damaged
 from postwire.outbox.postgres.database import Lane
+from postwire.outbox.postgres.kept import provider_states_from
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import Record
 from postwire.outbox.postgres.rows import queued_from
@@ -27,10 +28,6 @@ class PostgresMembership(Part):
     is_shared: Final = True
     _states: tuple[int, Mapping[str, ProviderState]] = (0, {})
     """The last change of providers that is known, and what they were after it."""
-
-    async def provider_states(self) -> Mapping[str, ProviderState]:
-        """See `Outbox.provider_states`."""
-        raise NotImplementedError
 
     async def note_keys(self, key_ids: Sequence[str], *, is_encrypted: bool) -> None:
         """Note which keys the store may need, and whether all of it is encrypted."""
@@ -55,8 +52,10 @@ class PostgresMembership(Part):
         me = found[0]
         change = me["provider_change"]
         if change != self._states[0]:
-            # Later than the change: what is acknowledged was seen.
-            self._states = change, await self.provider_states()
+            # Later than the change: what is acknowledged was seen. By the same connection, since no heartbeat is to wait
+            # for those who read.
+            states = await self.database.fetch(Lane.HEARTBEAT, "provider_states")
+            self._states = change, provider_states_from(states)
         await self.note_keys(me["key_ids"], is_encrypted=me["is_encrypted"])
         count, time = map(int, me["unsettled"].split()) if me["unsettled"] else (None, 0)
         return Heartbeat(
