@@ -16,6 +16,7 @@ from tests.support import build
 from tests.support.outboxes import dropped, failed_over
 from tests.support.postgres import NOT_SYNCED, new_database, server
 from tests.support.tcp_proxy import proxied
+from tests.support.waiting import PATIENCE
 
 from postwire.cli.demo.local_postgres import LocalPostgres
 from postwire.core.errors import StoreUnavailable
@@ -393,4 +394,33 @@ async def test_a_fault_of_ours_says_nothing_of_what_was_written() -> None:
         await database.fetch(Lane.READ, "message_by_id", "+447700900123", DEFAULT_TENANT)
     assert "+44" not in f"{raised.value!r} {raised.value.__cause__!r}"
     assert database.available
+    await database.close()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_what_may_take_long_is_given_up_with_the_database(ends: bool) -> None:
+    url = await new_database()
+    other = await asyncpg.connect(url)
+    await other.execute("SELECT pg_advisory_lock(1)")
+    database = Database(url, watchdog=FEW_SECONDS)
+    writer = await database.use(Lane.WRITE, lambda connection: connection.fetchval("SELECT pg_backend_pid()"))
+    is_waiting = asyncio.Event()
+
+    async def wait(connection: Connection) -> None:
+        await connection.execute("SET lock_timeout = 0")
+        is_waiting.set()
+        await connection.execute("SELECT pg_advisory_lock(1)")
+
+    waiting = asyncio.ensure_future(database.use(Lane.CONTROL, wait, patience=600.0))
+    await is_waiting.wait()
+    async with asyncio.timeout(PATIENCE):
+        if ends:
+            await database.close()
+        else:
+            await other.execute("SELECT pg_terminate_backend($1)", writer)
+            with pytest.raises(StoreUnavailable):
+                await database.fetch(Lane.WRITE, "mark")
+        with pytest.raises(StoreUnavailable):
+            await waiting
+    await other.close()
     await database.close()

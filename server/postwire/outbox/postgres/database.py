@@ -90,7 +90,7 @@ _BY_KEYS: Final = (Lane.WRITE, Lane.HEARTBEAT)
 class _Line:
     """The connection of a lane, if there is one, and who waits for it. `losses` counts what went wrong; `is_marked`: it
     can be used. One of an earlier `term` than the database's is not used any more. `is_warned`: see `_NotSynced`. What
-    it does is planned anew at `plan_time`, and then after twice the `pause` (s)."""
+    it does is planned anew at `plan_time`, and then after twice the `pause` (s). `dog`: cuts it."""
 
     connection: Connection | None = None
     term: int = 0
@@ -99,6 +99,7 @@ class _Line:
     pause: float = 0.0
     plan_time: float = 0.0
     losses: int = 0
+    dog: asyncio.TimerHandle | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -181,6 +182,7 @@ class Database:
         self._available.clear()  # for good: nobody is to try again and again until it can commit
         if self._probing:
             self._probing.cancel()
+        self._hurry()
         while self._tasks:
             await asyncio.wait(self._tasks)
         for line in self._lines.values():
@@ -222,10 +224,11 @@ class Database:
         async with line.lock:
             if line.losses != losses:  # whoever waited for an answer waited long enough
                 raise StoreUnavailable
-            dog: asyncio.TimerHandle | None = None
             try:
                 connection = await self._connected(lane, line)
-                dog = asyncio.get_running_loop().call_later(patience, connection.terminate)
+                line.dog = asyncio.get_running_loop().call_later(patience, connection.terminate)
+                if self._closed:
+                    self._hurry()
                 if not line.is_marked:
                     await self._mark(connection)
                     line.is_marked = True
@@ -248,8 +251,9 @@ class Database:
             except asyncpg.PostgresError as error:
                 raise Refused(_kind(error)) from None
             finally:
-                if dog:
-                    dog.cancel()
+                if line.dog:
+                    line.dog.cancel()
+                line.dog = None
 
     async def _connected(self, lane: Lane, line: _Line) -> Connection:
         is_old = line.term != self._term and lane is not Lane.READ  # that is tried for as long as it answers
@@ -295,9 +299,18 @@ class Database:
         if self._passes:
             self._passes = False
             self._term += 1
+            self._hurry()
             self._set_available()
         if self._probing is None:
             self._probing = asyncio.get_running_loop().create_task(self._probe())
+
+    def _hurry(self) -> None:
+        """Give up soon what may take long: nobody is to wait for an answer that may never come."""
+        loop = asyncio.get_running_loop()
+        for line in self._lines.values():
+            if line.connection and line.dog and line.dog.when() > loop.time() + self._watchdog:
+                line.dog.cancel()
+                line.dog = loop.call_later(self._watchdog, line.connection.terminate)
 
     async def _probe(self) -> None:
         """Try until a write has passed."""

@@ -52,8 +52,8 @@ class PostgresMembership(Part):
         me = found[0]
         change = me["provider_change"]
         if change != self._states[0]:
-            # Later than the change: what is acknowledged was seen. By the same connection, since no heartbeat is to wait
-            # for those who read.
+            # Later than the change: what is acknowledged was seen. By the same connection, since no heartbeat is to
+            # wait for those who read.
             states = await self.database.fetch(Lane.HEARTBEAT, "provider_states")
             self._states = change, provider_states_from(states)
         await self.note_keys(me["key_ids"], is_encrypted=me["is_encrypted"])
