@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from tests.nodes.callers import ROOM, Callers
 from tests.nodes.cluster import DEAD, Cluster, Node
 from tests.nodes.ledger import Handed, Ledger
-from tests.nodes.reading import left, on_record
+from tests.nodes.reading import at_rest, left, make_old, on_record
 from tests.nodes.served import REQUEST_ID, handed_in
 from tests.nodes.vendor import HttpVendor
 from tests.nodes.verify import OnRecord, verify
@@ -42,6 +43,12 @@ LEASE: Final = 4.0
 
 ATTEMPT: Final = 3.0
 """Seconds that an attempt may take."""
+
+AT_REST: Final = 15.0
+"""Seconds after which nothing more comes for a message: longer than any node is stopped."""
+
+OLD: Final = 30
+"""How many messages are made old at once."""
 
 MOCKS: Final = ("post-a", "post-b")
 PROVIDERS: Final = ("text-a", "text-b", *MOCKS)
@@ -178,6 +185,7 @@ class Chaos:
             (self.terminate, 0.2),
             (self.pause, 0.16),
             (self.drain_provider, 0.12),
+            (self.age, 0.08),
         ]
 
     async def _do(self, deed: Callable[[], Any]) -> None:
@@ -232,6 +240,17 @@ class Chaos:
     async def _continue(self, node: Node, seconds: float) -> None:
         await asyncio.sleep(seconds)
         node.go_on()
+
+    async def age(self, at_rest_for: float = AT_REST) -> None:
+        """Some messages that have been settled for so many seconds become weeks old: the leader removes them."""
+        but = {*self.ledger.aged, *self.vendor.unreported}
+        try:
+            found = await at_rest(self.url, at_rest_for, but, OLD)
+            self.ledger.aged |= set(found)  # first, because a commit may be cut off
+            await make_old(self.url, found)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self.ledger.other[f"age: {type(error).__name__}"] += 1
+        self.done["aged"] = len(self.ledger.aged)
 
     async def drain_provider(self) -> None:
         """An operator drains a provider, and resumes it."""
@@ -345,6 +364,7 @@ class Chaos:
             "uncertain attempts": uncertain,
             "receipts": len(self.ledger.reported),
             "cancels": len(self.ledger.cancelled),
+            "removed": len(self.ledger.aged - record.messages.keys()),
         }
         parts: Mapping[str, Mapping[Any, int]] = {
             "done": self.done,

@@ -61,7 +61,8 @@ class Reported:
 @dataclass
 class Ledger:
     """All of it. `seen` are the last revisions that a watch has shown, by message id; `watched_since` is when it began,
-    and begins anew where its token was refused. `other` counts what else is worth to know."""
+    and begins anew where its token was refused. `aged` are the ids of messages that were made old, and may be
+    gone. `other` counts what else is worth to know."""
 
     handed: list[Handed] = field(default_factory=list)
     acknowledged: list[Acknowledged] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Ledger:
     reported: list[Reported] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
     watched_since: int = 0
+    aged: set[str] = field(default_factory=set)
     other: Counter[str] = field(default_factory=Counter)
 
 

@@ -1,7 +1,8 @@
-"""What is on record in the database, for the verifier."""
+"""What is on record in the database, for the verifier, and how some of it becomes old."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import asyncpg
@@ -34,6 +35,44 @@ UNION ALL SELECT 'flying', message_id::text FROM flying WHERE message_id NOT IN 
 UNION ALL SELECT 'contents', message_id::text FROM contents WHERE message_id NOT IN (SELECT message_id FROM messages)
 """
 """Rows beside messages that are not there."""
+
+AT_REST: Final = """
+SELECT m.message_id::text FROM messages m
+WHERE m.state NOT IN ('queued', 'sending') AND m.follow_up_time IS NULL AND m.unapplied = 0
+    AND m.update_time < extract(epoch FROM clock_timestamp()) * 1e6 - 1e6 * $1::float8
+    AND m.message_id <> ALL ($2::uuid[]) AND NOT EXISTS (SELECT FROM flying f WHERE f.message_id = m.message_id)
+ORDER BY m.message_id LIMIT $3
+"""
+"""The oldest messages that are settled for so many seconds, and that nothing more is to come for. Retention walks in
+the order of ids, and only as far as something is old."""
+
+AGE: Final = """
+UPDATE messages SET create_time = create_time - 1e6 * 86400 * 21, update_time = update_time - 1e6 * 86400 * 21
+WHERE message_id IN (
+    SELECT message_id FROM messages
+    WHERE message_id = ANY ($1::uuid[]) AND state NOT IN ('queued', 'sending') AND follow_up_time IS NULL
+    ORDER BY message_id FOR NO KEY UPDATE
+)
+"""
+"""Older than retention keeps anything, unless `store.retention` is set."""
+
+
+async def at_rest(url: str, seconds: float, but: Collection[str], limit: int) -> list[str]:
+    """The ids of at most `limit` messages, none of them in `but`: see `AT_REST`. Raises what asyncpg raises."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return [row["message_id"] for row in await connection.fetch(AT_REST, seconds, list(but), limit)]
+    finally:
+        connection.terminate()
+
+
+async def make_old(url: str, message_ids: Collection[str]) -> None:
+    """Have some messages be settled weeks ago. Raises what asyncpg raises, and some may be old then."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        await connection.execute(AGE, list(message_ids))
+    finally:
+        connection.terminate()
 
 
 async def left(url: str) -> tuple[int, int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.nodes.callers import ROOM
 from tests.nodes.chaos import LocalChaos
 from tests.nodes.conftest import with_postgres
+from tests.nodes.reading import on_record
+from tests.support.waiting import PATIENCE
 
 SECONDS = 6.0
 """How long `make test` does so. Each seed is another course of events."""
@@ -41,4 +45,20 @@ async def test_whatever_is_done_to_nodes_and_their_database_nine_things_hold(
     record = await chaos.settle()
     note(f"nodes: {chaos.summary(record)}")
     assert chaos.verify(record) == {}
+    assert chaos.strange() == []
+
+
+@pytest.mark.long
+async def test_the_leader_removes_what_is_weeks_old_whoever_leads(chaos: LocalChaos) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not chaos.ledger.aged:
+            await chaos.age(at_rest_for=2.0)
+            await asyncio.sleep(ROOM)
+    for node in chaos.cluster.nodes:  # one of which leads: who follows it begins to walk
+        await node.kill()
+        chaos.start_node(node)
+    async with asyncio.timeout(PATIENCE):
+        while (await on_record(chaos.url)).messages.keys() & chaos.ledger.aged:  # noqa: ASYNC110  nodes tell nobody
+            await asyncio.sleep(ROOM)
+    assert chaos.verify(await chaos.settle()) == {}
     assert chaos.strange() == []

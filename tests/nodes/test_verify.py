@@ -59,6 +59,22 @@ def test_late_and_repeated_and_partial_handovers_are_legal() -> None:
     assert found(ledger, uncertain) == set()
 
 
+def test_what_was_made_old_may_be_gone_and_only_that() -> None:
+    ledger, kept = well()
+    ledger.cancelled = [Cancelled(ID, "cancelled", 0)]
+    ledger.reported = [Reported("b", ID, 2, "delivered")]
+    assert found(ledger) == {"nothing_is_lost", "every_handover_is_on_record", "others_were_informed"}
+    ledger.aged = {ID}
+    assert found(ledger) == set()
+    # Its request id is free again, for one message.
+    ledger.acknowledged.append(Acknowledged("r-1", OTHER))
+    again = replace(kept, message_id=OTHER, create_time=0, attempts=())
+    assert found(ledger, replace(again, state=MessageState.CANCELLED)) == set()
+    assert found(ledger) == {"nothing_is_lost"}
+    # While it is there, all holds of it.
+    assert found(ledger, kept, again) >= {"a_request_id_is_one_message", "others_were_informed"}
+
+
 def lost(ledger: Ledger, kept: Kept) -> Kept:
     ledger.acknowledged.append(Acknowledged("r-2", OTHER))
     return kept

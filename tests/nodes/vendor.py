@@ -50,7 +50,8 @@ class HttpVendor:
         self.is_free = asyncio.Event()
         self.is_free.set()
         self.came = asyncio.Condition()
-        self.unreported = 0
+        self.unreported: list[str] = []
+        """The ids of the messages whose receipts no node has taken yet."""
         self._ledger = ledger
         self._nodes = nodes
         self._random = random.Random(seed)
@@ -131,7 +132,7 @@ class HttpVendor:
         draw = self._random.random()
         state = "delivered" if draw < 0.5 else "undelivered" if draw < 0.6 else ""
         if state and "callback_url" in value:
-            self.unreported += 1
+            self.unreported.append(attempt_of(value["reference"])[0])
             task = asyncio.create_task(self._report(provider, value["callback_url"], value["reference"], state))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -144,8 +145,9 @@ class HttpVendor:
         while True:
             for node in self._random.sample(nodes := self._nodes(), len(nodes)):
                 if await self._bring(node + path, body):
-                    self._ledger.reported.append(Reported(provider, *attempt_of(reference), state))
-                    self.unreported -= 1
+                    message_id, attempt = attempt_of(reference)
+                    self._ledger.reported.append(Reported(provider, message_id, attempt, state))
+                    self.unreported.remove(message_id)
                     return
             await asyncio.sleep(PAUSE)
 

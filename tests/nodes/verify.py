@@ -1,15 +1,16 @@
 """Nine things that hold whatever is done to nodes and their database, held against what others have seen.
 
 Each is a function of a `Ledger` and of what is on record. It returns what is wrong, a line each, and nothing where all
-is well. An attempt whose end nobody knows is `uncertain` on record: it may have been handed over or not.
+is well. An attempt whose end nobody knows is `uncertain` on record: it may have been handed over or not. What was made
+so old that retention removes it may be gone, and only that (`Ledger.aged`): its request id is free again.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.nodes.ledger import Handed, Ledger
@@ -69,8 +70,20 @@ Found = Iterator[str]
 def verify(ledger: Ledger, record: OnRecord) -> dict[str, list[str]]:
     """What is wrong, by the name of the invariant. Empty where all is well."""
     calls = _by_message(ledger.handed)
-    found = {name: list(check(ledger, record, calls)) for name, check in INVARIANTS.items()}
+    known = _without(ledger.aged - record.messages.keys(), ledger)
+    found = {name: list(check(known, record, calls)) for name, check in INVARIANTS.items()}
     return {name: lines for name, lines in found.items() if lines}
+
+
+def _without(gone: Collection[str], ledger: Ledger) -> Ledger:
+    """What has been seen of all other messages."""
+    return replace(
+        ledger,
+        handed=[one for one in ledger.handed if one.message_id not in gone],
+        acknowledged=[one for one in ledger.acknowledged if one.message_id not in gone],
+        cancelled=[one for one in ledger.cancelled if one.message_id not in gone],
+        reported=[one for one in ledger.reported if one.message_id not in gone],
+    )
 
 
 Calls = Mapping[str, Sequence[Handed]]
