@@ -12,9 +12,10 @@ from tests.support import build
 
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import NewMessage
+from postwire.outbox.operations import Change
 from postwire.outbox.sqlite.batches import LIGHT_BYTES, LIGHT_ERASED, LIGHT_ROWS, Batches
 from postwire.outbox.sqlite.keys import NO_KEYS
-from postwire.outbox.sqlite.operations import Accept, Call, Change, New
+from postwire.outbox.sqlite.operations import Accept, Call, New
 from postwire.outbox.sqlite.schema import connect, migrate
 
 LARGE = "x" * LIGHT_BYTES

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from postwire.core.message import MessageState, Note, NoteAction, RecipientStatus
+from postwire.core.message import Channel, DeliveryGuarantee, MessageState, Note, NoteAction, RecipientStatus
 from postwire.core.outcome import Outcome
 from postwire.core.receipts import MessageReceipt, ReceiptState
+from postwire.core.suppression import SuppressionReason
 
 ALL: Final = -1
 """In place of a position: all recipients of the attempt."""
@@ -18,10 +19,15 @@ UNMATCHED: Final = -2
 
 HASH_BYTES: Final = 32
 
-_STATES: Final = {state.value: state for state in MessageState}
-_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+CHANNELS: Final = {channel.value: channel for channel in Channel}
+STATES: Final = {state.value: state for state in MessageState}
+OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
+RECEIPT_STATES: Final = {state.value: state for state in ReceiptState}
+SUPPRESSION_REASONS: Final = {reason.value: reason for reason in SuppressionReason}
+"""By what stands for each word in a store."""
+
 _ACTIONS: Final = {action.value: action for action in NoteAction}
-_RECEIPT_STATES: Final = {state.value: state for state in ReceiptState}
 
 
 def note_text(note: Note) -> str:
@@ -60,8 +66,8 @@ def recipients_from(text: str | None) -> tuple[RecipientStatus, ...]:
     return tuple(
         RecipientStatus(
             index,
-            _STATES[state],
-            _OUTCOMES[outcome] if outcome else None,
+            STATES[state],
+            OUTCOMES[outcome] if outcome else None,
             error_code,
             bool(optional and optional[0]),
             optional[1] if len(optional) > 1 else "",
@@ -99,7 +105,7 @@ def listed_text(receipts: Sequence[MessageReceipt]) -> str | None:
 def listed_from(text: str) -> tuple[MessageReceipt, ...]:
     """The receipts of a text of `listed_text`."""
     return tuple(
-        MessageReceipt(provider_name, attempt, _RECEIPT_STATES[state], code, receive_time, recipient)
+        MessageReceipt(provider_name, attempt, RECEIPT_STATES[state], code, receive_time, recipient)
         for provider_name, attempt, state, code, receive_time, recipient in json.loads(text)
     )
 

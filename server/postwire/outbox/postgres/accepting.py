@@ -10,15 +10,14 @@ from typing import Final
 from postwire.core import suppressing
 from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused, StoreUnavailable
-from postwire.core.suppression import Suppression, SuppressionReason, suppressed_positions
+from postwire.core.suppression import Suppression, suppressed_positions
 from postwire.outbox.base import Accepted, NewMessage
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.guards import Counting
 from postwire.outbox.postgres.operations import New
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection
-
-_REASONS: Final = {reason.value: reason for reason in SuppressionReason}
+from postwire.outbox.postgres.suppressions import suppression_from
 
 LARGE: Final = 256 * 1024
 """Bytes of contents from which on they are encrypted on a thread: a fraction of a millisecond."""
@@ -143,9 +142,8 @@ async def _suppress(connection: Connection, news: Collection[New]) -> None:
     """Have messages be as they are accepted once those of their recipients are out who are suppressed."""
     asked = {(new.message.record.tenant, one) for new in news for one in new.message.recipient_hashes}
     found: dict[str, list[Suppression]] = {}
-    for row in await connection.fetch(QUERIES["suppressions_asked_for"], *rows.columns(sorted(asked), 2)):
-        of = dict(row)
-        found.setdefault(of.pop("tenant"), []).append(Suppression(**of | {"reason": _REASONS[of["reason"]]}))
+    for row in await connection.fetch(QUERIES["suppressions_of"], *rows.columns(sorted(asked), 2)):
+        found.setdefault(row["tenant"], []).append(suppression_from(row))
     for new in news:
         message, record = new.message, new.message.record
         positions = suppressed_positions(

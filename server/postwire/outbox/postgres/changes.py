@@ -9,8 +9,9 @@ from postwire.core.audit import AuditEvent
 from postwire.core.message import MessageRecord
 from postwire.outbox import texts
 from postwire.outbox.base import ProviderMessageId
+from postwire.outbox.operations import Pair
 from postwire.outbox.postgres import rows
-from postwire.outbox.postgres.operations import Change, Pair
+from postwire.outbox.postgres.operations import Change
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection
 

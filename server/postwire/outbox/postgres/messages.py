@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Sequence
 from postwire.core.audit import AuditEvent
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
-from postwire.outbox.postgres.operations import Accept, Change, Future, New
+from postwire.outbox.operations import Future
+from postwire.outbox.postgres.operations import Accept, Change, New
 from postwire.outbox.postgres.reads import Reads
 from postwire.outbox.postgres.writer import Writer
 

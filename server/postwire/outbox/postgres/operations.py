@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from postwire.core.audit import AuditEvent
-from postwire.core.message import MessageRecord
-from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
-
-Future = asyncio.Future[Any]
-
-Pair = tuple[MessageRecord, MessageRecord]
-"""A record before and after a change."""
+from postwire.outbox import operations
+from postwire.outbox.base import Accepted, NewMessage, NotAccepted
+from postwire.outbox.operations import Future
 
 
 @dataclass(slots=True, eq=False)
@@ -54,20 +47,9 @@ class Accept:
 
 
 @dataclass(slots=True, eq=False)
-class Change:
-    """Changes of records that are kept together. The result is a list of whether each was, or that of the one.
+class Change(operations.Change):
+    """See there. Each of its changes is of another message."""
 
-    `event` is kept with it if it is. The one applies the `receipts` with these numbers, and comes with what a provider
-    has given as its ids.
-    """
-
-    pairs: Sequence[Pair]
-    several: bool
-    future: Future
-    event: AuditEvent | None = None
-    receipts: Sequence[int] = ()
-    provider_ids: Sequence[ProviderMessageId] = ()
-    result: object = None
     message_ids: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

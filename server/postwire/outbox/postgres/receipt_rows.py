@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from postwire.core.receipts import KeptReceipt, ReceiptState
+from postwire.core.receipts import KeptReceipt
 from postwire.outbox.base import ReceiptReport
 from postwire.outbox.postgres.queries import Record
 from postwire.outbox.postgres.rows import Row, plain
-from postwire.outbox.texts import UNMATCHED
-
-_STATES: Final = {state.value: state for state in ReceiptState}
+from postwire.outbox.texts import RECEIPT_STATES, UNMATCHED
 
 COLUMNS: Final = 12
 """Of a row of `receipt_row`, and of one of `held_row`."""
@@ -42,7 +40,7 @@ def kept_from(row: Record) -> KeptReceipt:
         number=row["receipt"],
         provider_name=row["provider_name"],
         attempt_number=row["attempt"],
-        state=_STATES[row["state"]],
+        state=RECEIPT_STATES[row["state"]],
         receive_time=row["receive_time"],
         code=row["code"],
         recipient_index=recipient if recipient >= 0 else None,
@@ -78,7 +76,7 @@ def report_from(row: Record) -> ReceiptReport:
     return ReceiptReport(
         provider_name=row["provider_name"],
         event=row["event"],
-        state=_STATES[row["state"]],
+        state=RECEIPT_STATES[row["state"]],
         receive_time=row["receive_time"],
         message_id=str(row["message_id"]) if row["message_id"] else "",
         attempt_number=row["attempt"],

@@ -11,23 +11,14 @@ from postwire.core import canonical
 from postwire.core.message import (
     EMPTY,
     Attempt,
-    Channel,
-    DeliveryGuarantee,
     DispatchOptions,
     MessageRecord,
-    MessageState,
     Priority,
 )
-from postwire.core.outcome import Outcome
 from postwire.core.waiting import is_scheduled
 from postwire.outbox import texts
 from postwire.outbox.base import NewMessage, QueuedMessage
 from postwire.outbox.postgres.queries import Record
-
-_CHANNELS: Final = {channel.value: channel for channel in Channel}
-_STATES: Final = {state.value: state for state in MessageState}
-_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
-_GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
 
 PRIORITIES: Final = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
 """By the number that stands for each."""
@@ -181,7 +172,7 @@ def attempts_from(text: str | None) -> tuple[Attempt, ...]:
             number,
             provider_name,
             start_time,
-            _OUTCOMES[outcome] if outcome else None,
+            texts.OUTCOMES[outcome] if outcome else None,
             duration,
             provider_message_id,
             error_code,
@@ -212,8 +203,8 @@ def record_from(row: Record) -> MessageRecord:
     return MessageRecord(
         message_id=str(row["message_id"]),
         request_id=row["request_id"],
-        channel=_CHANNELS[row["channel"]],
-        state=_STATES[row["state"]],
+        channel=texts.CHANNELS[row["channel"]],
+        state=texts.STATES[row["state"]],
         create_time=row["create_time"],
         update_time=row["update_time"],
         expire_time=row["expire_time"],
@@ -240,7 +231,7 @@ def queued_from(row: Record) -> QueuedMessage:
         send_time=record.send_time,
         expire_time=record.expire_time,
         priority=PRIORITIES[row["priority"]],
-        delivery_guarantee=_GUARANTEES[row["delivery_guarantee"]],
+        delivery_guarantee=texts.GUARANTEES[row["delivery_guarantee"]],
         provider_name=row["pinned_provider_name"],
         max_attempts=row["max_attempts"],
         ignore_suppression=row["ignore_suppression"],

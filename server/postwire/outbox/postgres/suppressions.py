@@ -13,8 +13,7 @@ from postwire.outbox.postgres.kept import note_events
 from postwire.outbox.postgres.locks import Lock, take_lock
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import QUERIES, Connection, Record
-
-_REASONS: Final = {reason.value: reason for reason in SuppressionReason}
+from postwire.outbox.texts import SUPPRESSION_REASONS
 
 _LAST: Final = 2**63 - 1
 """Behind every time, and every number."""
@@ -101,7 +100,7 @@ def suppression_from(row: Record) -> Suppression:
     """That of a row of `SUPPRESSION`."""
     return Suppression(
         address_hash=row["address_hash"],
-        reason=_REASONS[row["reason"]],
+        reason=SUPPRESSION_REASONS[row["reason"]],
         source=row["source"],
         create_time=row["create_time"],
         key_id=row["key_id"],

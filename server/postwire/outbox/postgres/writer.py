@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from postwire.core.errors import StoreUnavailable
+from postwire.outbox.operations import Future
 from postwire.outbox.pacing import Pace
 from postwire.outbox.postgres.accepting import run_accepts
 from postwire.outbox.postgres.changes import run_changes
 from postwire.outbox.postgres.database import Contended, Lane
-from postwire.outbox.postgres.operations import Accept, Change, Future, Operation
+from postwire.outbox.postgres.operations import Accept, Change, Operation
 from postwire.outbox.postgres.part import Part
 from postwire.outbox.postgres.queries import Connection
 

@@ -82,12 +82,6 @@ FROM marked
 CROSS JOIN unnest($1::text[], $2::text[]) AS asked (tenant, request_id)
 JOIN messages m ON m.tenant = asked.tenant AND m.request_id = asked.request_id;
 
--- Which recipients may be suppressed. An expired one is as good as gone.
--- name: suppressions_asked_for
-SELECT s.tenant, s.address_hash, s.sender, s.reason, s.source, s.create_time, s.expire_time, s.key_id
-FROM unnest($1::text[], $2::bytea[]) AS asked (tenant, address_hash)
-JOIN suppressions s ON s.tenant = asked.tenant AND s.address_hash = asked.address_hash;
-
 -- Changes of records. Each applies only to the revision that it was made from: that is the fence against results that come
 -- too late, and against two who change one message at once; and none that opens an attempt applies past a receipt.
 -- part: changed

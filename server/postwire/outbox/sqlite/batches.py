@@ -16,10 +16,11 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.message import Channel, MessageRecord
 from postwire.outbox.base import Accepted, ErasureCounts, NewMessage
+from postwire.outbox.operations import Change, Pair
 from postwire.outbox.sqlite import feed, follow_ups, reads, receipt_rows, rows
 from postwire.outbox.sqlite.guards import GuardCounts
 from postwire.outbox.sqlite.keys import Keys
-from postwire.outbox.sqlite.operations import Accept, Call, Change, Fenced, New, Pair, Statements
+from postwire.outbox.sqlite.operations import Accept, Call, Fenced, New, Statements
 from postwire.outbox.sqlite.queries import PAYLOAD_HASH, QUERIES, Row
 from postwire.outbox.sqlite.receipts import ReceiptTable, applied_rows
 from postwire.outbox.sqlite.suppressions import SuppressionTable

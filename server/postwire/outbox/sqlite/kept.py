@@ -13,11 +13,11 @@ from postwire.core.message import Note
 from postwire.core.suppression import Suppression, SuppressionPage, SuppressionPosition, SuppressionReason
 from postwire.outbox import texts
 from postwire.outbox.base import ProviderState, Rekey
+from postwire.outbox.operations import Future
 from postwire.outbox.sqlite import reads, suppressions
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.queries import QUERIES
-from postwire.outbox.sqlite.transactions import Future
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import apsw
 
-from postwire.core.audit import AuditEvent
-from postwire.core.message import MessageRecord
-from postwire.outbox.base import Accepted, NewMessage, NotAccepted, ProviderMessageId
+from postwire.outbox.base import Accepted, NewMessage, NotAccepted
+from postwire.outbox.operations import Future
 from postwire.outbox.sqlite.queries import Bulk
-from postwire.outbox.sqlite.transactions import Future
 
 
 @dataclass(slots=True, eq=False)
@@ -29,27 +27,6 @@ class Accept:
     news: list[New]
     several: bool
     future: Future
-    result: object = None
-
-
-Pair = tuple[MessageRecord, MessageRecord]
-"""A record before and after a change."""
-
-
-@dataclass(slots=True, eq=False)
-class Change:
-    """Changes of records that are kept together. The result is a list of whether each was, or that of the one.
-
-    `event` is kept with it if it is. The one applies the `receipts` with these numbers, and comes with what a provider
-    has given as its ids.
-    """
-
-    pairs: Sequence[Pair]
-    several: bool
-    future: Future
-    event: AuditEvent | None = None
-    receipts: Sequence[int] = ()
-    provider_ids: Sequence[ProviderMessageId] = ()
     result: object = None
 
 

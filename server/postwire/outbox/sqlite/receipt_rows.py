@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from postwire.core.receipts import KeptReceipt, ReceiptState
+from postwire.core.receipts import KeptReceipt
 from postwire.outbox.base import ProviderMessageId, ReceiptReport
 from postwire.outbox.sqlite.queries import Row
-from postwire.outbox.texts import ALL, UNMATCHED
-
-_STATES: Final = {state.value: state for state in ReceiptState}
+from postwire.outbox.texts import ALL, RECEIPT_STATES, UNMATCHED
 
 
 def receipt_row(report: ReceiptReport, message_id: bytes, attempt: int, recipient: int) -> Row:
@@ -52,7 +50,7 @@ def kept_from(row: Sequence[Any]) -> KeptReceipt:
         number=number,
         provider_name=provider_name,
         attempt_number=attempt,
-        state=_STATES[state],
+        state=RECEIPT_STATES[state],
         receive_time=receive_time,
         code=code,
         recipient_index=recipient if recipient >= 0 else None,
@@ -102,7 +100,7 @@ def report_from(row: Sequence[Any]) -> ReceiptReport:
     return ReceiptReport(
         provider_name=provider_name,
         event=event,
-        state=_STATES[state],
+        state=RECEIPT_STATES[state],
         receive_time=receive_time,
         message_id=str(UUID(bytes=message_id)) if message_id else "",
         attempt_number=attempt,

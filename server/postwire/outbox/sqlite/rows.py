@@ -15,23 +15,15 @@ from postwire.core.listing import MessageFilter
 from postwire.core.message import (
     EMPTY,
     Attempt,
-    Channel,
-    DeliveryGuarantee,
     DispatchOptions,
     MessageRecord,
-    MessageState,
     Priority,
 )
-from postwire.core.outcome import Outcome
 from postwire.outbox import texts
 from postwire.outbox.base import NewMessage, QueuedMessage
 from postwire.outbox.sqlite.queries import RECORD, WORK, Row, SQLValue
 
-_CHANNELS: Final = {channel.value: channel for channel in Channel}
-_STATES: Final = {state.value: state for state in MessageState}
-_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
-_GUARANTEES: Final = {guarantee.value: guarantee for guarantee in DeliveryGuarantee}
 
 
 @lru_cache(4096)  # each is asked for some times in a row
@@ -222,8 +214,8 @@ def record_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Me
     return MessageRecord(
         message_id=id_text(message_id),
         request_id=request_id,
-        channel=_CHANNELS[channel],
-        state=_STATES[state],
+        channel=texts.CHANNELS[channel],
+        state=texts.STATES[state],
         create_time=created,
         update_time=updated,
         expire_time=expires,
@@ -251,7 +243,7 @@ def queued_from(message: Sequence[Any], attempts: Iterable[Sequence[Any]]) -> Qu
         send_time=record.send_time,
         expire_time=record.expire_time,
         priority=_PRIORITIES[priority],
-        delivery_guarantee=_GUARANTEES[guarantee],
+        delivery_guarantee=texts.GUARANTEES[guarantee],
         provider_name=pinned,
         max_attempts=max_attempts,
         ignore_suppression=bool(ignores),
@@ -277,7 +269,7 @@ def _attempt_from(row: Sequence[Any]) -> Attempt:
         number=number,
         provider_name=provider_name,
         start_time=started,
-        outcome=_OUTCOMES[outcome] if outcome else None,
+        outcome=texts.OUTCOMES[outcome] if outcome else None,
         duration=duration,
         provider_message_id=provider_message_id,
         error_code=error_code,

@@ -36,6 +36,7 @@ from postwire.outbox.base import (
     StoredMessage,
     TakenMessage,
 )
+from postwire.outbox.operations import Change, Future
 from postwire.outbox.sqlite import feed, follow_ups, reads, rows
 from postwire.outbox.sqlite.alignment import AHEAD, kept_ahead, realign
 from postwire.outbox.sqlite.batches import Batches
@@ -44,11 +45,10 @@ from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.keys import NO_KEYS, take_up
 from postwire.outbox.sqlite.membership import LoneMember
 from postwire.outbox.sqlite.opening import OpenStore
-from postwire.outbox.sqlite.operations import Accept, Call, Change, New
+from postwire.outbox.sqlite.operations import Accept, Call, New
 from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.reported import Reported
 from postwire.outbox.sqlite.schema import plain, truncate_log
-from postwire.outbox.sqlite.transactions import Future
 from postwire.outbox.sqlite.writer import Writer
 
 T = TypeVar("T")

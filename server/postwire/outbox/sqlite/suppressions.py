@@ -16,8 +16,7 @@ from postwire.core.suppression import (
 )
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite.queries import QUERIES, SUPPRESSION, Bulk, Row
-
-_REASONS: Final = {reason.value: reason for reason in SuppressionReason}
+from postwire.outbox.texts import SUPPRESSION_REASONS
 
 
 class SuppressionTable:
@@ -159,4 +158,4 @@ def _suppression(row: Sequence[Any]) -> Suppression:
     """That of a row of `SUPPRESSION`."""
     of = dict(zip(SUPPRESSION, row, strict=True))
     del of["tenant"]
-    return Suppression(**of | {"reason": _REASONS[of["reason"]]})
+    return Suppression(**of | {"reason": SUPPRESSION_REASONS[of["reason"]]})

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import apsw
 
 from postwire.core.errors import StoreUnavailable
+from postwire.outbox.operations import Future
 from postwire.outbox.sqlite.queries import QUERIES
 from postwire.outbox.sqlite.schema import without_waiting
-
-Future = asyncio.Future[Any]
 
 
 class Operation(Protocol):

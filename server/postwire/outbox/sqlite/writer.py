@@ -24,8 +24,9 @@ from typing import Final
 import apsw
 
 from postwire.core.errors import StoreUnavailable
+from postwire.outbox.operations import Future
 from postwire.outbox.pacing import Pace
-from postwire.outbox.sqlite.transactions import Batch, Future, Operation, Transactions, refuse
+from postwire.outbox.sqlite.transactions import Batch, Operation, Transactions, refuse
 
 PROBE_INTERVAL: Final = 0.5
 """Seconds between two attempts to find out whether the store can commit again."""
