@@ -80,7 +80,7 @@ SELECT {work}, c.content
 FROM flying f
 JOIN messages m USING (message_id)
 LEFT JOIN contents c USING (message_id)
-WHERE f.node = $1 AND NOT EXISTS (SELECT FROM unnest($2::uuid[]) AS carried (id) WHERE carried.id = f.message_id)
+WHERE f.node = $1 AND f.message_id NOT IN (SELECT unnest($2::uuid[]))
 ORDER BY f.message_id
 LIMIT $3;
 
