@@ -403,7 +403,7 @@ async def test_what_may_take_long_is_given_up_with_the_database(ends: bool) -> N
     other = await asyncpg.connect(url)
     await other.execute("SELECT pg_advisory_lock(1)")
     database = Database(url, watchdog=FEW_SECONDS)
-    writer = await database.use(Lane.WRITE, lambda connection: connection.fetchval("SELECT pg_backend_pid()"))
+    await database.fetch(Lane.WRITE, "mark")
     is_waiting = asyncio.Event()
 
     async def wait(connection: Connection) -> None:
@@ -417,9 +417,9 @@ async def test_what_may_take_long_is_given_up_with_the_database(ends: bool) -> N
         if ends:
             await database.close()
         else:
-            await other.execute("SELECT pg_terminate_backend($1)", writer)
+            ending = "SELECT pg_terminate_backend(pg_backend_pid())"
             with pytest.raises(StoreUnavailable):
-                await database.fetch(Lane.WRITE, "mark")
+                await database.use(Lane.WRITE, lambda connection: connection.execute(ending))
         with pytest.raises(StoreUnavailable):
             await waiting
     await other.close()
