@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from postwire.core.message import DEFAULT_TENANT, MessageRecord, MessageState, P
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery import tasks
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
-from postwire.outbox.base import TakenMessage
+from postwire.outbox.base import QueuedMessage, TakenMessage
 from postwire.outbox.sqlite import SqliteOutbox, writer
 
 SENT, SENDING, QUEUED = MessageState.SENT, MessageState.SENDING, MessageState.QUEUED
@@ -245,6 +245,56 @@ async def test_an_attempt_that_was_opened_after_all_and_never_made_is_taken_back
     assert second.keys == []
     harness.clock.advance(2.0)
     await harness.noted.reached(record.message_id, SENT)
+    await harness.calm()
+    assert harness.left() == []
+
+
+class Losing:
+    """An outbox whose first take is lost, of which it does not know; what takes it back waits for `is_free`."""
+
+    def __init__(self, inner: SqliteOutbox) -> None:
+        self._inner = inner
+        self._loses = True
+        self.comes_back, self.is_free = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def take(
+        self, key: Any, due: int, limits: Any, decide: Callable[[QueuedMessage], object], ahead: int = 0
+    ) -> Sequence[TakenMessage]:
+        if not self._loses:
+            return await self._inner.take(key, due, limits, decide, ahead)
+
+        def decide_in_vain(queued: QueuedMessage) -> None:
+            self._loses = False
+            decide(queued)
+
+        found = await self._inner.take(key, due, limits, decide_in_vain, ahead)
+        if not self._loses:
+            raise StoreUnavailable
+        return found
+
+    async def advance(self, before: MessageRecord, after: MessageRecord, *tried: Any, **reported: Any) -> bool:
+        if before.state is SENDING and after.state is QUEUED:
+            self.comes_back.set()
+            await self.is_free.wait()
+        return await self._inner.advance(before, after, *tried, **reported)
+
+
+async def test_nothing_is_opened_that_would_pass_for_what_is_still_to_be_taken_back(outbox: SqliteOutbox) -> None:
+    losing = Losing(outbox)
+    harness = Harness(losing)
+    record = await harness.send(build.command(send_time=START + 1_000_000))
+    harness.clock.advance(1.0)
+    await within(losing.comes_back.wait())
+    harness.clock.advance(AFTER_A_FAULT)
+    await harness.calm()
+    assert harness.provider.keys == []
+    losing.is_free.set()
+    await harness.noted.reached(record.message_id, SENT)
+    kept = await harness.kept(record.message_id)
+    assert (kept.state, len(kept.attempts), len(harness.provider.keys)) == (SENT, 1, 1)
     await harness.calm()
     assert harness.left() == []
 

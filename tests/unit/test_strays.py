@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from tests.support import build
+from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.outboxes import change, dropped, keep, take
 from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider
+from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import Outcome
+from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
 from postwire.outbox.postgres.store import PostgresOutbox
@@ -26,13 +30,24 @@ ONCE = DeliveryGuarantee.AT_MOST_ONCE
 class Unsure(PostgresOutbox):
     """One that keeps everything, and says of some of it that it does not know."""
 
+    url = ""
     is_unsure = False
+    on_lost: Callable[[], Awaitable[object]] | None = None
+    """Called where a take is lost, of which it does not know either: the next one."""
 
     async def accept(self, new: Any) -> Any:
         return self._said(await super().accept(new))
 
-    async def take(self, *args: Any) -> Any:
-        return self._said(await super().take(*args))
+    async def take(self, key: Any, due: int, limits: Any, decide: Any, *args: Any) -> Any:
+        if self.on_lost is None:
+            return self._said(await super().take(key, due, limits, decide, *args))
+        offered: list[Any] = []
+        await super().take(key, due, limits, offered.append, *args)
+        if any([decide(one) for one in offered]):
+            on_lost, self.on_lost = self.on_lost, None
+            await on_lost()
+            raise StoreUnavailable
+        return ()
 
     def _said(self, result: Any) -> Any:
         if self.is_unsure:
@@ -42,7 +57,9 @@ class Unsure(PostgresOutbox):
 
 @pytest.fixture
 async def outbox() -> AsyncIterator[Any]:
-    opened = await Unsure.open(await new_database(), name="node")
+    url = await new_database()
+    opened = await Unsure.open(url, name="node")
+    opened.url = url
     yield opened
     await opened.close()
 
@@ -110,6 +127,42 @@ async def test_an_attempt_that_was_lost_and_taken_up_again_is_another(outbox: An
     assert await sweep.look() == 1
     kept = await harness.kept(left.message_id)
     assert kept.state is MessageState.UNCERTAIN, "this one may have been sent"
+
+
+async def test_what_another_node_has_opened_does_not_pass_for_what_was_lost(outbox: Any) -> None:
+    """Both are attempt 1, of the same revision."""
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    other = await PostgresOutbox.open(outbox.url, name="other")
+    waits = await harness.send(build.command(send_time=START + 1_000_000))
+    theirs: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def be_late() -> None:
+        theirs.set_result(await take(other, waits, "sms-mms"))
+
+    outbox.on_lost = be_late
+    harness.clock.advance(1.0)
+    await within(theirs)
+    await harness.calm()
+    await sweep.give_back()
+    assert await sweep.look() == 0
+    assert await harness.kept(waits.message_id) == theirs.result()
+    await other.close()
+
+
+async def test_what_was_lost_and_is_opened_once_more_may_have_been_sent(outbox: Any) -> None:
+    """A drain leaves it as it is."""
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms", held=True))
+    is_lost = asyncio.Event()
+    waits = await harness.send(build.command(send_time=START + 1_000_000))
+    outbox.on_lost = lambda: asyncio.sleep(0, is_lost.set())
+    harness.clock.advance(1.0)
+    await within(is_lost.wait())
+    harness.clock.advance(AFTER_A_FAULT)
+    await harness.provider.calls()
+    assert await harness.drain(0.0) == 1
+    await sweep.give_back()
+    kept = await harness.kept(waits.message_id)
+    assert (kept.state, len(kept.attempts)) == (SENDING, 1)
 
 
 async def test_what_a_drain_finds_lost_waits_again_before_the_node_leaves(outbox: Any) -> None:

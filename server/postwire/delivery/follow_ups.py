@@ -62,8 +62,10 @@ class FollowUps:
         observer: Observer,
         attempts: OpenAttempts,
         tracker: ReceiptTracker | None = None,
+        is_shared: bool = False,
     ) -> None:
-        """`tracker` where any provider takes receipts."""
+        """`tracker` where any provider takes receipts. `is_shared`: other nodes may begin them as well."""
+        self._is_shared = is_shared
         self._attempts = attempts
         self._tracker = tracker
         self._messages = messages
@@ -74,7 +76,6 @@ class FollowUps:
         self._clock = clock
         self._observer = observer
         self._draining = False
-        self._unsure: set[str] = set()  # whose further attempt may be on record, and is not made
 
     def stop(self) -> None:
         """Begin nothing more; what has begun goes on."""
@@ -110,7 +111,7 @@ class FollowUps:
     async def _begin(self, queued: QueuedMessage) -> bool:
         """Open the further attempt of one message and start its task; False where nobody is free to be asked."""
         record = queued.record
-        if record.message_id in self._unsure:
+        if self._attempts.is_held(record.message_id):
             return True
         now, due = self._executor.now()
         message: OutboundMessage | None = None
@@ -182,9 +183,10 @@ class FollowUps:
                 is_kept = False
                 await self._take_back(opened)
         except StoreUnavailable:  # it may have been kept, and no task works on it
-            self._attempts.lose(opened)
-            if not self._tasks.is_drained:
-                self._unsure.add(before.message_id)
+            if self._is_shared:  # or another node has begun it: see `Worker`
+                self._attempts.lose(opened)
+            elif not self._tasks.is_drained:
+                self._attempts.hold(before.message_id)
                 self._tasks.start_for_store(self._take_back_later(opened))
             raise
         finally:
@@ -215,10 +217,10 @@ class FollowUps:
             self._tracker.changed(dropped)
 
     async def _take_back_later(self, opened: MessageRecord) -> None:
-        """The same, however long the store takes. Until then nobody opens another, which would pass for this one."""
+        """The same, however long the store takes."""
         while True:
             await self._messages.wait_available()
             with suppress(StoreUnavailable):
                 await self._take_back(opened)
                 break
-        self._unsure.discard(opened.message_id)
+        self._attempts.release(opened.message_id)

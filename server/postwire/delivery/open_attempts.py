@@ -17,6 +17,7 @@ class OpenAttempts:
     def __init__(self) -> None:
         self._carried: set[str] = set()
         self._unknown: dict[str, int] = {}  # with the revision that has the attempt
+        self._held: set[str] = set()
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._carried
@@ -32,8 +33,10 @@ class OpenAttempts:
         return bool(self._unknown)
 
     def begin(self, message_id: str) -> None:
-        """An attempt of a message is about to be opened."""
+        """An attempt of a message is about to be opened. It may have the number and the revision of one that was lost,
+        and is another."""
         self._carried.add(message_id)
+        self._unknown.pop(message_id, None)
 
     def end(self, message_id: str) -> None:
         """The pass has ended, or nothing has come of it."""
@@ -45,6 +48,19 @@ class OpenAttempts:
         while len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[opened.message_id] = opened.revision
+
+    def hold(self, message_id: str) -> None:
+        """An attempt that may be open, and that nobody makes, is being taken back. No other is to be opened before that
+        has ended, by `release`: it would pass for that one, and be taken back while it is made."""
+        self._held.add(message_id)
+
+    def is_held(self, message_id: str) -> bool:
+        """Whether no attempt of a message is to be opened now."""
+        return message_id in self._held
+
+    def release(self, message_id: str) -> None:
+        """See `hold`."""
+        self._held.discard(message_id)
 
     def was_never_handed_over(self, record: MessageRecord) -> bool:
         """Whether an attempt that is open, and that nobody makes, is one of which that is known."""

@@ -154,6 +154,7 @@ class Delivery:
             observer=observer,
             attempts=self.open_attempts,
             tracker=tracker,
+            is_shared=self._is_shared,
         )
         self._acceptance = Acceptance(
             outbox=outbox,

@@ -77,6 +77,9 @@ class Claim:
         self._found[priority] += 1
         if self._is_full:
             return None
+        if self._attempts.is_held(record.message_id):
+            self._is_cut_short = True
+            return None
         if self._tracker and self._tracker.is_pending(record.message_id):
             self._is_cut_short = self.awaits_receipts = True
             return None

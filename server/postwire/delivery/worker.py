@@ -208,8 +208,11 @@ class Worker:
         except StoreUnavailable:
             # What was opened may have been kept, and no task works on it.
             for opened, priority in claim.opened:
-                self._attempts.lose(opened)
-                self._tasks.start_for_store(self._put_back(opened, priority, due))
+                if self._is_shared:  # or another node has opened it: `StraySweep` asks the store whose it is
+                    self._attempts.lose(opened)
+                else:
+                    self._attempts.hold(opened.message_id)
+                    self._tasks.start_for_store(self._take_back(opened, priority, due))
             raise
         finally:
             claim.close()
@@ -279,6 +282,13 @@ class Worker:
     def _release(self, pick: Pick) -> None:
         """Give back the permit of a pass that came to no attempt."""
         pick.permit.gate_permit.cancel(self._clock.monotonic())
+
+    async def _take_back(self, opened: MessageRecord, priority: Priority, due: int) -> None:
+        """Have an attempt not be there that may have been kept, however long the store takes."""
+        try:
+            await self._put_back(opened, priority, due)
+        finally:
+            self._attempts.release(opened.message_id)
 
     async def _put_back(self, record: MessageRecord, priority: Priority, due: int) -> None:
         """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
