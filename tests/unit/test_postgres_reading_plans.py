@@ -18,7 +18,7 @@ from tests.support.postgres import new_database
 from postwire.outbox.postgres.connecting import ONE_BY_ONE, SESSION
 from postwire.outbox.postgres.queries import QUERIES, Connection
 
-ROWS: Final = 100_000
+ROWS: Final = 20_000
 
 SMALL: Final = {"dropped", "nodes", "facts", "provider_states", "lookup_key", "encryption_keys", "guard_clock"}
 """Tables of few rows, whatever is sent."""
