@@ -43,7 +43,8 @@ class Unsure(PostgresOutbox):
             return self._said(await super().take(key, due, limits, decide, *args))
         offered: list[Any] = []
         await super().take(key, due, limits, offered.append, *args)
-        if any([decide(one) for one in offered]):
+        opened = [decide(one) for one in offered]
+        if any(opened):
             on_lost, self.on_lost = self.on_lost, None
             await on_lost()
             raise StoreUnavailable
