@@ -261,7 +261,7 @@ class Losing:
         return getattr(self._inner, name)
 
     async def take(
-        self, key: Any, due: int, limits: Any, decide: Callable[[QueuedMessage], object], ahead: int = 0
+        self, key: Any, due: int, limits: Any, decide: Callable[[QueuedMessage], MessageRecord | None], ahead: int = 0
     ) -> Sequence[TakenMessage]:
         if not self._loses:
             return await self._inner.take(key, due, limits, decide, ahead)

@@ -154,7 +154,7 @@ def test_a_word_that_went_is_found_in_a_name_of_any_form(name: str, better: list
 
 
 def _is_suspect(also: Mapping[str, str]) -> Callable[[str], bool]:
-    went = WENT | also
+    went = {**WENT, **also}
     return lambda word: any(words_that_went(word, went))
 
 

@@ -155,7 +155,11 @@ async def test_what_was_lost_and_is_opened_once_more_may_have_been_sent(outbox: 
     harness, sweep = node_of(outbox, FakeProvider("sms-mms", held=True))
     is_lost = asyncio.Event()
     waits = await harness.send(build.command(send_time=START + 1_000_000))
-    outbox.on_lost = lambda: asyncio.sleep(0, is_lost.set())
+
+    async def note() -> None:
+        is_lost.set()
+
+    outbox.on_lost = note
     harness.clock.advance(1.0)
     await within(is_lost.wait())
     harness.clock.advance(AFTER_A_FAULT)
