@@ -61,6 +61,9 @@ def _environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(_FROM_OUTSIDE.fullmatch, list(os.environ)):
             patch.delenv(name)
+        # Nothing that is forked here goes on with a channel, and what gRPC does about that ends a child now and then
+        # before it becomes another program.
+        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
         yield
 
 

@@ -59,17 +59,17 @@ def server() -> LocalPostgres:
 async def new_database() -> str:
     """The URL of a database that nobody else uses, with our schema and nothing in it."""
     where = server()
-    connection = await asyncpg.connect(where.url())
-    try:
-        if not _made:
-            await _make_template(connection, where)
-        name = await _emptied(connection, where)
-        if name is None:
-            name = f"test_{next(_numbers)}"
+    name = await _emptied(where)
+    if name is None:
+        name = f"test_{next(_numbers)}"
+        connection = await asyncpg.connect(where.url())
+        try:
+            if not _made:
+                await _make_template(connection, where)
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
-        _made.append(name)
-    finally:
-        await connection.close()
+        finally:
+            await connection.close()
+    _made.append(name)
     return where.url(name)
 
 
@@ -89,24 +89,27 @@ async def _make_template(connection: Connection, where: LocalPostgres) -> None:
     await within.close()
 
 
-async def _emptied(connection: Connection, where: LocalPostgres) -> str | None:
-    """The oldest database that nobody uses any more, as if it were new, if there is one."""
-    used = {one["datname"] for one in await connection.fetch("SELECT datname FROM pg_stat_activity")}
+async def _emptied(where: LocalPostgres) -> str | None:
+    """A database that nobody uses any more, one of the oldest, as if it were new, if there is one."""
     for name in _made[:-KEPT_DATABASES]:
-        if name in used:
-            continue
-        _made.remove(name)
         within = await asyncpg.connect(where.url(name))
         try:
+            if await within.fetchval(_IN_USE):
+                continue
+            _made.remove(name)
             shape, *script = _initial
             if await within.fetchval(_SHAPE) == shape:
                 await within.execute(";".join(script))
                 return name
         finally:
             await within.close()
-        await connection.execute(f"DROP DATABASE {name}")  # a test has changed its schema
+        # Else a test has changed its schema: it is left as it is.
     return None
 
+
+_IN_USE: Final = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
+"""
 
 _TABLES: Final = """
 SELECT oid::regclass::text AS table FROM pg_class
