@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP
 from google.protobuf import text_format
 from tests.conformance import (
     test_mailgun,
+    test_mailjet,
     test_postmark,
     test_resend,
     test_sendgrid,
@@ -96,6 +97,13 @@ api_key = "{SECRET}"
 domain = "mg.example.com"
 sender = "us@example.com"
 base_url = "URL"
+[providers.mailjet]
+kind = "mailjet"
+channels = ["email"]
+api_key = "{SECRET}"
+api_secret = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
 [providers.ses]
 kind = "ses"
 channels = ["email"]
@@ -123,6 +131,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/email": test_postmark.refusal(422, 300),
     "/emails": test_resend.refusal(422, "invalid_attachment"),
     "/v3/mg.example.com": test_mailgun.refusal(400),
+    "/v3.1/send": test_mailjet.refusal("mj-0013"),
     "/v2/email": test_ses.refusal(400, "MessageRejected"),
 }
 TAKEN: Final[dict[str, HttpReply]] = {
@@ -135,6 +144,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/email": test_postmark.taken(f"Message OK, but not to these inactive addresses: {CANARY}@example.com."),
     "/emails": test_resend.TestResend.success,
     "/v3/mg.example.com": test_mailgun.TestMailgun.success,
+    "/v3.1/send": test_mailjet.TestMailjet.success,
     "/v2/email": test_ses.TestSes.success,
 }
 

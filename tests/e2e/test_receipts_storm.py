@@ -99,7 +99,7 @@ def test_every_state_is_right_and_nothing_that_is_forged_is_applied(serve: Serve
 
 def _sent(vendor: Vendor, number: int, chance: Random) -> Sent:
     state = chance.choice(("delivered", "undelivered"))
-    is_accepted_first = chance.random() < 0.4 and vendor.name != "by-postmark"
+    is_accepted_first = chance.random() < 0.4 and vendor.says_accepted
     return Sent(vendor, vendor.recipient(number), ("accepted", state) if is_accepted_first else (state,))
 
 

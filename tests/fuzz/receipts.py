@@ -16,10 +16,22 @@ from tests.support import sns_messages
 
 from postwire.core.receipts import Inbound, Receipt
 from postwire.core.reference import References
-from postwire.providers.receipts import mailgun, postmark, resend, sendgrid, ses, telnyx, twilio, vonage, webhook
+from postwire.providers.receipts import (
+    mailgun,
+    mailjet,
+    postmark,
+    resend,
+    sendgrid,
+    ses,
+    telnyx,
+    twilio,
+    vonage,
+    webhook,
+)
 from postwire.providers.receipts.base import Fetched, Forged, ReceiptCall, ReceiptReader, Unreadable
 from postwire.providers.receipts.generic_http import GenericHttpReceipts, ReceiptRules
 from postwire.providers.receipts.standard_webhooks import StandardWebhooks
+from postwire.providers.receipts.unsigned import UserOrReference
 
 NOW: Final = 1_800_000_000_000_000
 
@@ -34,7 +46,8 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "mailgun": mailgun.MailgunReceipts((b"k",)),
         "resend": resend.ResendReceipts(StandardWebhooks((bytes(32),), resend.HEADERS)),
         "webhook": webhook.WebhookReceipts(StandardWebhooks((bytes(32),))),
-        "postmark": postmark.PostmarkReceipts(None),
+        "postmark": postmark.PostmarkReceipts(UserOrReference(None, postmark.REFERENCE)),
+        "mailjet": mailjet.MailjetReceipts(UserOrReference(None, mailjet.REFERENCE)),
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
         "vonage": vonage.VonageReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
@@ -152,6 +165,20 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 {"RecordType": "SubscriptionChange", "SuppressSending": True, "SuppressionReason": "ManualSuppression"},
                 authorization="Basic dTpw",
             ),
+        ],
+        "receipts_mailjet": [
+            _seed(
+                {
+                    "event": "bounce",
+                    "time": 1,
+                    "MessageID": 7,
+                    "email": "a@example.com",
+                    "CustomID": REFERENCE,
+                    "hard_bounce": True,
+                    "error": "user unknown",
+                }
+            ),
+            _seed([{"event": "sent", "mj_message_id": "7", "CustomID": REFERENCE}, None, {"event": "unsub"}]),
         ],
         "receipts_twilio": [
             _seed(

@@ -38,7 +38,19 @@ from postwire.core.principal import LOCAL
 from postwire.core.reference import References
 from postwire.core.validation import Violations, check_content
 from postwire.outbox.cipher import Damaged, StoreCipher
-from postwire.providers import builtin, mailgun, postmark, resend, sendgrid, ses, telnyx, twilio, vonage, webhook
+from postwire.providers import (
+    builtin,
+    mailgun,
+    mailjet,
+    postmark,
+    resend,
+    sendgrid,
+    ses,
+    telnyx,
+    twilio,
+    vonage,
+    webhook,
+)
 from postwire.providers.base import ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpResponse
@@ -73,6 +85,7 @@ _VENDORS: Final[tuple[HttpVendor, ...]] = (
     postmark.Postmark(postmark.PostmarkSettings(server_token="t", sender=_FROM)),
     resend.Resend(resend.ResendSettings(api_key="k", sender=_FROM)),
     mailgun.Mailgun(mailgun.MailgunSettings(api_key="k", domain="mg.example.com", sender=_FROM)),
+    mailjet.Mailjet(mailjet.MailjetSettings(api_key="k", api_secret="s", sender=_FROM)),
     ses.Ses(ses.SesSettings(region="eu-west-1", sender=_FROM, access_key_id="a", secret_access_key="s")),
 )
 _FIRST_OF_EMAIL: Final = 4

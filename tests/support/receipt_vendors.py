@@ -53,6 +53,8 @@ class Vendor(ABC):
     """What it says for those."""
     keeps_ids = True
     """Whether it is believed without a reference."""
+    says_accepted = True
+    """Whether its word for that reports anything."""
 
     def __init__(self) -> None:
         self.name = f"by-{type(self).__name__.lower()}"
@@ -285,6 +287,7 @@ class Resend(Vendor):
 class Postmark(Vendor):
     target = "/email"
     words = ("Delivery", "Bounce", "Open")
+    says_accepted = False
 
     def settings(self, base_url: str) -> str:
         return (
@@ -311,6 +314,41 @@ class Postmark(Vendor):
 
     def forge(self, report: Report) -> Report:
         return Report(report.path, {"Authorization": f"Basic {b64encode(b'pm:pass').decode()}"}, report.body)
+
+
+class Mailjet(Vendor):
+    target = "/v3.1/send"
+    words = ("sent", "blocked", "open")
+    says_accepted = False
+
+    def id_of(self, recipient: str) -> str:
+        return str(int(super().id_of(recipient)[:12], 16))
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "mailjet"\napi_key = "k"\napi_secret = "s"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ username = "mj", password = "p4ss" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        (message,) = call.json()["Messages"]
+        recipient = message["To"][0]["Email"]
+        self.references[recipient] = message["CustomID"]
+        to = [{"Email": recipient, "MessageID": int(self.id_of(recipient))}]
+        return HttpReply.of_json(200, {"Messages": [{"Status": "success", "To": to, "Cc": [], "Bcc": []}]})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        value: dict[str, Any] = {
+            "event": self.word(state),
+            "MessageID": int(self.id_of(recipient)),
+            "email": recipient,
+            "CustomID": self.references.get(recipient, ""),
+        }
+        headers = {"Authorization": f"Basic {b64encode(b'mj:p4ss').decode()}"}
+        return Report(f"/receipts/{self.name}", headers, json.dumps([value]).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, {"Authorization": f"Basic {b64encode(b'mj:pass').decode()}"}, report.body)
 
 
 class Webhooks(Vendor):
@@ -376,4 +414,4 @@ def _standard(path: str, prefix: str, value: object, event: str) -> Report:
 
 def every_vendor() -> list[Vendor]:
     """One of each, but for Amazon SES, whose certificates are fetched from Amazon alone."""
-    return [Twilio(), Vonage(), Telnyx(), SendGrid(), Mailgun(), Resend(), Postmark(), Webhooks(), Gateway()]
+    return [Twilio(), Vonage(), Telnyx(), SendGrid(), Mailgun(), Resend(), Postmark(), Mailjet(), Webhooks(), Gateway()]

@@ -16,6 +16,7 @@ from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest
 from postwire.providers.http.vendor import HttpVendor
 from postwire.providers.mailgun import Mailgun, MailgunSettings
+from postwire.providers.mailjet import Mailjet, MailjetSettings
 from postwire.providers.pieces import whole
 from postwire.providers.postmark import Postmark, PostmarkSettings
 from postwire.providers.resend import Resend, ResendSettings
@@ -70,6 +71,11 @@ VENDORS: dict[str, tuple[HttpVendor, Callable[[Any], Any], Callable[[Any], Any]]
         Resend(ResendSettings(api_key="k", sender=FROM)),
         lambda sent: {one["name"]: one["value"] for one in sent["tags"]}["reference"],
         without("tags"),
+    ),
+    "mailjet": (
+        Mailjet(MailjetSettings(api_key="k", api_secret="s", sender=FROM)),
+        lambda sent: sent["Messages"][0]["CustomID"],
+        lambda sent: {"Messages": [without("CustomID")(one) for one in sent["Messages"]]},
     ),
     "webhook": (
         Webhook(WebhookSettings(url="https://x.example.com", secret=b64encode(bytes(24)).decode())),

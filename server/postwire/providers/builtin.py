@@ -19,6 +19,7 @@ KINDS: Final = Kinds(
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",
         "mailgun": "postwire.providers.mailgun:KIND",
+        "mailjet": "postwire.providers.mailjet:KIND",
         "ses": "postwire.providers.ses:KIND [aws]",
     }
 )

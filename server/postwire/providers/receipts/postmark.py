@@ -2,8 +2,7 @@
 
 https://postmarkapp.com/developer/webhooks/webhooks-overview
 
-They are believed by basic auth, where a user is configured for it. Otherwise by a reference of ours, which nobody else
-can make: and then of the attempt alone that it names, whatever else a call says.
+They are believed by basic auth or by a reference of ours: see `UserOrReference`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any, Final
 from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.receipts import Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
-from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, ReceiptReader, ReceiptSupport, Unreadable
-from postwire.providers.receipts.basic_auth import BasicAuth
-from postwire.providers.receipts.payloads import json_object, object_in, reference_of, text_of, time_of, unproven
+from postwire.providers.receipts.base import Fetch, ReceiptCall, ReceiptReader, ReceiptSupport, Unreadable
+from postwire.providers.receipts.payloads import json_object, object_in, reference_of, text_of, time_of
+from postwire.providers.receipts.unsigned import UserOrReference
 
 REFERENCE: Final = "reference"
 """The name in the metadata: https://postmarkapp.com/support/article/1125-custom-metadata-faq"""
@@ -63,29 +62,28 @@ class PostmarkReceipts:
 
     refused_status = 401
 
-    def __init__(self, user: BasicAuth | None) -> None:
-        self._user = user
+    def __init__(self, believed: UserOrReference) -> None:
+        self._believed = believed
 
     async def verify(self, call: ReceiptCall, fetch: Fetch) -> None:
         """See `ReceiptReader.verify`."""
-        if self._user:
-            self._user.verify(call)
-        elif not _proven(call):
-            raise Forged("reference")
+        self._believed.verify(call)
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt]:
         """See `ReceiptReader.read`."""
         event = json_object(call.body)
         if (found := _found(event)) is None:
             return []
+        quoted = reference_of(object_in(event, "Metadata").get(REFERENCE))
+        if (attempt := self._believed.attempt(call, quoted, id_of(event.get("MessageID")))) is None:
+            return []
         state, permanent, when = found
         number = id_of(event.get("ID"))
-        is_known = self._user is not None
         return [
             Receipt(
                 state,
-                reference=(_given(event) or call.reference) if is_known else _proven(call),
-                provider_message_id=id_of(event.get("MessageID")) if is_known else "",
+                reference=attempt[0],
+                provider_message_id=attempt[1],
                 recipient=text_of(event.get("Recipient")) or text_of(event.get("Email")),
                 code=code_of(event.get("Type")) or code_of(event.get("SuppressionReason")),
                 event_id=f"{event['RecordType']}/{number}" if number else "",
@@ -113,24 +111,8 @@ def _found(event: Mapping[str, Any]) -> tuple[ReceiptState, bool, str] | None:
     raise Unreadable("there is no RecordType")
 
 
-def _given(event: Mapping[str, Any]) -> str:
-    """The reference in the metadata of an event, whoever has made it."""
-    return reference_of(object_in(event, "Metadata").get(REFERENCE))
-
-
-def _proven(call: ReceiptCall) -> str:
-    """The reference of ours that a call has, in its address or its metadata; empty where there is none."""
-    if call.reference:
-        return call.reference
-    try:
-        given = _given(json_object(unproven(call.body)))
-    except Unreadable:
-        return ""
-    return given if call.is_reference(given) else ""
-
-
 def _make(_: object, config: ProviderReceiptsConfig) -> ReceiptReader:
-    return PostmarkReceipts(BasicAuth.of(config))
+    return PostmarkReceipts(UserOrReference.of(config, REFERENCE))
 
 
 SUPPORT: Final = ReceiptSupport(keys=("username", "password"), make=_make)
