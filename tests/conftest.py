@@ -31,8 +31,13 @@ _FROM_OUTSIDE: Final = re.compile(
 )
 """Variables that change what is tested, or how what it prints looks."""
 
+_FORKS: Final = "GRPC_ENABLE_FORK_SUPPORT"
+"""Read when gRPC is first imported. No child of a test goes on with a channel, and what gRPC does for those that would
+ends one now and then before it becomes another program."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ[_FORKS] = "0"
     _have_ctrl_c()
     config.pluginmanager.register(_Figures())
 
@@ -60,10 +65,8 @@ def _environment() -> Iterator[None]:
     """Leave out of the environment what whoever runs the tests has set for other purposes."""
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(_FROM_OUTSIDE.fullmatch, list(os.environ)):
-            patch.delenv(name)
-        # Nothing that is forked here goes on with a channel, and what gRPC does about that ends a child now and then
-        # before it becomes another program.
-        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
+            if name != _FORKS:
+                patch.delenv(name)
         yield
 
 

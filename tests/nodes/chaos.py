@@ -68,8 +68,9 @@ receipt_delay = "50ms"
 _BREAKER: Final = 'breaker = { minimum_calls = 20, failure_ratio = 0.9, open_for = "100ms", open_for_max = "500ms" }'
 
 
-def toml(url: str, vendor: str, grace: str) -> str:
-    """The configuration of a node, but for its rules. `vendor` is where it hands SMS over to."""
+def toml(url: str, vendor: str, grace: str, attempt: float) -> str:
+    """The configuration of a node, but for its rules. `vendor` is where it hands SMS over to; an `attempt` may take so
+    many seconds."""
     webhooks = "".join(
         f'[providers.{name}]\nkind = "webhook"\nchannels = ["sms"]\nurl = "{vendor}/NODE/{name}"\nsecret = "{SECRET}"\n'
         f'receipts = {{ secret = "{SECRET}" }}\n{_BREAKER}\n'
@@ -80,7 +81,7 @@ def toml(url: str, vendor: str, grace: str) -> str:
         f'[store]\nurl = "{url}"\n[nodes]\nlease = "{LEASE:g}s"\nbeat = "1s"\n[server]\nmax_wait = "4s"\n'
         f'grace = "{grace}"\n'
         '[delivery]\nbackoff_base = "50ms"\nbackoff_max = "500ms"\n'
-        f'attempt_timeout = "{ATTEMPT:g}s"\n'
+        f'attempt_timeout = "{attempt:g}s"\n'
         '[receipts]\nlisten = "127.0.0.1:0"\npublic_url = "https://hooks.example.com"\n[suppression]\nauto = false\n'
         f"{webhooks}{mocks}"
     )
@@ -119,7 +120,16 @@ def request(number: int) -> pb.DispatchRequest:
 class Chaos:
     """Several nodes under load. `done` counts what was done to them."""
 
-    def __init__(self, folder: Path, url: str, *, nodes: int = 3, seed: int = 1, grace: str = "2s") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        nodes: int = 3,
+        seed: int = 1,
+        grace: str = "2s",
+        attempt: float = ATTEMPT,
+    ) -> None:
         self.ledger = Ledger()
         self.done: Counter[str] = Counter()
         self.random = random.Random(seed)
@@ -128,6 +138,7 @@ class Chaos:
         self._count = nodes
         self._seed = seed
         self._grace = grace
+        self._attempt = attempt
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: set[Node] = set()
 
@@ -137,7 +148,7 @@ class Chaos:
         await self.vendor.start()
 
         def configuration(name: str) -> str:
-            return toml(self.url_for(name), self.vendor.url, self._grace)
+            return toml(self.url_for(name), self.vendor.url, self._grace, self._attempt)
 
         self.cluster = Cluster(self._folder, configuration, self._count)
         self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed, frames=frames)
@@ -384,9 +395,10 @@ ENDS: Final = (0, -signal.SIGKILL, DEAD)
 class LocalChaos(Chaos):
     """The same with a database of its own, which crashes. The machine does not, and so nothing needs to be synced."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, seed: int = 1, grace: str = "2s") -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
+        """`options` are as for `Chaos`."""
         self.database = LocalPostgres.make({"shared_buffers": "64MB", "max_connections": "200", "fsync": "off"})
-        super().__init__(folder, self.database.url(), nodes=nodes, seed=seed, grace=grace)
+        super().__init__(folder, self.database.url(), **options)
 
     def _deeds(self) -> list[tuple[Callable[[], Any], float]]:
         return [*super()._deeds(), (self.crash_database, 0.1)]

@@ -22,10 +22,13 @@ FRAME, CALLERS = 20, 6
 PER_NODE = 400
 """How many messages are acknowledged before the next node is replaced."""
 
+PATIENT = 25.0
+"""Seconds that an attempt may take: more than any takes on a busy machine, and less than the grace."""
+
 
 @pytest.fixture
 async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
-    made = with_postgres(lambda: LocalChaos(tmp_path, grace="30s"))
+    made = with_postgres(lambda: LocalChaos(tmp_path, grace="30s", attempt=PATIENT))
     try:
         await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE, frames=FRAME, lane="left")
         yield made
