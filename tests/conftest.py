@@ -32,12 +32,12 @@ _FROM_OUTSIDE: Final = re.compile(
 """Variables that change what is tested, or how what it prints looks."""
 
 _FORKS: Final = "GRPC_ENABLE_FORK_SUPPORT"
-"""Read when gRPC is first imported. No child of a test goes on with a channel, and what gRPC does for those that would
-ends one now and then before it becomes another program."""
+os.environ[_FORKS] = "0"
+"""Read when gRPC is first imported, as the next conftest may do. No child of a test goes on with a channel; and what
+gRPC does for those that would ends one now and then before it becomes another program."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ[_FORKS] = "0"
     _have_ctrl_c()
     config.pluginmanager.register(_Figures())
 
