@@ -18,7 +18,8 @@ from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, values
 from tests.e2e.server import Server, eventually
 from tests.support.http_counterpart import counterpart_thread
-from tests.support.receipt_vendors import PUBLIC_URL, Report, Vendor, every_vendor, take_for
+from tests.support.receipt_vendor import PUBLIC_URL, Report, Vendor
+from tests.support.receipt_vendors import every_vendor, take_for
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2

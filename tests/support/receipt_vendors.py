@@ -6,180 +6,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import time
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from standardwebhooks import Webhook
 from tests.support.http_counterpart import HttpCall, HttpReply
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from tests.support.receipt_vendor import Report, Vendor
+from tests.support.receipt_vendors_sms import Telnyx, Twilio, Vonage
 
-PUBLIC_URL: Final = "https://hooks.example.com"
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-FORM: Final = "application/x-www-form-urlencoded"
-_EDWARDS: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _CURVE: Final = derive_private_key(4711, SECP256R1())
-
-
-@dataclass(frozen=True)
-class Report:
-    """A call of a vendor's at the server: the path behind its address, the headers and the body."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    method: str = "POST"
-
-
-class Vendor(ABC):
-    """One vendor. `references` are those that came with messages, by their recipients.
-
-    The id that it gives a message follows from the recipient, so that it can report of one before it has it.
-    """
-
-    channel = "email"
-    target = ""
-    """How the path begins at which it takes messages."""
-    words = ("delivered", "undelivered", "accepted")
-    """What it says for those."""
-    keeps_ids = True
-    """Whether it is believed without a reference."""
-    says_accepted = True
-    """Whether its word for that reports anything."""
-
-    def __init__(self) -> None:
-        self.name = f"by-{type(self).__name__.lower()}"
-        self.references: dict[str, str] = {}
-
-    def id_of(self, recipient: str) -> str:
-        """The id of the message to a recipient."""
-        return hashlib.md5(f"{self.name}/{recipient}".encode()).hexdigest()
-
-    def recipient(self, number: int) -> str:
-        """A recipient for each number."""
-        return f"u{number}@{self.name}.example.com" if self.channel == "email" else f"+1500555{number:04d}"
-
-    @abstractmethod
-    def settings(self, base_url: str) -> str:
-        """What its table says, in TOML, where it is called at `base_url`."""
-
-    @abstractmethod
-    def take(self, call: HttpCall) -> HttpReply:
-        """Take the message of a call."""
-
-    @abstractmethod
-    def report(self, recipient: str, state: str, event: str) -> Report:
-        """What it calls with, once a message is `delivered`, `undelivered` or `accepted`. `event` is no other's."""
-
-    def forge(self, report: Report) -> Report:
-        """The same report, from somebody who has not its secrets: a byte of the body is another."""
-        return Report(report.path, report.headers, report.body.replace(b'"', b' "', 1), report.method)
-
-    def word(self, state: str) -> str:
-        """What it says for a state of ours."""
-        return self.words[Vendor.words.index(state)]
-
-    def path(self, recipient: str) -> str:
-        """Where it calls of a message, if it was told an address for it."""
-        return self.references.get(recipient, f"/receipts/{self.name}")
-
-
-class Twilio(Vendor):
-    target = "/2010-04-01/"
-    channel = "sms"
-    words = ("delivered", "undelivered", "sent")
-
-    def id_of(self, recipient: str) -> str:
-        return f"SM{super().id_of(recipient)}"
-
-    def settings(self, base_url: str) -> str:
-        return (
-            f'kind = "twilio"\naccount_sid = "AC{"0" * 32}"\nauth_token = "t0ken"\nsender = "+15005550001"\n'
-            f'base_url = "{base_url}"'
-        )
-
-    def take(self, call: HttpCall) -> HttpReply:
-        form = dict(call.form())
-        self.references[form["To"]] = urlsplit(form["StatusCallback"]).path
-        return HttpReply.of_json(201, {"sid": self.id_of(form["To"])})
-
-    def report(self, recipient: str, state: str, event: str) -> Report:
-        fields = {"MessageSid": self.id_of(recipient), "MessageStatus": self.word(state), "To": recipient}
-        path = self.path(recipient)
-        signature = RequestValidator("t0ken").compute_signature(PUBLIC_URL + path, fields)
-        return Report(path, {"X-Twilio-Signature": signature, "Content-Type": FORM}, urlencode(fields).encode())
-
-    def forge(self, report: Report) -> Report:
-        return Report(report.path, report.headers, report.body + b"&x=1")
-
-
-class Vonage(Vendor):
-    target = "/sms/json"
-    channel = "sms"
-    words = ("delivered", "failed", "accepted")
-
-    def settings(self, base_url: str) -> str:
-        return (
-            f'kind = "vonage"\napi_key = "k"\napi_secret = "s"\nsender = "Acme"\nbase_url = "{base_url}"\n'
-            f'receipts = {{ secret = "s1gns" }}'
-        )
-
-    def take(self, call: HttpCall) -> HttpReply:
-        form = dict(call.form())
-        recipient = f"+{form['to']}"
-        self.references[recipient] = form["client-ref"]
-        return HttpReply.of_json(200, {"messages": [{"status": "0", "message-id": self.id_of(recipient)}]})
-
-    def report(self, recipient: str, state: str, event: str) -> Report:
-        fields = {"messageId": self.id_of(recipient), "status": self.word(state), "msisdn": recipient[1:]}
-        if recipient in self.references:
-            fields["client-ref"] = self.references[recipient]
-        signed = "".join(f"&{name}={value}" for name, value in sorted(fields.items()))
-        fields["sig"] = hmac.new(b"s1gns", signed.encode(), "sha256").hexdigest()
-        return Report(f"/receipts/{self.name}?{urlencode(fields)}", {}, b"", "GET")
-
-    def forge(self, report: Report) -> Report:
-        return Report(f"{report.path}&x=1", report.headers, b"", "GET")
-
-
-class Telnyx(Vendor):
-    target = "/v2/messages"
-    channel = "sms"
-    words = ("delivered", "delivery_failed", "delivery_unconfirmed")
-
-    def settings(self, base_url: str) -> str:
-        key = b64encode(_EDWARDS.public_key().public_bytes_raw()).decode()
-        return (
-            f'kind = "telnyx"\napi_key = "k"\nsender = "+15005550001"\nbase_url = "{base_url}"\n'
-            f'receipts = {{ public_key = "{key}" }}'
-        )
-
-    def take(self, call: HttpCall) -> HttpReply:
-        value = call.json()
-        self.references[value["to"]] = urlsplit(value["webhook_url"]).path
-        return HttpReply.of_json(200, {"data": {"id": self.id_of(value["to"])}})
-
-    def report(self, recipient: str, state: str, event: str) -> Report:
-        path = self.path(recipient)
-        payload = {
-            "id": self.id_of(recipient),
-            "to": [{"phone_number": recipient, "status": self.word(state)}],
-            "webhook_url": PUBLIC_URL + path,
-            "errors": [],
-        }
-        value = {"data": {"id": event, "event_type": "message.finalized", "payload": payload}}
-        body, seconds = json.dumps(value).encode(), str(int(time()))
-        signature = b64encode(_EDWARDS.sign(f"{seconds}|".encode() + body)).decode()
-        return Report(path, {"telnyx-signature-ed25519": signature, "telnyx-timestamp": seconds}, body)
 
 
 class SendGrid(Vendor):

@@ -1,0 +1,106 @@
+"""Vendors of SMS: see `receipt_vendors`."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64encode
+from time import time
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.http_counterpart import HttpCall, HttpReply
+from tests.support.receipt_vendor import FORM, PUBLIC_URL, Report, Vendor
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+
+_EDWARDS: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+class Twilio(Vendor):
+    target = "/2010-04-01/"
+    channel = "sms"
+    words = ("delivered", "undelivered", "sent")
+
+    def id_of(self, recipient: str) -> str:
+        return f"SM{super().id_of(recipient)}"
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "twilio"\naccount_sid = "AC{"0" * 32}"\nauth_token = "t0ken"\nsender = "+15005550001"\n'
+            f'base_url = "{base_url}"'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        form = dict(call.form())
+        self.references[form["To"]] = urlsplit(form["StatusCallback"]).path
+        return HttpReply.of_json(201, {"sid": self.id_of(form["To"])})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        fields = {"MessageSid": self.id_of(recipient), "MessageStatus": self.word(state), "To": recipient}
+        path = self.path(recipient)
+        signature = RequestValidator("t0ken").compute_signature(PUBLIC_URL + path, fields)
+        return Report(path, {"X-Twilio-Signature": signature, "Content-Type": FORM}, urlencode(fields).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, report.headers, report.body + b"&x=1")
+
+
+class Vonage(Vendor):
+    target = "/sms/json"
+    channel = "sms"
+    words = ("delivered", "failed", "accepted")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "vonage"\napi_key = "k"\napi_secret = "s"\nsender = "Acme"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ secret = "s1gns" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        form = dict(call.form())
+        recipient = f"+{form['to']}"
+        self.references[recipient] = form["client-ref"]
+        return HttpReply.of_json(200, {"messages": [{"status": "0", "message-id": self.id_of(recipient)}]})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        fields = {"messageId": self.id_of(recipient), "status": self.word(state), "msisdn": recipient[1:]}
+        if recipient in self.references:
+            fields["client-ref"] = self.references[recipient]
+        signed = "".join(f"&{name}={value}" for name, value in sorted(fields.items()))
+        fields["sig"] = hmac.new(b"s1gns", signed.encode(), "sha256").hexdigest()
+        return Report(f"/receipts/{self.name}?{urlencode(fields)}", {}, b"", "GET")
+
+    def forge(self, report: Report) -> Report:
+        return Report(f"{report.path}&x=1", report.headers, b"", "GET")
+
+
+class Telnyx(Vendor):
+    target = "/v2/messages"
+    channel = "sms"
+    words = ("delivered", "delivery_failed", "delivery_unconfirmed")
+
+    def settings(self, base_url: str) -> str:
+        key = b64encode(_EDWARDS.public_key().public_bytes_raw()).decode()
+        return (
+            f'kind = "telnyx"\napi_key = "k"\nsender = "+15005550001"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ public_key = "{key}" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        self.references[value["to"]] = urlsplit(value["webhook_url"]).path
+        return HttpReply.of_json(200, {"data": {"id": self.id_of(value["to"])}})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        path = self.path(recipient)
+        payload = {
+            "id": self.id_of(recipient),
+            "to": [{"phone_number": recipient, "status": self.word(state)}],
+            "webhook_url": PUBLIC_URL + path,
+            "errors": [],
+        }
+        value = {"data": {"id": event, "event_type": "message.finalized", "payload": payload}}
+        body, seconds = json.dumps(value).encode(), str(int(time()))
+        signature = b64encode(_EDWARDS.sign(f"{seconds}|".encode() + body)).decode()
+        return Report(path, {"telnyx-signature-ed25519": signature, "telnyx-timestamp": seconds}, body)
