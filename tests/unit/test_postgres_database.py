@@ -204,6 +204,29 @@ async def test_a_repeat_is_answered_once_what_it_repeats_is_on_the_standby(stand
         assert await repeat == Accepted(new.record, created=False)
 
 
+async def test_a_repeat_that_is_refused_is_answered_once_what_it_repeats_is_on_the_standby(
+    standby: tuple[Standby, str],
+) -> None:
+    there, url = standby
+    async with opened(url) as outbox, opened(url) as other:
+        new = build.new_message()
+        key = new.record.request_id, DEFAULT_TENANT
+        assert await other.find_by_request_id(*key, new.payload_hash) is None  # so that its connection is there
+        await there.go()
+        first = asyncio.ensure_future(outbox.accept(new))
+        await there.cancel(await there.wait_for_one())
+        with pytest.raises(StoreUnavailable):
+            await first
+        await until(lambda: there.visible(new.record.message_id))
+        found = asyncio.ensure_future(other.find_by_request_id(*key, new.payload_hash))
+        asked = asyncio.ensure_future(there.wait_for_one())
+        await asyncio.wait([asked, found], return_when=asyncio.FIRST_COMPLETED)
+        assert not found.done()
+        await asked
+        await there.turn_up()
+        assert await found == new.record
+
+
 async def test_a_new_connection_reads_nothing_that_is_not_on_the_standby(standby: tuple[Standby, str]) -> None:
     there, url = standby
     async with opened(url) as outbox:
