@@ -17,6 +17,7 @@ from tests.conformance import (
     test_resend,
     test_sendgrid,
     test_ses,
+    test_sparkpost,
     test_telnyx,
     test_twilio,
     test_vonage,
@@ -104,6 +105,12 @@ api_key = "{SECRET}"
 api_secret = "{SECRET}"
 sender = "us@example.com"
 base_url = "URL"
+[providers.sparkpost]
+kind = "sparkpost"
+channels = ["email"]
+api_key = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
 [providers.ses]
 kind = "ses"
 channels = ["email"]
@@ -132,6 +139,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/emails": test_resend.refusal(422, "invalid_attachment"),
     "/v3/mg.example.com": test_mailgun.refusal(400),
     "/v3.1/send": test_mailjet.refusal("mj-0013"),
+    "/api/v1/transmissions": test_sparkpost.refusal(400, "1902"),
     "/v2/email": test_ses.refusal(400, "MessageRejected"),
 }
 TAKEN: Final[dict[str, HttpReply]] = {
@@ -145,6 +153,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/emails": test_resend.TestResend.success,
     "/v3/mg.example.com": test_mailgun.TestMailgun.success,
     "/v3.1/send": test_mailjet.TestMailjet.success,
+    "/api/v1/transmissions": test_sparkpost.TestSparkPost.success,
     "/v2/email": test_ses.TestSes.success,
 }
 

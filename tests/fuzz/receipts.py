@@ -23,6 +23,7 @@ from postwire.providers.receipts import (
     resend,
     sendgrid,
     ses,
+    sparkpost,
     telnyx,
     twilio,
     vonage,
@@ -48,6 +49,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "webhook": webhook.WebhookReceipts(StandardWebhooks((bytes(32),))),
         "postmark": postmark.PostmarkReceipts(UserOrReference(None, postmark.REFERENCE)),
         "mailjet": mailjet.MailjetReceipts(UserOrReference(None, mailjet.REFERENCE)),
+        "sparkpost": sparkpost.SparkPostReceipts(UserOrReference(None, sparkpost.REFERENCE)),
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
         "vonage": vonage.VonageReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
@@ -179,6 +181,29 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 }
             ),
             _seed([{"event": "sent", "mj_message_id": "7", "CustomID": REFERENCE}, None, {"event": "unsub"}]),
+        ],
+        "receipts_sparkpost": [
+            _seed(
+                [
+                    {
+                        "msys": {
+                            "message_event": {
+                                "type": "bounce",
+                                "bounce_class": "10",
+                                "error_code": "550",
+                                "event_id": "e",
+                                "rcpt_meta": {"reference": REFERENCE},
+                                "rcpt_to": "a@example.com",
+                                "timestamp": "1460989507",
+                                "transmission_id": "t",
+                            }
+                        }
+                    },
+                    {"msys": {"unsubscribe_event": {"type": "link_unsubscribe"}}},
+                    {"msys": {}},
+                ]
+            ),
+            _seed([{"msys": {}}], authorization="Basic dTpw"),
         ],
         "receipts_twilio": [
             _seed(

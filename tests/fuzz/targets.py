@@ -46,6 +46,7 @@ from postwire.providers import (
     resend,
     sendgrid,
     ses,
+    sparkpost,
     telnyx,
     twilio,
     vonage,
@@ -86,6 +87,7 @@ _VENDORS: Final[tuple[HttpVendor, ...]] = (
     resend.Resend(resend.ResendSettings(api_key="k", sender=_FROM)),
     mailgun.Mailgun(mailgun.MailgunSettings(api_key="k", domain="mg.example.com", sender=_FROM)),
     mailjet.Mailjet(mailjet.MailjetSettings(api_key="k", api_secret="s", sender=_FROM)),
+    sparkpost.SparkPost(sparkpost.SparkPostSettings(api_key="k", sender=_FROM)),
     ses.Ses(ses.SesSettings(region="eu-west-1", sender=_FROM, access_key_id="a", secret_access_key="s")),
 )
 _FIRST_OF_EMAIL: Final = 4

@@ -194,6 +194,40 @@ class Mailjet(Vendor):
         return Report(report.path, {"Authorization": f"Basic {b64encode(b'mj:pass').decode()}"}, report.body)
 
 
+class SparkPost(Vendor):
+    target = "/api/v1/transmissions"
+    words = ("delivery", "bounce", "injection")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "sparkpost"\napi_key = "k"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ username = "sp", password = "p4ss" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        recipient = value["recipients"][0]["address"]["email"]
+        self.references[recipient] = value["metadata"]["reference"]
+        results = {"total_accepted_recipients": 1, "total_rejected_recipients": 0, "id": self.id_of(recipient)}
+        return HttpReply.of_json(200, {"results": results})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        found: dict[str, Any] = {
+            "type": self.word(state),
+            "event_id": event,
+            "transmission_id": self.id_of(recipient),
+            "raw_rcpt_to": recipient,
+        }
+        if recipient in self.references:
+            found["rcpt_meta"] = {"reference": self.references[recipient]}
+        headers = {"Authorization": f"Basic {b64encode(b'sp:p4ss').decode()}"}
+        batch = [{"msys": {"message_event": found}}]
+        return Report(f"/receipts/{self.name}", headers, json.dumps(batch).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, {"Authorization": f"Basic {b64encode(b'sp:pass').decode()}"}, report.body)
+
+
 class Webhooks(Vendor):
     target = "/hook"
 
@@ -257,4 +291,16 @@ def _standard(path: str, prefix: str, value: object, event: str) -> Report:
 
 def every_vendor() -> list[Vendor]:
     """One of each, but for Amazon SES, whose certificates are fetched from Amazon alone."""
-    return [Twilio(), Vonage(), Telnyx(), SendGrid(), Mailgun(), Resend(), Postmark(), Mailjet(), Webhooks(), Gateway()]
+    return [
+        Twilio(),
+        Vonage(),
+        Telnyx(),
+        SendGrid(),
+        Mailgun(),
+        Resend(),
+        Postmark(),
+        Mailjet(),
+        SparkPost(),
+        Webhooks(),
+        Gateway(),
+    ]

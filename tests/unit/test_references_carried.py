@@ -21,6 +21,7 @@ from postwire.providers.pieces import whole
 from postwire.providers.postmark import Postmark, PostmarkSettings
 from postwire.providers.resend import Resend, ResendSettings
 from postwire.providers.sendgrid import SendGrid, SendGridSettings
+from postwire.providers.sparkpost import SparkPost, SparkPostSettings
 from postwire.providers.webhook import Webhook, WebhookSettings
 
 EMAIL = OutboundMessage(Email(("ada@example.com",), subject="Hi", text="Hello"))
@@ -76,6 +77,11 @@ VENDORS: dict[str, tuple[HttpVendor, Callable[[Any], Any], Callable[[Any], Any]]
         Mailjet(MailjetSettings(api_key="k", api_secret="s", sender=FROM)),
         lambda sent: sent["Messages"][0]["CustomID"],
         lambda sent: {"Messages": [without("CustomID")(one) for one in sent["Messages"]]},
+    ),
+    "sparkpost": (
+        SparkPost(SparkPostSettings(api_key="k", sender=FROM)),
+        lambda sent: sent["metadata"]["reference"],
+        without("metadata.reference"),
     ),
     "webhook": (
         Webhook(WebhookSettings(url="https://x.example.com", secret=b64encode(bytes(24)).decode())),

@@ -20,6 +20,7 @@ KINDS: Final = Kinds(
         "resend": "postwire.providers.resend:KIND",
         "mailgun": "postwire.providers.mailgun:KIND",
         "mailjet": "postwire.providers.mailjet:KIND",
+        "sparkpost": "postwire.providers.sparkpost:KIND",
         "ses": "postwire.providers.ses:KIND [aws]",
     }
 )

@@ -126,8 +126,9 @@ class HttpProvider:
         vendor = self._make_vendor(masked(self._settings))
         request = vendor.request(message, handover)
         headers = dict(request.headers)
-        if scheme := headers.get("Authorization", "").partition(" ")[0]:
-            headers["Authorization"] = f"{scheme} {MASK}"
+        if authorization := headers.get("Authorization"):
+            scheme, space, _ = authorization.partition(" ")
+            headers["Authorization"] = f"{scheme} {MASK}" if space else MASK  # the vendor's key may stand alone
         lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in headers.items())]
         if request.signing:
             lines.append("(signed as it is sent)")

@@ -35,6 +35,11 @@ class UserOrReference:
         """One for what a provider has configured. Raises ValueError, led by a key."""
         return cls(BasicAuth.of(config), field)
 
+    @property
+    def has_user(self) -> bool:
+        """Whether calls are believed by basic auth, whatever they report."""
+        return self._user is not None
+
     def verify(self, call: ReceiptCall) -> None:
         """Return if a call is the vendor's, or has a reference of ours.
 
