@@ -11,6 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from google.protobuf import text_format
 from tests.conformance import (
+    test_infobip,
     test_mailgun,
     test_mailjet,
     test_postmark,
@@ -30,6 +31,7 @@ from tests.e2e.server import Server
 from tests.support.http_counterpart import HttpCall, HttpReply, counterpart_thread
 from tests.support.otlp import Collector
 
+from postwire.core.message import Channel
 from postwire.providers.builtin import KINDS
 from postwire.testing import Answer
 from postwire.v1.message_pb2 import Message, OutboundMessage
@@ -60,6 +62,12 @@ kind = "telnyx"
 channels = ["sms"]
 api_key = "{SECRET}"
 sender = "+15005550006"
+base_url = "URL"
+[providers.infobip]
+kind = "infobip"
+channels = ["sms"]
+api_key = "{SECRET}"
+sender = "Acme"
 base_url = "URL"
 [providers.http]
 kind = "http"
@@ -132,6 +140,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/2010": test_twilio.refusal(400, 21211),
     "/sms/json": test_vonage.answer("7"),
     "/v2/messages": test_telnyx.refusal(422, "40310"),
+    "/sms/3": test_infobip.refusal("REJECTED_DESTINATION"),
     "/http": HttpReply(400, QUOTED.encode()),
     "/webhook": test_webhook.REPLIES[Answer.REJECTED],
     "/v3/mail/send": test_sendgrid.refusal(400),
@@ -146,6 +155,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/2010": HttpReply.of_json(201, test_twilio.MESSAGE),
     "/sms/json": test_vonage.answer("0"),
     "/v2/messages": test_telnyx.TestTelnyx.success,
+    "/sms/3": test_infobip.TestInfobip.success,
     "/http": HttpReply(200, b"OK"),
     "/webhook": HttpReply(200, QUOTED.encode()),
     "/v3/mail/send": test_sendgrid.TestSendGrid.success,
@@ -194,7 +204,7 @@ def mail() -> Iterator[tuple[Refusing, int]]:
 
 def marked(name: str) -> OutboundMessage:
     """A message that a provider carries, with marks in all of its parts."""
-    if name in ("twilio", "vonage", "telnyx"):
+    if Channel.EMAIL not in KINDS[name].channels:
         return sms(PHONE, f"{CANARY} body")
     return email(f"{CANARY}@example.com", subject=f"{CANARY} subject", text=f"{CANARY} body")
 

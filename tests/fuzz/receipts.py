@@ -17,6 +17,7 @@ from tests.support import sns_messages
 from postwire.core.receipts import Inbound, Receipt
 from postwire.core.reference import References
 from postwire.providers.receipts import (
+    infobip,
     mailgun,
     mailjet,
     postmark,
@@ -30,6 +31,7 @@ from postwire.providers.receipts import (
     webhook,
 )
 from postwire.providers.receipts.base import Fetched, Forged, ReceiptCall, ReceiptReader, Unreadable
+from postwire.providers.receipts.basic_auth import BasicAuth
 from postwire.providers.receipts.generic_http import GenericHttpReceipts, ReceiptRules
 from postwire.providers.receipts.standard_webhooks import StandardWebhooks
 from postwire.providers.receipts.unsigned import UserOrReference
@@ -53,6 +55,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
         "vonage": vonage.VonageReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
+        "infobip": infobip.InfobipReceipts(BasicAuth("u", "p")),
         "ses": ses.SesReceipts((sns_messages.TOPIC,)),
         "http": GenericHttpReceipts(_RULES, None, lambda value, _: value),
     }
@@ -251,6 +254,24 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 telnyx_signature_ed25519="A" * 86 + "==",
                 telnyx_timestamp="1800000000",
             )
+        ],
+        "receipts_infobip": [
+            _seed(
+                {
+                    "results": [
+                        {
+                            "messageId": "m",
+                            "to": "41793026727",
+                            "callbackData": REFERENCE,
+                            "status": {"groupName": "UNDELIVERABLE", "name": "UNDELIVERABLE_NOT_DELIVERED"},
+                            "error": {"groupName": "HANDSET_ERRORS", "name": "EC_CONTENT_BLOCKED"},
+                            "doneAt": "2019-11-09T16:00:00.000+0000",
+                        },
+                        {"messageId": "i", "from": "385916242493", "to": "385921004026", "text": "Stop"},
+                    ]
+                }
+            ),
+            _seed({"results": [{"from": "385916242493", "text": "Stop"}]}, authorization="Basic dTpw"),
         ],
         "receipts_ses": [
             b"\n\n" + sns_messages.call_of(one).body

@@ -6,7 +6,7 @@ import hmac
 import json
 from base64 import b64encode
 from time import time
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -104,3 +104,37 @@ class Telnyx(Vendor):
         body, seconds = json.dumps(value).encode(), str(int(time()))
         signature = b64encode(_EDWARDS.sign(f"{seconds}|".encode() + body)).decode()
         return Report(path, {"telnyx-signature-ed25519": signature, "telnyx-timestamp": seconds}, body)
+
+
+class Infobip(Vendor):
+    target = "/sms/3/messages"
+    channel = "sms"
+    words = ("DELIVERED", "UNDELIVERABLE", "PENDING")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "infobip"\napi_key = "k"\nsender = "Acme"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ username = "ib", password = "p4ss" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        (message,) = call.json()["messages"]
+        recipient = f"+{message['destinations'][0]['to']}"
+        self.references[recipient] = message["webhooks"]["callbackData"]
+        status = {"groupId": 1, "groupName": "PENDING", "id": 26, "name": "PENDING_ACCEPTED"}
+        return HttpReply.of_json(200, {"messages": [{"messageId": self.id_of(recipient), "status": status}]})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        one: dict[str, Any] = {
+            "messageId": self.id_of(recipient),
+            "to": recipient[1:],
+            "status": {"groupName": self.word(state), "name": "A_NAME"},
+            "error": {"groupName": "OK", "name": "NO_ERROR"},
+        }
+        if recipient in self.references:
+            one["callbackData"] = self.references[recipient]
+        headers = {"Authorization": f"Basic {b64encode(b'ib:p4ss').decode()}"}
+        return Report(f"/receipts/{self.name}", headers, json.dumps({"results": [one]}).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, {"Authorization": f"Basic {b64encode(b'ib:pass').decode()}"}, report.body)

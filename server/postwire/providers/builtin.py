@@ -15,6 +15,7 @@ KINDS: Final = Kinds(
         "http": "postwire.providers.generic_http:KIND",
         "webhook": "postwire.providers.webhook:KIND",
         "telnyx": "postwire.providers.telnyx:KIND",
+        "infobip": "postwire.providers.infobip:KIND",
         "sendgrid": "postwire.providers.sendgrid:KIND",
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",

@@ -5,7 +5,6 @@ https://developer.vonage.com/en/api/sms
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,7 +40,7 @@ from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
 from postwire.providers.receipts.signatures import secrets_of
 from postwire.providers.receipts.vonage import VonageReceipts
 from postwire.providers.sms.encoding import SmsEncoding, encoding_of
-from postwire.providers.sms.settings import SmsSettings, sender_of, why_not
+from postwire.providers.sms.settings import SmsSettings, sender_of, why_not, without_plus
 
 TAKEN: Final = "0"
 SHORTEST_TTL: Final = 20_000
@@ -98,8 +97,8 @@ class Vonage:
         fields = {
             "api_key": settings.api_key,
             "api_secret": settings.api_secret,
-            "to": content.to.removeprefix("+"),
-            "from": _plain(sender_of(settings, content) or ""),
+            "to": without_plus(content.to),
+            "from": without_plus(sender_of(settings, content) or ""),
             "text": content.body,
             "client-ref": handover.reference or handover.message_id,
         }
@@ -149,11 +148,6 @@ def _meaning(code: str, message: OutboundMessage) -> Meaning:
     if code == SENDER_REFUSED:
         return sender_refused(message)
     return TABLE.get(code) or not_here("Vonage refuses the message, for a reason that is not known to be final")
-
-
-def _plain(sender: str) -> str:
-    """A sender as Vonage wants it: a number without its plus."""
-    return sender[1:] if re.fullmatch(r"\+[0-9]+", sender) else sender
 
 
 def _receipts(settings: VonageSettings, config: ProviderReceiptsConfig) -> ReceiptReader | None:

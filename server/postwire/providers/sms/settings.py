@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,11 @@ def sender_of(settings: SmsSettings, content: Sms | Mms) -> str | None:
         if found := settings.senders.get(to[:length]):
             return found
     return settings.sender
+
+
+def without_plus(sender: str) -> str:
+    """A number, or a sender that may be one, as many vendors want it: without its plus. A name stays as it is."""
+    return sender[1:] if re.fullmatch(r"\+[0-9]+", sender) else sender
 
 
 def why_not(settings: SmsSettings, message: OutboundMessage, *, has_sender: bool = False) -> FieldViolation | None:
