@@ -16,7 +16,7 @@ from postwire.config.endpoints import ORIGIN
 from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, OutboundMessage, Sms
-from postwire.core.outcome import DispatchResult, Outcome, worst
+from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Kind, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse, form_request
@@ -34,13 +34,13 @@ from postwire.providers.http.verdicts import (
     result,
     sender_refused,
     throttled,
-    unknown,
 )
 from postwire.providers.receipts.base import ReceiptReader, ReceiptSupport
 from postwire.providers.receipts.signatures import secrets_of
 from postwire.providers.receipts.vonage import VonageReceipts
 from postwire.providers.sms.encoding import SmsEncoding, encoding_of
 from postwire.providers.sms.settings import SmsSettings, sender_of, why_not, without_plus
+from postwire.providers.sms.several import combined
 
 TAKEN: Final = "0"
 SHORTEST_TTL: Final = 20_000
@@ -115,16 +115,7 @@ class Vonage:
         parts = _parts(response)
         if response.status != 200 or not parts:
             return judge(response, now=handover.now)
-        codes = [code_of(part.get("status")) for part in parts]
-        ids = ",".join(filter(None, (id_of(part.get("message-id")) for part in parts)))
-        refused = {code: _meaning(code, message) for code in codes if code != TAKEN}
-        if not refused:
-            return DispatchResult(Outcome.SUCCESS, provider_message_id=ids)
-        outcome = worst(meaning.outcome for meaning in refused.values())
-        code = next(code for code, meaning in refused.items() if meaning.outcome is outcome)
-        if TAKEN in codes:
-            return result(unknown("some parts of the message were taken, and others were not"), code)
-        return result(refused[code], code, response.retry_after(handover.now))
+        return combined([_result(part, message, response.retry_after(handover.now)) for part in parts])
 
     def probe(self) -> HttpRequest:
         """See `HttpVendor.probe`. https://developer.vonage.com/en/api/account#getAccountBalance"""
@@ -142,6 +133,13 @@ def _parts(response: HttpResponse) -> list[Mapping[str, Any]]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) and code_of(part.get("status")) for part in parts):
         return []
     return parts
+
+
+def _result(part: Mapping[str, Any], message: OutboundMessage, retry_after: float | None) -> DispatchResult:
+    code = code_of(part.get("status"))
+    if code == TAKEN:
+        return DispatchResult(Outcome.SUCCESS, provider_message_id=id_of(part.get("message-id")))
+    return result(_meaning(code, message), code, retry_after)
 
 
 def _meaning(code: str, message: OutboundMessage) -> Meaning:

@@ -72,9 +72,9 @@ def encoding_of(body: str) -> SmsEncoding:
     return _measure(body)[0]
 
 
-def segments(body: str) -> tuple[SmsEncoding, int]:
-    """How a text is encoded, and how many segments it takes: 1 at least."""
-    encoding, units = _measure(body)
+def segments(body: str, *, as_ucs2: bool = False) -> tuple[SmsEncoding, int]:
+    """How a text is encoded, and how many segments it takes: 1 at least. `as_ucs2`: it is to be in UCS-2 anyway."""
+    encoding, units = _in_ucs2(body) if as_ucs2 else _measure(body)
     if units <= encoding.whole:
         return encoding, 1
     if units == len(body):  # nothing takes two
@@ -82,9 +82,9 @@ def segments(body: str) -> tuple[SmsEncoding, int]:
     return encoding, len(_pieces(body, encoding))
 
 
-def divide(body: str) -> list[str]:
+def divide(body: str, *, as_ucs2: bool = False) -> list[str]:
     """Divide a text into its segments. Neither what takes two septets nor a surrogate pair is cut."""
-    encoding, units = _measure(body)
+    encoding, units = _in_ucs2(body) if as_ucs2 else _measure(body)
     return [body] if units <= encoding.whole else _pieces(body, encoding)
 
 
@@ -99,6 +99,11 @@ def _measure(body: str) -> tuple[SmsEncoding, int]:
         return _GSM, len(body)
     if _ONLY_GSM.fullmatch(body):
         return _GSM, len(body) + len(_EXTENDED.findall(body))
+    return _in_ucs2(body)
+
+
+def _in_ucs2(body: str) -> tuple[SmsEncoding, int]:
+    """The same, where it is encoded in UCS-2."""
     return _UCS2, len(body.encode("utf-16-be", "surrogatepass")) // 2
 
 
@@ -126,3 +131,31 @@ def _pieces(body: str, encoding: SmsEncoding) -> list[str]:
 
 _HIGH_SURROGATES: Final = {bytes((octet,)) for octet in range(0xD8, 0xDC)}
 """The first octets of what begins a surrogate pair."""
+
+
+_GSM_CODES: Final = {character: bytes((code,)) for code, character in enumerate(GSM_BASIC) if character != ESCAPE} | {
+    character: bytes((ord(ESCAPE), code)) for character, code in GSM_EXTENSION.items()
+}
+_EXTENDED_BY_CODE: Final = {code: character for character, code in GSM_EXTENSION.items()}
+
+
+def to_gsm(body: str) -> bytes:
+    """A text in the default alphabet, an octet for each septet. It must need no other: see `encoding_of`."""
+    return b"".join(map(_GSM_CODES.__getitem__, body))
+
+
+def from_gsm(octets: bytes) -> str:
+    """The text of octets that are septets each. What is no septet is U+FFFD. What ESC leads to and the extension table
+    does not have is shown as phones are to show it (3GPP TS 23.038, section 6.2.1.1): as in the default alphabet, and a
+    second ESC as a space."""
+    characters: list[str] = []
+    escaped = False
+    for octet in octets:
+        if octet == ord(ESCAPE) and not escaped:
+            escaped = True
+            continue
+        plain = GSM_BASIC[octet] if octet < len(GSM_BASIC) else "\N{REPLACEMENT CHARACTER}"
+        found = _EXTENDED_BY_CODE.get(octet, plain) if escaped else plain
+        characters.append(" " if found == ESCAPE else found)
+        escaped = False
+    return "".join(characters)
