@@ -44,7 +44,7 @@ from postwire.providers.smpp.pdu import (
 # Section 4 of the specification has a table for each: the length of each text, NUL included.
 TEXTS = {
     "system_id": 16,
-    "password": 9,
+    "password": 65,  # and 9 in the specification
     "system_type": 13,
     "address_range": 41,
     "service_type": 6,
@@ -206,7 +206,7 @@ def _bind() -> Bind:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (Bind(password="123456789"), "password: must have at most 8 characters"),
+        (Bind(password="x" * 65), "password: must have at most 64 characters"),
         (Bind(system_id="a\0b"), "system_id: must have at most 15 characters, none of them NUL"),
         (SubmitSm(source_addr="x" * 21), "source_addr: must have at most 20 characters"),
         (SubmitSm(source_addr="Ω"), "source_addr: must have no characters but those of Latin-1"),
