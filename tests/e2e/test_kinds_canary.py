@@ -18,6 +18,7 @@ from tests.conformance import (
     test_resend,
     test_sendgrid,
     test_ses,
+    test_sinch,
     test_sparkpost,
     test_telnyx,
     test_twilio,
@@ -68,6 +69,13 @@ kind = "infobip"
 channels = ["sms"]
 api_key = "{SECRET}"
 sender = "Acme"
+base_url = "URL"
+[providers.sinch]
+kind = "sinch"
+channels = ["sms"]
+service_plan_id = "p"
+api_token = "{SECRET}"
+sender = "+15005550006"
 base_url = "URL"
 [providers.http]
 kind = "http"
@@ -141,6 +149,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/sms/json": test_vonage.answer("7"),
     "/v2/messages": test_telnyx.refusal(422, "40310"),
     "/sms/3": test_infobip.refusal("REJECTED_DESTINATION"),
+    "/xms/v1": test_sinch.refusal(403, "illegal_number_type"),
     "/http": HttpReply(400, QUOTED.encode()),
     "/webhook": test_webhook.REPLIES[Answer.REJECTED],
     "/v3/mail/send": test_sendgrid.refusal(400),
@@ -156,6 +165,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/sms/json": test_vonage.answer("0"),
     "/v2/messages": test_telnyx.TestTelnyx.success,
     "/sms/3": test_infobip.TestInfobip.success,
+    "/xms/v1": test_sinch.TestSinch.success,
     "/http": HttpReply(200, b"OK"),
     "/webhook": HttpReply(200, QUOTED.encode()),
     "/v3/mail/send": test_sendgrid.TestSendGrid.success,

@@ -24,6 +24,7 @@ from postwire.providers.receipts import (
     resend,
     sendgrid,
     ses,
+    sinch,
     sparkpost,
     telnyx,
     twilio,
@@ -54,6 +55,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "sparkpost": sparkpost.SparkPostReceipts(UserOrReference(None, sparkpost.REFERENCE)),
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
         "vonage": vonage.VonageReceipts((b"k",)),
+        "sinch": sinch.SinchReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
         "infobip": infobip.InfobipReceipts(BasicAuth("u", "p")),
         "ses": ses.SesReceipts((sns_messages.TOPIC,)),
@@ -73,6 +75,10 @@ HEADERS: Final = (
     "telnyx-signature-ed25519",
     "telnyx-timestamp",
     "x-amz-sns-rawdelivery",
+    sinch.SIGNATURE,
+    sinch.TIMESTAMP,
+    sinch.NONCE,
+    sinch.ALGORITHM,
 )
 """Those that any reader looks at."""
 
@@ -272,6 +278,24 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 }
             ),
             _seed({"results": [{"from": "385916242493", "text": "Stop"}]}, authorization="Basic dTpw"),
+        ],
+        "receipts_sinch": [
+            _seed(
+                {
+                    "type": "recipient_delivery_report_sms",
+                    "batch_id": "b",
+                    "recipient": "13125550002",
+                    "code": 150,
+                    "status": "Failed",
+                    "at": "2022-08-30T08:16:08.930Z",
+                    "client_reference": REFERENCE,
+                },
+                x_sinch_webhook_signature="A" * 43 + "=",
+                x_sinch_webhook_signature_timestamp="1800000000",
+                x_sinch_webhook_signature_nonce="n",
+                x_sinch_webhook_signature_algorithm="HmacSHA256",
+            ),
+            _seed({"type": "mo_media", "id": "m", "from": "13125550002", "to": "12345", "body": {"message": "Stop"}}),
         ],
         "receipts_ses": [
             b"\n\n" + sns_messages.call_of(one).body

@@ -47,6 +47,7 @@ from postwire.providers import (
     resend,
     sendgrid,
     ses,
+    sinch,
     sparkpost,
     telnyx,
     twilio,
@@ -80,6 +81,7 @@ _ACCOUNT: Final = "AC" + "0" * 32
 _FROM: Final = "us@example.com"
 _VENDORS: Final[tuple[HttpVendor, ...]] = (
     twilio.Twilio(twilio.TwilioSettings(account_sid=_ACCOUNT, auth_token="t", sender="+15005550006")),
+    sinch.Sinch(sinch.SinchSettings(service_plan_id="p", api_token="t", sender="+15005550006")),
     telnyx.Telnyx(telnyx.TelnyxSettings(api_key="k", sender="+15005550006")),
     vonage.Vonage(vonage.VonageSettings(api_key="k", api_secret="s", sender="+15005550006")),
     infobip.Infobip(infobip.InfobipSettings(api_key="k", sender="Acme", base_url="https://x.api.infobip.com")),
@@ -92,7 +94,7 @@ _VENDORS: Final[tuple[HttpVendor, ...]] = (
     sparkpost.SparkPost(sparkpost.SparkPostSettings(api_key="k", sender=_FROM)),
     ses.Ses(ses.SesSettings(region="eu-west-1", sender=_FROM, access_key_id="a", secret_access_key="s")),
 )
-_FIRST_OF_EMAIL: Final = 5
+_FIRST_OF_EMAIL: Final = next(at for at, vendor in enumerate(_VENDORS) if isinstance(vendor, sendgrid.SendGrid))
 _HANDOVER: Final = Handover("key", message_id="0197c0de-0000-7000-8000-000000000000", now=NOW * 1_000_000)
 _REFERENCES: Final = References(bytes(32))
 _STATUSES: Final = (200, 201, 202, 301, 400, 401, 403, 404, 408, 409, 422, 429, 500, 503)

@@ -138,3 +138,42 @@ class Infobip(Vendor):
 
     def forge(self, report: Report) -> Report:
         return Report(report.path, {"Authorization": f"Basic {b64encode(b'ib:pass').decode()}"}, report.body)
+
+
+class Sinch(Vendor):
+    target = "/xms/v1/"
+    channel = "sms"
+    words = ("Delivered", "Failed", "Dispatched")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "sinch"\nservice_plan_id = "p"\napi_token = "k"\nsender = "+15005550001"\n'
+            f'base_url = "{base_url}"\nreceipts = {{ secret = "s1gns" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        (recipient,) = value["to"]
+        self.references[recipient] = urlsplit(value["callback_url"]).path
+        return HttpReply.of_json(201, {"id": self.id_of(recipient)})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        path = self.path(recipient)
+        value = {
+            "type": "recipient_delivery_report_sms",
+            "batch_id": self.id_of(recipient),
+            "recipient": recipient[1:],
+            "status": self.word(state),
+            "client_reference": path.rpartition("/")[2],
+            "code": 0,
+        }
+        body, seconds = json.dumps(value).encode(), str(int(time()))
+        signature = hmac.new(b"s1gns", body + f".{event}.{seconds}".encode(), "sha256").digest()
+        prefix = "x-sinch-webhook-signature"
+        headers = {
+            prefix: b64encode(signature).decode(),
+            f"{prefix}-timestamp": seconds,
+            f"{prefix}-nonce": event,
+            f"{prefix}-algorithm": "HmacSHA256",
+        }
+        return Report(path, headers, body)

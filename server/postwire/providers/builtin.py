@@ -16,6 +16,7 @@ KINDS: Final = Kinds(
         "webhook": "postwire.providers.webhook:KIND",
         "telnyx": "postwire.providers.telnyx:KIND",
         "infobip": "postwire.providers.infobip:KIND",
+        "sinch": "postwire.providers.sinch:KIND",
         "sendgrid": "postwire.providers.sendgrid:KIND",
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",
