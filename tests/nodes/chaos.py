@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from tests.nodes.callers import ROOM, Callers
 from tests.nodes.cluster import DEAD, Cluster, Node
-from tests.nodes.ledger import Handed, Ledger
+from tests.nodes.ledger import Handed, Ledger, accepted_at
 from tests.nodes.reading import at_rest, left, make_old, on_record
 from tests.nodes.served import REQUEST_ID, handed_in
 from tests.nodes.vendor import HttpVendor
@@ -46,6 +46,9 @@ ATTEMPT: Final = 3.0
 
 AT_REST: Final = 15.0
 """Seconds after which nothing more comes for a message: longer than any node is stopped."""
+
+LATEST: Final = 50
+"""How many answers are looked at again and again: more than come between two looks."""
 
 OLD: Final = 30
 """How many messages are made old at once."""
@@ -164,9 +167,10 @@ class Chaos:
         return self.url
 
     async def acknowledged_again(self, since: int) -> None:
-        """Return once something is acknowledged after a time (ns)."""
+        """Return once a message is acknowledged that was accepted after a time (ns). Others, which wait for an outcome,
+        may be answered long after the store has gone."""
         async with asyncio.timeout(PATIENCE):
-            while not (self.ledger.acknowledged and self.ledger.acknowledged[-1].time > since):
+            while not any(accepted_at(one.message_id) > since for one in self.ledger.acknowledged[-LATEST:]):
                 self._look_after()
                 await asyncio.sleep(ROOM)
 

@@ -78,3 +78,8 @@ def attempt_of(reference: str) -> tuple[str, int]:
     """The message id and the number of the attempt that a reference stands for, whatever key it was made with."""
     data = urlsafe_b64decode(reference)
     return str(UUID(bytes=data[:16])), int.from_bytes(data[16:18], "big")
+
+
+def accepted_at(message_id: str) -> int:
+    """When a message was accepted (ns since the epoch, to the millisecond), as its id says: RFC 9562, section 5.7."""
+    return (UUID(message_id).int >> 80) * 1_000_000
