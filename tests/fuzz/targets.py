@@ -15,7 +15,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 from jwt.algorithms import OKPAlgorithm
-from tests.fuzz import receipts
+from tests.fuzz import receipts, smpp
 
 from postwire.api import convert
 from postwire.api.sealed_tokens import SealedTokens
@@ -266,6 +266,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
         )
     }
     | dict(receipts.TARGETS)
+    | dict(smpp.TARGETS)
 )
 
 
@@ -305,6 +306,7 @@ def _seeds() -> Mapping[str, list[bytes]]:
         ],
         "reference": [_REFERENCES.make(_HANDOVER.message_id, 1).encode(), b"A" * 40, b"A" * 38 + b"=="],
         **receipts.SEEDS,
+        **smpp.SEEDS,
     }
 
 
