@@ -158,6 +158,11 @@ def test_where_nobody_can_tell_who_that_is_nothing_is_known(named: tuple[str, ..
     assert found.recipients == ()
 
 
+def test_counts_that_contradict_each_other_say_nothing() -> None:
+    assert verdict(taken(1, 3), THREE).outcome is Outcome.UNCERTAIN
+    assert verdict(taken(1, 1), ONE).outcome is Outcome.UNCERTAIN
+
+
 @pytest.mark.parametrize(("message", "count"), [(ONE, 1), (THREE, 3), (THREE, 7)])
 def test_where_nobody_is_accepted_the_email_is_rejected(message: OutboundMessage, count: int) -> None:
     found = verdict(taken(0, count), message)

@@ -40,7 +40,7 @@ from postwire.providers.receipts import mailjet as receipts
 from postwire.providers.receipts.payloads import list_in
 
 LIMITS: Final = Limits(recipients=50, needs_text=True)
-"""https://dev.mailjet.com/email/reference/send-emails/"""
+"""How many in all three lists: https://github.com/mailjet/api-documentation/issues/12"""
 
 INVALID_ADDRESS: Final = "mj-0013"
 

@@ -204,7 +204,7 @@ def _for_some(message: OutboundMessage, handover: Handover, results: Mapping[str
     email, message_id = message.content, id_of(results.get("id"))
     assert isinstance(email, Email)
     addresses = [one.casefold() for one in envelope(email, handover.positions)]
-    if count >= len(addresses):
+    if count >= len(addresses) and not results.get("total_accepted_recipients"):
         return result(NOT_ACCEPTED, VALIDATION_ERRORS)
     words = {
         word.strip(".,;:<>'\"()").casefold()

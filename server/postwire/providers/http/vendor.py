@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 import aiohttp
 
-from postwire.config.bind import setting
+from postwire.config.bind import entries, setting
 from postwire.config.ca_file import check_ca_file
 from postwire.config.masking import MASK, masked
 from postwire.core.errors import FieldViolation
@@ -21,6 +22,8 @@ from postwire.providers.http.sender import CutOff, HttpSender, ProxyRefused, why
 from postwire.providers.http.verdicts import TAKEN
 from postwire.providers.pieces import whole
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
 
 @dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
 class HttpSettings:
@@ -30,8 +33,13 @@ class HttpSettings:
     proxy: str | None = setting(None, help="A proxy to go through, as http://user:password@host:port.", secret=True)
 
     def check(self) -> None:
-        """Raises ValueError, led by a key, where the file is of no use."""
+        """Raises ValueError, led by a key, where the file or a secret is of no use."""
         check_ca_file(self.ca_file)
+        for entry in entries(type(self)):
+            secret = getattr(self, entry.name) if entry.secret else None
+            if isinstance(secret, str) and _CONTROL.search(secret):
+                # No request could be made with it, and each attempt would seem to have been cut short.
+                raise ValueError(f"{entry.name}: has a control character, such as the end of a line")
 
 
 class VendorNotReady(Exception):
