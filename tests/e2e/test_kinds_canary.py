@@ -14,6 +14,7 @@ from tests.conformance import (
     test_infobip,
     test_mailgun,
     test_mailjet,
+    test_plivo,
     test_postmark,
     test_resend,
     test_sendgrid,
@@ -62,6 +63,13 @@ base_url = "URL"
 kind = "telnyx"
 channels = ["sms"]
 api_key = "{SECRET}"
+sender = "+15005550006"
+base_url = "URL"
+[providers.plivo]
+kind = "plivo"
+channels = ["sms"]
+auth_id = "{test_plivo.ACCOUNT}"
+auth_token = "{SECRET}"
 sender = "+15005550006"
 base_url = "URL"
 [providers.infobip]
@@ -148,6 +156,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/2010": test_twilio.refusal(400, 21211),
     "/sms/json": test_vonage.answer("7"),
     "/v2/messages": test_telnyx.refusal(422, "40310"),
+    "/v1/Account": test_plivo.refusal(400, "invalid phone numbers."),
     "/sms/3": test_infobip.refusal("REJECTED_DESTINATION"),
     "/xms/v1": test_sinch.refusal(403, "illegal_number_type"),
     "/http": HttpReply(400, QUOTED.encode()),
@@ -164,6 +173,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/2010": HttpReply.of_json(201, test_twilio.MESSAGE),
     "/sms/json": test_vonage.answer("0"),
     "/v2/messages": test_telnyx.TestTelnyx.success,
+    "/v1/Account": test_plivo.TestPlivo.success,
     "/sms/3": test_infobip.TestInfobip.success,
     "/xms/v1": test_sinch.TestSinch.success,
     "/http": HttpReply(200, b"OK"),

@@ -20,6 +20,7 @@ from postwire.providers.receipts import (
     infobip,
     mailgun,
     mailjet,
+    plivo,
     postmark,
     resend,
     sendgrid,
@@ -57,6 +58,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "vonage": vonage.VonageReceipts((b"k",)),
         "sinch": sinch.SinchReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
+        "plivo": plivo.PlivoReceipts((b"k",)),
         "infobip": infobip.InfobipReceipts(BasicAuth("u", "p")),
         "ses": ses.SesReceipts((sns_messages.TOPIC,)),
         "http": GenericHttpReceipts(_RULES, None, lambda value, _: value),
@@ -79,6 +81,7 @@ HEADERS: Final = (
     sinch.TIMESTAMP,
     sinch.NONCE,
     sinch.ALGORITHM,
+    *(f"{name}{more}" for name in (plivo.V3, plivo.V2) for more in ("", "-nonce")),
 )
 """Those that any reader looks at."""
 
@@ -260,6 +263,19 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 telnyx_signature_ed25519="A" * 86 + "==",
                 telnyx_timestamp="1800000000",
             )
+        ],
+        "receipts_plivo": [
+            _seed(
+                b"MessageUUID=m&Status=undelivered&ErrorCode=200&To=14155550132&From=15005550006&Units=1",
+                x_plivo_signature_v3="hqeF3G9Hrnv6/R0jOhoYDD2PPUvfQ0fKZtQKfVr9W1A=",
+                x_plivo_signature_v3_nonce="05429567804466091622",
+            ),
+            _seed(
+                b"MessageUUID=m&From=14155550132&To=15005550006&Text=Stop&Type=sms",
+                "a=1",
+                x_plivo_signature_v2="hqeF3G9Hrnv6/R0jOhoYDD2PPUvfQ0fKZtQKfVr9W1A=",
+                x_plivo_signature_v2_nonce="05429567804466091622",
+            ),
         ],
         "receipts_infobip": [
             _seed(

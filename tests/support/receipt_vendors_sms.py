@@ -177,3 +177,32 @@ class Sinch(Vendor):
             f"{prefix}-algorithm": "HmacSHA256",
         }
         return Report(path, headers, body)
+
+
+class Plivo(Vendor):
+    target = "/v1/Account/"
+    channel = "sms"
+    words = ("delivered", "undelivered", "sent")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "plivo"\nauth_id = "MA{"0" * 18}"\nauth_token = "t0ken"\nsender = "+15005550001"\n'
+            f'base_url = "{base_url}"'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        recipient = f"+{value['dst']}"
+        self.references[recipient] = urlsplit(value["url"]).path
+        return HttpReply.of_json(202, {"message_uuid": [self.id_of(recipient)], "message": "message(s) queued"})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        fields = {"MessageUUID": self.id_of(recipient), "Status": self.word(state), "To": recipient[1:]}
+        path = self.path(recipient)
+        signed = f"{PUBLIC_URL}{path}?{''.join(name + fields[name] for name in sorted(fields))}.0542956"
+        signature = b64encode(hmac.digest(b"t0ken", signed.encode(), "sha256")).decode()
+        headers = {"X-Plivo-Signature-V3": signature, "X-Plivo-Signature-V3-Nonce": "0542956", "Content-Type": FORM}
+        return Report(path, headers, urlencode(fields).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, report.headers, report.body + b"&x=1")

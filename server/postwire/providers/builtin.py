@@ -17,6 +17,7 @@ KINDS: Final = Kinds(
         "telnyx": "postwire.providers.telnyx:KIND",
         "infobip": "postwire.providers.infobip:KIND",
         "sinch": "postwire.providers.sinch:KIND",
+        "plivo": "postwire.providers.plivo:KIND",
         "sendgrid": "postwire.providers.sendgrid:KIND",
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",
