@@ -22,7 +22,7 @@ REMEMBERED: Final = 20_000
 """Ids that were given last, and by which it is found out how they are reported."""
 
 LEAD: Final = 10
-"""By how many receipts more than any other a form must have fitted to be taken for the centre's."""
+"""By how many receipts more than any other a form must have fitted to be taken for the centre's, from then on."""
 
 
 class MessageIdFormat(Word):
@@ -45,6 +45,7 @@ class MessageIds:
         self._format = format
         self._recent: dict[str, None] = {}
         self._fitted = Counter[MessageIdFormat]()
+        self._settled: MessageIdFormat | None = None
 
     @property
     def is_configured(self) -> bool:
@@ -54,7 +55,7 @@ class MessageIds:
     def given(self, message_id: str) -> str:
         """What is kept of the id in a submit_sm_resp; empty where it cannot be kept."""
         kept = _kept(message_id)
-        if kept and not self.is_configured:
+        if kept and not self.is_configured and self._settled is None:
             self._recent.pop(kept, None)
             self._recent[kept] = None
             if len(self._recent) > REMEMBERED:
@@ -73,20 +74,21 @@ class MessageIds:
 
     def _fitting(self, forms: dict[MessageIdFormat, str]) -> MessageIdFormat:
         """The form of a reported id by which it is one that was given."""
-        usual, others = self._usual()
-        if self._fitted[usual] >= others + LEAD:
-            return usual
+        if self._settled is not None:
+            return self._settled
         known = [form for form, text in forms.items() if text in self._recent]
         if len({forms[form] for form in known}) == 1:  # a single digit is the same in any
             if len(known) == 1:
-                self._fitted[known[0]] += 1
+                self._count(known[0])
             return known[0]
-        return usual
+        return max(MessageIdFormat, key=self._fitted.__getitem__)  # as it stands, if none has
 
-    def _usual(self) -> tuple[MessageIdFormat, int]:
-        """The form that has fitted most often, and how often any other has."""
-        usual = max(MessageIdFormat, key=self._fitted.__getitem__)  # as it stands, if none has
-        return usual, max(self._fitted[form] for form in MessageIdFormat if form is not usual)
+    def _count(self, form: MessageIdFormat) -> None:
+        self._fitted[form] += 1
+        others = max(self._fitted[other] for other in MessageIdFormat if other is not form)
+        if self._fitted[form] >= others + LEAD:
+            self._settled = form
+            self._recent.clear()
 
 
 def _kept(message_id: str) -> str:
