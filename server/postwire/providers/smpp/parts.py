@@ -34,9 +34,9 @@ _MAX_DAYS: Final = 30
 class Alphabet(Word):
     """What a centre takes data_coding 0 for, which the specification leaves to it (section 5.2.19).
 
-    Most have GSM, an octet for each septet (Sinch: https://developers.sinch.com/docs/sms/smpp/message-encoding). Of
-    some, it is chosen in the account: Vonage has Latin-1 at first. Characters that the alphabet lacks, and those that
-    phones lack, go in UCS-2.
+    Most have GSM, an octet for each septet (Sinch: https://developers.sinch.com/docs/sms/smpp/message-encoding); Vonage
+    has Latin-1, unless the account says otherwise (https://issues.apache.org/jira/browse/CAMEL-8009). Characters that
+    the alphabet lacks, and those that phones lack, go in UCS-2.
     """
 
     GSM = "gsm"
