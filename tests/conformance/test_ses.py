@@ -6,9 +6,7 @@ import asyncio
 import email
 import email.policy
 import json
-import urllib.request
 from base64 import b64decode
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from unittest import mock
@@ -18,7 +16,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from moto.server import ThreadedMotoServer
+from tests.support.aws import KEY_ID, SECRET, SESSION, ask, kept, stand_in
 from tests.support.http_conformance import QUOTED, HttpConformance
 from tests.support.http_counterpart import HttpCall, HttpReply
 
@@ -32,8 +30,6 @@ from postwire.providers.pieces import whole
 from postwire.providers.ses import KIND, SENDER_REFUSED, TABLE, Ses, SesSettings
 from postwire.testing import Answer, Request
 from postwire.testing.attempts import CREATED
-
-KEY_ID, SECRET, SESSION = "AKIAIOSFODNN7EXAMPLE", "s3cret-0f-0urs-that-is-l0ng", "s3ssi0n-0f-0urs"
 
 
 def refusal(status: int, name: str) -> HttpReply:
@@ -56,6 +52,7 @@ CODES = {
             "ExpiredTokenException",
             "IncompleteSignature",
             "InvalidClientTokenId",
+            "RequestExpired",
             "SignatureDoesNotMatch",
             "UnrecognizedClientException",
         ),
@@ -133,42 +130,27 @@ def test_a_signature_is_that_of_the_library_for_the_whole_body() -> None:
     assert json.loads(body)["Destination"] == {"ToAddresses": ["b@example.com"]}
 
 
-@pytest.fixture
-def aws() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
-def test_a_stand_in_for_aws_takes_an_email(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stand_in_for_aws_takes_an_email(monkeypatch: pytest.MonkeyPatch) -> None:
     """With credentials from the environment, as AWS's tools have them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    found = settings(access_key_id=None, secret_access_key=None, session_token=None, base_url=aws)
 
-    async def sent(handover: Handover) -> tuple[Outcome, str]:
+    async def sent(aws: str) -> tuple[Outcome, str]:
+        found = settings(access_key_id=None, secret_access_key=None, session_token=None, base_url=aws)
         provider = KIND.make(Context("ses", KIND.channels, lambda: 1), found)
         assert isinstance(provider, HttpProvider)
         try:
-            result = await provider.send(MESSAGE, handover)
+            result = await provider.send(MESSAGE, HANDOVER)
             return result.outcome, result.error_code or result.provider_message_id
         finally:
             await provider.close()
 
-    assert asyncio.run(sent(HANDOVER)) == (Outcome.REJECTED, "MessageRejected")  # the sender is not verified yet
-    identity = json.dumps({"EmailIdentity": "us@example.com"}).encode()
-    asked = AWSRequest("POST", f"{aws}/v2/email/identities", {"Content-Type": "application/json"}, identity)
-    SigV4Auth(Credentials(KEY_ID, SECRET), "ses", "eu-west-1").add_auth(asked)
-    request = urllib.request.Request(asked.url, identity, dict(asked.headers.items()))
-    urllib.request.urlopen(request, timeout=30).close()
-    outcome, message_id = asyncio.run(sent(HANDOVER))
-    assert outcome is Outcome.SUCCESS
-    with urllib.request.urlopen(f"{aws}/moto-api/data.json", timeout=30) as answer:
-        assert message_id in answer.read().decode()
+    with stand_in() as aws:
+        assert asyncio.run(sent(aws)) == (Outcome.REJECTED, "MessageRejected")  # the sender is not verified yet
+        ask(f"{aws}/v2/email/identities", {"EmailIdentity": "us@example.com"}, "ses")
+        outcome, message_id = asyncio.run(sent(aws))
+        assert outcome is Outcome.SUCCESS
+        assert message_id in str(kept(aws))
 
 
 def test_without_credentials_nothing_is_sent_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

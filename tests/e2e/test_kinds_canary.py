@@ -20,6 +20,7 @@ from tests.conformance import (
     test_sendgrid,
     test_ses,
     test_sinch,
+    test_sns,
     test_sparkpost,
     test_telnyx,
     test_twilio,
@@ -83,6 +84,14 @@ kind = "sinch"
 channels = ["sms"]
 service_plan_id = "p"
 api_token = "{SECRET}"
+sender = "+15005550006"
+base_url = "URL"
+[providers.sns]
+kind = "sns"
+channels = ["sms"]
+region = "eu-west-1"
+access_key_id = "x"
+secret_access_key = "{SECRET}"
 sender = "+15005550006"
 base_url = "URL"
 [providers.http]
@@ -159,6 +168,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/v1/Account": test_plivo.refusal(400, "invalid phone numbers."),
     "/sms/3": test_infobip.refusal("REJECTED_DESTINATION"),
     "/xms/v1": test_sinch.refusal(403, "illegal_number_type"),
+    "/": test_sns.refusal(400, "InvalidParameter"),
     "/http": HttpReply(400, QUOTED.encode()),
     "/webhook": test_webhook.REPLIES[Answer.REJECTED],
     "/v3/mail/send": test_sendgrid.refusal(400),
@@ -176,6 +186,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/v1/Account": test_plivo.TestPlivo.success,
     "/sms/3": test_infobip.TestInfobip.success,
     "/xms/v1": test_sinch.TestSinch.success,
+    "/": test_sns.TestSns.success,
     "/http": HttpReply(200, b"OK"),
     "/webhook": HttpReply(200, QUOTED.encode()),
     "/v3/mail/send": test_sendgrid.TestSendGrid.success,

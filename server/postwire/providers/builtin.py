@@ -25,6 +25,7 @@ KINDS: Final = Kinds(
         "mailjet": "postwire.providers.mailjet:KIND",
         "sparkpost": "postwire.providers.sparkpost:KIND",
         "ses": "postwire.providers.ses:KIND [aws]",
+        "sns": "postwire.providers.sns:KIND [aws]",
     }
 )
 """By the name that `providers.NAME.kind` uses, as an entry point has it: `module:KIND`, with in brackets the extra
