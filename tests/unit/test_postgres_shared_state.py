@@ -9,14 +9,14 @@ import asyncpg
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import change, keep
+from tests.support.outboxes import EVER, change, keep
 from tests.support.postgres import new_database
 from tests.support.receipts import MOST, report, report_of
 
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.suppression import Suppression, SuppressionReason
-from postwire.outbox.base import HeldKey, KeptAs, ProviderMessageId, ReceiptFate
+from postwire.outbox.base import BEGINNING, HeldKey, KeptAs, ProviderMessageId, ReceiptFate
 from postwire.outbox.postgres import PostgresOutbox
 
 Nodes = tuple[PostgresOutbox, PostgresOutbox, "asyncpg.Connection[asyncpg.Record]"]
@@ -61,6 +61,37 @@ async def test_no_attempt_is_opened_past_a_receipt_that_another_node_is_about_to
         await until_waiting(other, 2)
     assert [kept.fate for kept in await keeping] == [ReceiptFate.KEPT]
     assert not await opening, "it has waited for the row, and sees what is in it now"
+
+
+async def test_a_receipt_that_is_kept_as_its_message_is_removed_goes_with_it(nodes: Nodes) -> None:
+    one, two, other = nodes
+    new = await keep(one)
+    record = await change(one, new.record, build.ended(new.record))
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM messages FOR UPDATE")
+        keeping = asyncio.ensure_future(two.keep_receipts([report_of(record)], MOST))
+        await until_waiting(other, 1)
+        removing = asyncio.ensure_future(one.remove_settled(BEGINNING, EVER, 9))
+        await until_waiting(other, 2)
+    assert [kept.fate for kept in await keeping] == [ReceiptFate.KEPT]
+    await removing
+    assert await other.fetchval("SELECT count(*) FROM messages") == 0
+    assert await other.fetchval("SELECT count(*) FROM receipts") == 0, "it would be pending for ever"
+
+
+async def test_a_receipt_that_comes_as_its_message_is_removed_is_held(nodes: Nodes) -> None:
+    one, two, other = nodes
+    new = await keep(one)
+    record = await change(one, new.record, build.ended(new.record))
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM messages FOR UPDATE")
+        removing = asyncio.ensure_future(one.remove_settled(BEGINNING, EVER, 9))
+        await until_waiting(other, 1)
+        keeping = asyncio.ensure_future(two.keep_receipts([report_of(record)], MOST))
+        await until_waiting(other, 2)
+    await removing
+    assert [kept.fate for kept in await keeping] == [ReceiptFate.HELD]
+    assert await other.fetchval("SELECT count(*) FROM receipts") == 0
 
 
 async def test_a_receipt_that_another_node_has_finished_is_not_taken_off_twice(nodes: Nodes) -> None:

@@ -32,8 +32,13 @@ class Walks(Part):
         if step is None:
             return None
         end, ids = step
+
+        async def remove(connection: Connection) -> None:
+            locked = await connection.fetch(QUERIES["lock_settled"], ids, before)
+            await connection.execute(QUERIES["remove_messages"], [one["message_id"] for one in locked])
+
         if ids:
-            await self.database.fetch(Lane.CONTROL, "remove_messages", ids, before)
+            await self.database.transact(Lane.CONTROL, remove)
         return end
 
     async def erase_contents(

@@ -24,12 +24,17 @@ FROM contents c JOIN messages m USING (message_id)
 WHERE c.message_id > $1
 ORDER BY c.message_id LIMIT $2;
 
--- With all that belongs to them. Locked first, in order, as by everybody who changes them.
+-- Those of some messages that were settled before a time. Locked first, in order, as by everybody who changes them; and by
+-- itself, so that what is removed with them is what there is once they are: else a receipt stays that was being kept.
+-- name: lock_settled
+SELECT m.message_id FROM messages m
+WHERE m.message_id = ANY ($1::uuid[]) AND m.update_time < $2 AND m.state NOT IN ('queued', 'sending')
+ORDER BY m.message_id FOR UPDATE OF m;
+
+-- With all that belongs to them.
 -- name: remove_messages
 WITH gone AS (
-    SELECT m.message_id FROM messages m
-    WHERE m.message_id = ANY ($1::uuid[]) AND m.update_time < $2 AND m.state NOT IN ('queued', 'sending')
-    ORDER BY m.message_id FOR UPDATE OF m
+    SELECT unnest($1::uuid[]) AS message_id
 ), without_content AS (
     DELETE FROM contents c USING gone WHERE c.message_id = gone.message_id
 ), without_recipients AS (
