@@ -18,8 +18,9 @@ from aiosmtplib import SMTPException, SMTPResponse, SMTPResponseException, SMTPT
 from aiosmtplib.auth import auth_crammd5_verify, auth_login_encode, auth_plain_encode
 from aiosmtplib.protocol import SMTPProtocol
 
-from postwire.providers.resolving import AddressInfo, NameResolver
-from postwire.providers.smtp.replies import CLOSING, ConnectFailed, Reply
+from postwire.providers.connecting import ConnectFailed, connect, tls_failed, tls_name
+from postwire.providers.resolving import NameResolver
+from postwire.providers.smtp.replies import CLOSING, Reply
 from postwire.providers.smtp.settings import SmtpSettings
 
 LEAVE: Final = 1.0
@@ -216,11 +217,11 @@ class Connection:
                 "no_starttls", "the server offers no STARTTLS: see security and port", misconfigured=True
             )
         try:
-            await self._protocol.start_tls(context, server_hostname=_tls_name(self.settings), timeout=timeout)
+            await self._protocol.start_tls(context, server_hostname=tls_name(self.settings.host), timeout=timeout)
         except SMTPResponseException as error:
             raise ConnectFailed(Reply.of(error.code, error.message).error_code, "the server refuses STARTTLS") from None
         except (OSError, SMTPException) as error:
-            raise _tls_failed(error) from None
+            raise tls_failed(error, "see security and port") from None
         await self._say_hello()
 
     async def _log_in(self, username: str, password: str) -> None:
@@ -298,63 +299,23 @@ async def _connect(
     """Connect, with TLS if there is a context for it. Return the future that is done at the connection's end, too."""
     loop = asyncio.get_running_loop()
     gone = loop.create_future()
-    try:
-        async with asyncio.timeout(timeout):
-            connected = await _connected(await names.resolve(settings.host, settings.effective_port))
-    except TimeoutError:
-        raise ConnectFailed("connect_timeout", "the server did not answer in time: see host and port") from None
-    except socket.gaierror:
-        raise ConnectFailed("no_such_host", "its name cannot be resolved: see host") from None
-    except OSError as error:
-        raise ConnectFailed("connect", f"it cannot be reached ({type(error).__name__}): see host and port") from None
+    connected = await connect(settings.host, settings.effective_port, names, timeout)
     try:
         async with asyncio.timeout(timeout):
             _, protocol = await loop.create_connection(
                 lambda: SMTPProtocol(loop, lambda _: _note(gone)),
                 sock=connected,
                 ssl=context,
-                server_hostname=_tls_name(settings) if context else None,
+                server_hostname=tls_name(settings.host) if context else None,
             )
     except (OSError, SMTPException) as error:
-        raise _tls_failed(error) from None
+        raise tls_failed(error, "see security and port") from None
     return protocol, gone
 
 
 def _note(gone: asyncio.Future[None]) -> None:
     if not gone.done():
         gone.set_result(None)
-
-
-async def _connected(addresses: list[AddressInfo]) -> socket.socket:
-    """A connection to the first of the addresses that takes it."""
-    loop = asyncio.get_running_loop()
-    failure: OSError = ConnectionError()
-    for family, kind, protocol, _, address in addresses:
-        connecting = socket.socket(family, kind, protocol)
-        try:
-            connecting.setblocking(False)
-            await loop.sock_connect(connecting, address)
-        except OSError as error:
-            connecting.close()
-            failure = error
-        except BaseException:
-            connecting.close()
-            raise
-        else:
-            return connecting
-    raise failure
-
-
-def _tls_failed(error: Exception) -> ConnectFailed:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectFailed("certificate", "its certificate is not trusted: see host, and ca_file")
-    if isinstance(error, TimeoutError):
-        return ConnectFailed("connect_timeout", "TLS was not there in time: see security and port")
-    return ConnectFailed("tls", "TLS failed: see security and port")
-
-
-def _tls_name(settings: SmtpSettings) -> str:
-    return settings.host.strip("[]")
 
 
 def _own_name(protocol: SMTPProtocol) -> str:

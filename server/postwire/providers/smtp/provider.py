@@ -13,6 +13,7 @@ from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
 from postwire.providers.base import Context, Kind, Preview, ProviderHealth
+from postwire.providers.connecting import ConnectFailed
 from postwire.providers.handover import Handover
 from postwire.providers.mail.dkim import BodyHash
 from postwire.providers.mail.mailboxes import needs_smtputf8, parse_mailbox, wire_address
@@ -22,7 +23,6 @@ from postwire.providers.resolving import NameResolver
 from postwire.providers.smtp.connection import LEAVE, Connection, Envelope, Lost, NoReply
 from postwire.providers.smtp.replies import (
     CLOSING,
-    ConnectFailed,
     Ended,
     Reply,
     result_of,
@@ -129,8 +129,7 @@ class SmtpProvider:
         try:
             connection = await self._connect()
         except ConnectFailed as failed:
-            code = f" ({failed.code})" if failed.code[:1].isdigit() else ""
-            return ProviderHealth(ok=False, detail=failed.detail + code, misconfigured=failed.misconfigured)
+            return failed.health
         self._leave(connection)
         await asyncio.wait({connection.gone}, timeout=LEAVE)
         return ProviderHealth(ok=True)

@@ -61,24 +61,6 @@ class Ended(Exception):
         self.result = result
 
 
-class ConnectFailed(Exception):
-    """No connection that can be used was made.
-
-    `code` is ours, or the server's; `detail` says in our own words what to look at. `misconfigured`: it could be made,
-    and the server refuses our account, or is not what the settings say.
-    """
-
-    def __init__(self, code: str, detail: str, *, misconfigured: bool = False) -> None:
-        super().__init__(detail)
-        self.code, self.detail, self.misconfigured = code, detail, misconfigured
-
-    @property
-    def result(self) -> DispatchResult:
-        """That of an attempt which needed the connection."""
-        outcome = Outcome.MISCONFIGURED if self.misconfigured else Outcome.ERROR
-        return DispatchResult(outcome, error_code=self.code, detail=self.detail)
-
-
 def sender_refused(reply: Reply, *, chosen: bool) -> DispatchResult:
     """The result where MAIL was refused. `chosen`: its sender is one that the message names, not one of the settings.
 
