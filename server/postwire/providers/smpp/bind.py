@@ -1,0 +1,117 @@
+"""One bind that is kept up: made, and made again whenever it is lost, after a pause where that does not succeed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+from postwire.core import backoff
+from postwire.core.availability import probe_pause
+from postwire.core.outcome import Outcome
+from postwire.providers.connecting import ConnectFailed
+from postwire.providers.smpp.connection import Connection
+from postwire.providers.smpp.session import Ending
+
+RETRY_BASE: Final = 1.0
+RETRY_MAX: Final = 60.0
+"""Seconds, at most, of the first pause after which it is tried again, and of any. Doubled with each in a row."""
+
+HURRY: Final = 1.0
+"""Seconds of the pause where messages wait for the bind."""
+
+HURRY_ACCOUNT: Final = 30.0
+"""The same where the account was refused: who tries a wrong password too often may be locked out."""
+
+LASTING: Final = 10.0
+"""Seconds after which a bind that is lost again was a success, so that it is made again at once."""
+
+Connect = Callable[[], Awaitable[Connection]]
+"""Makes a connection that is bound. Raises ConnectFailed."""
+
+
+class Keeper(Protocol):
+    """Whoever has binds, and hears of what happens to them."""
+
+    def came_up(self, connection: Connection) -> None:
+        """A connection is bound."""
+        ...
+
+    def failed(self, bind: Bind) -> None:
+        """One could not be made, by `bind.failure`."""
+        ...
+
+
+class Bind:
+    """See the module. `failure` is why the last attempt to make it has failed; None since it is there."""
+
+    def __init__(self, connect: Connect, keeper: Keeper, jitter: Callable[[], float]) -> None:
+        """`jitter` gives draws in [0, 1) for pauses."""
+        self.connection: Connection | None = None
+        self.failure: ConnectFailed | None = None
+        self.is_pausing = False
+        self._connect, self._keeper, self._jitter = connect, keeper, jitter
+        self._failed_at = 0.0
+        self._hurried = asyncio.Event()
+        self._at_once = False
+
+    def hurry(self) -> None:
+        """Have a pause be short, since a message waits."""
+        self._hurried.set()
+
+    def try_now(self) -> None:
+        """Have a pause end: something has changed."""
+        self._at_once = True
+        self._hurried.set()
+
+    async def run(self) -> None:
+        """Keep the bind up, until this is cancelled."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            try:
+                connection = await self._connect()
+            except ConnectFailed as failure:
+                self.failure = failure
+            else:
+                self.connection, self.failure = connection, None
+                begun = loop.time()
+                self._keeper.came_up(connection)
+                try:
+                    await asyncio.shield(connection.gone)
+                finally:
+                    self.connection = None
+                if connection.ending is Ending.LEFT and connection.left_by_us:
+                    continue
+                if loop.time() - begun >= LASTING:
+                    failures = 0
+                    continue
+                self.failure = ConnectFailed("disconnected", "the message centre ended the connection")
+            failures += 1
+            await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        loop = asyncio.get_running_loop()
+        assert self.failure is not None
+        is_refused = self.failure.outcome is Outcome.MISCONFIGURED
+        pause = (
+            probe_pause(failures)
+            if is_refused
+            else backoff.delay(failures, base=RETRY_BASE, most=RETRY_MAX, draw=self._jitter())
+        )
+        begun = loop.time()
+        until, hurried = begun + pause, begun + (HURRY_ACCOUNT if is_refused else HURRY)
+        self._hurried.clear()
+        self._at_once, self.is_pausing = False, True
+        self._keeper.failed(self)
+        try:
+            while not self._at_once and loop.time() < until:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        await self._hurried.wait()
+                self._hurried.clear()
+                if loop.time() < until:
+                    until = min(until, hurried)
+        finally:
+            self.is_pausing = False
