@@ -9,7 +9,7 @@ max_concurrent = 10
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -72,6 +72,11 @@ class KindDeclaration(Protocol):
     @property
     def max_concurrent(self) -> int | None:
         """Its default, in attempts."""
+        ...
+
+    @property
+    def max_concurrent_of(self) -> Callable[[Any], int] | None:
+        """What its default follows from, beside `max_concurrent`: the kind's own settings."""
         ...
 
     @property
@@ -257,11 +262,14 @@ def _provider(
         asked_by = TABLE if common.receipts else kind.receipts.asked_by(options)
     if kind.receipts and asked_by:
         sound(kind.receipts, options, common.receipts or ProviderReceiptsConfig(), path, env, files)
+    max_concurrent = common.max_concurrent
+    if kind.max_concurrent_of and dotted((*path, "max_concurrent")) not in seen:
+        max_concurrent = kind.max_concurrent_of(options)
     return ProviderConfig(
         name=name,
         kind=kind_name,
         channels=common.channels,
-        max_concurrent=common.max_concurrent,
+        max_concurrent=max_concurrent,
         rate=common.rate,
         burst=common.burst,
         connect_timeout=common.connect_timeout,

@@ -232,6 +232,8 @@ class Kind:
     """Its own default of that key, in seconds; None for the common one. So with the two below."""
     attempt_timeout: float | None = field(default=None, kw_only=True)
     max_concurrent: int | None = field(default=None, kw_only=True)
+    max_concurrent_of: Callable[[Any], int] | None = field(default=None, kw_only=True)
+    """The same where it follows from the kind's own settings: `max_concurrent` is then that of their defaults."""
     receipts: ReceiptSupport | None = field(default=None, kw_only=True)
     """How its receipts are read; None where it sends none."""
 

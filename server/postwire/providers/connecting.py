@@ -15,17 +15,21 @@ class ConnectFailed(Exception):
     """No connection that can be used was made.
 
     `code` is ours, or the server's; `detail` says in our own words what to look at. `misconfigured`: it could be made,
-    and the server refuses our account, or is not what the settings say.
+    and the server refuses our account, or is not what the settings say. `throttled`: it refuses us for now, since it
+    has too much to do.
     """
 
-    def __init__(self, code: str, detail: str, *, misconfigured: bool = False) -> None:
+    def __init__(self, code: str, detail: str, *, misconfigured: bool = False, throttled: bool = False) -> None:
         super().__init__(detail)
         self.code, self.detail, self.misconfigured = code, detail, misconfigured
+        self.throttled = throttled
 
     @property
     def result(self) -> DispatchResult:
         """That of an attempt which needed the connection."""
         outcome = Outcome.MISCONFIGURED if self.misconfigured else Outcome.ERROR
+        if self.throttled:
+            outcome = Outcome.RATE_LIMITED
         return DispatchResult(outcome, error_code=self.code, detail=self.detail)
 
     @property

@@ -9,10 +9,8 @@ from typing import Final, Protocol
 
 from postwire.core import backoff
 from postwire.core.availability import probe_pause
-from postwire.core.outcome import Outcome
 from postwire.providers.connecting import ConnectFailed
 from postwire.providers.smpp.connection import Connection
-from postwire.providers.smpp.session import Ending
 
 RETRY_BASE: Final = 1.0
 RETRY_MAX: Final = 60.0
@@ -52,13 +50,16 @@ class Bind:
         self.failure: ConnectFailed | None = None
         self.is_pausing = False
         self._connect, self._keeper, self._jitter = connect, keeper, jitter
-        self._failed_at = 0.0
+        self._until = self._in_haste = 0.0  # when a pause ends, and when it does so at the earliest if it is hurried
         self._hurried = asyncio.Event()
         self._at_once = False
 
-    def hurry(self) -> None:
-        """Have a pause be short, since a message waits."""
+    def hurry(self) -> float:
+        """Have a pause be short, since a message waits. Return in how many seconds it ends; 0 where there is none."""
+        if not self.is_pausing:
+            return 0.0
         self._hurried.set()
+        return max(0.0, min(self._until, self._in_haste) - asyncio.get_running_loop().time())
 
     def try_now(self) -> None:
         """Have a pause end: something has changed."""
@@ -82,7 +83,7 @@ class Bind:
                     await asyncio.shield(connection.gone)
                 finally:
                     self.connection = None
-                if connection.ending is Ending.LEFT and connection.left_by_us:
+                if connection.is_leaving:
                     continue
                 if loop.time() - begun >= LASTING:
                     failures = 0
@@ -94,24 +95,23 @@ class Bind:
     async def _pause(self, failures: int) -> None:
         loop = asyncio.get_running_loop()
         assert self.failure is not None
-        is_refused = self.failure.outcome is Outcome.MISCONFIGURED
+        is_refused = self.failure.misconfigured
         pause = (
             probe_pause(failures)
             if is_refused
             else backoff.delay(failures, base=RETRY_BASE, most=RETRY_MAX, draw=self._jitter())
         )
         begun = loop.time()
-        until, hurried = begun + pause, begun + (HURRY_ACCOUNT if is_refused else HURRY)
+        self._until, self._in_haste = begun + pause, begun + (HURRY_ACCOUNT if is_refused else HURRY)
         self._hurried.clear()
         self._at_once, self.is_pausing = False, True
         self._keeper.failed(self)
         try:
-            while not self._at_once and loop.time() < until:
+            while not self._at_once and loop.time() < self._until:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(until):
+                    async with asyncio.timeout_at(self._until):
                         await self._hurried.wait()
+                        self._until = min(self._until, self._in_haste)
                 self._hurried.clear()
-                if loop.time() < until:
-                    until = min(until, hurried)
         finally:
             self.is_pausing = False

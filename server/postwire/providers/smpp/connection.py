@@ -5,29 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from postwire.providers.connecting import connect, tls_failed, tls_name
 from postwire.providers.resolving import NameResolver
+from postwire.providers.smpp.answers import EXPIRED, LOST, Answer
 from postwire.providers.smpp.bodies import bind_body
 from postwire.providers.smpp.pdu import RESPONSE, Command, Framer, Malformed, Pdu, Status, encode
 from postwire.providers.smpp.session import FIRST_SEQUENCE, Ending, Limits, Phase, Session
 from postwire.providers.smpp.settings import SmppSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What has come of a submission: the message centre's status and what goes with it, or `lack`."""
-
-    status: int = 0
-    body: bytes = b""
-    lack: str = ""
-    """Why there is no answer, as a code; empty where there is one."""
-
-
-EXPIRED: Final = Answer(lack="no_answer")
-LOST: Final = Answer(lack="disconnected")
 
 
 class Owner(Protocol):
@@ -58,8 +44,8 @@ class Connection(asyncio.Protocol):
         """What has come of the request to be bound."""
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done once the connection has ended."""
-        self.ending: Ending | None = None
-        """Why it has ended, where the session says so."""
+        self.is_leaving = False
+        """Whether it is we who end it."""
         self._owner, self._loop = owner, loop
         self._framer = Framer()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
@@ -125,6 +111,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """End the connection in good order: `gone` is done within twice `session.LEAVE`, or hardly later."""
+        self.is_leaving = True
         self._session.leave(self._loop.time())
         self._owner.unavailable(self)
         if self._session.phase is Phase.ENDED:
@@ -267,7 +254,8 @@ class Connection(asyncio.Protocol):
             self._owner.freed(self)
 
     def _end(self, ending: Ending) -> None:
-        self.ending = ending
+        if ending is Ending.SILENT:
+            _settle(self.bound, EXPIRED)
         if self._transport is not None:
             self._flush()
             if ending is Ending.LEFT:

@@ -49,22 +49,23 @@ class Deliveries:
     def __init__(self, connection: Bound, read: Read, report: Report) -> None:
         self._connection, self._read, self._report = connection, read, report
         self._waiting: list[Pdu] = []
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     def add(self, pdu: Pdu) -> None:
         """Have a delivery kept and answered. It neither waits nor raises."""
         self._waiting.append(pdu)
         if len(self._waiting) == MAX_WAITING:
             self._connection.hold("deliveries")
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="deliveries of a bind")
+        if self.task is None or self.task.done():
+            self.task = asyncio.get_running_loop().create_task(self._run(), name="deliveries of a bind")
 
-    async def close(self) -> None:
-        """Answer nothing more: the message centre will deliver it again."""
+    def end(self, ended: Callable[[], object]) -> None:
+        """The connection has gone: what waits will be delivered again. `ended` is called once nothing is being kept."""
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self.task is None or self.task.done():
+            ended()
+        else:
+            self.task.add_done_callback(lambda _: ended())
 
     async def _run(self) -> None:
         while self._waiting:

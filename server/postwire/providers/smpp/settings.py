@@ -7,10 +7,15 @@ from typing import Annotated, Final, Literal
 
 from postwire.config.bind import setting
 from postwire.config.ca_file import check_ca_file
-from postwire.config.types import Count, Number, PositiveDuration, whole
+from postwire.config.types import Choice, Number, PositiveDuration, whole
 from postwire.providers.smpp.bodies import bind_body
+from postwire.providers.smpp.message_ids import MessageIdFormat
+from postwire.providers.smpp.parts import Alphabet, LongMessages
 from postwire.providers.sms.settings import SmsSettings
 
+_ALPHABET: Final = Choice("gsm, latin1 or ascii", {one.value: one for one in Alphabet})
+_FORMAT: Final = Choice("auto, hex or decimal", {one.value: one for one in MessageIdFormat})
+_LONG: Final = Choice("udh or payload", {one.value: one for one in LongMessages})
 _RATE: Final = Number("a rate from 0.001 to 1000000 PDUs a second", 0.001, 1e6)
 
 
@@ -38,6 +43,17 @@ class SmppSettings(SmsSettings):
     response_timeout: PositiveDuration = setting(10.0, help="How long it may take to answer.")
     submit_rate: Annotated[float, _RATE] | None = setting(
         None, help="How many PDUs a second to submit; without a limit by default."
+    )
+
+    default_alphabet: Annotated[Alphabet, _ALPHABET] = setting(
+        Alphabet.GSM, help="What the message centre takes for its default alphabet: gsm, latin1 or ascii."
+    )
+    message_id_format: Annotated[MessageIdFormat, _FORMAT] = setting(
+        MessageIdFormat.AUTO,
+        help="In which base it gives ids, hex or decimal, where receipts have them in the other; auto finds out.",
+    )
+    long_messages: Annotated[LongMessages, _LONG] = setting(
+        LongMessages.UDH, help="How a long message goes: udh, in parts, or payload, whole."
     )
 
     @property
