@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from typing import Any
 
 from tests.support.smsc import PASSWORD, SYSTEM_ID, Reply, Smsc, Submitted
 
@@ -12,6 +13,7 @@ from postwire.providers.smpp.pdu import Status
 from postwire.providers.smpp.provider import KIND
 from postwire.providers.smpp.settings import SmppSettings
 from postwire.testing import Answer, BlackHole, ProviderConformance, Request
+from postwire.testing.attempts import until
 
 REPLIES = {
     Answer.RATE_LIMITED: Reply(Status.ESME_RTHROTTLED),
@@ -36,6 +38,7 @@ class TestSmpp(ProviderConformance):
         """See `ProviderConformance.prepare`."""
         self.smsc = Smsc()
         self.hole: BlackHole | None = None
+        self.provider: Any = None
         self.is_there = False
 
     def make(self, context: Context) -> Provider:
@@ -48,7 +51,8 @@ class TestSmpp(ProviderConformance):
             sender="+15005550006",
             window=100,
         )
-        return KIND.make(replace(context, connect_timeout=max(TRIED, context.connect_timeout)), settings)
+        made = self.provider = KIND.make(replace(context, connect_timeout=max(TRIED, context.connect_timeout)), settings)
+        return made
 
     async def start(self) -> None:
         """See `ProviderConformance.start`."""
@@ -63,10 +67,12 @@ class TestSmpp(ProviderConformance):
         if self.is_there:
             await self.smsc.stop()
             self.is_there = False
+            if self.provider is not None:
+                await until(lambda: not self.provider._binds._up, "the end of a connection was not seen")
 
     async def answer(self, how: Answer) -> None:
         """See `ProviderConformance.answer`."""
-        if how is Answer.UNREACHABLE and self.is_there:
+        if how is Answer.UNREACHABLE and self.is_there and self.provider is not None:
             await self.stop()
             self.hole = _hole_at(self.smsc.port)
         elif how is not Answer.UNREACHABLE and not self.is_there:

@@ -14,9 +14,9 @@ from typing import Final, Self
 
 from tests.support import listeners
 
-from postwire.providers.sms.encoding import from_gsm
 from postwire.providers.smpp.bodies import Bind, BindResp, DeliverSm, SubmitSm, SubmitSmResp
 from postwire.providers.smpp.pdu import RESPONSE, Command, Framer, Malformed, Pdu, Status, encode
+from postwire.providers.sms.encoding import from_gsm
 
 SYSTEM_ID, PASSWORD = "postwire", "s3cr3t"
 

@@ -10,6 +10,7 @@ KINDS: Final = Kinds(
     {
         "mock": "postwire.providers.mock:KIND",
         "smtp": "postwire.providers.smtp.provider:KIND",
+        "smpp": "postwire.providers.smpp.provider:KIND",
         "twilio": "postwire.providers.twilio:KIND",
         "vonage": "postwire.providers.vonage:KIND",
         "http": "postwire.providers.generic_http:KIND",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The message centre's status and what goes with it, or `lack`."""
+    """The message centre's status, and the id that it gives to what it took; or `lack`."""
 
     status: int = 0
-    body: bytes = field(default=b"", repr=False)
+    message_id: str = ""
     lack: str = ""
     """Why there is no answer, as a code; empty where there is one."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the message centre has it."""
+        return not self.lack and not self.status
 
 
 EXPIRED: Final = Answer(lack="no_answer")

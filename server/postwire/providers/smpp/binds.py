@@ -53,10 +53,13 @@ class Binds:
         settings: SmppSettings,
         connect_timeout: float,
         *,
+        named: Callable[[bytes], str],
         read: Read,
         report: Report,
         jitter: Callable[[], float],
     ) -> None:
+        """`named` gives the id, as it is kept, in the answer for what was taken; `jitter`, draws in [0, 1)."""
+        self.named = named
         self._settings, self._connect_timeout = settings, connect_timeout
         self._read, self._report = read, report
         self._tls = ssl.create_default_context(cafile=settings.ca_file) if settings.tls else None

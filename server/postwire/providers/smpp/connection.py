@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from postwire.providers.connecting import connect, tls_failed, tls_name
@@ -21,6 +20,10 @@ class Owner(Protocol):
 
     def freed(self, connection: Connection) -> None:
         """A connection may have room for submissions."""
+        ...
+
+    def named(self, body: bytes) -> str:
+        """A message was taken, by an answer with this body: return its id, as it is kept."""
         ...
 
     def delivered(self, connection: Connection, pdu: Pdu) -> None:
@@ -216,8 +219,11 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, pdu: Pdu) -> None:
         """A submission was answered: by what belongs to it, or by the word that it was not understood."""
+        status = _status_of(pdu)
+        # At once, and though it may come too late: the next PDU may be the receipt.
+        message_id = self._owner.named(pdu.body) if status == Status.ESME_ROK else ""
         if self._session.answered(pdu.sequence):
-            _settle(self._answers.pop(pdu.sequence), Answer(_status_of(pdu), pdu.body))
+            _settle(self._answers.pop(pdu.sequence), Answer(status, message_id))
 
     # Time.
 
@@ -294,4 +300,3 @@ def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
 
 _CLOSE: Final = 1.0
 """Seconds that the other side has to read what is left."""
-

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from postwire.core.errors import StoreUnavailable
 from postwire.core.receipts import Inbound, Receipt
 from postwire.providers.base import Report
-from postwire.providers.smpp.bodies import deliver_resp_body, read_deliver
+from postwire.providers.smpp.bodies import deliver_resp_body
 from postwire.providers.smpp.pdu import Malformed, Pdu, Status
 
 MAX_AT_ONCE: Final = 200

@@ -14,8 +14,6 @@ from postwire.core.splitmix import SplitMix64
 from postwire.providers.base import Context, Kind, Preview, ProviderHealth
 from postwire.providers.handover import Handover
 from postwire.providers.http.verdicts import result
-from postwire.providers.sms.settings import sender_of, why_not
-from postwire.providers.sms.several import combined
 from postwire.providers.smpp.answers import NOT_SUBMITTED, Answer
 from postwire.providers.smpp.binds import Binds, NoRoom
 from postwire.providers.smpp.bodies import SubmitSm, read_deliver, read_submit_resp
@@ -24,6 +22,8 @@ from postwire.providers.smpp.parts import cannot_send, parts_of
 from postwire.providers.smpp.receipts import read
 from postwire.providers.smpp.settings import SmppSettings
 from postwire.providers.smpp.statuses import is_throttled, meaning_of, name_of
+from postwire.providers.sms.settings import sender_of, why_not
+from postwire.providers.sms.several import combined
 
 RESUBMIT_FOR: Final = 15.0
 """Seconds for which parts are handed over again that were throttled, where others were taken. With the time for an
@@ -54,6 +54,7 @@ class SmppProvider:
         self._binds = Binds(
             settings,
             context.connect_timeout,
+            named=self._named,
             read=self._read,
             report=context.report,
             jitter=SplitMix64(context.random_seed()).next_unit,
@@ -95,7 +96,7 @@ class SmppProvider:
         except NoRoom as none:
             return none.result
         answer = await connection.submit(bodies[0])
-        if len(bodies) == 1 or not _is_taken(answer):
+        if len(bodies) == 1 or not answer.is_taken:
             return self._result(answer, message)
         answers = [answer, *await self._submit_rest(bodies[1:])]
         return combined([self._result(one, message) for one in answers])
@@ -128,7 +129,7 @@ class SmppProvider:
         return await asyncio.gather(*(self._submit(body, until) for body in bodies))
 
     async def _submit(self, body: bytes, until: float) -> Answer:
-        """Hand a part over whose message is under way: again and again where it is throttled, as long as there is time."""
+        """Hand over a part whose message is under way: again and again where it is throttled, while there is time."""
         loop = asyncio.get_running_loop()
         pause, answer = FIRST_PAUSE, NOT_SUBMITTED
         while (left := until - loop.time()) > 0:
@@ -151,18 +152,17 @@ class SmppProvider:
             return DispatchResult(Outcome.ERROR, error_code=answer.lack, detail=detail)
         if answer.lack:
             return DispatchResult(Outcome.UNCERTAIN, error_code=answer.lack, detail=_LACKS[answer.lack])
-        if _is_taken(answer):
-            return DispatchResult(Outcome.SUCCESS, self._ids.given(read_submit_resp(answer.body)))
+        if answer.is_taken:
+            return DispatchResult(Outcome.SUCCESS, answer.message_id)
         return result(meaning_of(answer.status, message), name_of(answer.status))
+
+    def _named(self, body: bytes) -> str:
+        return self._ids.given(read_submit_resp(body))
 
     def _read(self, body: bytes) -> Sequence[Receipt | Inbound]:
         """What a deliver_sm reports."""
         found = read(read_deliver(body), self._ids, self._settings.default_alphabet)
         return () if found is None else (found,)
-
-
-def _is_taken(answer: Answer) -> bool:
-    return not answer.lack and answer.status == 0
 
 
 def _max_concurrent(settings: Any) -> int:
