@@ -51,7 +51,9 @@ class TestSmpp(ProviderConformance):
             sender="+15005550006",
             window=100,
         )
-        made = self.provider = KIND.make(replace(context, connect_timeout=max(TRIED, context.connect_timeout)), settings)
+        made = self.provider = KIND.make(
+            replace(context, connect_timeout=max(TRIED, context.connect_timeout)), settings
+        )
         return made
 
     async def start(self) -> None:

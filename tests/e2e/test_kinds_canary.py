@@ -33,9 +33,11 @@ from tests.e2e.metrics import METRICS, fetch
 from tests.e2e.server import Server
 from tests.support.http_counterpart import HttpCall, HttpReply, counterpart_thread
 from tests.support.otlp import Collector
+from tests.support.smsc import PASSWORD, Reply, smsc_thread
 
 from postwire.core.message import Channel
 from postwire.providers.builtin import KINDS
+from postwire.providers.smpp.pdu import Status
 from postwire.testing import Answer
 from postwire.v1.message_pb2 import Message, OutboundMessage
 
@@ -152,6 +154,14 @@ access_key_id = "x"
 secret_access_key = "{SECRET}"
 sender = "us@example.com"
 base_url = "URL"
+[providers.smpp]
+kind = "smpp"
+channels = ["sms"]
+host = "127.0.0.1"
+port = CENTRE
+system_id = "postwire"
+password = "PASSWORD"
+sender = "+15005550006"
 [providers.smtp]
 kind = "smtp"
 channels = ["email"]
@@ -242,9 +252,15 @@ def marked(name: str) -> OutboundMessage:
 
 def test_nothing_of_a_message_a_secret_or_a_vendors_words_is_anywhere(serve: Serve, mail: tuple[Refusing, int]) -> None:
     answers = REFUSALS
-    with counterpart_thread(lambda call: answer_of(answers, call)) as vendor, Collector() as collector:
+    with (
+        counterpart_thread(lambda call: answer_of(answers, call)) as vendor,
+        smsc_thread() as (smsc, _),
+        Collector() as collector,
+    ):
         handler, port = mail
         toml = DECLARED.replace("URL", vendor.counterpart.url).replace("PORT", str(port))
+        toml = toml.replace("CENTRE", str(smsc.port)).replace("PASSWORD", PASSWORD)
+        smsc.reply = Reply(Status.ESME_RINVDSTADR)
         server: Server = serve(
             toml=toml, telemetry__otlp_endpoint=collector.endpoint, OTEL_BSP_SCHEDULE_DELAY="10", **METRICS
         )
@@ -253,6 +269,7 @@ def test_nothing_of_a_message_a_secret_or_a_vendors_words_is_anywhere(serve: Ser
         records = [dispatch(server, marked(name), provider_name=name) for name in names]
         assert all(record.attempts for record in records)
         answers, handler.refuses = TAKEN, False
+        smsc.reply = Reply(message_id=f"{CANARY} 4711")
         taken = [dispatch(server, marked(name), provider_name=name) for name in names]
         shown = "".join(text_format.MessageToString(one) for one in (*_again(server, records), *_again(server, taken)))
         shown += "".join(text_format.MessageToString(one) for one in providers(server).values())
@@ -260,7 +277,7 @@ def test_nothing_of_a_message_a_secret_or_a_vendors_words_is_anywhere(serve: Ser
         collector.wait_for_spans(2 * len(names))
         assert server.terminate() == 0
         shown += collector.everything() + server.log_text()
-    for word in (CANARY, PHONE[1:], SECRET):
+    for word in (CANARY, PHONE[1:], SECRET, PASSWORD):
         assert shown.count(word) == 0, "something of a message, or a secret, can be seen outside"
 
 

@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         self.hear()
 
     @rule(sequence=st.integers(1, 5))
-    def asks_to_be_unbound_from(self, sequence: int) -> None:
+    def unbinds(self, sequence: int) -> None:
         self.hear()
         self.session.dismissed(sequence, self.now)
         if self.phase is not Phase.DISMISSED:

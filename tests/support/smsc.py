@@ -18,7 +18,7 @@ from postwire.providers.smpp.bodies import Bind, BindResp, DeliverSm, SubmitSm, 
 from postwire.providers.smpp.pdu import RESPONSE, Command, Framer, Malformed, Pdu, Status, encode
 from postwire.providers.sms.encoding import from_gsm
 
-SYSTEM_ID, PASSWORD = "postwire", "s3cr3t"
+SYSTEM_ID, PASSWORD = "postwire", "sm5cpw0r"
 
 BINDS: Final = (Command.BIND_TRANSCEIVER, Command.BIND_TRANSMITTER, Command.BIND_RECEIVER)
 

@@ -37,6 +37,9 @@ from postwire.core.outcome import UNCOUNTED, DispatchResult, Outcome, RecipientR
 from postwire.core.values import Word, frozen
 from postwire.core.waiting import deadline
 
+MAX_VENDOR_IDS: Final = 4096
+"""How many characters are kept of a vendor's id of a message: of a long SMS that is one for each of 49 segments."""
+
 MAX_VENDOR_TEXT: Final = 512
 """How many characters of an id, a code or a detail of a vendor are kept."""
 
@@ -379,7 +382,7 @@ def closed(attempt: Attempt, result: DispatchResult, duration: int | None) -> At
         attempt.start_time,
         result.outcome,
         duration,
-        _bounded(result.provider_message_id),
+        _bounded(result.provider_message_id, MAX_VENDOR_IDS),
         _bounded(result.error_code),
         _bounded(detail),
         attempt.trace_id,
@@ -426,9 +429,9 @@ def _changed(
     )
 
 
-def _bounded(text: str) -> str:
+def _bounded(text: str, most: int = MAX_VENDOR_TEXT) -> str:
     """What a vendor says, as it can be kept: of bounded length, and without halves of characters."""
     if not text:
         return ""
-    text = text[:MAX_VENDOR_TEXT]
+    text = text[:most]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

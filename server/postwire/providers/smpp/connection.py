@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from postwire.providers.connecting import connect, tls_failed, tls_name
 from postwire.providers.resolving import NameResolver
@@ -143,8 +143,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # which that of uvloop is by its methods alone
         settings = self.settings
         body = bind_body(settings.system_id, settings.password, settings.system_type)
         self._write(encode(self.role, 0, FIRST_SEQUENCE, body))
