@@ -174,8 +174,10 @@ class Machine(RuleBasedStateMachine):
             return
         if self.asked:
             assert at <= min(self.asked.values())
-        if self.phase is Phase.BOUND:
-            assert at <= self.heard_at + LIMITS.enquire_link + LIMITS.response_timeout
+        if self.phase is Phase.BOUND and self.enquired_at is not None:
+            assert at <= self.enquired_at + LIMITS.response_timeout
+        elif self.phase is Phase.BOUND:
+            assert at <= self.heard_at + LIMITS.enquire_link
         else:
             assert at <= self.phase_ends
 
