@@ -11,6 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from google.protobuf import text_format
 from tests.conformance import (
+    test_bird,
     test_infobip,
     test_mailgun,
     test_mailjet,
@@ -96,6 +97,13 @@ access_key_id = "x"
 secret_access_key = "{SECRET}"
 sender = "+15005550006"
 base_url = "URL"
+[providers.bird]
+kind = "bird"
+channels = ["sms"]
+access_key = "{SECRET}"
+workspace_id = "{test_bird.WORKSPACE}"
+channel_id = "{test_bird.CHANNEL}"
+base_url = "URL"
 [providers.http]
 kind = "http"
 channels = ["sms", "email"]
@@ -179,6 +187,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/sms/3": test_infobip.refusal("REJECTED_DESTINATION"),
     "/xms/v1": test_sinch.refusal(403, "illegal_number_type"),
     "/": test_sns.refusal(400, "InvalidParameter"),
+    "/workspaces": test_bird.refusal(422, "InvalidPayload"),
     "/http": HttpReply(400, QUOTED.encode()),
     "/webhook": test_webhook.REPLIES[Answer.REJECTED],
     "/v3/mail/send": test_sendgrid.refusal(400),
@@ -197,6 +206,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/sms/3": test_infobip.TestInfobip.success,
     "/xms/v1": test_sinch.TestSinch.success,
     "/": test_sns.TestSns.success,
+    "/workspaces": test_bird.TestBird.success,
     "/http": HttpReply(200, b"OK"),
     "/webhook": HttpReply(200, QUOTED.encode()),
     "/v3/mail/send": test_sendgrid.TestSendGrid.success,

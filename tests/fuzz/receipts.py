@@ -17,6 +17,7 @@ from tests.support import sns_messages
 from postwire.core.receipts import Inbound, Receipt
 from postwire.core.reference import References
 from postwire.providers.receipts import (
+    bird,
     infobip,
     mailgun,
     mailjet,
@@ -43,6 +44,7 @@ NOW: Final = 1_800_000_000_000_000
 _REFERENCES: Final = References(bytes(32))
 REFERENCE: Final = _REFERENCES.make("0197c0de-0000-7000-8000-000000000000", 1)
 _SIGNS: Final = derive_private_key(4711, SECP256R1())
+_CHANNEL: Final = "614208aa-b153-4d5d-9989-2fddfc0ce4c3"
 _RULES: Final = ReceiptRules(state="state", id="/id", code="code", reference="ref", delivered="^1", permanent="^00")
 
 READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
@@ -56,6 +58,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "sparkpost": sparkpost.SparkPostReceipts(UserOrReference(None, sparkpost.REFERENCE)),
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
         "vonage": vonage.VonageReceipts((b"k",)),
+        "bird": bird.BirdReceipts((b"k",), _CHANNEL),
         "sinch": sinch.SinchReceipts((b"k",)),
         "telnyx": telnyx.TelnyxReceipts(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
         "plivo": plivo.PlivoReceipts((b"k",)),
@@ -82,6 +85,8 @@ HEADERS: Final = (
     sinch.NONCE,
     sinch.ALGORITHM,
     *(f"{name}{more}" for name in (plivo.V3, plivo.V2) for more in ("", "-nonce")),
+    bird.SIGNATURE,
+    bird.TIMESTAMP,
 )
 """Those that any reader looks at."""
 
@@ -312,6 +317,35 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 x_sinch_webhook_signature_algorithm="HmacSHA256",
             ),
             _seed({"type": "mo_media", "id": "m", "from": "13125550002", "to": "12345", "body": {"message": "Stop"}}),
+        ],
+        "receipts_bird": [
+            _seed(
+                {
+                    "event": "sms.outbound",
+                    "payload": {
+                        "id": "m",
+                        "channelId": _CHANNEL,
+                        "receiver": {"contacts": [{"identifierValue": "+31612345678"}]},
+                        "reference": REFERENCE,
+                        "status": "delivery_failed",
+                        "failure": {"code": 15005, "source": {"name": "sms-messagebird", "code": "1"}},
+                        "lastStatusAt": "2022-12-22T08:32:50.736Z",
+                    },
+                },
+                messagebird_signature="A" * 43 + "=",
+                messagebird_request_timestamp="1800000000",
+            ),
+            _seed(
+                {
+                    "event": "sms.inbound",
+                    "payload": {
+                        "id": "m",
+                        "channelId": _CHANNEL,
+                        "sender": {"contact": {"identifierValue": "+31612345678"}},
+                        "body": {"type": "text", "text": {"text": "Stop"}},
+                    },
+                }
+            ),
         ],
         "receipts_ses": [
             b"\n\n" + sns_messages.call_of(one).body

@@ -39,6 +39,7 @@ from postwire.core.reference import References
 from postwire.core.validation import Violations, check_content
 from postwire.outbox.cipher import Damaged, StoreCipher
 from postwire.providers import (
+    bird,
     builtin,
     infobip,
     mailgun,
@@ -79,10 +80,12 @@ _KEY_SET: Final = (
 )
 _JWKS: Final = KeySet.parse(_KEY_SET)
 _RULES: Final = JwtConfig(issuer="https://login.example.com", audience="postwire", jwks_file=Path("keys.json"))
+_UUID: Final = "614208aa-b153-4d5d-9989-2fddfc0ce4c3"
 _ACCOUNT: Final = "AC" + "0" * 32
 _FROM: Final = "us@example.com"
 _VENDORS: Final[tuple[HttpVendor, ...]] = (
     twilio.Twilio(twilio.TwilioSettings(account_sid=_ACCOUNT, auth_token="t", sender="+15005550006")),
+    bird.Bird(bird.BirdSettings(access_key="k", workspace_id=_UUID, channel_id=_UUID)),
     sinch.Sinch(sinch.SinchSettings(service_plan_id="p", api_token="t", sender="+15005550006")),
     telnyx.Telnyx(telnyx.TelnyxSettings(api_key="k", sender="+15005550006")),
     vonage.Vonage(vonage.VonageSettings(api_key="k", api_secret="s", sender="+15005550006")),

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from standardwebhooks import Webhook
 from tests.support.http_counterpart import HttpCall, HttpReply
 from tests.support.receipt_vendor import Report, Vendor
-from tests.support.receipt_vendors_sms import Infobip, Plivo, Sinch, Telnyx, Twilio, Vonage
+from tests.support.receipt_vendors_sms import Bird, Infobip, Plivo, Sinch, Telnyx, Twilio, Vonage
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _CURVE: Final = derive_private_key(4711, SECP256R1())
@@ -298,6 +298,7 @@ def every_vendor() -> list[Vendor]:
         Infobip(),
         Sinch(),
         Plivo(),
+        Bird(),
         SendGrid(),
         Mailgun(),
         Resend(),

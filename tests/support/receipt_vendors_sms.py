@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from base64 import b64encode
@@ -206,3 +207,37 @@ class Plivo(Vendor):
 
     def forge(self, report: Report) -> Report:
         return Report(report.path, report.headers, report.body + b"&x=1")
+
+
+class Bird(Vendor):
+    target = "/workspaces/"
+    channel = "sms"
+    words = ("delivered", "delivery_failed", "sent")
+    channel_id = "614208aa-b153-4d5d-9989-2fddfc0ce4c3"
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "bird"\naccess_key = "k"\nworkspace_id = "{self.channel_id}"\nchannel_id = "{self.channel_id}"\n'
+            f'base_url = "{base_url}"\nreceipts = {{ secret = "s1gns" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        recipient = value["receiver"]["contacts"][0]["identifierValue"]
+        self.references[recipient] = value["reference"]
+        return HttpReply.of_json(202, {"id": self.id_of(recipient), "status": "accepted"})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        message = {
+            "id": self.id_of(recipient),
+            "channelId": self.channel_id,
+            "receiver": {"contacts": [{"identifierKey": "phonenumber", "identifierValue": recipient}]},
+            "reference": self.references.get(recipient, ""),
+            "status": self.word(state),
+        }
+        path = f"/receipts/{self.name}"
+        body = json.dumps({"service": "channels", "event": "sms.outbound", "payload": message}).encode()
+        seconds = str(int(time()))
+        signed = f"{seconds}\n{PUBLIC_URL}{path}\n".encode() + hashlib.sha256(body).digest()
+        signature = b64encode(hmac.new(b"s1gns", signed, "sha256").digest()).decode()
+        return Report(path, {"messagebird-signature": signature, "messagebird-request-timestamp": seconds}, body)

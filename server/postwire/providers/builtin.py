@@ -19,6 +19,7 @@ KINDS: Final = Kinds(
         "infobip": "postwire.providers.infobip:KIND",
         "sinch": "postwire.providers.sinch:KIND",
         "plivo": "postwire.providers.plivo:KIND",
+        "bird": "postwire.providers.bird:KIND",
         "sendgrid": "postwire.providers.sendgrid:KIND",
         "postmark": "postwire.providers.postmark:KIND",
         "resend": "postwire.providers.resend:KIND",

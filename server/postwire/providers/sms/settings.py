@@ -23,14 +23,20 @@ PREFIX = TextTable(
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: kinds derive from several such classes
-class SmsSettings:
-    """See the module. `max_segments` is 0 where there is no limit."""
+class SegmentSettings:
+    """How long an SMS may be. `max_segments` is 0 where there is no limit."""
+
+    max_segments: CountOrNone = setting(0, help="How many segments an SMS may take; 0: any number.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmsSettings(SegmentSettings):
+    """See the module."""
 
     sender: str | None = setting(None, help="Whom messages are from that name no sender themselves.")
     senders: Annotated[Mapping[str, str], PREFIX] = setting(
         default_factory=dict, help="The same by the beginning of the number; the longest that fits is taken."
     )
-    max_segments: CountOrNone = setting(0, help="How many segments an SMS may take; 0: any number.")
 
     @cached_property
     def prefix_lengths(self) -> tuple[int, ...]:
@@ -62,6 +68,12 @@ def why_not(settings: SmsSettings, message: OutboundMessage, *, has_sender: bool
         return FieldViolation(
             f"message.{message.channel.value}.sender", "must be given: the provider has none for this number"
         )
+    return too_long(settings, message)
+
+
+def too_long(settings: SegmentSettings, message: OutboundMessage) -> FieldViolation | None:
+    """Why a message is too long for these settings; None if it is not. An MMS has no segments."""
+    content = message.content
     if settings.max_segments and isinstance(content, Sms):
         _, count = segments(content.body)
         if count > settings.max_segments:
