@@ -149,6 +149,12 @@ def test_media_have_to_be_at_addresses() -> None:
         assert found.field == "message.mms.media"
 
 
+def test_a_powerpack_that_would_never_be_used_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^powerpack_uuid: is never used beside sender"):
+        settings(powerpack_uuid="p").check()
+    settings(powerpack_uuid="p", sender=None, senders={"+44": "Acme"}).check()
+
+
 @pytest.mark.parametrize("account", ["", "x", "AC" + "0" * 18, "MA" + "0" * 17, "MA" + "0" * 17 + "/", "ma" + "0" * 18])
 def test_an_account_that_is_none_is_refused(account: str) -> None:
     with pytest.raises(ValueError, match=r"^auth_id: must be MA or SA and 18 letters or digits"):

@@ -57,6 +57,8 @@ class PlivoSettings(SmsSettings, HttpSettings):
         HttpSettings.check(self)
         if not _ACCOUNT.fullmatch(self.auth_id):
             raise ValueError("auth_id: must be MA or SA and 18 letters or digits, as the console shows it")
+        if self.powerpack_uuid is not None and self.sender is not None:
+            raise ValueError("powerpack_uuid: is never used beside sender, take one of them out")
 
 
 class Plivo:
