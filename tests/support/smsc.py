@@ -93,6 +93,8 @@ class Smsc:
         """How many sessions were ended in good order."""
         self.enquiries = 0
         self.delivered: list[Answered] = []
+        self.answers: list[Pdu] = []
+        """To whatever else it asked for."""
         self.most_waiting = 0
         """How many submissions of one session waited for their answers at once, at most."""
         self.sessions: list[Session] = []
@@ -222,6 +224,8 @@ class Session(asyncio.Protocol):
             self._submit(pdu)
         elif command == Command.DELIVER_SM_RESP:
             smsc.delivered.append(Answered(pdu.status))
+        elif command in (Command.DATA_SM_RESP, Command.GENERIC_NACK):
+            smsc.answers.append(pdu)
         elif command == Command.ENQUIRE_LINK:
             smsc.enquiries += 1
             if smsc.answers_enquiries:

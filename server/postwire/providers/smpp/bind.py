@@ -69,33 +69,34 @@ class Bind:
     async def run(self) -> None:
         """Keep the bind up, until this is cancelled."""
         loop = asyncio.get_running_loop()
-        failures = 0
+        failures = 0  # in a row
         while True:
             try:
                 connection = await self._connect()
             except ConnectFailed as failure:
                 self.failure = failure
-            else:
-                self.connection, self.failure = connection, None
-                begun = loop.time()
-                self._keeper.came_up(connection)
-                try:
-                    await asyncio.shield(connection.gone)
-                finally:
-                    self.connection = None
-                if connection.is_leaving:
-                    continue
-                if loop.time() - begun >= LASTING:
-                    failures = 0
-                    continue
-                self.failure = ConnectFailed("disconnected", "the message centre ended the connection")
+                failures += 1
+                await self._pause(failures, self.failure)
+                continue
+            self.connection, self.failure = connection, None
+            begun = loop.time()
+            self._keeper.came_up(connection)
+            try:
+                await asyncio.shield(connection.gone)
+            finally:
+                self.connection = None
+            if connection.is_leaving or loop.time() - begun >= LASTING:
+                failures = 0
+                continue
+            # The first time it is made again at once, and then it is one that does not last.
             failures += 1
-            await self._pause(failures)
+            if failures > 1:
+                self.failure = ConnectFailed("disconnected", "the message centre ends the connections that it is given")
+                await self._pause(failures - 1, self.failure)
 
-    async def _pause(self, failures: int) -> None:
+    async def _pause(self, failures: int, failure: ConnectFailed) -> None:
         loop = asyncio.get_running_loop()
-        assert self.failure is not None
-        is_refused = self.failure.misconfigured
+        is_refused = failure.misconfigured
         pause = (
             probe_pause(failures)
             if is_refused

@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
             self._answered(pdu)
         elif command == Command.ENQUIRE_LINK:
             self.answer(pdu, Status.ESME_ROK)
-        elif command == Command.DELIVER_SM:
+        elif command in DELIVERIES:
             self._owner.delivered(self, pdu)
         elif command == self.role | RESPONSE:
             if pdu.status != Status.ESME_ROK:
@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
         elif command == Command.UNBIND_RESP:
             if session.unbound(sequence):
                 self._end(Ending.LEFT)
-        elif not pdu.is_response:
+        elif not pdu.is_response and command != Command.ALERT_NOTIFICATION:
             self._write(encode(Command.GENERIC_NACK, Status.ESME_RINVCMDID, sequence))
 
     def _refused(self, pdu: Pdu) -> None:
@@ -296,6 +296,9 @@ def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
     if not future.done():
         future.set_result(answer)
 
+
+DELIVERIES: Final = frozenset({Command.DELIVER_SM, Command.DATA_SM})
+"""What receipts come by (SMPP 3.4, appendix B)."""
 
 _CLOSE: Final = 1.0
 """Seconds that the other side has to read what is left."""

@@ -21,8 +21,8 @@ MAX_WAITING: Final = 1_000
 KEEP_TIME: Final = 5.0
 """Seconds that a message centre is kept waiting. What is kept later is known when it comes again."""
 
-Read = Callable[[bytes], Sequence[Receipt | Inbound]]
-"""Reads the body of a deliver_sm; empty where it says nothing that is used. Raises Malformed."""
+Read = Callable[[Pdu], Sequence[Receipt | Inbound]]
+"""Reads what is delivered; empty where it says nothing that is used. Raises Malformed."""
 
 _BODY: Final = deliver_resp_body()
 
@@ -80,7 +80,7 @@ class Deliveries:
         to_keep: list[Pdu] = []
         for pdu in batch:
             try:
-                read = self._read(pdu.body)
+                read = self._read(pdu)
             except Malformed:
                 # It would be as wrong the next time.
                 self._connection.answer(pdu, Status.ESME_RX_R_APPN, _BODY)

@@ -16,9 +16,10 @@ from postwire.providers.handover import Handover
 from postwire.providers.http.verdicts import result
 from postwire.providers.smpp.answers import NOT_SUBMITTED, Answer
 from postwire.providers.smpp.binds import Binds, NoRoom
-from postwire.providers.smpp.bodies import SubmitSm, read_deliver, read_submit_resp
+from postwire.providers.smpp.bodies import DataSm, DeliverSm, SubmitSm, read_body, read_submit_resp
 from postwire.providers.smpp.message_ids import MessageIds
 from postwire.providers.smpp.parts import cannot_send, parts_of
+from postwire.providers.smpp.pdu import Pdu
 from postwire.providers.smpp.receipts import read
 from postwire.providers.smpp.settings import SmppSettings
 from postwire.providers.smpp.statuses import is_throttled, meaning_of, name_of
@@ -159,9 +160,11 @@ class SmppProvider:
     def _named(self, body: bytes) -> str:
         return self._ids.given(read_submit_resp(body))
 
-    def _read(self, body: bytes) -> Sequence[Receipt | Inbound]:
-        """What a deliver_sm reports."""
-        found = read(read_deliver(body), self._ids, self._settings.default_alphabet)
+    def _read(self, pdu: Pdu) -> Sequence[Receipt | Inbound]:
+        """What is delivered. Raises Malformed."""
+        body = read_body(pdu)
+        assert isinstance(body, DeliverSm | DataSm)
+        found = read(body, self._ids, self._settings.default_alphabet)
         return () if found is None else (found,)
 
 
