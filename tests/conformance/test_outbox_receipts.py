@@ -9,7 +9,7 @@ import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.outboxes import EVER, Q, Reopen, change, dropped, each, keep, queue_up, take
-from tests.support.receipts import KEY, MOST, hash_of, report, report_of
+from tests.support.receipts import KEY, MOST, hash_of, pending, report, report_of
 
 from postwire.core import receipt_states
 from postwire.core.audit import AuditEvent
@@ -201,16 +201,16 @@ async def test_a_receipt_is_applied_with_the_change_that_it_leads_to(outbox: Out
     new = await keep(outbox)
     record = await sent(outbox, new)
     await fates(outbox, report_of(new, UNDELIVERED, code="30003"))
-    assert await outbox.pending_receipts() == [record.message_id]
+    assert await pending(outbox) == [record.message_id]
     found = await receipts(outbox, record)
     after = receipt_states.apply(record, found, now=START + 9)
     assert after.state is MessageState.UNDELIVERED
     stale = replace(record, revision=record.revision - 1)
     assert not await outbox.advance(stale, after, receipts=[one.number for one in found])
-    assert await outbox.pending_receipts() == [record.message_id], "what is not kept is not applied"
+    assert await pending(outbox) == [record.message_id], "what is not kept is not applied"
     assert await outbox.advance(record, after, receipts=[one.number for one in found])
     assert await outbox.get(record.message_id, DEFAULT_TENANT) == after
-    assert await outbox.pending_receipts() == []
+    assert await pending(outbox) == []
     assert [one.is_applied for one in await receipts(outbox, record)] == [True]
 
 
@@ -221,9 +221,9 @@ async def test_one_that_is_to_be_reported_is_pending_until_it_is(outbox: Outbox)
     found = await receipts(outbox, record)
     after = receipt_states.apply(record, found, now=START + 9)
     assert await outbox.advance(record, after, receipts=[one.number for one in found])
-    assert await outbox.pending_receipts() == [record.message_id]
+    assert await pending(outbox) == [record.message_id]
     await outbox.finish_receipts([one.number for one in found], START + 9)
-    assert await outbox.pending_receipts() == []
+    assert await pending(outbox) == []
 
 
 async def test_a_queued_message_that_was_delivered_waits_no_longer(outbox: Outbox) -> None:
@@ -285,7 +285,7 @@ async def test_it_stands_in_the_way_after_a_restart_as_well(reopen: Reopen) -> N
     queued = await change(outbox, new.record, build.ended(new.record, DispatchResult(Outcome.UNCERTAIN)))
     await fates(outbox, report_of(new))
     outbox = await reopen()
-    assert await outbox.pending_receipts() == [queued.message_id]
+    assert await pending(outbox) == [queued.message_id]
     assert not await outbox.advance(queued, build.retried(queued))
     assert len(await receipts(outbox, queued)) == 1
 
@@ -368,7 +368,7 @@ async def test_all_that_belongs_to_a_message_goes_with_it(outbox: Outbox) -> Non
     new = await everything(outbox)
     assert await outbox.remove_settled(BEGINNING, START + DAY, 9) is not None
     assert await outbox.reported([new.record.message_id]) == []
-    assert await outbox.pending_receipts() == []
+    assert await pending(outbox) == []
     assert await fates(outbox, report(provider_message_id="vendor-1")) == [HELD], "nobody has that id"
 
 

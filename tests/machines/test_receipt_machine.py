@@ -24,7 +24,7 @@ from tests.support.clock import ManualClock
 from tests.support.harness import Harness
 from tests.support.outboxes import open_postgres
 from tests.support.providers import FakeProvider, registry_of
-from tests.support.receipts import REFERENCES
+from tests.support.receipts import REFERENCES, pending
 from tests.support.waiting import within
 
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, OutboundMessage
@@ -215,7 +215,7 @@ class ReceiptMachine(RuleBasedStateMachine):
         """What is not as it is to be once all is quiet."""
         records = await self.outbox.inner.records(self.ids, DEFAULT_TENANT)
         is_open = {one.message_id for one in records if one.attempts and one.attempts[-1].outcome is None}
-        if left := set(await self.outbox.inner.pending_receipts()) - is_open:
+        if left := set(await pending(self.outbox.inner)) - is_open:
             return f"{len(left)} messages have receipts that are not applied"
         counts = await self.outbox.inner.unsettled_counts(self.clock.wall())
         found, expected = self.harness.delivery.backlog.queues, dict(counts.queues)

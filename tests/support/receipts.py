@@ -11,7 +11,7 @@ from postwire.core.message import MessageRecord
 from postwire.core.receipts import KeptReceipt, ReceiptState
 from postwire.core.reference import References
 from postwire.core.suppression import address_hash
-from postwire.outbox.base import NewMessage, ReceiptReport
+from postwire.outbox.base import NewMessage, ReceiptReport, ReceiptStore
 
 KEY: Final = b"k" * 32
 """What addresses are hashed with."""
@@ -32,6 +32,16 @@ def kept(state: ReceiptState, attempt: int = 1, **fields: Any) -> KeptReceipt:
     """A receipt that is not applied yet, of an attempt at `p`."""
     given: dict[str, Any] = {"provider_name": "p", "receive_time": START + 1} | fields
     return KeptReceipt(number=next(_numbers), attempt_number=attempt, state=state, **given)
+
+
+async def pending(outbox: ReceiptStore) -> list[str]:
+    """The messages with receipts with which something is left to be done, in the order in which that came."""
+    found: dict[str, None] = {}
+    after = 0
+    while page := await outbox.pending_receipts(after, 2):
+        found.update(dict.fromkeys(one.message_id for one in page))
+        after = page[-1].number
+    return list(found)
 
 
 def report(state: ReceiptState = ReceiptState.DELIVERED, **fields: Any) -> ReceiptReport:

@@ -11,7 +11,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.outboxes import EVER, change, keep
 from tests.support.postgres import new_database
-from tests.support.receipts import MOST, report, report_of
+from tests.support.receipts import MOST, pending, report, report_of
 
 from postwire.core.message import MessageRecord
 from postwire.core.outcome import DispatchResult, Outcome
@@ -122,7 +122,7 @@ async def test_finishing_again_changes_nothing(nodes: Nodes) -> None:
     await asyncio.gather(*(node.finish_receipts(numbers, now) for node in (one, two) for now in (None, START)))
     await one.finish_receipts(numbers, None)
     assert await other.fetchval("SELECT unapplied FROM messages") == 0
-    assert await one.pending_receipts() == []
+    assert await pending(one) == []
 
 
 async def test_the_same_receipts_at_two_nodes_in_another_order_are_kept_once(nodes: Nodes) -> None:
@@ -146,7 +146,7 @@ async def test_what_one_node_holds_another_releases_and_only_once(nodes: Nodes) 
     key = HeldKey("p", "vendor-1")
     released = await asyncio.gather(*(node.release_held([key]) for node in (one, two, one, two)))
     assert sorted(map(len, released)) == [0, 0, 0, 1]
-    assert await one.pending_receipts() == [new.record.message_id]
+    assert await pending(one) == [new.record.message_id]
 
 
 async def test_no_more_are_held_than_allowed_though_two_nodes_hold_them(nodes: Nodes) -> None:

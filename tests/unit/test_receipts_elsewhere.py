@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.nodes import SHARED, Sharing, SharingNode, passes
+from tests.support.outboxes import keep
 from tests.support.providers import FakeProvider, registry_of
+from tests.support.receipts import REFERENCES, report_of
 from tests.support.reported import came, receipt
 from tests.support.waiting import within
 
 from postwire.core.message import MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.core.receipts import Receipt, ReceiptState
+from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker
+from postwire.receipts import sweeps
 from postwire.receipts.sweeps import BETWEEN_ALL, BETWEEN_OWN, LeftReceipts, OwnReceipts
 
 SENT, DELIVERED = MessageState.SENT, MessageState.DELIVERED
@@ -162,3 +166,33 @@ async def test_who_looks_at_all_may_begin_again(reporting: Reporting) -> None:
     await left.stop()
     left.start()
     await reporting.nodes[0].calm()
+
+
+@IN_BOTH
+async def test_what_is_left_is_handed_over_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, shared: Sharing) -> None:
+    monkeypatch.setattr(sweeps, "PAGE", 3)
+    store, clock, seen = shared[0], ManualClock(), Seen()
+    left = LeftReceipts(outbox=store, tracker=seen, clock=clock)
+    records = [(await keep(store)).record for _ in range(8)]
+    await store.keep_receipts([report_of(one) for one in records], 99)
+    assert [await left._look() for _ in range(4)] == [BETWEEN_ALL, BETWEEN_OWN, BETWEEN_OWN, BETWEEN_ALL]
+    ids = [one.message_id for one in records]
+    assert seen.batches == [[], ids[:3], ids[3:6], ids[6:]]
+    late = (await keep(store)).record
+    await store.keep_receipts([report_of(late)], 99)
+    for is_handed_over in (False, True):  # whoever has kept it is given a round to apply it
+        seen.batches.clear()
+        while await left._look() < BETWEEN_ALL:
+            pass
+        assert any(late.message_id in batch for batch in seen.batches) is is_handed_over
+
+
+class Seen(ReceiptTracker):
+    """Notes what is handed over."""
+
+    def __init__(self) -> None:
+        super().__init__(ReceiptAddresses(REFERENCES, "", ()), is_shared=True)
+        self.batches: list[list[str]] = []
+
+    def kept(self, message_ids: Iterable[str]) -> None:
+        self.batches.append(list(message_ids))

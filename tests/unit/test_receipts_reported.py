@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.support import build
 from tests.support.providers import FakeProvider
-from tests.support.receipts import hash_of
+from tests.support.receipts import hash_of, pending
 from tests.support.reported import booted, came, receipt
 
 from postwire.core.message import DEFAULT_TENANT, MessageState
@@ -45,7 +45,7 @@ async def test_whoever_suppresses_hears_of_what_may_matter_once_it_is_applied(ou
     await harness.calm()
     ours = hash_of("+15005550100")
     assert hearing.heard == [(DEFAULT_TENANT, ours, "", ReceiptState.UNDELIVERED, True)], "whom it was sent to"
-    assert await outbox.pending_receipts() == []
+    assert await pending(outbox) == []
 
 
 @pytest.mark.parametrize(("hearing", "sender"), [(Hearing(), "ada@example.com"), (None, "")])
@@ -67,11 +67,11 @@ async def test_what_was_not_heard_is_said_again(outbox: SqliteOutbox) -> None:
     await came(harness, receipt(record, ReceiptState.COMPLAINED))
     await harness.calm()
     assert len(hearing.heard) == 1
-    assert await outbox.pending_receipts() == [record.message_id]
+    assert await pending(outbox) == [record.message_id]
     harness.clock.advance(6.0)
     await harness.calm()
     assert len(hearing.heard) == 2
-    assert await outbox.pending_receipts() == []
+    assert await pending(outbox) == []
 
 
 # What is let go of.

@@ -14,7 +14,7 @@ from tests.support import build
 from tests.support.clock import START
 from tests.support.outboxes import EVER, KEYS, change, failed_over, keep, look_at_due, queue_up
 from tests.support.postgres import new_database
-from tests.support.receipts import hash_of, report, report_of
+from tests.support.receipts import hash_of, pending, report, report_of
 
 from postwire.cli.root import root
 from postwire.core import follow_up
@@ -91,7 +91,7 @@ async def all_of(outbox: Outbox) -> dict[str, object]:
         "counts": await outbox.unsettled_counts(START),
         "overdue": [one.record for one in await outbox.overdue(EVER, 9)],
         "held": await outbox.held_keys(),
-        "pending": sorted(await outbox.pending_receipts()),
+        "pending": sorted(await pending(outbox)),
         "providers": await outbox.provider_states(),
         "suppressions": (await outbox.list_suppressions(9, None, "acme", START)).suppressions,
         "events": (await outbox.events(AuditFilter(), 9, None)).events,

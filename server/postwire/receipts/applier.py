@@ -21,6 +21,9 @@ from postwire.telemetry.logs import EventLog
 AT_ONCE: Final = 64
 """How many messages are seen to at once."""
 
+PAGE: Final = 10_000
+"""How many receipts that were left are read at once."""
+
 AFTER_A_FAULT: Final = 5.0
 """Seconds after which what could not be reported is reported again."""
 
@@ -72,7 +75,12 @@ class ReceiptApplier:
         """
         if not self._tracker.is_shared:  # else whoever holds them knows, and one who looks at all
             self._tracker.expect(await self._outbox.held_keys())
-        self._tracker.kept(await self._outbox.pending_receipts())
+        after = 0
+        while page := await self._outbox.pending_receipts(after, PAGE):
+            self._tracker.kept(dict.fromkeys(one.message_id for one in page))
+            if self._tracker.is_shared:  # the rest is for who looks at what is left by anybody
+                break
+            after = page[-1].number
 
     def start(self) -> None:
         """Begin, once the delivery has."""

@@ -28,6 +28,7 @@ from postwire.outbox.base.outbox import Outbox, OutboxError
 from postwire.outbox.base.receipts import (
     HeldKey,
     KeptAs,
+    PendingReceipt,
     ReceiptFate,
     ReceiptReport,
     ReceiptStore,
@@ -66,6 +67,7 @@ __all__ = [
     "Outbox",
     "OutboxError",
     "OutboxStats",
+    "PendingReceipt",
     "ProviderMessageId",
     "ProviderState",
     "QueueKey",

@@ -69,6 +69,13 @@ class HeldKey(NamedTuple):
     name: str
 
 
+class PendingReceipt(NamedTuple):
+    """A receipt with which something is left to be done, and its message. Numbers rise as receipts come in."""
+
+    number: int
+    message_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedMessage:
     """A message with all that is kept of what was reported of it, in the order in which it came.
@@ -109,8 +116,9 @@ class ReceiptStore(Availability, Protocol):
         """Forget what has been held since before a time (µs), at most `limit` of it; returns how many, by provider."""
         ...
 
-    async def pending_receipts(self) -> Sequence[str]:
-        """The ids of the messages with receipts that are not applied, or not reported."""
+    async def pending_receipts(self, after: int, limit: int) -> Sequence[PendingReceipt]:
+        """At most `limit` of the receipts that are not applied, or not reported: in the order of their numbers, behind
+        the number `after`."""
         ...
 
     async def reported(self, message_ids: Sequence[str]) -> Sequence[ReportedMessage]:

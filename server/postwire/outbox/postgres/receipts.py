@@ -12,7 +12,15 @@ from typing import Any
 from uuid import UUID
 
 from postwire.outbox import texts
-from postwire.outbox.base import Cursor, HeldKey, KeptAs, ReceiptFate, ReceiptReport, ReportedMessage
+from postwire.outbox.base import (
+    Cursor,
+    HeldKey,
+    KeptAs,
+    PendingReceipt,
+    ReceiptFate,
+    ReceiptReport,
+    ReportedMessage,
+)
 from postwire.outbox.matching import keys_of
 from postwire.outbox.postgres import receipt_rows, rows
 from postwire.outbox.postgres.database import Lane
@@ -60,9 +68,10 @@ class Receipts(Part):
         dropped = await self.database.fetch(Lane.CONTROL, "drop_held_before", before, limit)
         return dict(Counter(one["provider_name"] for one in dropped))
 
-    async def pending_receipts(self) -> Sequence[str]:
+    async def pending_receipts(self, after: int, limit: int) -> Sequence[PendingReceipt]:
         """See `Outbox.pending_receipts`."""
-        return [str(one["message_id"]) for one in await self.database.fetch(Lane.READ, "pending_receipts")]
+        found = await self.database.fetch(Lane.READ, "pending_receipts", after, limit)
+        return [PendingReceipt(one["receipt"], str(one["message_id"])) for one in found]
 
     async def reported(self, message_ids: Sequence[str]) -> Sequence[ReportedMessage]:
         """See `Outbox.reported`."""

@@ -103,9 +103,9 @@ DELETE FROM held_receipts WHERE ctid = ANY (
 )
 RETURNING provider_name;
 
--- Messages of which something is left to be done, in the order in which that came.
+-- Those with which something is left to be done.
 -- name: pending_receipts
-SELECT message_id FROM receipts WHERE done_time IS NULL GROUP BY message_id ORDER BY min(receipt);
+SELECT receipt, message_id FROM receipts WHERE done_time IS NULL AND receipt > $1 ORDER BY receipt LIMIT $2;
 
 -- name: reported_messages
 SELECT {record}, whom.hashes, whom.sender

@@ -511,6 +511,10 @@ DELETE FROM held_receipts WHERE held = ?;
 -- name: pending_receipts
 SELECT message_id, receipt, applied FROM receipts WHERE done_time IS NULL;
 
+-- The same in the order in which it came, a few at a time.
+-- name: pending_after
+SELECT receipt, message_id FROM receipts WHERE done_time IS NULL AND receipt > ? ORDER BY receipt LIMIT ?;
+
 -- name: receipts_of
 SELECT message_id, {receipt} FROM receipts
 WHERE message_id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY message_id, receipt;

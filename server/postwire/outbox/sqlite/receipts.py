@@ -17,6 +17,7 @@ from postwire.outbox.base import receipts as seam
 from postwire.outbox.base.receipts import (
     HeldKey,
     KeptAs,
+    PendingReceipt,
     ReceiptFate,
     ReceiptReport,
     ReportedMessage,
@@ -207,9 +208,10 @@ def is_inbound_known(connection: apsw.Connection, provider_name: str, event: byt
     return bool(connection.execute(QUERIES["inbound_event"], (provider_name, event)).fetchall())
 
 
-def pending(connection: apsw.Connection) -> list[str]:
+def pending(connection: apsw.Connection, after: int, limit: int) -> list[PendingReceipt]:
     """See `ReceiptStore.pending_receipts`."""
-    return [rows.id_text(one) for one in dict.fromkeys(row[0] for row in _all(connection, "pending_receipts"))]
+    found = _all(connection, "pending_after", after, limit)
+    return [PendingReceipt(number, rows.id_text(message_id)) for number, message_id in found]
 
 
 def reported(connection: apsw.Connection, message_ids: Sequence[str]) -> list[ReportedMessage]:

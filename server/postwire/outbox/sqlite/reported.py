@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 import apsw
 
-from postwire.outbox.base import Cursor, HeldKey, KeptAs, ReceiptReport, ReportedMessage
+from postwire.outbox.base import Cursor, HeldKey, KeptAs, PendingReceipt, ReceiptReport, ReportedMessage
 from postwire.outbox.base.messages import NO_TENANTS
 from postwire.outbox.sqlite import receipts
 from postwire.outbox.sqlite.kept import Kept
@@ -51,9 +51,9 @@ class Reported(Kept):
         )
         return dropped
 
-    async def pending_receipts(self) -> Sequence[str]:
+    async def pending_receipts(self, after: int, limit: int) -> Sequence[PendingReceipt]:
         """See `Outbox.pending_receipts`."""
-        return await self._read(receipts.pending)
+        return await self._read(receipts.pending, after, limit)
 
     async def reported(self, message_ids: Sequence[str]) -> Sequence[ReportedMessage]:
         """See `Outbox.reported`."""
