@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ class Reader:
     def __init__(self, secret: str | None) -> None:
         self.secret = secret
         self.calls: list[ReceiptCall] = []
+        self.read_in: list[threading.Thread] = []
 
     async def verify(self, call: ReceiptCall, fetch: Fetch) -> None:
         self.calls.append(call)
@@ -49,13 +51,15 @@ class Reader:
             raise Forged("signature" if signature else "missing")
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt | Inbound]:
-        if call.body == b"unreadable":
+        self.read_in.append(threading.current_thread())
+        body = call.body.strip()
+        if body == b"unreadable":
             raise Unreadable("it is not JSON")
-        if call.body == b"broken":
+        if body == b"broken":
             raise KeyError("a reader that fails at what it is given")
-        if call.body == b"inbound":
+        if body == b"inbound":
             return [Inbound("+1", "+2", "STOP")]
-        return [] if call.body == b"unused" else [RECEIPT]
+        return [] if body == b"unused" else [RECEIPT]
 
 
 class NotAcceptable(Reader):
@@ -127,6 +131,12 @@ class Endpoint:
         reader: Any = self.readers.of(name)
         calls: list[ReceiptCall] = reader.calls
         return calls
+
+    def read_in(self) -> list[threading.Thread]:
+        """In which threads the calls of `one` were read."""
+        reader: Any = self.readers.of("one")
+        threads: list[threading.Thread] = reader.read_in
+        return threads
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)

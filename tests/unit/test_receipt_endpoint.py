@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -104,6 +105,23 @@ async def test_what_cannot_be_read_is_400(endpoint: Endpoint) -> None:
 async def test_what_is_not_used_is_taken_and_counted(endpoint: Endpoint) -> None:
     assert (await endpoint.call(body=b"unused"))[0] == 200
     assert (endpoint.kept, endpoint.refused) == ([], [("one", "unused")])
+
+
+async def test_a_large_call_is_read_beside_the_loop_and_comes_to_the_same(endpoint: Endpoint) -> None:
+    """A MiB of events takes a reader half a second or more, in which nothing would be sent."""
+    padding = b" " * reception.LARGE
+    assert (await endpoint.call(body=b"{}"))[0] == 200
+    assert (await endpoint.call(body=b"{}" + padding))[0] == 200
+    assert (await endpoint.call(body=b"inbound" + padding))[0] == 204
+    assert (await endpoint.call(body=b"unused" + padding))[0] == 200
+    assert (await endpoint.call(body=b"unreadable" + padding))[0] == 400
+    assert (await endpoint.call(body=b"broken" + padding))[0] == 400
+    assert endpoint.kept == [("one", RECEIPT), ("one", RECEIPT), ("one", Inbound("+1", "+2", "STOP"))]
+    assert endpoint.refused == [("one", "unused"), ("one", "unreadable"), ("one", "unreadable")]
+    assert [type(fault) for fault in endpoint.faults] == [KeyError]
+    small, *large = endpoint.read_in()
+    assert small is threading.main_thread()
+    assert threading.main_thread() not in large
 
 
 @pytest.mark.parametrize("target", ["/receipts/nobody", f"/receipts/nobody/{REFERENCE}"])

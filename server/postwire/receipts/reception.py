@@ -7,7 +7,7 @@ Vendors hardly come again, so that they are answered soon, and in a way that has
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -21,6 +21,10 @@ from postwire.receipts.readers import Readers
 MAX_UNDER_WAY: Final = 256
 """How many calls of one provider are verified and kept at once: what comes beyond that is to come again. Many, since a
 vendor that hardly does may report thousands at a time."""
+
+LARGE: Final = 16 << 10
+"""Bytes of a call that is not read on the loop: a whole MiB of small events takes a second, in which nothing would be
+sent."""
 
 KEEP_TIME: Final = 0.9
 """Seconds that a vendor is kept waiting while its receipts are kept."""
@@ -82,6 +86,8 @@ class Reception:
         self._on_fault = on_fault
         self._under_way: Counter[str] = Counter()
         self._keeping: set[asyncio.Task[None]] = set()
+        # One large call of a provider at a time: the loop takes turns with each thread that reads one.
+        self._reading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def refuse(self, provider_name: str, reason: str, status: int, *, again: bool = False) -> Answer:
         """Count a call of which nothing is kept. The name of a provider that there is not is not kept either."""
@@ -154,7 +160,10 @@ class Reception:
             self._on_fault(error)
             return self.refuse(provider_name, "signature", reader.refused_status)
         try:
-            return reader.read(call, call.now)
+            if len(call.body) <= LARGE:
+                return reader.read(call, call.now)
+            async with self._reading[provider_name]:
+                return await asyncio.to_thread(reader.read, call, call.now)
         except Unreadable:
             return self.refuse(provider_name, UNREADABLE, 400)
         except Exception as error:

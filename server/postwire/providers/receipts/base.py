@@ -81,6 +81,7 @@ class ReceiptReader(Protocol):
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt | Inbound]:
         """What a verified call reports; empty where it reports nothing that is used. `now` is in µs since the epoch.
+        Large calls are read in a thread of their own.
 
         Raises:
             Unreadable: it is not what this vendor sends.
