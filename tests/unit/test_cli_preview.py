@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.conformance.test_twilio import SID
 from tests.e2e.test_kinds_canary import DECLARED, SECRET
+from tests.support.smsc import PASSWORD
 
 from postwire.cli.root import root
 from postwire.core.message import Channel
@@ -23,8 +24,13 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture(autouse=True)
 def declared(unconfigured: None) -> None:
-    toml = DECLARED.replace("URL", NOWHERE).replace("PORT", "9")
-    Path("postwire.toml").write_text(toml, encoding="utf-8")
+    declare(NOWHERE, 9)
+
+
+def declare(url: str, port: int) -> None:
+    """Have every kind call there."""
+    toml = DECLARED.replace("URL", url).replace("PORT", str(port)).replace("CENTRE", str(port))
+    Path("postwire.toml").write_text(toml.replace("PASSWORD", PASSWORD), encoding="utf-8")
 
 
 def run(*args: str) -> Result:
@@ -47,6 +53,7 @@ def test_no_secret_is_in_what_any_kind_shows(name: str) -> None:
             shown += base64.b64decode(one["body"]).decode()
         assert "Hello" in shown or "Dear Ada" in shown or "RGVhciBBZGE" in shown or "content" in shown.lower()
         assert SECRET not in shown
+        assert PASSWORD not in shown
         assert base64.b64encode(f"{SID}:{SECRET}".encode()).decode() not in shown
 
 
@@ -83,9 +90,8 @@ def test_the_email_of_ses_can_be_read() -> None:
 
 def test_nobody_is_called() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        toml = DECLARED.replace("URL", url).replace("PORT", str(listener.getsockname()[1]))
-        Path("postwire.toml").write_text(toml, encoding="utf-8")
+        port = listener.getsockname()[1]
+        declare(f"http://127.0.0.1:{port}", port)
         assert run("preview", *EMAIL, "--all").exit_code == 0
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
