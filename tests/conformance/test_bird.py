@@ -21,6 +21,7 @@ IMAGE = Media(url="https://example.com/a.png")
 
 
 def refusal(status: int, code: str) -> HttpReply:
+    """Bird's pages say of no code what it means: these stand for any."""
     return HttpReply.of_json(status, {"code": code, "message": "No" + QUOTED})
 
 

@@ -23,7 +23,7 @@ from postwire.providers.receipts.payloads import (
     text_of,
     time_of,
 )
-from postwire.providers.receipts.signatures import check_equal, decoded_base64, header
+from postwire.providers.receipts.signatures import TRIED_FOR, check_equal, check_fresh, decoded_base64, header
 
 SIGNATURE: Final = "messagebird-signature"
 TIMESTAMP: Final = "messagebird-request-timestamp"
@@ -70,8 +70,8 @@ class BirdReceipts:
         """See `ReceiptReader.verify`.
 
         https://docs.bird.com/api/notifications-api/api-reference/webhooks/verifying-a-webhook: signed are the time, the
-        address that was subscribed, and the body's hash. The time is not asked to be near: what Bird tries again, for
-        eight hours, has that of the first try.
+        address that was subscribed, and the body's hash. What Bird tries again, for eight hours, has the time of the
+        first try: https://docs.bird.com/api/notifications-api/retries.
         """
         given = decoded_base64(header(call, SIGNATURE))
         seconds = header(call, TIMESTAMP)
@@ -79,6 +79,7 @@ class BirdReceipts:
             raise Forged("signature")
         signed = f"{seconds}\n{call.url}\n".encode() + hashlib.sha256(call.body).digest()
         check_equal(given, [hmac.digest(secret, signed, "sha256") for secret in self._secrets])
+        check_fresh(seconds, call.now, TRIED_FOR)
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt | Inbound]:
         """See `ReceiptReader.read`."""

@@ -18,6 +18,10 @@ from postwire.providers.receipts.base import Forged, ReceiptCall
 TOLERANCE: Final = 300
 """Seconds that a vendor's clock and ours may differ, where it signs each try anew."""
 
+TRIED_FOR: Final = 24 * 3600
+"""The same where a vendor may try again for most of a day what it has signed once. What is kept is kept once, whenever
+it comes again, so that this is all there is to be gained by whoever has seen a call."""
+
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+")
 _SECONDS: Final = re.compile(r"[1-9][0-9]{0,11}")
 
@@ -77,13 +81,13 @@ def check_equal(given: bytes, expected: Iterable[bytes]) -> None:
         raise Forged("signature")
 
 
-def check_fresh(seconds: str, now: int) -> None:
-    """Return if a time (s since the epoch, in decimal digits) is at most `TOLERANCE` from `now` (µs).
+def check_fresh(seconds: str, now: int, tolerance: int = TOLERANCE) -> None:
+    """Return if a time (s since the epoch, in decimal digits) is at most `tolerance` seconds from `now` (µs).
 
     Raises:
         Forged: it is older, or ahead, or no such time.
     """
     if not _SECONDS.fullmatch(seconds):
         raise Forged("signature")
-    if abs(int(seconds) * 1_000_000 - now) > TOLERANCE * 1_000_000:
+    if abs(int(seconds) * 1_000_000 - now) > tolerance * 1_000_000:
         raise Forged("stale")

@@ -14,7 +14,7 @@ from postwire.core.receipts import Inbound, Receipt, ReceiptState
 from postwire.providers.http.verdicts import code_of, id_of
 from postwire.providers.receipts.base import Fetch, Forged, ReceiptCall, Unreadable
 from postwire.providers.receipts.payloads import json_object, number_of, object_in, reference_of, text_of, time_of
-from postwire.providers.receipts.signatures import check_equal, check_fresh, decoded_base64, header
+from postwire.providers.receipts.signatures import TRIED_FOR, check_equal, check_fresh, decoded_base64, header
 
 SIGNATURE: Final = "x-sinch-webhook-signature"
 TIMESTAMP: Final = "x-sinch-webhook-signature-timestamp"
@@ -42,8 +42,9 @@ PERMANENT: Final = frozenset(
     {
         # https://developers.sinch.com/docs/sms/smpp/error-codes: the page of delivery reports says that these codes are
         # theirs as well. Not here are those that blame a network or us, though the page calls them permanent, too.
+        # Nor 152, no subscription to SMS, which carriers in the US say of what they refuse without a reason:
+        # https://developers.sinch.com/docs/sms/smpp/10dlc-errors.
         "150",  # nobody has the number
-        "152",  # it has no subscription to SMS
     }
 )
 
@@ -64,7 +65,8 @@ class SinchReceipts:
         """See `ReceiptReader.verify`.
 
         https://developers.sinch.com/docs/conversation/callbacks#validating-callbacks, whose headers those of SMS share:
-        signed are body, nonce and time, and the time, that of signing, is to be near.
+        signed are body, nonce and time, and the time, that of signing, is to be near. How near, it does not say, nor
+        whether what is tried again, for 23 hours, is signed again.
         """
         given = decoded_base64(header(call, SIGNATURE))
         nonce, seconds = header(call, NONCE), header(call, TIMESTAMP)
@@ -73,7 +75,7 @@ class SinchReceipts:
             raise Forged("signature")
         signed = b".".join((call.body, nonce.encode(), seconds.encode()))
         check_equal(given, [hmac.digest(secret, signed, algorithm) for secret in self._secrets])
-        check_fresh(seconds, call.now)
+        check_fresh(seconds, call.now, TRIED_FOR)
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt | Inbound]:
         """See `ReceiptReader.read`."""
