@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from base64 import b64encode
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -192,6 +193,14 @@ def test_the_older_signature_is_of_the_address_alone() -> None:
     # Nobody may take off its end, and put it in front of what is signed behind it.
     moved = {V2: v2(reference=REFERENCE)[V2], f"{V2}-nonce": f"/{REFERENCE}{NONCE}"}
     assert refused(READER, receipt_call(body, moved)) == "signature"
+
+
+def test_what_is_signed_by_the_address_alone_is_believed_of_nothing_but_what_that_is_for() -> None:
+    """Who has seen one such call can make others: of the attempt that it names, and not of any message or number."""
+    callback_body, received_body = urlencode(callback()).encode(), urlencode(RECEIVED).encode()
+    assert taken(READER, receipt_call(callback_body, v2())) == []
+    assert taken(READER, receipt_call(received_body, v2(reference=REFERENCE), reference=REFERENCE)) == []
+    assert taken(READER, signed(callback(), "")) == [replace(DELIVERED, reference="")]
 
 
 def test_who_has_both_is_held_to_the_stricter_one() -> None:

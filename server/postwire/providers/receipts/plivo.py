@@ -66,8 +66,7 @@ class PlivoReceipts:
         There are two signatures. V3 is of the address, the query and the fields of the form, each sorted by name
         (https://docs.plivo.com/docs/voice/xml/request/validation, and `plivo/utils/signature_v3.py` of Plivo's SDK).
         V2, which is all that the pages of messaging promise, is of the address alone
-        (https://docs.plivo.com/docs/messaging/concepts/signature-validation): as ours names the attempt, that is what a
-        call is believed of.
+        (https://docs.plivo.com/docs/messaging/concepts/signature-validation): see `read` for what it is believed of.
         """
         version = V3 if V3 in call.headers else V2
         given = [decoded_base64(one.strip()) for one in header(call, version).split(",", MAX_SIGNATURES)]
@@ -82,12 +81,18 @@ class PlivoReceipts:
             raise Forged("signature")
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt | Inbound]:
-        """See `ReceiptReader.read`."""
+        """See `ReceiptReader.read`.
+
+        Where the address alone is signed, who has seen one call can make others. So only what belongs to the address is
+        believed: of one that names an attempt, what became of that; and else, messages to numbers of ours.
+        """
         fields = dict(form_fields(call))
         message_id = id_of(fields.get("MessageUUID"))
         if not message_id:
             raise Unreadable("has no MessageUUID")
         status = fields.get("Status")
+        if V3 not in call.headers and bool(call.reference) is (status is None):
+            return []
         if status is None:
             return list(_inbound(fields, message_id))
         return list(_receipts(call, fields, message_id, status))
