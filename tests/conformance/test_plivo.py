@@ -75,7 +75,9 @@ def outcome(reply: HttpReply) -> tuple[Outcome, str, str]:
         (HttpReply.of_json(202, {"message_uuid": [{}]}), (Outcome.SUCCESS, "", "")),
         (HttpReply.of_json(200, {"message_uuid": []}), (Outcome.UNCERTAIN, "200", "")),
         (refusal(400, "'447700900001' is not a valid phone number."), (Outcome.REJECTED, "400", "")),
+        (refusal(400, "'+447700900001' is not a valid phone number."), (Outcome.REJECTED, "400", "")),
         (refusal(400, "'15005550006' is not a valid phone number."), (Outcome.ERROR, "400", "")),
+        (refusal(400, "'1447700900001' is not a valid phone number."), (Outcome.ERROR, "400", "")),  # the sender's
         (refusal(400, "Invalid phone numbers."), (Outcome.REJECTED, "400", "")),
         (refusal(400, "Insufficient Credit"), (Outcome.MISCONFIGURED, "400", "")),
         (refusal(402, "Insufficient Credit"), (Outcome.MISCONFIGURED, "402", "")),

@@ -139,8 +139,10 @@ def _meaning(message: OutboundMessage, prose: object) -> Meaning | None:
     if not isinstance(prose, str) or not isinstance(content, Sms | Mms):
         return None
     words = prose.lower()
-    quoted = f"{without_plus(content.to)}' is not a valid phone number"
-    if words.startswith("invalid phone numbers") or quoted in words:
+    number = without_plus(content.to)
+    # With the mark in front of it, since that of the sender may end like it.
+    quoted = (f"'{plus}{number}' is not a valid phone number" in words for plus in ("", "+"))
+    if words.startswith("invalid phone numbers") or any(quoted):
         return INVALID_NUMBER
     return NO_CREDIT if "insufficient credit" in words else None
 
