@@ -167,10 +167,23 @@ def test_who_has_an_address_that_is_not_valid_is_rejected_and_the_others_are_not
     assert (found.outcome, found.error_code, found.provider_fault) == (Outcome.ERROR, "mj-0013", False)
 
 
-@pytest.mark.parametrize("related", [("To",), ("Cc[0].Email",), ("To[7].Email",), ("To[0].Email", "To[1]", "Bcc[0]")])
-def test_where_that_is_nobody_or_everybody_the_email_is_rejected(related: tuple[str, ...]) -> None:
-    found = verdict(refusal("mj-0013", 400, *related), THREE)
+def test_where_all_addresses_are_not_valid_the_email_is_rejected() -> None:
+    found = verdict(refusal("mj-0013", 400, "To[0].Email", "To[1]", "Bcc[0]"), THREE)
     assert (found.outcome, found.recipients) == (Outcome.REJECTED, ())
+    assert verdict(refusal("mj-0013", 400, "To")).outcome is Outcome.REJECTED
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(refusal("mj-0013", 400, one) for one in ("To", "Cc[0].Email", "To[7].Email", "ReplyTo.Email")),
+        overall(400, "mj-0013"),
+    ],
+)
+def test_where_it_is_not_said_whose_address_is_not_valid_nobody_is_rejected_for_it(reply: HttpReply) -> None:
+    found = verdict(reply, THREE)
+    assert (found.outcome, found.error_code, found.recipients) == (Outcome.ERROR, "mj-0013", ())
+    assert not found.provider_fault
 
 
 @pytest.mark.parametrize("reply", [refusal("send-0008", 403, "From"), refusal("mj-0013", 400, "From.Email")])

@@ -184,6 +184,11 @@ def test_a_refusal_without_a_code_goes_by_its_status(errors: object) -> None:
 def test_only_who_is_suppressed_is_rejected_of_those_whose_email_is_not_made() -> None:
     suppressed = verdict(refusal(400, "1902", "recipient address suppressed due to customer policy"))
     assert (suppressed.outcome, suppressed.error_code) == (Outcome.REJECTED, "1902")
+    one_of_three = verdict(refusal(400, "1902", "recipient address suppressed due to customer policy"), THREE, (1,))
+    assert one_of_three.outcome is Outcome.REJECTED
+    # Which of several is not said, and the others are to have it.
+    several = verdict(refusal(400, "1902", "recipient address suppressed due to customer policy"), THREE)
+    assert (several.outcome, several.provider_fault) == (Outcome.ERROR, False)
     other = verdict(refusal(400, "1902"))
     assert (other.outcome, other.provider_fault) == (Outcome.ERROR, False)
 

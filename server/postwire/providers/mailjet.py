@@ -57,6 +57,7 @@ SENDER_REFUSED: Final = frozenset({"send-0006", "send-0007", "send-0008"})
 """The sender is not one of the account's, or is not confirmed: the same page."""
 
 UNTOUCHED: Final = not_here("not taken, as an address of somebody else is not valid")
+UNNAMED: Final = not_here("not taken, as an address is not valid, and not said whose")
 
 FORBIDDEN: Final = frozenset(
     {
@@ -153,6 +154,8 @@ class Mailjet:
                 errors = [one for one in list_in(answer, "Errors") if isinstance(one, dict)]
                 return _refused(message, response, handover, errors)
         code = "" if 200 <= response.status < 300 else code_of(response.fields().get("ErrorCode"))
+        if code == INVALID_ADDRESS:
+            return _for_some(message, [])
         return judge(response, now=handover.now, code=code, table=TABLE)
 
     def probe(self) -> HttpRequest:
@@ -205,8 +208,8 @@ def _refused(
     error, code = (errors[at], codes[at]) if errors else ({}, "")
     if code in SENDER_REFUSED or (code == INVALID_ADDRESS and _is_about_sender(error)):
         return result(sender_refused(message), code)
-    if code == INVALID_ADDRESS and (found := _for_some(message, errors)):
-        return found
+    if code == INVALID_ADDRESS:
+        return _for_some(message, errors)
     status = error.get("StatusCode")
     if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status < 600:
         status = max(response.status, 400)
@@ -217,9 +220,9 @@ def _is_about_sender(error: Mapping[str, Any]) -> bool:
     return any(isinstance(one, str) and one.startswith("From") for one in list_in(error, "ErrorRelatedTo"))
 
 
-def _for_some(message: OutboundMessage, errors: list[dict[str, Any]]) -> DispatchResult | None:
+def _for_some(message: OutboundMessage, errors: list[dict[str, Any]]) -> DispatchResult:
     """The result where the addresses of some recipients are not valid: nobody gets it, and the others may have it
-    from another provider. None where that is not so."""
+    from another provider. So may all of several, where it is not said whose address that is."""
     email = message.content
     assert isinstance(email, Email)
     starts = {"To": 0, "Cc": len(email.to), "Bcc": len(email.to) + len(email.cc)}
@@ -231,8 +234,10 @@ def _for_some(message: OutboundMessage, errors: list[dict[str, Any]]) -> Dispatc
         for one in list_in(error, "ErrorRelatedTo")
         if isinstance(one, str) and (found := _RECIPIENT.fullmatch(one)) and int(found[2]) < lengths[found[1]]
     }
-    if not 0 < len(invalid) < len(email.recipients):
-        return None
+    if len(invalid or email.recipients[:1]) == len(email.recipients):
+        return result(TABLE[INVALID_ADDRESS], INVALID_ADDRESS)
+    if not invalid:
+        return result(UNNAMED, INVALID_ADDRESS)
     each = tuple(
         _result_of(TABLE[INVALID_ADDRESS] if at in invalid else UNTOUCHED) for at in range(len(email.recipients))
     )

@@ -194,8 +194,11 @@ def _refused(message: OutboundMessage, response: HttpResponse, handover: Handove
         return result(sender_refused(message), code)
     if code == GENERATION_REJECTED:
         # https://support.sparkpost.com/docs/user-guide/using-suppression-lists: a single recipient's is answered here.
-        words = error.get("description")
-        return result(SUPPRESSED if isinstance(words, str) and "suppressed" in words else REFUSED, code)
+        words, email = error.get("description"), message.content
+        assert isinstance(email, Email)
+        is_alone = len(envelope(email, handover.positions)) == 1
+        is_suppressed = is_alone and isinstance(words, str) and "suppressed" in words
+        return result(SUPPRESSED if is_suppressed else REFUSED, code)
     return judge(response, now=handover.now, code=code, table=TABLE)
 
 
