@@ -41,8 +41,8 @@ LONGEST_VALIDITY: Final = 172_800
 """Seconds, the 48 hours that `validityPeriod` is cut to."""
 
 TAKEN_GROUPS: Final = frozenset({"OK", "PENDING", "DELIVERED"})
-REFUSED_GROUPS: Final = frozenset({"UNDELIVERABLE", "EXPIRED", "REJECTED"})
-"""Groups of statuses. What is refused is answered with 200 as well."""
+REFUSED_GROUPS: Final = frozenset({"UNDELIVERABLE", "REJECTED"})
+"""Groups of statuses. What is refused is answered with 200 as well. What is `EXPIRED` may be at the operator's."""
 
 TABLE: Final[Table] = MappingProxyType(
     {
@@ -126,14 +126,14 @@ class Infobip:
         one = _first(answer.get("messages"))
         status = _object(one.get("status"))
         group, name = code_of(status.get("groupName")), code_of(status.get("name"))
-        if group in REFUSED_GROUPS:
+        is_taken = group in TAKEN_GROUPS
+        if group in REFUSED_GROUPS or (name in TABLE and not is_taken):
             if name in SENDER_REFUSED:
                 return result(sender_refused(message), name)
             meaning = TABLE.get(name) or not_here("Infobip refuses the message, for a reason not known to be final")
             return result(meaning, name or group)
-        is_taken = group in TAKEN_GROUPS
         message_id = id_of(one.get("messageId")) if is_taken else ""
-        return judge(response, now=handover.now, message_id=message_id, taken=is_taken)
+        return judge(response, now=handover.now, code=name, message_id=message_id, taken=is_taken)
 
     def probe(self) -> HttpRequest:
         """See `HttpVendor.probe`. https://www.infobip.com/docs/api/platform/account-management/get-account-balance"""
