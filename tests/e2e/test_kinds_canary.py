@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP
 from google.protobuf import text_format
 from tests.conformance import (
     test_bird,
+    test_brevo,
     test_infobip,
     test_mailgun,
     test_mailjet,
@@ -154,6 +155,12 @@ channels = ["email"]
 api_key = "{SECRET}"
 sender = "us@example.com"
 base_url = "URL"
+[providers.brevo]
+kind = "brevo"
+channels = ["email"]
+api_key = "{SECRET}"
+sender = "us@example.com"
+base_url = "URL"
 [providers.ses]
 kind = "ses"
 channels = ["email"]
@@ -196,6 +203,7 @@ REFUSALS: Final[dict[str, HttpReply]] = {
     "/v3/mg.example.com": test_mailgun.refusal(400),
     "/v3.1/send": test_mailjet.refusal("mj-0013"),
     "/api/v1/transmissions": test_sparkpost.refusal(400, "1902"),
+    "/v3/smtp/email": test_brevo.refusal(400, "invalid_parameter"),
     "/v2/email": test_ses.refusal(400, "MessageRejected"),
 }
 TAKEN: Final[dict[str, HttpReply]] = {
@@ -215,6 +223,7 @@ TAKEN: Final[dict[str, HttpReply]] = {
     "/v3/mg.example.com": test_mailgun.TestMailgun.success,
     "/v3.1/send": test_mailjet.TestMailjet.success,
     "/api/v1/transmissions": test_sparkpost.TestSparkPost.success,
+    "/v3/smtp/email": test_brevo.TestBrevo.success,
     "/v2/email": test_ses.TestSes.success,
 }
 

@@ -18,6 +18,7 @@ from postwire.core.receipts import Inbound, Receipt
 from postwire.core.reference import References
 from postwire.providers.receipts import (
     bird,
+    brevo,
     infobip,
     mailgun,
     mailjet,
@@ -54,6 +55,7 @@ READERS: Final[Mapping[str, ReceiptReader]] = MappingProxyType(
         "resend": resend.ResendReceipts(StandardWebhooks((bytes(32),), resend.HEADERS)),
         "webhook": webhook.WebhookReceipts(StandardWebhooks((bytes(32),))),
         "postmark": postmark.PostmarkReceipts(UserOrReference(None, postmark.REFERENCE)),
+        "brevo": brevo.BrevoReceipts(UserOrReference(None, brevo.REFERENCE)),
         "mailjet": mailjet.MailjetReceipts(UserOrReference(None, mailjet.REFERENCE)),
         "sparkpost": sparkpost.SparkPostReceipts(UserOrReference(None, sparkpost.REFERENCE)),
         "twilio": twilio.TwilioReceipts(tokens=(b"k",), shared_keys=(b"s",)),
@@ -184,6 +186,19 @@ SEEDS: Final[Mapping[str, list[bytes]]] = MappingProxyType(
                 {"RecordType": "SubscriptionChange", "SuppressSending": True, "SuppressionReason": "ManualSuppression"},
                 authorization="Basic dTpw",
             ),
+        ],
+        "receipts_brevo": [
+            _seed(
+                {
+                    "event": "hard_bounce",
+                    "email": "a@example.com",
+                    "message-id": "<m@example.com>",
+                    "X-Mailin-custom": REFERENCE,
+                    "ts_event": 1,
+                    "ts_epoch": 1604933654000,
+                }
+            ),
+            _seed([{"event": "delivered", "X-Mailin-custom": REFERENCE}, None, {"event": "request"}]),
         ],
         "receipts_mailjet": [
             _seed(

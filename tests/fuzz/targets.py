@@ -40,6 +40,7 @@ from postwire.core.validation import Violations, check_content
 from postwire.outbox.cipher import Damaged, StoreCipher
 from postwire.providers import (
     bird,
+    brevo,
     builtin,
     infobip,
     mailgun,
@@ -99,6 +100,7 @@ _VENDORS: Final[tuple[HttpVendor, ...]] = (
     mailgun.Mailgun(mailgun.MailgunSettings(api_key="k", domain="mg.example.com", sender=_FROM)),
     mailjet.Mailjet(mailjet.MailjetSettings(api_key="k", api_secret="s", sender=_FROM)),
     sparkpost.SparkPost(sparkpost.SparkPostSettings(api_key="k", sender=_FROM)),
+    brevo.Brevo(brevo.BrevoSettings(api_key="k", sender=_FROM)),
     ses.Ses(ses.SesSettings(region="eu-west-1", sender=_FROM, access_key_id="a", secret_access_key="s")),
 )
 _FIRST_OF_EMAIL: Final = next(at for at, vendor in enumerate(_VENDORS) if isinstance(vendor, sendgrid.SendGrid))

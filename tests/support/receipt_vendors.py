@@ -159,6 +159,36 @@ class Postmark(Vendor):
         return Report(report.path, {"Authorization": f"Basic {b64encode(b'pm:pass').decode()}"}, report.body)
 
 
+class Brevo(Vendor):
+    target = "/v3/smtp/email"
+    words = ("delivered", "soft_bounce", "request")
+
+    def settings(self, base_url: str) -> str:
+        return (
+            f'kind = "brevo"\napi_key = "k"\nsender = "us@example.com"\nbase_url = "{base_url}"\n'
+            f'receipts = {{ username = "bv", password = "p4ss" }}'
+        )
+
+    def take(self, call: HttpCall) -> HttpReply:
+        value = call.json()
+        recipient = value["to"][0]["email"]
+        self.references[recipient] = value["headers"]["X-Mailin-custom"]
+        return HttpReply.of_json(201, {"messageId": f"<{self.id_of(recipient)}>"})
+
+    def report(self, recipient: str, state: str, event: str) -> Report:
+        value: dict[str, Any] = {
+            "event": self.word(state),
+            "message-id": f"<{self.id_of(recipient)}>",
+            "email": recipient,
+            "X-Mailin-custom": self.references.get(recipient, ""),
+        }
+        headers = {"Authorization": f"Basic {b64encode(b'bv:p4ss').decode()}"}
+        return Report(f"/receipts/{self.name}", headers, json.dumps(value).encode())
+
+    def forge(self, report: Report) -> Report:
+        return Report(report.path, {"Authorization": f"Basic {b64encode(b'bv:pass').decode()}"}, report.body)
+
+
 class Mailjet(Vendor):
     target = "/v3.1/send"
     words = ("sent", "blocked", "open")
@@ -303,6 +333,7 @@ def every_vendor() -> list[Vendor]:
         Mailgun(),
         Resend(),
         Postmark(),
+        Brevo(),
         Mailjet(),
         SparkPost(),
         Webhooks(),

@@ -11,6 +11,7 @@ import pytest
 from tests.support.receipt_calls import REFERENCE
 
 from postwire.core.message import Email, OutboundMessage, Sms
+from postwire.providers.brevo import Brevo, BrevoSettings
 from postwire.providers.generic_http import AnswerRule, GenericHttp, GenericHttpSettings
 from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest
@@ -67,6 +68,11 @@ VENDORS: dict[str, tuple[HttpVendor, Callable[[Any], Any], Callable[[Any], Any]]
         Postmark(PostmarkSettings(server_token="t", sender=FROM)),
         lambda sent: sent["Metadata"]["reference"],
         without("Metadata.reference"),
+    ),
+    "brevo": (
+        Brevo(BrevoSettings(api_key="k", sender=FROM)),
+        lambda sent: sent["headers"]["X-Mailin-custom"],
+        without("headers.X-Mailin-custom"),
     ),
     "resend": (
         Resend(ResendSettings(api_key="k", sender=FROM)),

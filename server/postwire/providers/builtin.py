@@ -26,6 +26,7 @@ KINDS: Final = Kinds(
         "mailgun": "postwire.providers.mailgun:KIND",
         "mailjet": "postwire.providers.mailjet:KIND",
         "sparkpost": "postwire.providers.sparkpost:KIND",
+        "brevo": "postwire.providers.brevo:KIND",
         "ses": "postwire.providers.ses:KIND [aws]",
         "sns": "postwire.providers.sns:KIND [aws]",
     }
