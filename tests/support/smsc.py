@@ -97,6 +97,8 @@ class Smsc:
         """To whatever else it asked for."""
         self.most_waiting = 0
         """How many submissions of one session waited for their answers at once, at most."""
+        self.backlog: list[DeliverSm] = []
+        """What is to be delivered on the next session that receives."""
         self.sessions: list[Session] = []
         """Those that there are."""
         self._tls = tls
@@ -128,8 +130,15 @@ class Smsc:
             session.abort()
 
     def deliver(self, deliver: DeliverSm) -> None:
-        """Deliver something on a session that receives; it is answered in `delivered`."""
-        next(one for one in self.sessions if one.receives).deliver(deliver)
+        """Deliver something on a session that receives, as soon as there is one; it is answered in `delivered`.
+
+        What is not answered before its session ends is delivered again.
+        """
+        session = next((one for one in self.sessions if one.receives), None)
+        if session is None:
+            self.backlog.append(deliver)
+        else:
+            session.deliver(deliver)
 
     def receipt(self, message_id: str, state: str = "DELIVRD", error: str = "000") -> None:
         """Deliver the receipt of a message."""
@@ -178,6 +187,7 @@ class Session(asyncio.Protocol):
         self._bound = False
         self._waiting = 0
         self._sequence = 0
+        self._delivering: dict[int, DeliverSm] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -187,6 +197,8 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.smsc.sessions.remove(self)
+        for deliver in self._delivering.values():
+            self.smsc.deliver(deliver)
         for task in self._tasks:
             task.cancel()
 
@@ -204,6 +216,7 @@ class Session(asyncio.Protocol):
     def deliver(self, deliver: DeliverSm) -> None:
         """Deliver something."""
         self._sequence += 1
+        self._delivering[self._sequence] = deliver
         self._transport.write(encode(Command.DELIVER_SM, 0, self._sequence, deliver.body()))
 
     def dismiss(self) -> None:
@@ -224,6 +237,7 @@ class Session(asyncio.Protocol):
             self._submit(pdu)
         elif command == Command.DELIVER_SM_RESP:
             smsc.delivered.append(Answered(pdu.status))
+            self._delivering.pop(pdu.sequence, None)
         elif command in (Command.DATA_SM_RESP, Command.GENERIC_NACK):
             smsc.answers.append(pdu)
         elif command == Command.ENQUIRE_LINK:
@@ -252,6 +266,10 @@ class Session(asyncio.Protocol):
         smsc.bound.append(Command(pdu.command))
         self._bound, self.receives = True, pdu.command != Command.BIND_TRANSMITTER
         self._answer(pdu, 0, BindResp(system_id="smsc").body())
+        if self.receives:
+            backlog, smsc.backlog = smsc.backlog, []
+            for deliver in backlog:
+                self.deliver(deliver)
 
     def _submit(self, pdu: Pdu) -> None:
         smsc, body = self.smsc, SubmitSm.read(pdu.body)
