@@ -169,8 +169,40 @@ async def test_broken_off_it_goes_on_where_it_was_and_until_then_nobody_serves_i
     done = await copied(path, url)
     assert done.exit_code == 0, done.output
     assert "13" in done.stdout
-    done = await copied(path, url)
-    assert "the database is not empty (it has messages," in done.output.replace("\n", " ")
+
+
+async def test_what_is_copied_is_compared_when_it_is_copied_again(path: Path, url: str, tmp_path: Path) -> None:
+    await fill(path)
+    assert (await copied(path, url)).exit_code == 0
+    again = await copied(path, url)
+    assert again.exit_code == 0, again.output
+    assert "It was copied before, and compared again now." in again.stdout
+    assert json.loads((await copied(path, url, "--json")).stdout)["copied_before"] is True
+    other = tmp_path / "other.db"
+    await fill(other)
+    refused = await copied(other, url)
+    assert refused.exit_code == 1
+    assert "--to: the database is not empty (it has messages," in refused.output.replace("\n", " ")
+    node = await PostgresOutbox.open(url, keys=KEYS)
+    assert "--to: it is copied already, and a node serves the database" in " ".join(
+        (await copied(path, url)).output.split()
+    )
+    await node.add_event(EVENT)
+    await node.leave()
+    await node.close()
+    served = await copied(path, url)
+    assert served.exit_code == 1
+    assert "in events since it was copied" in " ".join(served.output.split())
+
+
+async def test_what_is_wrong_is_named_by_the_option_that_was_given(path: Path, url: str, tmp_path: Path) -> None:
+    await fill(path)
+    serving = await SqliteOutbox.open(str(path), keys=KEYS)
+    assert "--from:" in (refused := await copied(path, url)).output
+    assert "store.path" not in refused.output
+    await serving.close()
+    nowhere = "postgresql://postgres@127.0.0.1:1/x"
+    assert "--to: the database cannot be reached" in " ".join((await copied(path, nowhere)).output.split())
 
 
 async def test_what_differs_is_found(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

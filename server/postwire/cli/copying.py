@@ -41,7 +41,8 @@ def copy(file: Path, url: str, password_file: Path | None, as_json: bool) -> Non
 
     All of it goes along: messages with their contents as they are encrypted, keys, suppressions, counts, receipts and
     events. In the end, what is in the database is compared with the file, row by row. Interrupted, it goes on where it
-    was when it is run again; until it is done, no node serves the database. The file stays as it is.
+    was when it is run again; until it is done, no node serves the database. Once it is, it is compared again. The file
+    stays as it is.
     """
     from postwire.cli.show import print_json, print_table
     from postwire.outbox.base import OutboxError
@@ -50,19 +51,31 @@ def copy(file: Path, url: str, password_file: Path | None, as_json: bool) -> Non
     require_driver(url, as_json=as_json)
     try:
         with _progress() as progress:
-            sums = run(_copy(file, database, progress))
+            sums, was_done = run(_copy(file, database, progress))
     except OutboxError as error:
-        raise Failed(str(error), ExitCode.REFUSED, as_json=as_json) from None
+        raise Failed(_by_option(str(error)), ExitCode.REFUSED, as_json=as_json) from None
     counts = {table: one.count for table, one in sums.items() if one.count}
     if as_json:
-        print_json(json.dumps({"file": str(file), "database": database.place, "rows": counts}))
+        said = {"file": str(file), "database": database.place, "copied_before": was_done, "rows": counts}
+        print_json(json.dumps(said))
         return
     rows = [("file", str(file)), ("database", database.place)]
     print_table(("what", "value"), rows + [(table.replace("_", " "), f"{count:,}") for table, count in counts.items()])
+    if was_done:
+        click.echo("\nIt was copied before, and compared again now.")
     click.echo("\nWhat is in the database is what is in the file. Set store.url in place of store.path.")
 
 
-async def _copy(file: Path, database: DatabaseAddress, progress: Progress) -> Mapping[str, Sum]:
+def _by_option(error: str) -> str:
+    """What is wrong, by the option that was given: nobody has set a key here."""
+    for key, option in (("store.path", "--from"), ("store.url", "--to")):
+        if error.startswith(f"{key}:"):
+            return option + error.removeprefix(key)
+    return error
+
+
+async def _copy(file: Path, database: DatabaseAddress, progress: Progress) -> tuple[Mapping[str, Sum], bool]:
+    """What is in the database then, and whether it was copied before."""
     from postwire.outbox.base import OutboxError
     from postwire.outbox.copied import TABLES
     from postwire.outbox.postgres.taking_over import TakingOver, sums_of
@@ -86,13 +99,15 @@ async def _copy(file: Path, database: DatabaseAddress, progress: Progress) -> Ma
             wanted = sums_of((one for some in source.read_messages(0) for one in some), source.read_table)
             differing = [table for table, one in wanted.items() if one != there[table]]
             if differing:
+                since = " since it was copied" if target.was_done else ""
                 raise OutboxError(
-                    f"store.url: the database differs from {file} in {', '.join(differing)}: give an empty one, and "
-                    "begin anew"
+                    f"store.url: the database differs from {file} in {', '.join(differing)}{since}: give an empty one, "
+                    "and begin anew"
                 )
-            now = time.time_ns() // 1000
-            await target.finish(source.facts(), source.guard_clock(now))
-            return there
+            if not target.was_done:
+                now = time.time_ns() // 1000
+                await target.finish(source.facts(), source.guard_clock(now))
+            return there, target.was_done
 
 
 @contextmanager

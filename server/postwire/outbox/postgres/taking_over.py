@@ -24,6 +24,9 @@ from postwire.outbox.postgres.schema import migrate
 COPYING: Final = "copying"
 """The fact that says how far a copy has come. While it is there, nobody serves the database."""
 
+COPIED_FROM: Final = "copied_from"
+"""The same of a copy that is done."""
+
 NO_NODE: Final = 0
 """Stands for the process that left an attempt open: the number of no node, so that it is found to be gone."""
 
@@ -99,9 +102,11 @@ def message_rows(one: CopiedMessage) -> Mapping[str, Row]:
 class TakingOver:
     """See the module. Made by `open`. All of it can be broken off at any point, and goes on where it was."""
 
-    def __init__(self, connection: Connection, progress: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Connection, progress: Mapping[str, Any], *, was_done: bool) -> None:
         self._connection = connection
         self._progress = dict(progress)
+        self.was_done: Final = was_done
+        """Whether all of it was copied before."""
 
     @classmethod
     @asynccontextmanager
@@ -122,8 +127,8 @@ class TakingOver:
             await migrate(connection)
             async with connection.transaction():
                 await settle(connection)
-                progress = await _begin(connection, source)
-            yield cls(connection, progress)
+                progress, was_done = await _begin(connection, source)
+            yield cls(connection, progress, was_done=was_done)
         except asyncpg.PostgresError as error:
             state = f"SQLSTATE {error.sqlstate}, {type(error).__name__}"
             raise OutboxError(f"store.url: the database refuses it ({state})") from None
@@ -194,6 +199,7 @@ class TakingOver:
                     guard_clock.machine_shift,
                 )
             await self._connection.execute(QUERIES["end_copying"], COPYING)
+            await self._connection.execute(QUERIES["keep_fact"], COPIED_FROM, json.dumps(self._progress))
         await self._connection.execute("ANALYZE")
 
     async def _copy(self, table: str, columns: Sequence[str], records: Iterable[Row]) -> None:
@@ -205,25 +211,34 @@ class TakingOver:
         self._progress = progress
 
 
-async def _begin(connection: Connection, source: str) -> Mapping[str, Any]:
+async def _begin(connection: Connection, source: str) -> tuple[Mapping[str, Any], bool]:
+    """How far the copy has come, and whether it was done before."""
+    progress: dict[str, Any]
     if text := await connection.fetchval(QUERIES["fact"], COPYING):
-        progress: dict[str, Any] = json.loads(text)
+        progress = json.loads(text)
         if progress["source"] != source:
             raise OutboxError(
                 "store.url: another store was being copied into the database, or this one has been served since: give "
                 "an empty database"
             )
-        return progress
+        return progress, False
+    is_served = await connection.fetchval(QUERIES["is_served"])
+    if text := await connection.fetchval(QUERIES["fact"], COPIED_FROM):
+        progress = json.loads(text)
+        if progress["source"] == source:
+            if is_served:
+                raise OutboxError("store.url: it is copied already, and a node serves the database")
+            return progress, True
     held = [
         table for table in (*MESSAGES, *TABLES) if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
     ]
     if held:
         raise OutboxError(f"store.url: the database is not empty (it has {', '.join(held)}): give an empty one")
-    if await connection.fetchval(QUERIES["is_served"]):
+    if is_served:
         raise OutboxError("store.url: a node serves the database: stop it first")
     progress = {"source": source, "after": 0, "copied": 0, "tables": []}
     await connection.execute(QUERIES["keep_fact"], COPYING, json.dumps(progress))
-    return progress
+    return progress, False
 
 
 async def refuse_unfinished(connection: Connection) -> None:
