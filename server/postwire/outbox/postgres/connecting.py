@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,6 +22,15 @@ CONNECT_TIME: Final = 5.0
 HOST_TIME: Final = 2.0
 """Seconds of these for a host that is one of several: one that is frozen keeps nobody from the others."""
 
+KEEPALIVE_IDLE: Final = 10
+KEEPALIVE_INTERVAL: Final = 5
+KEEPALIVE_COUNT: Final = 3
+UNANSWERED: Final = KEEPALIVE_IDLE + KEEPALIVE_COUNT * KEEPALIVE_INTERVAL
+"""Seconds of silence before either end of a connection asks the other whether it is there, and between two questions;
+how many there are; and after how long a connection is over that nobody answers on. A system leaves a dead one for two
+hours and more. Ten seconds is less than a firewall or a balancer takes to forget one that is idle; in all it is longer
+than a switch or a router takes to start anew. A statement is not waited for so long: see `database.WATCHDOG`."""
+
 SESSION: Final[Mapping[str, str]] = {
     "application_name": "postwire",
     "plan_cache_mode": "force_generic_plan",
@@ -29,8 +39,13 @@ SESSION: Final[Mapping[str, str]] = {
     "statement_timeout": "0",
     "synchronous_commit": "on",
     "jit": "off",
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL),
+    "tcp_keepalives_count": str(KEEPALIVE_COUNT),
+    "tcp_user_timeout": f"{UNANSWERED}s",
 }
-"""What every session has."""
+"""What every session has. The last four are for the server's end: a session of a host that is gone ends, and with it
+what it has locked, as long as it does not wait for the standby."""
 
 NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -46,6 +61,13 @@ ONE_BY_ONE: Final[Mapping[str, str]] = {
 """What those have that read a few rows of many, in order: no more of them are read than are asked for, and nothing is
 gone through for the sake of a join. Not those that write batches, whose parts are joined with each other."""
 
+_OPTIONS: Final[Mapping[str, int]] = {
+    "TCP_KEEPIDLE": KEEPALIVE_IDLE,
+    "TCP_KEEPINTVL": KEEPALIVE_INTERVAL,
+    "TCP_KEEPCNT": KEEPALIVE_COUNT,
+    "TCP_USER_TIMEOUT": UNANSWERED * 1_000,
+}
+
 _REFUSED: Final[Mapping[type[Exception], str]] = {
     asyncpg.InvalidPasswordError: "the database refuses the password",
     asyncpg.InvalidAuthorizationSpecificationError: "the database refuses the user, or the password",
@@ -60,6 +82,17 @@ _REFUSED: Final[Mapping[type[Exception], str]] = {
 class _Connection(Connection):
     """A connection that never asks the server to cancel a statement: see docs/adr/0043. Where the task that waits for
     one is cancelled all the same, which only the end of the process does, the socket is closed."""
+
+    def keep_alive(self) -> None:
+        """Have our end ask whether the server is there, too: what is idle is found to be dead before it is needed. The
+        driver has no option for it. No more is done than the system knows of; a Unix socket has no such thing."""
+        there = self._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the stubs have it not
+        if there is None or there.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _OPTIONS.items():
+            if option := getattr(socket, name, None):
+                there.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _cancel_current_command(self, waiter: asyncio.Future[None], _: object = None) -> None:
         self.terminate()
@@ -102,7 +135,7 @@ class Hosts:
         raise OSError from None
 
     async def _connect(self, url: str, settings: Mapping[str, str]) -> Connection:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             url,
             password=self._password,
             timeout=CONNECT_TIME if len(self._urls) == 1 else HOST_TIME,
@@ -112,6 +145,8 @@ class Hosts:
             statement_cache_size=500,
             max_cached_statement_lifetime=0,
         )
+        connection.keep_alive()
+        return connection
 
 
 def _refusal(error: Exception) -> str | None:
