@@ -113,6 +113,23 @@ def test_a_body_that_was_cut_is_refused_or_lacks_whole_options(known: tuple[int,
     assert all(getattr(read, one.name) == getattr(body, one.name) for one in fields(read) if one.name != "options")
 
 
+def test_a_body_that_was_cut_anywhere_is_refused_but_between_options() -> None:
+    options = ((Tag.MESSAGE_STATE, b"\2"), (Tag.MESSAGE_PAYLOAD, b"Hello"))
+    octets = DeliverSm(short_message=b"Hi", options=options).body()
+    whole = {len(octets) - 14: (), len(octets) - 9: options[:1], len(octets): options}
+    for end in range(len(octets) + 1):
+        if end in whole:
+            assert DeliverSm.read(octets[:end]).options == whole[end]
+        else:
+            with pytest.raises(Malformed):
+                DeliverSm.read(octets[:end])
+
+
+def test_a_short_message_has_254_octets_at_most() -> None:
+    whole = SubmitSm(short_message=bytes(MAX_SHORT_MESSAGE))
+    assert SubmitSm.read(whole.body()) == whole
+
+
 @given(st.sampled_from(sorted(KINDS)), st.binary(max_size=300))
 def test_whatever_stands_in_a_body_is_read_or_refused(command: int, body: bytes) -> None:
     try:

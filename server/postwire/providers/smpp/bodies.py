@@ -120,7 +120,7 @@ class _Options:
         found: list[tuple[int, bytes]] = []
         while at < len(body):
             end = at + 4 + int.from_bytes(body[at + 2 : at + 4], "big")
-            if at + 4 > len(body) or end > len(body):
+            if end > len(body):
                 raise Malformed("has less of an optional parameter than it says")
             found.append((int.from_bytes(body[at : at + 2], "big"), body[at + 4 : end]))
             at = end
