@@ -100,6 +100,28 @@ async def test_stop_and_start_are_for_every_tenant_and_a_repeat_changes_nothing(
             assert await tried.scopes(tenant) == []
 
 
+@pytest.mark.parametrize(
+    ("recipient", "senders"),
+    [
+        ("12345", {"12345"}),
+        ("+12345", {"12345"}),  # as the readers of most vendors have it, which no sender is
+        ("38600123", {"38600123", "+38600123"}),  # which may be either
+        ("+38600123", {"38600123", "+38600123"}),
+        (OURS, {OURS}),
+        ("", set()),
+    ],
+)
+async def test_who_writes_stop_to_a_short_code_gets_no_more_from_it(
+    outbox: SqliteOutbox, recipient: str, senders: set[str]
+) -> None:
+    """Messages name it without a plus, and vendors may have one in front of it."""
+    tried = Tried(outbox)
+    await tried.automatic.inbound("acme", Inbound(NUMBER, recipient, "STOP"))
+    assert {sender for _, sender, _ in await tried.scopes()} == senders | {"acme"}
+    await tried.automatic.inbound("acme", Inbound(NUMBER, recipient, "START"))
+    assert await tried.scopes() == []
+
+
 async def test_whatever_else_is_written_changes_nothing(outbox: SqliteOutbox) -> None:
     tried = Tried(outbox)
     await tried.write("please stop")

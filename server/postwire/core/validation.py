@@ -179,6 +179,11 @@ def is_phone(text: str) -> bool:
     return _PHONE.fullmatch(text) is not None
 
 
+def is_short_code(text: str) -> bool:
+    """Whether this may be a short code, as messages name it."""
+    return _SHORT_CODE.fullmatch(text) is not None
+
+
 def check_any_address(path: str, address: str, found: Violations) -> None:
     """Note what is neither a phone number nor an email address."""
     if not _PHONE.fullmatch(address) and not is_address(address):

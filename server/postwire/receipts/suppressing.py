@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from postwire.clock import Clock
@@ -10,7 +10,7 @@ from postwire.core.inbound import Wish, Words
 from postwire.core.message import DEFAULT_TENANT
 from postwire.core.receipts import Inbound, KeptReceipt
 from postwire.core.suppression import ANY_SENDER, Suppression, SuppressionReason, reason_of, scope_of
-from postwire.core.validation import is_phone
+from postwire.core.validation import is_phone, is_short_code
 from postwire.delivery import Addresses
 from postwire.outbox.base import SuppressionStore
 
@@ -58,7 +58,7 @@ class AutomaticSuppressions:
         if wish is None or not is_phone(inbound.sender):
             return False
         address_hash = self._addresses.hash(inbound.sender)
-        senders = sorted({scope_of(inbound.recipient, provider_name), provider_name})
+        senders = sorted({*_named(inbound.recipient), provider_name})
         tenants = sorted({DEFAULT_TENANT, *self._tenants()})
         if wish is Wish.STOP:
             made = [
@@ -78,3 +78,14 @@ class AutomaticSuppressions:
 
 
 _INBOUND: Final = "inbound:"
+
+
+def _named(recipient: str) -> Iterator[str]:
+    """How messages may name, as their sender, a number of ours that was written to. A short code has no plus there,
+    whatever a vendor puts in front of it; of seven or eight digits, nobody knows which it is."""
+    digits = recipient.removeprefix("+")
+    if is_short_code(digits):
+        yield digits
+        recipient = f"+{digits}" if is_phone(f"+{digits}") else ""
+    if recipient:
+        yield recipient
