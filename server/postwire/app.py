@@ -72,7 +72,7 @@ from postwire.telemetry.environment import OtelSettings, TelemetryError
 from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
 from postwire.telemetry.receipts import ReceiptCounts
-from postwire.telemetry.setup import MetricsListenError, Telemetry
+from postwire.telemetry.setup import MetricsListenError, Telemetry, probes_of
 
 if TYPE_CHECKING:
     from postwire.notify.service import Notify
@@ -157,10 +157,13 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
     http_certificates = read_certificates(config.telemetry.tls, TELEMETRY) if config.telemetry.metrics_listen else None
     receipt_certificates = read_certificates(config.receipts.tls, RECEIPTS_TLS) if config.receipts.listen else None
     keys = keys_of(config.store.encryption_keys_file)
+    probes = probes_of(config.telemetry, http_certificates)
     async with AsyncExitStack() as closing:
+        if probes:
+            closing.push_async_callback(probes.stop)
         try:
-            store = await open_store(config, keys, stop)
-        except OutboxError as error:
+            store = await open_store(config, keys, stop, probes)
+        except (OutboxError, MetricsListenError) as error:
             raise BootError(str(error)) from None
         closing.push_async_callback(store.close)
         outbox, clock, node, patiently = store.outbox, store.clock, store.node, store.patiently
@@ -195,7 +198,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 lambda: _breaker_states(registry),
                 lambda: delivery.queue_depths,
                 lambda: server.unready_reason,
-                http_certificates,
+                probes,
                 tenants=lambda: delivery.tenants,
                 hooks=notify.reports if notify else None,
                 node=store.reports.report if store.reports else None,

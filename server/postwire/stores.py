@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from postwire import app_log
 from postwire.clock import Clock, SystemClock
@@ -24,11 +24,18 @@ from postwire.outbox.sqlite import SqliteOutbox
 from postwire.reload import Prepared, Reloadable
 from postwire.telemetry import names
 from postwire.telemetry.logs import EventLog
+from postwire.telemetry.setup import STARTING
+
+if TYPE_CHECKING:
+    from postwire.telemetry.probes import Probes
 
 T = TypeVar("T")
 
 TRY_AGAIN: Final = 1.0
 """Seconds until a database is asked again that cannot be reached."""
+
+WAITING: Final = "starting: waiting for the database (store.url)"
+"""Why a node is not ready whose boot waits."""
 
 LEAVE_TIME: Final = 2.0
 """Seconds that it may take to say to the others that this node is gone. Else they find out by its lease."""
@@ -108,10 +115,13 @@ class OpenedStore:
         await self.outbox.close()
 
 
-async def open_store(config: Config, keys: Sequence[EncryptionKey], stop: asyncio.Future[str]) -> OpenedStore:
-    """Open it. A database that cannot be reached is waited for.
+async def open_store(
+    config: Config, keys: Sequence[EncryptionKey], stop: asyncio.Future[str], probes: Probes | None = None
+) -> OpenedStore:
+    """Open it. A database that cannot be reached is waited for, and meanwhile `probes` say so.
 
     Raises:
+        MetricsListenError: nobody could ask that.
         OutboxError: it cannot be opened, and no second try would help.
         Interrupted: `stop` came before.
     """
@@ -130,7 +140,13 @@ async def open_store(config: Config, keys: Sequence[EncryptionKey], stop: asynci
         return OpenedStore(file, SystemClock(), node, terms, file.warnings, file.on_gone)
     for wrong in (*missing_for(config.store.url), *unusable_files(config.store.url)):
         raise OutboxError(str(wrong))
-    return await _until_joined(config, config.store.url, terms, kept, stop)
+    if not probes:
+        return await _until_joined(config, config.store.url, terms, kept, stop)
+    probes.unready_reason = lambda: WAITING
+    await probes.listen()
+    opened = await _until_joined(config, config.store.url, terms, kept, stop)
+    probes.unready_reason = lambda: STARTING if opened.outbox.available else WAITING
+    return opened
 
 
 async def _until_joined(

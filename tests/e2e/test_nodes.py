@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ import pytest
 from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, SENDING, UNCERTAIN, dispatch, get, update
 from tests.e2e.server import Server, eventually
 from tests.support.postgres import NOT_SYNCED, new_database
+from tests.support.waiting import PATIENCE
 
 from postwire.cli.demo.local_postgres import LocalPostgres
 
@@ -57,18 +60,41 @@ def test_a_database_that_is_down_is_waited_for_and_left_in_good_order(tmp_path: 
     try:
         url = database.url()
         database.stop()
-        server = Server(tmp_path, store__url=url)
+        probes = f"127.0.0.1:{free_port()}"
+        server = Server(tmp_path, store__url=url, telemetry__metrics_listen=probes)
         starting = threading.Thread(target=server.start)
         starting.start()
         eventually(lambda: server.log("store_unavailable"))
+        assert probe(probes, "livez") == (200, "ok\n")
+        assert probe(probes, "readyz") == (503, "starting: waiting for the database (store.url)\n")
+        assert probe(probes, "metrics")[0] == 404
         database.start()
         starting.join()
+        assert probe(probes, "readyz") == (200, "ok\n")
+        assert probe(probes, "metrics")[0] == 200
         assert server.log("store_available")
         assert dispatch(server).message_id
         assert server.terminate() == 0
         assert asyncio.run(dead(url)) == [True]
     finally:
         database.remove()
+
+
+def probe(address: str, path: str) -> tuple[int, str]:
+    """What is answered to whoever looks after the server."""
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+    try:
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 async def dead(url: str) -> list[bool]:

@@ -25,6 +25,7 @@ from postwire.telemetry.base import Observers
 from postwire.telemetry.durations import FetchedReader
 from postwire.telemetry.environment import OtelSettings
 from postwire.telemetry.metrics import Metrics, Tenants
+from postwire.telemetry.probes import Probes
 from postwire.telemetry.setup import Telemetry
 
 CLOSED, OPEN, HALF_OPEN, FORCED_OPEN = BreakerState
@@ -206,7 +207,10 @@ async def no_gauges() -> dict[str, float]:
 
 def telemetry(gate_model: GateModel, wanted: OtelSettings, endpoint: str | None = None) -> Telemetry:
     config = TelemetryConfig(metrics_listen="127.0.0.1:0", otlp_endpoint=endpoint)
-    made = Telemetry(config, wanted, no_gauges, lambda: {"sms-mms": gate_model.breaker.state.value}, dict, lambda: "")
+    probes = Probes(config, None)
+    made = Telemetry(
+        config, wanted, no_gauges, lambda: {"sms-mms": gate_model.breaker.state.value}, dict, lambda: "", probes
+    )
     gate_model.reported = Observers(*made.observers, on_fault=_raise)
     return made
 

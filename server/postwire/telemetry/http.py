@@ -19,12 +19,12 @@ Page = Callable[[web.Request], Awaitable[web.Response]]
 class HttpServer:
     """Serves the probes, and the metrics page where there is one.
 
-    `unready_reason` gives a line of text, or nothing while the server is ready.
+    `unready_reason` gives a line of text, or nothing while the server is ready. Both may be given anew.
     """
 
     def __init__(self, unready_reason: Callable[[], str], metrics: Page | None) -> None:
-        self._unready_reason = unready_reason
-        self._metrics = metrics
+        self.unready_reason = unready_reason
+        self.metrics = metrics
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int, tls: SSLContext | None) -> int:
@@ -36,8 +36,7 @@ class HttpServer:
         app = web.Application()
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
-        if self._metrics:
-            app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/metrics", self._fetch)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await self._runner.setup()
         try:
@@ -58,6 +57,11 @@ class HttpServer:
         return web.Response(text="ok\n")  # that there is an answer is the answer
 
     async def _ready(self, _: web.Request) -> web.Response:
-        if reason := self._unready_reason():
+        if reason := self.unready_reason():
             return web.Response(status=503, text=f"{reason}\n")
         return web.Response(text="ok\n")
+
+    async def _fetch(self, request: web.Request) -> web.Response:
+        if self.metrics is None:
+            raise web.HTTPNotFound
+        return await self.metrics(request)

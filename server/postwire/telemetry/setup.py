@@ -12,9 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from postwire import __version__
-from postwire.config.endpoints import host_port
 from postwire.config.schema import TelemetryConfig
-from postwire.config.tls import TELEMETRY, Certificates
+from postwire.config.tls import Certificates
 from postwire.daemon import run_in_daemon
 from postwire.reload import Reloadable
 from postwire.telemetry import logs, names
@@ -25,12 +24,11 @@ from postwire.telemetry.log_observer import LogObserver
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-    from postwire.http_tls import HttpTls
     from postwire.telemetry.durations import FetchedReader, PushedReader
     from postwire.telemetry.exposition import MetricsPage
     from postwire.telemetry.hook_metrics import ReadHooks
-    from postwire.telemetry.http import HttpServer
     from postwire.telemetry.node_metrics import ReadNode
+    from postwire.telemetry.probes import Probes
 
 ReadGauges = Callable[[], Awaitable[Mapping[str, float]]]
 ReadBreakers = Callable[[], Mapping[str, str]]
@@ -41,6 +39,10 @@ Shutdown = Callable[[float], object]
 
 REFRESH_INTERVAL: Final = 15.0
 """Seconds between two looks at the store, for metrics that are pushed. Those that are fetched look when fetched."""
+
+
+STARTING: Final = "starting"
+"""Why a server is not ready, until there is more to say."""
 
 
 class MetricsListenError(Exception):
@@ -65,6 +67,15 @@ class _Gauges:
             await asyncio.sleep(REFRESH_INTERVAL)
 
 
+def probes_of(config: TelemetryConfig, certificates: Certificates | None) -> Probes | None:
+    """What is to listen for probes, if anything is: see `Probes`."""
+    if not config.metrics_listen:
+        return None
+    from postwire.telemetry.probes import Probes
+
+    return Probes(config, certificates)
+
+
 class Telemetry:
     """All that observes this server: attach `observers` to the delivery and `call_observers` to the API."""
 
@@ -76,7 +87,7 @@ class Telemetry:
         providers: ReadBreakers,
         queue_depths: ReadQueues,
         unready_reason: Callable[[], str],
-        certificates: Certificates | None = None,
+        probes: Probes | None = None,
         tenants: ReadTenants = tuple,
         hooks: ReadHooks | None = None,
         node: ReadNode | None = None,
@@ -85,35 +96,26 @@ class Telemetry:
 
         `read_gauges` gives the values of the gauges of the outbox and the store; `providers`, on any thread, the name
         of every provider with its breaker's state, and `queue_depths` the key of every queue with how many of its
-        messages are not settled; `unready_reason` why the server is not ready, or nothing. With `certificates`, what
-        listens speaks TLS. Raises ConfigError where it cannot be done with those. `tenants` gives those
-        that are declared, on any thread: where there are any, their callers do not decide what is sampled. `hooks`
-        gives what is shown of those that there are, and `node`, where several may share the store, of this one.
+        messages are not settled; `unready_reason` why the server is not ready, or nothing. `probes` show this from
+        `start` on. `tenants` gives those that are declared, on any thread: where there are any, their callers do not
+        decide what is sampled. `hooks` gives what is shown of those that there are, and `node`, where several may share
+        the store, of this one.
         """
         self.observers: list[Observer] = [LogObserver()]
         self.call_observers: list[CallObserver] = []
-        self._listen = config.metrics_listen
         self._gauges = _Gauges(read_gauges)
         self._refreshing: asyncio.Task[None] | None = None
         self._shutdowns: list[Shutdown] = []
         self._pushes_metrics = otel.metrics
-        self._server: HttpServer | None = None
-        self._tls: HttpTls | None = None
+        self._probes = probes
+        self._unready_reason = unready_reason
+        self._page: MetricsPage | None = None
         readers: list[FetchedReader | PushedReader] = []
-        if config.metrics_listen:
-            from postwire.telemetry.http import HttpServer
+        if probes and otel.prometheus:
+            from postwire.telemetry.exposition import MetricsPage
 
-            page: MetricsPage | None = None
-            if otel.prometheus:
-                from postwire.telemetry.exposition import MetricsPage
-
-                page = MetricsPage(self._gauges.refresh)
-                readers.append(page.reader)
-            self._server = HttpServer(unready_reason, page.answer if page else None)
-            if certificates:
-                from postwire.http_tls import HttpTls
-
-                self._tls = HttpTls(certificates, config.tls, TELEMETRY, lambda config: config.telemetry.tls)
+            self._page = MetricsPage(self._gauges.refresh)
+            readers.append(self._page.reader)
         if otel.metrics:
             from postwire.telemetry.otlp import metric_reader
 
@@ -169,7 +171,7 @@ class Telemetry:
     @property
     def reloadables(self) -> Sequence[Reloadable]:
         """What can change while it serves."""
-        return (self._tls.renewal.reloadable,) if self._tls else ()
+        return (self._probes.tls.renewal.reloadable,) if self._probes and self._probes.tls else ()
 
     async def start(self) -> str:
         """Listen for probes and those who fetch metrics, and return the address; empty where there is none.
@@ -179,24 +181,18 @@ class Telemetry:
         """
         if self._pushes_metrics:
             self._refreshing = asyncio.get_running_loop().create_task(self._gauges.keep_fresh())
-        if self._server is None:
+        if self._probes is None:
             return ""
-        host, port = host_port(self._listen)
-        try:
-            port = await self._server.start(host, port, self._tls.context if self._tls else None)
-        except OSError:
-            raise MetricsListenError(
-                f"telemetry.metrics_listen: cannot listen on {self._listen}: "
-                "it is in use by another process, or not this machine's"
-            ) from None
-        return f"{self._listen.rpartition(':')[0]}:{port}"
+        self._probes.unready_reason = self._unready_reason
+        self._probes.metrics = self._page.answer if self._page else None
+        return await self._probes.listen()
 
     async def stop(self, timeout: float) -> None:
         """Send what is left and release everything, in at most `timeout` seconds, whatever the collector does."""
         if self._refreshing:
             self._refreshing.cancel()
-        if self._server:
-            await self._server.stop()
+        if self._probes:
+            await self._probes.stop()
         await _run_beside(self._shutdowns, timeout)
 
 
