@@ -1,7 +1,7 @@
-"""Stands in for vendors: takes whatever is posted, and every email, and does as little about it as it can.
+"""Stands in for vendors: takes whatever is posted, every email and every submit_sm, and does as little as it can.
 
-Run as `python -m tests.bench.counterpart`: it prints the ports that it listens on, of HTTP and of SMTP, and serves
-until SIGTERM. It is a process of its own, so that its CPU is not counted.
+Run as `python -m tests.bench.counterpart`: it prints the ports that it listens on, of HTTP, SMTP and SMPP, and
+serves until SIGTERM. It is a process of its own, so that its CPU is not counted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import struct
 from typing import Any, Final
 
 from tests.bench.loops import loop_factory
@@ -19,6 +20,7 @@ _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-
     len(_BODY),
     _BODY,
 )
+_HEADER: Final = struct.Struct(">IIII")
 _REPLIES: Final = {b"EHLO": b"250-bench\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n", b"DATA": b"354 go on\r\n"}
 
 
@@ -77,11 +79,30 @@ class Smtp(asyncio.Protocol):
                 self._transport.write(_REPLIES.get(word, b"250 OK\r\n"))
 
 
+class Smpp(asyncio.Protocol):
+    """Answers each PDU well: what it says of it, an id or who it is, is the same for all."""
+
+    def connection_made(self, transport: Any) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = transport
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._held += data
+        while len(self._held) >= _HEADER.size:
+            length, command, _, sequence = _HEADER.unpack_from(self._held)
+            if len(self._held) < length:
+                return
+            self._held = self._held[length:]
+            self._transport.write(_HEADER.pack(_HEADER.size + 6, command | 0x8000_0000, 0, sequence) + b"bench\0")
+
+
 async def serve() -> None:
     """Listen on free ports of loopback."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    servers = [await loop.create_server(kind, "127.0.0.1", 0) for kind in (Http, Smtp)]
+    servers = [await loop.create_server(kind, "127.0.0.1", 0) for kind in (Http, Smtp, Smpp)]
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await stop.wait()
     for server in servers:

@@ -60,6 +60,7 @@ TARGETS: Final = (
     Target("memory", "RSS over 1,000,000 dispatches", "MiB", must=1, reach=0, at_most=True, digits=1),
     Target("boot", "boot to serving", "s", must=1, reach=0.7, at_most=True),
     Target("webhook", "an SMS by webhook against a mock", "× mock", must=0.5),
+    Target("smpp", "an SMS by smpp against a mock", "× mock", must=0.5),
     Target("smtp", "an email by smtp against a mock", "× mock", must=0.3),
     Target("held", "the loop held up by an email of 20 MB", "ms", must=20, at_most=True, digits=0),
     Target("isolation", "p99 beside a provider that hangs", "× p99", must=1.5, at_most=True),

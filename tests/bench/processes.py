@@ -135,17 +135,17 @@ def collector(log: Path) -> Iterator[Collector]:
 
 
 @contextmanager
-def counterpart(log: Path) -> Iterator[tuple[int, int]]:
-    """See `tests.bench.counterpart`: the ports of HTTP and of SMTP."""
+def counterpart(log: Path) -> Iterator[tuple[int, int, int]]:
+    """See `tests.bench.counterpart`: the ports of HTTP, SMTP and SMPP."""
     with (
         log.open("wb") as stderr,
         python_process("tests.bench.counterpart", stdout=subprocess.PIPE, stderr=stderr) as process,
     ):
         assert process.stdout
         ports = process.stdout.readline().split()
-        if len(ports) != 2:
+        if len(ports) != 3:
             raise BenchError(f"the counterpart did not start: {last_line(log)}")
-        yield int(ports[0]), int(ports[1])
+        yield int(ports[0]), int(ports[1]), int(ports[2])
 
 
 class LoadGenerator:

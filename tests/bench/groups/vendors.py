@@ -26,6 +26,7 @@ from postwire.providers.handover import Handover
 
 MOCK_SMS: Final = Case("mock-sms", "a mock, SMS")
 WEBHOOK: Final = Case("webhook", "webhook, SMS", MOCK_SMS.name)
+SMPP: Final = Case("smpp", "smpp, SMS", MOCK_SMS.name)
 MOCK_EMAIL: Final = Case("mock-email", "a mock, email")
 SMTP: Final = Case("smtp", "smtp, email", MOCK_EMAIL.name)
 
@@ -44,6 +45,16 @@ security = "none"
 sender = "us@example.com"
 max_concurrent = 64
 """
+SMPP_CONFIG: Final = """
+[providers.smpp]
+kind = "smpp"
+channels = ["sms"]
+host = "127.0.0.1"
+port = {smpp}
+system_id = "bench"
+sender = "+15005550006"
+window = 64
+"""
 LARGE: Final = 20_000_000
 """Bytes of an attachment."""
 TURN: Final = 0.0005
@@ -54,17 +65,19 @@ def measure(bench: Bench) -> Result:
     """See the module."""
     dispatched = bench.total(bench.scale.messages)
     with ExitStack() as running:
-        http, smtp = running.enter_context(counterpart(bench.folder / "counterpart.log"))
+        http, smtp, smpp = running.enter_context(counterpart(bench.folder / "counterpart.log"))
         mocks = running.enter_context(postwire_server("mocks", bench.folder))
         real = running.enter_context(
             postwire_server("vendors", bench.folder, config=CONFIG.format(http=http, smtp=smtp))
         )
+        centre = running.enter_context(postwire_server("centre", bench.folder, config=SMPP_CONFIG.format(smpp=smpp)))
         measurements = run_rounds(
             [
                 Run(case, server, _calls(bench, server.address, channel))
                 for case, server, channel in (
                     (MOCK_SMS, mocks, "sms"),
                     (WEBHOOK, real, "sms"),
+                    (SMPP, centre, "sms"),
                     (MOCK_EMAIL, mocks, "email"),
                     (SMTP, real, "email"),
                 )
@@ -75,10 +88,11 @@ def measure(bench: Bench) -> Result:
         gaps = [_gaps(http, smtp) for _ in range(bench.scale.rounds)]
     for name in ("mocks", "vendors"):
         check_stored(name, store_of(name, bench.folder), messages=2 * dispatched, sent=2 * dispatched)
-    figures = [figure(case.name, ratios(measurements, case)) for case in (WEBHOOK, SMTP)]
+    check_stored("centre", store_of("centre", bench.folder), messages=dispatched, sent=dispatched)
+    figures = [figure(case.name, ratios(measurements, case)) for case in (WEBHOOK, SMPP, SMTP)]
     held = figure("held", [max(one.values()) * 1000 for one in gaps], _worst(gaps))
     title = f"Vendors, {bench.scale.messages:,} a round, {bench.scale.concurrency} at once"
-    return Result([*figures, held], Table(title, (MOCK_SMS, WEBHOOK, MOCK_EMAIL, SMTP), measurements))
+    return Result([*figures, held], Table(title, (MOCK_SMS, WEBHOOK, SMPP, MOCK_EMAIL, SMTP), measurements))
 
 
 def _calls(bench: Bench, address: str, channel: str) -> Calls:
