@@ -84,6 +84,9 @@ def test_a_message_goes_from_sent_to_delivered_or_not(serve: Serve, centre: Cent
     sent = dispatch(server, sms(TO))
     do(centre, receipt_of("0000000002", "UNDELIV", "011"))
     assert until(server, sent, UNDELIVERED).error_code
+    before = smsc.unbound
+    assert server.terminate() == 0
+    assert smsc.unbound == before + 1, "it has left without a word"
 
 
 def test_a_message_of_several_parts_is_delivered_once_all_are(serve: Serve, centre: Centre) -> None:

@@ -73,8 +73,8 @@ class Bind:
         while True:
             try:
                 connection = await self._connect()
-            except ConnectFailed as failure:
-                self.failure = failure
+            except Exception as error:
+                self.failure = _failure_of(error)
                 failures += 1
                 await self._pause(failures, self.failure)
                 continue
@@ -116,3 +116,12 @@ class Bind:
                 self._hurried.clear()
         finally:
             self.is_pausing = False
+
+
+def _failure_of(error: Exception) -> ConnectFailed:
+    """What an attempt to make a bind has come to. One that our own code has made to fail is followed by others, too."""
+    if isinstance(error, ConnectFailed):
+        return error
+    fault = {"message": "a bind could not be made", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(fault)
+    return ConnectFailed("internal", f"the provider's code failed with {type(error).__name__}")

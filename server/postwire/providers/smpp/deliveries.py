@@ -12,7 +12,7 @@ from postwire.providers.base import Report
 from postwire.providers.smpp.bodies import deliver_resp_body
 from postwire.providers.smpp.pdu import Malformed, Pdu, Status
 
-MAX_AT_ONCE: Final = 200
+MAX_AT_ONCE: Final = 100
 """Deliveries that are kept at once, at most: others wait for that."""
 
 MAX_WAITING: Final = 1_000

@@ -99,7 +99,7 @@ class SmppProvider:
         answer = await connection.submit(bodies[0])
         if len(bodies) == 1 or not answer.is_taken:
             return self._result(answer, message)
-        answers = [answer, *await self._submit_rest(bodies[1:])]
+        answers = [answer, *await self._submit_rest(bodies[1:], handover.validity)]
         return combined([self._result(one, message) for one in answers])
 
     def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
@@ -125,8 +125,8 @@ class SmppProvider:
             long=settings.long_messages,
         )
 
-    async def _submit_rest(self, bodies: Sequence[bytes]) -> list[Answer]:
-        until = asyncio.get_running_loop().time() + RESUBMIT_FOR
+    async def _submit_rest(self, bodies: Sequence[bytes], validity: int | None) -> list[Answer]:
+        until = asyncio.get_running_loop().time() + min(validity or RESUBMIT_FOR, RESUBMIT_FOR)
         return await asyncio.gather(*(self._submit(body, until) for body in bodies))
 
     async def _submit(self, body: bytes, until: float) -> Answer:
