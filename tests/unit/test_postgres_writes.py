@@ -56,6 +56,46 @@ async def no_deadlock() -> AsyncIterator[None]:
     assert server().log().count("deadlock detected") == before
 
 
+# Nobody waits for a row that is another's affair.
+
+
+async def test_a_row_that_somebody_has_locked_holds_up_no_other() -> None:
+    url = await new_database()
+    async with nodes(url, 1) as (one,):
+        locked, *others = [(await one.accept(new())).record for _ in range(4)]
+        admin = await asyncpg.connect(url)
+        async with admin.transaction():
+            await admin.execute("SELECT 1 FROM messages WHERE message_id = $1 FOR UPDATE", locked.message_id)
+            step = failed_over(locked)
+            first = asyncio.ensure_future(one.advance(locked, step))
+            with_it = [asyncio.ensure_future(one.advance(record, build.ended(record))) for record in others]
+            second = asyncio.ensure_future(one.advance(step, build.ended(step)))
+            assert await asyncio.gather(*with_it) == [True] * len(others)
+            assert (await one.accept(new())).created, "nor is what comes later"
+            assert not first.done()
+            assert not second.done()
+        assert await first
+        assert await second, "in the order in which they came"
+        await admin.close()
+
+
+async def test_a_change_of_a_row_that_stays_locked_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PATIENCE", 0.0)
+    url = await new_database()
+    async with nodes(url, 1) as (one,):
+        locked, other = [(await one.accept(new())).record for _ in range(2)]
+        admin = await asyncpg.connect(url)
+        async with admin.transaction():
+            await admin.execute("SELECT 1 FROM messages WHERE message_id = $1 FOR UPDATE", locked.message_id)
+            first = asyncio.ensure_future(one.advance(locked, build.ended(locked)))
+            assert await one.advance(other, build.ended(other))
+            with pytest.raises(StoreUnavailable):
+                await first
+            assert one.available, "it says nothing about the database"
+        assert await one.advance(locked, build.ended(locked))
+        await admin.close()
+
+
 # Nobody waits for who waits for him.
 
 

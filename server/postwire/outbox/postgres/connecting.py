@@ -52,6 +52,10 @@ NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 BY_INDEX: Final[Mapping[str, str]] = {"enable_seqscan": "off"}
 """What those have that go to rows by their keys, however few there were when a plan was made."""
 
+WRITING: Final[Mapping[str, str]] = {**BY_INDEX, "lock_timeout": "1s"}
+"""What that has that writes for all: who waits there for a row has all others wait as well. In a second each commit has
+ended that has a standby. See `writer.Writer`."""
+
 ONE_BY_ONE: Final[Mapping[str, str]] = {
     **BY_INDEX,
     "enable_bitmapscan": "off",

@@ -9,7 +9,7 @@ long as there is one, no connection is used for more: see docs/adr/0043.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from postwire.core.errors import StoreUnavailable
-from postwire.outbox.postgres.connecting import BY_INDEX, ONE_BY_ONE, Hosts
+from postwire.outbox.postgres.connecting import BY_INDEX, ONE_BY_ONE, WRITING, Hosts
 from postwire.outbox.postgres.queries import QUERIES, Connection, Record
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Lane(Enum):
     CONTROL = "control"
 
 
-_BY_KEYS: Final = (Lane.WRITE, Lane.HEARTBEAT)
+_SETTINGS: Final[Mapping[Lane, Mapping[str, str]]] = {Lane.WRITE: WRITING, Lane.HEARTBEAT: BY_INDEX}
 
 
 @dataclass(slots=True)
@@ -261,7 +261,7 @@ class Database:
             self._cut(line)
         if line.connection is None:
             line.term = self._term
-            line.connection = await self._hosts.connect(BY_INDEX if lane in _BY_KEYS else ONE_BY_ONE)
+            line.connection = await self._hosts.connect(_SETTINGS.get(lane, ONE_BY_ONE))
             line.pause, line.plan_time = FIRST_PLANS, 0.0
             line.connection.add_log_listener(lambda _, message: _note(line, message))
         return line.connection

@@ -51,6 +51,8 @@ class Change(operations.Change):
     """See there. Each of its changes is of another message."""
 
     message_ids: frozenset[str] = field(init=False)
+    give_up: float | None = field(default=None, init=False)
+    """When (of the loop) it is waited for no longer, once somebody else was in its way."""
 
     def __post_init__(self) -> None:
         self.message_ids = frozenset(before.message_id for before, _ in self.pairs)

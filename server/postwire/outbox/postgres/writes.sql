@@ -156,6 +156,14 @@ src AS MATERIALIZED (
 WITH {changed}
 SELECT message_id FROM upd;
 
+-- Those of some messages that somebody else has locked. Nobody is waited for.
+-- name: locked_by_others
+WITH free AS MATERIALIZED (
+    SELECT message_id FROM messages WHERE message_id = ANY($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT message_id FROM messages
+WHERE message_id = ANY($1::uuid[]) AND (message_id IN (SELECT message_id FROM free)) IS NOT TRUE;
+
 -- For who counts what is to change with them, in the order in which all who lock several do it.
 -- name: lock_changed
 SELECT 1 FROM messages WHERE message_id = ANY($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE;
