@@ -143,6 +143,21 @@ def test_until_it_is_found_out_an_id_is_what_it_says() -> None:
     assert both.reported("39153") == "39153"
 
 
+def test_one_that_fits_by_chance_does_not_decide() -> None:
+    known = ids(AUTO, "4D2")
+    assert known.reported("1234") == "4D2"
+    for number in range(5_000, 5_100):
+        known.given(str(number))
+        assert known.reported(str(number)) == str(number)
+
+
+def test_ids_that_are_the_same_in_any_base_decide_nothing() -> None:
+    known = ids(AUTO, *"0123456789")
+    assert [known.reported(digit) for digit in "0123456789" * 3] == list("0123456789" * 3)
+    known.given("98F1")
+    assert known.reported("39153") == "98F1"
+
+
 def test_only_so_many_ids_are_remembered() -> None:
     known = ids(AUTO, "98F1", *(f"{number:X}" for number in range(100_000, 100_000 + REMEMBERED)))
     assert known.reported("39153") == "39153"
@@ -230,6 +245,18 @@ def test_centres_differ_in_how_they_write_it(text: str) -> None:
     assert read(wide, ids()) == read(given, ids())
 
 
+def test_the_beginning_of_what_was_sent_is_none_of_it() -> None:
+    quoting = DeliverSm(esm_class=4, short_message=b"id:98F1 stat:UNDELIV text:err:0A1 stat:DELIVRD")
+    doubled = DeliverSm(esm_class=4, short_message=b"id:98F1 stat:UNDELIV id:7 stat:DELIVRD")
+    for one in (quoting, doubled):
+        assert read(one, ids()) == Receipt(UNDELIVERED, provider_message_id="98F1", code="UNDELIV")
+
+
+def test_a_code_of_the_network_has_three_octets() -> None:
+    odd = receipt(stat="UNDELIV", options=((Tag.NETWORK_ERROR_CODE, b"\3\1"),))
+    assert read(odd, ids()) == Receipt(UNDELIVERED, provider_message_id="98F1", code="UNDELIV")
+
+
 def test_an_id_is_read_in_ascii_whatever_the_alphabet() -> None:
     found = read(receipt("a_b@$c"), ids(), Alphabet.GSM)
     assert isinstance(found, Receipt)
@@ -302,6 +329,7 @@ def test_each_part_of_a_long_message_comes_by_itself() -> None:
         DeliverSm(source_addr="", short_message=b"STOP"),
         DeliverSm(source_addr="14155550132", esm_class=0x08, short_message=b"read"),
         DeliverSm(source_addr="14155550132", esm_class=0x10, short_message=b"1"),
+        DeliverSm(esm_class=0x08, options=((Tag.RECEIPTED_MESSAGE_ID, b"98F1"), (Tag.MESSAGE_STATE, b"\2"))),
     ],
 )
 def test_what_nobody_can_be_answered_for_is_not_used(given: DeliverSm) -> None:
