@@ -157,6 +157,8 @@ def test_a_name_comes_through_that_brevo_would_lose(name: str) -> None:
         ({"headers": {"Sender.IP": "127.0.0.1"}}, "headers"),
         ({"headers": {"X-Sib-Sandbox": "drop"}}, "headers"),
         ({"headers": {"X-A": "\u00fc"}}, "headers"),
+        ({"to": ("m\u00fcller@example.com",)}, "to"),
+        ({"cc": ("a@example.com", "m\u00fcller@example.com")}, "cc"),
         ({"subject": "Hi {{ contact.FIRSTNAME }}"}, "subject"),
         ({"text": "{% if x %}"}, "text"),
         ({"html": "<p>{{x}}"}, "html"),

@@ -140,8 +140,10 @@ def test_a_request_has_what_sns_asks_for() -> None:
     ) | attribute(2, "AWS.SNS.SMS.SMSType", "Promotional")
 
 
-@pytest.mark.parametrize(("price", "text"), [(0.0001, "0.0001"), (0.07, "0.07"), (1.0, "1"), (1000.0, "1000")])
-def test_a_price_has_no_exponent(price: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("price", "text"), [(0.0001, "0.0001"), (0.000125, "0.000125"), (0.07, "0.07"), (1.0, "1.0"), (1000.0, "1000.0")]
+)
+def test_a_price_is_written_as_it_was_given(price: float, text: str) -> None:
     assert fields(sms(), max_price=price) == PLAIN | attribute(1, "AWS.SNS.SMS.MaxPrice", text, "Number")
 
 

@@ -21,7 +21,7 @@ from postwire.providers.handover import Handover
 from postwire.providers.http.messages import HttpRequest, HttpResponse, json_request
 from postwire.providers.http.vendor import HttpSettings, health_by_status, http_provider
 from postwire.providers.http.verdicts import Table, account, code_of, judge, unknown
-from postwire.providers.mail.mailboxes import Mailbox, parse_mailbox
+from postwire.providers.mail.mailboxes import Mailbox, needs_smtputf8, parse_mailbox
 from postwire.providers.mail.settings import EmailSettings, Limits, addresses_of, author_of, why_not
 from postwire.providers.pieces import Base64
 from postwire.providers.receipts import brevo as receipts
@@ -146,12 +146,19 @@ class Brevo:
 
 
 def _unlike(email: Email) -> FieldViolation | None:
-    """Why Brevo would not send an email as it is; None if it would."""
+    """Why Brevo would not send an email as it is; None if it would.
+
+    It sends headers that are not in ASCII as they are, and leaves out a `Cc` in which an address is not:
+    https://anymail.dev/en/stable/esps/brevo/#limitations-and-quirks
+    """
     for name, text in email.headers.items():
         if name.lower().startswith(STEERING):
             return FieldViolation("message.email.headers", "has one that cannot be set, by this provider")
-        if not text.isascii():  # https://anymail.dev/en/stable/esps/brevo/#limitations-and-quirks
+        if not text.isascii():
             return FieldViolation("message.email.headers", "must be in ASCII, for this provider")
+    for field in ("to", "cc", "bcc"):
+        if any(map(needs_smtputf8, getattr(email, field))):
+            return FieldViolation(f"message.email.{field}", "must have ASCII before the @, for this provider")
     for field in ("subject", "text", "html"):
         text = getattr(email, field)
         if any(start in text for start in EXPRESSIONS):

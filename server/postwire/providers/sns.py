@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
@@ -132,7 +133,7 @@ class Sns:
         if settings.sms_type is not None:
             found.append(("AWS.SNS.SMS.SMSType", "String", settings.sms_type.capitalize()))
         if settings.max_price is not None:
-            price = f"{settings.max_price:.4f}".rstrip("0").rstrip(".")  # never with an exponent
+            price = f"{Decimal(repr(settings.max_price)):f}"  # as it was given, and never with an exponent
             found.append(("AWS.SNS.SMS.MaxPrice", "Number", price))
         return found
 
