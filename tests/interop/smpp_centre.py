@@ -98,14 +98,14 @@ class Centre:
 
     def until(self, event: str, *, count: int = 1, patience: float = PATIENCE, **facts: Any) -> list[Event]:
         """The same, once it has happened so often."""
-        return self.wait_for(lambda: len(found := self.found(event, **facts)) >= count and found, patience)
+        self.wait_for(lambda: len(self.found(event, **facts)) >= count, patience)
+        return self.found(event, **facts)
 
-    def wait_for(self, question: Callable[[], Any], patience: float = PATIENCE) -> Any:
-        """Ask whenever something has happened, until there is an answer."""
+    def wait_for(self, question: Callable[[], object], patience: float = PATIENCE) -> None:
+        """Ask whenever something has happened, until the answer is true."""
         with self._told:
             answer = self._told.wait_for(question, patience)
         assert answer, f"it never happened: {self.events[-20:]} {self._log.read_text(encoding='utf-8')}"
-        return answer
 
     def set(self, **settings: Any) -> None:
         """Have it behave otherwise from now on."""
