@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 from tests.conformance import test_ses, test_twilio, test_vonage
 from tests.e2e.calls import dispatch, email, mms, sms, tried
-from tests.e2e.server import Server
+from tests.e2e.server import Server, eventually
 from tests.support.http_counterpart import HttpCall, HttpReply, counterpart_thread
 from tests.support.reader import ROOT
+from tests.support.smsc import SYSTEM_ID, Reply, smsc_thread
 from tests.support.smtp_thread import SmtpThread
 
 from postwire.cli.root import root
@@ -21,6 +22,7 @@ from postwire.config.bind import entries
 from postwire.config.providers import ProviderTable
 from postwire.config.schema import load
 from postwire.providers.builtin import KINDS
+from postwire.providers.smpp.pdu import Status
 
 PAGES = ROOT / "docs/providers"
 VENDORS = sorted(set(KINDS) - {"mock"})
@@ -109,6 +111,23 @@ def test_twilio_with_vonage_behind_it_starts_and_sends(start: Server, tmp_path: 
         assert tried(dispatch(start, mms())) == [("twilio", "success")]
         vendors.counterpart.replies = [test_twilio.refusal(400, 21408)]
         assert tried(dispatch(start, sms())) == [("twilio", "error"), ("vonage", "success")]
+
+
+def test_an_operator_with_two_binds_and_vonage_behind_it_starts_and_sends(start: Server, tmp_path: Path) -> None:
+    (tmp_path / "postwire.toml").symlink_to(ROOT / "examples/smpp-vonage.toml")
+    with counterpart_thread(answered) as vendors, smsc_thread() as (smsc, _):
+        smsc.password = (ROOT / "examples/smpp-secret").read_text(encoding="utf-8").strip()
+        start.start(
+            providers__operator__host="127.0.0.1",
+            providers__operator__port=str(smsc.port),
+            providers__operator__tls="false",
+            providers__operator__system_id=SYSTEM_ID,
+            providers__vonage__base_url=vendors.counterpart.url,
+        )
+        assert tried(dispatch(start, sms())) == [("operator", "success")]
+        eventually(lambda: len(smsc.bound) == 2)
+        smsc.reply = Reply(status=Status.ESME_RTHROTTLED)
+        assert tried(dispatch(start, sms())) == [("operator", "rate_limited"), ("vonage", "success")]
 
 
 @pytest.mark.parametrize("name", ["smtp-relay", "ses-smtp"])
