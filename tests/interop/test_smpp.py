@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import ACCEPTANCE, SENT, dispatch, get, provider, request, sms, tried, until
+from tests.e2e.calls import ACCEPTANCE, SENT, dispatch, get, provider, request, sms, tried, until, until_eligible
 from tests.e2e.server import Server, eventually
 from tests.e2e.streams import sent_through
 from tests.interop.conftest import TOOLS, Need
@@ -108,6 +108,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         server = Server(folder)
         started.append(server)
         server.start()
+        if password == PASSWORD:
+            until_eligible(server, sms(TO))
         return server
 
     yield start
