@@ -56,10 +56,18 @@ function put_together(pdu, { text, reference, part, of }) {
   tell("message", { from: pdu.source_addr, to: pdu.destination_addr, text: joined, parts: of });
 }
 
-function deliver(system, pdu, kind) {
+// What was not answered with ESME_ROK yet, and comes again with the next bind.
+const undelivered = new Map();
+
+let deliveries = 0;
+
+function deliver(system, pdu, kind, number = (deliveries += 1)) {
   const session = [...bound].find((one) => one.system === system && one.mode !== "bind_transmitter");
-  if (!session) return tell("undeliverable", { kind });
-  session.deliver_sm(pdu, (answer) => tell("delivered", { kind, status: answer.command_status }));
+  undelivered.set(number, { system, pdu, kind });
+  session?.deliver_sm({ ...pdu }, (answer) => {
+    if (!answer.command_status) undelivered.delete(number);
+    tell("delivered", { kind, status: answer.command_status });
+  });
 }
 
 function receipt(system, pdu, id) {
@@ -94,6 +102,8 @@ function serve(session) {
       if (!known) return session.close();
       Object.assign(session, { mode, system: pdu.system_id });
       bound.add(session);
+      if (mode === "bind_transmitter") return;
+      for (const [number, one] of [...undelivered]) deliver(one.system, one.pdu, one.kind, number);
     });
   }
   session.on("unbind", (pdu) => {
