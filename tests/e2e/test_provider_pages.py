@@ -116,7 +116,7 @@ def test_twilio_with_vonage_behind_it_starts_and_sends(start: Server, tmp_path: 
 def test_an_operator_with_two_binds_and_vonage_behind_it_starts_and_sends(start: Server, tmp_path: Path) -> None:
     (tmp_path / "postwire.toml").symlink_to(ROOT / "examples/smpp-vonage.toml")
     with counterpart_thread(answered) as vendors, smsc_thread() as (smsc, _):
-        smsc.password = (ROOT / "examples/smpp-secret").read_text(encoding="utf-8").strip()
+        smsc.password = (ROOT / "examples/secret").read_text(encoding="utf-8").strip()
         start.start(
             providers__operator__host="127.0.0.1",
             providers__operator__port=str(smsc.port),

@@ -1,4 +1,4 @@
-"""docs/providers/smpp.md: what it shows is done, with a message centre of this machine in place of that which it names."""
+"""docs/providers/smpp.md: what it shows is done, with a message centre of this machine in place of the one it names."""
 
 from __future__ import annotations
 
