@@ -58,7 +58,7 @@ class Centre:
         self._command = command
         self._log = folder / "centre.log"
         self._settings = {"users": {SYSTEM_ID: PASSWORD}, **settings}
-        self._told = threading.Condition()
+        self._reported = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -103,8 +103,8 @@ class Centre:
 
     def wait_for(self, question: Callable[[], object], patience: float = PATIENCE) -> None:
         """Ask whenever something has happened, until the answer is true."""
-        with self._told:
-            answer = self._told.wait_for(question, patience)
+        with self._reported:
+            answer = self._reported.wait_for(question, patience)
         assert answer, f"it never happened: {self.events[-20:]} {self._log.read_text(encoding='utf-8')}"
 
     def set(self, **settings: Any) -> None:
@@ -130,6 +130,6 @@ class Centre:
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout
         for line in process.stdout:
-            with self._told:
+            with self._reported:
                 self.events.append(json.loads(line))
-                self._told.notify_all()
+                self._reported.notify_all()
