@@ -183,6 +183,8 @@ class Session(asyncio.Protocol):
     def __init__(self, smsc: Smsc) -> None:
         self.smsc = smsc
         self.receives = False
+        self.deliveries = 0
+        """How many there were."""
         self._framer = Framer()
         self._bound = False
         self._waiting = 0
@@ -216,6 +218,7 @@ class Session(asyncio.Protocol):
     def deliver(self, deliver: DeliverSm) -> None:
         """Deliver something."""
         self._sequence += 1
+        self.deliveries += 1
         self._delivering[self._sequence] = deliver
         self._transport.write(encode(Command.DELIVER_SM, 0, self._sequence, deliver.body()))
 

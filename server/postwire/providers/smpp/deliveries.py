@@ -16,7 +16,17 @@ MAX_AT_ONCE: Final = 100
 """Deliveries that are kept at once, at most: others wait for that."""
 
 MAX_WAITING: Final = 1_000
-"""Deliveries that wait, at most: then no more are read of that bind."""
+"""Deliveries that wait, at most: then no more are read of that bind for a little while."""
+
+MAX_OCTETS: Final = 4 * 1024 * 1024
+"""The same, in octets of all that wait."""
+
+HOLD_TIME: Final = 0.5
+"""Seconds of that while, at most, since answers to what was submitted are not read then, either. What still waits is to
+come again."""
+
+_TURN: Final = 0.005
+"""Seconds for which deliveries are read before others have a turn."""
 
 KEEP_TIME: Final = 5.0
 """Seconds that a message centre is kept waiting. What is kept later is known when it comes again."""
@@ -49,19 +59,23 @@ class Deliveries:
     def __init__(self, connection: Bound, read: Read, report: Report) -> None:
         self._connection, self._read, self._report = connection, read, report
         self._waiting: list[Pdu] = []
+        self._octets = 0
+        self._hold: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     def add(self, pdu: Pdu) -> None:
         """Have a delivery kept and answered. It neither waits nor raises."""
         self._waiting.append(pdu)
-        if len(self._waiting) == MAX_WAITING:
+        self._octets += len(pdu.body)
+        if self._hold is None and self._is_full:
             self._connection.hold("deliveries")
+            self._hold = asyncio.get_running_loop().call_later(HOLD_TIME, self._refuse)
         if self.task is None or self.task.done():
             self.task = asyncio.get_running_loop().create_task(self._run(), name="deliveries of a bind")
 
     def end(self, ended: Callable[[], object]) -> None:
         """The connection has gone: what waits will be delivered again. `ended` is called once nothing is being kept."""
-        self._waiting.clear()
+        self._take(len(self._waiting))
         if self.task is None or self.task.done():
             ended()
         else:
@@ -69,16 +83,35 @@ class Deliveries:
 
     async def _run(self) -> None:
         while self._waiting:
-            batch, rest = self._waiting[:MAX_AT_ONCE], self._waiting[MAX_AT_ONCE:]
-            self._waiting = rest
-            if len(rest) < MAX_WAITING:
-                self._connection.release("deliveries")
-            await self._keep(batch)
+            await self._keep(self._take(MAX_AT_ONCE))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MAX_WAITING or self._octets >= MAX_OCTETS
+
+    def _take(self, most: int) -> Sequence[Pdu]:
+        """Take the first of those that wait."""
+        taken, self._waiting = self._waiting[:most], self._waiting[most:]
+        self._octets -= sum(len(pdu.body) for pdu in taken)
+        if self._hold is not None and not self._is_full:
+            self._hold.cancel()
+            self._hold = None
+            self._connection.release("deliveries")
+        return taken
+
+    def _refuse(self) -> None:
+        """Have all that wait come again."""
+        for pdu in self._take(len(self._waiting)):
+            self._connection.answer(pdu, Status.ESME_RX_T_APPN, _BODY)
 
     async def _keep(self, batch: Sequence[Pdu]) -> None:
-        found: list[Receipt | Inbound] = []
-        to_keep: list[Pdu] = []
+        loop = asyncio.get_running_loop()
+        found: list[tuple[Pdu, Sequence[Receipt | Inbound]]] = []
+        begun = loop.time()
         for pdu in batch:
+            if loop.time() - begun >= _TURN:
+                await asyncio.sleep(0)
+                begun = loop.time()
             try:
                 read = self._read(pdu)
             except Malformed:
@@ -88,21 +121,45 @@ class Deliveries:
             if not read:
                 self._connection.answer(pdu, Status.ESME_ROK, _BODY)
                 continue
-            found += read
-            to_keep.append(pdu)
-        if to_keep:
-            status = await self._kept(found)
-            for pdu in to_keep:
-                self._connection.answer(pdu, status, _BODY)
+            found.append((pdu, read))
+        await asyncio.sleep(0)  # though there is nothing to be kept
+        if not found:
+            return
+        try:
+            status = await self._kept([one for _, read in found for one in read])
+        except Exception as error:
+            if len(found) == 1:
+                self._note(error)
+                status = Status.ESME_RX_T_APPN
+            else:
+                await self._keep_each(found)
+                return
+        for pdu, _ in found:
+            self._connection.answer(pdu, status, _BODY)
+
+    async def _keep_each(self, found: Sequence[tuple[Pdu, Sequence[Receipt | Inbound]]]) -> None:
+        """Keep some one by one: whatever is wrong with one of them, the others are kept."""
+        is_away = False
+        for pdu, read in found:
+            status = Status.ESME_RX_T_APPN
+            if not is_away:
+                try:
+                    status = await self._kept(read)
+                    is_away = status != Status.ESME_ROK
+                except Exception as error:
+                    self._note(error)
+            self._connection.answer(pdu, status, _BODY)
 
     async def _kept(self, found: Sequence[Receipt | Inbound]) -> Status:
+        """Have some kept. Returns how that is to be answered; raises whatever is wrong with one of them."""
         try:
             async with asyncio.timeout(KEEP_TIME):
                 await self._report(found)
         except (StoreUnavailable, TimeoutError):
-            return Status.ESME_RX_T_APPN
-        except Exception as error:  # whatever is wrong with these, there are others
-            fault = {"message": "what a message centre delivers could not be kept", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(fault)
+            self._refuse()  # what waits would do so for as long, one batch after another
             return Status.ESME_RX_T_APPN
         return Status.ESME_ROK
+
+    def _note(self, error: Exception) -> None:
+        fault = {"message": "what a message centre delivers could not be kept", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(fault)
