@@ -24,4 +24,4 @@ class Answer:
 EXPIRED: Final = Answer(lack="no_answer")
 LOST: Final = Answer(lack="disconnected")
 NOT_SUBMITTED: Final = Answer(lack="not_submitted")
-"""Of a part that was not handed over, since no bind was there in time."""
+"""Of a part that was not handed over, since no bind was there in time, or it ended before the part was written."""

@@ -71,6 +71,7 @@ class Bind:
         loop = asyncio.get_running_loop()
         failures = 0  # in a row
         while True:
+            self._at_once = False
             try:
                 connection = await self._connect()
             except Exception as error:
@@ -105,7 +106,7 @@ class Bind:
         begun = loop.time()
         self._until, self._in_haste = begun + pause, begun + (HURRY_ACCOUNT if is_refused else HURRY)
         self._hurried.clear()
-        self._at_once, self.is_pausing = False, True
+        self.is_pausing = True
         self._keeper.failed(self)
         try:
             while not self._at_once and loop.time() < self._until:

@@ -106,7 +106,7 @@ class Binds:
         self._settings = settings
         for bind in self._binds:
             if bind.connection is not None:
-                bind.connection.leave()
+                bind.connection.leave(settings.response_timeout)
             bind.try_now()
 
     async def close(self) -> None:

@@ -8,10 +8,10 @@ from typing import Final, Protocol, cast
 
 from postwire.providers.connecting import connect, tls_failed, tls_name
 from postwire.providers.resolving import NameResolver
-from postwire.providers.smpp.answers import EXPIRED, LOST, Answer
+from postwire.providers.smpp.answers import EXPIRED, LOST, NOT_SUBMITTED, Answer
 from postwire.providers.smpp.bodies import bind_body
 from postwire.providers.smpp.pdu import RESPONSE, Command, Framer, Malformed, Pdu, Status, encode
-from postwire.providers.smpp.session import FIRST_SEQUENCE, Ending, Limits, Phase, Session
+from postwire.providers.smpp.session import FIRST_SEQUENCE, LEAVE, Ending, Limits, Phase, Session
 from postwire.providers.smpp.settings import SmppSettings
 
 
@@ -53,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._framer = Framer()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._out: list[bytes] = []
+        self._unwritten: list[int] = []
+        """Submissions among these, by their sequence numbers."""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -104,6 +106,7 @@ class Connection(asyncio.Protocol):
         sequence = self._session.submit(self._loop.time())
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answers[sequence] = answer
+        self._unwritten.append(sequence)
         self._write(encode(Command.SUBMIT_SM, 0, sequence, body))
         self._arm()
         return answer
@@ -112,19 +115,24 @@ class Connection(asyncio.Protocol):
         """Answer a request of the message centre's."""
         self._write(encode(pdu.command | RESPONSE, status, pdu.sequence, body))
 
-    def leave(self) -> None:
-        """End the connection in good order: `gone` is done within twice `session.LEAVE`, or hardly later."""
+    def leave(self, patience: float = LEAVE) -> None:
+        """End the connection in good order: `gone` is done `session.LEAVE` after `patience`, or hardly later, which is
+        for how many seconds answers are waited for."""
         self.is_leaving = True
-        self._session.leave(self._loop.time())
+        self._leave(patience)
+
+    def _leave(self, patience: float) -> None:
+        self._session.leave(self._loop.time(), patience)
         self._owner.unavailable(self)
         if self._session.phase is Phase.ENDED:
             self.abort()
         self._look()
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """End the connection at once. What is not written never is."""
+        self._owner.unavailable(self)
+        self._drop()
         if self._transport is not None:
-            self._flush()
             self._transport.abort()
 
     def hold(self, reason: str) -> None:
@@ -162,7 +170,9 @@ class Connection(asyncio.Protocol):
             return
         if session.phase is not Phase.BOUND:
             self._look()
-        elif session.room > room:
+            return
+        self._arm()  # what is due next may be so before what was
+        if session.room > room:
             self._owner.freed(self)
 
     def pause_writing(self) -> None:
@@ -175,6 +185,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """See `asyncio.Protocol`."""
+        self._drop()
         self._session.end()
         if self._timer is not None:
             self._timer.cancel()
@@ -223,6 +234,8 @@ class Connection(asyncio.Protocol):
         message_id = self._owner.named(pdu.body) if status == Status.ESME_ROK else ""
         if self._session.answered(pdu.sequence):
             _settle(self._answers.pop(pdu.sequence), Answer(status, message_id))
+            if status == Status.ESME_RINVBNDSTS:  # and so it would be with all others
+                self._leave(self.settings.response_timeout)
 
     # Time.
 
@@ -261,14 +274,13 @@ class Connection(asyncio.Protocol):
     def _end(self, ending: Ending) -> None:
         if ending is Ending.SILENT:
             _settle(self.bound, EXPIRED)
-        if self._transport is not None:
+        if self._transport is not None and ending is Ending.LEFT:
             self._flush()
-            if ending is Ending.LEFT:
-                self._transport.close()
-                # What it has not read by then it never will.
-                self._loop.call_later(_CLOSE, self._transport.abort)
-            else:
-                self._transport.abort()
+            self._transport.close()
+            # What it has not read by then it never will.
+            self._loop.call_later(_CLOSE, self._transport.abort)
+        else:
+            self.abort()
 
     # Bytes.
 
@@ -279,10 +291,20 @@ class Connection(asyncio.Protocol):
         self._out.append(octets)
 
     def _flush(self) -> None:
-        if self._out and self._transport is not None:
-            if not self._transport.is_closing():
-                self._transport.write(b"".join(self._out))
+        if self._transport is None or self._transport.is_closing():
+            self._drop()
+        elif self._out:
+            self._transport.write(b"".join(self._out))
             self._out.clear()
+            self._unwritten.clear()
+
+    def _drop(self) -> None:
+        """Write nothing of what is left: it was surely not handed over."""
+        self._out.clear()
+        for sequence in self._unwritten:
+            if self._session.answered(sequence):
+                _settle(self._answers.pop(sequence), NOT_SUBMITTED)
+        self._unwritten.clear()
 
 
 def _status_of(pdu: Pdu) -> int:

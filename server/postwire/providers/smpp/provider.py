@@ -140,7 +140,7 @@ class SmppProvider:
                 pass
             else:
                 answer = await connection.submit(body)
-                if answer.lack or not is_throttled(answer.status):
+                if answer is not NOT_SUBMITTED and (answer.lack or not is_throttled(answer.status)):
                     return answer
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -149,7 +149,7 @@ class SmppProvider:
     def _result(self, answer: Answer, message: OutboundMessage) -> DispatchResult:
         """What a part has come to."""
         if answer is NOT_SUBMITTED:
-            detail = "no bind was there in time"
+            detail = "no bind was there in time, or it ended before the message was written"
             return DispatchResult(Outcome.ERROR, error_code=answer.lack, detail=detail)
         if answer.lack:
             return DispatchResult(Outcome.UNCERTAIN, error_code=answer.lack, detail=_LACKS[answer.lack])

@@ -19,7 +19,8 @@ LAST_SEQUENCE: Final = 0x7FFFFFFF
 """After it comes 1 again (section 3.2). A session does not live to see it, or what it asked then is long forgotten."""
 
 LEAVE: Final = 1.0
-"""Seconds that are waited for answers before a session is unbound, and then for the answer to that."""
+"""Seconds that are waited for answers before a session is unbound, unless there is more time, and then for the answer
+to that."""
 
 
 class Phase(enum.Enum):
@@ -119,10 +120,12 @@ class Session:
         """A submission was answered. Returns whether that was waited for: it may come too late, or twice."""
         return self._asked.pop(sequence, None) is not None
 
-    def leave(self, now: float) -> None:
-        """Begin to end the session, in good order."""
+    def leave(self, now: float, patience: float = LEAVE) -> None:
+        """Begin to end the session, in good order: answers are waited for, for `patience` seconds."""
         if self.phase is Phase.BOUND:
-            self.phase, self._deadline, self._enquired = Phase.LEAVING, now + LEAVE, None
+            self.phase, self._deadline, self._enquired = Phase.LEAVING, now + patience, None
+        elif self.phase is Phase.LEAVING:
+            self._deadline = min(self._deadline, now + patience)
         elif self.phase is Phase.BINDING:
             self.phase = Phase.ENDED
 
@@ -181,7 +184,7 @@ class Session:
         if phase is Phase.BOUND:
             at = self._heard + self._limits.enquire_link if self._enquired is None else self._enquired
         elif not self._asked and phase in _WAITING:
-            at = self._deadline - LEAVE
+            at = self._deadline - max(LEAVE, self._limits.response_timeout)  # which has been
         else:
             at = self._deadline
         return min(at, next(iter(self._asked.values()))) if self._asked else at
