@@ -91,7 +91,7 @@ async def test_each_goes_by_an_index_though_it_was_planned_when_all_was_empty(na
         await connection.execute(f"ALTER TABLE {table['relname']} SET (autovacuum_enabled = false)")
     planned = [name for name in names if await _is_planned(connection, name)]
     assert len(planned) > 40
-    assert {"due", "heads", "queues", "advance", "accept", *ORDERED} <= {*planned}
+    assert {"due", "heads", "all_heads", "queues", "advance", "accept", *ORDERED} <= {*planned}
     before = await _faults(connection, planned)
     await connection.execute(FILL)
     assert await _faults(connection, planned) == before == {}
@@ -134,3 +134,18 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for one in plan.get("Plans", ()):
         yield from _nodes(one)
+
+
+async def test_a_look_at_all_queues_looks_for_nothing_that_is_not_there() -> None:
+    connection = await asyncpg.connect(await new_database(), server_settings={**SESSION, **ONE_BY_ONE})
+    await connection.execute(
+        "INSERT INTO waiting SELECT gen_random_uuid(), 'default', 'q' || n, 1, false, n, n, n "
+        "FROM generate_series(1, 50) AS n"
+    )
+    await connection.execute(f"PREPARE all_heads AS {QUERIES['all_heads']}")
+    text = await connection.fetchval("EXPLAIN (ANALYZE, FORMAT json) EXECUTE all_heads(25, 25, 9)")
+    looks = sum(
+        node["Actual Loops"] for node in _nodes(json.loads(text)[0]["Plan"]) if node.get("Relation Name") == "waiting"
+    )
+    assert 100 <= looks <= 3 * 50 + 1, "for the next queue, for what is due in each, and for what is next"
+    await connection.close()

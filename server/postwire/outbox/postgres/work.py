@@ -28,16 +28,20 @@ class Work(Taking):
         self, keys: Collection[QueueKey] | None, now: int, most: int, ahead: int = 0
     ) -> Mapping[QueueKey, Head]:
         """See `Outbox.heads`."""
-        if keys is None or len(keys) > 1:  # of many keys, few may have anything: those are found in one go
-            keys = [one for one in await self._queues() if keys is None or one in keys]
-        if not keys:
-            return {}
-        names, tenants = [one.name for one in keys], [one.tenant for one in keys]
-        of = [
-            (rows.PRIORITY_NUMBERS[priority], by_wall_clock, min(now + (ahead if by_wall_clock else 0), LATEST))
-            for priority, by_wall_clock in product(Priority, (False, True))
-        ]
-        found = await self.database.fetch(Lane.CLAIM, "heads", names, tenants, *rows.columns(of, 3), most)
+        until = min(now, LATEST), min(now + ahead, LATEST)
+        if keys is None:
+            found = await self.database.fetch(Lane.CLAIM, "all_heads", *until, most)
+        else:
+            if len(keys) > 1:  # of many keys, few may have anything: those are found in one go
+                keys = [one for one in await self._queues() if one in keys]
+            if not keys:
+                return {}
+            names, tenants = [one.name for one in keys], [one.tenant for one in keys]
+            of = [
+                (rows.PRIORITY_NUMBERS[priority], by_wall_clock, until[by_wall_clock])
+                for priority, by_wall_clock in product(Priority, (False, True))
+            ]
+            found = await self.database.fetch(Lane.CLAIM, "heads", names, tenants, *rows.columns(of, 3), most)
         counts: defaultdict[QueueKey, Counter[Priority]] = defaultdict(Counter)
         times: defaultdict[QueueKey, list[int]] = defaultdict(list)
         for one in found:

@@ -60,6 +60,41 @@ CROSS JOIN LATERAL (
 ) AS next
 WHERE due.count > 0 OR next.time IS NOT NULL;
 
+-- The same of all queues that anything waits in: from each, with one priority and by one clock, to the next, past all that
+-- lies between; so nothing is looked for that is not there.
+-- name: all_heads
+WITH RECURSIVE found AS (
+    (
+        SELECT queue, tenant, priority, scheduled FROM waiting
+        ORDER BY queue, tenant, priority, scheduled LIMIT 1
+    )
+    UNION ALL
+    SELECT next.queue, next.tenant, next.priority, next.scheduled
+    FROM found CROSS JOIN LATERAL (
+        SELECT w.queue, w.tenant, w.priority, w.scheduled FROM waiting w
+        WHERE (w.queue, w.tenant, w.priority, w.scheduled)
+            > (found.queue, found.tenant, found.priority, found.scheduled)
+        ORDER BY w.queue, w.tenant, w.priority, w.scheduled LIMIT 1
+    ) AS next
+)
+SELECT found.queue, found.tenant, found.priority, found.scheduled, due.count, next.time
+FROM found
+CROSS JOIN LATERAL (SELECT CASE WHEN found.scheduled THEN $2::int8 ELSE $1::int8 END AS time) AS until
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count FROM (
+        SELECT 1 FROM waiting w
+        WHERE w.queue = found.queue AND w.tenant = found.tenant AND w.priority = found.priority
+            AND w.scheduled = found.scheduled AND w.next_attempt_time <= until.time
+        LIMIT $3
+    ) AS counted
+) AS due
+CROSS JOIN LATERAL (
+    SELECT min(w.next_attempt_time) AS time FROM waiting w
+    WHERE w.queue = found.queue AND w.tenant = found.tenant AND w.priority = found.priority
+        AND w.scheduled = found.scheduled AND w.next_attempt_time > until.time
+) AS next
+WHERE due.count > 0 OR next.time IS NOT NULL;
+
 -- By the wall clock where the caller has said when, by the due clock where it was left to us.
 -- name: expired
 SELECT {record} FROM (
