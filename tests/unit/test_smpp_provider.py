@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.smpp_sending import LONG, Kept, made, opened, send
+from tests.support.smpp_sending import LONG, TO, Kept, made, opened, send
 from tests.support.smsc import PASSWORD, SYSTEM_ID, Reply, Smsc
 
+from postwire.core.message import OutboundMessage, Sms
 from postwire.core.outcome import DispatchResult, Outcome
+from postwire.providers.handover import Handover
 from postwire.providers.smpp import provider as providers
 from postwire.providers.smpp.pdu import Command, Status
 from postwire.providers.smpp.settings import SmppSettings
@@ -305,3 +307,13 @@ async def test_closing_waits_for_answers_that_come_soon_and_unbinds() -> None:
         await closing
         assert (smsc.unbound, smsc.sessions) == (1, [])
         assert (await send(provider)).outcome is Outcome.ERROR
+
+
+def test_a_preview_shows_every_part_and_no_secret() -> None:
+    shown = made(Smsc()).preview(OutboundMessage(Sms(TO, "\u20ac" * 71 + "\u65e5")), Handover("key", message_id="one"))
+    assert shown.lines == (
+        "submit_sm 1/2 from 15005550006 to 15005550187, data_coding 8",
+        "submit_sm 2/2 from 15005550006 to 15005550187, data_coding 8",
+    )
+    first, second = shown.body.decode().split("\n")
+    assert (first[:11], second[-5:]) == ("05 00 03 76", "65 e5")

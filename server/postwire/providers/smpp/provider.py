@@ -103,14 +103,14 @@ class SmppProvider:
         return combined([self._result(one, message) for one in answers])
 
     def preview(self, message: OutboundMessage, handover: Handover) -> Preview:
-        """See `Previewing.preview`: the parts, and their octets."""
+        """See `Previewing.preview`: the parts, and their octets in hexadecimal, since a terminal takes no others."""
         parts = self._parts(message, handover)
         lines = tuple(
             f"submit_sm {number}/{len(parts)} from {part.source_addr} to {part.destination_addr}, "
             f"data_coding {part.data_coding}"
             for number, part in enumerate(parts, 1)
         )
-        return Preview(lines, b"".join(part.payload for part in parts))
+        return Preview(lines, "\n".join(part.payload.hex(" ") for part in parts).encode())
 
     def _parts(self, message: OutboundMessage, handover: Handover) -> list[SubmitSm]:
         content, settings = message.content, self._settings
