@@ -96,3 +96,24 @@ async def test_a_bind_that_our_own_code_has_made_to_fail_is_made_again(monkeypat
         await until(lambda: bool(faults), "it did not fail")
         assert (await send(provider)).outcome is Outcome.SUCCESS
     assert faults == [error]
+
+
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak SMPP"), (b"", "ended without an answer")],
+    ids=["http", "nothing"],
+)
+async def test_what_answers_there_may_be_something_else(said: bytes, detail: str) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    smsc = Smsc()
+    smsc.port = server.sockets[0].getsockname()[1]
+    provider = made(smsc)
+    health = await provider.check()
+    assert (health.ok, detail in health.detail) == (False, True)
+    await provider.close()
+    server.close()
+    await server.wait_closed()

@@ -23,5 +23,7 @@ class Answer:
 
 EXPIRED: Final = Answer(lack="no_answer")
 LOST: Final = Answer(lack="disconnected")
+NO_SMPP: Final = Answer(lack="no_smpp")
+"""Of a request to be bound: what answers there speaks something else."""
 NOT_SUBMITTED: Final = Answer(lack="not_submitted")
 """Of a part that was not handed over, since no bind was there in time, or it ended before the part was written."""

@@ -13,7 +13,7 @@ from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import ProviderHealth, Report
 from postwire.providers.connecting import ConnectFailed
 from postwire.providers.resolving import NameResolver
-from postwire.providers.smpp.answers import Answer
+from postwire.providers.smpp.answers import EXPIRED, LOST, NO_SMPP, Answer
 from postwire.providers.smpp.bind import Bind
 from postwire.providers.smpp.connection import Connection
 from postwire.providers.smpp.deliveries import Deliveries, Read
@@ -29,6 +29,13 @@ MAX_PACED: Final = 5.0
 
 _GRACE: Final = 0.5
 """Seconds that connections have to end beyond what their sessions allow."""
+
+_UNANSWERED: Final = {
+    EXPIRED.lack: "the message centre did not answer the request to bind in time: see port and tls",
+    LOST.lack: "the connection ended without an answer to the request to bind: see port and tls",
+    NO_SMPP.lack: "what answers there does not speak SMPP: see port and tls",
+}
+"""Why a bind was not made, by what its answer lacks."""
 
 _CLOSED: Final = DispatchResult(Outcome.ERROR, error_code="closed", detail="the provider is being closed")
 _UNBOUND: Final = DispatchResult(Outcome.ERROR, error_code="unbound", detail="no bind was there in time")
@@ -301,7 +308,7 @@ def _bind(count: int, binds: Binds, jitter: Callable[[], float], role: Command) 
 def _refused(answer: Answer) -> ConnectFailed:
     """What has become of a connection whose request to be bound has this answer, which is no good one."""
     if answer.lack:
-        return ConnectFailed(answer.lack, "the message centre did not answer the request to bind")
+        return ConnectFailed(answer.lack, _UNANSWERED[answer.lack])
     meaning = bind_meaning_of(answer.status)
     return ConnectFailed(
         name_of(answer.status),

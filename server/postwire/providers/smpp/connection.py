@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 
 from postwire.providers.connecting import connect, tls_failed, tls_name
 from postwire.providers.resolving import NameResolver
-from postwire.providers.smpp.answers import EXPIRED, LOST, NOT_SUBMITTED, Answer
+from postwire.providers.smpp.answers import EXPIRED, LOST, NO_SMPP, NOT_SUBMITTED, Answer
 from postwire.providers.smpp.bodies import bind_body
 from postwire.providers.smpp.pdu import RESPONSE, Command, Framer, Malformed, Pdu, Status, encode
 from postwire.providers.smpp.session import FIRST_SEQUENCE, LEAVE, Ending, Limits, Phase, Session
@@ -166,6 +166,7 @@ class Connection(asyncio.Protocol):
                 session.heard(now)
                 self._take(pdu, now)
         except Malformed:
+            _settle(self.bound, NO_SMPP)
             self.abort()
             return
         if session.phase is not Phase.BOUND:
