@@ -186,3 +186,9 @@ def test_of_a_kind_those_keys_are_described_that_it_takes() -> None:
         "receipts.public_key",
     ]
     assert not any(one.key.startswith("receipts.") for one in describe_kind(KINDS["mock"], attempt_timeout=None))
+
+
+@pytest.mark.parametrize("key", ["secret", "public_key"])
+def test_what_is_given_as_nothing_is_refused(read: Read, key: str) -> None:
+    """With it every call would be forged, and nobody would know why."""
+    assert lines(read, f'{LISTEN}{ONE}{key} = ""\n') == [f"providers.a.receipts.{key}: is empty"]

@@ -29,3 +29,11 @@ def test_a_secret_of_several_lines_stops_the_boot(settings: type[HttpSettings], 
     with pytest.raises(ValueError, match=f"^{name}: has a control character") as refused:
         settings(**keys | {name: odd}).check()
     assert "s3c" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("settings", "keys"), GOOD, ids=lambda one: getattr(one, "__name__", ""))
+def test_a_key_that_is_given_as_nothing_stops_the_boot(settings: type[HttpSettings], keys: dict[str, Any]) -> None:
+    """It comes of a variable that is not set, and every message would find out."""
+    for name in {*keys, "proxy"} - {"account_sid"}:  # which is known by how it looks
+        with pytest.raises(ValueError, match=f"^{name}: is empty"):
+            settings(**keys | {name: ""}).check()

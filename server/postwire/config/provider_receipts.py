@@ -76,6 +76,9 @@ def sound(
         ConfigError: it cannot.
     """
     try:
+        for key in keys(ProviderReceiptsConfig):
+            if getattr(table, key, None) == "":
+                raise ValueError(f"{key}: is empty")
         receipts.make(options, table)
     except ValueError as wrong:
         here, cls = (*path, TABLE), ProviderReceiptsConfig

@@ -38,8 +38,8 @@ class WebhookSettings(HttpSettings):
 
     def check(self) -> None:
         """Raises ValueError, led by a key."""
-        HttpSettings.check(self)
         standard_webhooks.key_of(self.secret)
+        HttpSettings.check(self)
 
 
 class Webhook:

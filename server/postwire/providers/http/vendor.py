@@ -33,11 +33,13 @@ class HttpSettings:
     proxy: str | None = setting(None, help="A proxy to go through, as http://user:password@host:port.", secret=True)
 
     def check(self) -> None:
-        """Raises ValueError, led by a key, where the file or a secret is of no use."""
+        """Raises ValueError, led by a key, where the file or a secret is of no use, or a key is empty."""
         check_ca_file(self.ca_file)
         for entry in entries(type(self)):
-            secret = getattr(self, entry.name) if entry.secret else None
-            if isinstance(secret, str) and _CONTROL.search(secret):
+            value = getattr(self, entry.name)
+            if value == "" and (entry.secret or entry.optional):  # the others have checks of their own
+                raise ValueError(f"{entry.name}: is empty")
+            if entry.secret and isinstance(value, str) and _CONTROL.search(value):
                 # No request could be made with it, and each attempt would seem to have been cut short.
                 raise ValueError(f"{entry.name}: has a control character, such as the end of a line")
 
