@@ -88,3 +88,11 @@ async def test_a_change_that_comes_while_a_bind_is_being_made_is_tried_at_once()
         await again.wait()
     task.cancel()
     await asyncio.wait({task})
+
+
+async def test_what_comes_in_thousands_at_once_is_read_in_turns() -> None:
+    async with Smsc() as smsc, opened(smsc) as provider:
+        bound = provider._binds._up[0]
+        smsc.sessions[0].write(b"".join(encode(Command.ENQUIRE_LINK, 0, number) for number in range(1, 20_001)))
+        assert (await send(provider)).outcome is Outcome.SUCCESS
+        assert len(bound.get_buffer(-1)) <= 16 * 1024

@@ -35,7 +35,7 @@ class Owner(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """See the module. Every fault ends it."""
 
     def __init__(self, settings: SmppSettings, role: Command, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         """Whether it is we who end it."""
         self._owner, self._loop = owner, loop
         self._framer = Framer()
+        self._in = bytearray(_READ)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._out: list[bytes] = []
         self._unwritten: list[int] = []
@@ -150,15 +151,20 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.BufferedProtocol`."""
         self._transport = cast(asyncio.Transport, transport)  # which that of uvloop is by its methods alone
         settings = self.settings
         body = bind_body(settings.system_id, settings.password, settings.system_type)
         self._write(encode(self.role, 0, FIRST_SEQUENCE, body))
         self._arm()
 
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """See `asyncio.BufferedProtocol`: a whole read of 256 KiB may be 16,000 PDUs, which would hold the loop."""
+        return self._in
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        data = bytes(memoryview(self._in)[:nbytes])
         session, room = self._session, self._session.room
         now = self._loop.time()
         try:
@@ -177,15 +183,15 @@ class Connection(asyncio.Protocol):
             self._owner.freed(self)
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: who does not read our answers is not listened to."""
+        """See `asyncio.BufferedProtocol`: who does not read our answers is not listened to."""
         self.hold("writing")
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.BufferedProtocol`."""
         self.release("writing")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.BufferedProtocol`."""
         self._drop()
         self._session.end()
         if self._timer is not None:
@@ -319,6 +325,9 @@ def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
     if not future.done():
         future.set_result(answer)
 
+
+_READ: Final = 16 * 1024
+"""Octets that are read at once."""
 
 DELIVERIES: Final = frozenset({Command.DELIVER_SM, Command.DATA_SM})
 """What receipts come by (SMPP 3.4, appendix B)."""

@@ -75,6 +75,10 @@ _FIELD: Final = re.compile(
 )
 """What leads to a value in the text of a receipt. Centres differ in case and spaces, and leave fields out."""
 
+_MAX_TEXT: Final = 4 * 1024
+"""Octets of a text that are read. Receipts have some hundred, and a word that matters here stands alone; 64 KiB would
+hold the loop."""
+
 _NO_ERROR: Final = re.compile(r"0*")
 
 _CODECS: Final = MappingProxyType(
@@ -169,7 +173,7 @@ def _inbound(deliver: DeliverSm | DataSm, alphabet: Alphabet) -> Inbound | None:
 
 def _text(deliver: DeliverSm | DataSm, alphabet: Alphabet) -> str:
     """The text of a message, without a header of user data; empty where it is none."""
-    octets = deliver.payload
+    octets = deliver.payload[:_MAX_TEXT]
     if deliver.esm_class & _HAS_HEADER and octets:
         octets = octets[1 + octets[0] :]
     coding = deliver.data_coding
