@@ -60,6 +60,7 @@ class Deliveries:
         self._connection, self._read, self._report = connection, read, report
         self._waiting: list[Pdu] = []
         self._octets = 0
+        self._is_behind = False  # some were refused, and nothing was kept since
         self._hold: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -68,6 +69,9 @@ class Deliveries:
         self._waiting.append(pdu)
         self._octets += len(pdu.body)
         if self._hold is None and self._is_full:
+            if self._is_behind:
+                self._refuse()
+                return
             self._connection.hold("deliveries")
             self._hold = asyncio.get_running_loop().call_later(HOLD_TIME, self._refuse)
         if self.task is None or self.task.done():
@@ -101,6 +105,7 @@ class Deliveries:
 
     def _refuse(self) -> None:
         """Have all that wait come again."""
+        self._is_behind = True
         for pdu in self._take(len(self._waiting)):
             self._connection.answer(pdu, Status.ESME_RX_T_APPN, _BODY)
 
@@ -158,6 +163,7 @@ class Deliveries:
         except (StoreUnavailable, TimeoutError):
             self._refuse()  # what waits would do so for as long, one batch after another
             return Status.ESME_RX_T_APPN
+        self._is_behind = False
         return Status.ESME_ROK
 
     def _note(self, error: Exception) -> None:
