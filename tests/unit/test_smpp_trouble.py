@@ -13,7 +13,7 @@ from postwire.providers.connecting import ConnectFailed
 from postwire.providers.smpp.bind import Bind
 from postwire.providers.smpp.bodies import SubmitSmResp
 from postwire.providers.smpp.connection import Connection
-from postwire.providers.smpp.pdu import RESPONSE, Command, Status, encode
+from postwire.providers.smpp.pdu import RESPONSE, Command, Pdu, Status, encode
 from postwire.testing.attempts import until
 
 # Submissions.
@@ -96,3 +96,21 @@ async def test_what_comes_in_thousands_at_once_is_read_in_turns() -> None:
         smsc.sessions[0].write(b"".join(encode(Command.ENQUIRE_LINK, 0, number) for number in range(1, 20_001)))
         assert (await send(provider)).outcome is Outcome.SUCCESS
         assert len(bound.get_buffer(-1)) <= 16 * 1024
+
+
+async def test_who_gives_up_waiting_as_room_comes_is_cancelled_and_no_more() -> None:
+    async with Smsc() as smsc, opened(smsc, window=1) as provider:
+        smsc.replies.append(Reply(silent=True))
+        first = send(provider)
+        await until(lambda: len(smsc.submitted) == 1, "it was not handed over")
+        waiting = [send(provider), send(provider)]
+        await until(lambda: len(provider._binds._waiters) == 2, "they do not wait")
+        bound = provider._binds._up[0]
+        waiting[0].cancel()
+        bound._take(Pdu(Command.SUBMIT_SM_RESP, 0, smsc.submitted[0].pdu.sequence, b"x\0"), 0.0)
+        provider._binds.freed(bound)
+        given_up, went = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(given_up, asyncio.CancelledError)
+        assert isinstance(went, DispatchResult)
+        assert went.outcome is Outcome.SUCCESS
+        assert (await first).outcome is Outcome.SUCCESS

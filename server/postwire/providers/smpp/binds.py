@@ -233,7 +233,7 @@ class Binds:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._wake()  # another, in place of this one
-            else:
+            elif waiter in self._waiters:  # or room came for it, just as it gave up, and went to another
                 self._waiters.remove(waiter)
             raise
 
