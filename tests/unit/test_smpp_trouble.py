@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from tests.support.smpp_sending import LONG, opened, send
@@ -114,3 +115,18 @@ async def test_who_gives_up_waiting_as_room_comes_is_cancelled_and_no_more() -> 
         assert isinstance(went, DispatchResult)
         assert went.outcome is Outcome.SUCCESS
         assert (await first).outcome is Outcome.SUCCESS
+
+
+async def test_who_comes_while_answers_are_waited_for_goes_by_the_new_bind() -> None:
+    async with Smsc() as smsc, opened(smsc, connect_timeout=0.1) as provider:
+        hold = asyncio.Event()
+        smsc.replies.append(Reply(hold=hold))
+        before = send(provider)
+        await until(lambda: len(smsc.submitted) == 1, "it was not handed over")
+        provider.renew(replace(provider._settings))
+        after = send(provider)
+        await asyncio.wait({after}, timeout=0.3)  # longer than a connection would take
+        hold.set()
+        assert (await before).outcome is Outcome.SUCCESS
+        assert (await after).outcome is Outcome.SUCCESS
+        assert len(smsc.bound) == 2

@@ -135,7 +135,9 @@ class Binds:
         if not self._waiters and (found := self._pick()) is not None:
             return found
         if most is None:
-            most = self._settings.response_timeout if self._up else self._connect_timeout
+            # A bind that is being left is made again once its answers are there.
+            is_there = self._up or any(bind.connection is not None for bind in self._transmitting)
+            most = self._settings.response_timeout if is_there else self._connect_timeout
         try:
             async with asyncio.timeout(most):
                 return await self._wait_for_room(most)
