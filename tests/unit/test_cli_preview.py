@@ -51,7 +51,9 @@ def test_no_secret_is_in_what_any_kind_shows(name: str) -> None:
         if more == ("--json",):
             (one,) = json.loads(done.stdout)["previews"]
             shown += base64.b64decode(one["body"]).decode()
-        assert "Hello" in shown or "Dear Ada" in shown or "RGVhciBBZGE" in shown or "content" in shown.lower()
+        assert any(
+            one in shown for one in ("Hello", b"Hello".hex(" "), "Dear Ada", "RGVhciBBZGE", "content", "Content")
+        )
         assert SECRET not in shown
         assert PASSWORD not in shown
         assert base64.b64encode(f"{SID}:{SECRET}".encode()).decode() not in shown
