@@ -146,7 +146,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 NOT_FOUND: Final = (grpc.StatusCode.NOT_FOUND, "MESSAGE_NOT_FOUND")
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_whatever_tenants_do_each_is_alone(serve: Serve, seed: int) -> None:
     server = serve(toml=toml_of(), **METRICS)
     draws = random.Random(seed)

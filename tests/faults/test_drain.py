@@ -184,7 +184,7 @@ class Round:
             assert why_of(refused.value) == SHUTTING_DOWN
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.long)])
 async def test_a_stop_under_load_loses_nothing_and_fails_no_caller_that_repeats(
     tmp_path: Path, note: Callable[[str], None], rounds: int
 ) -> None:

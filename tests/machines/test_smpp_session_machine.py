@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
             assert at <= self.phase_ends
 
 
-Machine.TestCase.settings = examples(200, stateful_step_count=40)
+Machine.TestCase.settings = examples(100, stateful_step_count=40)
 TestSession = Machine.TestCase
 
 
