@@ -18,7 +18,10 @@ from postwire.core.outcome import Outcome
 RATE = 200.0
 """Messages a second, at the least where the machine lets them be made so fast."""
 
-FRAME, CALLERS = 20, 6
+FRAME, CALLERS = 20, 8
+ANSWER = 0.35
+"""Seconds that a caller waits for the answers to a frame, by and large."""
+
 PER_NODE = 400
 """How many messages are acknowledged before the next node is replaced."""
 
@@ -30,7 +33,7 @@ PATIENT = 25.0
 async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
     made = with_postgres(lambda: LocalChaos(tmp_path, grace="30s", attempt=PATIENT))
     try:
-        await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE, frames=FRAME, lane="left")
+        await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE - ANSWER, frames=FRAME, lane="left")
         yield made
     finally:
         await made.stop()
