@@ -14,8 +14,8 @@ from typing import Any, Final
 from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.core.receipts import Receipt, ReceiptState
 from postwire.providers.http.verdicts import id_of
-from postwire.providers.receipts.base import Fetch, ReceiptCall, ReceiptReader, ReceiptSupport, Unreadable
-from postwire.providers.receipts.payloads import MAX_SECONDS, json_value, reference_of, seconds_of, text_of
+from postwire.providers.receipts.base import Fetch, ReceiptCall, ReceiptReader, ReceiptSupport
+from postwire.providers.receipts.payloads import MAX_SECONDS, events_in, reference_of, seconds_of, text_of
 from postwire.providers.receipts.unsigned import UserOrReference
 
 REFERENCE: Final = "X-Mailin-custom"
@@ -63,11 +63,7 @@ class BrevoReceipts:
 
     def read(self, call: ReceiptCall, now: int) -> Sequence[Receipt]:
         """See `ReceiptReader.read`."""
-        value = json_value(call.body)
-        events = value if isinstance(value, list) else [value]
-        if events and not any(isinstance(one, dict) and isinstance(one.get("event"), str) for one in events):
-            raise Unreadable("there is no event")
-        return [found for event in events if isinstance(event, dict) and (found := self._receipt(call, event))]
+        return [found for event in events_in(call.body) if (found := self._receipt(call, event))]
 
     def _receipt(self, call: ReceiptCall, event: Mapping[str, Any]) -> Receipt | None:
         """What an event reports; None where it reports nothing that is used, or nobody vouches for it."""

@@ -60,6 +60,19 @@ def json_value(body: bytes | str) -> Any:
         raise Unreadable("is not JSON") from None
 
 
+def events_in(body: bytes) -> list[dict[str, Any]]:
+    """The events of a call that has one, or several in an array, each with its name as `event`.
+
+    Raises:
+        Unreadable: it is not JSON, or none of it is an event.
+    """
+    value = json_value(body)
+    events = value if isinstance(value, list) else [value]
+    if events and not any(isinstance(one, dict) and isinstance(one.get("event"), str) for one in events):
+        raise Unreadable("there is no event")
+    return [event for event in events if isinstance(event, dict)]
+
+
 def form_fields(call: ReceiptCall) -> list[tuple[str, str]]:
     """The fields of a call: of its form, or of the query if it is a GET. In order, and empty ones too.
 
