@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/admin_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\nAuditEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xbb\x01\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\ttime_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07time_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"[\n\x17ListAuditEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.postwire.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x05Rekey\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.postwire.v1.RekeyState\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07rekeyed\x18\x05 \x01(\x03\"#\n\x11StartRekeyRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"7\n\x12StartRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\x11\n\x0fGetRekeyRequest\"5\n\x10GetRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\xcb\x02\n\x04Node\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04rank\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06leader\x18\x07 \x01(\x08\x12\x12\n\nqueue_keys\x18\x08 \x03(\t\x12\x15\n\rconfig_digest\x18\t \x01(\t\x12/\n\x0c\x63lock_offset\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x06shares\x18\x0b \x03(\x0b\x32\x16.postwire.v1.NodeShareB\x07\n\x05_rank\"V\n\tNodeShare\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x16\n\x0emax_concurrent\x18\x02 \x01(\x05\x12\x11\n\x04rate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_rate\"\x12\n\x10ListNodesRequest\"5\n\x11ListNodesResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.postwire.v1.Node*X\n\nRekeyState\x12\x1b\n\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n\x10REKEY_STATE_DONE\x10\x02\x32\xd0\x02\n\x0c\x41\x64minService\x12\\\n\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n\nStartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n\x08GetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponse\x12J\n\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/admin_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x99\x01\n\nAuditEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xbb\x01\n\x16ListAuditEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\ttime_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07time_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"[\n\x17ListAuditEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.postwire.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x05Rekey\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.postwire.v1.RekeyState\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07rekeyed\x18\x05 \x01(\x03\"#\n\x11StartRekeyRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"7\n\x12StartRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\x11\n\x0fGetRekeyRequest\"5\n\x10GetRekeyResponse\x12!\n\x05rekey\x18\x01 \x01(\x0b\x32\x12.postwire.v1.Rekey\"\xcb\x02\n\x04Node\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04rank\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06leader\x18\x07 \x01(\x08\x12\x12\n\nqueue_keys\x18\x08 \x03(\t\x12\x15\n\rconfig_digest\x18\t \x01(\t\x12/\n\x0c\x63lock_offset\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x06shares\x18\x0b \x03(\x0b\x32\x16.postwire.v1.NodeShareB\x07\n\x05_rank\"V\n\tNodeShare\x12\x15\n\rprovider_name\x18\x01 \x01(\t\x12\x16\n\x0emax_concurrent\x18\x02 \x01(\x05\x12\x11\n\x04rate\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_rate\"\x12\n\x10ListNodesRequest\"5\n\x11ListNodesResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.postwire.v1.Node\"\x13\n\x11WatchStatsRequest\"\x94\x01\n\x12WatchStatsResponse\x12-\n\tintervals\x18\x01 \x03(\x0b\x32\x1a.postwire.v1.StatsInterval\x12%\n\x07\x62\x61\x63klog\x18\x02 \x01(\x0b\x32\x14.postwire.v1.Backlog\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\rStatsInterval\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x19.postwire.v1.ChannelStats\"\x8b\x01\n\x0c\x43hannelStats\x12%\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x14.postwire.v1.Channel\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x03\x12\x0c\n\x04sent\x18\x03 \x01(\x03\x12\x11\n\tdelivered\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x11\n\tuncertain\x18\x06 \x01(\x03\"\xa3\x01\n\x07\x42\x61\x63klog\x12\x11\n\tunsettled\x18\x01 \x01(\x03\x12\x15\n\rmax_unsettled\x18\x02 \x01(\x03\x12\x0b\n\x03\x64ue\x18\x03 \x01(\x03\x12\x33\n\x0foldest_due_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fstore_available\x18\x05 \x01(\x08\x12\x13\n\x0bstore_bytes\x18\x06 \x01(\x03\"s\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tunsettled\x18\x02 \x01(\x03\x12\x1a\n\rmax_unsettled\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04rate\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x10\n\x0e_max_unsettledB\x07\n\x05_rate\"\x14\n\x12ListTenantsRequest\";\n\x13ListTenantsResponse\x12$\n\x07tenants\x18\x01 \x03(\x0b\x32\x13.postwire.v1.Tenant\"\x12\n\x10GetCallerRequest\"t\n\x11GetCallerResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x15\n\rauthenticated\x18\x05 \x01(\x08*X\n\nRekeyState\x12\x1b\n\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n\x10REKEY_STATE_DONE\x10\x02\x32\xbf\x04\n\x0c\x41\x64minService\x12\\\n\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n\nStartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n\x08GetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponse\x12J\n\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponse\x12O\n\nWatchStats\x12\x1e.postwire.v1.WatchStatsRequest\x1a\x1f.postwire.v1.WatchStatsResponse0\x01\x12P\n\x0bListTenants\x12\x1f.postwire.v1.ListTenantsRequest\x1a .postwire.v1.ListTenantsResponse\x12J\n\tGetCaller\x12\x1d.postwire.v1.GetCallerRequest\x1a\x1e.postwire.v1.GetCallerResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +35,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postwire.v1.admin_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
-  _globals['_REKEYSTATE']._serialized_start=1394
-  _globals['_REKEYSTATE']._serialized_end=1482
-  _globals['_AUDITEVENT']._serialized_start=114
-  _globals['_AUDITEVENT']._serialized_end=267
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=270
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=457
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=459
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=550
-  _globals['_REKEY']._serialized_start=553
-  _globals['_REKEY']._serialized_end=727
-  _globals['_STARTREKEYREQUEST']._serialized_start=729
-  _globals['_STARTREKEYREQUEST']._serialized_end=764
-  _globals['_STARTREKEYRESPONSE']._serialized_start=766
-  _globals['_STARTREKEYRESPONSE']._serialized_end=821
-  _globals['_GETREKEYREQUEST']._serialized_start=823
-  _globals['_GETREKEYREQUEST']._serialized_end=840
-  _globals['_GETREKEYRESPONSE']._serialized_start=842
-  _globals['_GETREKEYRESPONSE']._serialized_end=895
-  _globals['_NODE']._serialized_start=898
-  _globals['_NODE']._serialized_end=1229
-  _globals['_NODESHARE']._serialized_start=1231
-  _globals['_NODESHARE']._serialized_end=1317
-  _globals['_LISTNODESREQUEST']._serialized_start=1319
-  _globals['_LISTNODESREQUEST']._serialized_end=1337
-  _globals['_LISTNODESRESPONSE']._serialized_start=1339
-  _globals['_LISTNODESRESPONSE']._serialized_end=1392
-  _globals['_ADMINSERVICE']._serialized_start=1485
-  _globals['_ADMINSERVICE']._serialized_end=1821
+  _globals['_REKEYSTATE']._serialized_start=2349
+  _globals['_REKEYSTATE']._serialized_end=2437
+  _globals['_AUDITEVENT']._serialized_start=141
+  _globals['_AUDITEVENT']._serialized_end=294
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=297
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=484
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=486
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=577
+  _globals['_REKEY']._serialized_start=580
+  _globals['_REKEY']._serialized_end=754
+  _globals['_STARTREKEYREQUEST']._serialized_start=756
+  _globals['_STARTREKEYREQUEST']._serialized_end=791
+  _globals['_STARTREKEYRESPONSE']._serialized_start=793
+  _globals['_STARTREKEYRESPONSE']._serialized_end=848
+  _globals['_GETREKEYREQUEST']._serialized_start=850
+  _globals['_GETREKEYREQUEST']._serialized_end=867
+  _globals['_GETREKEYRESPONSE']._serialized_start=869
+  _globals['_GETREKEYRESPONSE']._serialized_end=922
+  _globals['_NODE']._serialized_start=925
+  _globals['_NODE']._serialized_end=1256
+  _globals['_NODESHARE']._serialized_start=1258
+  _globals['_NODESHARE']._serialized_end=1344
+  _globals['_LISTNODESREQUEST']._serialized_start=1346
+  _globals['_LISTNODESREQUEST']._serialized_end=1364
+  _globals['_LISTNODESRESPONSE']._serialized_start=1366
+  _globals['_LISTNODESRESPONSE']._serialized_end=1419
+  _globals['_WATCHSTATSREQUEST']._serialized_start=1421
+  _globals['_WATCHSTATSREQUEST']._serialized_end=1440
+  _globals['_WATCHSTATSRESPONSE']._serialized_start=1443
+  _globals['_WATCHSTATSRESPONSE']._serialized_end=1591
+  _globals['_STATSINTERVAL']._serialized_start=1593
+  _globals['_STATSINTERVAL']._serialized_end=1701
+  _globals['_CHANNELSTATS']._serialized_start=1704
+  _globals['_CHANNELSTATS']._serialized_end=1843
+  _globals['_BACKLOG']._serialized_start=1846
+  _globals['_BACKLOG']._serialized_end=2009
+  _globals['_TENANT']._serialized_start=2011
+  _globals['_TENANT']._serialized_end=2126
+  _globals['_LISTTENANTSREQUEST']._serialized_start=2128
+  _globals['_LISTTENANTSREQUEST']._serialized_end=2148
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=2150
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=2209
+  _globals['_GETCALLERREQUEST']._serialized_start=2211
+  _globals['_GETCALLERREQUEST']._serialized_end=2229
+  _globals['_GETCALLERRESPONSE']._serialized_start=2231
+  _globals['_GETCALLERRESPONSE']._serialized_end=2347
+  _globals['_ADMINSERVICE']._serialized_start=2440
+  _globals['_ADMINSERVICE']._serialized_end=3015
 # @@protoc_insertion_point(module_scope)

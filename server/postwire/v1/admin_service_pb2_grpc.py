@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel):
@@ -56,11 +56,26 @@ class AdminServiceStub:
                 request_serializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.WatchStats = channel.unary_stream(
+                '/postwire.v1.AdminService/WatchStats',
+                request_serializer=postwire_dot_v1_dot_admin__service__pb2.WatchStatsRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_admin__service__pb2.WatchStatsResponse.FromString,
+                _registered_method=True)
+        self.ListTenants = channel.unary_unary(
+                '/postwire.v1.AdminService/ListTenants',
+                request_serializer=postwire_dot_v1_dot_admin__service__pb2.ListTenantsRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListTenantsResponse.FromString,
+                _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/postwire.v1.AdminService/GetCaller',
+                request_serializer=postwire_dot_v1_dot_admin__service__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=postwire_dot_v1_dot_admin__service__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def ListAuditEvents(self, request, context):
@@ -101,6 +116,35 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchStats(self, request, context):
+        """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+        changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
+        what the node that answers has seen since it started.
+
+        Role: operate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTenants(self, request, context):
+        """Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+
+        Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCaller(self, request, context):
+        """Tells the caller who he is taken to be, and what he may do.
+
+        Role: send or read or operate or admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -124,6 +168,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.FromString,
                     response_serializer=postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.SerializeToString,
             ),
+            'WatchStats': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStats,
+                    request_deserializer=postwire_dot_v1_dot_admin__service__pb2.WatchStatsRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_admin__service__pb2.WatchStatsResponse.SerializeToString,
+            ),
+            'ListTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenants,
+                    request_deserializer=postwire_dot_v1_dot_admin__service__pb2.ListTenantsRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_admin__service__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=postwire_dot_v1_dot_admin__service__pb2.GetCallerRequest.FromString,
+                    response_serializer=postwire_dot_v1_dot_admin__service__pb2.GetCallerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'postwire.v1.AdminService', rpc_method_handlers)
@@ -133,8 +192,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @staticmethod
@@ -235,6 +294,87 @@ class AdminService:
             '/postwire.v1.AdminService/ListNodes',
             postwire_dot_v1_dot_admin__service__pb2.ListNodesRequest.SerializeToString,
             postwire_dot_v1_dot_admin__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/postwire.v1.AdminService/WatchStats',
+            postwire_dot_v1_dot_admin__service__pb2.WatchStatsRequest.SerializeToString,
+            postwire_dot_v1_dot_admin__service__pb2.WatchStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.AdminService/ListTenants',
+            postwire_dot_v1_dot_admin__service__pb2.ListTenantsRequest.SerializeToString,
+            postwire_dot_v1_dot_admin__service__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/postwire.v1.AdminService/GetCaller',
+            postwire_dot_v1_dot_admin__service__pb2.GetCallerRequest.SerializeToString,
+            postwire_dot_v1_dot_admin__service__pb2.GetCallerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @_typing.overload
@@ -57,11 +57,28 @@ class AdminServiceStub:
 
     Role: operate.
     """
+    WatchStats: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchStatsRequest, _admin_service_pb2.WatchStatsResponse]
+    """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+    changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
+    what the node that answers has seen since it started.
+
+    Role: operate.
+    """
+    ListTenants: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListTenantsRequest, _admin_service_pb2.ListTenantsResponse]
+    """Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+
+    Role: admin.
+    """
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCallerRequest, _admin_service_pb2.GetCallerResponse]
+    """Tells the caller who he is taken to be, and what he may do.
+
+    Role: send or read or operate or admin.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -87,10 +104,27 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Role: operate.
     """
+    WatchStats: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchStatsRequest, _admin_service_pb2.WatchStatsResponse]  # type: ignore[assignment]
+    """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+    changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
+    what the node that answers has seen since it started.
+
+    Role: operate.
+    """
+    ListTenants: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListTenantsRequest, _admin_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
+    """Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+
+    Role: admin.
+    """
+    GetCaller: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCallerRequest, _admin_service_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """Tells the caller who he is taken to be, and what he may do.
+
+    Role: send or read or operate or admin.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-    calls carry the details that `ErrorReason` describes.
+    """For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+    much is sent. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @_abc_1.abstractmethod
@@ -137,6 +171,41 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the nodes that live and serve the same store; this one alone where its store is a file.
 
         Role: operate.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchStats(
+        self,
+        request: _admin_service_pb2.WatchStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchStatsResponse], _abc.AsyncIterator[_admin_service_pb2.WatchStatsResponse]]:
+        """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+        changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
+        what the node that answers has seen since it started.
+
+        Role: operate.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTenants(
+        self,
+        request: _admin_service_pb2.ListTenantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListTenantsResponse, _abc.Awaitable[_admin_service_pb2.ListTenantsResponse]]:
+        """Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+
+        Role: admin.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCaller(
+        self,
+        request: _admin_service_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetCallerResponse, _abc.Awaitable[_admin_service_pb2.GetCallerResponse]]:
+        """Tells the caller who he is taken to be, and what he may do.
+
+        Role: send or read or operate or admin.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

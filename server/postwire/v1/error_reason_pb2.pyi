@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the contents in the store are not encrypted, so there is nothing to encrypt anew."""
     ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 23
     """NOT_FOUND: an administrator names a tenant that the server does not know."""
+    ERROR_REASON_INBOX_DISABLED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the server keeps nothing of what its simulated providers "sent", since it is one in production
+    (`server.environment`).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the `google.rpc.ErrorInfo` (domain "postwire") that every error of ours
@@ -156,4 +160,8 @@ ERROR_REASON_STORE_NOT_ENCRYPTED: ErrorReason.ValueType  # 22
 """FAILED_PRECONDITION: the contents in the store are not encrypted, so there is nothing to encrypt anew."""
 ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 23
 """NOT_FOUND: an administrator names a tenant that the server does not know."""
+ERROR_REASON_INBOX_DISABLED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the server keeps nothing of what its simulated providers "sent", since it is one in production
+(`server.environment`).
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
