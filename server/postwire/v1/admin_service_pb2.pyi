@@ -484,7 +484,9 @@ class WatchStatsResponse(_message.Message):
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The time at the server."""
+        """The time at the server, by the clock that intervals begin by: it is set once, when the server starts, and goes on
+        evenly, whatever is done to the clock of its machine. So the age of an interval is right at any time.
+        """
 
     def __init__(
         self,
@@ -575,7 +577,9 @@ Global___ChannelStats: _TypeAlias = ChannelStats  # noqa: Y015
 
 @_typing.final
 class Backlog(_message.Message):
-    """What is accepted and not settled, and where it is kept."""
+    """What is accepted and not settled, and where it is kept: of all nodes that share the store. While the store cannot be
+    read, it is what was there before.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -590,11 +594,11 @@ class Backlog(_message.Message):
     max_unsettled: _builtins.int
     """How many may be, until messages are refused."""
     due: _builtins.int
-    """How many of them are due, and wait for a provider."""
+    """How many of them are due, and wait for a provider. None of them is on its way."""
     store_available: _builtins.bool
     """Whether the store takes what is written."""
     store_bytes: _builtins.int
-    """How many bytes the store takes, as far as that is known."""
+    """How many bytes the store takes."""
     @_builtins.property
     def oldest_due_time(self) -> _timestamp_pb2.Timestamp:
         """Since when the oldest of those is due; left out where none is."""
@@ -627,14 +631,29 @@ class Tenant(_message.Message):
     UNSETTLED_FIELD_NUMBER: _builtins.int
     MAX_UNSETTLED_FIELD_NUMBER: _builtins.int
     RATE_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What it is called, as the configuration declares it."""
     unsettled: _builtins.int
-    """How many of its messages are under way or due."""
+    """How many of its messages are not settled."""
     max_unsettled: _builtins.int
     """How many may be; left out where there is no such limit."""
     rate: _builtins.float
-    """How many messages a second it may send; left out where there is no such limit."""
+    """How many messages a second it may dispatch; left out where there is no such limit."""
+    burst: _builtins.int
+    """How many it may dispatch at once after a pause; left out where it has no rate."""
+    in_flight: _builtins.int
+    """How many of its messages are on their way, at the node that answers."""
+    max_in_flight: _builtins.int
+    """How many may be; left out where there is no such limit."""
+    weight: _builtins.int
+    """Its share of a provider, beside others that wait for it."""
+    max_priority: _message_pb2.Priority.ValueType
+    """What a higher priority counts as."""
     def __init__(
         self,
         *,
@@ -642,15 +661,28 @@ class Tenant(_message.Message):
         unsettled: _builtins.int = ...,
         max_unsettled: _builtins.int | None = ...,
         rate: _builtins.float | None = ...,
+        burst: _builtins.int | None = ...,
+        in_flight: _builtins.int = ...,
+        max_in_flight: _builtins.int | None = ...,
+        weight: _builtins.int = ...,
+        max_priority: _message_pb2.Priority.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_unsettled", b"_max_unsettled", "_rate", b"_rate", "max_unsettled", b"max_unsettled", "rate", b"rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "_max_in_flight", b"_max_in_flight", "_max_unsettled", b"_max_unsettled", "_rate", b"_rate", "burst", b"burst", "max_in_flight", b"max_in_flight", "max_unsettled", b"max_unsettled", "rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_unsettled", b"_max_unsettled", "_rate", b"_rate", "max_unsettled", b"max_unsettled", "name", b"name", "rate", b"rate", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "_max_in_flight", b"_max_in_flight", "_max_unsettled", b"_max_unsettled", "_rate", b"_rate", "burst", b"burst", "in_flight", b"in_flight", "max_in_flight", b"max_in_flight", "max_priority", b"max_priority", "max_unsettled", b"max_unsettled", "name", b"name", "rate", b"rate", "unsettled", b"unsettled", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__burst: _TypeAlias = _typing.Literal["burst"]  # noqa: Y015
+    _WhichOneofArgType__burst: _TypeAlias = _typing.Literal["_burst", b"_burst"]  # noqa: Y015
+    _WhichOneofReturnType__max_in_flight: _TypeAlias = _typing.Literal["max_in_flight"]  # noqa: Y015
+    _WhichOneofArgType__max_in_flight: _TypeAlias = _typing.Literal["_max_in_flight", b"_max_in_flight"]  # noqa: Y015
     _WhichOneofReturnType__max_unsettled: _TypeAlias = _typing.Literal["max_unsettled"]  # noqa: Y015
     _WhichOneofArgType__max_unsettled: _TypeAlias = _typing.Literal["_max_unsettled", b"_max_unsettled"]  # noqa: Y015
     _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
     _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__burst) -> _WhichOneofReturnType__burst | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_in_flight) -> _WhichOneofReturnType__max_in_flight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_unsettled) -> _WhichOneofReturnType__max_unsettled | None: ...
     @_typing.overload
@@ -684,7 +716,7 @@ class ListTenantsResponse(_message.Message):
     TENANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tenant]:
-        """The tenants."""
+        """The tenants, by their names."""
 
     def __init__(
         self,
@@ -739,7 +771,7 @@ class GetCallerResponse(_message.Message):
     """Whether the server asks who calls."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the caller may do: `send`, `read`, `operate`, `admin`."""
+        """What the caller may do, in alphabetical order: `admin`, `operate`, `read`, `send`. Whoever may `admin` may all."""
 
     def __init__(
         self,

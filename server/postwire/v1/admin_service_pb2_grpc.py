@@ -118,8 +118,9 @@ class AdminServiceServicer:
 
     def WatchStats(self, request, context):
         """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
-        changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
-        what the node that answers has seen since it started.
+        changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+        several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+        of them all.
 
         Role: operate.
         """

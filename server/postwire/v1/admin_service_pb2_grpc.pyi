@@ -59,8 +59,9 @@ class AdminServiceStub:
     """
     WatchStats: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchStatsRequest, _admin_service_pb2.WatchStatsResponse]
     """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
-    changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
-    what the node that answers has seen since it started.
+    changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+    several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+    of them all.
 
     Role: operate.
     """
@@ -106,8 +107,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     WatchStats: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchStatsRequest, _admin_service_pb2.WatchStatsResponse]  # type: ignore[assignment]
     """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
-    changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
-    what the node that answers has seen since it started.
+    changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+    several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+    of them all.
 
     Role: operate.
     """
@@ -180,8 +182,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchStatsResponse], _abc.AsyncIterator[_admin_service_pb2.WatchStatsResponse]]:
         """Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
-        changes, once a second at the most. After 15 s without a change there is a sign of life, with nothing in it. It is
-        what the node that answers has seen since it started.
+        changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+        several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+        of them all.
 
         Role: operate.
         """
