@@ -14,6 +14,7 @@ from postwire.api import errors
 from postwire.core.errors import (
     FieldViolation,
     GuardExceeded,
+    InboxDisabled,
     InvalidCredentials,
     InvalidMessage,
     InvalidPage,
@@ -72,6 +73,7 @@ TABLE: list[tuple[Refusal, grpc.StatusCode, str, bool, int | None]] = [
     (RoleRequired([Role.SEND, Role.READ], LOCAL), CODE.PERMISSION_DENIED, "ROLE_REQUIRED", False, None),
     (TenantNotFound(LOCAL), CODE.NOT_FOUND, "TENANT_NOT_FOUND", False, None),
     (StoreNotEncrypted(), CODE.FAILED_PRECONDITION, "STORE_NOT_ENCRYPTED", False, None),
+    (InboxDisabled(), CODE.FAILED_PRECONDITION, "INBOX_DISABLED", False, None),
     (QuotaExceeded("rate", 0.25), CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", False, 250),
     (
         GuardExceeded("guards.max_per_prefix", "message.sms.to", 0.25),

@@ -29,6 +29,9 @@ CHANGES_NOTHING = {
     "postwire.v1.AdminService/ListAuditEvents",
     "postwire.v1.AdminService/GetRekey",
     "postwire.v1.AdminService/ListNodes",
+    "postwire.v1.AdminService/WatchStats",
+    "postwire.v1.AdminService/ListTenants",
+    "postwire.v1.AdminService/GetCaller",
     "postwire.v1.SuppressionService/CheckSuppressions",
     "postwire.v1.SuppressionService/ListSuppressions",
 }

@@ -42,6 +42,7 @@ STATUS_OF: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "TENANT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "STORE_NOT_ENCRYPTED": grpc.StatusCode.FAILED_PRECONDITION,
+        "INBOX_DISABLED": grpc.StatusCode.FAILED_PRECONDITION,
         "RECIPIENT_NOT_ALLOWED": grpc.StatusCode.FAILED_PRECONDITION,
     }
 )

@@ -22,6 +22,7 @@ The tree, with what each adds:
     │   ├── RoleRequired
     │   └── TenantNotFound
     ├── StoreNotEncrypted
+    ├── InboxDisabled
     ├── RecipientNotAllowed        field           a number that nothing is sent to
     └── TryAgain                   retry_delay
         ├── Overloaded
@@ -225,6 +226,15 @@ class StoreNotEncrypted(Refusal):
 
     def __init__(self) -> None:
         super().__init__("the store is not encrypted: set store.encryption_keys_file, and start the server again")
+
+
+class InboxDisabled(Refusal):
+    """Nothing is kept of what simulated providers "sent"."""
+
+    reason = "INBOX_DISABLED"
+
+    def __init__(self) -> None:
+        super().__init__("there is no inbox where server.environment is production")
 
 
 class RecipientNotAllowed(Refusal):

@@ -866,11 +866,672 @@ func (x *ListNodesResponse) GetNodes() []*Node {
 	return nil
 }
 
+// What `WatchStats` takes.
+type WatchStatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStatsRequest) Reset() {
+	*x = WatchStatsRequest{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStatsRequest) ProtoMessage() {}
+
+func (x *WatchStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStatsRequest.ProtoReflect.Descriptor instead.
+func (*WatchStatsRequest) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{12}
+}
+
+// What `WatchStats` gives, again and again. What is left out has not changed; what is there replaces what was.
+type WatchStatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Intervals in which something happened, oldest first. One that is not over yet comes again with higher counts.
+	Intervals []*StatsInterval `protobuf:"bytes,1,rep,name=intervals,proto3" json:"intervals,omitempty"`
+	// What waits and the store.
+	Backlog *Backlog `protobuf:"bytes,2,opt,name=backlog,proto3" json:"backlog,omitempty"`
+	// The time at the server, by the clock that intervals begin by: it is set once, when the server starts, and goes on
+	// evenly, whatever is done to the clock of its machine. So the age of an interval is right at any time.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStatsResponse) Reset() {
+	*x = WatchStatsResponse{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStatsResponse) ProtoMessage() {}
+
+func (x *WatchStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStatsResponse.ProtoReflect.Descriptor instead.
+func (*WatchStatsResponse) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *WatchStatsResponse) GetIntervals() []*StatsInterval {
+	if x != nil {
+		return x.Intervals
+	}
+	return nil
+}
+
+func (x *WatchStatsResponse) GetBacklog() *Backlog {
+	if x != nil {
+		return x.Backlog
+	}
+	return nil
+}
+
+func (x *WatchStatsResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// What happened within 5 s.
+type StatsInterval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it began. All of them begin at a multiple of 5 s.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// By channel. A channel on which nothing happened is left out.
+	Channels      []*ChannelStats `protobuf:"bytes,2,rep,name=channels,proto3" json:"channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsInterval) Reset() {
+	*x = StatsInterval{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsInterval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsInterval) ProtoMessage() {}
+
+func (x *StatsInterval) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsInterval.ProtoReflect.Descriptor instead.
+func (*StatsInterval) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StatsInterval) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *StatsInterval) GetChannels() []*ChannelStats {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+// What happened on one channel. Each message counts when it comes to that state.
+type ChannelStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which channel.
+	Channel Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=postwire.v1.Channel" json:"channel,omitempty"`
+	// Messages that were accepted.
+	Accepted int64 `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Messages that became `SENT`.
+	Sent int64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	// Messages that became `DELIVERED`.
+	Delivered int64 `protobuf:"varint,4,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Messages that became `FAILED`, `UNDELIVERED` or `EXPIRED`.
+	Failed int64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Messages that became `UNCERTAIN`.
+	Uncertain     int64 `protobuf:"varint,6,opt,name=uncertain,proto3" json:"uncertain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelStats) Reset() {
+	*x = ChannelStats{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelStats) ProtoMessage() {}
+
+func (x *ChannelStats) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelStats.ProtoReflect.Descriptor instead.
+func (*ChannelStats) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ChannelStats) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *ChannelStats) GetAccepted() int64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *ChannelStats) GetSent() int64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ChannelStats) GetDelivered() int64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *ChannelStats) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *ChannelStats) GetUncertain() int64 {
+	if x != nil {
+		return x.Uncertain
+	}
+	return 0
+}
+
+// What is accepted and not settled, and where it is kept: of all nodes that share the store. While the store cannot be
+// read, it is what was there before.
+type Backlog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages are not settled.
+	Unsettled int64 `protobuf:"varint,1,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	// How many may be, until messages are refused.
+	MaxUnsettled int64 `protobuf:"varint,2,opt,name=max_unsettled,json=maxUnsettled,proto3" json:"max_unsettled,omitempty"`
+	// How many of them are due, and wait for a provider. None of them is on its way.
+	Due int64 `protobuf:"varint,3,opt,name=due,proto3" json:"due,omitempty"`
+	// Since when the oldest of those is due; left out where none is.
+	OldestDueTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest_due_time,json=oldestDueTime,proto3" json:"oldest_due_time,omitempty"`
+	// Whether the store takes what is written.
+	StoreAvailable bool `protobuf:"varint,5,opt,name=store_available,json=storeAvailable,proto3" json:"store_available,omitempty"`
+	// How many bytes the store takes.
+	StoreBytes    int64 `protobuf:"varint,6,opt,name=store_bytes,json=storeBytes,proto3" json:"store_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backlog) Reset() {
+	*x = Backlog{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backlog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backlog) ProtoMessage() {}
+
+func (x *Backlog) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
+func (*Backlog) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Backlog) GetUnsettled() int64 {
+	if x != nil {
+		return x.Unsettled
+	}
+	return 0
+}
+
+func (x *Backlog) GetMaxUnsettled() int64 {
+	if x != nil {
+		return x.MaxUnsettled
+	}
+	return 0
+}
+
+func (x *Backlog) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *Backlog) GetOldestDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestDueTime
+	}
+	return nil
+}
+
+func (x *Backlog) GetStoreAvailable() bool {
+	if x != nil {
+		return x.StoreAvailable
+	}
+	return false
+}
+
+func (x *Backlog) GetStoreBytes() int64 {
+	if x != nil {
+		return x.StoreBytes
+	}
+	return 0
+}
+
+// Somebody whose messages are kept apart from others'.
+type Tenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is called, as the configuration declares it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many of its messages are not settled.
+	Unsettled int64 `protobuf:"varint,2,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	// How many may be; left out where there is no such limit.
+	MaxUnsettled *int64 `protobuf:"varint,3,opt,name=max_unsettled,json=maxUnsettled,proto3,oneof" json:"max_unsettled,omitempty"`
+	// How many messages a second it may dispatch; left out where there is no such limit.
+	Rate *float64 `protobuf:"fixed64,4,opt,name=rate,proto3,oneof" json:"rate,omitempty"`
+	// How many it may dispatch at once after a pause; left out where it has no rate.
+	Burst *int32 `protobuf:"varint,5,opt,name=burst,proto3,oneof" json:"burst,omitempty"`
+	// How many of its messages are on their way, at the node that answers.
+	InFlight int64 `protobuf:"varint,6,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// How many may be; left out where there is no such limit.
+	MaxInFlight *int64 `protobuf:"varint,7,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
+	// Its share of a provider, beside others that wait for it.
+	Weight int32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
+	// What a higher priority counts as.
+	MaxPriority   Priority `protobuf:"varint,9,opt,name=max_priority,json=maxPriority,proto3,enum=postwire.v1.Priority" json:"max_priority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tenant) Reset() {
+	*x = Tenant{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tenant) ProtoMessage() {}
+
+func (x *Tenant) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
+func (*Tenant) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Tenant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tenant) GetUnsettled() int64 {
+	if x != nil {
+		return x.Unsettled
+	}
+	return 0
+}
+
+func (x *Tenant) GetMaxUnsettled() int64 {
+	if x != nil && x.MaxUnsettled != nil {
+		return *x.MaxUnsettled
+	}
+	return 0
+}
+
+func (x *Tenant) GetRate() float64 {
+	if x != nil && x.Rate != nil {
+		return *x.Rate
+	}
+	return 0
+}
+
+func (x *Tenant) GetBurst() int32 {
+	if x != nil && x.Burst != nil {
+		return *x.Burst
+	}
+	return 0
+}
+
+func (x *Tenant) GetInFlight() int64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Tenant) GetMaxInFlight() int64 {
+	if x != nil && x.MaxInFlight != nil {
+		return *x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Tenant) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Tenant) GetMaxPriority() Priority {
+	if x != nil {
+		return x.MaxPriority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
+}
+
+// What `ListTenants` takes.
+type ListTenantsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTenantsRequest) Reset() {
+	*x = ListTenantsRequest{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTenantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTenantsRequest) ProtoMessage() {}
+
+func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
+func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{18}
+}
+
+// What `ListTenants` gives.
+type ListTenantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenants, by their names.
+	Tenants       []*Tenant `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTenantsResponse) Reset() {
+	*x = ListTenantsResponse{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTenantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTenantsResponse) ProtoMessage() {}
+
+func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
+func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListTenantsResponse) GetTenants() []*Tenant {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+// What `GetCaller` takes.
+type GetCallerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerRequest) Reset() {
+	*x = GetCallerRequest{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerRequest) ProtoMessage() {}
+
+func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
+func (*GetCallerRequest) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{20}
+}
+
+// What `GetCaller` gives.
+type GetCallerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller is called: the name of a key, a certificate's identity, or a token's subject; `local` where the server
+	// does not ask who calls.
+	Principal string `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// For whom the call acts.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// What the caller may do, in alphabetical order: `admin`, `operate`, `read`, `send`. Whoever may `admin` may all.
+	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Which version of Postwire answers.
+	ServerVersion string `protobuf:"bytes,4,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
+	// Whether the server asks who calls.
+	Authenticated bool `protobuf:"varint,5,opt,name=authenticated,proto3" json:"authenticated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerResponse) Reset() {
+	*x = GetCallerResponse{}
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerResponse) ProtoMessage() {}
+
+func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_postwire_v1_admin_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
+func (*GetCallerResponse) Descriptor() ([]byte, []int) {
+	return file_postwire_v1_admin_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetCallerResponse) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *GetCallerResponse) GetServerVersion() string {
+	if x != nil {
+		return x.ServerVersion
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetAuthenticated() bool {
+	if x != nil {
+		return x.Authenticated
+	}
+	return false
+}
+
 var File_postwire_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpostwire/v1/admin_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n" +
+	"\x1fpostwire/v1/admin_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xd2\x01\n" +
 	"\n" +
 	"AuditEvent\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -928,18 +1589,70 @@ const file_postwire_v1_admin_service_proto_rawDesc = "" +
 	"\x05_rate\"\x12\n" +
 	"\x10ListNodesRequest\"<\n" +
 	"\x11ListNodesResponse\x12'\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x11.postwire.v1.NodeR\x05nodes*X\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.postwire.v1.NodeR\x05nodes\"\x13\n" +
+	"\x11WatchStatsRequest\"\xae\x01\n" +
+	"\x12WatchStatsResponse\x128\n" +
+	"\tintervals\x18\x01 \x03(\v2\x1a.postwire.v1.StatsIntervalR\tintervals\x12.\n" +
+	"\abacklog\x18\x02 \x01(\v2\x14.postwire.v1.BacklogR\abacklog\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x81\x01\n" +
+	"\rStatsInterval\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bchannels\x18\x02 \x03(\v2\x19.postwire.v1.ChannelStatsR\bchannels\"\xc2\x01\n" +
+	"\fChannelStats\x12.\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x14.postwire.v1.ChannelR\achannel\x12\x1a\n" +
+	"\baccepted\x18\x02 \x01(\x03R\baccepted\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\x03R\x04sent\x12\x1c\n" +
+	"\tdelivered\x18\x04 \x01(\x03R\tdelivered\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x03R\x06failed\x12\x1c\n" +
+	"\tuncertain\x18\x06 \x01(\x03R\tuncertain\"\xec\x01\n" +
+	"\aBacklog\x12\x1c\n" +
+	"\tunsettled\x18\x01 \x01(\x03R\tunsettled\x12#\n" +
+	"\rmax_unsettled\x18\x02 \x01(\x03R\fmaxUnsettled\x12\x10\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\x12B\n" +
+	"\x0foldest_due_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\roldestDueTime\x12'\n" +
+	"\x0fstore_available\x18\x05 \x01(\bR\x0estoreAvailable\x12\x1f\n" +
+	"\vstore_bytes\x18\x06 \x01(\x03R\n" +
+	"storeBytes\"\xe7\x02\n" +
+	"\x06Tenant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tunsettled\x18\x02 \x01(\x03R\tunsettled\x12(\n" +
+	"\rmax_unsettled\x18\x03 \x01(\x03H\x00R\fmaxUnsettled\x88\x01\x01\x12\x17\n" +
+	"\x04rate\x18\x04 \x01(\x01H\x01R\x04rate\x88\x01\x01\x12\x19\n" +
+	"\x05burst\x18\x05 \x01(\x05H\x02R\x05burst\x88\x01\x01\x12\x1b\n" +
+	"\tin_flight\x18\x06 \x01(\x03R\binFlight\x12'\n" +
+	"\rmax_in_flight\x18\a \x01(\x03H\x03R\vmaxInFlight\x88\x01\x01\x12\x16\n" +
+	"\x06weight\x18\b \x01(\x05R\x06weight\x128\n" +
+	"\fmax_priority\x18\t \x01(\x0e2\x15.postwire.v1.PriorityR\vmaxPriorityB\x10\n" +
+	"\x0e_max_unsettledB\a\n" +
+	"\x05_rateB\b\n" +
+	"\x06_burstB\x10\n" +
+	"\x0e_max_in_flight\"\x14\n" +
+	"\x12ListTenantsRequest\"D\n" +
+	"\x13ListTenantsResponse\x12-\n" +
+	"\atenants\x18\x01 \x03(\v2\x13.postwire.v1.TenantR\atenants\"\x12\n" +
+	"\x10GetCallerRequest\"\xac\x01\n" +
+	"\x11GetCallerResponse\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x12%\n" +
+	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12$\n" +
+	"\rauthenticated\x18\x05 \x01(\bR\rauthenticated*X\n" +
 	"\n" +
 	"RekeyState\x12\x1b\n" +
 	"\x17REKEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REKEY_STATE_RUNNING\x10\x01\x12\x14\n" +
-	"\x10REKEY_STATE_DONE\x10\x022\xd0\x02\n" +
+	"\x10REKEY_STATE_DONE\x10\x022\xbf\x04\n" +
 	"\fAdminService\x12\\\n" +
 	"\x0fListAuditEvents\x12#.postwire.v1.ListAuditEventsRequest\x1a$.postwire.v1.ListAuditEventsResponse\x12M\n" +
 	"\n" +
 	"StartRekey\x12\x1e.postwire.v1.StartRekeyRequest\x1a\x1f.postwire.v1.StartRekeyResponse\x12G\n" +
 	"\bGetRekey\x12\x1c.postwire.v1.GetRekeyRequest\x1a\x1d.postwire.v1.GetRekeyResponse\x12J\n" +
-	"\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponseB<\n" +
+	"\tListNodes\x12\x1d.postwire.v1.ListNodesRequest\x1a\x1e.postwire.v1.ListNodesResponse\x12O\n" +
+	"\n" +
+	"WatchStats\x12\x1e.postwire.v1.WatchStatsRequest\x1a\x1f.postwire.v1.WatchStatsResponse0\x01\x12P\n" +
+	"\vListTenants\x12\x1f.postwire.v1.ListTenantsRequest\x1a .postwire.v1.ListTenantsResponse\x12J\n" +
+	"\tGetCaller\x12\x1d.postwire.v1.GetCallerRequest\x1a\x1e.postwire.v1.GetCallerResponseB<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
@@ -955,7 +1668,7 @@ func file_postwire_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_postwire_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_postwire_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_postwire_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_postwire_v1_admin_service_proto_goTypes = []any{
 	(RekeyState)(0),                 // 0: postwire.v1.RekeyState
 	(*AuditEvent)(nil),              // 1: postwire.v1.AuditEvent
@@ -970,37 +1683,64 @@ var file_postwire_v1_admin_service_proto_goTypes = []any{
 	(*NodeShare)(nil),               // 10: postwire.v1.NodeShare
 	(*ListNodesRequest)(nil),        // 11: postwire.v1.ListNodesRequest
 	(*ListNodesResponse)(nil),       // 12: postwire.v1.ListNodesResponse
-	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 14: google.protobuf.Duration
+	(*WatchStatsRequest)(nil),       // 13: postwire.v1.WatchStatsRequest
+	(*WatchStatsResponse)(nil),      // 14: postwire.v1.WatchStatsResponse
+	(*StatsInterval)(nil),           // 15: postwire.v1.StatsInterval
+	(*ChannelStats)(nil),            // 16: postwire.v1.ChannelStats
+	(*Backlog)(nil),                 // 17: postwire.v1.Backlog
+	(*Tenant)(nil),                  // 18: postwire.v1.Tenant
+	(*ListTenantsRequest)(nil),      // 19: postwire.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),     // 20: postwire.v1.ListTenantsResponse
+	(*GetCallerRequest)(nil),        // 21: postwire.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),       // 22: postwire.v1.GetCallerResponse
+	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
+	(Channel)(0),                    // 25: postwire.v1.Channel
+	(Priority)(0),                   // 26: postwire.v1.Priority
 }
 var file_postwire_v1_admin_service_proto_depIdxs = []int32{
-	13, // 0: postwire.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	13, // 1: postwire.v1.ListAuditEventsRequest.time_from:type_name -> google.protobuf.Timestamp
-	13, // 2: postwire.v1.ListAuditEventsRequest.time_to:type_name -> google.protobuf.Timestamp
+	23, // 0: postwire.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	23, // 1: postwire.v1.ListAuditEventsRequest.time_from:type_name -> google.protobuf.Timestamp
+	23, // 2: postwire.v1.ListAuditEventsRequest.time_to:type_name -> google.protobuf.Timestamp
 	1,  // 3: postwire.v1.ListAuditEventsResponse.events:type_name -> postwire.v1.AuditEvent
 	0,  // 4: postwire.v1.Rekey.state:type_name -> postwire.v1.RekeyState
-	13, // 5: postwire.v1.Rekey.start_time:type_name -> google.protobuf.Timestamp
-	13, // 6: postwire.v1.Rekey.end_time:type_name -> google.protobuf.Timestamp
+	23, // 5: postwire.v1.Rekey.start_time:type_name -> google.protobuf.Timestamp
+	23, // 6: postwire.v1.Rekey.end_time:type_name -> google.protobuf.Timestamp
 	4,  // 7: postwire.v1.StartRekeyResponse.rekey:type_name -> postwire.v1.Rekey
 	4,  // 8: postwire.v1.GetRekeyResponse.rekey:type_name -> postwire.v1.Rekey
-	13, // 9: postwire.v1.Node.start_time:type_name -> google.protobuf.Timestamp
-	13, // 10: postwire.v1.Node.lease_until_time:type_name -> google.protobuf.Timestamp
-	14, // 11: postwire.v1.Node.clock_offset:type_name -> google.protobuf.Duration
+	23, // 9: postwire.v1.Node.start_time:type_name -> google.protobuf.Timestamp
+	23, // 10: postwire.v1.Node.lease_until_time:type_name -> google.protobuf.Timestamp
+	24, // 11: postwire.v1.Node.clock_offset:type_name -> google.protobuf.Duration
 	10, // 12: postwire.v1.Node.shares:type_name -> postwire.v1.NodeShare
 	9,  // 13: postwire.v1.ListNodesResponse.nodes:type_name -> postwire.v1.Node
-	2,  // 14: postwire.v1.AdminService.ListAuditEvents:input_type -> postwire.v1.ListAuditEventsRequest
-	5,  // 15: postwire.v1.AdminService.StartRekey:input_type -> postwire.v1.StartRekeyRequest
-	7,  // 16: postwire.v1.AdminService.GetRekey:input_type -> postwire.v1.GetRekeyRequest
-	11, // 17: postwire.v1.AdminService.ListNodes:input_type -> postwire.v1.ListNodesRequest
-	3,  // 18: postwire.v1.AdminService.ListAuditEvents:output_type -> postwire.v1.ListAuditEventsResponse
-	6,  // 19: postwire.v1.AdminService.StartRekey:output_type -> postwire.v1.StartRekeyResponse
-	8,  // 20: postwire.v1.AdminService.GetRekey:output_type -> postwire.v1.GetRekeyResponse
-	12, // 21: postwire.v1.AdminService.ListNodes:output_type -> postwire.v1.ListNodesResponse
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 14: postwire.v1.WatchStatsResponse.intervals:type_name -> postwire.v1.StatsInterval
+	17, // 15: postwire.v1.WatchStatsResponse.backlog:type_name -> postwire.v1.Backlog
+	23, // 16: postwire.v1.WatchStatsResponse.time:type_name -> google.protobuf.Timestamp
+	23, // 17: postwire.v1.StatsInterval.start_time:type_name -> google.protobuf.Timestamp
+	16, // 18: postwire.v1.StatsInterval.channels:type_name -> postwire.v1.ChannelStats
+	25, // 19: postwire.v1.ChannelStats.channel:type_name -> postwire.v1.Channel
+	23, // 20: postwire.v1.Backlog.oldest_due_time:type_name -> google.protobuf.Timestamp
+	26, // 21: postwire.v1.Tenant.max_priority:type_name -> postwire.v1.Priority
+	18, // 22: postwire.v1.ListTenantsResponse.tenants:type_name -> postwire.v1.Tenant
+	2,  // 23: postwire.v1.AdminService.ListAuditEvents:input_type -> postwire.v1.ListAuditEventsRequest
+	5,  // 24: postwire.v1.AdminService.StartRekey:input_type -> postwire.v1.StartRekeyRequest
+	7,  // 25: postwire.v1.AdminService.GetRekey:input_type -> postwire.v1.GetRekeyRequest
+	11, // 26: postwire.v1.AdminService.ListNodes:input_type -> postwire.v1.ListNodesRequest
+	13, // 27: postwire.v1.AdminService.WatchStats:input_type -> postwire.v1.WatchStatsRequest
+	19, // 28: postwire.v1.AdminService.ListTenants:input_type -> postwire.v1.ListTenantsRequest
+	21, // 29: postwire.v1.AdminService.GetCaller:input_type -> postwire.v1.GetCallerRequest
+	3,  // 30: postwire.v1.AdminService.ListAuditEvents:output_type -> postwire.v1.ListAuditEventsResponse
+	6,  // 31: postwire.v1.AdminService.StartRekey:output_type -> postwire.v1.StartRekeyResponse
+	8,  // 32: postwire.v1.AdminService.GetRekey:output_type -> postwire.v1.GetRekeyResponse
+	12, // 33: postwire.v1.AdminService.ListNodes:output_type -> postwire.v1.ListNodesResponse
+	14, // 34: postwire.v1.AdminService.WatchStats:output_type -> postwire.v1.WatchStatsResponse
+	20, // 35: postwire.v1.AdminService.ListTenants:output_type -> postwire.v1.ListTenantsResponse
+	22, // 36: postwire.v1.AdminService.GetCaller:output_type -> postwire.v1.GetCallerResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_admin_service_proto_init() }
@@ -1008,15 +1748,17 @@ func file_postwire_v1_admin_service_proto_init() {
 	if File_postwire_v1_admin_service_proto != nil {
 		return
 	}
+	file_postwire_v1_message_proto_init()
 	file_postwire_v1_admin_service_proto_msgTypes[8].OneofWrappers = []any{}
 	file_postwire_v1_admin_service_proto_msgTypes[9].OneofWrappers = []any{}
+	file_postwire_v1_admin_service_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_postwire_v1_admin_service_proto_rawDesc), len(file_postwire_v1_admin_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

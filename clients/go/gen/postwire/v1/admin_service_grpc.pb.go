@@ -25,14 +25,17 @@ const (
 	AdminService_StartRekey_FullMethodName      = "/postwire.v1.AdminService/StartRekey"
 	AdminService_GetRekey_FullMethodName        = "/postwire.v1.AdminService/GetRekey"
 	AdminService_ListNodes_FullMethodName       = "/postwire.v1.AdminService/ListNodes"
+	AdminService_WatchStats_FullMethodName      = "/postwire.v1.AdminService/WatchStats"
+	AdminService_ListTenants_FullMethodName     = "/postwire.v1.AdminService/ListTenants"
+	AdminService_GetCaller_FullMethodName       = "/postwire.v1.AdminService/GetCaller"
 )
 
 // AdminServiceClient is the client API for AdminService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-// calls carry the details that `ErrorReason` describes.
+// For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+// much is sent. Refused calls carry the details that `ErrorReason` describes.
 type AdminServiceClient interface {
 	// Lists what was changed besides by dispatching, newest first, a page at a time.
 	//
@@ -52,6 +55,21 @@ type AdminServiceClient interface {
 	//
 	// Role: operate.
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
+	// Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+	// changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+	// several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+	// of them all.
+	//
+	// Role: operate.
+	WatchStats(ctx context.Context, in *WatchStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStatsResponse], error)
+	// Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+	//
+	// Role: admin.
+	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
+	// Tells the caller who he is taken to be, and what he may do.
+	//
+	// Role: send or read or operate or admin.
+	GetCaller(ctx context.Context, in *GetCallerRequest, opts ...grpc.CallOption) (*GetCallerResponse, error)
 }
 
 type adminServiceClient struct {
@@ -102,12 +120,51 @@ func (c *adminServiceClient) ListNodes(ctx context.Context, in *ListNodesRequest
 	return out, nil
 }
 
+func (c *adminServiceClient) WatchStats(ctx context.Context, in *WatchStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStatsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_WatchStats_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchStatsRequest, WatchStatsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchStatsClient = grpc.ServerStreamingClient[WatchStatsResponse]
+
+func (c *adminServiceClient) ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTenantsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListTenants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) GetCaller(ctx context.Context, in *GetCallerRequest, opts ...grpc.CallOption) (*GetCallerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCallerResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetCaller_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// For those who look after it: what was done, the keys that contents are encrypted with, and the nodes that serve. Refused
-// calls carry the details that `ErrorReason` describes.
+// For those who look after it: what was done, the keys that contents are encrypted with, the nodes that serve, and how
+// much is sent. Refused calls carry the details that `ErrorReason` describes.
 type AdminServiceServer interface {
 	// Lists what was changed besides by dispatching, newest first, a page at a time.
 	//
@@ -127,6 +184,21 @@ type AdminServiceServer interface {
 	//
 	// Role: operate.
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
+	// Shows how much is sent, and what waits, for as long as the caller stays: the last 15 min at first, and then whatever
+	// changes, once a second at the most. After 15 s without a change there is a sign of life, with the time alone. Where
+	// several nodes share a store, the counts are those of the node that answers, since it started, and what waits is that
+	// of them all.
+	//
+	// Role: operate.
+	WatchStats(*WatchStatsRequest, grpc.ServerStreamingServer[WatchStatsResponse]) error
+	// Lists the tenants that the server knows, by their names. It has none where callers are not told apart.
+	//
+	// Role: admin.
+	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
+	// Tells the caller who he is taken to be, and what he may do.
+	//
+	// Role: send or read or operate or admin.
+	GetCaller(context.Context, *GetCallerRequest) (*GetCallerResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -148,6 +220,15 @@ func (UnimplementedAdminServiceServer) GetRekey(context.Context, *GetRekeyReques
 }
 func (UnimplementedAdminServiceServer) ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListNodes not implemented")
+}
+func (UnimplementedAdminServiceServer) WatchStats(*WatchStatsRequest, grpc.ServerStreamingServer[WatchStatsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchStats not implemented")
+}
+func (UnimplementedAdminServiceServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
+}
+func (UnimplementedAdminServiceServer) GetCaller(context.Context, *GetCallerRequest) (*GetCallerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCaller not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -242,6 +323,53 @@ func _AdminService_ListNodes_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_WatchStats_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchStatsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).WatchStats(m, &grpc.GenericServerStream[WatchStatsRequest, WatchStatsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchStatsServer = grpc.ServerStreamingServer[WatchStatsResponse]
+
+func _AdminService_ListTenants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTenantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListTenants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListTenants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListTenants(ctx, req.(*ListTenantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_GetCaller_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCallerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetCaller(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetCaller_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetCaller(ctx, req.(*GetCallerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -265,7 +393,21 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListNodes",
 			Handler:    _AdminService_ListNodes_Handler,
 		},
+		{
+			MethodName: "ListTenants",
+			Handler:    _AdminService_ListTenants_Handler,
+		},
+		{
+			MethodName: "GetCaller",
+			Handler:    _AdminService_GetCaller_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchStats",
+			Handler:       _AdminService_WatchStats_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "postwire/v1/admin_service.proto",
 }

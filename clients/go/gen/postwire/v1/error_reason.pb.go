@@ -88,6 +88,9 @@ const (
 	ErrorReason_ERROR_REASON_STORE_NOT_ENCRYPTED ErrorReason = 22
 	// NOT_FOUND: an administrator names a tenant that the server does not know.
 	ErrorReason_ERROR_REASON_TENANT_NOT_FOUND ErrorReason = 23
+	// FAILED_PRECONDITION: the server keeps nothing of what its simulated providers "sent", since it is one in production
+	// (`server.environment`).
+	ErrorReason_ERROR_REASON_INBOX_DISABLED ErrorReason = 24
 )
 
 // Enum value maps for ErrorReason.
@@ -117,6 +120,7 @@ var (
 		21: "ERROR_REASON_ROLE_REQUIRED",
 		22: "ERROR_REASON_STORE_NOT_ENCRYPTED",
 		23: "ERROR_REASON_TENANT_NOT_FOUND",
+		24: "ERROR_REASON_INBOX_DISABLED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -143,6 +147,7 @@ var (
 		"ERROR_REASON_ROLE_REQUIRED":         21,
 		"ERROR_REASON_STORE_NOT_ENCRYPTED":   22,
 		"ERROR_REASON_TENANT_NOT_FOUND":      23,
+		"ERROR_REASON_INBOX_DISABLED":        24,
 	}
 )
 
@@ -177,7 +182,7 @@ var File_postwire_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1epostwire/v1/error_reason.proto\x12\vpostwire.v1*\xd7\x06\n" +
+	"\x1epostwire/v1/error_reason.proto\x12\vpostwire.v1*\xf8\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_MESSAGE\x10\x01\x12\"\n" +
@@ -203,7 +208,8 @@ const file_postwire_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_INVALID_CREDENTIALS\x10\x14\x12\x1e\n" +
 	"\x1aERROR_REASON_ROLE_REQUIRED\x10\x15\x12$\n" +
 	" ERROR_REASON_STORE_NOT_ENCRYPTED\x10\x16\x12!\n" +
-	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x17B<\n" +
+	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x17\x12\x1f\n" +
+	"\x1bERROR_REASON_INBOX_DISABLED\x10\x18B<\n" +
 	"\x0fdev.postwire.v1P\x01Z'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3"
 
 var (
