@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+BROWSER := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -17,7 +18,7 @@ DEV := $(VENV)/.dev
 # What is imported is compiled once, whatever a shell says: tests start hundreds of interpreters, and each would compile
 # all of it anew, for three seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo serve test test-long test-ha interop fuzz check generate bench mutate lock sbom audit clean
+.PHONY: help demo serve test test-long test-ha interop browser fuzz check generate bench mutate lock sbom audit clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -39,10 +40,14 @@ test: $(DEV) ## Run the tests
 	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
 
 test-long: $(DEV) ## Run the tests and those that take long, with examples of chance
-	@$(BIN)/python -m pytest -m "not interop and not ha" --hypothesis-profile=explore $(or $(ARGS),$(PARALLEL))
+	@$(BIN)/python -m pytest -m "not interop and not ha and not browser" --hypothesis-profile=explore $(or $(ARGS),$(PARALLEL))
 
 interop: $(DEV) ## Run clients in Go, Node, Java, Rust and grpcurl; skips what the machine lacks
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
+
+# A folder for what fails and for pictures of every page: build/browser.
+browser: $(BROWSER) ## Use the console in Chromium, as people do; skips where there is none
+	@$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 # PostgreSQL that fails over: Debian's packages, unpacked under build/ and not installed, and a proxy built by Go.
 test-ha: $(DEV) ## Have the database fail over, and cut ways, under load
@@ -83,6 +88,8 @@ lock: $(DEV) ## Renew requirements/ from pyproject.toml (ARGS=--upgrade: newest 
 	@$(LOCK) --extra server --extra web --extra postgres --group build --output-file requirements/runtime.txt $(ARGS)
 	@$(LOCK) --extra server --extra aws --extra web --extra postgres --group dev --constraints requirements/runtime.txt \
 	    --output-file requirements/dev.txt $(ARGS)
+	@$(BIN)/uv pip compile --group browser --constraints requirements/dev.txt $(LOCKED) \
+	    --output-file requirements/browser.txt $(ARGS)
 	@$(BIN)/uv pip compile --group peer $(LOCKED) --output-file requirements/peer.txt $(ARGS)
 
 sbom: $(DEV) ## Write down what a release runs with, as CycloneDX in build/
@@ -133,6 +140,10 @@ $(RUNTIME): requirements/runtime.txt pyproject.toml
 $(DEV): requirements/dev.txt pyproject.toml
 	$(call install,dev)
 	@touch $(RUNTIME) $@
+
+$(BROWSER): requirements/browser.txt $(DEV)
+	@$(PIP) install --no-compile --requirement requirements/browser.txt
+	@touch $@
 
 define install
 $(if $(intact)$(usable),,$(error $(too_old)))

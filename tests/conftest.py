@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.support import needed
+from tests.support.needed import need  # noqa: F401  # a fixture
 
 # How fast a machine is says nothing about the code. The examples are the same in every run, so that a verdict is a
 # verdict on the code; `make test-long` looks for new ones.
@@ -35,6 +37,10 @@ _FORKS: Final = "GRPC_ENABLE_FORK_SUPPORT"
 os.environ[_FORKS] = "0"
 """Read when gRPC is first imported, as the next conftest may do. No child of a test goes on with a channel; and what
 gRPC does for those that would ends one now and then before it becomes another program."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    needed.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:

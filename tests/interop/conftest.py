@@ -6,8 +6,7 @@ they fail.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Final
 
 import pytest
@@ -22,32 +21,9 @@ TOOLS: Final = ROOT / "build" / "interop"
 _ROWS = pytest.StashKey[list[Row]]()
 _ROW = pytest.StashKey[Row]()
 
-Need = Callable[..., None]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--complete", action="store_true", help="fail where a toolchain is missing, instead of skipping")
-
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker("interop")
-
-
-@pytest.fixture(scope="session")
-def need(pytestconfig: pytest.Config) -> Need:
-    """Skips a test unless these programs are there, or says what else is `lacking`; with `--complete` it fails."""
-
-    def need(*programs: str, lacking: str = "") -> None:
-        missing = [f"no {program}" for program in programs if not shutil.which(program)]
-        if lacking:
-            missing.append(lacking)
-        if missing:
-            reason = " and ".join(missing)
-            if pytestconfig.getoption("--complete", default=False):
-                pytest.fail(reason, pytrace=False)
-            pytest.skip(reason)
-
-    return need
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.e2e.server import eventually
 from tests.interop.account import CALLS, RUN, Account, ids_in, kinds, stored
-from tests.interop.conftest import Need
 from tests.interop.readers import Call, ClientReader, calls
 from tests.interop.table import Row
 from tests.support.docs import Step
+from tests.support.needed import Need
 from tests.support.reader import METRICS, ROOT
 
 CLIENTS = ROOT / "clients"

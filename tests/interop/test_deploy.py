@@ -13,8 +13,9 @@ from typing import Final
 import pytest
 import yaml
 from tests.interop import kubernetes_tools
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.kubernetes_tools import Tools
+from tests.support.needed import Need
 from tests.support.reader import ROOT
 
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.interop.conftest import Need
+from tests.support.needed import Need
 from tests.support.reader import ROOT
 
 MODULE = ROOT / "clients" / "go"

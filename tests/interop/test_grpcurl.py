@@ -9,10 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.readers import PageReader
 from tests.interop.table import Row
 from tests.support.docs import Step, steps
+from tests.support.needed import Need
 from tests.support.reader import ROOT, checkout
 
 PAGE = "docs/grpcurl.md"

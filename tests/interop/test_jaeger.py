@@ -17,8 +17,9 @@ from opentelemetry.trace import SpanKind, Tracer, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.e2e.calls import FAILED, QUEUED, SENT, TIMEOUT, email, mms, refused, request, sms, tried, until
 from tests.e2e.server import Server
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.jaeger import Jaeger, Trace, build
+from tests.support.needed import Need
 
 from postwire.v1.message_pb2 import Message, OutboundMessage
 

@@ -9,7 +9,8 @@ import pytest
 from tests.e2e.calls import ACCEPTANCE, SENT, dispatch, provider, sms, tried, until
 from tests.e2e.server import Server, eventually
 from tests.interop import kannel
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
+from tests.support.needed import Need
 
 from postwire.v1.provider_service_pb2 import AVAILABILITY_AVAILABLE
 

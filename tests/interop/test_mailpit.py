@@ -9,10 +9,11 @@ import pytest
 from tests.e2e.calls import FAILED, NO_RETRY, QUEUED, SENT, dispatch, tried
 from tests.e2e.server import Server
 from tests.interop import letters, mailpit
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.mailpit import PASSWORD, USERNAME, Mailpit
 from tests.support import forking
 from tests.support.certificates import Authority
+from tests.support.needed import Need
 
 ADA = f"{letters.CANARY}@example.com"
 

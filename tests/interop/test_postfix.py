@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.e2e.calls import FAILED, QUEUED, SENT, dispatch, tried, until
 from tests.e2e.server import Server
 from tests.interop import letters, postfix
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.postfix import Postfix
 from tests.support import forking
 from tests.support.certificates import Authority
 from tests.support.dkim_verifier import verify
+from tests.support.needed import Need
 
 from postwire.v1 import message_pb2
 from postwire.v1.message_pb2 import Message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.interop.conftest import Need
+from tests.support.needed import Need
 
 from postwire.cli.demo.local_postgres import NoPostgres, programs
 

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.metrics import fetch
 from tests.e2e.observed import observed_node, observed_server
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
+from tests.support.needed import Need
 from tests.support.promql import RULES, RULES_TEST, panel_queries
 
 MODULE: Final = Path(__file__).parent / "promtool"

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from tests.e2e.metrics import METRICS as WITH_METRICS
 from tests.e2e.server import Server, eventually
-from tests.interop.conftest import Need
 from tests.interop.readers import calls
 from tests.interop.table import Row
 from tests.interop.test_clients import CLIENTS, PROGRAMS
 from tests.support.access import declared, made_key
 from tests.support.certificates import Authority
 from tests.support.docs import Step, pattern, steps
+from tests.support.needed import Need
 from tests.support.reader import Reader
 
 

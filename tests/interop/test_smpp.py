@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.calls import ACCEPTANCE, SENT, dispatch, get, provider, request, sms, tried, until, until_eligible
 from tests.e2e.server import Server, eventually
 from tests.e2e.streams import sent_through
-from tests.interop.conftest import TOOLS, Need
+from tests.interop.conftest import TOOLS
 from tests.interop.smpp_centre import (
     NO_SUCH_NUMBER,
     PASSWORD,
@@ -23,6 +23,7 @@ from tests.interop.smpp_centre import (
     build,
 )
 from tests.support.certificates import Authority
+from tests.support.needed import Need
 from tests.support.waiting import PATIENCE
 
 from postwire.v1 import message_pb2

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -173,7 +174,13 @@ def test_names_are_the_terms_of_the_field() -> None:
         if not any(map(is_suspect[is_test], (*words, *name.with_suffix("").parts))):
             continue  # most files; to tell names from all other words takes long
         with path.open("rb") as source:
-            names = {token.string for token in tokenize.tokenize(source.readline) if token.type == tokenize.NAME}
+            tokens = list(tokenize.tokenize(source.readline))
+        names = {
+            token.string
+            for before, token in pairwise(tokens)
+            # What follows a dot is found where it is defined, unless that is in a library.
+            if token.type == tokenize.NAME and not (before.string == "." and token.string in WENT_ALONE)
+        }
         names -= {one for one in names if one.startswith("test_")} - {path.stem}  # those are sentences
         found |= {
             f"{name}: {one}: call it {better}"
