@@ -1,8 +1,9 @@
-"""Renew what is made from protos/: the Python stubs, the page for readers, the table of who may call what, and the
-image that the next change is compared with. And from the commands: their man page.
+"""Renew what is made from protos/: the Python stubs, the page for readers, the contract as OpenAPI, the table of who
+may call what, and the image that the next change is compared with. And from the commands: their man page.
 
 Without arguments: lint, refuse a breaking change, then write. With --check: lint, look for a breaking change,
-then say what is stale; nothing is written. Works offline; every tool comes with the environment.
+then say what is stale; nothing is written. Works offline; every tool comes with the environment, but for Go: without it
+the OpenAPI document is not renewed, and only compared with the protos by their digest.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from tools import contract_page, man_page, roles_table
+from tools.openapi import document, page
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -53,15 +55,33 @@ def build_image(scratch: Path) -> bytes:
     return image.read_bytes()
 
 
-def build_from_comments(scratch: Path) -> dict[Path, bytes]:
-    """Write the contract as a page, and who may call what, from an image that has kept its comments."""
+def build_commented_image(scratch: Path) -> FileDescriptorSet:
+    """Compile the protos with their comments."""
     path = scratch / "commented.binpb"
     run(BIN / "buf", "build", "--output", path, refusal="buf build failed.")
-    image = FileDescriptorSet.FromString(path.read_bytes())
+    return FileDescriptorSet.FromString(path.read_bytes())
+
+
+def build_from_comments(image: FileDescriptorSet) -> dict[Path, bytes]:
+    """Write the contract as a page, and who may call what."""
     try:
         return {PAGE: contract_page.render(image).encode(), roles_table.TABLE: roles_table.render(image).encode()}
     except (contract_page.Undocumented, roles_table.NoRole) as error:
         raise Refused(str(error)) from error
+
+
+def build_openapi(image: FileDescriptorSet) -> dict[Path, bytes]:
+    """Write the contract as OpenAPI, and this as a page. Without its plug-in, take what was made from these protos.
+
+    Raises `document.CannotBuild` where that is not what is there.
+    """
+    try:
+        made = document.render(image, document.build_plug_in())
+    except document.CannotBuild:
+        made = (ROOT / document.DOCUMENT).read_bytes()
+        if document.recorded(made) != document.digest(image):
+            raise
+    return {document.DOCUMENT: made, page.PAGE: page.render(made)}
 
 
 def build_stubs(scratch: Path, image: bytes) -> dict[Path, bytes]:
@@ -117,8 +137,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             scratch = Path(directory)
             image = build_image(scratch)
-            fresh = build_stubs(scratch, image) | {BASELINE: image} | build_from_comments(scratch)
+            commented = build_commented_image(scratch)
+            fresh = build_stubs(scratch, image) | {BASELINE: image} | build_from_comments(commented)
             fresh[man_page.PAGE] = man_page.render().encode()
+            behind = ""
+            try:
+                fresh |= build_openapi(commented)
+            except document.CannotBuild as error:
+                behind = f"{document.DOCUMENT}: stale, and not to be renewed here: {error}"
     except Refused as refused:
         sys.exit(str(refused))
 
@@ -129,6 +155,8 @@ def main() -> None:
         for path in stale:
             write(path, fresh.get(path))
             print(f"{'renewed' if path in fresh else 'removed'} {path}")
+    if behind:
+        sys.exit(behind)
     if not stale:
         print("Everything that is generated is up to date.")
 
