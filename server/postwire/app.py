@@ -24,9 +24,7 @@ from postwire.config.bind import ConfigError
 from postwire.config.digest import digest
 from postwire.config.encryption_keys import keys_of
 from postwire.config.encryption_keys import warnings_of as encryption_warnings
-from postwire.config.receipts import RECEIPTS_TLS
 from postwire.config.schema import Config
-from postwire.config.tls import SERVER, TELEMETRY, read_certificates
 from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.inbound import Words
@@ -46,6 +44,7 @@ from postwire.delivery import (
 from postwire.delivery.peers import Peers
 from postwire.delivery.shared_work import SharedWork
 from postwire.descriptors import STDERR
+from postwire.listeners import ListenerCertificates, drain, web_endpoint
 from postwire.maintenance import Maintenance
 from postwire.maintenance.rekeying import Rekeying
 from postwire.maintenance.reloading import Reloading
@@ -153,11 +152,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         otel = OtelSettings.read(os.environ, configured_endpoint=config.telemetry.otlp_endpoint)
     except TelemetryError as error:
         raise BootError(str(error)) from None
-    certificates = read_certificates(config.server.tls, SERVER)
-    http_certificates = read_certificates(config.telemetry.tls, TELEMETRY) if config.telemetry.metrics_listen else None
-    receipt_certificates = read_certificates(config.receipts.tls, RECEIPTS_TLS) if config.receipts.listen else None
+    certificates = ListenerCertificates.read(config)
     keys = keys_of(config.store.encryption_keys_file)
-    probes = probes_of(config.telemetry, http_certificates)
+    probes = probes_of(config.telemetry, certificates.metrics)
     async with AsyncExitStack() as closing:
         if probes:
             closing.push_async_callback(probes.stop)
@@ -244,7 +241,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         if readers:
             endpoint = ReceiptEndpoint(
                 config.receipts,
-                receipt_certificates,
+                certificates.receipts,
                 readers,
                 reference_maker,
                 keep=receipts.inbox.keep,
@@ -305,11 +302,15 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             telemetry.call_observers,
             receipts=receipt_counts.of,
             tokens=TenantTokens(lookup_key, lambda: bool(delivery.tenants)),
-            certificates=certificates,
+            certificates=certificates.server,
         )
         closing.callback(server.release)
+        web = web_endpoint(config, certificates, server, access.authenticates, _log.fault)
+        if web:
+            closing.callback(web.release)
         try:
             address = server.listen(config.server.listen)
+            http_address = web.listen() if web else ""
             receipts_address = endpoint.listen() if endpoint else ""
             metrics_address = await telemetry.start()
         except (ListenError, MetricsListenError) as error:
@@ -320,12 +321,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         app_log.warnings(
             *store.warnings,
             *encryption_warnings(config.store.encryption_keys_file, has_tenants=bool(config.tenants)),
-            *(
-                detail
-                for one in (certificates, http_certificates, receipt_certificates)
-                if one
-                for detail in one.warnings
-            ),
+            *certificates.warnings,
             *(readers.warnings() if readers else ()),
         )
         app_log.boot(config, registry)
@@ -354,8 +350,9 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         await access_control.until_fetched()
         await patiently(node.announce, stop)  # before anything waits in its queues
         await server.start(ready=outbox.available)
-        if endpoint:
-            endpoint.start()
+        for listener in (web, endpoint):
+            if listener:
+                listener.start()
         # What the boot has made stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -364,6 +361,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             names.EVENT_SERVING,
             listen=address,
             metrics_listen=metrics_address,
+            **({"http_listen": http_address} if http_address else {}),
             **({"receipts_listen": receipts_address} if receipts_address else {}),
             store=config.store.place,
             version=__version__,
@@ -378,6 +376,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             *store.reloadables,
             *server.reloadables,
             *telemetry.reloadables,
+            *(web.reloadables if web else ()),
             *(endpoint.reloadables if endpoint else ()),
             *(notify.reloadables if notify else ()),
             *renewables(registry, config, clock=clock, checks=checks, on_fault=_log.fault),
@@ -399,7 +398,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         end = clock.monotonic() + grace
         _log.info(names.EVENT_DRAINING, signal=received, in_flight=delivery.in_flight)
         unfinished, _ = await asyncio.gather(
-            server.stop(delivery, grace),
+            drain(server, delivery, web, grace),
             endpoint.stop(grace) if endpoint else asyncio.sleep(0),
         )
         if notify:

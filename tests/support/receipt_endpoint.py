@@ -17,8 +17,8 @@ from postwire.config.provider_receipts import ProviderReceiptsConfig
 from postwire.config.schema import load
 from postwire.core.receipts import Inbound, Receipt, ReceiptState
 from postwire.core.reference import References
+from postwire.http_connections import Listener
 from postwire.providers.receipts.base import Fetch, Fetched, Forged, ReceiptCall, ReceiptSupport, Unreadable
-from postwire.receipts.connections import Listener
 from postwire.receipts.http import ReceiptApp
 from postwire.receipts.readers import Readers
 from postwire.receipts.reception import Reception
@@ -120,7 +120,8 @@ class Endpoint:
         self.reception = Reception(
             self.readers, REFERENCES, keep=self._keep, fetch=self._fetch, observer=self, on_fault=self.faults.append
         )
-        self.listener = Listener(ReceiptApp(self.reception, PUBLIC_URL, lambda: 1_700_000_000_000_000).app, tls)
+        self.app = ReceiptApp(self.reception, PUBLIC_URL, lambda: 1_700_000_000_000_000)
+        self.listener = Listener(self.app.app, tls)
         self.port = self.listener.listen("127.0.0.1", 0)
 
     def receipt_refused(self, provider_name: str, reason: str) -> None:

@@ -67,6 +67,14 @@ telemetry.tenant_label = false
 telemetry.tls.cert_file = (none)
 telemetry.tls.key_file = (none)
 audit.retention = "365d"
+http.listen = ""
+http.cors_origins = []
+http.hosts = []
+http.tls.cert_file = (none)
+http.tls.key_file = (none)
+console.enabled = true
+console.compose = false
+console.trace_url = ""
 receipts.listen = ""
 receipts.public_url = (none)
 receipts.key = (none)
@@ -224,6 +232,8 @@ EXAMPLES = {
     "server.tls.client_ca_file": '"/etc/postwire/clients.crt"',
     "telemetry.tls.cert_file": '"/etc/postwire/metrics.crt"',
     "telemetry.tls.key_file": '"/etc/postwire/metrics.key"',
+    "http.tls.cert_file": '"/etc/postwire/http.crt"',
+    "http.tls.key_file": '"/etc/postwire/http.key"',
     "receipts.public_url": '"https://postwire.example.com"',
     "receipts.tls.cert_file": '"/etc/postwire/receipts.crt"',
     "receipts.tls.key_file": '"/etc/postwire/receipts.key"',

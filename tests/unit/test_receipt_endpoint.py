@@ -13,9 +13,11 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.receipt_endpoint import PUBLIC_URL, RECEIPT, REFERENCE, Endpoint, answer_of, opened, request
 
+from postwire import http_body
+from postwire import http_connections as connections
 from postwire.core.errors import StoreUnavailable
 from postwire.core.receipts import Inbound
-from postwire.receipts import connections, http, reception
+from postwire.receipts import http, reception
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ async def test_headers_that_never_end_are_refused(endpoint: Endpoint) -> None:
 
 
 async def test_a_body_that_does_not_come_is_408(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_TIME", 0.01)
+    monkeypatch.setattr(http_body, "BODY_TIME", 0.01)
     reader, writer = await endpoint.connect()
     writer.write(request("/receipts/one", b"abc", content_length="4"))
     status, headers, _ = await answer_of(reader)
@@ -318,8 +320,8 @@ async def test_a_flood_at_one_provider_holds_up_no_other(endpoint: Endpoint, mon
 async def test_bodies_of_one_provider_take_so_much_room_and_no_more(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_BODIES", 1000)
-    monkeypatch.setattr(http, "SMALL_BODY", 150)
+    endpoint.app.room.most = 1000
+    monkeypatch.setattr(http_body, "SMALL_BODY", 150)
     held = [await endpoint.connect() for _ in range(2)]
     for _, writer in held:
         writer.write(request("/receipts/one", bytes(450), content_length="500"))

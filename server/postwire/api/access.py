@@ -51,6 +51,10 @@ class Access:
         self._clock = clock
         self._failures = Failures(clock, on_failure)
 
+    def authenticates(self) -> bool:
+        """Whether callers have to show who they are; else everybody may do everything."""
+        return self._authenticator.table.authenticates
+
     async def admit(self, needed: tuple[Role, ...] | None, metadata: Metadata, context: Context) -> Principal:
         """Who calls a method that takes these roles; None: it is open to all, and nobody is asked.
 

@@ -44,7 +44,7 @@ class AnswerRoom:
             connection.slots.release()
             self._leave(peer, connection)
 
-        context.add_done_callback(over)  # type: ignore[arg-type]  # its stub asks for a class of its own
+        context.add_done_callback(over)
 
     def _leave(self, peer: str, connection: _Connection) -> None:
         connection.users -= 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from postwire.api.call import Context
 from postwire.core.errors import Refusal, TryAgain
 from postwire.v1 import dispatch_service_pb2, error_reason_pb2
 
@@ -52,7 +53,7 @@ INTERNAL_TEXT: Final = "the server failed: repeat the call with the same request
 """What a caller sees of a fault of ours. It carries no `ErrorInfo`: what was accepted is not known."""
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
+async def abort(context: Context, refusal: Refusal) -> NoReturn:
     """End the call with the refusal's status, details and trailers."""
     status = status_of(refusal)
     trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]

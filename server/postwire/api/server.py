@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -58,13 +58,25 @@ ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminServi
 SUPPRESSION_SERVICE: Final = suppression_service_pb2.DESCRIPTOR.services_by_name["SuppressionService"].full_name
 SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE, SUPPRESSION_SERVICE)
 
+_ADD: Final[Mapping[str, Callable[[Any, grpc.aio.Server], None]]] = {
+    DISPATCH_SERVICE: dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server,
+    PROVIDER_SERVICE: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server,
+    ADMIN_SERVICE: admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
+    SUPPRESSION_SERVICE: suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+}
+"""What adds each of them to gRPC's server."""
+
 
 class ListenError(Exception):
     """The address cannot be listened on. One line for the terminal."""
 
 
 class ApiServer:
-    """Serves the contract. Made on the event loop that it serves on."""
+    """Serves the contract. Made on the event loop that it serves on.
+
+    `services` are its servicers by the full names of their services, and `guard` goes before them, whatever they are
+    called by.
+    """
 
     def __init__(
         self,
@@ -87,26 +99,18 @@ class ApiServer:
         self._control = control
         self._tls = None if certificates is None else ServerTls(certificates)
         self._calls = Calls()
-        guard = Guard(self._calls, observers, access, audit.keep_refused)
+        self.guard = Guard(self._calls, observers, access, audit.keep_refused)
+        self.services: Mapping[str, object] = {
+            DISPATCH_SERVICE: DispatchServicer(delivery, tokens, config.max_message_bytes, config.max_wait, observers),
+            PROVIDER_SERVICE: ProviderServicer(control, receipts),
+            ADMIN_SERVICE: AdminServicer(audit, rekeying, membership, tokens),
+            SUPPRESSION_SERVICE: SuppressionServicer(suppressions, tokens),
+        }
         self._health = Health(SERVICES)
         self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=transport.options(config))
-        dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server(
-            guard.around(
-                DISPATCH_SERVICE,
-                DispatchServicer(delivery, tokens, config.max_message_bytes, config.max_wait, observers),
-            ),
-            self._server,
-        )
-        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-            guard.around(PROVIDER_SERVICE, ProviderServicer(control, receipts)), self._server
-        )
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            guard.around(ADMIN_SERVICE, AdminServicer(audit, rekeying, membership, tokens)), self._server
-        )
-        suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(
-            guard.around(SUPPRESSION_SERVICE, SuppressionServicer(suppressions, tokens)), self._server
-        )
+        for name, servicer in self.services.items():
+            _ADD[name](self.guard.around(name, servicer), self._server)
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)
         self._health.add_to(self._server, about_us)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from postwire.config import encryption_keys
+from postwire.config import http as config_http
 from postwire.config import receipts as config_receipts
 from postwire.config.auth import AuthConfig
 from postwire.config.bind import ConfigError
 from postwire.config.database_url import missing_for, unusable_files
 from postwire.config.endpoints import host_port
+from postwire.config.http import HTTP_TLS, HttpConfig
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig
 from postwire.config.schema import Config, ServerConfig, StoreConfig, TelemetryConfig
 from postwire.config.tls import SERVER, TELEMETRY, TlsConfig, read_certificates
@@ -44,6 +46,10 @@ def examine(section: object) -> Iterator[ConfigError]:
             yield from _listener("telemetry.metrics_listen", section.metrics_listen)
             yield from _unreadable(lambda: read_certificates(section.tls, TELEMETRY))
         yield from _telemetry(section.otlp_endpoint)
+    elif isinstance(section, HttpConfig) and section.listen:
+        yield from _listener("http.listen", section.listen)
+        yield from _unreadable(lambda: read_certificates(section.tls, HTTP_TLS))
+        yield from config_http.missing_for(section)
     elif isinstance(section, ReceiptsConfig) and section.listen:
         yield from _listener("receipts.listen", section.listen)
         yield from _unreadable(lambda: read_certificates(section.tls, RECEIPTS_TLS))
@@ -57,6 +63,8 @@ def warnings_of(config: Config) -> Iterator[str]:
     listeners: list[tuple[TlsConfig, KeyPath]] = [(config.server.tls, SERVER)]
     if config.telemetry.metrics_listen:
         listeners.append((config.telemetry.tls, TELEMETRY))
+    if config.http.listen:
+        listeners.append((config.http.tls, HTTP_TLS))
     if config.receipts.listen:
         listeners.append((config.receipts.tls, RECEIPTS_TLS))
     for tls, path in listeners:

@@ -29,6 +29,14 @@ def is_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or bool(re.fullmatch(r"127\.[0-9.]+", host))
 
 
+def host_name(text: str) -> str:
+    """A name or an IPv4 address, or an IPv6 address in brackets, in lower case. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:/@]+))", text)
+    if not found or not _is_host(found[1], found[2]):
+        raise ValueError("not a name of a host")
+    return text.lower()
+
+
 def _is_host(in_brackets: str | None, name: str) -> bool:
     try:
         if in_brackets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Annotated, Final
@@ -36,13 +36,6 @@ class ReceiptsConfig:
             raise ValueError("public_url: is missing where listen is set, say under which address vendors reach it")
         if self.key is not None and len(self.key) < MIN_KEY:
             raise ValueError(f"key: is too short, it must have {MIN_KEY} characters or more")
-
-
-def clashes(receipts: ReceiptsConfig, others: Mapping[str, str]) -> Iterator[ConfigError]:
-    """What is wrong with a listener where another one is. `others` are the addresses of those, by their keys."""
-    for key, address in others.items():
-        if receipts.listen and receipts.listen == address and not address.endswith(":0"):
-            yield ConfigError("receipts.listen", f"{address} is {key} as well, choose another port")
 
 
 def missing_for(receipts: ReceiptsConfig) -> ConfigError | None:

@@ -24,15 +24,16 @@ from postwire.config.encryption_keys import KEY as ENCRYPTION_KEYS
 from postwire.config.endpoints import ENDPOINT, LISTEN, LISTEN_OR_OFF
 from postwire.config.file import read_file
 from postwire.config.guards import GuardsConfig
+from postwire.config.http import HTTP_TLS, ConsoleConfig, HttpConfig
 from postwire.config.nodes import NodesConfig
 from postwire.config.notify import NotifyConfig
 from postwire.config.providers import KindDeclaration, ProviderConfig, ProviderTable
-from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, clashes, idle
+from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, idle
 from postwire.config.shown import rows, values
 from postwire.config.strays import StrayVariable, stray_variables
 from postwire.config.suppression import InboundConfig, SuppressionConfig
 from postwire.config.tenants import TenantConfig
-from postwire.config.tls import SERVER, TELEMETRY, ServerTlsConfig, TlsConfig, tls_files, unprotected
+from postwire.config.tls import SERVER, TELEMETRY, ServerTlsConfig, TlsConfig, clashes, tls_files, unprotected
 from postwire.config.types import (
     Count,
     CountOrNone,
@@ -57,6 +58,8 @@ SECTIONS: Final = (
     "delivery",
     "telemetry",
     "audit",
+    "http",
+    "console",
     "receipts",
     "suppression",
     "inbound",
@@ -179,6 +182,8 @@ class Config:
     delivery: DeliveryConfig
     telemetry: TelemetryConfig
     audit: AuditConfig
+    http: HttpConfig
+    console: ConsoleConfig
     receipts: ReceiptsConfig
     suppression: SuppressionConfig
     inbound: InboundConfig
@@ -237,25 +242,29 @@ def load(
     delivery = section(DeliveryConfig, "delivery")
     telemetry = section(TelemetryConfig, "telemetry")
     audit = section(AuditConfig, "audit")
+    http = section(HttpConfig, "http")
+    console = section(ConsoleConfig, "console")
     receipts = section(ReceiptsConfig, "receipts")
     suppression = section(SuppressionConfig, "suppression")
     inbound = section(InboundConfig, "inbound")
     guards = section(GuardsConfig, "guards")
     auth = section(AuthConfig, "auth")
-    if telemetry.metrics_listen == server.listen and not server.listen.endswith(":0"):
-        problem = f"{server.listen} is server.listen as well, choose another port"
-        mistakes.add(ConfigError("telemetry.metrics_listen", problem))
-    others = {"server.listen": server.listen, "telemetry.metrics_listen": telemetry.metrics_listen}
-    mistakes.extend(clashes(receipts, others))
+    listeners: dict[tuple[str, str], tuple[str, TlsConfig]] = {
+        ("server", "listen"): (server.listen, server.tls),
+        ("telemetry", "metrics_listen"): (telemetry.metrics_listen, telemetry.tls),
+        ("http", "listen"): (http.listen, http.tls),
+        ("receipts", "listen"): (receipts.listen, receipts.tls),
+    }
+    mistakes.extend(clashes({dotted(key): address for key, (address, _) in listeners.items()}))
     if not server.insecure and "server" not in unread:
-        mistakes.extend(unprotected(server.listen, server.tls, ("server", "listen"), env))
-        mistakes.extend(unprotected(telemetry.metrics_listen, telemetry.tls, ("telemetry", "metrics_listen"), env))
-        mistakes.extend(unprotected(receipts.listen, receipts.tls, ("receipts", "listen"), env))
+        for key, (address, tls) in listeners.items():
+            mistakes.extend(unprotected(address, tls, key, env))
     if store.encryption_keys_file:
         files[ENCRYPTION_KEYS] = store.encryption_keys_file
     files |= {
         **tls_files(server.tls, SERVER),
         **tls_files(telemetry.tls, TELEMETRY),
+        **tls_files(http.tls, HTTP_TLS),
         **tls_files(receipts.tls, RECEIPTS_TLS),
     }
     if auth.jwt and auth.jwt.jwks_file:
@@ -307,6 +316,8 @@ def load(
         delivery,
         telemetry,
         audit,
+        http,
+        console,
         receipts,
         suppression,
         inbound,
@@ -367,6 +378,8 @@ def _tables(config: Config) -> Iterator[tuple[object, KeyPath, type[object] | No
         "delivery",
         "telemetry",
         "audit",
+        "http",
+        "console",
         "receipts",
         "suppression",
         "inbound",

@@ -165,6 +165,16 @@ def _warnings(key_file: Path, path: KeyPath) -> list[str]:
     return [f"{dotted((*path, 'key_file'))}: others than its owner may read it: {key_file}"]
 
 
+def clashes(listeners: Mapping[str, str]) -> Iterator[ConfigError]:
+    """What is wrong with listeners that are where an earlier one is. They are by their keys; "" is none."""
+    first: dict[str, str] = {}
+    for key, address in listeners.items():
+        if address in first and not address.endswith(":0"):
+            yield ConfigError(key, f"{address} is {first[address]} as well, choose another port")
+        elif address:
+            first[address] = key
+
+
 def unprotected(listen: str, tls: TlsConfig, path: tuple[str, str], env: EnvTree) -> Iterator[ConfigError]:
     """What is wrong with a listener beyond loopback that has no TLS. `path` leads to its address."""
     if not listen or tls.is_on or is_loopback(listen):

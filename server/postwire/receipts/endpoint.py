@@ -38,7 +38,7 @@ class ReceiptEndpoint:
         """
         if missing := missing_for(config):
             raise missing
-        from postwire.receipts.connections import Listener
+        from postwire.http_connections import Listener
         from postwire.receipts.http import ReceiptApp
 
         self._address = config.listen

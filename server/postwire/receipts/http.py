@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
 from postwire.receipts.reception import BUSY, Answer, Reception
 
 MAX_BODY: Final = 1 << 20
@@ -20,13 +19,6 @@ MAX_BODY: Final = 1 << 20
 
 MAX_BODIES: Final = 8 << 20
 """Bytes that calls of one provider may hold in all: what comes beyond that is to come again."""
-
-SMALL_BODY: Final = 16 << 10
-"""Bytes of a call that there is room for in any case, and most have less: else a few strangers who are slow with large
-ones, of whom nobody knows yet that they are strangers, would keep all of a provider's receipts from being taken."""
-
-BODY_TIME: Final = 5.0
-"""Seconds that a body may take to come in."""
 
 RETRY_AFTER: Final = "5"
 """Seconds after which a vendor may come again."""
@@ -37,7 +29,7 @@ _METHODS: Final = ("GET", "POST")
 
 
 class ReceiptApp:
-    """`app` is the ASGI application."""
+    """`app` is the ASGI application, and `room` has the bodies of the calls that it answers."""
 
     def __init__(self, reception: Reception, public_url: str, now: Callable[[], int]) -> None:
         """`public_url` is where the vendors call, in front of the paths above; `now` gives µs since the epoch."""
@@ -45,7 +37,7 @@ class ReceiptApp:
         self._public_url = public_url
         self._prefix = urlsplit(public_url).path
         self._now = now
-        self._held: Counter[str] = Counter()
+        self.room = BodyRoom(MAX_BODIES)
         paths = ("/receipts/{provider}", "/receipts/{provider}/{reference}")
         # Whatever stands in front of this may take the prefix off, or leave it there.
         prefixes = dict.fromkeys(("", self._prefix))
@@ -60,52 +52,36 @@ class ReceiptApp:
         reference: str | None = request.path_params.get("reference")
         if refused := self._reception.look(provider_name, reference):
             return _response(refused)
-        held = 0
-
-        def hold(count: int) -> None:
-            nonlocal held
-            self._held[provider_name] += count
-            held += count
-
         try:
-            body = await self._body(request, provider_name, hold)
-            if isinstance(body, Answer):
-                return _response(body)
-            answer = await self._reception.receive(
-                provider_name,
-                reference,
-                request.method,
-                self._url(request),
-                _headers(request),
-                body,
-                now=self._now(),
-            )
-            return _response(answer)
-        except ClientDisconnect:
+            with self.room.reserve(provider_name) as room:
+                body = await self._body(request, provider_name, room)
+                if isinstance(body, Answer):
+                    return _response(body)
+                answer = await self._reception.receive(
+                    provider_name,
+                    reference,
+                    request.method,
+                    self._url(request),
+                    _headers(request),
+                    body,
+                    now=self._now(),
+                )
+                return _response(answer)
+        except Disconnected:
             return Response(status_code=400)  # which nobody reads
         except Exception as error:  # of which uvicorn would say too much, or nothing
             return _response(self._reception.failed(provider_name, error))
-        finally:
-            hold(-held)
 
-    async def _body(self, request: Request, provider_name: str, hold: Callable[[int], None]) -> bytes | Answer:
+    async def _body(self, request: Request, provider_name: str, room: Body) -> bytes | Answer:
         """The body of a call; or else what its sender is told, who need not send the rest."""
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY):
-            return self._reception.refuse(provider_name, TOO_LARGE, 413)
-        body = bytearray()
         try:
-            async with asyncio.timeout(BODY_TIME):
-                async for chunk in request.stream():
-                    hold(len(chunk))
-                    body += chunk
-                    if len(body) > MAX_BODY:
-                        return self._reception.refuse(provider_name, TOO_LARGE, 413)
-                    if self._held[provider_name] > MAX_BODIES and len(body) > SMALL_BODY:
-                        return self._reception.refuse(provider_name, BUSY, 503, again=True)
-        except TimeoutError:
+            return await room.read(request.scope["headers"], request.receive, MAX_BODY)
+        except BodyTooLarge:
+            return self._reception.refuse(provider_name, TOO_LARGE, 413)
+        except NoRoom:
+            return self._reception.refuse(provider_name, BUSY, 503, again=True)
+        except BodyTooSlow:
             return self._reception.refuse(provider_name, TOO_SLOW, 408)
-        return bytes(body)
 
     def _url(self, request: Request) -> str:
         """Where the vendor was told to call: a signature may cover it, as it was written there."""

@@ -1,4 +1,4 @@
-"""Connections of vendors, and of whoever else calls: no more than there is room for, and none keeps others waiting.
+"""Connections of whoever calls over HTTP: no more than there is room for, and none keeps others waiting.
 
 uvicorn speaks HTTP on them. It neither limits how long a request may take to come in, nor how many connections may wait
 for one, so this does. It would take over the signals of the process as well, which are the server's: of uvicorn, only

@@ -1,0 +1,100 @@
+"""The application that `http.listen` serves: the contract, the console, and whatever else has routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.descriptor import MethodDescriptor
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
+
+from postwire.web.contract import CONTENT_TYPES, Contract, is_offered, media_type, takes
+from postwire.web.origins import Origins
+from postwire.web.responses import Receive, Scope, Send, Sending, refusal
+
+_ALLOWED_HEADERS: Final = ", ".join(
+    (
+        "authorization",
+        "connect-protocol-version",
+        "connect-timeout-ms",
+        "content-type",
+        "grpc-timeout",
+        "postwire-tenant",
+        "traceparent",
+        "tracestate",
+        "x-grpc-web",
+        "x-user-agent",
+    )
+)
+_EXPOSED_HEADERS: Final = "grpc-message, grpc-status, grpc-status-details-bin, retry-after"
+_NOT_OFFERED: Final = "takes a stream of requests, which needs gRPC: call it there, or Dispatch for each message"
+_PREFLIGHT_TIME: Final = "7200"
+"""Seconds for which a browser need not ask again: no browser keeps an answer longer."""
+
+
+class Application:
+    """An ASGI application. `is_draining`: callers are to look for another server once they have their answer."""
+
+    def __init__(self, contract: Contract, origins: Origins, routes: Sequence[BaseRoute]) -> None:
+        self._contract = contract
+        self._origins = origins
+        self._router = Router(routes, redirect_slashes=False, default=_unknown)
+        self.is_draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = Sending(send)
+        if self.is_draining:
+            sending.headers.append((b"connection", b"close"))
+        # As text, whatever it is: what a browser sends along of others' cookies need not be ASCII.
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        scope["headers"] = [(name, value.decode("latin-1").encode()) for name, value in scope["headers"]]
+        host = headers.get("host", "")
+        if not self._origins.is_own_name(host):
+            text = "Host names another server than this: call it by where it listens, or add the name to http.hosts"
+            await refusal(421 if host else 400, "failed_precondition", text)(scope, receive, sending)
+            return
+        method = self._contract.methods.get(scope["path"])
+        if method is None:
+            await self._router(scope, receive, sending)
+            return
+        origin = headers.get("origin")
+        if origin is not None and not self._origins.is_own(origin, host):
+            sending.headers.append((b"vary", b"Origin"))
+            if not self._origins.is_allowed(origin):
+                text = "a page of this origin may not call this server, unless http.cors_origins has it"
+                await refusal(403, "permission_denied", text)(scope, receive, sending)
+                return
+            sending.headers += [
+                (b"access-control-allow-origin", origin.encode()),
+                (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),
+            ]
+        if refused := self._refusal_of(method, scope["method"], headers.get("content-type", ""), origin):
+            await refused(scope, receive, sending)
+            return
+        await self._contract.answer(CONTENT_TYPES[media_type(headers["content-type"])], scope, receive, sending)
+
+    def _refusal_of(
+        self, method: MethodDescriptor, verb: str, content_type: str, origin: str | None
+    ) -> Response | None:
+        """The answer to a request that is no call that this method takes; None where it is one."""
+        if verb == "OPTIONS" and origin is not None:
+            headers = {
+                "Access-Control-Allow-Methods": "POST",
+                "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+                "Access-Control-Max-Age": _PREFLIGHT_TIME,
+            }
+            return Response(status_code=204, headers=headers)
+        if verb != "POST":
+            return refusal(405, "unimplemented", "methods are called with POST", {"Allow": "POST"})
+        if not is_offered(method):
+            return refusal(501, "unimplemented", f"{method.name} {_NOT_OFFERED}")
+        taken = CONTENT_TYPES.get(media_type(content_type))
+        if taken is None or not takes(method, taken):
+            types = ", ".join(name for name, one in CONTENT_TYPES.items() if takes(method, one))
+            return refusal(415, "invalid_argument", f"Content-Type must be one of {types}", {"Accept-Post": types})
+        return None
+
+
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    await refusal(404, "unimplemented", "there is nothing here")(scope, receive, send)

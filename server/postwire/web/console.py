@@ -1,0 +1,101 @@
+"""The console's files, as they are built, and what it asks the server before it calls anything."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from postwire import __version__
+from postwire.config.http import ConsoleConfig
+from postwire.web.responses import refusal
+
+CONTENT_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "frame-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+ASSETS: Final = "assets/"
+"""Where files are whose names change with what is in them."""
+
+_PAGE: Final = "index.html"
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_AT_ONCE: Final = "no-cache"
+_SHOWN: Final = ("GET", "HEAD")
+
+
+class Console:
+    """`routes` are those of the console, which is switched on."""
+
+    def __init__(self, config: ConsoleConfig, authenticates: Callable[[], bool]) -> None:
+        """`authenticates`: whether callers have to show who they are."""
+        self._config = config
+        self._authenticates = authenticates
+        self._files = _files()
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """In the order in which they are asked."""
+        return [
+            Route("/", lambda _: RedirectResponse("/console/"), methods=_SHOWN),
+            Route("/console", lambda _: RedirectResponse("/console/"), methods=_SHOWN),
+            Route("/console/settings.json", self._settings, methods=_SHOWN),
+            Route("/console/{path:path}", self._file, methods=_SHOWN),
+        ]
+
+    async def _settings(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "compose": self._config.compose,
+                "trace_url": self._config.trace_url,
+                "authenticates": self._authenticates(),
+                "version": __version__,
+            }
+        )
+
+    async def _file(self, request: Request) -> Response:
+        path: str = request.path_params["path"]
+        is_asset = path.startswith(ASSETS)
+        content = self._files.get(path)
+        if content is None and not is_asset:
+            path, content = _PAGE, self._files.get(_PAGE)  # which knows its own paths
+        if content is None:
+            return refusal(404, "not_found", "there is no such file")
+        return Response(
+            content,
+            media_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
+            headers={
+                "Cache-Control": _FOREVER if is_asset else _AT_ONCE,
+                "Content-Security-Policy": CONTENT_POLICY,
+            },
+        )
+
+
+def _files() -> dict[str, bytes]:
+    """All of them, by their paths: they are few, and small."""
+    found: dict[str, bytes] = {}
+    left = [(PurePosixPath(), files("postwire.web") / "console")]
+    while left:
+        path, folder = left.pop()
+        for one in folder.iterdir() if folder.is_dir() else ():
+            if one.is_dir():
+                left.append((path / one.name, one))
+            else:
+                found[str(path / one.name)] = one.read_bytes()
+    return found

@@ -1,0 +1,245 @@
+"""The contract over HTTP: Connect, gRPC-Web and plain JSON, all of them answered by the same guarded methods as gRPC.
+
+connectrpc speaks the protocols: https://connectrpc.com/docs/protocol and
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md. What it is given is made of the descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from connectrpc.code import Code
+from connectrpc.compression.gzip import GzipCompression
+from connectrpc.errors import ConnectError
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.server import ConnectASGIApplication
+from connectrpc.server import Endpoint as Endpoints
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from postwire.api.errors import INTERNAL_TEXT
+from postwire.api.guard import Guard
+from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
+from postwire.web.context import Exchange, HttpContext, current
+from postwire.web.json_codec import BinaryCodec, Encoded, JsonCodec, Malformed
+from postwire.web.responses import Receive, Scope, Sending, refusal
+
+if TYPE_CHECKING:
+    from connectrpc._server_shared import EndpointServerStream, EndpointUnary
+
+MAX_JSON: Final = 1 << 20
+"""Bytes of a request in JSON. Reading 32 MiB of it would hold up the loop for a quarter of a second."""
+
+LEAST_ROOM: Final = 64 << 20
+"""Bytes of requests that may be held at once while they come in, at the least; twice what the largest may have."""
+
+LARGE_ANSWER: Final = 16 << 10
+"""From how many bytes on an answer is encoded on another thread."""
+
+_ENVELOPE: Final = 5
+"""Bytes in front of a request that a protocol of streams has."""
+
+
+Endpoint: TypeAlias = "EndpointServerStream[Any, Any] | EndpointUnary[Any, Any]"
+
+
+class Encoding(Enum):
+    """How requests and answers are written."""
+
+    JSON = "json"
+    BINARY = "proto"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentType:
+    """What a request says it is: how it is written, and whether in a protocol for streams (gRPC-Web is for both)."""
+
+    encoding: Encoding
+    takes_unary: bool
+    takes_streams: bool
+
+
+CODECS: Final[Mapping[Encoding, JsonCodec | BinaryCodec]] = {Encoding.JSON: JsonCodec(), Encoding.BINARY: BinaryCodec()}
+
+CONTENT_TYPES: Final[Mapping[str, ContentType]] = {
+    "application/json": ContentType(Encoding.JSON, takes_unary=True, takes_streams=False),
+    "application/proto": ContentType(Encoding.BINARY, takes_unary=True, takes_streams=False),
+    "application/connect+json": ContentType(Encoding.JSON, takes_unary=False, takes_streams=True),
+    "application/connect+proto": ContentType(Encoding.BINARY, takes_unary=False, takes_streams=True),
+    "application/grpc-web": ContentType(Encoding.BINARY, takes_unary=True, takes_streams=True),
+    "application/grpc-web+proto": ContentType(Encoding.BINARY, takes_unary=True, takes_streams=True),
+    "application/grpc-web+json": ContentType(Encoding.JSON, takes_unary=True, takes_streams=True),
+}
+
+
+def is_offered(method: MethodDescriptor) -> bool:
+    """Whether a method can be called over HTTP: not where the caller sends a stream, which browsers cannot."""
+    return not method.client_streaming
+
+
+def takes(method: MethodDescriptor, content_type: ContentType) -> bool:
+    """Whether requests of a method may be of that type."""
+    return content_type.takes_streams if method.server_streaming else content_type.takes_unary
+
+
+class Contract:
+    """`methods`, by their paths, and an ASGI application that answers their calls."""
+
+    def __init__(
+        self, guard: Guard, services: Mapping[str, object], max_bytes: int, on_fault: Callable[[Exception], None]
+    ) -> None:
+        """`services` are servicers by the full names of their services; `max_bytes` is how large a request may be in
+        Protocol Buffers.
+        """
+        self._on_fault = on_fault
+        self._max_bytes = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
+        self._room = BodyRoom(max(LEAST_ROOM, 2 * max_bytes))
+        self.methods = {path: method for name in services for path, method in _methods_of(name)}
+        endpoints: dict[str, Endpoint] = {}
+        for name, servicer in services.items():
+            guarded = guard.around(name, _Refusing(servicer))
+            endpoints |= {path: _endpoint(method, guarded) for path, method in _methods_of(name) if is_offered(method)}
+        self._applications = {
+            encoding: _Application(endpoints, codec, self._max_bytes[encoding]) for encoding, codec in CODECS.items()
+        }
+
+    async def answer(self, content_type: ContentType, scope: Scope, receive: Receive, sending: Sending) -> None:
+        """Answer a call of a method that takes such requests."""
+        with self._room.reserve(None) as body:
+            exchange = Exchange(scope.get("client"), body)
+            token = current.set(exchange)
+            most = self._max_bytes[content_type.encoding]
+            try:
+                reading = _Reading(body, scope, receive, sending, most)
+                await self._applications[content_type.encoding](scope, reading, sending)
+            except Exception as error:
+                self._on_fault(error)
+                if not sending.has_begun:
+                    await refusal(500, "internal", INTERNAL_TEXT)(scope, receive, sending)
+            finally:
+                current.reset(token)
+                exchange.end()
+
+
+def _methods_of(service: str) -> Iterable[tuple[str, MethodDescriptor]]:
+    """The methods of a service, with the paths that they are called at."""
+    for method in descriptor_pool.Default().FindServiceByName(service).methods:
+        yield f"/{service}/{method.name}", method
+
+
+def _endpoint(descriptor: MethodDescriptor, guarded: Any) -> Endpoint:
+    info: MethodInfo[Any, Any] = MethodInfo(
+        name=descriptor.name,
+        service_name=descriptor.containing_service.full_name,
+        input=GetMessageClass(descriptor.input_type),
+        output=GetMessageClass(descriptor.output_type),
+        idempotency_level=IdempotencyLevel.UNKNOWN,  # so that none is called with GET
+        stream_type=StreamType.SERVER_STREAM if descriptor.server_streaming else StreamType.UNARY,
+    )
+    call = getattr(guarded, descriptor.name)
+    if descriptor.server_streaming:
+        return Endpoints.server_stream(
+            method=info, function=lambda request, context: call(_taken(request), HttpContext(context))
+        )
+
+    async def unary(request: Any, context: Any) -> Any:
+        answer: Message = await call(_taken(request), HttpContext(context))
+        if answer.ByteSize() < LARGE_ANSWER:
+            return answer
+        content_type = CONTENT_TYPES[media_type(context.request_headers["content-type"])]
+        return Encoded(await asyncio.to_thread(CODECS[content_type.encoding].encode, answer))
+
+    return Endpoints.unary(method=info, function=unary)
+
+
+def media_type(content_type: str) -> str:
+    """The type that a header names, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _taken(request: Any) -> Any:
+    """The request, of which the bytes are not held any more."""
+    current.get().body.release()
+    return request
+
+
+class _Application(ConnectASGIApplication[None]):
+    """connectrpc's, for one encoding: what is too large is another size for each."""
+
+    path = "/"
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], codec: Any, max_bytes: int) -> None:
+        super().__init__(
+            service=None,
+            endpoints=lambda _: endpoints,
+            read_max_bytes=max_bytes,
+            compressions=[GzipCompression(level=1)],  # on the loop
+            codecs=[codec],
+        )
+
+
+class _Refusing:
+    """A servicer that refuses requests which cannot be read, and has another answer the rest."""
+
+    def __init__(self, servicer: object) -> None:
+        self._servicer = servicer
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._servicer, name)
+        if inspect.isasyncgenfunction(inner):
+
+            async def stream(request: Any, call: Any) -> AsyncIterator[Any]:
+                if isinstance(request, Malformed):
+                    raise request.refusal
+                async with aclosing(inner(request, call)) as responses:
+                    async for response in responses:
+                        yield response
+
+            return stream
+
+        async def unary(request: Any, call: Any) -> Any:
+            if isinstance(request, Malformed):
+                raise request.refusal
+            return await inner(request, call)
+
+        return unary
+
+
+class _Reading:
+    """What ASGI calls `receive`, which gives the body all at once, and after that what the caller does."""
+
+    def __init__(self, body: Body, scope: Scope, receive: Receive, sending: Sending, most: int) -> None:
+        self._body = body
+        self._scope = scope
+        self._receive = receive
+        self._sending = sending
+        self._most = most
+        self._is_read = False
+
+    async def __call__(self) -> dict[str, Any]:
+        if self._is_read:
+            return await self._receive()  # type: ignore[return-value]  # it is one
+        self._is_read = True
+        try:
+            data = await self._body.read(self._scope["headers"], self._receive, self._most + _ENVELOPE)
+        except BodyTooLarge:
+            self._sending.status = 413
+            raise ConnectError(Code.RESOURCE_EXHAUSTED, f"the body is larger than {self._most} bytes") from None
+        except NoRoom:
+            self._sending.status = 503
+            raise ConnectError(Code.UNAVAILABLE, "too much is coming in at once: repeat the call later") from None
+        except BodyTooSlow:
+            self._sending.status = 408
+            self._sending.headers.append((b"connection", b"close"))  # RFC 9110, section 15.5.9
+            raise ConnectError(Code.DEADLINE_EXCEEDED, "the body has not come in time") from None
+        except Disconnected:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": data, "more_body": False}

@@ -1,0 +1,273 @@
+"""JSON of callers: read strictly, so that no field is passed over that its caller thinks he has set.
+
+A `send_time` that is misspelt must not send at once. Whatever is wrong becomes the same refusal as a bad field of any
+other request, by paths from the request down; no text repeats a value, nor what `json_format` says, which quotes them.
+Names are those of the proto or their camel case, as https://protobuf.dev/programming-guides/json/ has it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from postwire.api.call import OtherStatus
+from postwire.api.convert import UNKNOWN_ENUM
+from postwire.core.errors import FieldViolation, InvalidMessage, Refusal
+from postwire.core.validation import Violations
+
+MAX_VALUES: Final = 50_000
+"""How many values JSON may have: to make messages of more would hold up the loop."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""What a field may be called. Nothing else is named in an answer: it may be a value that is in the wrong place."""
+
+_OWN_TYPES: Final = "google.protobuf."
+_TYPES: Final[Mapping[int, str]] = {
+    FieldDescriptor.CPPTYPE_STRING: "must be a string",
+    FieldDescriptor.CPPTYPE_BOOL: "must be true or false",
+    FieldDescriptor.CPPTYPE_ENUM: UNKNOWN_ENUM,
+    FieldDescriptor.CPPTYPE_FLOAT: "must be a number",
+    FieldDescriptor.CPPTYPE_DOUBLE: "must be a number",
+}
+_WHOLE: Final = "must be a whole number that is in range"
+_BASE64: Final = "must be a string in base64"
+_MESSAGES: Final = {
+    "google.protobuf.Timestamp": 'must be a time such as "2030-01-31T12:00:00Z"',
+    "google.protobuf.Duration": 'must be a duration such as "1.5s"',
+}
+_OBJECT: Final = "must be an object"
+_TWICE: Final = "must be there once"
+
+
+class Malformed:
+    """Stands for a request that cannot be read. It is refused where every other is: once it is known who calls."""
+
+    __slots__ = ("refusal",)
+
+    def __init__(self, refusal: Refusal | OtherStatus) -> None:
+        self.refusal = refusal
+
+
+class Encoded:
+    """Stands for an answer that is encoded already."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+M = TypeVar("M", bound=Message)
+
+
+class JsonCodec:
+    """As connectrpc takes one."""
+
+    def name(self) -> str:
+        """What it is called in content types."""
+        return "json"
+
+    def encode(self, message: Message | Encoded) -> bytes:
+        """An answer, in one line. What has its default is left out."""
+        if isinstance(message, Encoded):
+            return message.data
+        return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
+
+    def decode(self, data: bytes | bytearray, message_class: type[M]) -> M | Malformed:
+        """A request."""
+        try:
+            return read_json(bytes(data), message_class)
+        except Refusal as refusal:
+            return Malformed(refusal.with_traceback(None))
+
+
+class BinaryCodec:
+    """The same for Protocol Buffers."""
+
+    def name(self) -> str:
+        """What it is called in content types."""
+        return "proto"
+
+    def encode(self, message: Message | Encoded) -> bytes:
+        """An answer."""
+        return message.data if isinstance(message, Encoded) else message.SerializeToString()
+
+    def decode(self, data: bytes | bytearray, message_class: type[M]) -> M | Malformed:
+        """A request. What is none carries no reason of ours, as with gRPC."""
+        try:
+            return message_class.FromString(bytes(data))
+        except DecodeError:
+            text = f"the body is no {message_class.DESCRIPTOR.full_name}"
+            return Malformed(OtherStatus(grpc.StatusCode.INVALID_ARGUMENT, text))
+
+
+def read_json(data: bytes, message_class: type[M]) -> M:
+    """The message that JSON stands for.
+
+    Raises:
+        InvalidMessage: naming every bad field, as far as there are any.
+    """
+    try:
+        tree = json.loads(data.decode("utf-8"), object_pairs_hook=_object_of, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _unreadable(f"is not JSON, from line {error.lineno}, column {error.colno} on") from None
+    except UnicodeDecodeError:
+        raise _unreadable("is not UTF-8") from None
+    except (ValueError, RecursionError):  # a number with thousands of digits, say
+        raise _unreadable("is not JSON that can be read") from None
+    if not isinstance(tree, dict):
+        raise _unreadable("must be a JSON object, {} at the least")
+    if _count(tree) > MAX_VALUES:
+        raise _unreadable(f"must have at most {MAX_VALUES:,} values")
+    message = message_class()
+    try:
+        if not _has_repeats(tree):
+            return json_format.ParseDict(tree, message)
+    except Exception:  # it raises whatever comes of a value
+        message = message_class()
+    found = Violations()
+    descriptor: Any = message.DESCRIPTOR  # its stub has two kinds
+    _check(tree, descriptor, "", found)
+    found.raise_any()
+    raise _unreadable(f"is no {message.DESCRIPTOR.full_name}")
+
+
+def _unreadable(problem: str) -> InvalidMessage:
+    return InvalidMessage(f"the body {problem}", (FieldViolation("", problem),))
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which a name stands more than once."""
+
+    __slots__ = ("names",)
+    names: frozenset[str]
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    repeated, seen = _Repeated(made), set[str]()
+    repeated.names = frozenset(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return repeated
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError  # NaN and the infinities, which JSON has not
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return (*value.values(),)
+    return value if isinstance(value, list) else ()
+
+
+def _count(tree: Any) -> int:
+    count, left = 0, [tree]
+    while left and count <= MAX_VALUES:
+        inside = _inside(left.pop())
+        count += len(inside)
+        left += (one for one in inside if isinstance(one, dict | list))
+    return count
+
+
+def _has_repeats(tree: Any) -> bool:
+    left = [tree]
+    while left:
+        value = left.pop()
+        if isinstance(value, _Repeated):
+            return True
+        left += (one for one in _inside(value) if isinstance(one, dict | list))
+    return False
+
+
+def _check(tree: Any, descriptor: Descriptor, path: str, found: Violations) -> None:
+    """Note what is wrong with an object that stands for a message at `path`."""
+    if not isinstance(tree, dict):
+        found.malformed(path, _OBJECT)
+        return
+    given: dict[FieldDescriptor, str] = {}
+    for name, value in tree.items():
+        field = descriptor.fields_by_name.get(name) or descriptor.fields_by_camelcase_name.get(name)
+        if field is None:
+            _note_unknown(name, descriptor, path, found)
+            continue
+        here = _at(path, field.name)
+        if field in given or (isinstance(tree, _Repeated) and name in tree.names):
+            found.malformed(here, _TWICE)
+        elif value is not None:
+            rival = next(
+                (one for one in given if one.containing_oneof and one.containing_oneof is field.containing_oneof), None
+            )
+            if rival:
+                found.malformed(here, f"must be left out where there is {rival.name}")
+            given[field] = name
+            _check_field(value, field, here, found)
+
+
+def _check_field(value: Any, field: FieldDescriptor, path: str, found: Violations) -> None:
+    element = field.message_type
+    if element and element.GetOptions().map_entry:
+        if not isinstance(value, dict):
+            found.malformed(path, _OBJECT)
+        elif isinstance(value, _Repeated):
+            found.malformed(path, "must have each key once")
+        elif not _takes(field, value):
+            found.malformed(path, f"must have values of its type: each {_wants(element.fields_by_name['value'])}")
+    elif field.is_repeated:
+        if not isinstance(value, list):
+            found.malformed(path, "must be a list")
+            return
+        for index, one in enumerate(value):
+            _check_value(one, field, f"{path}[{index}]", found, lambda one: [one])
+    else:
+        _check_value(value, field, path, found, lambda one: one)
+
+
+def _check_value(value: Any, field: FieldDescriptor, path: str, found: Violations, wrap: Callable[[Any], Any]) -> None:
+    inner = field.message_type
+    if inner and not inner.full_name.startswith(_OWN_TYPES):
+        _check(value, inner, path, found)
+    elif not _takes(field, wrap(value)):
+        found.malformed(path, _wants(field))
+
+
+def _takes(field: FieldDescriptor, value: Any) -> bool:
+    """Whether a message of its type takes that for a field."""
+    assert field.containing_type
+    try:
+        json_format.ParseDict({field.name: value}, GetMessageClass(field.containing_type)())
+    except Exception:  # it raises whatever comes of a value
+        return False
+    return True
+
+
+def _wants(field: FieldDescriptor) -> str:
+    if field.message_type:
+        return _MESSAGES.get(field.message_type.full_name, _OBJECT)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _BASE64
+    return _TYPES.get(field.cpp_type, _WHOLE)
+
+
+def _note_unknown(name: str, descriptor: Descriptor, path: str, found: Violations) -> None:
+    if not _NAME.fullmatch(name):
+        found.malformed(path, "must have no other fields than those of the contract")
+        return
+    known = [field.name for field in descriptor.fields]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    found.malformed(_at(path, name), f"is not known, {hint}")
+
+
+def _at(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
