@@ -47,12 +47,12 @@ class Application:
         if self.is_draining:
             sending.headers.append((b"connection", b"close"))
         # As text, whatever it is: what a browser sends along of others' cookies need not be ASCII.
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         scope["headers"] = [(name, value.decode("latin-1").encode()) for name, value in scope["headers"]]
-        host = headers.get("host", "")
+        host, content_type = headers.get("host", ""), media_type(headers.get("content-type", ""))
         if not self._origins.is_own_name(host):
             text = "Host names another server than this: call it by where it listens, or add the name to http.hosts"
-            await refusal(421 if host else 400, "failed_precondition", text)(scope, receive, sending)
+            await refusal(421 if host else 400, text, content_type=content_type)(scope, receive, sending)
             return
         method = self._contract.methods.get(scope["path"])
         if method is None:
@@ -63,16 +63,16 @@ class Application:
             sending.headers.append((b"vary", b"Origin"))
             if not self._origins.is_allowed(origin):
                 text = "a page of this origin may not call this server, unless http.cors_origins has it"
-                await refusal(403, "permission_denied", text)(scope, receive, sending)
+                await refusal(403, text, content_type=content_type)(scope, receive, sending)
                 return
             sending.headers += [
                 (b"access-control-allow-origin", origin.encode()),
                 (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),
             ]
-        if refused := self._refusal_of(method, scope["method"], headers.get("content-type", ""), origin):
+        if refused := self._refusal_of(method, scope["method"], content_type, origin):
             await refused(scope, receive, sending)
             return
-        await self._contract.answer(CONTENT_TYPES[media_type(headers["content-type"])], scope, receive, sending)
+        await self._contract.answer(CONTENT_TYPES[content_type], scope, receive, sending)
 
     def _refusal_of(
         self, method: MethodDescriptor, verb: str, content_type: str, origin: str | None
@@ -86,15 +86,17 @@ class Application:
             }
             return Response(status_code=204, headers=headers)
         if verb != "POST":
-            return refusal(405, "unimplemented", "methods are called with POST", {"Allow": "POST"})
+            return refusal(405, "methods are called with POST", {"Allow": "POST"}, content_type=content_type)
         if not is_offered(method):
-            return refusal(501, "unimplemented", f"{method.name} {_NOT_OFFERED}")
-        taken = CONTENT_TYPES.get(media_type(content_type))
+            return refusal(501, f"{method.name} {_NOT_OFFERED}", content_type=content_type)
+        taken = CONTENT_TYPES.get(content_type)
         if taken is None or not takes(method, taken):
             types = ", ".join(name for name, one in CONTENT_TYPES.items() if takes(method, one))
-            return refusal(415, "invalid_argument", f"Content-Type must be one of {types}", {"Accept-Post": types})
+            return refusal(
+                415, f"Content-Type must be one of {types}", {"Accept-Post": types}, content_type=content_type
+            )
         return None
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    await refusal(404, "unimplemented", "there is nothing here")(scope, receive, send)
+    await refusal(404, "there is nothing here")(scope, receive, send)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable
-from importlib.resources import files
-from pathlib import PurePosixPath
 from typing import Final
 
 from starlette.requests import Request
@@ -14,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from postwire import __version__
 from postwire.config.http import ConsoleConfig
+from postwire.web.built import built_files
 from postwire.web.responses import refusal
 
 CONTENT_POLICY: Final = "; ".join(
@@ -47,7 +46,7 @@ class Console:
         """`authenticates`: whether callers have to show who they are."""
         self._config = config
         self._authenticates = authenticates
-        self._files = _files()
+        self._files = built_files("console")
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -76,7 +75,7 @@ class Console:
         if content is None and not is_asset:
             path, content = _PAGE, self._files.get(_PAGE)  # which knows its own paths
         if content is None:
-            return refusal(404, "not_found", "there is no such file")
+            return refusal(404, "there is no such file")
         return Response(
             content,
             media_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
@@ -85,17 +84,3 @@ class Console:
                 "Content-Security-Policy": CONTENT_POLICY,
             },
         )
-
-
-def _files() -> dict[str, bytes]:
-    """All of them, by their paths: they are few, and small."""
-    found: dict[str, bytes] = {}
-    left = [(PurePosixPath(), files("postwire.web") / "console")]
-    while left:
-        path, folder = left.pop()
-        for one in folder.iterdir() if folder.is_dir() else ():
-            if one.is_dir():
-                left.append((path / one.name, one))
-            else:
-                found[str(path / one.name)] = one.read_bytes()
-    return found

@@ -123,7 +123,7 @@ class Contract:
             except Exception as error:
                 self._on_fault(error)
                 if not sending.has_begun:
-                    await refusal(500, "internal", INTERNAL_TEXT)(scope, receive, sending)
+                    await refusal(500, INTERNAL_TEXT)(scope, receive, sending)
             finally:
                 current.reset(token)
                 exchange.end()

@@ -16,6 +16,7 @@ from postwire.config.tls import Certificates
 from postwire.http_connections import Listener
 from postwire.http_tls import HttpTls
 from postwire.reload import Reloadable
+from postwire.web import openapi_page
 from postwire.web.application import Application
 from postwire.web.console import Console
 from postwire.web.contract import Contract
@@ -48,7 +49,7 @@ class WebEndpoint:
             self._tls = HttpTls(certificates, config.http.tls, HTTP_TLS, lambda config: config.http.tls)
         contract = Contract(guard, services, config.server.max_message_bytes + HEADROOM_BYTES, on_fault)
         console = Console(config.console, authenticates).routes if config.console.enabled else ()
-        self._application = Application(contract, Origins(config.http), (*routes, *console))
+        self._application = Application(contract, Origins(config.http), (*routes, *openapi_page.routes(), *console))
         self._listener = Listener(self._application, self._tls.context if self._tls else None)
 
     @property

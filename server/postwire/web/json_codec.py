@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
@@ -39,7 +39,9 @@ _TYPES: Final[Mapping[int, str]] = {
     FieldDescriptor.CPPTYPE_DOUBLE: "must be a number",
 }
 _WHOLE: Final = "must be a whole number that is in range"
-_BASE64: Final = "must be a string in base64"
+_BYTES: Final = "must be a string in base64"
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MESSAGES: Final = {
     "google.protobuf.Timestamp": 'must be a time such as "2030-01-31T12:00:00Z"',
     "google.protobuf.Duration": 'must be a duration such as "1.5s"',
@@ -128,17 +130,14 @@ def read_json(data: bytes, message_class: type[M]) -> M:
         raise _unreadable("must be a JSON object, {} at the least")
     if _count(tree) > MAX_VALUES:
         raise _unreadable(f"must have at most {MAX_VALUES:,} values")
-    message = message_class()
-    try:
-        if not _has_repeats(tree):
-            return json_format.ParseDict(tree, message)
-    except Exception:  # it raises whatever comes of a value
-        message = message_class()
     found = Violations()
-    descriptor: Any = message.DESCRIPTOR  # its stub has two kinds
+    descriptor: Any = message_class.DESCRIPTOR  # its stub has two kinds
     _check(tree, descriptor, "", found)
     found.raise_any()
-    raise _unreadable(f"is no {message.DESCRIPTOR.full_name}")
+    try:
+        return json_format.ParseDict(tree, message_class())
+    except Exception:  # it raises whatever comes of a value
+        raise _unreadable(f"is no {descriptor.full_name}") from None
 
 
 def _unreadable(problem: str) -> InvalidMessage:
@@ -180,16 +179,6 @@ def _count(tree: Any) -> int:
     return count
 
 
-def _has_repeats(tree: Any) -> bool:
-    left = [tree]
-    while left:
-        value = left.pop()
-        if isinstance(value, _Repeated):
-            return True
-        left += (one for one in _inside(value) if isinstance(one, dict | list))
-    return False
-
-
 def _check(tree: Any, descriptor: Descriptor, path: str, found: Violations) -> None:
     """Note what is wrong with an object that stands for a message at `path`."""
     if not isinstance(tree, dict):
@@ -221,28 +210,38 @@ def _check_field(value: Any, field: FieldDescriptor, path: str, found: Violation
             found.malformed(path, _OBJECT)
         elif isinstance(value, _Repeated):
             found.malformed(path, "must have each key once")
-        elif not _takes(field, value):
+        elif not all(_takes(element.fields_by_name["value"], one) for one in value.values()):
             found.malformed(path, f"must have values of its type: each {_wants(element.fields_by_name['value'])}")
     elif field.is_repeated:
         if not isinstance(value, list):
             found.malformed(path, "must be a list")
             return
         for index, one in enumerate(value):
-            _check_value(one, field, f"{path}[{index}]", found, lambda one: [one])
+            _check_value(one, field, f"{path}[{index}]", found)
     else:
-        _check_value(value, field, path, found, lambda one: one)
+        _check_value(value, field, path, found)
 
 
-def _check_value(value: Any, field: FieldDescriptor, path: str, found: Violations, wrap: Callable[[Any], Any]) -> None:
+def _check_value(value: Any, field: FieldDescriptor, path: str, found: Violations) -> None:
     inner = field.message_type
     if inner and not inner.full_name.startswith(_OWN_TYPES):
         _check(value, inner, path, found)
-    elif not _takes(field, wrap(value)):
+    elif not _takes(field, value):
         found.malformed(path, _wants(field))
 
 
 def _takes(field: FieldDescriptor, value: Any) -> bool:
-    """Whether a message of its type takes that for a field."""
+    """Whether one value may be that of a field, or one of its list."""
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return isinstance(value, str) and not _SURROGATE.search(value)
+    if field.type == FieldDescriptor.TYPE_BYTES:  # of which json_format skips what is none of base64
+        return isinstance(value, str) and bool(_BASE64.fullmatch(value))
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return isinstance(value, bool)
+    if isinstance(value, bool):  # which is a number in Python
+        return False
+    if field.is_repeated:
+        value = [value]
     assert field.containing_type
     try:
         json_format.ParseDict({field.name: value}, GetMessageClass(field.containing_type)())
@@ -255,7 +254,7 @@ def _wants(field: FieldDescriptor) -> str:
     if field.message_type:
         return _MESSAGES.get(field.message_type.full_name, _OBJECT)
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return _BASE64
+        return _BYTES
     return _TYPES.get(field.cpp_type, _WHOLE)
 
 

@@ -28,9 +28,27 @@ SECURITY_HEADERS: Final[Mapping[bytes, bytes]] = {
 """What every answer carries, unless it says something else in place of it."""
 
 
-def refusal(status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that refuses a request, in the form that errors of calls have: people and programs read the same."""
-    body = json.dumps({"code": code, "message": text}, ensure_ascii=False)
+_CODES: Final[Mapping[int, str]] = {
+    400: "internal",
+    401: "unauthenticated",
+    403: "permission_denied",
+    404: "unimplemented",
+    429: "unavailable",
+    500: "internal",
+    501: "unimplemented",
+    503: "unavailable",
+}
+"""What Connect makes of a status that says nothing else: https://connectrpc.com/docs/protocol#http-to-error-code.
+What is not there is `unknown`."""
+
+
+def refusal(status: int, text: str, headers: Mapping[str, str] | None = None, *, content_type: str = "") -> Response:
+    """An answer that refuses a request of this type before it is a call. It has the form that errors of calls have; but
+    for gRPC-Web, for which such an error would be one of another protocol.
+    """
+    if content_type.startswith("application/grpc-web"):
+        return Response(text, status_code=status, headers=headers, media_type="text/plain")
+    body = json.dumps({"code": _CODES.get(status, "unknown"), "message": text}, ensure_ascii=False)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
