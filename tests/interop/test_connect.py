@@ -38,8 +38,8 @@ def test_the_runner_finds_nothing_wrong(row: Row, need: Need, tmp_path: Path) ->
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={protos}", f"--python_out={tmp_path}"]
     subprocess.run([*protoc, *names], check=True)
     # One server at a time: the runner gives each ten seconds to come up.
-    runner = [TOOLS / "connectconformance", "--mode=server", f"--conf={FOLDER / 'config.yaml'}", "--max-servers=1"]
-    server = [sys.executable, "-m", "tests.interop.connect.server", tmp_path]
+    runner = [f"{TOOLS}/connectconformance", "--mode=server", f"--conf={FOLDER}/config.yaml", "--max-servers=1"]
+    server = [sys.executable, "-m", "tests.interop.connect.server", str(tmp_path)]
     done = subprocess.run([*runner, "--", *server], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     found = re.search(r"^Total cases: (\d+)\n(\d+) passed, 0 failed$", done.stdout, re.MULTILINE)

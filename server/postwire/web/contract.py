@@ -28,6 +28,7 @@ from google.protobuf.message_factory import GetMessageClass
 from postwire.api.errors import INTERNAL_TEXT
 from postwire.api.guard import Guard
 from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
+from postwire.web import lines
 from postwire.web.context import Exchange, HttpContext, current
 from postwire.web.json_codec import BinaryCodec, Encoded, JsonCodec, Malformed
 from postwire.web.responses import Receive, Scope, Sending, refusal
@@ -60,17 +61,21 @@ class Encoding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ContentType:
-    """What a request says it is: how it is written, and whether in a protocol for streams (gRPC-Web is for both)."""
+    """What a request says it is: how it is written, and whether in a protocol for streams (gRPC-Web is for both).
+
+    `has_envelopes`: whether that protocol has each message of a stream in one; else it is on a line of its own.
+    """
 
     encoding: Encoding
     takes_unary: bool
     takes_streams: bool
+    has_envelopes: bool = True
 
 
 CODECS: Final[Mapping[Encoding, JsonCodec | BinaryCodec]] = {Encoding.JSON: JsonCodec(), Encoding.BINARY: BinaryCodec()}
 
 CONTENT_TYPES: Final[Mapping[str, ContentType]] = {
-    "application/json": ContentType(Encoding.JSON, takes_unary=True, takes_streams=False),
+    "application/json": ContentType(Encoding.JSON, takes_unary=True, takes_streams=True, has_envelopes=False),
     "application/proto": ContentType(Encoding.BINARY, takes_unary=True, takes_streams=False),
     "application/connect+json": ContentType(Encoding.JSON, takes_unary=False, takes_streams=True),
     "application/connect+proto": ContentType(Encoding.BINARY, takes_unary=False, takes_streams=True),
@@ -119,7 +124,12 @@ class Contract:
             most = self._max_bytes[content_type.encoding]
             try:
                 reading = _Reading(body, scope, receive, sending, most)
-                await self._applications[content_type.encoding](scope, reading, sending)
+                application = self._applications[content_type.encoding]
+                if content_type.has_envelopes or not self.methods[scope["path"]].server_streaming:
+                    await application(scope, reading, sending)
+                else:
+                    enveloping = lines.Enveloping(scope, reading)
+                    await application(lines.as_stream(scope), enveloping, lines.Lines(sending))
             except Exception as error:
                 self._on_fault(error)
                 if not sending.has_begun:

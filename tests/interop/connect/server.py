@@ -1,7 +1,8 @@
 """The service that Connect's own conformance runner calls, behind the guard, the adapter and the listener of Postwire.
 
-The runner starts it, says on standard input what the server is to be like, and hears on standard output where it is; see
-https://github.com/connectrpc/conformance/blob/main/docs/testing_servers.md. Its stubs are in the folder that is named.
+The runner starts it, says on standard input what the server is to be like, and hears on standard output where it is:
+see https://github.com/connectrpc/conformance/blob/main/docs/testing_servers.md. Its stubs are in the folder that is
+named.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import signal
 import struct
 import sys
+import traceback
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from functools import partial
@@ -45,13 +47,13 @@ STATUS_OF: Final = {code.value[0]: code for code in grpc.StatusCode}
 class Servicer:
     """Answers as requests say."""
 
-    async def Unary(self, request: Any, call: CallContext) -> Message:
-        return service_pb2.UnaryResponse(payload=await self._payload(request, call))
+    async def Unary(self, request: Any, call: CallContext) -> Any:
+        return service_pb2.UnaryResponse(payload=await payload(request, call))
 
-    async def IdempotentUnary(self, request: Any, call: CallContext) -> Message:
-        return service_pb2.IdempotentUnaryResponse(payload=await self._payload(request, call))
+    async def IdempotentUnary(self, request: Any, call: CallContext) -> Any:
+        return service_pb2.IdempotentUnaryResponse(payload=await payload(request, call))
 
-    async def Unimplemented(self, request: Any, call: CallContext) -> Message:
+    async def Unimplemented(self, request: Any, call: CallContext) -> Any:
         raise OtherStatus(grpc.StatusCode.UNIMPLEMENTED, "not here")
 
     async def ServerStream(self, request: Any, call: CallContext) -> AsyncIterator[Message]:
@@ -59,25 +61,27 @@ class Servicer:
         add_metadata(wanted, call)
         for index, data in enumerate(wanted.response_data):
             await asyncio.sleep(wanted.response_delay_ms / 1000)
-            payload = service_pb2.ConformancePayload(data=data, request_info=None if index else seen)
-            yield service_pb2.ServerStreamResponse(payload=payload)
+            made = service_pb2.ConformancePayload(data=data, request_info=None if index else seen)
+            yield service_pb2.ServerStreamResponse(payload=made)
         if wanted.HasField("error"):
             refuse(wanted.error, call, () if wanted.response_data else (seen,))
 
-    async def ClientStream(self, request: Any, call: CallContext) -> Message:
+    async def ClientStream(self, request: Any, call: CallContext) -> Any:
         raise OtherStatus(grpc.StatusCode.UNIMPLEMENTED, "not offered")
 
     async def BidiStream(self, request: Any, call: CallContext) -> AsyncIterator[Message]:
         raise OtherStatus(grpc.StatusCode.UNIMPLEMENTED, "not offered")
         yield  # so that it is a stream
 
-    async def _payload(self, request: Any, call: CallContext) -> Message:
-        wanted, seen = request.response_definition, info(request, call)
-        add_metadata(wanted, call)
-        await asyncio.sleep(wanted.response_delay_ms / 1000)
-        if wanted.HasField("error"):
-            refuse(wanted.error, call, (seen,))
-        return service_pb2.ConformancePayload(data=wanted.response_data, request_info=seen)
+
+async def payload(request: Any, call: CallContext) -> Any:
+    """What a call that is no stream gives, after as long as it is to take."""
+    wanted, seen = request.response_definition, info(request, call)
+    add_metadata(wanted, call)
+    await asyncio.sleep(wanted.response_delay_ms / 1000)
+    if wanted.HasField("error"):
+        refuse(wanted.error, call, (seen,))
+    return service_pb2.ConformancePayload(data=wanted.response_data, request_info=seen)
 
 
 def context_of(call: CallContext) -> Any:
@@ -85,7 +89,7 @@ def context_of(call: CallContext) -> Any:
     return call.time_remaining.__self__  # type: ignore[attr-defined]  # a method of it
 
 
-def info(request: Message, call: CallContext) -> Message:
+def info(request: Message, call: CallContext) -> Any:
     headers: dict[str, list[str]] = {}
     for name, value in context_of(call).invocation_metadata():
         headers.setdefault(name, []).append(value)
@@ -150,7 +154,7 @@ async def serve(asked: server_compat_pb2.ServerCompatRequest, folder: Path) -> N
         OpenGuard(Calls(), (), access_of("")),
         {SERVICE: Servicer()},
         authenticates=lambda: False,
-        on_fault=lambda error: print(repr(error), file=sys.stderr),
+        on_fault=traceback.print_exception,
     )
     host, _, port = endpoint.listen().rpartition(":")
     endpoint.start()
