@@ -99,4 +99,5 @@ class Application:
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    await refusal(404, "there is nothing here")(scope, receive, send)
+    content_type = next((value.decode() for name, value in scope["headers"] if name == b"content-type"), "")
+    await refusal(404, "there is nothing here", content_type=media_type(content_type))(scope, receive, send)

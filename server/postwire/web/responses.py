@@ -41,12 +41,14 @@ _CODES: Final[Mapping[int, str]] = {
 """What Connect makes of a status that says nothing else: https://connectrpc.com/docs/protocol#http-to-error-code.
 What is not there is `unknown`."""
 
+_CONNECT: Final = ("application/json", "application/proto", "application/connect+")
+
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None, *, content_type: str = "") -> Response:
-    """An answer that refuses a request of this type before it is a call. It has the form that errors of calls have; but
-    for gRPC-Web, for which such an error would be one of another protocol.
+    """An answer that refuses a request of this type before it is a call. It has the form that errors of calls have, if
+    the type is one of Connect, or none: to whoever speaks something else, such an error is of another protocol.
     """
-    if content_type.startswith("application/grpc-web"):
+    if content_type and not content_type.startswith(_CONNECT):
         return Response(text, status_code=status, headers=headers, media_type="text/plain")
     body = json.dumps({"code": _CODES.get(status, "unknown"), "message": text}, ensure_ascii=False)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
