@@ -18,7 +18,7 @@ BROWSER := $(VENV)/.browser
 # What is imported is compiled once, whatever a shell says: tests start hundreds of interpreters, and each would compile
 # all of it anew, for three seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo serve test test-long test-ha interop browser fuzz check generate bench mutate lock sbom audit clean
+.PHONY: help demo serve test test-long test-ha interop browser fuzz check generate console bench mutate lock sbom audit clean
 
 help: ## Show this list
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then on=$$(printf '\033[36m'); off=$$(printf '\033[0m'); fi; \
@@ -68,10 +68,15 @@ check: $(DEV) ## Check format, lint, types, imports and the contract
 	step types $(BIN)/mypy; \
 	step imports $(BIN)/lint-imports --no-logo; \
 	step contract $(BIN)/python -m tools.generate --check; \
+	step console $(BIN)/python -m tools.console --check; \
 	exit $$failed
 
 generate: $(DEV) ## Renew the stubs and docs/contract.md from protos/; refuses a breaking change
 	@$(BIN)/python -m tools.generate $(ARGS)
+
+# Needs Node. What it writes is committed, so that nothing else does.
+console: $(DEV) ## Check, test and build the console, from console/ into the server
+	@$(BIN)/python -m tools.console $(ARGS)
 
 bench: $(DEV) ## Measure against a bare gRPC server on this machine
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -99,6 +104,7 @@ audit: $(DEV) ## Ask an index for known faults in what is locked; says so where 
 	@$(BIN)/python -m tools.audit
 
 clean: ## Remove .venv, caches and build output
+	@rm -rf console/node_modules console/build console/src/gen
 	@rm -rf clients/node/node_modules clients/node/dist clients/node/src/gen clients/java/target clients/rust/target
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

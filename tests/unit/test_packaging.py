@@ -121,7 +121,7 @@ def test_the_source_distribution_has_what_one_needs_to_run_it_and_to_read_about_
         needed += [path.relative_to(ROOT).as_posix() for path in sources_in(ROOT / folder)]
     assert sorted(set(needed) - set(sdist)) == []
     tops = {PurePosixPath(name).parts[0] for name in sdist if "/" in name}
-    assert tops == {"server", "clients", "protos", "docs", "deploy", "examples", "requirements"}
+    assert tops == {"server", "clients", "console", "protos", "docs", "deploy", "examples", "requirements"}
     assert [name for name in sdist if "__pycache__" in name or "node_modules" in name] == []
 
 

@@ -1,0 +1,38 @@
+/** How the contract is called: Connect over this origin, with the key of whoever has signed in. */
+import type { Interceptor, Transport } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+import { noteServerTime } from "./clock.ts";
+import { isUnauthenticated } from "./errors.ts";
+
+export interface Credentials {
+  /** The API key or token, where there is one. */
+  key(): string | undefined;
+  /** For which tenant an administrator acts, where he has chosen one. */
+  tenant(): string | undefined;
+  /** The server did not take the key that a call went with. */
+  refused(key: string | undefined, error: unknown): void;
+}
+
+/** How long a call may take that is not a stream. */
+const CALL_TIMEOUT_MS = 20_000;
+
+export function createTransport(baseUrl: string, json: boolean, credentials: Credentials): Transport {
+  const authenticate: Interceptor = (next) => async (request) => {
+    const key = credentials.key();
+    const tenant = credentials.tenant();
+    if (key) request.header.set("authorization", `Bearer ${key}`);
+    if (tenant) request.header.set("postwire-tenant", tenant);
+    try {
+      const response = await next(request);
+      noteServerTime(response.header.get("date"));
+      return response;
+    } catch (error) {
+      if (isUnauthenticated(error)) credentials.refused(key, error);
+      throw error;
+    }
+  };
+  const options = { baseUrl, useBinaryFormat: !json, interceptors: [authenticate] };
+  const streams = createConnectTransport(options);
+  const calls = createConnectTransport({ ...options, defaultTimeoutMs: CALL_TIMEOUT_MS });
+  return { unary: calls.unary.bind(calls), stream: streams.stream.bind(streams) };
+}

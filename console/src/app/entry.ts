@@ -1,0 +1,48 @@
+/** Finding out who looks, when the page opens and when a key is given. */
+import { admin } from "../api/clients.ts";
+import { failureOf, isForGood, isUnauthenticated } from "../api/errors.ts";
+import { delayBefore } from "../api/feed.ts";
+import type { GetCallerResponse } from "../gen/postwire/v1/admin_service_pb.ts";
+import { KEY, type Settings, session, settings, signOut, why } from "./session.ts";
+
+const WRONG = "The server does not accept this key: it is wrong, has expired, or was taken out.";
+
+/** Sign in by a key. Returns what is wrong with it, for people; "" where it was taken. */
+export async function signIn(key: string): Promise<string> {
+  sessionStorage.setItem(KEY, key);
+  try {
+    session.value = { kind: "signed-in", caller: await getCaller() };
+    return "";
+  } catch (error) {
+    sessionStorage.removeItem(KEY);
+    return isUnauthenticated(error) ? WRONG : failureOf(error).text;
+  }
+}
+
+async function getCaller(): Promise<GetCallerResponse> {
+  return admin.getCaller({});
+}
+
+async function readSettings(): Promise<Settings> {
+  const response = await fetch("/console/settings.json", { cache: "no-store" });
+  if (!response.ok) throw new Error(`The server answers ${response.status} for the console's settings.`);
+  return response.json();
+}
+
+/** Find out who looks. Asks until the server answers. */
+export async function begin(): Promise<void> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      settings.value = await readSettings();
+      if (settings.peek().authenticates && !sessionStorage.getItem(KEY)) {
+        session.value = { kind: "signed-out", problem: "" };
+      } else session.value = { kind: "signed-in", caller: await getCaller() };
+      return;
+    } catch (error) {
+      if (isUnauthenticated(error)) return signOut(why(error));
+      session.value = { kind: "unreachable", failure: failureOf(error) };
+      if (isForGood(error)) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, delayBefore(tries, Math.random())));
+  }
+}

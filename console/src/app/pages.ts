@@ -1,0 +1,60 @@
+/** Every page of the console: where it is, what it is called, and who may see it. A page is added here. */
+import type { ComponentType } from "preact";
+import { OverviewPage } from "../pages/overview.tsx";
+import { ProvidersPage } from "../pages/providers.tsx";
+import type { IconName } from "../ui/icon.tsx";
+import { match } from "./router.tsx";
+import { may, type Role, type Settings, settings } from "./session.ts";
+
+export interface PageProps {
+  /** What the path's `:parts` are. */
+  params: Record<string, string>;
+}
+
+export interface Page {
+  /** Under /console/, with `:parts`: `messages/:id`. */
+  path: string;
+  /** The title of the browser's tab, and the name in the navigation. */
+  title: string;
+  view: ComponentType<PageProps>;
+  /** One of these is needed; an administrator has them all. Without any the page is everybody's. */
+  roles: readonly Role[];
+  /** Whether the server offers it at all. */
+  offered?: (settings: Settings) => boolean;
+  /** Where it stands in the navigation, and the key after `g` that leads there. A page without is reached from another. */
+  nav?: { group: "Watch" | "Try" | "Manage"; icon: IconName; key: string };
+}
+
+export const PAGES: readonly Page[] = [
+  {
+    path: "",
+    title: "Overview",
+    view: OverviewPage,
+    roles: ["operate"],
+    nav: { group: "Watch", icon: "overview", key: "o" },
+  },
+  {
+    path: "providers",
+    title: "Providers",
+    view: ProvidersPage,
+    roles: ["operate"],
+    nav: { group: "Watch", icon: "providers", key: "p" },
+  },
+];
+
+export function offeredPages(): readonly Page[] {
+  return PAGES.filter((page) => page.offered?.(settings.value) ?? true);
+}
+
+/** Whether the caller may see a page. */
+export function maySee(page: Page): boolean {
+  return page.roles.length === 0 || may(...page.roles);
+}
+
+export function findPage(path: string): { page: Page; params: Record<string, string> } | undefined {
+  for (const page of offeredPages()) {
+    const params = match(page.path, path);
+    if (params) return { page, params };
+  }
+  return undefined;
+}
