@@ -17,7 +17,7 @@ from tests.support.waiting import within
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
-from postwire.core.outcome import Outcome
+from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
 from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
@@ -34,9 +34,17 @@ class Unsure(PostgresOutbox):
     is_unsure = False
     on_lost: Callable[[], Awaitable[object]] | None = None
     """Called where a take is lost, of which it does not know either: the next one."""
+    answers: asyncio.Event | None = None
+    """Nobody hears of a change that is kept before it is set."""
 
     async def accept(self, new: Any) -> Any:
         return self._said(await super().accept(new))
+
+    async def advance(self, *args: Any, **options: Any) -> bool:
+        is_kept = await super().advance(*args, **options)
+        if self.answers:
+            await self.answers.wait()
+        return is_kept
 
     async def take(self, key: Any, due: int, limits: Any, decide: Any, *args: Any) -> Any:
         if self.on_lost is None:
@@ -117,6 +125,37 @@ async def test_what_is_being_sent_is_no_stray(outbox: Any) -> None:
     await harness.completed()
     assert harness.delivery.open_attempts.carried == []
     assert await sweep.look() == 0
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+async def test_what_is_made_before_the_pass_before_knows_of_its_own_end_is_no_stray(outbox: Any, passes: int) -> None:
+    """A message waits again as soon as that is kept, and may be taken before the one who kept it has an answer."""
+    is_made, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def meanwhile(key: str) -> None:
+        if len(provider.keys) == passes:
+            outbox.answers = asyncio.Event()
+        elif len(provider.keys) > passes:
+            is_made.set()
+            await goes_on.wait()
+
+    provider = FakeProvider("sms-mms", answers=[DispatchResult(Outcome.ERROR)] * passes, meanwhile=meanwhile)
+    harness, sweep = node_of(outbox, provider)
+    await harness.boot()
+    record = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE))
+    while not is_made.is_set():
+        await harness.calm()
+        harness.clock.advance(1.0)
+    outbox.answers.set()
+    await harness.noted.reached(record.message_id, QUEUED)
+    await harness.calm()
+    assert await sweep.look() == 0
+    goes_on.set()
+    await harness.noted.reached(record.message_id, SENT)
+    kept = await harness.kept(record.message_id)
+    assert [one.outcome for one in kept.attempts] == [Outcome.ERROR] * passes + [Outcome.SUCCESS]
+    await harness.completed()
+    assert harness.delivery.open_attempts.carried == []
 
 
 async def test_an_attempt_that_was_lost_and_taken_up_again_is_another(outbox: Any) -> None:

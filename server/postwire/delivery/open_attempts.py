@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from postwire.core.message import MessageRecord
@@ -12,10 +13,14 @@ have been handed over."""
 
 
 class OpenAttempts:
-    """A message is here from before the commit that opens its attempt until its pass has ended."""
+    """A message is here from before the commit that opens its attempt until its pass has ended.
+
+    Its next pass may begin before that: it waits again once that is kept, and may be taken before the one who has kept
+    it hears of it. So passes are counted.
+    """
 
     def __init__(self) -> None:
-        self._carried: set[str] = set()
+        self._carried: Counter[str] = Counter()
         self._unknown: dict[str, int] = {}  # with the revision that has the attempt
         self._held: set[str] = set()
 
@@ -34,17 +39,19 @@ class OpenAttempts:
 
     def begin(self, message_id: str) -> None:
         """An attempt of a message is about to be opened. It may have the number and the revision of one that was lost,
-        and is another."""
-        self._carried.add(message_id)
+        and is another. To be followed by `end`, once."""
+        self._carried[message_id] += 1
         self._unknown.pop(message_id, None)
 
     def end(self, message_id: str) -> None:
-        """The pass has ended, or nothing has come of it."""
-        self._carried.discard(message_id)
+        """A pass has ended, or nothing has come of it."""
+        passes = self._carried.pop(message_id, 0)
+        if passes > 1:
+            self._carried[message_id] = passes - 1
 
     def lose(self, opened: MessageRecord) -> None:
-        """Whether the attempt that is open in a record was kept is unknown, and it was surely not handed over."""
-        self._carried.discard(opened.message_id)
+        """Whether the attempt that is open in a record was kept is unknown, and it was surely not handed over. Its pass
+        is about to end."""
         while len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[opened.message_id] = opened.revision

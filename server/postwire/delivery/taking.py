@@ -100,10 +100,10 @@ class Claim:
         context = Context()
         span = context.run(self._observer.delivery_started, queued.accept_trace)
         traceparent = context.run(self._observer.traceparent)
+        self._attempts.begin(queued.record.message_id)
         self._picked[queued.record.message_id] = Pick(queued, plan, permit, context, span, traceparent)
         opened = lifecycle.open_attempt(queued.record, permit.entry.provider.name, now=now, trace_id=traceparent[3:35])
         self.opened.append((opened, queued.options.priority))
-        self._attempts.begin(opened.message_id)
         return opened
 
     def pop(self, message_id: str) -> Pick | None:
