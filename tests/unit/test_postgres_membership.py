@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.support import build
+from tests.support.harness import CALM
 from tests.support.outboxes import keep
 from tests.support.postgres import new_database
 
@@ -156,6 +157,22 @@ async def test_the_first_of_those_that_live_leads(shared: Shared) -> None:
     assert found.me.name == "node-1"
     with pytest.raises(NodeDead):
         await heartbeat(first)
+
+
+async def test_what_a_node_has_been_asked_for_is_kept_before_it_is_gone(shared: Shared) -> None:
+    """What a drain cuts short may have its result on the way to the store."""
+    node = await shared.join()
+    new = await keep(node)
+    async with shared.connection.transaction():
+        await shared.connection.execute("SELECT 1 FROM messages FOR UPDATE")
+        last = asyncio.ensure_future(node.advance(new.record, build.ended(new.record)))
+        leaving = asyncio.ensure_future(node.leave())
+        for _ in range(CALM):
+            await shared.connection.execute("SELECT 1")
+        assert not leaving.done()
+    assert await last
+    await leaving
+    assert await shared.connection.fetchval("SELECT dead FROM nodes WHERE node = $1", node.number)
 
 
 async def test_one_whose_clock_is_wrong_has_no_rank(shared: Shared) -> None:

@@ -97,6 +97,11 @@ class PostgresOutbox(
         """See `Outbox.wait_available`."""
         await self.database.wait_available()
 
+    async def leave(self) -> None:
+        """See `Outbox.leave`. What it has been asked to write is kept before: nothing is of a node that is gone."""
+        await self.writer.close()
+        await super().leave()
+
     async def close(self) -> None:
         """See `Outbox.close`."""
         await self._stop_watching()
