@@ -115,9 +115,10 @@ class WaiterRegistry:
         waiter.active = True
 
     def finish(self, record: MessageRecord, waiter: Waiter) -> None:
-        """The task has ended, and nobody is to wait for the message any longer."""
+        """The task has ended, and nobody is to wait for it any longer. Another may work on the message already."""
         waiter.active = False
-        self._by_id.pop(record.message_id, None)
+        if self._by_id.get(record.message_id) is waiter:
+            del self._by_id[record.message_id]
         waiter.complete()
 
     def attach(self, record: MessageRecord, waiter: Waiter) -> None:
@@ -137,12 +138,17 @@ class WaiterRegistry:
         return record is not None and not waiter.active and self._by_id.get(record.message_id) is waiter
 
     def remove(self, record: MessageRecord) -> Waiter | None:
-        """Take out the waiter of a message that is, or was, queued, if it has one."""
+        """Take out the waiter of a message that is, or was, queued, if it has one. That of a task which has not heard
+        yet that it is queued stays the task's."""
         if queued := self._by_queue.get(record.queue):
             queued.pop(record.message_id, None)
             if not queued:
                 del self._by_queue[record.queue]
-        return self._by_id.pop(record.message_id, None)
+        waiter = self._by_id.get(record.message_id)
+        if waiter is None or waiter.active:
+            return None
+        del self._by_id[record.message_id]
+        return waiter
 
     def discard_idle(self, waiter: Waiter) -> None:
         """Take out the waiter of a message that is queued, if nobody waits for it any more."""
