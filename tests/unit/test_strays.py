@@ -13,7 +13,7 @@ from tests.support.harness import Harness
 from tests.support.outboxes import change, dropped, keep, take
 from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider
-from tests.support.waiting import within
+from tests.support.waiting import PATIENCE, within
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
@@ -36,11 +36,17 @@ class Unsure(PostgresOutbox):
     """Called where a take is lost, of which it does not know either: the next one."""
     answers: asyncio.Event | None = None
     """Nobody hears of a change that is kept before it is set."""
+    gives: asyncio.Event | None = None
+    """Nor of what is taken before this is."""
+    is_away = False
+    """Whether nothing is changed any more."""
 
     async def accept(self, new: Any) -> Any:
         return self._said(await super().accept(new))
 
     async def advance(self, *args: Any, **options: Any) -> bool:
+        if self.is_away:
+            raise StoreUnavailable
         is_kept = await super().advance(*args, **options)
         if self.answers:
             await self.answers.wait()
@@ -48,7 +54,10 @@ class Unsure(PostgresOutbox):
 
     async def take(self, key: Any, due: int, limits: Any, decide: Any, *args: Any) -> Any:
         if self.on_lost is None:
-            return self._said(await super().take(key, due, limits, decide, *args))
+            taken = await super().take(key, due, limits, decide, *args)
+            if self.gives:
+                await self.gives.wait()
+            return self._said(taken)
         offered: list[Any] = []
         await super().take(key, due, limits, offered.append, *args)
         opened = [decide(one) for one in offered]
@@ -143,9 +152,10 @@ async def test_what_is_made_before_the_pass_before_knows_of_its_own_end_is_no_st
     harness, sweep = node_of(outbox, provider)
     await harness.boot()
     record = await harness.send(build.command(wait_for=WaitFor.ACCEPTANCE))
-    while not is_made.is_set():
-        await harness.calm()
-        harness.clock.advance(1.0)
+    async with asyncio.timeout(PATIENCE):
+        while not is_made.is_set():
+            await harness.calm()
+            harness.clock.advance(1.0)
     outbox.answers.set()
     await harness.noted.reached(record.message_id, QUEUED)
     await harness.calm()
@@ -219,6 +229,26 @@ async def test_what_a_drain_finds_lost_waits_again_before_the_node_leaves(outbox
     await sweep.give_back()
     assert (await harness.kept(lost.message_id)).state is QUEUED
     assert (await harness.kept(cancelled.message_id)).state is SENDING, "that is for who finds it as an orphan"
+
+
+async def test_what_is_opened_as_a_drain_ends_and_cannot_be_taken_back_at_once_is_before_the_node_leaves(
+    outbox: Any,
+) -> None:
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    waits = await harness.send(build.command(send_time=START + 1_000_000, delivery_guarantee=ONCE))
+    outbox.gives = asyncio.Event()
+    harness.clock.advance(1.0)
+    async with asyncio.timeout(PATIENCE):
+        while (await harness.kept(waits.message_id)).state is not SENDING:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+    assert await harness.drain(0.0) == 0
+    outbox.is_away = True
+    outbox.gives.set()
+    await within(harness.delivery.close())
+    outbox.is_away = False
+    await sweep.give_back()
+    kept = await harness.kept(waits.message_id)
+    assert (kept.state, kept.attempts) == (QUEUED, ()), "no attempt was made"
 
 
 # What is never handed over.

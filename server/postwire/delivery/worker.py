@@ -239,8 +239,11 @@ class Worker:
         now, _ = self._executor.now()
         opened = [record for record in records if lifecycle.is_open(record)]
         changes = (self._messages.advance(one, lifecycle.drop_attempt(one, now=now, due=due)) for one in opened)
-        for result in await asyncio.gather(*changes, return_exceptions=True):
-            if isinstance(result, BaseException) and not isinstance(result, StoreUnavailable):
+        for one, result in zip(opened, await asyncio.gather(*changes, return_exceptions=True), strict=True):
+            if isinstance(result, StoreUnavailable):
+                if self._is_shared:  # before the node leaves, `StraySweep` tries once more
+                    self._attempts.lose(one)
+            elif isinstance(result, BaseException):
                 raise result
 
     def complete_queue(self, route: Route) -> None:
