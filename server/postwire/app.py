@@ -37,6 +37,7 @@ from postwire.delivery import (
     Control,
     Delivery,
     Limits,
+    Stats,
     Suppressions,
     WrongKey,
     quotas_from,
@@ -264,6 +265,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             may_act=node.may_act if node.is_shared else None,
             is_shared=node.is_shared,
         )
+        observers.add(stats := Stats(outbox, clock, delivery.clock_steps, max_unsettled=limits.max_unsettled))
         refuse_unreported(registry, receipts.tracker.addresses.providers)
         maintenance = Maintenance(
             delivery,
@@ -298,6 +300,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             audit,
             rekeying,
             outbox,
+            stats,
             suppressions,
             telemetry.call_observers,
             receipts=receipt_counts.of,

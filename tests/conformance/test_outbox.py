@@ -329,6 +329,7 @@ READS: Mapping[str, Callable[[Outbox], Awaitable[object]]] = {
     "get_by_request_id": lambda outbox: outbox.find_by_request_id("r", DEFAULT_TENANT),
     "fact": lambda outbox: outbox.metadata("name"),
     "stats": lambda outbox: outbox.stats(),
+    "load": lambda outbox: outbox.load(START),
     "unsettled_counts": lambda outbox: outbox.unsettled_counts(START),
 }
 

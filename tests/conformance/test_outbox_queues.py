@@ -29,7 +29,7 @@ from tests.support.outboxes import (
 from postwire.core import lifecycle
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageRecord, MessageState, Priority
 from postwire.core.outcome import DispatchResult, Outcome, RecipientResult
-from postwire.outbox.base import Counts, Outbox, QueueKey
+from postwire.outbox.base import Counts, Outbox, QueueKey, StoreLoad
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "none": {},
@@ -274,6 +274,19 @@ async def test_the_longest_due_comes_first_by_whichever_clock(outbox: Outbox, ah
     half = [one for one in expected if due_at[one][1] <= 500]
     assert ids(await look_at_due(outbox, "q", START + 500, 100, ahead)) == half
     assert await next_due(outbox, "q", ahead) == START + min(time for _, time in due_at.values())
+
+
+@pytest.mark.parametrize("ahead", [-300, 0, 300])
+async def test_all_that_is_due_is_counted_by_whichever_clock(outbox: Outbox, ahead: int) -> None:
+    assert await outbox.load(EVER, ahead) == StoreLoad(0, None, (await outbox.load(EVER)).size)
+    await queue_up(outbox, now=START + 20)
+    await queue_up(outbox, queue="r", priority=Priority.LOW, now=START + 30, tenant="other")
+    await queue_up(outbox, send_time=START + 10 + ahead, now=START - 1_000)
+    await keep(outbox, now=START)  # on its way
+    found = [await outbox.load(START + time, ahead) for time in (9, 10, 20, 29, 30)]
+    assert [one.due for one in found] == [0, 1, 2, 2, 3]
+    assert [one.oldest_due_time for one in found] == [None, *[START + 10] * 4]
+    assert all(one.size > 0 for one in found)
 
 
 @pytest.mark.parametrize("ahead", [-build.HOUR, 0, build.HOUR])

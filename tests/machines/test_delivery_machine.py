@@ -257,7 +257,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def no_more_is_in_flight_than_allowed(self) -> None:
         for name, gate in self.gates.items():
             assert 0 <= gate.in_flight <= self.max_concurrent[name]
-        admission = self.harness.delivery._acceptance._admission
+        admission = self.harness.delivery._acceptance.admission
         assert 0 <= admission.count <= self.room
         assert sum(share.count for share in admission._queues.values()) == admission.count
         assert sum(share.count for share in self.streams) <= admission.count
@@ -312,7 +312,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.settle_down()
         assert self.harness.left() == []
         assert [share.count for share in self.streams] == [0, 0]
-        assert self.harness.delivery._acceptance._admission._queues == {}
+        assert self.harness.delivery._acceptance.admission._queues == {}
         assert self.harness.delivery.backlog.total == 0
         before = self.outbox.reads
         self.run(self.harness.calm())

@@ -382,6 +382,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 == self.model.records()
             )
             assert await self.outbox.stats() == self.model.stats()
+            load = await self.outbox.load(self.now)
+            assert (load.due, load.oldest_due_time) == self.model.load(self.now)
             assert await self.outbox.unsettled_counts(self.now) == self.model.unsettled_counts(self.now)
             waiting = [kept.record for kept in self.model.waiting()]
             assert await waited_in(self.outbox, *QUEUES) == sorted({record.queue for record in waiting})

@@ -226,7 +226,7 @@ class Harness:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""
         delivery, acceptance = self.delivery, self.delivery._acceptance
         gates = [entry.provider.name for entry in self.registry if entry.gate.in_flight]
-        room = [acceptance._admission.count] if acceptance._admission.count else []
+        room = [acceptance.admission.count] if acceptance.admission.count else []
         return [*delivery._waiters, *delivery._tasks._tasks, *gates, *room]
 
     @property

@@ -296,6 +296,11 @@ class OutboxModel:
         unsettled = [one for one in self.records() if not one.settled]
         return OutboxStats(len(unsettled), min((one.create_time for one in unsettled), default=None))
 
+    def load(self, now: int) -> tuple[int, int | None]:
+        """How many messages are due, and since when the longest of them is."""
+        due = [due_time(kept) for kept in self.waiting() if due_time(kept) <= now]
+        return len(due), min(due, default=None)
+
     def unsettled_counts(self, now: int) -> Counts:
         queues = Counter(QueueKey(one.tenant, one.queue) for one in self.records() if not one.settled)
         later = [kept for kept in self.waiting() if is_scheduled(kept.record) and due_time(kept) > now]

@@ -23,7 +23,7 @@ GAP = 6_000_000
 
 async def nodes_of(membership: Membership) -> list[pb.Node]:
     nobody: Any = None  # whom this call does not need
-    servicer = AdminServicer(nobody, nobody, membership, TenantTokens(bytes(32), lambda: False))
+    servicer = AdminServicer(nobody, nobody, membership, TenantTokens(bytes(32), lambda: False), nobody, nobody, nobody)
     response = await servicer.ListNodes(pb.ListNodesRequest(), CallContext(LOCAL, lambda: 1.0))
     return list(response.nodes)
 

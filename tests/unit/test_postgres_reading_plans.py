@@ -27,6 +27,7 @@ WHOLE: Final = {
     # What these are for is to count all that is not settled, to bring all of it onto another clock, or to forget all.
     "forget_changes",
     "stats",
+    "load",
     "unsettled_by_queue",
     "scheduled_by_second",
     "shift_waiting",

@@ -32,6 +32,7 @@ PLANS = {
     "due": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
     "next_due": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time>?)",
     "due_count": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
+    "all_due": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time<?)",
     "queued_count": "COVERING INDEX due (queue=? AND tenant=?)",
     "sending_queues": "INDEX unsettled (state=?)",
     "scheduled_counts": "INDEX due (queue=? AND tenant=? AND priority=? AND <expr>=? AND next_attempt_time>?)",

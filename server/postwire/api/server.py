@@ -25,7 +25,7 @@ from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
 from postwire.core.receipts import ReceiptState
-from postwire.delivery import AuditTrail, Control, Delivery, Suppressions
+from postwire.delivery import AuditTrail, Control, Delivery, Stats, Suppressions
 from postwire.maintenance.rekeying import Rekeying
 from postwire.outbox.base import Membership
 from postwire.reload import Reloadable
@@ -87,6 +87,7 @@ class ApiServer:
         audit: AuditTrail,
         rekeying: Rekeying,
         membership: Membership,
+        stats: Stats,
         suppressions: Suppressions,
         observers: Sequence[CallObserver] = (),
         *,
@@ -97,13 +98,14 @@ class ApiServer:
         """`receipts` gives how many a provider has sent, by what they reported. Without `certificates`, there is no
         TLS."""
         self._control = control
+        self._stats = stats
         self._tls = None if certificates is None else ServerTls(certificates)
         self._calls = Calls()
         self.guard = Guard(self._calls, observers, access, audit.keep_refused)
         self.services: Mapping[str, object] = {
             DISPATCH_SERVICE: DispatchServicer(delivery, tokens, config.max_message_bytes, config.max_wait, observers),
             PROVIDER_SERVICE: ProviderServicer(control, receipts),
-            ADMIN_SERVICE: AdminServicer(audit, rekeying, membership, tokens),
+            ADMIN_SERVICE: AdminServicer(audit, rekeying, membership, tokens, stats, delivery.tenant_usage, access),
             SUPPRESSION_SERVICE: SuppressionServicer(suppressions, tokens),
         }
         self._health = Health(SERVICES)
@@ -172,6 +174,7 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         self._control.end_watches()
+        self._stats.end_watches()
         unfinished = await delivery.drain(grace)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(max(end, loop.time() + FLUSH_GRACE)):

@@ -68,6 +68,10 @@ class Admission:
         """How many messages are in flight."""
         return self._count
 
+    def of_tenant(self, tenant: str) -> int:
+        """How many messages of a tenant are in flight."""
+        return self._tenants.get(tenant, 0)
+
     @property
     def is_full_for_streams(self) -> bool:
         """Whether no stream has room, whatever its message."""

@@ -33,6 +33,13 @@ class Quota:
     weight: int = 1
     max_priority: Priority = Priority.HIGH
 
+    @property
+    def allowed_burst(self) -> int | None:
+        """How many at once after a pause; None without a rate."""
+        if self.rate is None:
+            return None
+        return max(1, math.ceil(self.rate)) if self.burst is None else self.burst
+
 
 NO_QUOTA: Final = Quota()
 
@@ -53,10 +60,10 @@ class Quotas:
         """Hold tenants to other quotas from now on. Whose rate is the same has no new burst."""
         for tenant in {*self._by_tenant, *by_tenant}:
             before, after = self.of(tenant), by_tenant.get(tenant, NO_QUOTA)
-            if after.rate is None:
+            burst = after.allowed_burst
+            if after.rate is None or burst is None:
                 self._buckets.pop(tenant, None)
             elif (before.rate, before.burst) != (after.rate, after.burst):
-                burst = max(1, math.ceil(after.rate)) if after.burst is None else after.burst
                 self._buckets[tenant] = TokenBucket(after.rate, burst)
         self._by_tenant = dict(by_tenant)
         self.max_in_flight.clear()

@@ -7,6 +7,7 @@ from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
 from postwire.delivery.settings import GUARD_KEYS, QUOTA_KEYS, Limits, quotas_from
+from postwire.delivery.stats import BacklogStatus, Stats
 from postwire.delivery.suppressions import (
     MOST_ADDRESSES,
     Addresses,
@@ -14,6 +15,7 @@ from postwire.delivery.suppressions import (
     Suppressions,
     WrongKey,
 )
+from postwire.delivery.tenants import Tenants, TenantUsage
 from postwire.delivery.watch import WatchEvent
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "QUOTA_KEYS",
     "Addresses",
     "AuditTrail",
+    "BacklogStatus",
     "Candidate",
     "Control",
     "Delivery",
@@ -31,7 +34,10 @@ __all__ = [
     "Limits",
     "NewSuppression",
     "ProviderStatus",
+    "Stats",
     "Suppressions",
+    "TenantUsage",
+    "Tenants",
     "WatchEvent",
     "WrongKey",
     "quotas_from",

@@ -83,14 +83,14 @@ class Acceptance:
         self._ids = ids
         self._observer = observer
         self._limits = limits
-        self._admission = Admission(
+        self.admission = Admission(
             max_count=limits.max_in_flight,
             max_bytes=limits.max_in_flight_bytes,
             tenant_limits=quotas.max_in_flight,
         )
         self._retry_delays = Spread(MEAN_RETRY_DELAY)
         self._loop = asyncio.get_running_loop()
-        self._streams = WaitingStreams(self._admission)
+        self._streams = WaitingStreams(self.admission)
         self._turns: dict[Share, asyncio.Future[None]] = {}  # of the streams that wait
         self._offered: Share | None = None  # the one that was woken, and has not run since
         self._closed = False
@@ -109,7 +109,7 @@ class Acceptance:
         """
         admitted = self._admit(command, self._moment())
         if not isinstance(admitted, Admitted):
-            if self._admission.is_full_for(command.tenant):
+            if self.admission.is_full_for(command.tenant):
                 raise self._quotas.exceeded(command.tenant, "max_in_flight")
             raise Overloaded(self._retry_delays.next())
         self._tasks.launch(self._carry(admitted), partial(self._done, admitted))
@@ -254,7 +254,7 @@ class Acceptance:
         self._quotas.check(tenant, self._backlog.of_tenant(tenant), monotonic)
         if text := self._backlog.why_full(queue, later, now):
             raise Overloaded(text=text)
-        if not self._admission.enter(command.size, queue, stream, urgent=options.priority is Priority.HIGH):
+        if not self.admission.enter(command.size, queue, stream, urgent=options.priority is Priority.HIGH):
             return None
         give_back = self._quotas.take(tenant, monotonic)
         permit = None
@@ -265,7 +265,7 @@ class Acceptance:
             permit = self._router.pick(plan)
             waits = permit is None and stream is not None and command.wait_for is WaitFor.OUTCOME
             if waits and may_hold_up and (gate := self._router.settling(plan)):
-                self._admission.leave(command.size, queue, stream)
+                self.admission.leave(command.size, queue, stream)
                 if give_back:
                     give_back()
                 return HeldUp(plan, gate)
@@ -425,7 +425,7 @@ class Acceptance:
                 self._done(admitted)
 
     def _done(self, admitted: Admitted) -> None:
-        self._admission.leave(admitted.command.size, admitted.queue, admitted.stream)
+        self.admission.leave(admitted.command.size, admitted.queue, admitted.stream)
         if self._streams:
             self._offer_turn()
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown

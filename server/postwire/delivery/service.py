@@ -54,6 +54,7 @@ from postwire.delivery.router import Explanation, Router
 from postwire.delivery.settings import Limits
 from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
+from postwire.delivery.tenants import Tenants
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 from postwire.delivery.watch import Watchers
 from postwire.delivery.worker import Worker
@@ -176,6 +177,7 @@ class Delivery:
         )
         self.watchers = Watchers(outbox, outbox, clock, self.shown)
         self.eraser = Eraser(outbox, clock)
+        self.tenant_usage = Tenants(self._quotas, self.backlog, self._acceptance.admission)
         self._draining = asyncio.Event()
 
     @property

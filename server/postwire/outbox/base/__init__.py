@@ -23,6 +23,7 @@ from postwire.outbox.base.messages import (
     OutboxStats,
     ProviderMessageId,
     StoredMessage,
+    StoreLoad,
 )
 from postwire.outbox.base.outbox import Outbox, OutboxError
 from postwire.outbox.base.receipts import (
@@ -77,6 +78,7 @@ __all__ = [
     "ReceiptStore",
     "Rekey",
     "ReportedMessage",
+    "StoreLoad",
     "StoredMessage",
     "SuppressionStore",
     "TakenMessage",

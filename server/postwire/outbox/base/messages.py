@@ -92,6 +92,16 @@ class OutboxStats:
 
 
 @frozen
+class StoreLoad:
+    """How many messages are due, and since when the longest of them is (µs, due clock); and how large the store is, in
+    bytes."""
+
+    due: int
+    oldest_due_time: int | None
+    size: int
+
+
+@frozen
 class Counts:
     """What is not settled, by its queue; and what is queued for a later time than now that its caller has given, by its
     tenant and the second (since the epoch) in which it is due."""
@@ -191,6 +201,11 @@ class MessageStore(Availability, Protocol):
 
     async def stats(self) -> OutboxStats:
         """What is not settled now."""
+        ...
+
+    async def load(self, now: int, ahead: int = 0) -> StoreLoad:
+        """What is due in all queues, and how large the store is. It takes long where much is due. `now` and `ahead` are
+        as `WorkQueue.take` has them."""
         ...
 
     async def unsettled_counts(self, now: int) -> Counts:

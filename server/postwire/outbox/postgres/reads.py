@@ -13,7 +13,7 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Counts, OutboxStats, QueueKey
+from postwire.outbox.base import Counts, OutboxStats, QueueKey, StoreLoad
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.part import Part
@@ -112,6 +112,15 @@ class Reads(Part):
         async def read(connection: Connection) -> OutboxStats:
             (found,) = await connection.fetch(QUERIES["stats"])
             return OutboxStats(found["unsettled"], found["oldest"])
+
+        return await self.database.use(Lane.CONTROL, read, patience=COUNTING)
+
+    async def load(self, now: int, ahead: int = 0) -> StoreLoad:
+        """See `Outbox.load`."""
+
+        async def read(connection: Connection) -> StoreLoad:
+            (found,) = await connection.fetch(QUERIES["load"], now, now + ahead)
+            return StoreLoad(found["due"], found["oldest"], found["size"])
 
         return await self.database.use(Lane.CONTROL, read, patience=COUNTING)
 

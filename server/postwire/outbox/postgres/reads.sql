@@ -49,6 +49,15 @@ SELECT
         WHERE m.state IN ('queued', 'sending')
     ) AS oldest;
 
+-- What is due by `$1`, or by the wall clock by `$2`, since when the longest of it is, and how large all of the database is.
+-- name: load
+SELECT
+    count(*) AS due,
+    min(next_attempt_time - CASE WHEN scheduled THEN $2::int8 - $1::int8 ELSE 0 END) AS oldest,
+    pg_database_size(current_database()) AS size
+FROM waiting
+WHERE next_attempt_time <= CASE WHEN scheduled THEN $2::int8 ELSE $1::int8 END;
+
 -- By queue: what waits, and what is on its way.
 -- name: unsettled_by_queue
 SELECT tenant, queue, sum(count)::int8 AS count FROM (

@@ -220,6 +220,12 @@ SELECT count(*) FROM (
         AND next_attempt_time <= ? LIMIT ?
 );
 
+-- The same of how many that is in all, and since when the first of them is.
+-- name: all_due
+SELECT count(*), min(next_attempt_time) FROM messages
+WHERE state = 'queued' AND queue = ? AND tenant = ? AND priority = ? AND (next_attempt_time IS send_time) = ?
+    AND next_attempt_time <= ?;
+
 -- The first queue behind another that anything waits in, and whose it is: asked again and again, it skips from one to the
 -- next.
 -- name: next_queue

@@ -31,6 +31,7 @@ from postwire.outbox.base import (
     QueuedMessage,
     QueueKey,
     StoredMessage,
+    StoreLoad,
     TakenMessage,
 )
 from postwire.outbox.cipher import Damaged, StoreCipher
@@ -325,6 +326,21 @@ def read_metadata(connection: apsw.Connection, name: str) -> str | None:
 def stats(connection: apsw.Connection) -> OutboxStats:
     """See `Outbox.stats`."""
     return OutboxStats(*_all(connection, "stats")[0])
+
+
+def load(connection: apsw.Connection, now: int, ahead: int) -> StoreLoad:
+    """See `Outbox.load`."""
+    due, times = 0, []
+    with one_moment(connection):
+        for queue in queues(connection):
+            for priority, (clock, behind) in product(Priority, ((_WAITING, 0), (_SCHEDULED, ahead))):
+                at = (queue.name, queue.tenant, priority.value, clock, now + behind)
+                ((count, oldest),) = _all(connection, "all_due", *at)
+                if count:
+                    due += count
+                    times.append(oldest - behind)
+        size = connection.pragma("page_count") * connection.pragma("page_size")
+    return StoreLoad(due, min(times, default=None), size)
 
 
 def unsettled_counts(connection: apsw.Connection, now: int) -> Counts:

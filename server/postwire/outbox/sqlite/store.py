@@ -21,7 +21,6 @@ from postwire.outbox.base import (
     NO_TENANTS,
     Accepted,
     Changes,
-    Counts,
     Cursor,
     Decide,
     ErasureCounts,
@@ -29,7 +28,6 @@ from postwire.outbox.base import (
     NewMessage,
     NotAccepted,
     OutboxError,
-    OutboxStats,
     ProviderMessageId,
     QueuedMessage,
     QueueKey,
@@ -41,6 +39,7 @@ from postwire.outbox.sqlite import feed, follow_ups, reads, rows
 from postwire.outbox.sqlite.alignment import AHEAD, kept_ahead, realign
 from postwire.outbox.sqlite.batches import Batches
 from postwire.outbox.sqlite.boots import STORE
+from postwire.outbox.sqlite.counted import Counted
 from postwire.outbox.sqlite.encryption import Encryption
 from postwire.outbox.sqlite.keys import NO_KEYS, take_up
 from postwire.outbox.sqlite.membership import LoneMember
@@ -60,7 +59,7 @@ _REMOVED: Final = ("labels", "contents", "recipients", "receipts", "provider_ids
 UNREADABLE: Final = "the store cannot be read: try again"
 
 
-class SqliteOutbox(LoneMember, Reported):
+class SqliteOutbox(LoneMember, Counted, Reported):
     """See `outbox.base.Outbox`. Made by `open`."""
 
     def __init__(
@@ -396,14 +395,6 @@ class SqliteOutbox(LoneMember, Reported):
         if count:
             await self._call(lambda connection: connection.execute(QUERIES["remove_changes"], (count,)))
         return count
-
-    async def stats(self) -> OutboxStats:
-        """See `Outbox.stats`."""
-        return await self._read(reads.stats)
-
-    async def unsettled_counts(self, now: int) -> Counts:
-        """See `Outbox.unsettled_counts`."""
-        return await self._read(reads.unsettled_counts, now)
 
     async def content(self, message_id: str, tenant: str) -> bytes | None:
         """See `Outbox.content`."""
