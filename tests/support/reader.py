@@ -18,6 +18,7 @@ from tests.support.waiting import PATIENCE
 ROOT: Final = Path(__file__).parents[2]
 GRPC: Final = "127.0.0.1:50051"
 METRICS: Final = "127.0.0.1:9464"
+HTTP: Final = "127.0.0.1:8080"
 """Where pages say that a server listens. Here it has free ports, and what a page says is replaced by these."""
 
 
@@ -94,13 +95,19 @@ class Reader:
         """Start a server the way the page does, and learn where it listens."""
         serving = self.start_beside(command)
         self.addresses = {GRPC: serving["listen"], METRICS: serving["metrics_listen"]}
+        if "http_listen" in serving:
+            self.addresses[HTTP] = serving["http_listen"]
 
     def start_beside(self, command: str) -> Mapping[str, str]:
         """Start a server beside those that run; returns what its log says of where it listens."""
         path = self.folder / f"postwire{len(self._servers) or ''}.log"
         with path.open("wb") as log:
             server = subprocess.Popen(
-                ["bash", "-c", command], cwd=self.folder, env=self.environment(), stderr=log, start_new_session=True
+                ["bash", "-c", command.replace(HTTP, "127.0.0.1:0")],
+                cwd=self.folder,
+                env=self.environment(),
+                stderr=log,
+                start_new_session=True,
             )
         self._servers.append((server, path))
         serving: dict[str, str] = {}
