@@ -49,8 +49,7 @@ MIXED: Final = (1, 1, 1, 10)
 
 
 class Callers:
-    """So many tasks that call. `make` gives the next request, by its number; so many of them (`frames`) go with a frame
-    of a stream, or single ones and frames by turns. `faults` are answers that must not be."""
+    """Whoever calls. `make` gives the next request, by its number. `faults` are answers that must not be."""
 
     def __init__(
         self,
@@ -59,7 +58,6 @@ class Callers:
         make: Callable[[int], pb.DispatchRequest],
         *,
         seed: int,
-        frames: int | None = None,
     ) -> None:
         self.faults: list[str] = []
         self.failures: Counter[str] = Counter()
@@ -69,7 +67,6 @@ class Callers:
         self._cluster = cluster
         self._ledger = ledger
         self._make = make
-        self._frames = frames
         self._random = random.Random(seed)
         self._unanswered: deque[pb.DispatchRequest] = deque()
         self._recent: deque[pb.DispatchRequest] = deque(maxlen=RECENT)
@@ -85,10 +82,23 @@ class Callers:
     async def call(self, pause: float) -> None:
         """Call for ever, with pauses of so many seconds: one request, or a frame of a stream."""
         while True:
-            requests = self._next(self._frames or self._random.choice(MIXED))
-            if requests:
-                await self._send(requests)
+            requests = self._next(self._random.choice(MIXED))
+            await self._send(requests)
             await asyncio.sleep(pause if requests else ROOM)
+
+    async def offer(self, rate: float, frame: int, most: int) -> None:
+        """Send frames of so many requests for ever, at so many requests a second, whether those before are answered or
+        not; but no more than so many frames at once."""
+        room, loop = asyncio.Semaphore(most), asyncio.get_running_loop()
+        when = loop.time()
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                await room.acquire()
+                requests = self._next(frame)
+                sent = sending.create_task(self._send(requests))
+                sent.add_done_callback(lambda _: room.release())
+                when = max(when + (len(requests) / rate or ROOM), loop.time())
+                await asyncio.sleep(when - loop.time())
 
     def _next(self, count: int) -> list[pb.DispatchRequest]:
         """What has no answer, now and then what has one, else something new, unless no more is to be made."""
@@ -107,6 +117,8 @@ class Callers:
         return list(unique.values())
 
     async def _send(self, requests: list[pb.DispatchRequest]) -> None:
+        if not requests:
+            return
         self._open += len(requests)
         left = dict(enumerate(requests))
         try:

@@ -44,6 +44,9 @@ LEASE: Final = 4.0
 ATTEMPT: Final = 3.0
 """Seconds that an attempt may take."""
 
+PAUSE: Final = 0.1
+"""Seconds from a call of a caller to the next."""
+
 AT_REST: Final = 15.0
 """Seconds after which nothing more comes for a message: longer than any node is stopped."""
 
@@ -145,8 +148,12 @@ class Chaos:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: set[Node] = set()
 
-    async def start(self, *, callers: int = 6, pause: float = 0.1, frames: int | None = None, lane: str = "") -> None:
-        """Start everything, and return once all nodes serve. See `Callers` and `rules`."""
+    async def start(self, *, callers: int = 6, rate: float | None = None, frame: int = 1, lane: str = "") -> None:
+        """Start everything, and return once all nodes serve.
+
+        So many `callers` call one after the other, or as many frames are open at once at the most, which come at a
+        `rate`: see `Callers`. Of the `lane`, see `rules`.
+        """
         self.vendor = HttpVendor(self.ledger, self._receivers, self._seed)
         await self.vendor.start()
 
@@ -154,12 +161,15 @@ class Chaos:
             return toml(self.url_for(name), self.vendor.url, self._grace, self._attempt)
 
         self.cluster = Cluster(self._folder, configuration, self._count)
-        self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed, frames=frames)
+        self.callers = Callers(self.cluster, self.ledger, request, seed=self._seed)
         for node in self.cluster.nodes:
             self.start_node(node, lane)
         for node in self.cluster.nodes:
             await node.ready()
-        self._tasks = [asyncio.create_task(self.callers.call(pause)) for _ in range(callers)]
+        if rate is None:
+            self._tasks = [asyncio.create_task(self.callers.call(PAUSE)) for _ in range(callers)]
+        else:
+            self._tasks = [asyncio.create_task(self.callers.offer(rate, frame, callers))]
         self._tasks += [asyncio.create_task(self.callers.watch()), asyncio.create_task(self.callers.cancel(0.2))]
 
     def url_for(self, name: str) -> str:

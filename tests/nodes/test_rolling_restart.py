@@ -16,11 +16,11 @@ from tests.support.waiting import PATIENCE
 from postwire.core.outcome import Outcome
 
 RATE = 200.0
-"""Messages a second, at the least where the machine lets them be made so fast."""
+"""Messages a second that are sent, as far as the machine goes. What it comes to is a figure, and no verdict."""
 
-FRAME, CALLERS = 20, 8
-ANSWER = 0.35
-"""Seconds that a caller waits for the answers to a frame, by and large."""
+FRAME, MOST = 20, 12
+"""How many messages go in a frame, and how many frames are open at once at the most: more than come at that rate in the
+time in which one is answered, and no more than a machine that is slower gets done before their callers give them up."""
 
 PER_NODE = 400
 """How many messages are acknowledged before the next node is replaced."""
@@ -33,7 +33,7 @@ PATIENT = 25.0
 async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
     made = with_postgres(lambda: LocalChaos(tmp_path, grace="30s", attempt=PATIENT))
     try:
-        await made.start(callers=CALLERS, pause=CALLERS * FRAME / RATE - ANSWER, frames=FRAME, lane="left")
+        await made.start(callers=MOST, rate=RATE, frame=FRAME, lane="left")
         yield made
     finally:
         await made.stop()
