@@ -16,6 +16,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from postwire.http_body import LEAST_RATE
+
 MAX_CONNECTIONS: Final = 512
 """How many there may be. One too many, and that goes which has waited longest for its request."""
 
@@ -23,7 +25,10 @@ MAX_HANDSHAKES: Final = 128
 """How many may be shaking hands (TLS) at once, as far as they count."""
 
 REQUEST_TIME: Final = 10.0
-"""Seconds that a request, or the next one, may take to come in."""
+"""Seconds that a request, or the next one, may take to come in, and as many more as its bytes take at `LEAST_RATE`."""
+
+STALL_TIME: Final = 60.0
+"""Seconds for which whoever is answered may take in nothing of what is there for him."""
 
 KEEP_ALIVE: Final = 5
 """Seconds that a connection is kept on which nothing comes."""
@@ -48,6 +53,9 @@ class Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._all_waiting = waiting
         self._deadline: asyncio.TimerHandle | None = None
+        self._waiting_since = 0.0
+        self._received = 0
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """See `asyncio.Protocol.connection_made`."""
@@ -58,6 +66,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
+        self._received += len(data)
         super().data_received(data)
         self._look()
 
@@ -70,7 +79,20 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol.connection_lost`."""
         self._wait_no_more()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol.pause_writing`."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_TIME, self.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol.resume_writing`."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
 
     def abort(self) -> None:
         """Close it at once."""
@@ -83,8 +105,17 @@ class Connection(H11Protocol):
         if self.transport.is_closing() or not (cycle is None or cycle.response_complete or cycle.more_body):
             self._wait_no_more()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_TIME, self.abort)
+            self._waiting_since, self._received = self.loop.time(), 0
+            self._deadline = self.loop.call_later(REQUEST_TIME, self._give_up)
             self._all_waiting[self] = None
+
+    def _give_up(self) -> None:
+        """It has waited for as long as a request may take, or longer than one that is small."""
+        end = self._waiting_since + REQUEST_TIME + self._received / LEAST_RATE
+        if self.loop.time() >= end:
+            self.abort()
+        else:
+            self._deadline = self.loop.call_at(end, self._give_up)
 
     def _wait_no_more(self) -> None:
         if self._deadline is not None:

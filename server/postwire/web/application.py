@@ -28,6 +28,7 @@ _ALLOWED_HEADERS: Final = ", ".join(
     )
 )
 _EXPOSED_HEADERS: Final = "grpc-message, grpc-status, grpc-status-details-bin, retry-after"
+_ONCE: Final = ("content-type", "host", "origin")
 _NOT_OFFERED: Final = "takes a stream of requests, which needs gRPC: call it there, or Dispatch for each message"
 _PREFLIGHT_TIME: Final = "7200"
 """Seconds for which a browser need not ask again: no browser keeps an answer longer."""
@@ -47,12 +48,14 @@ class Application:
         if self.is_draining:
             sending.headers.append((b"connection", b"close"))
         # As text, whatever it is: what a browser sends along of others' cookies need not be ASCII.
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        scope["headers"] = [(name, value.decode("latin-1").encode()) for name, value in scope["headers"]]
+        given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        headers = dict(given)
         host, content_type = headers.get("host", ""), media_type(headers.get("content-type", ""))
-        if not self._origins.is_own_name(host):
-            text = "Host names another server than this: call it by where it listens, or add the name to http.hosts"
-            await refusal(421 if host else 400, text, content_type=content_type)(scope, receive, sending)
+        scope["headers"] = [
+            (name.encode(), (content_type if name == "content-type" else value).encode()) for name, value in given
+        ]
+        if refused := self._refusal_of_headers([name for name, _ in given], host, content_type):
+            await refused(scope, receive, sending)
             return
         method = self._contract.methods.get(scope["path"])
         if method is None:
@@ -73,6 +76,17 @@ class Application:
             await refused(scope, receive, sending)
             return
         await self._contract.answer(CONTENT_TYPES[content_type], scope, receive, sending)
+
+    def _refusal_of_headers(self, names: Sequence[str], host: str, content_type: str) -> Response | None:
+        """The answer to a request that is meant for another server, or for two: whoever stands before this one may
+        have read the other header. None where it is for this one.
+        """
+        if any(names.count(name) > 1 for name in _ONCE):
+            return refusal(400, f"each of {', '.join(_ONCE)} may be there once", content_type=content_type)
+        if not self._origins.is_own_name(host):
+            text = "Host names another server than this: call it by where it listens, or add the name to http.hosts"
+            return refusal(421 if host else 400, text, content_type=content_type)
+        return None
 
     def _refusal_of(
         self, method: MethodDescriptor, verb: str, content_type: str, origin: str | None
