@@ -20,7 +20,7 @@ class Ended:
     def call_started(self, method: str, metadata: Any) -> None:
         pass
 
-    def call_ended(self, started: Any, method: str, status_code: str) -> None:
+    def call_ended(self, started: Any, method: str, status_code: str, system: str = "") -> None:
         self.statuses.append(status_code)
 
     def request_refused(self, reason: str, tenant: str) -> None:

@@ -24,7 +24,7 @@ from postwire.api.call import CallContext, Context, OtherStatus
 from postwire.core.audit import AuditedMethod
 from postwire.core.errors import InvalidCredentials, Refusal, RefusedCaller
 from postwire.core.principal import Principal, Role
-from postwire.telemetry.base import CallObserver, Metadata
+from postwire.telemetry.base import GRPC, CallObserver, Metadata
 from postwire.telemetry.logs import EventLog
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -97,21 +97,22 @@ class Guard:
         self._access = access
         self._room = AnswerRoom()
 
-    def around(self, service: str, servicer: object, needed: Needed = roles_of) -> Any:
-        """A servicer for gRPC whose methods are those of `servicer`, guarded. `service` is its full name.
+    def around(self, service: str, servicer: object, needed: Needed = roles_of, system: str = GRPC) -> Any:
+        """A servicer for a transport whose methods are those of `servicer`, guarded. `service` is its full name.
 
-        `needed` says of a method by its full name which roles it takes; None: it is open to all.
+        `needed` says of a method by its full name which roles it takes; None: it is open to all. `system` is what
+        observers hear of the transport.
         """
-        return _Guarded(self, service, servicer, needed)
+        return _Guarded(self, service, servicer, needed, system)
 
-    def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None) -> Handler:
+    def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None, system: str = GRPC) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""
         audited = _AUDITED.get(method)
         is_large = method in _LARGE_ANSWERS
 
         async def guarded(request: Any, context: Context) -> Any:
             metadata = context.invocation_metadata() or ()
-            with self._calls, _Observed(self._observers, method, metadata) as observed:
+            with self._calls, _Observed(self._observers, method, metadata, system) as observed:
                 principal: Principal | None = None
                 try:
                     principal = await self._access.admit(needed, metadata, context)
@@ -134,12 +135,14 @@ class Guard:
 
         return guarded
 
-    def stream_handler(self, method: str, inner: StreamHandler, needed: tuple[Role, ...] | None) -> StreamHandler:
+    def stream_handler(
+        self, method: str, inner: StreamHandler, needed: tuple[Role, ...] | None, system: str = GRPC
+    ) -> StreamHandler:
         """The same for a method that answers with a stream."""
 
         async def guarded(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             metadata = context.invocation_metadata() or ()
-            with self._calls, _Observed(self._observers, method, metadata) as observed:
+            with self._calls, _Observed(self._observers, method, metadata, system) as observed:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     observed.tenant = principal.tenant
@@ -182,30 +185,32 @@ async def _end(context: Context, refused: Refusal | OtherStatus | None) -> None:
 
 
 class _Guarded:
-    """Stands for a servicer where gRPC takes its methods."""
+    """Stands for a servicer where a transport takes its methods."""
 
-    def __init__(self, guard: Guard, service: str, servicer: object, needed: Needed) -> None:
+    def __init__(self, guard: Guard, service: str, servicer: object, needed: Needed, system: str) -> None:
         self._guard = guard
         self._service = service
         self._servicer = servicer
         self._needed = needed
+        self._system = system
 
     def __getattr__(self, name: str) -> Handler | StreamHandler:
         inner, method = getattr(self._servicer, name), f"{self._service}/{name}"
         if inspect.isasyncgenfunction(inner):
-            return self._guard.stream_handler(method, inner, self._needed(method))
-        return self._guard.handler(method, inner, self._needed(method))
+            return self._guard.stream_handler(method, inner, self._needed(method), self._system)
+        return self._guard.handler(method, inner, self._needed(method), self._system)
 
 
 class _Observed:
     """Tells the observers of one call. `status_code` is what they will hear; `tenant` whose call it is, once that is
     known."""
 
-    __slots__ = ("_method", "_observers", "_started", "status_code", "tenant")
+    __slots__ = ("_method", "_observers", "_started", "_system", "status_code", "tenant")
 
-    def __init__(self, observers: Sequence[CallObserver], method: str, metadata: Metadata) -> None:
+    def __init__(self, observers: Sequence[CallObserver], method: str, metadata: Metadata, system: str) -> None:
         self._observers = observers
         self._method = method
+        self._system = system
         self.status_code = _OK
         self.tenant = ""
         self._started = [observer.call_started(method, metadata) for observer in observers]
@@ -234,4 +239,4 @@ class _Observed:
 
     def __exit__(self, *_: object) -> None:
         for index, observer in enumerate(self._observers):
-            observer.call_ended(self._started[index], self._method, self.status_code)
+            observer.call_ended(self._started[index], self._method, self.status_code, self._system)

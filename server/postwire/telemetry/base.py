@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from postwire.core.breaker import Transition
 from postwire.core.message import Channel, MessageRecord
@@ -12,6 +12,10 @@ from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 
 Metadata = Iterable[tuple[str, str | bytes]]
+
+GRPC: Final = "grpc"
+CONNECT: Final = "connectrpc"
+"""By which system a call has come, as the conventions name it: gRPC, or whatever Connect's server takes over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,8 @@ class CallObserver(Protocol):
         """
         ...
 
-    def call_ended(self, started: Any, method: str, status_code: str) -> None:
-        """The call was answered with a status (`OK`, `INVALID_ARGUMENT`)."""
+    def call_ended(self, started: Any, method: str, status_code: str, system: str = GRPC) -> None:
+        """The call was answered with a status (`OK`, `INVALID_ARGUMENT`). `system`: how it has come."""
         ...
 
 

@@ -20,7 +20,7 @@ from postwire.core.obstacles import Obstacle
 from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names
-from postwire.telemetry.base import Metadata, SilentObserver
+from postwire.telemetry.base import GRPC, Metadata, SilentObserver
 from postwire.telemetry.durations import Durations, Key
 from postwire.telemetry.receipts import delay_of
 
@@ -182,10 +182,10 @@ class Metrics(SilentObserver):
         """See `CallObserver.request_refused`."""
         self._refused[(reason, *self._label(tenant))] += 1
 
-    def call_ended(self, started: float, method: str, status_code: str) -> None:
+    def call_ended(self, started: float, method: str, status_code: str, system: str = GRPC) -> None:
         """See `CallObserver.call_ended`."""
         error_type = "" if status_code == "OK" else status_code
-        self._call_duration.record(("grpc", method, status_code, error_type), perf_counter() - started)
+        self._call_duration.record((system, method, status_code, error_type), perf_counter() - started)
 
     def state_reached(self, record: MessageRecord) -> None:
         """See `Observer.state_reached`."""

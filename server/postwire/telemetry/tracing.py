@@ -35,7 +35,7 @@ from postwire.core.outcome import Outcome
 from postwire.core.receipts import MessageReceipt
 from postwire.core.routing import PassedOver
 from postwire.telemetry import names
-from postwire.telemetry.base import Metadata, SilentObserver
+from postwire.telemetry.base import GRPC, Metadata, SilentObserver
 from postwire.telemetry.receipts import attempt_of
 
 _TRACEPARENT: Final = "traceparent"
@@ -231,12 +231,12 @@ class Tracer(SilentObserver):
     def request_refused(self, reason: str, tenant: str) -> None:
         """See `CallObserver.request_refused`: of a call, its status says it."""
 
-    def call_ended(self, started: OpenSpan | None, method: str, status_code: str) -> None:
+    def call_ended(self, started: OpenSpan | None, method: str, status_code: str, system: str = GRPC) -> None:
         """See `CallObserver.call_ended`."""
         if started is None:
             return
         attributes: Attributes = (
-            (names.RPC_SYSTEM_NAME, "grpc"),
+            (names.RPC_SYSTEM_NAME, system),
             (names.RPC_METHOD, method),
             (names.RPC_STATUS_CODE, status_code),
         )

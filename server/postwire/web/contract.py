@@ -28,6 +28,7 @@ from google.protobuf.message_factory import GetMessageClass
 from postwire.api.errors import INTERNAL_TEXT
 from postwire.api.guard import Guard
 from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
+from postwire.telemetry.base import CONNECT
 from postwire.web import lines
 from postwire.web.context import Exchange, HttpContext, current
 from postwire.web.json_codec import BinaryCodec, Encoded, JsonCodec, Malformed
@@ -110,7 +111,7 @@ class Contract:
         self.methods = {path: method for name in services for path, method in _methods_of(name)}
         endpoints: dict[str, Endpoint] = {}
         for name, servicer in services.items():
-            guarded = guard.around(name, _Refusing(servicer))
+            guarded = guard.around(name, _Refusing(servicer), system=CONNECT)
             endpoints |= {path: _endpoint(method, guarded) for path, method in _methods_of(name) if is_offered(method)}
         self._applications = {
             encoding: _Application(endpoints, codec, self._max_bytes[encoding]) for encoding, codec in CODECS.items()
