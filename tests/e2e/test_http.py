@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.protocol import ProtocolType
 from google.protobuf import json_format
 from tests.e2e import web
-from tests.e2e.calls import TIMEOUT, dispatch, email, get, new_request_id, request, sms
+from tests.e2e.calls import TIMEOUT, dispatch, email, get, new_request_id, request
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
 from tests.e2e.test_errors import BAD, Bad
@@ -138,35 +139,36 @@ def test_a_bad_message_is_refused_as_by_grpc(server: Server, bad: Bad) -> None:
     assert (answer.reason, answer.violations) == (expected.reason, expected.violations)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "headers"),
-    [
-        (b"to=%2B14155550132&body=Hello", 415, {"content_type": "application/x-www-form-urlencoded"}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": "text/plain"}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": "text/plain;charset=utf-8"}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": ""}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": "multipart/form-data; boundary=x"}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": "application/connect+json"}),
-        (json.dumps({"message": MESSAGE}).encode(), 415, {"content_type": "application/grpc"}),
-        (json.dumps({"message": MESSAGE}).encode(), 403, {"origin": "http://evil.example.com"}),
-        (json.dumps({"message": MESSAGE}).encode(), 403, {"origin": "null"}),
-        (json.dumps({"message": MESSAGE}).encode(), 421, {"host": "evil.example.com"}),
-        (json.dumps({"message": MESSAGE}).encode(), 421, {"host": "192.0.2.1"}),
-        ({"message": MESSAGE, "options": {"sned_time": "2030-01-01T00:00:00Z"}}, 400, {}),
-        ({"message": {**MESSAGE, "labels": {"a": 1}}}, 400, {}),
-        (b'{"message": {"sms": {"to": "+14155550132", "body": "Hello"}}', 400, {}),
-        (json.dumps({"message": MESSAGE}).encode() + b" " * (1 << 20), 413, {}),
-        (json.dumps({"message": MESSAGE}).encode(), 501, {"content_encoding": "br"}),
-        (json.dumps({"message": MESSAGE}).encode(), 400, {"content_encoding": "gzip"}),
-    ],
-)
-def test_what_is_no_call_sends_nothing(serve: Serve, body: object, status: int, headers: dict[str, str]) -> None:
+GOOD: Final = json.dumps({"message": MESSAGE}).encode()
+NO_CALLS: Final[list[tuple[object, int, dict[str, str]]]] = [
+    (b"to=%2B14155550132&body=Hello", 415, {"content_type": "application/x-www-form-urlencoded"}),
+    (GOOD, 415, {"content_type": "text/plain"}),
+    (GOOD, 415, {"content_type": "text/plain;charset=utf-8"}),
+    (GOOD, 415, {"content_type": ""}),
+    (GOOD, 415, {"content_type": "multipart/form-data; boundary=x"}),
+    (GOOD, 415, {"content_type": "application/connect+json"}),
+    (GOOD, 415, {"content_type": "application/grpc"}),
+    (GOOD, 403, {"origin": "http://evil.example.com"}),
+    (GOOD, 403, {"origin": "null"}),
+    (GOOD, 421, {"host": "evil.example.com"}),
+    (GOOD, 421, {"host": "192.0.2.1"}),
+    ({"message": MESSAGE, "options": {"sned_time": "2030-01-01T00:00:00Z"}}, 400, {}),
+    ({"message": {**MESSAGE, "labels": {"a": 1}}}, 400, {}),
+    (b'{"message": {"sms": {"to": "+14155550132", "body": "Hello"}}', 400, {}),
+    (GOOD + b" " * (1 << 20), 413, {}),
+    (GOOD, 501, {"content_encoding": "br"}),
+    (GOOD, 400, {"content_encoding": "gzip"}),
+]
+"""What is sent, by which status it is refused, and headers."""
+
+
+def test_what_is_no_call_sends_nothing(serve: Serve) -> None:
     server = serve(**HTTP)
-    answer = call(server, "Dispatch", body, **headers)
-    assert answer.status == status
-    assert answer.json["message"]
-    assert answer.headers["content-type"] == "application/json"
-    assert "access-control-allow-origin" not in answer.headers
+    for body, status, headers in NO_CALLS:
+        answer = call(server, "Dispatch", body, **headers)
+        assert (answer.status, headers) == (status, headers), answer.body
+        assert answer.body
+        assert "access-control-allow-origin" not in answer.headers
     assert server.terminate() == 0
     assert server.rows("SELECT count(*) FROM messages") == [(0,)]
     assert server.log("internal_error") == server.log("library") == []
@@ -198,7 +200,8 @@ def test_methods_are_posted_to_and_nothing_else(
     server: Server, method: str, verb: str, status: int, allow: str | None
 ) -> None:
     answer = call(server, method, {}, verb)
-    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+    assert answer.status == status
+    assert sorted(answer.headers.get("allow", "").split(", ")) == (allow or "").split(", ")
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -233,10 +236,19 @@ def test_grpc_web_is_refused_in_its_own_form(server: Server) -> None:
     assert (refused.status, refused.headers["content-type"]) == (421, "text/plain; charset=utf-8")
 
 
-def test_a_header_that_says_two_things_is_refused(server: Server) -> None:
-    answers = [call(server, "Dispatch", {"message": sms_json()}, **{name: "text/plain"}) for name in ("Content_Type",)]
-    assert [answer.status for answer in answers] == [400]
-
-
-def sms_json() -> dict[str, Any]:
-    return json_format.MessageToDict(sms())
+@pytest.mark.parametrize("header", ["content-type: text/plain", "host: evil.example.com", "origin: http://x"])
+def test_a_header_that_says_two_things_is_refused(server: Server, header: str) -> None:
+    """What stands before a server may have read the other one."""
+    host, port = web.address(server)
+    lines = (
+        "POST /postwire.v1.DispatchService/ListMessages HTTP/1.1",
+        f"host: {host}:{port}",
+        "content-type: application/json",
+        f"origin: http://{host}:{port}",
+        header,
+        "content-length: 2",
+        "connection: close",
+    )
+    with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
+        connection.sendall("\r\n".join((*lines, "", "{}")).encode())
+        assert connection.makefile("rb").readline().split()[1] == b"400"

@@ -126,8 +126,8 @@ def refuse(error: Any, call: CallContext, more: Iterable[Message]) -> NoReturn:
 class OpenGuard(Guard):
     """Asks nobody who he is: the contract's table of roles knows nothing of this service."""
 
-    def around(self, service: str, servicer: object, needed: Any = None) -> Any:
-        return super().around(service, servicer, lambda _: None)
+    def around(self, service: str, servicer: object, needed: Any = None, system: str = "") -> Any:
+        return super().around(service, servicer, lambda _: None, system)
 
 
 def configuration(asked: server_compat_pb2.ServerCompatRequest, folder: Path) -> Config:
