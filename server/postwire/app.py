@@ -29,7 +29,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.ids import MessageIds, RandomBits
 from postwire.core.inbound import Words
 from postwire.core.splitmix import stream
-from postwire.daemon import leaves_work_behind, stop_signal
+from postwire.daemon import leaves_work_behind, loop_factory, stop_signal
 from postwire.delivery import (
     GUARD_KEYS,
     QUOTA_KEYS,
@@ -42,6 +42,7 @@ from postwire.delivery import (
     WrongKey,
     quotas_from,
 )
+from postwire.delivery.inbox import inbox_of
 from postwire.delivery.peers import Peers
 from postwire.delivery.shared_work import SharedWork
 from postwire.descriptors import STDERR
@@ -122,7 +123,7 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
         is_terminal=os.isatty(STDERR),
     )
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             try:
                 code = runner.run(_serve(config, hang_up, read_again))
             except Interrupted as interrupted:
@@ -136,15 +137,6 @@ def run(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> in
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the loop has given them back, and it is the end already
         logs.close()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed: `pip install postwire[uvloop]`."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Config]) -> int:
@@ -168,6 +160,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         node.on_dead = partial(_end, stop)
         observers = Observers(on_fault=_log.fault)
         seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
+        inbox = inbox_of(config.server, clock, secrets.token_hex)
         try:
             registry = Registry.build(
                 config,
@@ -175,6 +168,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
                 random_seed=lambda: secrets.randbits(SEED_BITS),
                 seed=seed,
                 report=lambda name: lambda reported: receipts.inbox.keep(name, reported),
+                to_inbox=inbox.of_provider if inbox else None,
                 on_transition=observers.breaker_changed,
                 on_availability=app_log.provider_availability,
                 on_fault=_log.fault,
@@ -264,6 +258,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             recipient_hashes=receipts.recipient_hashes,
             may_act=node.may_act if node.is_shared else None,
             is_shared=node.is_shared,
+            inbox=inbox,
         )
         observers.add(stats := Stats(outbox, clock, delivery.clock_steps, max_unsettled=limits.max_unsettled))
         refuse_unreported(registry, receipts.tracker.addresses.providers)
@@ -302,6 +297,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             outbox,
             stats,
             suppressions,
+            inbox,
             telemetry.call_observers,
             receipts=receipt_counts.of,
             tokens=TenantTokens(lookup_key, lambda: bool(delivery.tenants)),

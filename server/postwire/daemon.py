@@ -1,4 +1,4 @@
-"""The end of a process: what asks for it, and work that may never end, which nothing waits for."""
+"""A process: its event loop, what asks for its end, and work that may never end, which nothing waits for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: `pip install postwire[uvloop]`."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def run_in_daemon(function: Callable[[], T], name: str) -> asyncio.Future[T]:

@@ -41,7 +41,11 @@ _CANCELLED: Final = grpc.StatusCode.CANCELLED.name
 _INTERNAL: Final = grpc.StatusCode.INTERNAL.name
 
 _LARGE_ANSWERS: Final = frozenset(
-    ("postwire.v1.DispatchService/ListMessages", "postwire.v1.AdminService/ListAuditEvents")
+    (
+        "postwire.v1.DispatchService/ListMessages",
+        "postwire.v1.AdminService/ListAuditEvents",
+        "postwire.v1.InboxService/ListInbox",
+    )
 )
 
 _log = EventLog()

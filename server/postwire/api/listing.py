@@ -10,6 +10,7 @@ from postwire.api import convert
 from postwire.api.tokens import Tokens, about
 from postwire.core.audit import AuditedMethod, AuditFilter, AuditPosition, events_asked_for, parse_audit_token
 from postwire.core.ids import is_message_id
+from postwire.core.inbox import InboxFilter, inbox_asked_for, parse_inbox_token
 from postwire.core.listing import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
@@ -20,9 +21,16 @@ from postwire.core.listing import (
     parse_resume_token,
 )
 from postwire.core.message import Channel, MessageState
-from postwire.core.validation import BAD_REQUEST_ID, MAX_LABELS, Violations, check_reason, is_request_id
+from postwire.core.validation import (
+    BAD_REQUEST_ID,
+    MAX_LABELS,
+    Violations,
+    check_any_address,
+    check_reason,
+    is_request_id,
+)
 from postwire.delivery import MOST_ERASED
-from postwire.v1 import admin_service_pb2
+from postwire.v1 import admin_service_pb2, inbox_service_pb2
 from postwire.v1 import dispatch_service_pb2 as pb
 
 E = TypeVar("E", bound=enum.Enum)
@@ -36,6 +44,12 @@ MAX_CHOICES: Final = 100
 
 MAX_REQUEST_IDS: Final = 1_000
 """How many request ids a filter may name."""
+
+MAX_INBOX_PAGE: Final = 100
+"""How many messages a page of the inbox has at the most."""
+
+MAX_SEARCHED: Final = 1_000
+"""How many characters a text may have that is searched for."""
 
 _AUDITED: Final = frozenset(method.value for method in AuditedMethod)
 _AUDITED_EXAMPLE: Final = AuditedMethod.DRAIN_PROVIDER.value
@@ -93,12 +107,12 @@ class _Paged(Protocol):
     page_size: int
 
 
-def _size_from(request: _Paged, found: Violations) -> int:
+def _size_from(request: _Paged, found: Violations, most: int = MAX_PAGE_SIZE) -> int:
     """How many a page is to have. Refuses whatever is wrong with the request."""
     if request.page_size < 0:
-        found.malformed("page_size", f"must be from 1 to {MAX_PAGE_SIZE:,}, or left out")
+        found.malformed("page_size", f"must be from 1 to {most:,}, or left out")
     found.raise_page()
-    return min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    return min(request.page_size or DEFAULT_PAGE_SIZE, most)
 
 
 def events_from(
@@ -184,6 +198,48 @@ def erasure_from(
     return list(request.message_ids), chosen, after
 
 
+def inbox_page_from(
+    request: inbox_service_pb2.ListInboxRequest, tokens: Tokens, tenant: str, number_of: Callable[[str], int | None]
+) -> tuple[InboxFilter, int, int | None]:
+    """Which messages of the inbox are meant, the size of the page, and below which number it goes on.
+
+    `number_of` finds the number of a message by its name.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    chosen = _inbox_filter_from(request.filter, found)
+    bound_to = inbox_bound_to(chosen, tenant)
+    before = _place(request, tokens, bound_to, lambda token: parse_inbox_token(token, chosen, number_of), found)
+    return chosen, _size_from(request, found, MAX_INBOX_PAGE), before
+
+
+def watched_inbox_from(request: inbox_service_pb2.WatchInboxRequest) -> InboxFilter:
+    """Which messages of the inbox are to be shown.
+
+    Raises:
+        InvalidPage: naming every bad field.
+    """
+    found = Violations()
+    chosen = _inbox_filter_from(request.filter, found)
+    found.raise_page()
+    return chosen
+
+
+def awaited_from(request: inbox_service_pb2.WaitForMessageRequest) -> InboxFilter:
+    """Which message is waited for.
+
+    Raises:
+        InvalidMessage: naming every bad field.
+    """
+    found = Violations()
+    check_any_address("to", request.to, found)
+    chosen = _inbox_choice(request, "", found)
+    found.raise_any()
+    return chosen
+
+
 def page_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
     """What the token of a page of messages is bound to: see `Tokens`."""
     return about("page", tenant, asked_for(chosen))
@@ -197,6 +253,11 @@ def watch_bound_to(message_ids: Sequence[str], chosen: MessageFilter, tenant: st
 def erasure_bound_to(chosen: MessageFilter, tenant: str) -> bytes:
     """What the token of an erasure is bound to."""
     return about("erasure", tenant, asked_for(chosen))
+
+
+def inbox_bound_to(chosen: InboxFilter, tenant: str) -> bytes:
+    """What the token of a page of the inbox is bound to."""
+    return about("inbox", tenant, inbox_asked_for(chosen))
 
 
 def events_bound_to(chosen: AuditFilter, tenant: str) -> bytes:
@@ -229,6 +290,27 @@ def _filter_from(wire: pb.MessageFilter, found: Violations) -> MessageFilter:
         create_time_to=convert.time_from(wire, "create_time_to", "filter.create_time_to", found),
         request_ids=frozenset(wire.request_ids),
     )
+
+
+def _inbox_filter_from(wire: inbox_service_pb2.InboxFilter, found: Violations) -> InboxFilter:
+    if len(wire.channels) > MAX_CHOICES:
+        found.malformed("filter.channels", f"must have at most {MAX_CHOICES:,} entries")
+        found.raise_page()
+    if wire.to:
+        check_any_address("filter.to", wire.to, found)
+    return _inbox_choice(wire, "filter.", found, _known(wire.channels, _CHANNELS, "filter.channels", found))
+
+
+def _inbox_choice(
+    wire: inbox_service_pb2.InboxFilter | inbox_service_pb2.WaitForMessageRequest,
+    path: str,
+    found: Violations,
+    channels: frozenset[Channel] = frozenset(),
+) -> InboxFilter:
+    if len(wire.match) > MAX_SEARCHED:
+        found.malformed(f"{path}match", f"must have at most {MAX_SEARCHED:,} characters")
+    time_from = convert.time_from(wire, "receive_time_from", f"{path}receive_time_from", found)
+    return InboxFilter(channels, wire.to, wire.match, time_from)
 
 
 def _known(values: Iterable[int], known: Mapping[int, E], path: str, found: Violations) -> frozenset[E]:

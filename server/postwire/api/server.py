@@ -17,6 +17,7 @@ from postwire.api.dispatch import DispatchServicer
 from postwire.api.guard import Calls, Guard
 from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
+from postwire.api.inbox import InboxServicer
 from postwire.api.providers import ProviderServicer
 from postwire.api.suppressions import SuppressionServicer
 from postwire.api.tls import ServerTls
@@ -25,7 +26,7 @@ from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
 from postwire.core.receipts import ReceiptState
-from postwire.delivery import AuditTrail, Control, Delivery, Stats, Suppressions
+from postwire.delivery import AuditTrail, Control, Delivery, InboxAccess, Stats, Suppressions
 from postwire.maintenance.rekeying import Rekeying
 from postwire.outbox.base import Membership
 from postwire.reload import Reloadable
@@ -35,6 +36,8 @@ from postwire.v1 import (
     admin_service_pb2_grpc,
     dispatch_service_pb2,
     dispatch_service_pb2_grpc,
+    inbox_service_pb2,
+    inbox_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
     suppression_service_pb2,
@@ -56,13 +59,15 @@ DISPATCH_SERVICE: Final = dispatch_service_pb2.DESCRIPTOR.services_by_name["Disp
 PROVIDER_SERVICE: Final = provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 SUPPRESSION_SERVICE: Final = suppression_service_pb2.DESCRIPTOR.services_by_name["SuppressionService"].full_name
-SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE, SUPPRESSION_SERVICE)
+INBOX_SERVICE: Final = inbox_service_pb2.DESCRIPTOR.services_by_name["InboxService"].full_name
+SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE, SUPPRESSION_SERVICE, INBOX_SERVICE)
 
 _ADD: Final[Mapping[str, Callable[[Any, grpc.aio.Server], None]]] = {
     DISPATCH_SERVICE: dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server,
     PROVIDER_SERVICE: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server,
     ADMIN_SERVICE: admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
     SUPPRESSION_SERVICE: suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+    INBOX_SERVICE: inbox_service_pb2_grpc.add_InboxServiceServicer_to_server,
 }
 """What adds each of them to gRPC's server."""
 
@@ -89,14 +94,15 @@ class ApiServer:
         membership: Membership,
         stats: Stats,
         suppressions: Suppressions,
+        inbox: InboxAccess | None,
         observers: Sequence[CallObserver] = (),
         *,
         tokens: Tokens,
         receipts: Callable[[str], Mapping[ReceiptState, int]],
         certificates: Certificates | None = None,
     ) -> None:
-        """`receipts` gives how many a provider has sent, by what they reported. Without `certificates`, there is no
-        TLS."""
+        """`receipts` gives how many a provider has sent, by what they reported. Without an `inbox`, nothing is kept of
+        what simulated ones took; without `certificates`, there is no TLS."""
         self._control = control
         self._stats = stats
         self._tls = None if certificates is None else ServerTls(certificates)
@@ -107,6 +113,7 @@ class ApiServer:
             PROVIDER_SERVICE: ProviderServicer(control, receipts),
             ADMIN_SERVICE: AdminServicer(audit, rekeying, membership, tokens, stats, delivery.tenant_usage, access),
             SUPPRESSION_SERVICE: SuppressionServicer(suppressions, tokens),
+            INBOX_SERVICE: InboxServicer(inbox, tokens),
         }
         self._health = Health(SERVICES)
         self._socket: UnixSocket | None = None

@@ -38,6 +38,9 @@ from postwire.core.message import Channel
 CONNECT_TIMEOUT: Final = 3.0
 """Seconds, where neither the configuration nor the kind says otherwise."""
 
+PRODUCTION: Final = "production"
+"""The `server.environment` in which no kind is taken that is for tests only, and nothing is shown of what was sent."""
+
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -77,6 +80,11 @@ class KindDeclaration(Protocol):
     @property
     def max_concurrent_of(self) -> Callable[[Any], int] | None:
         """What its default follows from, beside `max_concurrent`: the kind's own settings."""
+        ...
+
+    @property
+    def for_tests_only(self) -> bool:
+        """Whether it is refused in `PRODUCTION`."""
         ...
 
     @property
@@ -221,6 +229,16 @@ def read(
         ours = ((name, key) for name in declared for key in ("kind", "channels"))
         seen -= {f"providers.{name}.{key}" for name, key in ours if env.at(name).at(key).text is None}
     return MappingProxyType(found)
+
+
+def not_in_production(
+    providers: Mapping[str, ProviderConfig], kinds: Mapping[str, KindDeclaration], environment: str
+) -> Iterator[ConfigError]:
+    """Which providers must not be there, in this `server.environment`."""
+    for name, one in providers.items():
+        if environment == PRODUCTION and kinds[one.kind].for_tests_only:
+            problem = f'{toml_string(one.kind)} is for tests, and server.environment is "{PRODUCTION}"'
+            yield ConfigError(dotted(("providers", name, "kind")), f"{problem}: take the provider out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from postwire.config.types import (
     Duration,
     DurationUnit,
     KeyPath,
+    NameOrNone,
     PositiveDuration,
     Seed,
     SizeUnit,
@@ -74,7 +75,10 @@ SECTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """`[server]`: the gRPC server and what it lets in. `insecure`: no listener needs TLS, wherever it listens."""
+    """`[server]`: the gRPC server and what it lets in. `insecure`: no listener needs TLS, wherever it listens.
+
+    `environment` is what the people who run it call the place; in `PRODUCTION` there is nothing that is for tests only.
+    """
 
     listen: Annotated[str, LISTEN] = "127.0.0.1:50051"
     max_in_flight: Count = 1000  # messages
@@ -84,6 +88,7 @@ class ServerConfig:
     grace: Duration = 10.0
     reflection: bool = True
     insecure: bool = False
+    environment: Annotated[str, NameOrNone()] = ""
     tls: ServerTlsConfig = field(default_factory=ServerTlsConfig)
 
 
@@ -293,6 +298,7 @@ def load(
             seen=seen,
             files=files,
         )
+    mistakes.extend(config_providers.not_in_production(providers, kinds, server.environment))
     if "receipts" not in unread:
         asking = (
             f"providers.{name}.{one.receipts_asked_by}" for name, one in providers.items() if one.receipts_asked_by

@@ -148,6 +148,18 @@ class Unit:
         return toml_string(str(value))
 
 
+@dataclass(frozen=True, slots=True)
+class NameOrNone(Unit):
+    """A name, or "" for none."""
+
+    wants: str = 'a name of lower-case letters and digits with single dashes between, such as production, or ""'
+
+    def word(self, text: str) -> str:
+        if text and not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", text):
+            raise ValueError("not a name")
+        return text
+
+
 class PathUnit(Unit):
     """A path of the file system; a relative one starts at the working directory."""
 

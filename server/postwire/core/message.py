@@ -16,7 +16,7 @@ from typing import Final
 
 from postwire.core.outcome import Outcome
 from postwire.core.receipts import MessageReceipt
-from postwire.core.values import Word, frozen
+from postwire.core.values import Private, Word, frozen
 
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 """The mapping of what has no labels, or no headers."""
@@ -80,17 +80,8 @@ class WaitFor(Word):
     ACCEPTANCE = "acceptance"
 
 
-class _Private:
-    """Shows its type and nothing else."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
 @frozen(repr=False)
-class Sms(_Private):
+class Sms(Private):
     """A text message to one phone; `to` is in E.164 form, an empty `sender` is the provider's own."""
 
     to: str
@@ -99,7 +90,7 @@ class Sms(_Private):
 
 
 @frozen(repr=False)
-class Media(_Private):
+class Media(Private):
     """One piece of media: at an address, or as bytes. Exactly one of `url` and `data` is not empty."""
 
     url: str = ""
@@ -109,7 +100,7 @@ class Media(_Private):
 
 
 @frozen(repr=False)
-class Mms(_Private):
+class Mms(Private):
     """A message with media to one phone."""
 
     to: str
@@ -119,7 +110,7 @@ class Mms(_Private):
 
 
 @frozen(repr=False)
-class Attachment(_Private):
+class Attachment(Private):
     """One file attached to an email."""
 
     file_name: str
@@ -128,7 +119,7 @@ class Attachment(_Private):
 
 
 @frozen(repr=False)
-class Email(_Private):
+class Email(Private):
     """An email. Its recipients, by position, are `to`, then `cc`, then `bcc`."""
 
     to: tuple[str, ...]
@@ -154,7 +145,7 @@ _CHANNEL_OF: Final[Mapping[type, Channel]] = {Sms: Channel.SMS, Mms: Channel.MMS
 
 
 @frozen(repr=False)
-class OutboundMessage(_Private):
+class OutboundMessage(Private):
     """What a caller asks to be sent."""
 
     content: Content

@@ -49,3 +49,12 @@ class Word(enum.Enum):
 
     if not TYPE_CHECKING:  # to which it is what it is in every enum
         value = property(operator.attrgetter("_value_"))
+
+
+class Private:
+    """Shows its type and nothing else."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"

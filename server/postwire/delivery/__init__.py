@@ -3,6 +3,7 @@
 from postwire.delivery.audit_trail import AuditTrail
 from postwire.delivery.batch import Frame
 from postwire.delivery.erasing import MOST_ERASED
+from postwire.delivery.inbox import InboxAccess
 from postwire.delivery.provider_control import Control, ProviderStatus
 from postwire.delivery.router import Candidate, Explanation
 from postwire.delivery.service import Delivery
@@ -31,6 +32,7 @@ __all__ = [
     "Delivery",
     "Explanation",
     "Frame",
+    "InboxAccess",
     "Limits",
     "NewSuppression",
     "ProviderStatus",

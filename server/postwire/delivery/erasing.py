@@ -11,6 +11,7 @@ from postwire.core import audit
 from postwire.core.audit import AuditedMethod
 from postwire.core.listing import MessageFilter
 from postwire.core.principal import Principal
+from postwire.delivery.inbox import InboxAccess
 from postwire.outbox.base import MessageStore
 
 MOST_ERASED: Final = 1_000
@@ -32,9 +33,11 @@ class Erased:
 class Eraser:
     """Erases contents and labels of settled messages, each with an event; their records stay."""
 
-    def __init__(self, outbox: MessageStore, clock: Clock) -> None:
+    def __init__(self, outbox: MessageStore, clock: Clock, inbox: InboxAccess | None = None) -> None:
+        """`inbox` is this node's, where what simulated providers took is kept: what is erased goes there, too."""
         self._outbox = outbox
         self._clock = clock
+        self._inbox = inbox
 
     async def erase(
         self, message_ids: Sequence[str], *, dry_run: bool = False, reason: str = "", by: Principal
@@ -49,6 +52,9 @@ class Eraser:
         else:
             event = audit.event(AuditedMethod.ERASE_MESSAGES, by, reason=reason, now=self._clock.wall())
             counts = await self._outbox.erase(message_ids, by.tenant, event)
+            if self._inbox and (held := self._inbox.held(by.tenant, message_ids)):
+                records = await self._outbox.records(held, by.tenant)
+                self._inbox.forget(by.tenant, [one.message_id for one in records if one.settled])
         return Erased(counts.erased, counts.unsettled)
 
     async def erase_labelled(

@@ -276,6 +276,7 @@ class Executor:
             message_id=record.message_id,
             created=max(record.create_time, record.send_time or 0),
             now=record.attempts[-1].start_time,
+            tenant=record.tenant,
         )
 
     async def _drop(self, record: MessageRecord) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from postwire.clock import Clock
 from postwire.core import audit, lifecycle
@@ -48,6 +47,7 @@ from postwire.delivery.elsewhere import Elsewhere
 from postwire.delivery.erasing import Eraser
 from postwire.delivery.executor import Executor
 from postwire.delivery.follow_ups import FollowUps
+from postwire.delivery.inbox import InboxAccess
 from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import ReceiptTracker, RecipientHashes
 from postwire.delivery.router import Explanation, Router
@@ -55,19 +55,13 @@ from postwire.delivery.settings import Limits
 from postwire.delivery.suppressions import Suppressions
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.tenants import Tenants
-from postwire.delivery.waiters import Waiter, WaiterRegistry
+from postwire.delivery.waiters import Waiter, WaiterRegistry, time_to_answer
 from postwire.delivery.watch import Watchers
 from postwire.delivery.worker import Worker
 from postwire.outbox.base import Outbox
 from postwire.providers.registry import Registry
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
-
-ANSWER_MARGIN: Final = 0.1
-"""Seconds before the caller's deadline at which it gets its answer, so that the answer can still arrive."""
-
-ROUNDED_UP: Final = 0.01
-"""By what part of itself the time that is left may be reported too long: gRPC's C core rounds it up to a few digits."""
 
 _log = EventLog()
 
@@ -90,11 +84,14 @@ class Delivery:
         recipient_hashes: RecipientHashes | None = None,
         may_act: Callable[[], bool] | None = None,
         is_shared: bool = False,
+        inbox: InboxAccess | None = None,
     ) -> None:
         """`seed` decides all weights and jitter. Without `suppressions`, nobody is suppressed; without a `tracker`, no
         provider reports anything later. `may_act` says whether a message may be handed to a provider now. Where the
-        outbox `is_shared`, other nodes may do with messages what this one does."""
+        outbox `is_shared`, other nodes may do with messages what this one does. `inbox` is what simulated providers
+        took, where that is kept."""
         self.open_attempts = OpenAttempts()
+        self._inbox = inbox
         self._outbox = outbox
         self._clock = clock
         self._observer = observer
@@ -176,7 +173,7 @@ class Delivery:
             recipient_hashes=recipient_hashes,
         )
         self.watchers = Watchers(outbox, outbox, clock, self.shown)
-        self.eraser = Eraser(outbox, clock)
+        self.eraser = Eraser(outbox, clock, inbox)
         self.tenant_usage = Tenants(self._quotas, self.backlog, self._acceptance.admission)
         self._draining = asyncio.Event()
 
@@ -378,6 +375,8 @@ class Delivery:
         """Take nothing new from now on."""
         self._acceptance.close()
         self.watchers.end()
+        if self._inbox:
+            self._inbox.end()
         self._draining.set()
 
     async def until_draining(self) -> None:
@@ -403,10 +402,7 @@ class Delivery:
         await self._tasks.close()
 
     def _answer_by(self, time_left: float | None) -> float:
-        wait = self._limits.max_wait
-        if time_left is not None:
-            wait = min(wait, time_left * (1 - ROUNDED_UP) - ANSWER_MARGIN)
-        return self._clock.monotonic() + max(wait, 0.0)
+        return self._clock.monotonic() + time_to_answer(self._limits.max_wait, time_left)
 
     async def repeated(self, command: DispatchCommand, refusal: Refusal) -> MessageRecord:
         """The message that a refused command repeats.

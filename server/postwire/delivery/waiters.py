@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from postwire.core.errors import Refusal
 from postwire.core.message import MessageRecord
 from postwire.outbox.base import Accepted
+
+ANSWER_MARGIN: Final = 0.1
+"""Seconds before the caller's deadline at which it gets its answer, so that the answer can still arrive."""
+
+ROUNDED_UP: Final = 0.01
+"""By what part of itself the time that is left may be reported too long: gRPC's C core rounds it up to a few digits."""
+
+
+def time_to_answer(max_wait: float, time_left: float | None) -> float:
+    """For how many seconds a caller is let wait who has so much time left; None: as much as there is."""
+    if time_left is None:
+        return max_wait
+    return max(min(max_wait, time_left * (1 - ROUNDED_UP) - ANSWER_MARGIN), 0.0)
 
 
 class Waiter:

@@ -198,6 +198,15 @@ async def unheard(reported: Sequence[Receipt | Inbound]) -> None:
     """Where nobody takes receipts."""
 
 
+ToInbox = Callable[[OutboundMessage, Handover, tuple[int, ...]], None]
+"""Has a message that a simulated provider took shown in the inbox; the numbers are the positions of those of its
+recipients that it went to, none where it went to all. It neither waits nor raises."""
+
+
+def no_inbox(message: OutboundMessage, handover: Handover, positions: tuple[int, ...]) -> None:
+    """Where nothing is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a provider is made of, beside its own settings."""
@@ -210,6 +219,8 @@ class Context:
     """Seconds that it may take to connect, TLS included."""
     report: Report = unheard
     """For a provider that is told of receipts itself, and not by a call of the vendor's."""
+    to_inbox: ToInbox = no_inbox
+    """For a provider that is `Simulated`: to be called with what it would have sent, or may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +247,8 @@ class Kind:
     """The same where it follows from the kind's own settings: `max_concurrent` is then that of their defaults."""
     receipts: ReceiptSupport | None = field(default=None, kw_only=True)
     """How its receipts are read; None where it sends none."""
+    for_tests_only: bool = field(default=False, kw_only=True)
+    """Whether a server whose `server.environment` is "production" refuses to start with it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))

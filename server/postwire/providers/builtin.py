@@ -9,6 +9,7 @@ from postwire.providers.kinds import Kinds
 KINDS: Final = Kinds(
     {
         "mock": "postwire.providers.mock:KIND",
+        "sandbox": "postwire.providers.sandbox:KIND",
         "smtp": "postwire.providers.smtp.provider:KIND",
         "smpp": "postwire.providers.smpp.provider:KIND",
         "twilio": "postwire.providers.twilio:KIND",

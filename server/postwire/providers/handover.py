@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Self
 
+from postwire.core.message import DEFAULT_TENANT
+
 _CAUSES_AT_MOST: Final = 10
 """How far back an exception is followed to what caused it."""
 
@@ -13,7 +15,8 @@ class Handover:
 
     `key` is the idempotency key, the same for every attempt of one message to the same recipients, for vendors that
     take one; `positions` are those of the recipients of an email that are still to get it (from 0, in `to`, then `cc`,
-    then `bcc`), None for all of them. `message_id` is the message's, whoever of its recipients the attempt is for.
+    then `bcc`), None for all of them. `message_id` is the message's, whoever of its recipients the attempt is for, and
+    `tenant` whose message it is.
 
     Times are in µs since the epoch: `created` is when the message was accepted, or for when its caller has scheduled
     it; `now`, when this attempt began; `deadline`, when the message expires. A vendor that deduplicates is to get the
@@ -38,6 +41,7 @@ class Handover:
         "now",
         "positions",
         "reference",
+        "tenant",
         "traceparent",
     )
 
@@ -53,6 +57,7 @@ class Handover:
         message_id: str = "",
         created: int = 0,
         now: int = 0,
+        tenant: str = DEFAULT_TENANT,
     ) -> None:
         self.key = key
         self.message_id = message_id
@@ -63,6 +68,7 @@ class Handover:
         self.reference = reference
         self.callback_url = callback_url
         self.traceparent = traceparent
+        self.tenant = tenant
         self._ended_by: BaseException | None = None
 
     @property

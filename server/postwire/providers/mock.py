@@ -10,7 +10,7 @@ the same outcomes, by attempt index, whatever other providers do. Simulator reci
 and neither do attempts at a mock that is misconfigured.
 
 It may report later what became of messages: see `mock_receipts`. A message whose attempt ends `UNCERTAIN`, or is given
-up while the mock takes its time, may have been taken: it is reported, too.
+up while the mock takes its time, may have been taken: it is reported, too, and is in the inbox like the others.
 """
 
 from __future__ import annotations
@@ -18,48 +18,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, Final
 
 from postwire.config.bind import setting
 from postwire.config.types import CountOrNone, Duration, Ratio, Seed
 from postwire.core.errors import FieldViolation
 from postwire.core.message import Channel, Email, OutboundMessage
-from postwire.core.outcome import DispatchResult, Outcome, RecipientResult, worst
-from postwire.core.receipts import Receipt, ReceiptState
+from postwire.core.outcome import DispatchResult, Outcome
+from postwire.core.receipts import ReceiptState
 from postwire.core.splitmix import SplitMix64
+from postwire.providers import simulated
 from postwire.providers.base import Context, Kind, ProviderHealth
 from postwire.providers.handover import Handover
-from postwire.providers.mock_receipts import PendingReceipts, ReceiptDraws
-
-SIMULATORS: Final[Mapping[str, Outcome]] = MappingProxyType(
-    {
-        "+15005550001": Outcome.REJECTED,
-        "+15005550002": Outcome.ERROR,
-        "+15005550003": Outcome.RATE_LIMITED,
-        "+15005550004": Outcome.UNCERTAIN,
-        "+15005550006": Outcome.SUCCESS,
-        "rejected@simulator.postwire.test": Outcome.REJECTED,
-        "error@simulator.postwire.test": Outcome.ERROR,
-        "rate-limited@simulator.postwire.test": Outcome.RATE_LIMITED,
-        "uncertain@simulator.postwire.test": Outcome.UNCERTAIN,
-        "success@simulator.postwire.test": Outcome.SUCCESS,
-    }
-)
-"""The recipients that force an outcome."""
-
-_DETAILS: Final = {
-    Outcome.SUCCESS: "",
-    Outcome.RATE_LIMITED: "the mock throttled the call",
-    Outcome.ERROR: "the mock failed",
-    Outcome.REJECTED: "the mock refused the message",
-    Outcome.UNCERTAIN: "the mock did not say whether it sent the message",
-    Outcome.DEFERRED: "the mock put the message off",
-    Outcome.MISCONFIGURED: "the mock refused the account",
-}
-
-
-_MAYBE_TAKEN: Final = (Outcome.SUCCESS, Outcome.UNCERTAIN)
+from postwire.providers.mock_receipts import ReceiptDraws
+from postwire.providers.pending_receipts import PendingReceipts
+from postwire.providers.simulated import MAYBE_TAKEN
 
 RATIOS: Final = ("error", "rate_limited", "uncertain", "rejected", "connect_error", "deferred")
 """What the draw is compared against, in this order. Behind them all is success."""
@@ -156,6 +129,7 @@ class MockProvider:
         self._draws = OutcomeDraws(self.seed)
         self._receipt_draws = ReceiptDraws(self.seed)
         self._pending = PendingReceipts(context.report)
+        self._to_inbox = context.to_inbox
 
     @property
     def reports(self) -> bool:
@@ -180,13 +154,16 @@ class MockProvider:
     async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """See `Provider.send`."""
         settings = self.settings
-        result = self._decide(message, settings, handover)
-        if result is not None and self.reports:
-            self._pending.add(self._receipts(message, result, handover), settings.latency + settings.receipt_delay)
+        result = self._decide(message, handover)
         if result is None:
             with handover.connecting():
                 await asyncio.sleep(self._connect_timeout)
                 raise TimeoutError
+        if (taken_by := simulated.taken_by(result, handover)) is not None:
+            self._to_inbox(message, handover, taken_by)
+        if self.reports:
+            receipts = simulated.receipts(self.kind, message, result, handover, self._draw_receipt)
+            self._pending.add(receipts, settings.latency + settings.receipt_delay)
         if settings.latency:
             await asyncio.sleep(settings.latency)
         return result
@@ -194,7 +171,9 @@ class MockProvider:
     async def check(self) -> ProviderHealth:
         """See `Provider.check`: nothing stands between a mock and nowhere."""
         if self.settings.misconfigured:
-            return ProviderHealth(ok=False, detail=_DETAILS[Outcome.MISCONFIGURED], misconfigured=True)
+            return ProviderHealth(
+                ok=False, detail=simulated.detail(self.kind, Outcome.MISCONFIGURED), misconfigured=True
+            )
         return ProviderHealth(ok=True)
 
     async def close(self) -> None:
@@ -220,84 +199,17 @@ class MockProvider:
 
         return update
 
-    def _receipts(self, message: OutboundMessage, result: DispatchResult, handover: Handover) -> list[Receipt]:
-        """What is to be reported of an attempt with this result."""
-        content, found = message.content, []
-        addresses = content.recipients if isinstance(content, Email) else (content.to,)
-        positions = range(len(addresses)) if handover.positions is None else handover.positions
-        each = [one.outcome for one in result.recipients] or [result.outcome] * len(positions)
-        for position, outcome in zip(positions, each, strict=True):
-            if outcome not in _MAYBE_TAKEN:
-                continue
-            state, times = self._receipt_draws.next(self.settings)
-            if state is None:
-                continue
-            # Where an email has several recipients, each has a receipt, as with vendors.
-            is_one_of_several = len(addresses) > 1
-            receipt = Receipt(
-                state,
-                reference=handover.reference,
-                provider_message_id=f"mock-{handover.key}",
-                recipient=addresses[position] if is_one_of_several else "",
-                code=f"mock_{state.value}" if state is ReceiptState.UNDELIVERED else "",
-                event_id=f"{handover.reference}#{position}" if handover.reference else "",
-            )
-            found += [receipt] * times
-        return found
-
-    def _decide(self, message: OutboundMessage, settings: MockSettings, handover: Handover) -> DispatchResult | None:
+    def _decide(self, message: OutboundMessage, handover: Handover) -> DispatchResult | None:
         """What becomes of an attempt; None where it reaches nobody."""
-        if settings.misconfigured:
-            return _result(Outcome.MISCONFIGURED, settings)
-        content, positions = message.content, handover.positions
-        # The same under one key, as that of a vendor who deduplicates.
-        provider_message_id = f"mock-{handover.key}"
-        if isinstance(content, Email):
-            addresses = content.recipients
-            if positions is not None:
-                addresses = tuple(addresses[position] for position in positions)
-            forced = [SIMULATORS.get(address.lower()) for address in addresses]
-            if any(forced) and len(addresses) > 1:
-                # Those that force nothing fare alike, by one draw.
-                drawn = Outcome.SUCCESS if all(forced) else self._draws.next(settings)
-                if drawn is None:
-                    return None
-                each = [outcome or drawn for outcome in forced]
-                return _result(
-                    worst(each),
-                    settings,
-                    provider_message_id if Outcome.SUCCESS in each else "",
-                    tuple(_recipient_result(outcome, f"{provider_message_id}-{at}") for at, outcome in enumerate(each)),
-                )
-            outcome = forced[0]
-        else:
-            outcome = SIMULATORS.get(content.to)
-        outcome = outcome or self._draws.next(settings)
-        if outcome is None:
-            return None
-        return _result(outcome, settings, provider_message_id if outcome is Outcome.SUCCESS else "")
+        if self.settings.misconfigured:
+            return simulated.result(self.kind, Outcome.MISCONFIGURED)
+        return simulated.decide(self.kind, message, handover, self._draw, self.settings.retry_after)
 
+    def _draw(self) -> Outcome | None:
+        return self._draws.next(self.settings)
 
-def _recipient_result(outcome: Outcome, provider_message_id: str) -> RecipientResult:
-    return RecipientResult(outcome, _code(outcome), provider_message_id if outcome is Outcome.SUCCESS else "")
-
-
-def _code(outcome: Outcome) -> str:
-    return "" if outcome is Outcome.SUCCESS else f"mock_{outcome.value}"
-
-
-_ASKING: Final = frozenset({Outcome.RATE_LIMITED, Outcome.DEFERRED})
-"""The outcomes that say for how long to wait."""
-
-
-def _result(
-    outcome: Outcome,
-    settings: MockSettings,
-    provider_message_id: str = "",
-    recipients: tuple[RecipientResult, ...] = (),
-) -> DispatchResult:
-    retry_after = settings.retry_after or None if outcome in _ASKING else None
-    return DispatchResult(outcome, provider_message_id, _code(outcome), _DETAILS[outcome], retry_after, recipients)
+    def _draw_receipt(self, outcome: Outcome) -> tuple[ReceiptState | None, int]:
+        return self._receipt_draws.next(self.settings) if outcome in MAYBE_TAKEN else (None, 0)
 
 
 KIND: Final = Kind(

@@ -21,7 +21,7 @@ from postwire.core.queue_keys import variant
 from postwire.core.routing import Route, Tier, matching
 from postwire.core.splitmix import stream
 from postwire.providers import capabilities
-from postwire.providers.base import Context, Kind, Provider, Report, unheard
+from postwire.providers.base import Context, Kind, Provider, Report, ToInbox, no_inbox, unheard
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that all providers have to close."""
@@ -89,6 +89,7 @@ class Registry:
         random_seed: Callable[[], int],
         seed: int,
         report: Callable[[str], Report] = lambda _: unheard,
+        to_inbox: Callable[[str], ToInbox] | None = None,
         on_transition: OnTransition | None = None,
         on_availability: OnAvailability | None = None,
         on_fault: Callable[[Exception], None] | None = None,
@@ -96,16 +97,22 @@ class Registry:
         """Make every provider that the configuration declares.
 
         `random_seed` gives 64 random bits; `seed` decides all jitter. `report` gives, by a provider's name, what keeps
-        the receipts that it brings itself. Transitions of the breakers go to
-        `on_transition`, and what it raises to `on_fault`; whether a provider can be used at all goes to
-        `on_availability`, with what stands in the way and why.
+        the receipts that it brings itself, and `to_inbox` what shows the messages that it took, if it is simulated.
+        Transitions of the breakers go to `on_transition`, and what it raises to `on_fault`; whether a provider can be
+        used at all goes to `on_availability`, with what stands in the way and why.
 
         Raises:
             ProviderNotMade: one of them cannot be made.
         """
         entries = [
             ProviderEntry(
-                make(declared, kinds, random_seed, report(declared.name)),
+                make(
+                    declared,
+                    kinds,
+                    random_seed,
+                    report(declared.name),
+                    to_inbox(declared.name) if to_inbox else no_inbox,
+                ),
                 _gate(config, declared, seed, on_transition, on_availability, on_fault),
                 attempt_timeout=declared.attempt_timeout,
             )
@@ -270,13 +277,14 @@ def make(
     kinds: Mapping[str, Kind],
     random_seed: Callable[[], int],
     report: Report = unheard,
+    to_inbox: ToInbox = no_inbox,
 ) -> Provider:
     """Make one provider that the configuration declares.
 
     Raises:
         ProviderNotMade: its kind cannot make it of these settings.
     """
-    context = Context(declared.name, declared.channels, random_seed, declared.connect_timeout, report)
+    context = Context(declared.name, declared.channels, random_seed, declared.connect_timeout, report, to_inbox)
     try:
         return kinds[declared.kind].make(context, declared.options)
     except Exception as error:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/inbox_service.proto\x12\x0bpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x8c\x02\n\x0cInboxMessage\x12\x18\n\x10inbox_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12\x15\n\rprovider_name\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07message\x18\x05 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12%\n\x05\x66iles\x18\x06 \x03(\x0b\x32\x16.postwire.v1.InboxFile\x12\x14\n\x0cpreview_path\x18\x07 \x01(\t\x12\x19\n\x11recipient_indices\x18\x08 \x03(\x05\"H\n\tInboxFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"\x87\x01\n\x0bInboxFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12\n\n\x02to\x18\x02 \x01(\t\x12\r\n\x05match\x18\x03 \x01(\t\x12\x35\n\x11receive_time_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x10ListInboxRequest\x12(\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x18.postwire.v1.InboxFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x11ListInboxResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.postwire.v1.InboxMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x11WatchInboxRequest\x12(\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x18.postwire.v1.InboxFilter\"@\n\x12WatchInboxResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.postwire.v1.InboxMessage\"i\n\x15WaitForMessageRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\t\x12\x35\n\x11receive_time_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x16WaitForMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.postwire.v1.InboxMessage\"\x13\n\x11\x43learInboxRequest\"%\n\x12\x43learInboxResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\x32\xd5\x02\n\x0cInboxService\x12J\n\tListInbox\x12\x1d.postwire.v1.ListInboxRequest\x1a\x1e.postwire.v1.ListInboxResponse\x12O\n\nWatchInbox\x12\x1e.postwire.v1.WatchInboxRequest\x1a\x1f.postwire.v1.WatchInboxResponse0\x01\x12Y\n\x0eWaitForMessage\x12\".postwire.v1.WaitForMessageRequest\x1a#.postwire.v1.WaitForMessageResponse\x12M\n\nClearInbox\x12\x1e.postwire.v1.ClearInboxRequest\x1a\x1f.postwire.v1.ClearInboxResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpostwire/v1/inbox_service.proto\x12\x0bpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x9f\x02\n\x0cInboxMessage\x12\x18\n\x10inbox_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12\x15\n\rprovider_name\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07message\x18\x05 \x01(\x0b\x32\x1c.postwire.v1.OutboundMessage\x12%\n\x05\x66iles\x18\x06 \x03(\x0b\x32\x16.postwire.v1.InboxFile\x12\x14\n\x0cpreview_path\x18\x07 \x01(\t\x12\x19\n\x11recipient_indices\x18\x08 \x03(\x05\x12\x11\n\ttruncated\x18\t \x01(\x08\"H\n\tInboxFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"\x87\x01\n\x0bInboxFilter\x12&\n\x08\x63hannels\x18\x01 \x03(\x0e\x32\x14.postwire.v1.Channel\x12\n\n\x02to\x18\x02 \x01(\t\x12\r\n\x05match\x18\x03 \x01(\t\x12\x35\n\x11receive_time_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x10ListInboxRequest\x12(\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x18.postwire.v1.InboxFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x11ListInboxResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.postwire.v1.InboxMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x11WatchInboxRequest\x12(\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x18.postwire.v1.InboxFilter\"@\n\x12WatchInboxResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.postwire.v1.InboxMessage\"i\n\x15WaitForMessageRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\t\x12\x35\n\x11receive_time_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x16WaitForMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.postwire.v1.InboxMessage\"\x13\n\x11\x43learInboxRequest\"%\n\x12\x43learInboxResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\x32\xd5\x02\n\x0cInboxService\x12J\n\tListInbox\x12\x1d.postwire.v1.ListInboxRequest\x1a\x1e.postwire.v1.ListInboxResponse\x12O\n\nWatchInbox\x12\x1e.postwire.v1.WatchInboxRequest\x1a\x1f.postwire.v1.WatchInboxResponse0\x01\x12Y\n\x0eWaitForMessage\x12\".postwire.v1.WaitForMessageRequest\x1a#.postwire.v1.WaitForMessageResponse\x12M\n\nClearInbox\x12\x1e.postwire.v1.ClearInboxRequest\x1a\x1f.postwire.v1.ClearInboxResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,27 +35,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
   _globals['_INBOXMESSAGE']._serialized_start=109
-  _globals['_INBOXMESSAGE']._serialized_end=377
-  _globals['_INBOXFILE']._serialized_start=379
-  _globals['_INBOXFILE']._serialized_end=451
-  _globals['_INBOXFILTER']._serialized_start=454
-  _globals['_INBOXFILTER']._serialized_end=589
-  _globals['_LISTINBOXREQUEST']._serialized_start=591
-  _globals['_LISTINBOXREQUEST']._serialized_end=690
-  _globals['_LISTINBOXRESPONSE']._serialized_start=692
-  _globals['_LISTINBOXRESPONSE']._serialized_end=781
-  _globals['_WATCHINBOXREQUEST']._serialized_start=783
-  _globals['_WATCHINBOXREQUEST']._serialized_end=844
-  _globals['_WATCHINBOXRESPONSE']._serialized_start=846
-  _globals['_WATCHINBOXRESPONSE']._serialized_end=910
-  _globals['_WAITFORMESSAGEREQUEST']._serialized_start=912
-  _globals['_WAITFORMESSAGEREQUEST']._serialized_end=1017
-  _globals['_WAITFORMESSAGERESPONSE']._serialized_start=1019
-  _globals['_WAITFORMESSAGERESPONSE']._serialized_end=1087
-  _globals['_CLEARINBOXREQUEST']._serialized_start=1089
-  _globals['_CLEARINBOXREQUEST']._serialized_end=1108
-  _globals['_CLEARINBOXRESPONSE']._serialized_start=1110
-  _globals['_CLEARINBOXRESPONSE']._serialized_end=1147
-  _globals['_INBOXSERVICE']._serialized_start=1150
-  _globals['_INBOXSERVICE']._serialized_end=1491
+  _globals['_INBOXMESSAGE']._serialized_end=396
+  _globals['_INBOXFILE']._serialized_start=398
+  _globals['_INBOXFILE']._serialized_end=470
+  _globals['_INBOXFILTER']._serialized_start=473
+  _globals['_INBOXFILTER']._serialized_end=608
+  _globals['_LISTINBOXREQUEST']._serialized_start=610
+  _globals['_LISTINBOXREQUEST']._serialized_end=709
+  _globals['_LISTINBOXRESPONSE']._serialized_start=711
+  _globals['_LISTINBOXRESPONSE']._serialized_end=800
+  _globals['_WATCHINBOXREQUEST']._serialized_start=802
+  _globals['_WATCHINBOXREQUEST']._serialized_end=863
+  _globals['_WATCHINBOXRESPONSE']._serialized_start=865
+  _globals['_WATCHINBOXRESPONSE']._serialized_end=929
+  _globals['_WAITFORMESSAGEREQUEST']._serialized_start=931
+  _globals['_WAITFORMESSAGEREQUEST']._serialized_end=1036
+  _globals['_WAITFORMESSAGERESPONSE']._serialized_start=1038
+  _globals['_WAITFORMESSAGERESPONSE']._serialized_end=1106
+  _globals['_CLEARINBOXREQUEST']._serialized_start=1108
+  _globals['_CLEARINBOXREQUEST']._serialized_end=1127
+  _globals['_CLEARINBOXRESPONSE']._serialized_start=1129
+  _globals['_CLEARINBOXRESPONSE']._serialized_end=1166
+  _globals['_INBOXSERVICE']._serialized_start=1169
+  _globals['_INBOXSERVICE']._serialized_end=1510
 # @@protoc_insertion_point(module_scope)

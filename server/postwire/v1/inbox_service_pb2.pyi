@@ -34,6 +34,7 @@ class InboxMessage(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     PREVIEW_PATH_FIELD_NUMBER: _builtins.int
     RECIPIENT_INDICES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     inbox_message_id: _builtins.str
     """Its name within the inbox. A message that was sent twice is there twice."""
     message_id: _builtins.str
@@ -44,6 +45,8 @@ class InboxMessage(_message.Message):
     """For an email with HTML: the path at which the listener of `http.listen` shows it, to whoever knows this path. Empty
     for others, and where there is no such listener.
     """
+    truncated: _builtins.bool
+    """Whether its text or its HTML had more than 250,000 characters, and is here without the rest."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -71,10 +74,11 @@ class InboxMessage(_message.Message):
         files: _abc.Iterable[Global___InboxFile] | None = ...,
         preview_path: _builtins.str = ...,
         recipient_indices: _abc.Iterable[_builtins.int] | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "inbox_message_id", b"inbox_message_id", "message", b"message", "message_id", b"message_id", "preview_path", b"preview_path", "provider_name", b"provider_name", "receive_time", b"receive_time", "recipient_indices", b"recipient_indices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "inbox_message_id", b"inbox_message_id", "message", b"message", "message_id", b"message_id", "preview_path", b"preview_path", "provider_name", b"provider_name", "receive_time", b"receive_time", "recipient_indices", b"recipient_indices", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

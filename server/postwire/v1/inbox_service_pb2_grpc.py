@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class InboxServiceStub:
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel):
@@ -61,8 +61,8 @@ class InboxServiceStub:
 
 class InboxServiceServicer:
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def ListInbox(self, request, context):
@@ -75,8 +75,9 @@ class InboxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchInbox(self, request, context):
-        """Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-        with nothing in it.
+        """Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+        what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+        the inbox has not kept for so long.
 
         Role: send or read.
         """
@@ -136,8 +137,8 @@ def add_InboxServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InboxService:
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @staticmethod

@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class InboxServiceStub:
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @_typing.overload
@@ -42,8 +42,9 @@ class InboxServiceStub:
     Role: send or read.
     """
     WatchInbox: _grpc.UnaryStreamMultiCallable[_inbox_service_pb2.WatchInboxRequest, _inbox_service_pb2.WatchInboxResponse]
-    """Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-    with nothing in it.
+    """Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+    what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+    the inbox has not kept for so long.
 
     Role: send or read.
     """
@@ -62,8 +63,8 @@ class InboxServiceStub:
 @_typing.type_check_only
 class InboxServiceAsyncStub(InboxServiceStub):
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,8 +74,9 @@ class InboxServiceAsyncStub(InboxServiceStub):
     Role: send or read.
     """
     WatchInbox: _aio.UnaryStreamMultiCallable[_inbox_service_pb2.WatchInboxRequest, _inbox_service_pb2.WatchInboxResponse]  # type: ignore[assignment]
-    """Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-    with nothing in it.
+    """Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+    what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+    the inbox has not kept for so long.
 
     Role: send or read.
     """
@@ -92,8 +94,8 @@ class InboxServiceAsyncStub(InboxServiceStub):
 
 class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-    memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-    describes.
+    memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+    others who send few. Refused calls carry the details that `ErrorReason` describes.
     """
 
     @_abc_1.abstractmethod
@@ -113,8 +115,9 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inbox_service_pb2.WatchInboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inbox_service_pb2.WatchInboxResponse], _abc.AsyncIterator[_inbox_service_pb2.WatchInboxResponse]]:
-        """Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-        with nothing in it.
+        """Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+        what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+        the inbox has not kept for so long.
 
         Role: send or read.
         """

@@ -44,8 +44,10 @@ type InboxMessage struct {
 	PreviewPath string `protobuf:"bytes,7,opt,name=preview_path,json=previewPath,proto3" json:"preview_path,omitempty"`
 	// To which of the email's recipients it went, by their position among to, cc and bcc; empty where it went to all.
 	RecipientIndices []int32 `protobuf:"varint,8,rep,packed,name=recipient_indices,json=recipientIndices,proto3" json:"recipient_indices,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether its text or its HTML had more than 250,000 characters, and is here without the rest.
+	Truncated     bool `protobuf:"varint,9,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InboxMessage) Reset() {
@@ -132,6 +134,13 @@ func (x *InboxMessage) GetRecipientIndices() []int32 {
 		return x.RecipientIndices
 	}
 	return nil
+}
+
+func (x *InboxMessage) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
 }
 
 // An attachment, or a medium.
@@ -679,7 +688,7 @@ var File_postwire_v1_inbox_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_inbox_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpostwire/v1/inbox_service.proto\x12\vpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xf1\x02\n" +
+	"\x1fpostwire/v1/inbox_service.proto\x12\vpostwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\x8f\x03\n" +
 	"\fInboxMessage\x12(\n" +
 	"\x10inbox_message_id\x18\x01 \x01(\tR\x0einboxMessageId\x12\x1d\n" +
 	"\n" +
@@ -689,7 +698,8 @@ const file_postwire_v1_inbox_service_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\v2\x1c.postwire.v1.OutboundMessageR\amessage\x12,\n" +
 	"\x05files\x18\x06 \x03(\v2\x16.postwire.v1.InboxFileR\x05files\x12!\n" +
 	"\fpreview_path\x18\a \x01(\tR\vpreviewPath\x12+\n" +
-	"\x11recipient_indices\x18\b \x03(\x05R\x10recipientIndices\"j\n" +
+	"\x11recipient_indices\x18\b \x03(\x05R\x10recipientIndices\x12\x1c\n" +
+	"\ttruncated\x18\t \x01(\bR\ttruncated\"j\n" +
 	"\tInboxFile\x12\x1b\n" +
 	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x1d\n" +

@@ -32,15 +32,16 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-// memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-// describes.
+// memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+// others who send few. Refused calls carry the details that `ErrorReason` describes.
 type InboxServiceClient interface {
 	// Lists what was taken, newest first, a page at a time.
 	//
 	// Role: send or read.
 	ListInbox(ctx context.Context, in *ListInboxRequest, opts ...grpc.CallOption) (*ListInboxResponse, error)
-	// Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-	// with nothing in it.
+	// Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+	// what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+	// the inbox has not kept for so long.
 	//
 	// Role: send or read.
 	WatchInbox(ctx context.Context, in *WatchInboxRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchInboxResponse], error)
@@ -117,15 +118,16 @@ func (c *inboxServiceClient) ClearInbox(ctx context.Context, in *ClearInboxReque
 // for forward compatibility.
 //
 // Shows what the mocks and the sandboxes of a server took, with its contents: the last 1,000 messages, for an hour, in the
-// memory of the node that answers. A caller sees his tenant's alone. Refused calls carry the details that `ErrorReason`
-// describes.
+// memory of the node that answers. A caller sees his tenant's alone, and tenants who send many do not push out those of
+// others who send few. Refused calls carry the details that `ErrorReason` describes.
 type InboxServiceServer interface {
 	// Lists what was taken, newest first, a page at a time.
 	//
 	// Role: send or read.
 	ListInbox(context.Context, *ListInboxRequest) (*ListInboxResponse, error)
-	// Shows what is taken from now on, for as long as the caller stays. After 15 s without any there is a sign of life,
-	// with nothing in it.
+	// Shows what is taken from now on, for as long as the caller stays. It begins with a sign of life, with nothing in it:
+	// what is taken after that is shown. There is another after 15 s without any. A caller who reads too slowly misses what
+	// the inbox has not kept for so long.
 	//
 	// Role: send or read.
 	WatchInbox(*WatchInboxRequest, grpc.ServerStreamingServer[WatchInboxResponse]) error
