@@ -23,6 +23,7 @@ from tests.support.waiting import PATIENCE
 from postwire.v1 import (
     admin_service_pb2_grpc,
     dispatch_service_pb2_grpc,
+    inbox_service_pb2_grpc,
     provider_service_pb2_grpc,
     suppression_service_pb2_grpc,
 )
@@ -108,6 +109,7 @@ class Server:
         self.dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel)
         self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
+        self.inbox = inbox_service_pb2_grpc.InboxServiceStub(channel)
         self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
 

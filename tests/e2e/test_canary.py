@@ -22,6 +22,13 @@ from tests.e2e.toml import case, mock, of, rule
 from tests.support.otlp import Collector, Seen
 
 from postwire.v1 import dispatch_service_pb2 as pb
+from postwire.v1.inbox_service_pb2 import (
+    ClearInboxRequest,
+    InboxFilter,
+    ListInboxRequest,
+    WaitForMessageRequest,
+    WatchInboxRequest,
+)
 from postwire.v1.message_pb2 import CHANNEL_SMS, Attachment, DispatchOptions, Email, Media, Mms, OutboundMessage, Sms
 from postwire.v1.provider_service_pb2 import (
     DrainProviderRequest,
@@ -276,11 +283,33 @@ def other_calls(server: Server, caller: Caller) -> None:
     caller.call(providers.ResumeProvider, ResumeProviderRequest(name=mark()))
     caller.call(providers.ResetBreaker, ResetBreakerRequest(name=mark()))
     caller.call(providers.UpdateMockProvider, UpdateMockProviderRequest(name=mark(), error_ratio=3))
+    read_inbox(server, caller)
     caller.call(server.health.Check, health_pb2.HealthCheckRequest(service=mark()))
     nowhere: Any = server.channel().unary_unary(f"/postwire.v1.DispatchService/{mark()}")
     caller.call(nowhere, mark().encode())
     garbage: Any = server.channel().unary_unary("/postwire.v1.DispatchService/Dispatch")
     caller.call(garbage, b"\x0a\xff" + mark().encode())
+
+
+def read_inbox(server: Server, caller: Caller) -> None:
+    """What simulated providers took, which is shown with all that it says; and what is asked for wrongly."""
+    inbox = server.inbox
+    page = inbox.ListInbox(ListInboxRequest(page_size=100), timeout=TIMEOUT)
+    assert found_in(str(page)), "it is there to be found"
+    newest = page.messages[0].message
+    assert inbox.WaitForMessage(WaitForMessageRequest(to=newest.sms.to), timeout=TIMEOUT).HasField("message")
+    watch = inbox.WatchInbox(WatchInboxRequest(filter=InboxFilter(match=mark())), timeout=TIMEOUT)
+    next(watch)
+    for asked in (
+        ListInboxRequest(filter=InboxFilter(to=mark())),
+        ListInboxRequest(page_token=mark()),
+        ListInboxRequest(page_token=page.next_page_token, filter=InboxFilter(match=mark())),
+        ListInboxRequest(filter=InboxFilter(match=mark() * 200)),
+    ):
+        caller.call(inbox.ListInbox, asked)
+    caller.call(inbox.WaitForMessage, WaitForMessageRequest(to=mark(), match=mark() * 200))
+    inbox.ClearInbox(ClearInboxRequest(), timeout=TIMEOUT)
+    watch.cancel()
 
 
 def test_no_marked_data_leaves_the_server(serve: Serve, collector: Collector) -> None:

@@ -25,6 +25,7 @@ from postwire.v1.dispatch_service_pb2 import (
 )
 from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from postwire.v1.error_reason_pb2 import ErrorReason
+from postwire.v1.inbox_service_pb2_grpc import add_InboxServiceServicer_to_server
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from postwire.v1.suppression_service_pb2_grpc import add_SuppressionServiceServicer_to_server
@@ -214,6 +215,7 @@ def serving(scripted: Any, address: str = "127.0.0.1:0", tls: grpc.ServerCredent
         add_AdminServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
         add_SuppressionServiceServicer_to_server(scripted, server)
+        add_InboxServiceServicer_to_server(scripted, server)
         port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         server.start()
         try:

@@ -14,6 +14,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from postwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from postwire.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
+from postwire.v1.inbox_service_pb2_grpc import add_InboxServiceServicer_to_server
 from postwire.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from postwire.v1.suppression_service_pb2_grpc import add_SuppressionServiceServicer_to_server
 
@@ -59,6 +60,7 @@ def serving(scripted: Any) -> Iterator[str]:
         add_AdminServiceServicer_to_server(scripted, server)
         add_ProviderServiceServicer_to_server(scripted, server)
         add_SuppressionServiceServicer_to_server(scripted, server)
+        add_InboxServiceServicer_to_server(scripted, server)
         add_HealthServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()

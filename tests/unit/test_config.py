@@ -33,6 +33,7 @@ server.max_wait = "30s"
 server.grace = "10s"
 server.reflection = true
 server.insecure = false
+server.environment = ""
 server.tls.cert_file = (none)
 server.tls.key_file = (none)
 server.tls.client_ca_file = (none)

@@ -85,7 +85,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_key(read: Any, toml: s
         ("SERVER__LISSEN", "", "server.lissen (POSTWIRE_SERVER__LISSEN): is not known, did you mean POSTWIRE_SERVER__LISTEN?"),
         ("SERVER__LISTEN", "", 'server.listen (POSTWIRE_SERVER__LISTEN): "" is not an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/postwire.sock'),
         ("SERVER__listen", "", "POSTWIRE_SERVER__listen: is not a name of ours, write it in capitals, digits and _"),
-        ("SERVER__", "", 'server."" (POSTWIRE_SERVER__): is not known, known here: listen, max_in_flight, max_connections, max_message_bytes, max_wait, grace, reflection, insecure, tls'),
+        ("SERVER__", "", 'server."" (POSTWIRE_SERVER__): is not known, known here: listen, max_in_flight, max_connections, max_message_bytes, max_wait, grace, reflection, insecure, environment, tls'),
         ("DELIVERY__EXPIRE_AFTER", "5h", "delivery.expire_after (POSTWIRE_DELIVERY__EXPIRE_AFTER): is a table, set one of its keys as POSTWIRE_DELIVERY__EXPIRE_AFTER__KEY"),
         ("DELIVERY__BACKOFF_BASE", "6m", "delivery.backoff_base (POSTWIRE_DELIVERY__BACKOFF_BASE): 6m is longer than backoff_max (5m), must be at most that"),
         ("PROVIDERS__FOO__SEED", "5", "POSTWIRE_PROVIDERS__FOO__SEED: there is no such provider, the environment can only set keys of sms-mms, email"),

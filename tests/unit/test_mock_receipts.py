@@ -16,7 +16,7 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import Channel, Content, OutboundMessage, Sms
 from postwire.core.outcome import Outcome
 from postwire.core.receipts import Inbound, Receipt, ReceiptState
-from postwire.providers import capabilities, mock_receipts
+from postwire.providers import capabilities, pending_receipts
 from postwire.providers.base import Context
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider, MockSettings
@@ -204,7 +204,7 @@ async def test_a_sooner_one_does_not_wait_for_a_later_one(inbox: Inbox) -> None:
 
 
 async def test_what_cannot_be_kept_is_reported_again(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mock_receipts, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(pending_receipts, "FIRST_PAUSE", 0.0)
     inbox.failures = [StoreUnavailable(), StoreUnavailable(), StoreUnavailable()]
     provider = mock(inbox, delivered_ratio=1.0)
     await send(provider, "k")
@@ -244,7 +244,7 @@ async def test_neither_sending_nor_closing_waits_for_an_inbox() -> None:
 
 
 async def test_there_is_an_end_to_what_is_still_to_come(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mock_receipts, "MAX_PENDING", 3)
+    monkeypatch.setattr(pending_receipts, "MAX_PENDING", 3)
     provider = mock(inbox, delivered_ratio=1.0, receipt_delay=0.01)
     for key in range(10):
         await send(provider, str(key))

@@ -40,13 +40,13 @@ class SandboxProvider:
     def __init__(self, context: Context, settings: SandboxSettings) -> None:
         self.name = context.name
         self.channels = context.channels
-        self._settings = settings
+        self.settings = settings
         self._pending = PendingReceipts(context.report)
         self._to_inbox = context.to_inbox
 
     async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
         """See `Provider.send`."""
-        settings = self._settings
+        settings = self.settings
         result = simulated.decide(self.kind, message, handover, _succeed)
         assert result is not None
         if (taken_by := simulated.taken_by(result, handover)) is not None:
