@@ -18,6 +18,7 @@ from postwire.v1.dispatch_service_pb2 import (
     RouteCandidate,
     RouteObstacle,
 )
+from postwire.v1.inbox_service_pb2 import InboxFile, InboxFilter, InboxMessage
 from postwire.v1.message_pb2 import (
     Attachment,
     Attempt,
@@ -76,6 +77,9 @@ __all__ = [
     "EraseMessagesResponse",
     "ExplainRouteResponse",
     "FieldViolation",
+    "InboxFile",
+    "InboxFilter",
+    "InboxMessage",
     "InvalidRequest",
     "Media",
     "Message",

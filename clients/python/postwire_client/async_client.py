@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from datetime import datetime
 from functools import cached_property
@@ -12,12 +13,13 @@ import grpc.aio
 
 from postwire.v1.admin_service_pb2 import AuditEvent
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
+from postwire.v1.inbox_service_pb2 import InboxFilter, InboxMessage, ListInboxRequest
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider
 from postwire.v1.suppression_service_pb2 import ListSuppressionsRequest, Suppression
 from postwire_client.base import ANSWER_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, BaseClient
 from postwire_client.bulk import DispatchResult
-from postwire_client.calls import Call, Calls, as_method, audit_request
+from postwire_client.calls import Call, Calls, as_method, audit_request, is_worth_waiting, wait_request
 from postwire_client.channel import open_async_channel
 from postwire_client.credentials import NONE, Credentials
 from postwire_client.tasks import LoopLifetime, Sending, errors, watch
@@ -90,9 +92,12 @@ class AsyncClient(BaseClient):
     start_rekey = _awaited(Calls.start_rekey)
     get_rekey = _awaited(Calls.get_rekey)
     list_nodes = _awaited(Calls.list_nodes)
+    clear_inbox = _awaited(Calls.clear_inbox)
     _list_page = _awaited(Calls.list_page)
     _audit_page = _awaited(Calls.audit_page)
     _suppression_page = _awaited(Calls.suppression_page)
+    _inbox_page = _awaited(Calls.inbox_page)
+    _wait_once = _awaited(Calls.wait_once)
 
     async def list_messages(
         self, chosen: MessageFilter | None = None, *, page_size: int = 0, timeout: float | None = None
@@ -153,6 +158,41 @@ class AsyncClient(BaseClient):
                 return
             request.page_token = page.next_page_token
 
+    async def list_inbox(
+        self, chosen: InboxFilter | None = None, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncGenerator[InboxMessage, None]:
+        """What simulated providers took, as far as `chosen` admits it, with its contents, newest first.
+
+        It is fetched as it is asked for, `page_size` at a time (the server's own choice if it is 0); `timeout` is for
+        each page. Raises InvalidRequest.
+        """
+        request = ListInboxRequest(filter=chosen, page_size=page_size)
+        while True:
+            page = await self._inbox_page(request, timeout)
+            for one in page.messages:
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def wait_for_message(
+        self, to: str, match: str = "", *, since: datetime | None = None, timeout: float | None = None
+    ) -> InboxMessage | None:
+        """Wait until a simulated provider has taken a message to this recipient, with this text in it, and return the
+        newest; one that is there already is returned at once. None: there was none in `timeout` seconds.
+
+        `to` is a phone number or an email address. With `since`, what was taken before that time does not count; a time
+        without an offset is UTC. Raises InvalidRequest.
+        """
+        request, asked = wait_request(to, match, since), self._seconds(timeout)
+        deadline = time.monotonic() + asked
+        left = asked
+        while True:  # as the server lets nobody wait for longer than its own `max_wait`
+            found = await self._wait_once(request, left)
+            left = deadline - time.monotonic()
+            if found is not None or not is_worth_waiting(left, asked):
+                return found
+
     def dispatch_many(
         self,
         requests: Iterable[DispatchRequest] | AsyncIterable[DispatchRequest],
@@ -200,6 +240,21 @@ class AsyncClient(BaseClient):
             self._lifetime,
             lambda asked: self._calls.messages.WatchMessages(asked, metadata=self._metadata()),
             what,
+        )
+
+    def watch_inbox(
+        self, chosen: InboxFilter | None = None, *, timeout: float | None = None
+    ) -> AsyncGenerator[InboxMessage, None]:
+        """What simulated providers take from now on, as far as `chosen` admits it.
+
+        It goes on for as long as you iterate, with the client's `retry` over restarts of the server as well; what is
+        taken during an interruption is not shown. `timeout` is for the first answer. To close the iterator ends the
+        call. Raises InvalidRequest.
+        """
+        return watch(
+            self._lifetime,
+            lambda asked: self._calls.inbox.WatchInbox(asked, metadata=self._metadata()),
+            self._inbox_watch(chosen, timeout),
         )
 
     def watch_providers(self, *, timeout: float | None = None) -> AsyncGenerator[list[Provider], None]:

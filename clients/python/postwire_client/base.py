@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from postwire.v1.dispatch_service_pb2 import MessageFilter
+from postwire.v1.inbox_service_pb2 import InboxFilter
 from postwire_client.bulk import Bulk
 from postwire_client.credentials import NONE, CallMetadata, Credentials, channel_credentials
 from postwire_client.reopening import Reopening
-from postwire_client.watching import MessageWatch, ProviderWatch
+from postwire_client.watching import InboxWatch, MessageWatch, ProviderWatch
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 30.0
@@ -67,6 +68,9 @@ class BaseClient:
 
     def _provider_watch(self, timeout: float | None) -> ProviderWatch:
         return ProviderWatch(timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry))
+
+    def _inbox_watch(self, chosen: InboxFilter | None, timeout: float | None) -> InboxWatch:
+        return InboxWatch(chosen, timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry))
 
     def _seconds(self, timeout: float | None) -> float:
         seconds = self._timeout if timeout is None else timeout

@@ -40,6 +40,14 @@ from postwire.v1.dispatch_service_pb2 import (
     ResolveMessageRequest,
 )
 from postwire.v1.dispatch_service_pb2_grpc import DispatchServiceStub
+from postwire.v1.inbox_service_pb2 import (
+    ClearInboxRequest,
+    InboxMessage,
+    ListInboxRequest,
+    ListInboxResponse,
+    WaitForMessageRequest,
+)
+from postwire.v1.inbox_service_pb2_grpc import InboxServiceStub
 from postwire.v1.message_pb2 import DispatchOptions, Message, OutboundMessage
 from postwire.v1.provider_service_pb2 import (
     DrainProviderRequest,
@@ -64,6 +72,11 @@ from postwire_client.request_ids import new_request_id
 
 _LONGEST_DURATION: Final = 315_576_000_000
 """Seconds, 10,000 years: what a `Duration` may hold."""
+
+_ANSWERED_EARLY: Final = 0.5
+"""Seconds before the end of a caller's time at which the server has answered him, and more."""
+_ROUNDED_UP: Final = 0.02
+"""By what part of itself the server may take that time for shorter, and more."""
 
 R = TypeVar("R")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -90,6 +103,7 @@ class Calls:
         self.providers = ProviderServiceStub(plain)
         self.admin = AdminServiceStub(plain)
         self.suppressions = SuppressionServiceStub(plain)
+        self.inbox = InboxServiceStub(plain)
 
     # Messages.
 
@@ -273,6 +287,28 @@ class Calls:
         """One page of suppressions."""
         return _call(self.suppressions.ListSuppressions, request, lambda answer: answer, timeout)
 
+    # What simulated providers took.
+
+    def clear_inbox(self, *, timeout: float | None = None) -> Call[int]:
+        """Remove what simulated providers took. Returns how many messages there were.
+
+        Raises Conflict where there is no inbox: on a server in production. So does everything about it.
+        """
+        return _call(self.inbox.ClearInbox, ClearInboxRequest(), lambda answer: answer.removed, timeout)
+
+    def inbox_page(self, request: ListInboxRequest, timeout: float | None) -> Call[ListInboxResponse]:
+        """One page of the inbox."""
+        return _call(self.inbox.ListInbox, request, lambda answer: answer, timeout)
+
+    def wait_once(self, request: WaitForMessageRequest, timeout: float) -> Call[InboxMessage | None]:
+        """Wait for a message for as long as the server lets one wait."""
+        return _call(
+            self.inbox.WaitForMessage,
+            request,
+            lambda answer: answer.message if answer.HasField("message") else None,
+            timeout,
+        )
+
     # The service as a whole.
 
     def start_rekey(self, *, reason: str = "", timeout: float | None = None) -> Call[Rekey]:
@@ -304,6 +340,22 @@ def audit_request(
         if moment is not None:
             field.FromDatetime(moment)
     return request
+
+
+def wait_request(to: str, match: str, since: datetime | None) -> WaitForMessageRequest:
+    """What a message is waited for with."""
+    request = WaitForMessageRequest(to=to, match=match)
+    if since is not None:
+        request.receive_time_from.FromDatetime(since)
+    return request
+
+
+def is_worth_waiting(left: float, asked: float) -> bool:
+    """Whether a server that gave no message still is to be asked again, with so many seconds left of those `asked` for.
+
+    It answers early, so that its answer can arrive: there is something left of the time in any case.
+    """
+    return left > _ANSWERED_EARLY + asked * _ROUNDED_UP
 
 
 def as_method(make: Callable[..., Call[Any]], method: Method, owner: str) -> Method:

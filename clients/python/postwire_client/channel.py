@@ -17,7 +17,13 @@ MAX_MESSAGE_BYTES: Final = 36 << 20
 _DISPATCH: Final = "postwire.v1.DispatchService"
 _PROVIDERS: Final = "postwire.v1.ProviderService"
 _ADMIN: Final = "postwire.v1.AdminService"
-_STREAMS: Final = ((_DISPATCH, "DispatchStream"), (_DISPATCH, "WatchMessages"), (_PROVIDERS, "WatchProviders"))
+_INBOX: Final = "postwire.v1.InboxService"
+_STREAMS: Final = (
+    (_DISPATCH, "DispatchStream"),
+    (_DISPATCH, "WatchMessages"),
+    (_PROVIDERS, "WatchProviders"),
+    (_INBOX, "WatchInbox"),
+)
 
 _SERVICE_CONFIG: Final = json.dumps(
     {
@@ -25,7 +31,7 @@ _SERVICE_CONFIG: Final = json.dumps(
             # A stream is opened again by ourselves: see `reopening`. What names a method comes before what names all.
             {"name": [{"service": service, "method": method} for service, method in _STREAMS]},
             {
-                "name": [{"service": service} for service in (_DISPATCH, _PROVIDERS, _ADMIN)],
+                "name": [{"service": service} for service in (_DISPATCH, _PROVIDERS, _ADMIN, _INBOX)],
                 "retryPolicy": {
                     "maxAttempts": 4,
                     "initialBackoff": "0.2s",

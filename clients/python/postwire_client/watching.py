@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from postwire.v1.dispatch_service_pb2 import MessageFilter, WatchMessagesRequest, WatchMessagesResponse
+from postwire.v1.inbox_service_pb2 import InboxFilter, InboxMessage, WatchInboxRequest, WatchInboxResponse
 from postwire.v1.message_pb2 import Message
 from postwire.v1.provider_service_pb2 import Provider, WatchProvidersRequest, WatchProvidersResponse
 from postwire_client.errors import PostwireError
@@ -102,3 +103,17 @@ class ProviderWatch(Watch[list[Provider]]):
 
     def _reported(self, response: WatchProvidersResponse) -> list[Provider] | None:
         return list(response.providers) or None
+
+
+class InboxWatch(Watch[InboxMessage]):
+    """`WatchInbox`: each stream shows what comes from then on."""
+
+    def __init__(self, chosen: InboxFilter | None, *, timeout: float, reopening: Reopening) -> None:
+        super().__init__(timeout=timeout, reopening=reopening)
+        self._asked = WatchInboxRequest(filter=chosen)
+
+    def _request(self) -> WatchInboxRequest:
+        return self._asked
+
+    def _reported(self, response: WatchInboxResponse) -> InboxMessage | None:
+        return response.message if response.HasField("message") else None
