@@ -19,6 +19,7 @@ from postwire.cli.completion import completion
 from postwire.cli.config import config
 from postwire.cli.demo.command import demo
 from postwire.cli.failure import EXIT_CODES, ExitCode, Failed, close_output
+from postwire.cli.inbox import inbox
 from postwire.cli.keys import keys
 from postwire.cli.messages import erase, follow, steer  # noqa: F401  # more commands of `messages`
 from postwire.cli.messages.read import health, messages
@@ -121,6 +122,7 @@ for command in (
     send,
     preview,
     messages,
+    inbox,
     receipts,
     providers,
     nodes,
