@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import os
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
@@ -182,8 +181,7 @@ def _print_body(one: InboxMessage) -> None:
     body: str = (content.text or content.html) if one.message.HasField("email") else content.body
     if at_terminal():
         body = "\n".join(printable(line) for line in body.splitlines())
-    click.echo(body)
-    sys.stdout.flush()
+    click.echo(body, color=True)  # whatever there is in it that looks like colour
 
 
 def _row(one: InboxMessage) -> list[str]:
