@@ -160,7 +160,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
         node.on_dead = partial(_end, stop)
         observers = Observers(on_fault=_log.fault)
         seed = secrets.randbits(SEED_BITS) if config.delivery.seed is None else config.delivery.seed
-        inbox = inbox_of(config.server, clock, secrets.token_hex)
+        inbox = inbox_of(config, clock, secrets.token_hex)
         try:
             registry = Registry.build(
                 config,
@@ -304,7 +304,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             certificates=certificates.server,
         )
         closing.callback(server.release)
-        web = web_endpoint(config, certificates, server, access.authenticates, _log.fault)
+        web = web_endpoint(config, certificates, server, inbox, access.authenticates, _log.fault)
         if web:
             closing.callback(web.release)
         try:

@@ -11,7 +11,7 @@ from postwire.config.http import HTTP_TLS, missing_for
 from postwire.config.receipts import RECEIPTS_TLS
 from postwire.config.schema import Config
 from postwire.config.tls import SERVER, TELEMETRY, Certificates, read_certificates
-from postwire.delivery import Delivery
+from postwire.delivery import Delivery, InboxAccess
 
 if TYPE_CHECKING:
     from postwire.web.endpoint import WebEndpoint
@@ -48,10 +48,11 @@ def web_endpoint(
     config: Config,
     certificates: ListenerCertificates,
     server: ApiServer,
+    inbox: InboxAccess | None,
     authenticates: Callable[[], bool],
     on_fault: Callable[[Exception], None],
 ) -> WebEndpoint | None:
-    """The listener of `http.listen`; None where that is off.
+    """The listener of `http.listen`; None where that is off. `inbox` is what simulated providers took, if that is kept.
 
     Raises:
         ConfigError: what it takes is not installed, or cannot be done with those certificates.
@@ -60,6 +61,7 @@ def web_endpoint(
         return None
     for missing in missing_for(config.http):
         raise missing
+    from postwire.web import preview
     from postwire.web.endpoint import WebEndpoint
 
     return WebEndpoint(
@@ -69,6 +71,7 @@ def web_endpoint(
         server.services,
         authenticates=authenticates,
         on_fault=on_fault,
+        routes=preview.routes(inbox) if inbox else (),
     )
 
 

@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import count
+from pathlib import Path
 
 import pytest
 from tests.support import build
 from tests.support.clock import ManualClock
 from tests.support.waiting import within
 
-from postwire.config.schema import ServerConfig
+from postwire.config.schema import load
 from postwire.core.errors import Overloaded, ShuttingDown
 from postwire.core.inbox import MAX_AGE, MAX_TEXT, Inbox, InboxFilter, InboxMessage
 from postwire.core.message import Email, OutboundMessage, Sms
 from postwire.delivery import InboxAccess
 from postwire.delivery import inbox as inbox_module
 from postwire.delivery.inbox import inbox_of
+from postwire.providers.builtin import KINDS
 from postwire.providers.handover import Handover
 
 ADA, BOB = "+14155550132", "+14155550133"
@@ -252,8 +254,9 @@ def test_what_is_too_old_goes_though_nobody_reads(rig: Rig) -> None:
 async def test_a_token_stands_for_a_message_as_long_as_it_is_there(rig: Rig) -> None:
     rig.take(OutboundMessage(Email(("ada@example.com",), html="<p>")))
     (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-    token = rig.inbox.preview_token(one, "acme")
-    assert rig.inbox.preview_token(one, "acme") == token
+    path = rig.inbox.preview_path(one, "acme")
+    assert rig.inbox.preview_path(one, "acme") == path == "/console/preview/token-1"
+    token = path.rpartition("/")[2]
     assert rig.inbox.previewed(token) == one
     assert rig.inbox.previewed("other") is None
     rig.clock.advance(MAX_AGE)
@@ -262,14 +265,15 @@ async def test_a_token_stands_for_a_message_as_long_as_it_is_there(rig: Rig) -> 
 
 async def test_tokens_of_messages_that_have_gone_are_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 2)
+    letter = OutboundMessage(Email(("ada@example.com",), html="<p>"))
     for _ in range(4):
-        rig.take()
+        rig.take(letter)
         (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-        rig.inbox.preview_token(one, "acme")
+        rig.inbox.preview_path(one, "acme")
         rig.inbox.clear("acme")
-    rig.take()
+    rig.take(letter)
     (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-    token = rig.inbox.preview_token(one, "acme")
+    token = rig.inbox.preview_path(one, "acme").rpartition("/")[2]
     assert rig.inbox.previewed(token) == one
     assert list(rig.inbox._previews) == [token]
     assert list(rig.inbox._tokens) == [one.number]
@@ -283,10 +287,38 @@ async def test_what_is_erased_is_forgotten(rig: Rig) -> None:
     assert [one.message_id for one in await rig.inbox.find(InboxFilter(), 9, None, "acme")] == ["m-1"]
 
 
-def test_a_server_in_production_keeps_nothing() -> None:
-    assert inbox_of(ServerConfig(environment="production"), ManualClock(), lambda size: "00" * size) is None
-    kept = inbox_of(ServerConfig(environment="staging"), ManualClock(), lambda size: "ab" * size)
+async def test_what_has_no_html_has_no_path(rig: Rig) -> None:
+    rig.take()
+    rig.take(OutboundMessage(Email(("ada@example.com",), text="Hi")))
+    found = await rig.inbox.find(InboxFilter(), 2, None, "acme")
+    assert [rig.inbox.preview_path(one, "acme") for one in found] == ["", ""]
+
+
+def inbox_with(tmp_path: Path, toml: str) -> InboxAccess | None:
+    (tmp_path / "postwire.toml").write_text(toml, encoding="utf-8")
+    config = load(path=tmp_path / "postwire.toml", environ={}, kinds=KINDS)
+    return inbox_of(config, ManualClock(), lambda size: "ab" * size)
+
+
+LETTER = InboxMessage(7, "m", "trial", 0, OutboundMessage(build.email(html="<p>")), (), (), False)
+
+
+def test_a_server_in_production_keeps_nothing(tmp_path: Path) -> None:
+    assert inbox_with(tmp_path, '[server]\nenvironment = "production"') is None
+    kept = inbox_with(tmp_path, "")
     assert kept is not None
-    one = InboxMessage(7, "m", "trial", 0, OutboundMessage(build.sms()), (), (), False)
-    assert kept.name_of(one) == "abababab-7"
-    assert len(kept.preview_token(one, "acme")) == 32
+    assert kept.name_of(LETTER) == "abababab-7"
+
+
+@pytest.mark.parametrize(
+    ("toml", "path"),
+    [
+        ('[http]\nlisten = "127.0.0.1:8080"', f"/console/preview/{'ab' * 16}"),
+        ('[http]\nlisten = "127.0.0.1:8080"\n[console]\nenabled = false', ""),
+        ("", ""),
+    ],
+)
+def test_emails_have_a_path_where_there_is_a_console(tmp_path: Path, toml: str, path: str) -> None:
+    kept = inbox_with(tmp_path, toml)
+    assert kept is not None
+    assert kept.preview_path(LETTER, "acme") == path

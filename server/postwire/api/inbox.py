@@ -35,7 +35,7 @@ class InboxServicer:
         found = await inbox.find(chosen, size + 1, before, call.tenant)
         response, filled = pb.ListInboxResponse(), 0
         for one in found[:size]:
-            message = self._message_to(one)
+            message = self._message_to(one, call.tenant)
             filled += message.ByteSize()
             if filled > MAX_PAGE_BYTES and response.messages:
                 break
@@ -52,13 +52,13 @@ class InboxServicer:
         """See the contract."""
         async with aclosing(self._inbox.watch(listing.watched_inbox_from(request), call.tenant)) as taken:
             async for one in taken:
-                yield pb.WatchInboxResponse(message=None if one is None else self._message_to(one))
+                yield pb.WatchInboxResponse(message=None if one is None else self._message_to(one, call.tenant))
 
     async def WaitForMessage(self, request: pb.WaitForMessageRequest, call: CallContext) -> pb.WaitForMessageResponse:
         """See the contract."""
         inbox = self._inbox
         one = await inbox.wait(listing.awaited_from(request), call.tenant, call.time_remaining())
-        return pb.WaitForMessageResponse(message=None if one is None else self._message_to(one))
+        return pb.WaitForMessageResponse(message=None if one is None else self._message_to(one, call.tenant))
 
     async def ClearInbox(self, request: pb.ClearInboxRequest, call: CallContext) -> pb.ClearInboxResponse:
         """See the contract."""
@@ -70,11 +70,12 @@ class InboxServicer:
             raise InboxDisabled
         return self._maybe_inbox
 
-    def _message_to(self, one: InboxMessage) -> pb.InboxMessage:
+    def _message_to(self, one: InboxMessage, tenant: str) -> pb.InboxMessage:
         wire = pb.InboxMessage(
             inbox_message_id=self._inbox.name_of(one),
             message_id=one.message_id,
             provider_name=one.provider_name,
+            preview_path=self._inbox.preview_path(one, tenant),
             recipient_indices=one.positions,
             truncated=one.truncated,
         )

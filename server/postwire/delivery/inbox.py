@@ -10,7 +10,7 @@ from typing import Final
 
 from postwire.clock import Alarm, Clock
 from postwire.config.providers import PRODUCTION
-from postwire.config.schema import ServerConfig
+from postwire.config.schema import Config
 from postwire.core.errors import Overloaded, ShuttingDown
 from postwire.core.inbox import MAX_MESSAGES, Inbox, InboxFilter, InboxMessage
 from postwire.core.message import Email, OutboundMessage
@@ -18,6 +18,9 @@ from postwire.delivery.waiters import time_to_answer
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.providers.base import ToInbox
 from postwire.providers.handover import Handover
+
+PREVIEWS: Final = "/console/preview/"
+"""Where a browser finds emails, at the listener of `http.listen`: behind it comes what stands for one of them."""
 
 MAX_LISTENERS: Final = 1_000
 """How many calls of a tenant may watch the inbox or wait for a message at once."""
@@ -29,11 +32,12 @@ LONGEST_TURN: Final = 0.005
 _NUMBER: Final = re.compile("[1-9][0-9]{0,17}")
 
 
-def inbox_of(config: ServerConfig, clock: Clock, token: Callable[[int], str]) -> InboxAccess | None:
+def inbox_of(config: Config, clock: Clock, token: Callable[[int], str]) -> InboxAccess | None:
     """The inbox of a server; None where it is in production. `token` gives the hex digits of so many random bytes."""
-    if config.environment == PRODUCTION:
+    if config.server.environment == PRODUCTION:
         return None
-    return InboxAccess(clock, max_wait=config.max_wait, boot=token(4), random_token=lambda: token(16))
+    random_token = (lambda: token(16)) if config.http.listen and config.console.enabled else None
+    return InboxAccess(clock, max_wait=config.server.max_wait, boot=token(4), random_token=random_token)
 
 
 class _Listeners:
@@ -80,9 +84,16 @@ class InboxAccess:
     """What simulated providers took, for those who call."""
 
     def __init__(
-        self, clock: Clock, *, max_wait: float, boot: str, random_token: Callable[[], str], inbox: Inbox | None = None
+        self,
+        clock: Clock,
+        *,
+        max_wait: float,
+        boot: str,
+        random_token: Callable[[], str] | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
-        """`boot` tells names of messages from those of other boots, and `random_token` gives 128 random bits."""
+        """`boot` tells names of messages from those of other boots. `random_token` gives 128 random bits, where emails
+        are shown in a browser."""
         self._clock = clock
         self._max_wait = max_wait
         self._boot = boot
@@ -194,17 +205,19 @@ class InboxAccess:
         """Remove messages, each as often as it was taken."""
         self._inbox.forget(tenant, message_ids)
 
-    def preview_token(self, one: InboxMessage, tenant: str) -> str:
-        """What stands for a message where its HTML is shown to whoever knows this: 128 random bits, always the same."""
+    def preview_path(self, one: InboxMessage, tenant: str) -> str:
+        """Where the HTML of a message is shown to whoever knows this path; empty where it has none, or is not shown."""
+        if self._random_token is None or not one.has_html:
+            return ""
         if one.number not in self._tokens:
             if len(self._tokens) >= 2 * MAX_MESSAGES:  # most of them are of messages that have gone
                 self._forget_tokens()
             token = self._tokens[one.number] = self._random_token()
             self._previews[token] = tenant, one.number
-        return self._tokens[one.number]
+        return PREVIEWS + self._tokens[one.number]
 
     def previewed(self, token: str) -> InboxMessage | None:
-        """The message that a token stands for, if it is still there."""
+        """The message that the end of such a path stands for, if it is still there."""
         if token not in self._previews:
             return None
         return self._inbox.get(*self._previews[token], self._clock.monotonic())
