@@ -29,7 +29,7 @@ class Held(MockProvider):
         self._answers = asyncio.Event()
 
     async def send(self, message: OutboundMessage, handover: Handover) -> DispatchResult:
-        result = self._decide(message, self.settings, handover)
+        result = self._decide(message, handover)
         assert result
         if self.settings.latency:
             with suppress(TimeoutError):

@@ -26,7 +26,7 @@ from postwire.providers.handover import Handover
 ADA, BOB = "+14155550132", "+14155550133"
 
 
-class Rig:
+class Harness:
     """An inbox, its clock, and a provider that fills it."""
 
     def __init__(self) -> None:
@@ -44,8 +44,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def harness() -> Harness:
+    return Harness()
 
 
 def sms(body: str = "Your code is 123456", to: str = ADA) -> OutboundMessage:
@@ -66,28 +66,28 @@ async def next_of(watch: AsyncGenerator[InboxMessage | None, None]) -> InboxMess
     return await within(anext(watch))
 
 
-async def test_what_is_there_is_found_newest_first(rig: Rig) -> None:
+async def test_what_is_there_is_found_newest_first(harness: Harness) -> None:
     for text in ("1", "2 code", "3", "4 Code"):
-        rig.take(sms(text))
-    rig.take(sms("5 code"), tenant="globex")
-    found = await rig.inbox.find(InboxFilter(match="CODE"), 10, None, "acme")
+        harness.take(sms(text))
+    harness.take(sms("5 code"), tenant="globex")
+    found = await harness.inbox.find(InboxFilter(match="CODE"), 10, None, "acme")
     assert [body(one) for one in found] == ["4 Code", "2 code"]
-    assert [body(one) for one in await rig.inbox.find(InboxFilter(), 2, None, "acme")] == ["4 Code", "3"]
-    assert [body(one) for one in await rig.inbox.find(InboxFilter(), 2, found[1].number, "acme")] == ["1"]
-    assert [rig.inbox.number_of(rig.inbox.name_of(one)) for one in found] == [one.number for one in found]
+    assert [body(one) for one in await harness.inbox.find(InboxFilter(), 2, None, "acme")] == ["4 Code", "3"]
+    assert [body(one) for one in await harness.inbox.find(InboxFilter(), 2, found[1].number, "acme")] == ["1"]
+    assert [harness.inbox.number_of(harness.inbox.name_of(one)) for one in found] == [one.number for one in found]
 
 
 @pytest.mark.parametrize(
     "name", ["", "1", "b00b1e55", "b00b1e55-", "b00b1e55-0", "b00b1e55-x", "b00b1e56-1", "b00b1e55-" + "9" * 40]
 )
-def test_a_name_of_another_boot_is_none(rig: Rig, name: str) -> None:
-    assert rig.inbox.number_of(name) is None
+def test_a_name_of_another_boot_is_none(harness: Harness, name: str) -> None:
+    assert harness.inbox.number_of(name) is None
 
 
-async def test_long_texts_are_looked_through_in_turns(rig: Rig) -> None:
-    rig.clock.reading_takes = 1.0
+async def test_long_texts_are_looked_through_in_turns(harness: Harness) -> None:
+    harness.clock.reading_takes = 1.0
     for _ in range(5):
-        rig.take(OutboundMessage(Email(("ada@example.com",), html="é" * MAX_TEXT)))
+        harness.take(OutboundMessage(Email(("ada@example.com",), html="é" * MAX_TEXT)))
     turns = 0
 
     async def others() -> None:
@@ -97,95 +97,97 @@ async def test_long_texts_are_looked_through_in_turns(rig: Rig) -> None:
             await asyncio.sleep(0)
 
     task = asyncio.ensure_future(others())
-    assert await rig.inbox.find(InboxFilter(match="code"), 10, None, "acme") == []
+    assert await harness.inbox.find(InboxFilter(match="code"), 10, None, "acme") == []
     assert turns >= 4
     task.cancel()
     await asyncio.wait([task])
 
 
-async def test_a_watch_begins_with_a_sign_of_life_and_shows_what_comes_then(rig: Rig) -> None:
-    rig.take(sms("before"))
-    async with aclosing(rig.inbox.watch(InboxFilter(to=ADA), "acme")) as watch:
+async def test_a_watch_begins_with_a_sign_of_life_and_shows_what_comes_then(harness: Harness) -> None:
+    harness.take(sms("before"))
+    async with aclosing(harness.inbox.watch(InboxFilter(to=ADA), "acme")) as watch:
         assert await next_of(watch) is None
-        rig.take(sms("1"))
-        rig.take(sms("not to him", to=BOB))
-        rig.take(sms("another tenant's"), tenant="globex")
-        rig.take(sms("2"))
+        harness.take(sms("1"))
+        harness.take(sms("not to him", to=BOB))
+        harness.take(sms("another tenant's"), tenant="globex")
+        harness.take(sms("2"))
         assert [body(await next_of(watch)) for _ in range(2)] == ["1", "2"]
         waiting = asyncio.ensure_future(anext(watch))
         await settle()
-        rig.clock.advance(14)
+        harness.clock.advance(14)
         await settle()
         assert not waiting.done()
-        rig.clock.advance(2)
+        harness.clock.advance(2)
         assert await within(waiting) is None
-        rig.take(sms("3"))
+        harness.take(sms("3"))
         assert body(await next_of(watch)) == "3"
 
 
-async def test_who_does_not_read_misses_what_is_not_kept_for_so_long(rig: Rig) -> None:
-    async with aclosing(rig.inbox.watch(InboxFilter(), "acme")) as watch:
+async def test_who_does_not_read_misses_what_is_not_kept_for_so_long(harness: Harness) -> None:
+    async with aclosing(harness.inbox.watch(InboxFilter(), "acme")) as watch:
         await next_of(watch)
         for number in range(3000):
-            rig.take(sms(str(number)))
+            harness.take(sms(str(number)))
         first = await next_of(watch)
         assert first is not None
         assert int(first.texts[0]) >= 3000 - 1100
 
 
-async def test_who_waits_gets_the_newest_that_is_there(rig: Rig) -> None:
-    rig.take(sms("code 1"))
-    rig.take(sms("code 2"))
-    rig.take(sms("code 3", to=BOB))
-    assert body(await within(rig.inbox.wait(InboxFilter(to=ADA, match="code"), "acme", None))) == "code 2"
+async def test_who_waits_gets_the_newest_that_is_there(harness: Harness) -> None:
+    harness.take(sms("code 1"))
+    harness.take(sms("code 2"))
+    harness.take(sms("code 3", to=BOB))
+    assert body(await within(harness.inbox.wait(InboxFilter(to=ADA, match="code"), "acme", None))) == "code 2"
 
 
-async def test_who_waits_is_woken_by_what_comes(rig: Rig) -> None:
-    waiting = asyncio.ensure_future(rig.inbox.wait(InboxFilter(to="ADA@example.com", match="code"), "acme", None))
+async def test_who_waits_is_woken_by_what_comes(harness: Harness) -> None:
+    waiting = asyncio.ensure_future(harness.inbox.wait(InboxFilter(to="ADA@example.com", match="code"), "acme", None))
     await settle()
     for other in (
         sms("code"),
         OutboundMessage(Email(("ada@example.com",), text="no")),
         OutboundMessage(Email(("bob@example.com",), text="code")),
     ):
-        rig.take(other)
+        harness.take(other)
         await settle()
         assert not waiting.done()
-    rig.take(OutboundMessage(Email(("ada@example.com",), text="code")), tenant="globex")
+    harness.take(OutboundMessage(Email(("ada@example.com",), text="code")), tenant="globex")
     await settle()
     assert not waiting.done()
-    rig.take(OutboundMessage(Email(("bob@example.com",), bcc=("Ada@Example.com",), subject="The CODE")))
+    harness.take(OutboundMessage(Email(("bob@example.com",), bcc=("Ada@Example.com",), subject="The CODE")))
     assert body(await within(waiting)) == "The CODE"
-    assert rig.inbox._listeners == {}
+    assert harness.inbox._listeners == {}
 
 
-async def test_what_came_before_a_time_is_not_given(rig: Rig) -> None:
-    rig.take(sms("old"))
-    rig.clock.advance(1)
-    chosen = InboxFilter(to=ADA, time_from=rig.clock.wall())
-    waiting = asyncio.ensure_future(rig.inbox.wait(chosen, "acme", None))
+async def test_what_came_before_a_time_is_not_given(harness: Harness) -> None:
+    harness.take(sms("old"))
+    harness.clock.advance(1)
+    chosen = InboxFilter(to=ADA, time_from=harness.clock.wall())
+    waiting = asyncio.ensure_future(harness.inbox.wait(chosen, "acme", None))
     await settle()
     assert not waiting.done()
-    rig.take(sms("new"))
+    harness.take(sms("new"))
     assert body(await within(waiting)) == "new"
 
 
 @pytest.mark.parametrize(("time_left", "answered_after"), [(None, 30.0), (100.0, 30.0), (5.0, 4.85), (0.05, 0.0)])
-async def test_what_does_not_come_in_time_is_none(rig: Rig, time_left: float | None, answered_after: float) -> None:
-    waiting = asyncio.ensure_future(rig.inbox.wait(InboxFilter(to=ADA), "acme", time_left))
+async def test_what_does_not_come_in_time_is_none(
+    harness: Harness, time_left: float | None, answered_after: float
+) -> None:
+    waiting = asyncio.ensure_future(harness.inbox.wait(InboxFilter(to=ADA), "acme", time_left))
     await settle()
     if answered_after:
-        rig.clock.advance(answered_after - 0.01)
+        harness.clock.advance(answered_after - 0.01)
         await settle()
         assert not waiting.done()
-        rig.clock.advance(0.02)
+        harness.clock.advance(0.02)
     assert await within(waiting) is None
-    assert rig.inbox._listeners == {}
+    assert harness.inbox._listeners == {}
 
 
-async def test_many_who_wait_for_others_are_not_woken(rig: Rig) -> None:
+async def test_many_who_wait_for_others_are_not_woken(harness: Harness) -> None:
     woken = 0
-    since = rig.kept.since
+    since = harness.kept.since
 
     def counted(tenant: str, after: int) -> list[InboxMessage]:
         nonlocal woken
@@ -193,105 +195,109 @@ async def test_many_who_wait_for_others_are_not_woken(rig: Rig) -> None:
         return since(tenant, after)
 
     others = [
-        asyncio.ensure_future(rig.inbox.wait(InboxFilter(to=f"+1415555{number:04}"), "acme", None))
+        asyncio.ensure_future(harness.inbox.wait(InboxFilter(to=f"+1415555{number:04}"), "acme", None))
         for number in range(500)
     ]
     await settle()
-    rig.kept.since = counted  # type: ignore[method-assign]
-    rig.take(sms(to="+14155550007"))
+    harness.kept.since = counted  # type: ignore[method-assign]
+    harness.take(sms(to="+14155550007"))
     assert body(await within(others[7]))
     assert woken == 1
-    rig.inbox.end()
+    harness.inbox.end()
     ended = await within(asyncio.gather(*others, return_exceptions=True))
     assert sum(isinstance(one, ShuttingDown) for one in ended) == 499
 
 
-async def test_too_many_of_a_tenant_are_refused_and_none_of_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_of_a_tenant_are_refused_and_none_of_another(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inbox_module, "MAX_LISTENERS", 2)
-    both = [asyncio.ensure_future(rig.inbox.wait(InboxFilter(to=ADA), "acme", None)) for _ in range(2)]
+    both = [asyncio.ensure_future(harness.inbox.wait(InboxFilter(to=ADA), "acme", None)) for _ in range(2)]
     await settle()
     with pytest.raises(Overloaded):
-        await rig.inbox.wait(InboxFilter(to=BOB), "acme", None)
+        await harness.inbox.wait(InboxFilter(to=BOB), "acme", None)
     with pytest.raises(Overloaded):
-        await anext(rig.inbox.watch(InboxFilter(), "acme"))
-    async with aclosing(rig.inbox.watch(InboxFilter(), "globex")) as watch:
+        await anext(harness.inbox.watch(InboxFilter(), "acme"))
+    async with aclosing(harness.inbox.watch(InboxFilter(), "globex")) as watch:
         assert await next_of(watch) is None
     for one in both:
         one.cancel()
     await asyncio.wait(both)
-    assert rig.inbox._listeners == {}
+    assert harness.inbox._listeners == {}
 
 
-async def test_at_the_end_all_are_let_go_and_none_is_taken(rig: Rig) -> None:
-    waiting = asyncio.ensure_future(rig.inbox.wait(InboxFilter(to=ADA), "acme", None))
-    watch = rig.inbox.watch(InboxFilter(), "acme")
+async def test_at_the_end_all_are_let_go_and_none_is_taken(harness: Harness) -> None:
+    waiting = asyncio.ensure_future(harness.inbox.wait(InboxFilter(to=ADA), "acme", None))
+    watch = harness.inbox.watch(InboxFilter(), "acme")
     await next_of(watch)
     watching = asyncio.ensure_future(anext(watch))
     await settle()
-    rig.inbox.end()
+    harness.inbox.end()
     for one in (waiting, watching):
         with pytest.raises(ShuttingDown):
             await within(one)
     with pytest.raises(ShuttingDown):
-        await rig.inbox.wait(InboxFilter(to=ADA), "acme", None)
+        await harness.inbox.wait(InboxFilter(to=ADA), "acme", None)
     with pytest.raises(ShuttingDown):
-        await anext(rig.inbox.watch(InboxFilter(), "acme"))
+        await anext(harness.inbox.watch(InboxFilter(), "acme"))
 
 
-def test_what_is_too_old_goes_though_nobody_reads(rig: Rig) -> None:
-    rig.take()
-    rig.clock.advance(60)
-    rig.take()
-    rig.clock.advance(MAX_AGE - 60)
-    assert len(rig.kept) == 1
-    rig.clock.advance(60)
-    assert len(rig.kept) == 0
-    rig.take()
-    rig.clock.advance(MAX_AGE)
-    assert len(rig.kept) == 0
+def test_what_is_too_old_goes_though_nobody_reads(harness: Harness) -> None:
+    harness.take()
+    harness.clock.advance(60)
+    harness.take()
+    harness.clock.advance(MAX_AGE - 60)
+    assert len(harness.kept) == 1
+    harness.clock.advance(60)
+    assert len(harness.kept) == 0
+    harness.take()
+    harness.clock.advance(MAX_AGE)
+    assert len(harness.kept) == 0
 
 
-async def test_a_token_stands_for_a_message_as_long_as_it_is_there(rig: Rig) -> None:
-    rig.take(OutboundMessage(Email(("ada@example.com",), html="<p>")))
-    (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-    path = rig.inbox.preview_path(one, "acme")
-    assert rig.inbox.preview_path(one, "acme") == path == "/console/preview/token-1"
+async def test_a_token_stands_for_a_message_as_long_as_it_is_there(harness: Harness) -> None:
+    harness.take(OutboundMessage(Email(("ada@example.com",), html="<p>")))
+    (one,) = await harness.inbox.find(InboxFilter(), 1, None, "acme")
+    path = harness.inbox.preview_path(one, "acme")
+    assert harness.inbox.preview_path(one, "acme") == path == "/console/preview/token-1"
     token = path.rpartition("/")[2]
-    assert rig.inbox.previewed(token) == one
-    assert rig.inbox.previewed("other") is None
-    rig.clock.advance(MAX_AGE)
-    assert rig.inbox.previewed(token) is None
+    assert harness.inbox.previewed(token) == one
+    assert harness.inbox.previewed("other") is None
+    harness.clock.advance(MAX_AGE)
+    assert harness.inbox.previewed(token) is None
 
 
-async def test_tokens_of_messages_that_have_gone_are_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_of_messages_that_have_gone_are_forgotten(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 2)
     letter = OutboundMessage(Email(("ada@example.com",), html="<p>"))
     for _ in range(4):
-        rig.take(letter)
-        (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-        rig.inbox.preview_path(one, "acme")
-        rig.inbox.clear("acme")
-    rig.take(letter)
-    (one,) = await rig.inbox.find(InboxFilter(), 1, None, "acme")
-    token = rig.inbox.preview_path(one, "acme").rpartition("/")[2]
-    assert rig.inbox.previewed(token) == one
-    assert list(rig.inbox._previews) == [token]
-    assert list(rig.inbox._tokens) == [one.number]
+        harness.take(letter)
+        (one,) = await harness.inbox.find(InboxFilter(), 1, None, "acme")
+        harness.inbox.preview_path(one, "acme")
+        harness.inbox.clear("acme")
+    harness.take(letter)
+    (one,) = await harness.inbox.find(InboxFilter(), 1, None, "acme")
+    token = harness.inbox.preview_path(one, "acme").rpartition("/")[2]
+    assert harness.inbox.previewed(token) == one
+    assert list(harness.inbox._previews) == [token]
+    assert list(harness.inbox._tokens) == [one.number]
 
 
-async def test_what_is_erased_is_forgotten(rig: Rig) -> None:
-    rig.take(message_id="m-1")
-    rig.take(message_id="m-2")
-    assert rig.inbox.held("acme", ["m-2", "m-3"]) == ["m-2"]
-    rig.inbox.forget("acme", ["m-2"])
-    assert [one.message_id for one in await rig.inbox.find(InboxFilter(), 9, None, "acme")] == ["m-1"]
+async def test_what_is_erased_is_forgotten(harness: Harness) -> None:
+    harness.take(message_id="m-1")
+    harness.take(message_id="m-2")
+    assert harness.inbox.held("acme", ["m-2", "m-3"]) == ["m-2"]
+    harness.inbox.forget("acme", ["m-2"])
+    assert [one.message_id for one in await harness.inbox.find(InboxFilter(), 9, None, "acme")] == ["m-1"]
 
 
-async def test_what_has_no_html_has_no_path(rig: Rig) -> None:
-    rig.take()
-    rig.take(OutboundMessage(Email(("ada@example.com",), text="Hi")))
-    found = await rig.inbox.find(InboxFilter(), 2, None, "acme")
-    assert [rig.inbox.preview_path(one, "acme") for one in found] == ["", ""]
+async def test_what_has_no_html_has_no_path(harness: Harness) -> None:
+    harness.take()
+    harness.take(OutboundMessage(Email(("ada@example.com",), text="Hi")))
+    found = await harness.inbox.find(InboxFilter(), 2, None, "acme")
+    assert [harness.inbox.preview_path(one, "acme") for one in found] == ["", ""]
 
 
 def inbox_with(tmp_path: Path, toml: str) -> InboxAccess | None:
