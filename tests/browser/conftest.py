@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from tests.browser.console import Console, Watched
+from tests.browser.console import MINUTE, Console, Watched
 from tests.support.needed import Need
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def playwright(need: Need) -> Iterator[Playwright]:
     if not find_spec("playwright"):
         need(lacking="no playwright")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=MINUTE)
     with sync_playwright() as running:
         yield running
 
