@@ -7,7 +7,7 @@ import { type Failure, failureOf, isForGood } from "./errors.ts";
 /** The server gives a sign of life every 15 s; who is silent for longer than this is gone. */
 export const SILENCE_MS = 20_000;
 const FIRST_DELAY_MS = 500;
-const MAX_DELAY_MS = 15_000;
+const MAX_DELAY_MS = 5_000;
 /** For how long a tab that nobody looks at keeps its streams: a browser opens six connections to a server at most. */
 export const HIDDEN_MS = 10_000;
 

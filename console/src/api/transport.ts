@@ -1,7 +1,6 @@
 /** How the contract is called: Connect over this origin, with the key of whoever has signed in. */
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
-import { noteServerTime } from "./clock.ts";
 import { isUnauthenticated } from "./errors.ts";
 
 export interface Credentials {
@@ -23,9 +22,7 @@ export function createTransport(baseUrl: string, json: boolean, credentials: Cre
     if (key) request.header.set("authorization", `Bearer ${key}`);
     if (tenant) request.header.set("postwire-tenant", tenant);
     try {
-      const response = await next(request);
-      noteServerTime(response.header.get("date"));
-      return response;
+      return await next(request);
     } catch (error) {
       if (isUnauthenticated(error)) credentials.refused(key, error);
       throw error;

@@ -1,5 +1,6 @@
 /** Finding out who looks, when the page opens and when a key is given. */
 import { admin } from "../api/clients.ts";
+import { noteServerTime } from "../api/clock.ts";
 import { failureOf, isForGood, isUnauthenticated } from "../api/errors.ts";
 import { delayBefore } from "../api/feed.ts";
 import type { GetCallerResponse } from "../gen/postwire/v1/admin_service_pb.ts";
@@ -26,6 +27,7 @@ async function getCaller(): Promise<GetCallerResponse> {
 async function readSettings(): Promise<Settings> {
   const response = await fetch("/console/settings.json", { cache: "no-store" });
   if (!response.ok) throw new Error(`The server answers ${response.status} for the console's settings.`);
+  noteServerTime(response.headers.get("date"));
   return response.json();
 }
 

@@ -237,8 +237,8 @@ function Account({ onHelp }: { onHelp: () => void }) {
             {who.principal}
           </p>
           <p class="muted">
-            {who.roles.join(", ")}
-            {(tenant.value || who.tenant) && ` · ${tenant.value || who.tenant}`}
+            {who.roles.includes("admin") ? "admin" : who.roles.join(", ")}
+            {authenticates && `, for ${tenant.value || who.tenant}`}
           </p>
         </div>
       )}

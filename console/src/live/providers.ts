@@ -1,7 +1,7 @@
 /** Every provider, as they change. */
 import { signal } from "@preact/signals";
 import { providers as client } from "../api/clients.ts";
-import type { Provider } from "../gen/postwire/v1/provider_service_pb.ts";
+import { Availability, BreakerState, type Provider } from "../gen/postwire/v1/provider_service_pb.ts";
 import { Shared, watch } from "./feeds.ts";
 
 /** In the order of their declaration; undefined until they have arrived. */
@@ -39,4 +39,9 @@ export function useProviders(): void {
 /** Show what a call has answered, without waiting for the stream. */
 export function showProvider(provider: Provider | undefined): void {
   if (provider && providers.peek()) providers.value = merge(providers.peek() ?? [], [provider]);
+}
+
+/** Whether nothing, or little, is sent by it now. */
+export function isOut(provider: Provider): boolean {
+  return provider.breaker?.state !== BreakerState.CLOSED || provider.availability !== Availability.AVAILABLE;
 }

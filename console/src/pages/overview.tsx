@@ -6,9 +6,9 @@ import { formatBytes, formatClock, formatCount, formatDuration, millis } from ".
 import { channels as channelWords } from "../api/words.ts";
 import { Link } from "../app/router.tsx";
 import { Channel } from "../gen/postwire/v1/message_pb.ts";
-import { Availability, BreakerState, type Provider } from "../gen/postwire/v1/provider_service_pb.ts";
+import { Availability, BreakerState } from "../gen/postwire/v1/provider_service_pb.ts";
 import { type Counts, KINDS, type Kind } from "../live/intervals.ts";
-import { providers, useProviders } from "../live/providers.ts";
+import { isOut, providers, useProviders } from "../live/providers.ts";
 import { backlog, changes, intervals, statsNow, useStats } from "../live/stats.ts";
 import { Badge, BreakerBadge } from "../ui/badge.tsx";
 import { Chart, type Line } from "../ui/chart.tsx";
@@ -98,7 +98,7 @@ function Waiting() {
         )}
       </p>
       <p class="muted">
-        {formatCount(waits.unsettled)} of {formatCount(waits.maxUnsettled)} may be unsettled
+        {formatCount(waits.unsettled)} unsettled, of {formatCount(waits.maxUnsettled)} that may be
       </p>
       <meter
         class="gauge"
@@ -112,11 +112,6 @@ function Waiting() {
       />
     </div>
   );
-}
-
-function isOut(provider: Provider): boolean {
-  const state = provider.breaker?.state;
-  return state !== BreakerState.CLOSED || provider.availability !== Availability.AVAILABLE;
 }
 
 function OutOfService() {
@@ -185,7 +180,7 @@ function ChannelPanel({ channel }: { channel: number }) {
   const names = shown.map((line) => line.name).join(" ");
   const lines = useMemo(() => shown, [names]);
   const data = useMemo(
-    () => [series.times, ...lines.map((line) => series.rates[line.name])] as uPlot.AlignedData,
+    () => [series.times, ...lines.map((line) => drawn(line.name, series.rates[line.name]))] as uPlot.AlignedData,
     [series, lines],
   );
   const last = series.times.length - 1;
@@ -197,18 +192,18 @@ function ChannelPanel({ channel }: { channel: number }) {
       class="channel"
       aside={
         <span class="muted number">
-          {at === undefined ? "a minute" : `a minute, at ${formatClock((series.times[at] ?? 0) * 1_000, true)}`}
+          {at === undefined
+            ? "in the last minute"
+            : `in the minute to ${formatClock((series.times[at] ?? 0) * 1_000, true)}`}
         </span>
       }
     >
       <ul class="legend">
         {lines.map((line) => (
-          <li key={line.name} class={`legend-${line.name}`}>
+          <li key={line.name}>
+            <span class={`swatch swatch-${line.name}`} aria-hidden="true" />
             <span class="legend-value number">{formatCount(rates[line.name])}</span>
-            <span class="legend-name">
-              <span class={`swatch swatch-${line.name}`} aria-hidden="true" />
-              {line.name}
-            </span>
+            <span class="legend-name">{line.name}</span>
           </li>
         ))}
       </ul>
@@ -223,6 +218,12 @@ function ChannelPanel({ channel }: { channel: number }) {
       <Minutes channel={channel} title={title} />
     </Panel>
   );
+}
+
+/** The points of a line. One of what went wrong is not there while nothing did: a red line along the bottom alarms. */
+function drawn(kind: Kind, rates: readonly (number | null)[]): (number | null)[] {
+  if (kind !== "failed" && kind !== "uncertain") return [...rates];
+  return rates.map((rate, index) => (rate || rates[index - 1] || rates[index + 1] ? rate : null));
 }
 
 /** The same as the chart in words and figures: for who cannot see it, or wants to know exactly. */

@@ -1,11 +1,14 @@
 import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import { providers as client } from "../api/clients.ts";
 import { formatCount } from "../api/times.ts";
 import { availabilities, channels, noteActions, receiptStates } from "../api/words.ts";
-import { may, whyNot } from "../app/session.ts";
+import { Link, query, setQuery } from "../app/router.tsx";
+import { whyNot } from "../app/session.ts";
+import { useShortcuts } from "../app/shortcuts.ts";
 import { NoteAction } from "../gen/postwire/v1/message_pb.ts";
 import { Availability, BreakerState, type Provider } from "../gen/postwire/v1/provider_service_pb.ts";
-import { providers, showProvider, useProviders } from "../live/providers.ts";
+import { isOut, providers, showProvider, useProviders } from "../live/providers.ts";
 import { Badge, BreakerBadge } from "../ui/badge.tsx";
 import { type Confirmation, ConfirmDialog } from "../ui/dialog.tsx";
 import { notify } from "../ui/notices.tsx";
@@ -18,6 +21,7 @@ export function ProvidersPage() {
   useProviders();
   const asked = useSignal<Confirmation | undefined>(undefined);
   const known = providers.value;
+  const wanted = known?.filter(isWanted);
   const ask = (question: Confirmation) => {
     asked.value = question;
   };
@@ -25,10 +29,17 @@ export function ProvidersPage() {
     <>
       <PageHeader title="Providers">{known && <span class="muted">{summary(known)}</span>}</PageHeader>
       <Refused />
+      {known && (known.length > FEW || isFiltered()) && <Filter />}
       {!known && <Loading what="providers" />}
       {known?.length === 0 && <EmptyState title="There is no provider.">The configuration declares none.</EmptyState>}
+      {known && known.length > 0 && wanted?.length === 0 && (
+        <EmptyState title="No provider matches.">
+          {known.length === 1 ? "The provider" : `All ${known.length}`} would be shown{" "}
+          <Link to="providers">without a filter</Link>.
+        </EmptyState>
+      )}
       <ul class="providers" aria-label="Providers">
-        {known?.map((provider) => (
+        {wanted?.map((provider) => (
           <li key={provider.name}>
             <ProviderCard provider={provider} ask={ask} />
           </li>
@@ -46,9 +57,47 @@ export function ProvidersPage() {
   );
 }
 
+/** With how many providers there is something to look for. */
+const FEW = 6;
+
+function isFiltered(): boolean {
+  return query.value.has("out") || query.value.has("q");
+}
+
+function isWanted(provider: Provider): boolean {
+  const text = (query.value.get("q") ?? "").toLowerCase();
+  if (query.value.has("out") && !isOut(provider)) return false;
+  return [provider.name, provider.kind, ...provider.channels.map(channels.of)].some((word) => word.includes(text));
+}
+
+function Filter() {
+  const field = useRef<HTMLInputElement>(null);
+  useShortcuts(() => [{ keys: "/", does: "Find a provider", run: () => field.current?.focus() }]);
+  return (
+    <search class="filter">
+      <input
+        ref={field}
+        type="search"
+        aria-label="Find by name, kind or channel"
+        placeholder="Name, kind or channel"
+        value={query.value.get("q") ?? ""}
+        onInput={(event) => setQuery({ q: event.currentTarget.value })}
+      />
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={query.value.has("out")}
+          onChange={(event) => setQuery({ out: event.currentTarget.checked ? "1" : "" })}
+        />
+        Out of service alone
+      </label>
+    </search>
+  );
+}
+
 function summary(known: readonly Provider[]): string {
-  const closed = known.filter((provider) => provider.breaker?.state === BreakerState.CLOSED).length;
-  return `${closed} of ${known.length} in service`;
+  const serving = known.filter((provider) => !isOut(provider)).length;
+  return `${serving} of ${known.length} in service`;
 }
 
 function ProviderCard({ provider, ask }: { provider: Provider; ask: (question: Confirmation) => void }) {
@@ -63,29 +112,35 @@ function ProviderCard({ provider, ask }: { provider: Provider; ask: (question: C
           <Badge tone="bad">{availabilities.of(provider.availability)}</Badge>
         )}
         {provider.capabilities.includes("simulated") && <Badge tone="idle">simulated</Badge>}
+        <p class="muted">
+          {provider.kind} · {provider.channels.map(channels.of).join(", ")}
+        </p>
         <Actions provider={provider} ask={ask} />
       </header>
       <Explanation provider={provider} />
       <Facts>
-        <Fact name="kind">{provider.kind}</Fact>
-        <Fact name="channels">{provider.channels.map(channels.of).join(", ")}</Fact>
-        <Fact name="in flight">
+        <Fact name="In flight">
           <span class="number">{formatCount(provider.inFlight)}</span>
         </Fact>
         <Window provider={provider} />
-        <Fact name="receipts">
+        <Fact name="Receipts">
           <Receipts provider={provider} />
         </Fact>
         {provider.capabilities.includes("simulated") && (
-          <Fact name="seed">
-            <code>{String(provider.seed)}</code>{" "}
-            <span class="muted">{provider.seeded ? "chosen" : "from the system"}</span>
+          <Fact name={provider.seeded ? "Seed, chosen" : "Seed, from the system"}>
+            <code>{String(provider.seed)}</code>
           </Fact>
         )}
       </Facts>
     </article>
   );
 }
+
+const DONE: Partial<Record<NoteAction, string>> = {
+  [NoteAction.DRAIN]: "drained",
+  [NoteAction.RESUME]: "resumed",
+  [NoteAction.RESET]: "reset",
+};
 
 /** Why it is not in service, and what comes next. */
 function Explanation({ provider }: { provider: Provider }) {
@@ -118,7 +173,7 @@ function Explanation({ provider }: { provider: Provider }) {
   if (note && note.action !== NoteAction.UNSPECIFIED) {
     lines.push(
       <p key="note" class="muted">
-        Last: {noteActions.of(note.action)} <Time at={note.time} />
+        Last {DONE[note.action] ?? noteActions.of(note.action)} <Time at={note.time} />
         {note.reason && <>, “{note.reason}”</>}
       </p>,
     );
@@ -126,24 +181,20 @@ function Explanation({ provider }: { provider: Provider }) {
   return lines.length > 0 ? <div class="explanation">{lines}</div> : null;
 }
 
-/** What the breaker has seen. */
+/** What the breaker has seen in its window. */
 function Window({ provider }: { provider: Provider }) {
   const { breaker } = provider;
   if (!breaker) return null;
-  const percent = Math.round(breaker.failureRatio * 100);
+  const { calls, failures, slowCalls, failureRatio } = breaker;
   return (
-    <>
-      <Fact name="breaker’s window">
-        <span class="number">{formatCount(breaker.calls)}</span> calls
-        {breaker.slowCalls > 0 && (
-          <>
-            , <span class="number">{formatCount(breaker.slowCalls)}</span> slow
-          </>
-        )}
-      </Fact>
-      <Fact name="failures">
+    <Fact name="Failed, of the last calls">
+      {calls === 0 ? (
+        <span class="muted">no calls</span>
+      ) : (
         <span class="ratio">
-          <span class="number">{percent} %</span>
+          <span class="number">
+            {formatCount(failures)} of {formatCount(calls)}
+          </span>
           <meter
             class="gauge"
             min={0}
@@ -151,15 +202,14 @@ function Window({ provider }: { provider: Provider }) {
             low={0.2}
             high={0.5}
             optimum={0}
-            value={breaker.failureRatio}
-            aria-label={`Failures of ${provider.name}`}
+            value={failureRatio}
+            aria-label={`Failed calls of ${provider.name}`}
           />
-          <span class="muted number">
-            {formatCount(breaker.failures)} of {formatCount(breaker.calls)}
-          </span>
+          <span class="number muted">{Math.round(failureRatio * 100)} %</span>
         </span>
-      </Fact>
-    </>
+      )}
+      {slowCalls > 0 && <p class="muted number">{formatCount(slowCalls)} slow</p>}
+    </Fact>
   );
 }
 
@@ -180,98 +230,100 @@ function Actions({ provider, ask }: { provider: Provider; ask: (question: Confir
   const { name } = provider;
   const drained = provider.breaker?.state === BreakerState.FORCED_OPEN;
   const denied = whyNot("operate");
-  const carries = provider.channels.map(channels.of).join(", ");
+  const buttons = drained ? [] : [{ label: `Reset the breaker of ${name}`, text: "Reset", question: reset }];
+  // The last one stays the same element, so that the focus is still on it when one has become the other.
+  buttons.push(
+    drained
+      ? { label: `Resume ${name}`, text: "Resume", question: resume }
+      : { label: `Drain ${name}`, text: "Drain", question: drain },
+  );
   return (
     <div class="provider-actions">
-      {drained ? (
+      {buttons.map(({ label, text, question }) => (
         <button
+          key={text === "Reset" ? text : "last"}
           type="button"
           class="button"
-          aria-label={`Resume ${name}`}
-          disabled={!may("operate")}
+          aria-label={label}
+          disabled={denied !== ""}
           title={denied || undefined}
-          onClick={() =>
-            ask({
-              title: `Resume ${name}?`,
-              effect: (
-                <p>
-                  <strong>{name}</strong> takes messages again ({carries}), with an empty window. What waits for it is
-                  sent at once.
-                </p>
-              ),
-              action: `Resume ${name}`,
-              reason: true,
-              async run(reason) {
-                showProvider((await client.resumeProvider({ name, reason })).provider);
-                notify(`${name} is in service again.`);
-              },
-            })
-          }
+          onClick={() => ask(question(provider))}
         >
-          Resume
+          {text}
         </button>
-      ) : (
-        <>
-          <button
-            type="button"
-            class="button"
-            aria-label={`Reset the breaker of ${name}`}
-            disabled={!may("operate")}
-            title={denied || undefined}
-            onClick={() =>
-              ask({
-                title: `Reset the breaker of ${name}?`,
-                effect: (
-                  <p>
-                    The breaker of <strong>{name}</strong> closes with an empty window, whatever it has seen: all
-                    messages may go there at once ({carries}). If it still fails, some of them fail with it until the
-                    breaker opens again.
-                  </p>
-                ),
-                action: "Reset the breaker",
-                reason: true,
-                async run(reason) {
-                  showProvider((await client.resetBreaker({ name, reason })).provider);
-                  notify(`The breaker of ${name} is reset.`);
-                },
-              })
-            }
-          >
-            Reset
-          </button>
-          <button
-            type="button"
-            class="button"
-            aria-label={`Drain ${name}`}
-            disabled={!may("operate")}
-            title={denied || undefined}
-            onClick={() =>
-              ask({
-                title: `Drain ${name}?`,
-                effect: (
-                  <>
-                    <p>
-                      No attempt starts at <strong>{name}</strong> from now on ({carries}); the{" "}
-                      {formatCount(provider.inFlight)} under way are left to end. Messages go to the other providers of
-                      their routes, and wait where there is none.
-                    </p>
-                    <p>It stays so over a restart of the server, until it is resumed.</p>
-                  </>
-                ),
-                action: `Drain ${name}`,
-                danger: true,
-                reason: true,
-                async run(reason) {
-                  showProvider((await client.drainProvider({ name, reason })).provider);
-                  notify(`${name} is drained.`);
-                },
-              })
-            }
-          >
-            Drain
-          </button>
-        </>
-      )}
+      ))}
     </div>
   );
+}
+
+function carries(provider: Provider): string {
+  return provider.channels.map(channels.of).join(", ");
+}
+
+function resume(provider: Provider): Confirmation {
+  const { name } = provider;
+  return {
+    title: `Resume ${name}?`,
+    effect: (
+      <p>
+        <strong>{name}</strong> takes messages again ({carries(provider)}), with an empty window. What waits for it is
+        sent at once.
+      </p>
+    ),
+    action: `Resume ${name}`,
+    reason: true,
+    async run(reason) {
+      showProvider((await client.resumeProvider({ name, reason })).provider);
+      notify(`${name} is in service again.`);
+    },
+  };
+}
+
+function reset(provider: Provider): Confirmation {
+  const { name } = provider;
+  return {
+    title: `Reset the breaker of ${name}?`,
+    effect: (
+      <p>
+        The breaker of <strong>{name}</strong> closes with an empty window, whatever it has seen: all messages may go
+        there at once ({carries(provider)}). If it still fails, some of them fail with it until the breaker opens again.
+      </p>
+    ),
+    action: "Reset the breaker",
+    reason: true,
+    async run(reason) {
+      showProvider((await client.resetBreaker({ name, reason })).provider);
+      notify(`The breaker of ${name} is reset.`);
+    },
+  };
+}
+
+function drain(provider: Provider): Confirmation {
+  const { name } = provider;
+  return {
+    title: `Drain ${name}?`,
+    effect: (
+      <>
+        <p>
+          No attempt starts at <strong>{name}</strong> from now on ({carries(provider)}). {underWay(provider.inFlight)}{" "}
+          Messages go to the other providers of their routes, and wait where there is none.
+        </p>
+        <p>It stays so over a restart of the server, until it is resumed.</p>
+      </>
+    ),
+    action: `Drain ${name}`,
+    danger: true,
+    reason: true,
+    async run(reason) {
+      showProvider((await client.drainProvider({ name, reason })).provider);
+      notify(`${name} is drained.`);
+    },
+  };
+}
+
+function underWay(count: number): string {
+  if (count === 0) return "None is under way.";
+  return count === 1
+    ? "The one that is under way is left to end."
+    : `The ${formatCount(count)} under way are left to end.`;
 }

@@ -78,7 +78,7 @@ function options(
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    padding: [8, 4, 0, 0],
+    padding: [8, 18, 0, 0],
     cursor: { sync: { key: sync }, drag: { x: false, y: false }, points: { size: 6 }, y: false },
     hooks: { setCursor: [(self) => onPoint(self.cursor.idx ?? undefined)] },
     scales: { y: { range: (_, __, max) => [0, niceTop(max)] } },

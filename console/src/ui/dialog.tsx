@@ -49,6 +49,9 @@ export function ConfirmDialog({ ask, onClose }: { ask: Confirmation; onClose: ()
   const reason = useSignal("");
   const running = useSignal(false);
   const failure = useSignal<Failure | undefined>(undefined);
+  const input = useRef<HTMLInputElement>(null);
+  const cancel = useRef<HTMLButtonElement>(null);
+  useEffect(() => (input.current ?? cancel.current)?.focus(), []);
   const submit = async (event: Event) => {
     event.preventDefault();
     if (running.value) return;
@@ -74,6 +77,7 @@ export function ConfirmDialog({ ask, onClose }: { ask: Confirmation; onClose: ()
                 Reason <span class="muted">(kept in the record, optional)</span>
               </label>
               <input
+                ref={input}
                 id={id}
                 name="reason"
                 maxLength={256}
@@ -88,7 +92,7 @@ export function ConfirmDialog({ ask, onClose }: { ask: Confirmation; onClose: ()
           {failure.value && <ErrorPanel failure={failure.value} />}
         </div>
         <footer class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
+          <button ref={cancel} type="button" class="button" onClick={onClose}>
             Cancel
           </button>
           <button

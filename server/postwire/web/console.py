@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import mimetypes
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Final
 
 from starlette.requests import Request
@@ -33,6 +35,7 @@ CONTENT_POLICY: Final = "; ".join(
 ASSETS: Final = "assets/"
 """Where files are whose names change with what is in them."""
 
+_COMPRESSED: Final = (".css", ".html", ".js", ".svg")
 _PAGE: Final = "index.html"
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _AT_ONCE: Final = "no-cache"
@@ -47,6 +50,9 @@ class Console:
         self._config = config
         self._authenticates = authenticates
         self._files = built_files("console")
+        self._compressed = {
+            path: gzip.compress(content, mtime=0) for path, content in self._files.items() if path.endswith(_COMPRESSED)
+        }
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -65,7 +71,9 @@ class Console:
                 "trace_url": self._config.trace_url,
                 "authenticates": self._authenticates(),
                 "version": __version__,
-            }
+            },
+            # What is counted down in the page is by this server's clock.
+            headers={"Date": formatdate(usegmt=True)},
         )
 
     async def _file(self, request: Request) -> Response:
@@ -76,11 +84,23 @@ class Console:
             path, content = _PAGE, self._files.get(_PAGE)  # which knows its own paths
         if content is None:
             return refusal(404, "there is no such file")
-        return Response(
-            content,
-            media_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
-            headers={
-                "Cache-Control": _FOREVER if is_asset else _AT_ONCE,
-                "Content-Security-Policy": CONTENT_POLICY,
-            },
-        )
+        headers = {
+            "Cache-Control": _FOREVER if is_asset else _AT_ONCE,
+            "Content-Security-Policy": CONTENT_POLICY,
+        }
+        if compressed := self._compressed.get(path):
+            headers["Vary"] = "Accept-Encoding"
+            if _takes_gzip(request.headers.get("accept-encoding", "")):
+                content = compressed
+                headers["Content-Encoding"] = "gzip"
+        media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        return Response(content, media_type=media_type, headers=headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether `Accept-Encoding` names gzip, and not in order to refuse it (RFC 9110, section 12.5.3)."""
+    for one in accepted.lower().split(","):
+        coding, _, weight = one.replace(" ", "").partition(";q=")
+        if coding == "gzip":
+            return weight.strip("0.") != "" or weight == ""
+    return False
