@@ -35,7 +35,7 @@ _PREFLIGHT_TIME: Final = "7200"
 
 
 class Application:
-    """An ASGI application. `is_draining`: callers are to look for another server once they have their answer."""
+    """An ASGI application. `is_draining`: connections are closed once what is under way on them is answered."""
 
     def __init__(self, contract: Contract, origins: Origins, routes: Sequence[BaseRoute]) -> None:
         self._contract = contract
@@ -44,9 +44,7 @@ class Application:
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = Sending(send)
-        if self.is_draining:
-            sending.headers.append((b"connection", b"close"))
+        sending = Sending(send, lambda: self.is_draining)
         # As text, whatever it is: what a browser sends along of others' cookies need not be ASCII.
         given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         headers = dict(given)

@@ -57,8 +57,10 @@ def refusal(status: int, text: str, headers: Mapping[str, str] | None = None, *,
 class Sending:
     """What ASGI calls `send`, which adds the headers of every answer, and those of this one."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, is_draining: Callable[[], bool]) -> None:
+        """`is_draining`: whether callers are to look for another server once they have their answer."""
         self._send = send
+        self._is_draining = is_draining
         self.headers: list[Header] = []
         self.status: int | None = None
         self.has_begun = False
@@ -73,6 +75,8 @@ class Sending:
 
     def _complete(self, given: Iterable[Header]) -> list[Header]:
         """The headers of an answer, with all that it says itself."""
-        headers = [(name.lower(), value) for name, value in given]
+        headers = [(name.lower(), value) for name, value in (*given, *self.headers)]
+        if self._is_draining():
+            headers.append((b"connection", b"close"))
         names = {name for name, _ in headers}
-        return [*headers, *self.headers, *(one for one in SECURITY_HEADERS.items() if one[0] not in names)]
+        return [*headers, *(one for one in SECURITY_HEADERS.items() if one[0] not in names)]
