@@ -15,20 +15,36 @@ export interface Credentials {
 /** How long a call may take that is not a stream. */
 const CALL_TIMEOUT_MS = 20_000;
 
-export function createTransport(baseUrl: string, json: boolean, credentials: Credentials): Transport {
-  const authenticate: Interceptor = (next) => async (request) => {
+/** Sends the key along with each call, and says when one was refused: at once, or while a stream goes on. */
+export function authenticate(credentials: Credentials): Interceptor {
+  return (next) => async (request) => {
     const key = credentials.key();
     const tenant = credentials.tenant();
     if (key) request.header.set("authorization", `Bearer ${key}`);
     if (tenant) request.header.set("postwire-tenant", tenant);
-    try {
-      return await next(request);
-    } catch (error) {
+    const reported = (error: unknown) => {
       if (isUnauthenticated(error)) credentials.refused(key, error);
-      throw error;
+      return error;
+    };
+    try {
+      const response = await next(request);
+      return response.stream ? { ...response, message: watched(response.message, reported) } : response;
+    } catch (error) {
+      throw reported(error);
     }
   };
-  const options = { baseUrl, useBinaryFormat: !json, interceptors: [authenticate] };
+}
+
+async function* watched<T>(messages: AsyncIterable<T>, reported: (error: unknown) => unknown): AsyncIterable<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw reported(error);
+  }
+}
+
+export function createTransport(baseUrl: string, json: boolean, credentials: Credentials): Transport {
+  const options = { baseUrl, useBinaryFormat: !json, interceptors: [authenticate(credentials)] };
   const streams = createConnectTransport(options);
   const calls = createConnectTransport({ ...options, defaultTimeoutMs: CALL_TIMEOUT_MS });
   return { unary: calls.unary.bind(calls), stream: streams.stream.bind(streams) };

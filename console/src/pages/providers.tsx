@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import { providers as client } from "../api/clients.ts";
 import { formatCount } from "../api/times.ts";
 import { availabilities, channels, noteActions, receiptStates } from "../api/words.ts";
@@ -41,7 +41,7 @@ export function ProvidersPage() {
       <ul class="providers" aria-label="Providers">
         {wanted?.map((provider) => (
           <li key={provider.name}>
-            <ProviderCard provider={provider} ask={ask} />
+            <ProviderItem provider={provider} ask={ask} />
           </li>
         ))}
       </ul>
@@ -98,6 +98,11 @@ function Filter() {
 function summary(known: readonly Provider[]): string {
   const serving = known.filter((provider) => !isOut(provider)).length;
   return `${serving} of ${known.length} in service`;
+}
+
+/** Draws one anew only if it has changed: there may be a thousand, of which one does. */
+function ProviderItem({ provider, ask }: { provider: Provider; ask: (question: Confirmation) => void }) {
+  return useMemo(() => <ProviderCard provider={provider} ask={ask} />, [provider]);
 }
 
 function ProviderCard({ provider, ask }: { provider: Provider; ask: (question: Confirmation) => void }) {
