@@ -1,19 +1,22 @@
 """Processes that are forked from one which has imported Postwire: most of what a start costs is that import.
 
-Nothing else is saved. What is run has its own arguments, environment, working directory and descriptors, and ends as
-every interpreter does. Where the start itself is what a test is about, it starts an interpreter of its own.
+What is run has its own arguments, environment, working directory and descriptors. It ends as every interpreter does,
+but does not take apart what was imported: that has a copy made of every page, and costs as much as half a boot. Where
+the start or the end itself is what a test is about, it starts an interpreter of its own.
 
 Run as a module this is the process that is forked. It has no threads and has opened nothing.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import importlib
 import json
 import os
 import random
+import selectors
 import signal
 import socket
 import subprocess
@@ -47,6 +50,7 @@ _IMPORTED: Final = (
     "postwire_client",
     "rich.console",
     "rich.table",
+    "uvloop",
 )
 """What is imported before a fork."""
 
@@ -148,40 +152,82 @@ def _forker() -> socket.socket:
 def _serve(connection: socket.socket) -> None:
     """Fork for each request, until the other side is gone. Returns in the forked processes as well, once they end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that run
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     for name in _IMPORTED:
         importlib.import_module(name)
+    _warm_up()
     # What is imported is no garbage. Without this each fork looks through all of it as it ends, and has a copy made of
     # every page: two thirds of what an end costs.
     gc.collect()
     gc.freeze()
-    while True:
-        head, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
-        if not head:
-            return
-        request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-        if os.fork() == 0:
-            connection.close()
-            _fork(request, descriptors)
-            return
-        for descriptor in descriptors:
+    with _Ends() as ends, selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        selector.register(ends, selectors.EVENT_READ)
+        while True:
+            ready = [key.fileobj for key, _ in selector.select()]
+            if ends in ready:
+                ends.report()
+            if connection not in ready:
+                continue
+            head, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
+            if not head:
+                return
+            request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+            *standard, reports = descriptors
+            if (pid := os.fork()) == 0:
+                os.close(reports)
+                break
+            for descriptor in standard:
+                os.close(descriptor)
+            ends.expect(pid, reports)
+    connection.close()
+    _run(request, standard)
+
+
+class _Ends:
+    """Tells of each fork its id, and how it ends. Left in a fork, it has none."""
+
+    def __init__(self) -> None:
+        self._reports: dict[int, int] = {}
+        self._reading, self._writing = os.pipe()
+        for descriptor in (self._reading, self._writing):
+            os.set_blocking(descriptor, False)
+
+    def __enter__(self) -> _Ends:
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for descriptor in (self._reading, self._writing, *self._reports.values()):
             os.close(descriptor)
 
+    def fileno(self) -> int:
+        """Can be read from once a process has ended."""
+        return self._reading
 
-def _fork(request: Mapping[str, Any], descriptors: list[int]) -> None:
-    """Run the request in a fork of this process, and report its id and how it ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *standard, reports = descriptors
-    if (pid := os.fork()) == 0:
-        os.close(reports)
-        _run(request, standard)
-        return
-    for descriptor in standard:
-        os.close(descriptor)
-    os.write(reports, b"%d\n" % pid)
-    _, status = os.waitpid(pid, 0)
-    os.write(reports, b"%d\n" % os.waitstatus_to_exitcode(status))
-    os._exit(0)
+    def expect(self, pid: int, reports: int) -> None:
+        os.write(reports, b"%d\n" % pid)
+        self._reports[pid] = reports
+
+    def report(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._reading, 1 << 16)
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                reports = self._reports.pop(pid)
+                os.write(reports, b"%d\n" % os.waitstatus_to_exitcode(status))
+                os.close(reports)
+
+
+def _warm_up() -> None:
+    """Have what every fork would find out for itself: which packages add kinds of providers, and what settings are."""
+    from postwire.config.schema import load
+    from postwire.providers.builtin import KINDS
+
+    load(path=None, environ={}, kinds=KINDS, cwd=Path(__file__).parent)
 
 
 def _run(request: Mapping[str, Any], standard: list[int]) -> None:
@@ -199,7 +245,25 @@ def _run(request: Mapping[str, Any], standard: list[int]) -> None:
     random.seed()
     sys.argv = ["postwire", *request["args"]]
     module, _, name = request["main"].partition(":")
-    getattr(importlib.import_module(module), name)()
+    main = getattr(importlib.import_module(module), name)
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        _end(end.code or 0)
+    _end(0)
+
+
+def _end(code: int) -> None:
+    """What an interpreter does as it ends, up to where it takes itself apart."""
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing does
+    atexit._run_exitfuncs()
+    gc.collect()  # what is garbage tells so
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
