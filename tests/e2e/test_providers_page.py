@@ -86,7 +86,9 @@ def test_the_package_is_installed_and_a_message_goes_out_through_it(acme: Acme, 
         return step.kind == "python"
 
     leaves_nothing = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
-    with Reader(checkout(tmp_path), {"PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"} | leaves_nothing) as reader:
+    with Reader(
+        checkout(tmp_path, is_forked=False), {"PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"} | leaves_nothing
+    ) as reader:
         done = list(reader.follow(PAGE, is_code))
         assert len(done) == 6
         ((headers, body),) = acme.requests

@@ -30,6 +30,7 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryFile
 from typing import Any, Final
 
+from tests.support.forked_command import ask
 from tests.support.waiting import PATIENCE
 
 POSTWIRE: Final = "postwire.cli:main"
@@ -55,7 +56,7 @@ _IMPORTED: Final = (
 """What is imported before a fork."""
 
 _lock: Final = threading.Lock()
-"""Guards the connection to the process that is forked: one request after another."""
+"""Held while the process that is forked is started: there is one."""
 
 
 def run(*args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
@@ -90,18 +91,10 @@ class Forked:
         self.args = [main, *args]
         self.returncode: int | None = None
         self._ended = threading.Event()
-        request = json.dumps({"main": main, "args": args, "cwd": str(cwd), "env": dict(env)}).encode()
-        reading, writing = os.pipe()
-        with open(os.devnull, "r+b") as null:  # noqa: PTH123  nothing but a descriptor
-            try:
-                outputs = [null.fileno() if one == subprocess.DEVNULL else one for one in (stdout, stderr)]
-                with _lock:
-                    head = len(request).to_bytes(4, "big")
-                    socket.send_fds(_forker(), [head], [null.fileno(), *outputs, writing])
-                    _forker().sendall(request)
-            finally:
-                os.close(writing)
-        self._reports = os.fdopen(reading, "rb")
+        request = {"main": main, "args": args, "cwd": str(cwd), "env": dict(env)}
+        with _lock, open(os.devnull, "r+b") as null:  # noqa: PTH123  nothing but a descriptor
+            outputs = [null.fileno() if one == subprocess.DEVNULL else one for one in (stdout, stderr)]
+            self._reports = ask(forker(), request, (null.fileno(), *outputs))
         self.pid = int(self._reports.readline())
         threading.Thread(target=self._await_end, daemon=True).start()
 
@@ -133,7 +126,7 @@ class Forked:
 
 
 @functools.cache
-def _forker() -> socket.socket:
+def forker() -> socket.socket:
     """The connection to the process that is forked, which ends with it."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -168,11 +161,12 @@ def _serve(connection: socket.socket) -> None:
                 ends.report()
             if connection not in ready:
                 continue
-            head, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
+            head, descriptors, _, _ = socket.recv_fds(connection, 1, 5)
             if not head:
                 return
-            request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-            *standard, reports = descriptors
+            asked, reports, *standard = descriptors
+            with os.fdopen(asked, "rb") as asking:
+                request = json.load(asking)
             if (pid := os.fork()) == 0:
                 os.close(reports)
                 break

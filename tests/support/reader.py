@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.e2e.server import eventually
+from tests.support import forked_command, forking
 from tests.support.docs import Step, pattern, steps
+from tests.support.forked_command import FORKER
 from tests.support.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
@@ -22,10 +24,23 @@ HTTP: Final = "127.0.0.1:8080"
 """Where pages say that a server listens. Here it has free ports, and what a page says is replaced by these."""
 
 
-def checkout(folder: Path) -> Path:
-    """Make a folder look like the root of a checkout in which everything is set up."""
-    (folder / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+def checkout(folder: Path, *, is_forked: bool = True) -> Path:
+    """Make a folder look like the root of a checkout in which everything is set up.
+
+    `is_forked`: `postwire` is forked, as servers under test are, and not an interpreter that imports it.
+    """
     (folder / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
+    venv, real = folder / ".venv", Path(sys.prefix)
+    if not is_forked:
+        venv.symlink_to(real, target_is_directory=True)
+        return folder
+    (venv / "bin").mkdir(parents=True)
+    for file in (*real.iterdir(), *(real / "bin").iterdir()):
+        if file not in (real / "bin", real / "bin/postwire"):
+            (venv / file.relative_to(real)).symlink_to(file)
+    command = venv / "bin/postwire"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -ISE "{forked_command.__file__}" "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
     return folder
 
 
@@ -84,6 +99,7 @@ class Reader:
             command,
             cwd=self.folder,
             env=self.environment(),
+            pass_fds=[forking.forker().fileno()],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -106,6 +122,7 @@ class Reader:
                 ["bash", "-c", command.replace(HTTP, "127.0.0.1:0")],
                 cwd=self.folder,
                 env=self.environment(),
+                pass_fds=[forking.forker().fileno()],
                 stderr=log,
                 start_new_session=True,
             )
@@ -139,5 +156,6 @@ class Reader:
             "POSTWIRE_TELEMETRY__METRICS_LISTEN": "127.0.0.1:0",
             "POSTWIRE_TARGET": self.addresses[GRPC],
             "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
+            FORKER: str(forking.forker().fileno()),
             **self._variables,
         }
