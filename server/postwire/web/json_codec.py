@@ -22,9 +22,9 @@ from google.protobuf.message_factory import GetMessageClass
 from postwire.api.call import OtherStatus
 from postwire.api.convert import UNKNOWN_ENUM
 from postwire.core.errors import FieldViolation, InvalidMessage, Refusal
-from postwire.core.validation import Violations
+from postwire.core.validation import MAX_VIOLATIONS, Violations
 
-MAX_VALUES: Final = 50_000
+MAX_VALUES: Final = 10_000
 """How many values JSON may have: to make messages of more would hold up the loop."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -130,7 +130,7 @@ def read_json(data: bytes, message_class: type[M]) -> M:
         raise _unreadable("must be a JSON object, {} at the least")
     if _count(tree) > MAX_VALUES:
         raise _unreadable(f"must have at most {MAX_VALUES:,} values")
-    found = Violations()
+    found = _Found()
     descriptor: Any = message_class.DESCRIPTOR  # its stub has two kinds
     _check(tree, descriptor, "", found)
     found.raise_any()
@@ -179,7 +179,7 @@ def _count(tree: Any) -> int:
     return count
 
 
-def _check(tree: Any, descriptor: Descriptor, path: str, found: Violations) -> None:
+def _check(tree: Any, descriptor: Descriptor, path: str, found: _Found) -> None:
     """Note what is wrong with an object that stands for a message at `path`."""
     if not isinstance(tree, dict):
         found.malformed(path, _OBJECT)
@@ -203,7 +203,7 @@ def _check(tree: Any, descriptor: Descriptor, path: str, found: Violations) -> N
             _check_field(value, field, here, found)
 
 
-def _check_field(value: Any, field: FieldDescriptor, path: str, found: Violations) -> None:
+def _check_field(value: Any, field: FieldDescriptor, path: str, found: _Found) -> None:
     element = field.message_type
     if element and element.GetOptions().map_entry:
         if not isinstance(value, dict):
@@ -222,7 +222,7 @@ def _check_field(value: Any, field: FieldDescriptor, path: str, found: Violation
         _check_value(value, field, path, found)
 
 
-def _check_value(value: Any, field: FieldDescriptor, path: str, found: Violations) -> None:
+def _check_value(value: Any, field: FieldDescriptor, path: str, found: _Found) -> None:
     inner = field.message_type
     if inner and not inner.full_name.startswith(_OWN_TYPES):
         _check(value, inner, path, found)
@@ -240,6 +240,8 @@ def _takes(field: FieldDescriptor, value: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(value, bool):  # which is a number in Python
         return False
+    if field.enum_type:
+        return value in field.enum_type.values_by_name if isinstance(value, str) else _is_int32(value)
     if field.is_repeated:
         value = [value]
     assert field.containing_type
@@ -250,6 +252,10 @@ def _takes(field: FieldDescriptor, value: Any) -> bool:
     return True
 
 
+def _is_int32(value: Any) -> bool:
+    return isinstance(value, int) and -(2**31) <= value < 2**31
+
+
 def _wants(field: FieldDescriptor) -> str:
     if field.message_type:
         return _MESSAGES.get(field.message_type.full_name, _OBJECT)
@@ -258,10 +264,24 @@ def _wants(field: FieldDescriptor) -> str:
     return _TYPES.get(field.cpp_type, _WHOLE)
 
 
-def _note_unknown(name: str, descriptor: Descriptor, path: str, found: Violations) -> None:
+class _Found(Violations):
+    """What is wrong with JSON. To find out what was meant takes long, and is done only for what is named."""
+
+    __slots__ = ("hints_left",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hints_left = MAX_VIOLATIONS
+
+
+def _note_unknown(name: str, descriptor: Descriptor, path: str, found: _Found) -> None:
     if not _NAME.fullmatch(name):
         found.malformed(path, "must have no other fields than those of the contract")
         return
+    if not found.hints_left:
+        found.malformed(_at(path, name), "is not known")
+        return
+    found.hints_left -= 1
     known = [field.name for field in descriptor.fields]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
