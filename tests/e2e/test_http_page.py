@@ -18,7 +18,7 @@ from postwire.http_connections import MAX_CONNECTIONS
 from postwire.providers.builtin import KINDS
 from postwire.v1 import dispatch_service_pb2
 from postwire.web.contract import CONTENT_TYPES, MAX_JSON, is_offered
-from postwire.web.json_codec import MAX_VALUES
+from postwire.web.strict_json import MAX_VALUES
 
 PAGE: Final = ROOT / "docs/http.md"
 TEXT: Final = PAGE.read_text(encoding="utf-8")

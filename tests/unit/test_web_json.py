@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from postwire.core.errors import InvalidMessage
 from postwire.v1 import dispatch_service_pb2, provider_service_pb2
-from postwire.web.json_codec import MAX_VALUES, BinaryCodec, JsonCodec, Malformed, read_json
+from postwire.web.strict_json import MAX_VALUES, read_json
 
 CANARY = "+15005550006"
 
@@ -114,16 +113,3 @@ def test_an_enum_may_be_a_number_and_a_long_one_a_string() -> None:
     assert request.options.max_attempts == 7
     mock = read_json(b'{"name": "a", "seed": "18446744073709551615"}', provider_service_pb2.UpdateMockProviderRequest)
     assert mock.seed == 2**64 - 1
-
-
-def test_answers_leave_out_what_has_its_default() -> None:
-    codec: Any = JsonCodec()
-    request = dispatch_service_pb2.DispatchRequest(request_id="ä")
-    assert codec.encode(request).decode() == '{"requestId": "ä"}'
-    assert codec.encode(dispatch_service_pb2.DispatchRequest()) == b"{}"
-
-
-def test_what_is_no_message_is_refused_without_a_reason_of_ours() -> None:
-    found: Any = BinaryCodec().decode(b"\xff\xff", dispatch_service_pb2.DispatchRequest)
-    assert isinstance(found, Malformed)
-    assert str(found.refusal) == "the body is no postwire.v1.DispatchRequest"

@@ -6,16 +6,13 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md. What it is given i
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from connectrpc.code import Code
-from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication
@@ -30,8 +27,8 @@ from postwire.api.guard import Guard
 from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
 from postwire.telemetry.base import CONNECT
 from postwire.web import lines
+from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread
 from postwire.web.context import Exchange, HttpContext, current
-from postwire.web.json_codec import BinaryCodec, Encoded, JsonCodec, Malformed
 from postwire.web.responses import Receive, Scope, Sending, refusal
 
 if TYPE_CHECKING:
@@ -43,21 +40,11 @@ MAX_JSON: Final = 1 << 20
 LEAST_ROOM: Final = 64 << 20
 """Bytes of requests that may be held at once while they come in, at the least; twice what the largest may have."""
 
-LARGE_ANSWER: Final = 16 << 10
-"""From how many bytes on an answer is encoded on another thread."""
-
 _ENVELOPE: Final = 5
 """Bytes in front of a request that a protocol of streams has."""
 
 
 Endpoint: TypeAlias = "EndpointServerStream[Any, Any] | EndpointUnary[Any, Any]"
-
-
-class Encoding(Enum):
-    """How requests and answers are written."""
-
-    JSON = "json"
-    BINARY = "proto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +59,6 @@ class ContentType:
     takes_streams: bool
     has_envelopes: bool = True
 
-
-CODECS: Final[Mapping[Encoding, JsonCodec | BinaryCodec]] = {Encoding.JSON: JsonCodec(), Encoding.BINARY: BinaryCodec()}
 
 CONTENT_TYPES: Final[Mapping[str, ContentType]] = {
     "application/json": ContentType(Encoding.JSON, takes_unary=True, takes_streams=True, has_envelopes=False),
@@ -106,23 +91,24 @@ class Contract:
         Protocol Buffers.
         """
         self._on_fault = on_fault
-        self._max_bytes = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
+        limits = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
+        self._codecs = {encoding: Codec(encoding, most) for encoding, most in limits.items()}
         self._room = BodyRoom(max(LEAST_ROOM, 2 * max_bytes))
         self.methods = {path: method for name in services for path, method in _methods_of(name)}
         endpoints: dict[str, Endpoint] = {}
         for name, servicer in services.items():
-            guarded = guard.around(name, _Refusing(servicer), system=CONNECT)
-            endpoints |= {path: _endpoint(method, guarded) for path, method in _methods_of(name) if is_offered(method)}
-        self._applications = {
-            encoding: _Application(endpoints, codec, self._max_bytes[encoding]) for encoding, codec in CODECS.items()
-        }
+            guarded = guard.around(name, _Reader(servicer), system=CONNECT)
+            endpoints |= {
+                path: self._endpoint(method, guarded) for path, method in _methods_of(name) if is_offered(method)
+            }
+        self._applications = {encoding: _Application(endpoints, codec) for encoding, codec in self._codecs.items()}
 
     async def answer(self, content_type: ContentType, scope: Scope, receive: Receive, sending: Sending) -> None:
         """Answer a call of a method that takes such requests."""
         with self._room.reserve(None) as body:
             exchange = Exchange(scope.get("client"), body)
             token = current.set(exchange)
-            most = self._max_bytes[content_type.encoding]
+            most = self._codecs[content_type.encoding].max_bytes
             try:
                 reading = _Reading(body, scope, receive, sending, most)
                 application = self._applications[content_type.encoding]
@@ -139,6 +125,28 @@ class Contract:
                 current.reset(token)
                 exchange.end()
 
+    def _endpoint(self, descriptor: MethodDescriptor, guarded: Any) -> Endpoint:
+        info: MethodInfo[Any, Any] = MethodInfo(
+            name=descriptor.name,
+            service_name=descriptor.containing_service.full_name,
+            input=GetMessageClass(descriptor.input_type),
+            output=GetMessageClass(descriptor.output_type),
+            idempotency_level=IdempotencyLevel.UNKNOWN,  # so that none is called with GET
+            stream_type=StreamType.SERVER_STREAM if descriptor.server_streaming else StreamType.UNARY,
+        )
+        call = getattr(guarded, descriptor.name)
+        if descriptor.server_streaming:
+            return Endpoints.server_stream(
+                method=info, function=lambda request, context: call(request, HttpContext(context))
+            )
+
+        async def unary(request: Any, context: Any) -> Any:
+            answer: Message = await call(request, HttpContext(context))
+            content_type = CONTENT_TYPES[media_type(context.request_headers["content-type"])]
+            return await self._codecs[content_type.encoding].write(answer)
+
+        return Endpoints.unary(method=info, function=unary)
+
 
 def _methods_of(service: str) -> Iterable[tuple[str, MethodDescriptor]]:
     """The methods of a service, with the paths that they are called at."""
@@ -146,40 +154,9 @@ def _methods_of(service: str) -> Iterable[tuple[str, MethodDescriptor]]:
         yield f"/{service}/{method.name}", method
 
 
-def _endpoint(descriptor: MethodDescriptor, guarded: Any) -> Endpoint:
-    info: MethodInfo[Any, Any] = MethodInfo(
-        name=descriptor.name,
-        service_name=descriptor.containing_service.full_name,
-        input=GetMessageClass(descriptor.input_type),
-        output=GetMessageClass(descriptor.output_type),
-        idempotency_level=IdempotencyLevel.UNKNOWN,  # so that none is called with GET
-        stream_type=StreamType.SERVER_STREAM if descriptor.server_streaming else StreamType.UNARY,
-    )
-    call = getattr(guarded, descriptor.name)
-    if descriptor.server_streaming:
-        return Endpoints.server_stream(
-            method=info, function=lambda request, context: call(_taken(request), HttpContext(context))
-        )
-
-    async def unary(request: Any, context: Any) -> Any:
-        answer: Message = await call(_taken(request), HttpContext(context))
-        if answer.ByteSize() < LARGE_ANSWER:
-            return answer
-        content_type = CONTENT_TYPES[media_type(context.request_headers["content-type"])]
-        return Encoded(await asyncio.to_thread(CODECS[content_type.encoding].encode, answer))
-
-    return Endpoints.unary(method=info, function=unary)
-
-
 def media_type(content_type: str) -> str:
     """The type that a header names, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
-
-
-def _taken(request: Any) -> Any:
-    """The request, of which the bytes are not held any more."""
-    current.get().body.release()
-    return request
 
 
 class _Application(ConnectASGIApplication[None]):
@@ -187,18 +164,18 @@ class _Application(ConnectASGIApplication[None]):
 
     path = "/"
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], codec: Any, max_bytes: int) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], codec: Codec) -> None:
         super().__init__(
             service=None,
             endpoints=lambda _: endpoints,
-            read_max_bytes=max_bytes,
-            compressions=[GzipCompression(level=1)],  # on the loop
+            read_max_bytes=codec.max_bytes,
+            compressions=[LazyGzip()],
             codecs=[codec],
         )
 
 
-class _Refusing:
-    """A servicer that refuses requests which cannot be read, and has another answer the rest."""
+class _Reader:
+    """A servicer that reads requests, refuses those that are none, and has another answer the rest."""
 
     def __init__(self, servicer: object) -> None:
         self._servicer = servicer
@@ -207,21 +184,24 @@ class _Refusing:
         inner = getattr(self._servicer, name)
         if inspect.isasyncgenfunction(inner):
 
-            async def stream(request: Any, call: Any) -> AsyncIterator[Any]:
-                if isinstance(request, Malformed):
-                    raise request.refusal
-                async with aclosing(inner(request, call)) as responses:
+            async def stream(request: Unread, call: Any) -> AsyncIterator[Any]:
+                async with aclosing(inner(await _read(request), call)) as responses:
                     async for response in responses:
                         yield response
 
             return stream
 
-        async def unary(request: Any, call: Any) -> Any:
-            if isinstance(request, Malformed):
-                raise request.refusal
-            return await inner(request, call)
+        async def unary(request: Unread, call: Any) -> Any:
+            return await inner(await _read(request), call)
 
         return unary
+
+
+async def _read(request: Unread) -> Message:
+    """The message. Its bytes are not held any more."""
+    message = await request.read()
+    current.get().body.release()
+    return message
 
 
 class _Reading:
@@ -246,6 +226,7 @@ class _Reading:
             raise ConnectError(Code.RESOURCE_EXHAUSTED, f"the body is larger than {self._most} bytes") from None
         except NoRoom:
             self._sending.status = 503
+            self._sending.headers.append((b"retry-after", b"1"))
             raise ConnectError(Code.UNAVAILABLE, "too much is coming in at once: repeat the call later") from None
         except BodyTooSlow:
             self._sending.status = 408

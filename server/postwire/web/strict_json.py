@@ -13,15 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
-import grpc
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from postwire.api.call import OtherStatus
 from postwire.api.convert import UNKNOWN_ENUM
-from postwire.core.errors import FieldViolation, InvalidMessage, Refusal
+from postwire.core.errors import FieldViolation, InvalidMessage
 from postwire.core.validation import MAX_VIOLATIONS, Violations
 
 MAX_VALUES: Final = 10_000
@@ -50,66 +48,7 @@ _OBJECT: Final = "must be an object"
 _TWICE: Final = "must be there once"
 
 
-class Malformed:
-    """Stands for a request that cannot be read. It is refused where every other is: once it is known who calls."""
-
-    __slots__ = ("refusal",)
-
-    def __init__(self, refusal: Refusal | OtherStatus) -> None:
-        self.refusal = refusal
-
-
-class Encoded:
-    """Stands for an answer that is encoded already."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
 M = TypeVar("M", bound=Message)
-
-
-class JsonCodec:
-    """As connectrpc takes one."""
-
-    def name(self) -> str:
-        """What it is called in content types."""
-        return "json"
-
-    def encode(self, message: Message | Encoded) -> bytes:
-        """An answer, in one line. What has its default is left out."""
-        if isinstance(message, Encoded):
-            return message.data
-        return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
-
-    def decode(self, data: bytes | bytearray, message_class: type[M]) -> M | Malformed:
-        """A request."""
-        try:
-            return read_json(bytes(data), message_class)
-        except Refusal as refusal:
-            return Malformed(refusal.with_traceback(None))
-
-
-class BinaryCodec:
-    """The same for Protocol Buffers."""
-
-    def name(self) -> str:
-        """What it is called in content types."""
-        return "proto"
-
-    def encode(self, message: Message | Encoded) -> bytes:
-        """An answer."""
-        return message.data if isinstance(message, Encoded) else message.SerializeToString()
-
-    def decode(self, data: bytes | bytearray, message_class: type[M]) -> M | Malformed:
-        """A request. What is none carries no reason of ours, as with gRPC."""
-        try:
-            return message_class.FromString(bytes(data))
-        except DecodeError:
-            text = f"the body is no {message_class.DESCRIPTOR.full_name}"
-            return Malformed(OtherStatus(grpc.StatusCode.INVALID_ARGUMENT, text))
 
 
 def read_json(data: bytes, message_class: type[M]) -> M:

@@ -1,0 +1,99 @@
+"""How requests are read and answers are written over HTTP: late, and apart where it takes long."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from postwire.api.call import OtherStatus
+from postwire.core.errors import InvalidMessage
+from postwire.v1 import dispatch_service_pb2 as pb
+from postwire.v1 import provider_service_pb2
+from postwire.web import codecs
+from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread, Written
+
+MIB = 1 << 20
+DRAIN = provider_service_pb2.DrainProviderRequest
+
+
+def unread(data: bytes, message_class: Any = pb.DispatchRequest, *, encoding: Encoding = Encoding.JSON) -> Unread:
+    return Codec(encoding, MIB).decode(data, message_class)
+
+
+def packed(data: bytes) -> bytes:
+    return LazyGzip().decompress(gzip.compress(data))
+
+
+async def test_a_request_is_read_once_it_is_asked_for() -> None:
+    request = unread(b"{")
+    with pytest.raises(InvalidMessage):
+        await request.read()
+    message: Any = await unread(b'{"request_id": "a"}').read()
+    assert message.request_id == "a"
+    again: Any = await unread(message.SerializeToString(), encoding=Encoding.BINARY).read()
+    assert again == message
+
+
+async def test_what_is_no_message_is_refused_without_a_reason_of_ours() -> None:
+    with pytest.raises(OtherStatus, match=r"the body is no postwire\.v1\.DispatchRequest"):
+        await unread(b"\xff\xff", encoding=Encoding.BINARY).read()
+
+
+async def test_what_is_compressed_is_unpacked_as_it_is_read() -> None:
+    message: Any = await unread(packed(b'{"request_id": "a"}')).read()
+    assert message.request_id == "a"
+    with pytest.raises(OtherStatus, match="larger than 1048576 bytes") as caught:
+        await unread(packed(bytes(MIB + 1))).read()
+    assert caught.value.code.name == "RESOURCE_EXHAUSTED"
+    for data in (b"{}", gzip.compress(b"{}")[:-4], b""):
+        with pytest.raises(OtherStatus, match="the body is not gzip"):
+            await unread(LazyGzip().decompress(data or b"\0")).read()
+
+
+@pytest.mark.parametrize(
+    ("data", "is_apart"),
+    [
+        (b'{"request_id": "a"}', False),
+        (b'{"request_id": "' + b"a" * codecs.LARGE_REQUEST + b'"}', True),
+        (packed(b'{"request_id": "a"}'), False),
+        (packed(json.dumps({"request_id": "".join(map(str, range(3_000)))}).encode()), True),
+    ],
+)
+async def test_what_takes_long_is_read_on_another_thread(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, *, is_apart: bool
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def read(data: bytes, message_class: Any) -> Any:
+        threads.append(threading.current_thread())
+        return message_class()
+
+    monkeypatch.setattr(codecs, "_READ", {Encoding.JSON: read})
+    await unread(data).read()
+    assert [one is not threading.main_thread() for one in threads] == [is_apart]
+
+
+async def test_a_record_of_a_refused_call_says_what_it_was_about() -> None:
+    request = unread(b'{"name": "email", "reason": "maintenance"}', DRAIN)
+    assert (request.name, request.reason) == ("email", "maintenance")
+    for data in (b"{", b'{"nmae": "email"}', b'{"name": "' + b"a" * codecs.LARGE_REQUEST + b'"}'):
+        assert getattr(unread(data, DRAIN), "name", "") == ""
+    assert getattr(request, "message_id", "") == ""
+    await request.read()
+    assert (request.name, request.reason) == ("email", "maintenance")
+
+
+async def test_answers_leave_out_what_has_its_default() -> None:
+    codec = Codec(Encoding.JSON, MIB)
+    assert codec.encode(pb.DispatchRequest(request_id="ä")).decode() == '{"requestId": "ä"}'
+    assert codec.encode(pb.DispatchRequest()) == b"{}"
+    small = pb.DispatchRequest(request_id="a")
+    assert await codec.write(small) is small
+    large = pb.DispatchRequest(request_id="a" * codecs.LARGE_ANSWER)
+    written = await codec.write(large)
+    assert isinstance(written, Written)
+    assert json.loads(codec.encode(written)) == {"requestId": large.request_id}
