@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { admin } from "../api/clients.ts";
 import { millis } from "../api/times.ts";
-import type { Backlog } from "../gen/postwire/v1/admin_service_pb.ts";
+import type { Backlog, Node } from "../gen/postwire/v1/admin_service_pb.ts";
 import { Shared, watch } from "./feeds.ts";
 import { Intervals } from "./intervals.ts";
 
@@ -10,6 +10,17 @@ export const intervals = new Intervals();
 /** Rises whenever `intervals` has changed. */
 export const changes = signal(0);
 export const backlog = signal<Backlog | undefined>(undefined);
+
+/** The nodes that serve the store; one of them counts what is shown here. None while they are not known. */
+export const nodes = signal<readonly Node[]>([]);
+
+async function readNodes(): Promise<void> {
+  try {
+    nodes.value = (await admin.listNodes({})).nodes;
+  } catch {
+    nodes.value = []; // what they are for is said without them
+  }
+}
 
 let offset = 0;
 
@@ -21,7 +32,10 @@ export function statsNow(): number {
 const shared = new Shared(() =>
   watch({
     open: (call) => admin.watchStats({}, call),
-    opened: () => intervals.clear(),
+    opened() {
+      intervals.clear();
+      void readNodes();
+    },
     received(response) {
       if (response.time) offset = millis(response.time) - Date.now();
       intervals.add(response.intervals, statsNow());

@@ -9,12 +9,12 @@ import { Channel } from "../gen/postwire/v1/message_pb.ts";
 import { Availability, BreakerState } from "../gen/postwire/v1/provider_service_pb.ts";
 import { type Counts, KINDS, type Kind } from "../live/intervals.ts";
 import { isOut, providers, useProviders } from "../live/providers.ts";
-import { backlog, changes, intervals, statsNow, useStats } from "../live/stats.ts";
+import { backlog, changes, intervals, nodes, statsNow, useStats } from "../live/stats.ts";
 import { Badge, BreakerBadge } from "../ui/badge.tsx";
 import { Chart, type Line } from "../ui/chart.tsx";
 import { EmptyState, Loading, PageHeader, Panel } from "../ui/panels.tsx";
 import { Refused } from "../ui/refused.tsx";
-import { Countdown } from "../ui/time.tsx";
+import { Countdown, Time } from "../ui/time.tsx";
 import "./overview.css";
 
 const LINES: readonly (Line & { name: Kind })[] = [
@@ -36,13 +36,33 @@ export function OverviewPage() {
   useProviders();
   return (
     <>
-      <PageHeader title="Overview" />
+      <PageHeader title="Overview">
+        <Scope />
+      </PageHeader>
       <Refused />
       <Standing />
       <div class="overview-channels">
         <Channels />
       </div>
     </>
+  );
+}
+
+/** Of what the figures are: one server, since it started. */
+function Scope() {
+  const known = nodes.value;
+  const [first] = known;
+  if (!first) return null;
+  return (
+    <p class="muted">
+      {known.length === 1 ? (
+        <>
+          Since {first.name} started, <Time at={first.startTime} />
+        </>
+      ) : (
+        `Rates are those of the node that answers, one of ${known.length}`
+      )}
+    </p>
   );
 }
 

@@ -24,7 +24,8 @@ interface ChartProps {
   onPoint?: (index: number | undefined) => void;
 }
 
-const HEIGHT = 168;
+/** As its style has it. */
+const HEIGHT = 208;
 
 export function Chart({ lines, data, sync, onPoint }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
