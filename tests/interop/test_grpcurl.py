@@ -61,10 +61,12 @@ def test_the_page_of_recipes_has_all_of_them() -> None:
         "DispatchStream",
         "DrainProvider",
         "ExplainRoute",
+        "GetCaller",
         "ListMessages",
         "ResumeProvider",
         "UpdateMockProvider",
         "WatchMessages",
+        "WatchStats",
     }
 
 

@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from tests.support.scripted_server import ScriptedServer, serving
 from tests.support.waiting import PATIENCE
 
-from postwire.cli import show
+from postwire.cli import show, watching
 from postwire.cli.failure import Failed
 from postwire.cli.options import Connection
 from postwire.cli.providers import watch
@@ -192,7 +192,7 @@ def test_a_pipe_without_a_reader_acts_once_and_says_so(monkeypatch: pytest.Monke
     acted = threading.Event()
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        with watch.reader_gone(acted.set) as is_gone:
+        with watching.reader_gone(acted.set) as is_gone:
             assert not is_gone()
             os.close(reading)
             assert acted.wait(PATIENCE)

@@ -14,6 +14,7 @@ from tests.support.client_adapters import CLIENT_ADAPTERS, connect
 from tests.support.scripted import Refuse, ScriptedServer, closed_port, overloaded, serving
 from tests.support.waiting import PATIENCE, Limit
 
+from postwire.v1.admin_service_pb2 import Backlog, WatchStatsRequest, WatchStatsResponse
 from postwire.v1.dispatch_service_pb2 import WatchMessagesRequest, WatchMessagesResponse
 from postwire.v1.provider_service_pb2 import ListProvidersResponse, WatchProvidersRequest, WatchProvidersResponse
 from postwire_client import (
@@ -193,6 +194,28 @@ def test_without_retry_a_watch_that_breaks_off_raises(
             next(watched)
         with pytest.raises(StopIteration):
             next(watched)
+
+
+# How much is sent.
+
+
+def figures(*starts: int, backlog: bool = False) -> WatchStatsResponse:
+    response = WatchStatsResponse(backlog=Backlog(due=1) if backlog else None)
+    for start in starts:
+        response.intervals.add().start_time.FromSeconds(start)
+    response.time.FromSeconds(100)
+    return response
+
+
+def test_figures_are_shown_as_they_change_and_again_after_an_interruption_but_no_signs_of_life(
+    client_of: Connect, target: str, scripted: ScriptedServer
+) -> None:
+    first, beat, due, again = figures(5, backlog=True), figures(), figures(backlog=True), figures(5, 10)
+    scripted.answers = [Shown(first, beat, due, end="in good order"), Shown(again)]
+    with client_of(target) as client:
+        watched = client.watch_stats()
+        assert [next(watched) for _ in range(3)] == [first, due, again]
+    assert scripted.asked == [WatchStatsRequest()] * 2
 
 
 # Messages.

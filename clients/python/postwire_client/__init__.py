@@ -9,7 +9,19 @@
 `postwire.v1`; those that callers need are here too.
 """
 
-from postwire.v1.admin_service_pb2 import AuditEvent, Node, NodeShare, Rekey, RekeyState
+from postwire.v1.admin_service_pb2 import (
+    AuditEvent,
+    Backlog,
+    ChannelStats,
+    GetCallerResponse,
+    Node,
+    NodeShare,
+    Rekey,
+    RekeyState,
+    StatsInterval,
+    Tenant,
+    WatchStatsResponse,
+)
 from postwire.v1.dispatch_service_pb2 import (
     DispatchRequest,
     EraseMessagesResponse,
@@ -62,9 +74,11 @@ __all__ = [
     "Attachment",
     "Attempt",
     "AuditEvent",
+    "Backlog",
     "Breaker",
     "BreakerState",
     "Channel",
+    "ChannelStats",
     "Client",
     "ClientClosed",
     "Conflict",
@@ -77,6 +91,7 @@ __all__ = [
     "EraseMessagesResponse",
     "ExplainRouteResponse",
     "FieldViolation",
+    "GetCallerResponse",
     "InboxFile",
     "InboxFilter",
     "InboxMessage",
@@ -104,8 +119,11 @@ __all__ = [
     "RouteCandidate",
     "RouteObstacle",
     "Sms",
+    "StatsInterval",
     "Suppression",
     "SuppressionReason",
+    "Tenant",
     "TryAgain",
     "WaitFor",
+    "WatchStatsResponse",
 ]

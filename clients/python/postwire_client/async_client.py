@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc.aio
 
-from postwire.v1.admin_service_pb2 import AuditEvent
+from postwire.v1.admin_service_pb2 import AuditEvent, WatchStatsResponse
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.inbox_service_pb2 import InboxFilter, InboxMessage, ListInboxRequest
 from postwire.v1.message_pb2 import Message
@@ -93,6 +93,8 @@ class AsyncClient(BaseClient):
     get_rekey = _awaited(Calls.get_rekey)
     list_nodes = _awaited(Calls.list_nodes)
     clear_inbox = _awaited(Calls.clear_inbox)
+    list_tenants = _awaited(Calls.list_tenants)
+    get_caller = _awaited(Calls.get_caller)
     _list_page = _awaited(Calls.list_page)
     _audit_page = _awaited(Calls.audit_page)
     _suppression_page = _awaited(Calls.suppression_page)
@@ -267,6 +269,18 @@ class AsyncClient(BaseClient):
             self._lifetime,
             lambda asked: self._calls.providers.WatchProviders(asked, metadata=self._metadata()),
             self._provider_watch(timeout),
+        )
+
+    def watch_stats(self, *, timeout: float | None = None) -> AsyncGenerator[WatchStatsResponse, None]:
+        """How much is sent, and what waits: the last 15 min, then again and again what has changed of it.
+
+        An interval that comes again replaces the one with its `start_time`. It goes on as `watch_providers` does, after
+        an interruption again with all that there is. `timeout` is for the first answer.
+        """
+        return watch(
+            self._lifetime,
+            lambda asked: self._calls.admin.WatchStats(asked, metadata=self._metadata()),
+            self._stats_watch(timeout),
         )
 
     @cached_property

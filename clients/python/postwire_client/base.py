@@ -11,7 +11,7 @@ from postwire.v1.inbox_service_pb2 import InboxFilter
 from postwire_client.bulk import Bulk
 from postwire_client.credentials import NONE, CallMetadata, Credentials, channel_credentials
 from postwire_client.reopening import Reopening
-from postwire_client.watching import InboxWatch, MessageWatch, ProviderWatch
+from postwire_client.watching import InboxWatch, MessageWatch, ProviderWatch, StatsWatch
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 30.0
@@ -71,6 +71,9 @@ class BaseClient:
 
     def _inbox_watch(self, chosen: InboxFilter | None, timeout: float | None) -> InboxWatch:
         return InboxWatch(chosen, timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry))
+
+    def _stats_watch(self, timeout: float | None) -> StatsWatch:
+        return StatsWatch(timeout=self._seconds(timeout), reopening=Reopening(retry=self._retry))
 
     def _seconds(self, timeout: float | None) -> float:
         seconds = self._timeout if timeout is None else timeout

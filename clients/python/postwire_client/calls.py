@@ -17,13 +17,17 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
 from postwire.v1.admin_service_pb2 import (
+    GetCallerRequest,
+    GetCallerResponse,
     GetRekeyRequest,
     ListAuditEventsRequest,
     ListAuditEventsResponse,
     ListNodesRequest,
+    ListTenantsRequest,
     Node,
     Rekey,
     StartRekeyRequest,
+    Tenant,
 )
 from postwire.v1.admin_service_pb2_grpc import AdminServiceStub
 from postwire.v1.dispatch_service_pb2 import (
@@ -325,6 +329,16 @@ class Calls:
     def list_nodes(self, *, timeout: float | None = None) -> Call[list[Node]]:
         """The servers that share the store and live, by their numbers; the one that is called where it has a file."""
         return _call(self.admin.ListNodes, ListNodesRequest(), lambda answer: list(answer.nodes), timeout)
+
+    def list_tenants(self, *, timeout: float | None = None) -> Call[list[Tenant]]:
+        """The tenants that the server knows, by their names, with what they may have; none where callers are not told
+        apart. Raises a PostwireError with the reason ROLE_REQUIRED.
+        """
+        return _call(self.admin.ListTenants, ListTenantsRequest(), lambda answer: list(answer.tenants), timeout)
+
+    def get_caller(self, *, timeout: float | None = None) -> Call[GetCallerResponse]:
+        """Who the server takes this client to be, and what that may do."""
+        return _call(self.admin.GetCaller, GetCallerRequest(), lambda answer: answer, timeout)
 
     def audit_page(self, request: ListAuditEventsRequest, timeout: float | None) -> Call[ListAuditEventsResponse]:
         """One page of events."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from postwire.v1.admin_service_pb2 import AuditEvent
+from postwire.v1.admin_service_pb2 import AuditEvent, WatchStatsResponse
 from postwire.v1.dispatch_service_pb2 import DispatchRequest, ListMessagesRequest, MessageFilter
 from postwire.v1.inbox_service_pb2 import InboxFilter, InboxMessage, ListInboxRequest
 from postwire.v1.message_pb2 import Message
@@ -88,6 +88,8 @@ class Client(BaseClient):
     get_rekey = _blocking(Calls.get_rekey)
     list_nodes = _blocking(Calls.list_nodes)
     clear_inbox = _blocking(Calls.clear_inbox)
+    list_tenants = _blocking(Calls.list_tenants)
+    get_caller = _blocking(Calls.get_caller)
     _list_page = _blocking(Calls.list_page)
     _audit_page = _blocking(Calls.audit_page)
     _suppression_page = _blocking(Calls.suppression_page)
@@ -261,6 +263,18 @@ class Client(BaseClient):
             self._lifetime,
             lambda asked: self._calls.providers.WatchProviders(asked, metadata=self._metadata()),
             self._provider_watch(timeout),
+        )
+
+    def watch_stats(self, *, timeout: float | None = None) -> Generator[WatchStatsResponse, None, None]:
+        """How much is sent, and what waits: the last 15 min, then again and again what has changed of it.
+
+        An interval that comes again replaces the one with its `start_time`. It goes on as `watch_providers` does, after
+        an interruption again with all that there is. `timeout` is for the first answer.
+        """
+        return watch(
+            self._lifetime,
+            lambda asked: self._calls.admin.WatchStats(asked, metadata=self._metadata()),
+            self._stats_watch(timeout),
         )
 
     def _run(self, call: Call[R]) -> R:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from postwire.v1.admin_service_pb2 import WatchStatsRequest, WatchStatsResponse
 from postwire.v1.dispatch_service_pb2 import MessageFilter, WatchMessagesRequest, WatchMessagesResponse
 from postwire.v1.inbox_service_pb2 import InboxFilter, InboxMessage, WatchInboxRequest, WatchInboxResponse
 from postwire.v1.message_pb2 import Message
@@ -117,3 +118,13 @@ class InboxWatch(Watch[InboxMessage]):
 
     def _reported(self, response: WatchInboxResponse) -> InboxMessage | None:
         return response.message if response.HasField("message") else None
+
+
+class StatsWatch(Watch[WatchStatsResponse]):
+    """`WatchStats`: each stream begins with all that there is."""
+
+    def _request(self) -> WatchStatsRequest:
+        return WatchStatsRequest()
+
+    def _reported(self, response: WatchStatsResponse) -> WatchStatsResponse | None:
+        return response if response.intervals or response.HasField("backlog") else None

@@ -17,8 +17,8 @@ import click
 from postwire.cli.command import Group, Word
 from postwire.cli.failure import ExitCode, Failed, even_if_unread, printable
 from postwire.cli.options import Connection, connection_options
-from postwire.cli.providers.watch import reader_gone
 from postwire.cli.times import TIMES_PAST, time_past
+from postwire.cli.watching import reader_gone
 from postwire.core.message import Channel
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import click
 from postwire.cli.command import Group, Word
 from postwire.cli.completion import complete_providers
 from postwire.cli.options import Connection, connection_options
-from postwire.cli.providers.watch import reader_gone
+from postwire.cli.watching import reader_gone
 from postwire.core.receipts import ReceiptState
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import click
 
 from postwire import __version__
 from postwire.cli.audit import audit
+from postwire.cli.callers import tenants, whoami
 from postwire.cli.command import Group
 from postwire.cli.completion import completion
 from postwire.cli.config import config
@@ -31,6 +32,7 @@ from postwire.cli.receipts import receipts
 from postwire.cli.route import route
 from postwire.cli.send.command import send
 from postwire.cli.serve import serve
+from postwire.cli.stats import stats
 from postwire.cli.store import store
 from postwire.cli.suppressions import importing  # noqa: F401  # another command of `suppressions`
 from postwire.cli.suppressions.command import suppressions
@@ -126,10 +128,13 @@ for command in (
     receipts,
     providers,
     nodes,
+    stats,
     route,
     suppressions,
     store,
     keys,
+    tenants,
+    whoami,
     audit,
     health,
     demo,

@@ -15,7 +15,7 @@ from postwire.cli.failure import ExitCode, Failed, even_if_unread
 from postwire.cli.filters import filter_options, one_message
 from postwire.cli.messages.read import messages
 from postwire.cli.options import Connection, connection_options, duration
-from postwire.cli.providers.watch import reader_gone
+from postwire.cli.watching import reader_gone
 
 if TYPE_CHECKING:
     from postwire_client import Message, MessageFilter
