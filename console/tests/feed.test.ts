@@ -208,6 +208,26 @@ test("a resume token that is too old is forgotten, and the stream opened without
   assert.equal(feed.status.value.kind, "refused", "it would go on for ever");
 });
 
+test("a resume token may have grown too old while the server was away", async () => {
+  let forgotten = 0;
+  const { browser, streams, feed } = follow({ expired: () => (forgotten += 1) });
+  await settled();
+  await streams.last.give("one");
+  await streams.last.end();
+  await browser.pass(500);
+  streams.last.fail(new ConnectError("away", Code.Unavailable));
+  await settled();
+  await browser.pass(1_000);
+  streams.last.fail(new ConnectError("too old", Code.OutOfRange));
+  await settled();
+  await streams.last.give("two");
+  assert.equal(forgotten, 1);
+  assert.equal(feed.status.value.kind, "live");
+  streams.last.fail(new ConnectError("too old", Code.OutOfRange));
+  await settled();
+  assert.equal(forgotten, 2, "another time");
+});
+
 test("a feed that is closed opens nothing and hands nothing on", async () => {
   const { browser, streams, got, feed } = follow();
   await settled();

@@ -78,6 +78,8 @@ export function openFeed<T>(options: FeedOptions<T>, environment: FeedEnvironmen
   let current: AbortController | undefined;
   let cancelTimer = () => {};
   let failures = 0;
+  /** The token was forgotten, and nothing has arrived since: to forget it again would help nobody. */
+  let anew = false;
   let closed = false;
 
   const stop = () => {
@@ -112,6 +114,7 @@ export function openFeed<T>(options: FeedOptions<T>, environment: FeedEnvironmen
         if (first) options.opened?.();
         first = false;
         failures = 0;
+        anew = false;
         options.received(item);
       }
     } catch (error) {
@@ -126,8 +129,8 @@ export function openFeed<T>(options: FeedOptions<T>, environment: FeedEnvironmen
 
   const lost = (error: unknown) => {
     current = undefined;
-    if (options.expired && error instanceof ConnectError && error.code === Code.OutOfRange && failures === 0) {
-      failures += 1;
+    if (options.expired && !anew && error instanceof ConnectError && error.code === Code.OutOfRange) {
+      anew = true;
       options.expired();
       start();
     } else if (isForGood(error)) {

@@ -31,8 +31,21 @@ async function readSettings(): Promise<Settings> {
   return response.json();
 }
 
-/** Find out who looks. Asks until the server answers. */
+let asking = false;
+let wake = () => {};
+
+/** Find out who looks. Asks until the server answers, and at once where it is waiting to ask again. */
 export async function begin(): Promise<void> {
+  if (asking) return wake();
+  asking = true;
+  try {
+    await ask();
+  } finally {
+    asking = false;
+  }
+}
+
+async function ask(): Promise<void> {
   for (let tries = 0; ; tries += 1) {
     try {
       settings.value = await readSettings();
@@ -45,6 +58,9 @@ export async function begin(): Promise<void> {
       session.value = { kind: "unreachable", failure: failureOf(error) };
       if (isForGood(error)) return;
     }
-    await new Promise((resolve) => setTimeout(resolve, delayBefore(tries, Math.random())));
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, delayBefore(tries, Math.random()));
+    });
   }
 }

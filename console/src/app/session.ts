@@ -73,6 +73,12 @@ export function signOut(problem = ""): void {
   });
 }
 
+/** Sign out as asked to: nothing that was read stays in the page's memory. */
+export function leave(): void {
+  signOut();
+  window.location.reload();
+}
+
 /** Act for a tenant from now on; "" for the server's choice. */
 export function actFor(name: string): void {
   if (name) sessionStorage.setItem(TENANT, name);

@@ -9,7 +9,7 @@ import { EmptyState, PageHeader } from "../ui/panels.tsx";
 import { Help } from "./help.tsx";
 import { findPage, maySee, offeredPages, type Page } from "./pages.ts";
 import { Link, moves, navigate, path } from "./router.tsx";
-import { caller, settings, signOut, tenant, whyNot } from "./session.ts";
+import { caller, leave, settings, tenant, whyNot } from "./session.ts";
 import { useShortcuts } from "./shortcuts.ts";
 import { chooseTheme, type Theme, theme } from "./theme.ts";
 
@@ -254,7 +254,7 @@ function Account({ onHelp }: { onHelp: () => void }) {
           <Icon name="keyboard" />
         </button>
         {authenticates && (
-          <button type="button" class="icon-button" aria-label="Sign out" title="Sign out" onClick={() => signOut()}>
+          <button type="button" class="icon-button" aria-label="Sign out" title="Sign out" onClick={leave}>
             <Icon name="out" />
           </button>
         )}
