@@ -142,7 +142,6 @@ class Listener:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            limit_concurrency=MAX_CONNECTIONS + 1,
             timeout_keep_alive=KEEP_ALIVE,
             h11_max_incomplete_event_size=MAX_HEADERS,
         )

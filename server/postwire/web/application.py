@@ -52,7 +52,7 @@ class Application:
         scope["headers"] = [
             (name.encode(), (content_type if name == "content-type" else value).encode()) for name, value in given
         ]
-        if refused := self._refusal_of_headers([name for name, _ in given], host, content_type):
+        if refused := self._refusal_of_headers([name for name, _ in given], scope["http_version"], host, content_type):
             await refused(scope, receive, sending)
             return
         method = self._contract.methods.get(scope["path"])
@@ -75,10 +75,14 @@ class Application:
             return
         await self._contract.answer(CONTENT_TYPES[content_type], scope, receive, sending)
 
-    def _refusal_of_headers(self, names: Sequence[str], host: str, content_type: str) -> Response | None:
+    def _refusal_of_headers(self, names: Sequence[str], version: str, host: str, content_type: str) -> Response | None:
         """The answer to a request that is meant for another server, or for two: whoever stands before this one may
         have read the other header. None where it is for this one.
         """
+        if "transfer-encoding" in names and ("content-length" in names or version == "1.0"):
+            # RFC 9112, section 6.1: nobody can tell where such a request ends, and so where the next one begins.
+            text = "Transfer-Encoding may be there with HTTP/1.1 alone, and without Content-Length"
+            return refusal(400, text, {"Connection": "close"}, content_type=content_type)
         if any(names.count(name) > 1 for name in _ONCE):
             return refusal(400, f"each of {', '.join(_ONCE)} may be there once", content_type=content_type)
         if not self._origins.is_own_name(host):
