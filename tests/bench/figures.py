@@ -49,6 +49,8 @@ TARGETS: Final = (
     Target("tenants-stream", "the same in a DispatchStream", "× cost", must=1.1, at_most=True),
     Target("guards", "a Dispatch that two guards count against none", "× cost", must=1.15, at_most=True),
     Target("guards-stream", "the same in a DispatchStream", "× cost", must=1.3, at_most=True),
+    Target("http-listening", "a Dispatch by gRPC, http.listen on against off", "× throughput", must=0.98),
+    Target("http-watched", "the same, with a console open", "× throughput", must=0.98),
     Target(
         "suppression", "a Dispatch, 1,000,000 suppressed against none", "× cost", must=1.05, reach=1.0, at_most=True
     ),

@@ -19,7 +19,8 @@ BODY: Final = "Your code is 482913. It is valid for ten minutes; never tell it t
 class Calls:
     """`messages` calls of `Dispatch`, `concurrency` at a time over `connections`; each an SMS, or an email.
 
-    Several addresses, with commas between them, have connections in turn.
+    Several addresses, with commas between them, have connections in turn. With a `content_type` it is called over HTTP:
+    `application/json`, or `application/proto` of Connect's protocol.
     """
 
     address: str
@@ -29,6 +30,7 @@ class Calls:
     request_ids: bool = True
     channel: str = "sms"
     token: str = ""
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import grpc
 from tests.bench import payload
+from tests.bench.http_load import run_calls
 from tests.bench.jobs import Calls, Job, Paced, Round, Streams, percentile, read_job
 from tests.bench.loops import loop_factory
 
@@ -37,7 +38,7 @@ OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)  # else all channels t
 async def run(job: Job) -> Round:
     """Do a job, with connections of its own that are up before the clock starts."""
     if isinstance(job, Calls):
-        return await _run_calls(job)
+        return await (run_calls(job, CALL_TIMEOUT) if job.content_type else _run_calls(job))
     if isinstance(job, Streams):
         return await _run_streams(job)
     return await _run_paced(job)

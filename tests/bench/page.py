@@ -175,6 +175,7 @@ PARTS: Final[Mapping[str, Callable[[Groups], str]]] = {
     "latency": lambda groups: _costs(_cases(groups.get("latency"))),
     "outbox": lambda groups: _costs(_cases(groups.get("outbox"))),
     "nodes": lambda groups: _costs(_cases(groups.get("nodes"))),
+    "http": lambda groups: _costs(_cases(groups.get("http"))),
     "sync": lambda groups: _costs(_cases(groups.get("sync"))),
     "peer": lambda groups: _costs(_cases(groups.get("peer"))) + _remarks(groups.get("peer")),
     "recovery": lambda groups: _remarks(groups.get("recovery")),

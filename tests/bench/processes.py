@@ -30,7 +30,7 @@ class BenchError(Exception):
 class Server:
     """A server process under measurement. `boot` is how long (s) it took from its start until it served.
 
-    It may work together with `others`, by their process ids.
+    It may work together with `others`, by their process ids, and be called over `http` as well.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Server:
     address: str
     boot: float = 0.0
     others: Sequence[int] = ()
+    http: str = ""
 
     def cpu(self) -> float:
         """Seconds of CPU that it and the others have used so far, user and system, in all their threads."""
@@ -97,8 +98,9 @@ def postwire_server(
         log.open("wb") as stderr,
         python_process("postwire", *arguments, stdout=stderr, stderr=stderr, cwd=folder, environ=environ) as process,
     ):
-        address = _serving_address(process, log)
-        yield Server(name, process.pid, address, time.monotonic() - started)
+        serving = _serving(process, log)
+        booted = time.monotonic() - started
+        yield Server(name, process.pid, serving["listen"], booted, http=serving.get("http_listen", ""))
         process.terminate()
         if (code := process.wait(STOP_TIMEOUT)) != ends_with:
             raise BenchError(f"the service ended with exit code {code}: {last_line(log)}")
@@ -221,12 +223,14 @@ def process_of(
             process.wait()
 
 
-def _serving_address(process: subprocess.Popen[bytes], log: Path) -> str:
+def _serving(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
+    """What the service says once it serves."""
     end = time.monotonic() + BOOT_TIMEOUT
     while time.monotonic() < end and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
             if '"event":"serving"' in line:
-                return str(json.loads(line)["listen"])
+                found: dict[str, Any] = json.loads(line)
+                return found
         time.sleep(_POLL)
     raise BenchError(f"the service did not start: {last_line(log)}")
 
