@@ -9,15 +9,30 @@ from hypothesis import strategies as st
 from tests.support.clock import START
 
 from postwire.core.message import Channel, MessageState
-from postwire.core.stats import ACCEPTED, COUNTED, INTERVAL, KEPT, ChannelCounts, Interval, RecentCounts
+from postwire.core.stats import INTERVAL, KEPT, ChannelCounts, Interval, RecentCounts
 
 SMS, MMS, EMAIL = Channel
-SENT, FAILED = COUNTED[MessageState.SENT], COUNTED[MessageState.FAILED]
+SENT, FAILED = MessageState.SENT, MessageState.FAILED
+ACCEPTED = None
+"""What is counted besides states."""
+
+FIELDS = {
+    ACCEPTED: "accepted",
+    SENT: "sent",
+    MessageState.DELIVERED: "delivered",
+    FAILED: "failed",
+    MessageState.UNDELIVERED: "failed",
+    MessageState.EXPIRED: "failed",
+    MessageState.UNCERTAIN: "uncertain",
+}
 
 
-def count(recent: RecentCounts, column: int, now: int, channel: Channel = SMS) -> None:
+def count(recent: RecentCounts, what: MessageState | None, now: int, channel: Channel = SMS) -> None:
     recent.advance(now)
-    recent.open[channel][column] += 1
+    if what is ACCEPTED:
+        recent.accepted[channel] += 1
+    else:
+        recent.reached[channel][what] += 1
 
 
 def test_what_happened_is_counted_by_channel_in_the_interval_of_its_time() -> None:
@@ -46,6 +61,15 @@ def test_an_interval_in_which_nothing_happened_is_left_out() -> None:
     count(recent, SENT, START + 7 * INTERVAL)
     recent.advance(START + 9 * INTERVAL)
     assert [one.start_time for one in recent.since(None)] == [START, START + 7 * INTERVAL]
+
+
+def test_what_is_on_its_way_waits_or_was_taken_back_is_in_no_count() -> None:
+    recent = RecentCounts(START)
+    for state in set(MessageState) - FIELDS.keys():
+        count(recent, state, START)
+    assert recent.since(None) == []
+    recent.advance(START + INTERVAL)
+    assert recent.since(None) == []
 
 
 def test_it_is_forgotten_after_fifteen_minutes() -> None:
@@ -82,7 +106,7 @@ def test_a_time_that_is_over_closes_nothing() -> None:
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 3 * INTERVAL) | st.integers(0, 2 * KEPT * INTERVAL),
-        st.lists(st.tuples(st.sampled_from(Channel), st.integers(0, 4)), max_size=4),
+        st.lists(st.tuples(st.sampled_from(Channel), st.sampled_from((ACCEPTED, *MessageState))), max_size=4),
         st.booleans(),
     ),
     max_size=60,
@@ -90,25 +114,28 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_all_that_is_shown_is_what_has_happened(steps: list[tuple[int, list[tuple[Channel, int]], bool]]) -> None:
+def test_all_that_is_shown_is_what_has_happened(
+    steps: list[tuple[int, list[tuple[Channel, MessageState | None]], bool]],
+) -> None:
     """Whoever looks now and then has the same as who looks at all of it, and what is kept is bounded."""
     now = START
     recent = RecentCounts(now)
-    happened: defaultdict[int, Counter[tuple[Channel, int]]] = defaultdict(Counter)
+    happened: defaultdict[int, Counter[tuple[Channel, str]]] = defaultdict(Counter)
     shown: dict[int, Interval] = {}
     last: Interval | None = None
     for passed, events, looks in steps:
         now += passed
         recent.advance(now)
-        for channel, column in events:
-            recent.open[channel][column] += 1
-            happened[now // INTERVAL * INTERVAL][channel, column] += 1
+        for channel, what in events:
+            count(recent, what, now, channel)
+            if what in FIELDS:
+                happened[now // INTERVAL * INTERVAL][channel, FIELDS[what]] += 1
         oldest = now // INTERVAL * INTERVAL - (KEPT - 1) * INTERVAL
         expected = {
             start: Interval(
                 start,
                 {
-                    channel: ChannelCounts(*(counts[channel, column] for column in range(5)))
+                    channel: ChannelCounts(*(counts[channel, field] for field in ChannelCounts._fields))
                     for channel in Channel
                     if any(of is channel for of, _ in counts)
                 },
