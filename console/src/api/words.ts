@@ -10,6 +10,7 @@ import {
   ReceiptState,
 } from "../gen/postwire/v1/message_pb.ts";
 import { Availability, BreakerState } from "../gen/postwire/v1/provider_service_pb.ts";
+import { SuppressionReason } from "../gen/postwire/v1/suppression_service_pb.ts";
 
 type Enum = Record<number, string>;
 
@@ -36,3 +37,4 @@ export const receiptStates = words(ReceiptState as unknown as Enum);
 export const priorities = words(Priority as unknown as Enum);
 export const guarantees = words(DeliveryGuarantee as unknown as Enum);
 export const noteActions = words(NoteAction as unknown as Enum);
+export const suppressionReasons = words(SuppressionReason as unknown as Enum);

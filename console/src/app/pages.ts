@@ -1,7 +1,12 @@
 /** Every page of the console: where it is, what it is called, and who may see it. A page is added here. */
 import type { ComponentType } from "preact";
+import { AuditPage } from "../pages/audit.tsx";
+import { ComposePage } from "../pages/compose.tsx";
+import { InboxPage } from "../pages/inbox.tsx";
 import { OverviewPage } from "../pages/overview.tsx";
 import { ProvidersPage } from "../pages/providers.tsx";
+import { SuppressionsPage } from "../pages/suppressions.tsx";
+import { TenantsPage } from "../pages/tenants.tsx";
 import type { IconName } from "../ui/icon.tsx";
 import { match } from "./router.tsx";
 import { may, type Role, type Settings, settings } from "./session.ts";
@@ -39,6 +44,42 @@ export const PAGES: readonly Page[] = [
     view: ProvidersPage,
     roles: ["operate"],
     nav: { group: "Watch", icon: "providers", key: "p" },
+  },
+  {
+    path: "compose",
+    title: "Compose",
+    view: ComposePage,
+    roles: ["send"],
+    offered: (settings) => settings.compose,
+    nav: { group: "Try", icon: "compose", key: "c" },
+  },
+  {
+    path: "inbox",
+    title: "Inbox",
+    view: InboxPage,
+    roles: ["send", "read"],
+    nav: { group: "Try", icon: "inbox", key: "i" },
+  },
+  {
+    path: "suppressions",
+    title: "Suppressions",
+    view: SuppressionsPage,
+    roles: ["operate"],
+    nav: { group: "Manage", icon: "suppressions", key: "s" },
+  },
+  {
+    path: "tenants",
+    title: "Tenants",
+    view: TenantsPage,
+    roles: ["admin"],
+    nav: { group: "Manage", icon: "tenants", key: "t" },
+  },
+  {
+    path: "audit",
+    title: "Audit",
+    view: AuditPage,
+    roles: ["admin"],
+    nav: { group: "Manage", icon: "audit", key: "a" },
   },
 ];
 
