@@ -20,7 +20,7 @@ from postwire.config.schema import load
 @pytest.mark.parametrize(
     ("toml", "line"),
     [
-        ("listen = 1", "listen: is not known, known here: server, store, nodes, delivery, telemetry, audit, receipts, suppression, inbound, guards, auth, tenants, providers, routes, notify"),
+        ("listen = 1", "listen: is not known, known here: server, store, nodes, delivery, telemetry, audit, http, console, receipts, suppression, inbound, guards, auth, tenants, providers, routes, notify"),
         ("[servr]", "servr: is not known, did you mean server?"),
         ("[server]\nlissen = 1", "server.lissen: is not known, did you mean server.listen?"),
         ("[server]\nmax-wait = 1", "server.max-wait: is not known, did you mean server.max_wait?"),
