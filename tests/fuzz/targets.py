@@ -15,7 +15,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 from jwt.algorithms import OKPAlgorithm
-from tests.fuzz import receipts, smpp
+from tests.fuzz import receipts, smpp, web
 
 from postwire.api import convert
 from postwire.api.sealed_tokens import SealedTokens
@@ -276,6 +276,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
     }
     | dict(receipts.TARGETS)
     | dict(smpp.TARGETS)
+    | dict(web.TARGETS)
 )
 
 
@@ -316,6 +317,7 @@ def _seeds() -> Mapping[str, list[bytes]]:
         "reference": [_REFERENCES.make(_HANDOVER.message_id, 1).encode(), b"A" * 40, b"A" * 38 + b"=="],
         **receipts.SEEDS,
         **smpp.SEEDS,
+        **web.SEEDS,
     }
 
 

@@ -211,6 +211,13 @@ def test_the_core_loads_the_standard_library_and_itself(module: str) -> None:
     assert loaded_by(module) - {"idna"} == {"postwire"}  # docs/adr/0016
 
 
+def test_a_server_loads_nothing_of_a_listener_that_is_off() -> None:
+    """Neither what serves HTTP nor what speaks Connect, whose Protocol Buffers are `protobuf`."""
+    loaded = loaded_by("postwire.app")
+    assert "grpc" in loaded, "or this looks in the wrong place"
+    assert loaded.isdisjoint({"aiohttp", "connectrpc", "h11", "protobuf", "pyqwest", "starlette", "uvicorn"})
+
+
 def refusals() -> list[type[Refusal]]:
     found: list[type[Refusal]] = []
     pending: list[type[Refusal]] = [Refusal]
