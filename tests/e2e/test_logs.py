@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import grpc
 import pytest
 from tests.e2e.calls import NO_RETRY, SENT, TIMEOUT, dispatch, email, mms, refused, request, sms, until_eligible
 from tests.e2e.conftest import Serve
-from tests.e2e.server import COMMAND, environment, eventually
+from tests.e2e.server import environment, eventually
+from tests.support.forking import POSTWIRE, Forked
 from tests.support.waiting import PATIENCE
 
 from postwire.telemetry.log_observer import FAILURE_BURST
@@ -162,14 +162,10 @@ def stderr_of(folder: Path, **settings: str) -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        COMMAND,
-        cwd=folder,
-        env=environment(folder, server__listen=address, routes__email="", **settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    env = environment(folder, server__listen=address, routes__email="", **settings)
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        process = Forked(POSTWIRE, ["serve"], cwd=folder, env=env, stdout=out.fileno(), stderr=err.fileno())
     try:
         with grpc.insecure_channel(address) as channel:
             dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel).Dispatch
@@ -178,9 +174,9 @@ def stderr_of(folder: Path, **settings: str) -> str:
             refused(lambda: dispatch(request(email()), timeout=TIMEOUT))
     finally:
         process.terminate()
-        stdout, stderr = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, stdout) == (0, "")
-    return stderr
+        code = process.wait(PATIENCE)
+    assert (code, stdout.read_text()) == (0, "")
+    return stderr.read_text()
 
 
 @pytest.mark.parametrize(

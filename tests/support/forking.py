@@ -238,6 +238,7 @@ def _run(request: Mapping[str, Any], standard: list[int]) -> None:
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     random.seed()
     sys.argv = ["postwire", *request["args"]]
+    sys.modules["__main__"].__package__ = None  # a script, for whoever looks how it was started
     module, _, name = request["main"].partition(":")
     main = getattr(importlib.import_module(module), name)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from tests.support import forking
 from tests.support.scripted_server import ScriptedServer, serving
 from tools import man_page
 
@@ -26,15 +27,7 @@ def complete(line: str, cwd: Path, **environ: str) -> list[str]:
     words = line.split(" ")
     asked = {"_POSTWIRE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")}
-    done = subprocess.run(
-        [Path(sys.executable).parent / "postwire"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=cwd,
-        env=kept | asked | environ,
-        check=False,
-    )
+    done = forking.run(cwd=cwd, env=kept | asked | environ)
     assert done.stderr == ""
     return [one.partition(",")[2] for one in done.stdout.splitlines() if one]
 
