@@ -346,7 +346,7 @@ class FollowUpMachine(RuleBasedStateMachine):
 
 
 def test_nobody_is_asked_twice_and_what_was_sent_stays_so() -> None:
-    run(FollowUpMachine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))
+    run(FollowUpMachine, settings=settings(max_examples=8, stateful_step_count=25, deadline=None))
 
 
 @pytest.mark.long

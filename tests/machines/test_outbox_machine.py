@@ -425,7 +425,7 @@ class InPostgres(OutboxMachine):
 
 MACHINES = pytest.mark.parametrize(
     ("machine", "examples"),
-    [(OutboxMachine, 15), (OnFile, 15), (InPostgres, 4)],
+    [(OutboxMachine, 8), (OnFile, 8), (InPostgres, 2)],
     ids=["memory", "file", "postgres"],
 )
 
@@ -438,4 +438,4 @@ def test_an_outbox_is_a_dictionary_that_lasts(machine: type[OutboxMachine], exam
 @pytest.mark.long
 @MACHINES
 def test_an_outbox_is_a_dictionary_that_lasts_at_length(machine: type[OutboxMachine], examples: int) -> None:
-    run(machine, settings=settings(max_examples=examples * 33, stateful_step_count=60, deadline=None))
+    run(machine, settings=settings(max_examples=examples * 60, stateful_step_count=60, deadline=None))

@@ -363,7 +363,7 @@ class InPostgres(ReceiptMachine):
 
 
 MACHINES = pytest.mark.parametrize(
-    ("machine", "examples"), [(ReceiptMachine, 8), (InPostgres, 1)], ids=["file", "postgres"]
+    ("machine", "examples"), [(ReceiptMachine, 4), (InPostgres, 1)], ids=["file", "postgres"]
 )
 
 
@@ -375,4 +375,4 @@ def test_what_is_reported_is_applied_whenever_it_comes(machine: type[ReceiptMach
 @pytest.mark.long
 @MACHINES
 def test_what_is_reported_is_applied_whenever_it_comes_at_length(machine: type[ReceiptMachine], examples: int) -> None:
-    run(machine, settings=settings(max_examples=examples * 38, stateful_step_count=40, deadline=None))
+    run(machine, settings=settings(max_examples=examples * 76, stateful_step_count=40, deadline=None))

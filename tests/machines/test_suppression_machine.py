@@ -178,7 +178,7 @@ class InPostgres(SuppressionMachine):
 
 
 MACHINES = pytest.mark.parametrize(
-    ("machine", "examples"), [(SuppressionMachine, 25), (InPostgres, 3)], ids=["memory", "postgres"]
+    ("machine", "examples"), [(SuppressionMachine, 12), (InPostgres, 2)], ids=["memory", "postgres"]
 )
 
 
@@ -190,4 +190,4 @@ def test_it_holds_what_the_model_holds(machine: type[SuppressionMachine], exampl
 @pytest.mark.long
 @MACHINES
 def test_it_does_so_for_long(machine: type[SuppressionMachine], examples: int) -> None:
-    run(machine, settings=settings(max_examples=examples * 12, stateful_step_count=50, deadline=None))
+    run(machine, settings=settings(max_examples=examples * 24, stateful_step_count=50, deadline=None))

@@ -11,5 +11,5 @@ _ALL: Final = 100
 
 
 def examples(count: int, **others: Any) -> settings:
-    """So many in `make test-long`, which draws new ones; `make test` draws the same each time, and half as many."""
+    """So many in `make test-long`, which draws new ones; `make test` always draws the same, a quarter as many."""
     return settings(max_examples=count * settings().max_examples // _ALL, **others)
