@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, KEEPING, change, queue_up
+from tests.support.outboxes import EVER, KEEPING, but_at_length, change, queue_up
 
 from postwire.core import lifecycle
 from postwire.core.audit import AuditEvent, AuditFilter
@@ -25,7 +25,7 @@ LABELS = {"customer": "4711"}
 ONCE = lifecycle.Policy(max_attempts=5, delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)
 
 
-@pytest.fixture(params=list(KEEPING))
+@pytest.fixture(params=but_at_length(KEEPING, "memory"))
 async def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
     """One that keeps contents."""
     opened = await KEEPING[request.param](tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import EVER, KEEPING, Reopen, change
+from tests.support.outboxes import EVER, KEEPING, Reopen, but_at_length, change
 
 from postwire.core import follow_up
 from postwire.core.audit import AuditEvent
@@ -23,7 +23,7 @@ NAMES = ("sms-mms", "other")
 EVENT = AuditEvent(START, DEFAULT_TENANT, "ops", "postwire.v1.DispatchService/EraseMessages", reason="asked for")
 
 
-@pytest.fixture(params=list(KEEPING))
+@pytest.fixture(params=but_at_length(KEEPING, "memory"))
 async def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
     """One that keeps contents."""
     opened = await KEEPING[request.param](tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import pytest
 from tests.support import build
 from tests.support.clock import START
 from tests.support.postgres import new_database
@@ -81,6 +82,15 @@ ENCRYPTING: Final[Mapping[str, EncryptedOpening]] = {
 
 LASTING: Final = ("file", "file, sync normal, encrypted", "postgres")
 """Those that keep what they have when they are closed."""
+
+
+def but_at_length(places: Iterable[str], left_out: str) -> list[Any]:
+    """All of them, for a fixture, but that `make test` leaves one to `make test-long`.
+
+    What that one does, two others do between them: files that are encrypted, and one in memory that is not.
+    """
+    return [pytest.param(one, marks=pytest.mark.long if one == left_out else ()) for one in places]
+
 
 Q: Final = QueueKey(DEFAULT_TENANT, "q")
 """The queue that messages of the default tenant wait in, if nothing else is said."""
