@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -22,7 +25,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
     database=None,
-    max_examples=50,  # see `tests.support.examples`
+    max_examples=25,  # see `tests.support.examples`
 )
 settings.register_profile("explore", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=100)
 settings.load_profile("repeatable")
@@ -32,6 +35,9 @@ _FROM_OUTSIDE: Final = re.compile(
     re.IGNORECASE,
 )
 """Variables that change what is tested, or how what it prints looks."""
+
+_ROOM: Final = 4 << 30
+"""How much memory has to be free for files of tests to lie in it."""
 
 _FORKS: Final = "GRPC_ENABLE_FORK_SUPPORT"
 os.environ[_FORKS] = "0"
@@ -45,7 +51,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _have_ctrl_c()
+    _have_files_in_memory(config)
     config.pluginmanager.register(_Figures())
+
+
+def _have_files_in_memory(config: pytest.Config) -> None:
+    """Have files of tests lie in memory, for runs of several processes, where the system has a place for that.
+
+    They write some gigabytes that nobody reads again. What becomes of them as the power fails, no test can ask.
+    """
+    place = Path("/dev/shm")
+    if not config.getoption("numprocesses", None) or config.getoption("basetemp") or "TMPDIR" in os.environ:
+        return
+    try:
+        (available,) = re.findall(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        if min(int(available) * 1024, shutil.disk_usage(place).free) < _ROOM:
+            return
+        folder = tempfile.mkdtemp(prefix="postwire-tests-", dir=place)
+        Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else where root runs the tests
+    except (OSError, ValueError):
+        return
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    # In the process that has made it, which ends last.
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_finish() -> None:

@@ -22,6 +22,7 @@ NOT_SYNCED: Final[Mapping[str, str]] = {
     "shared_buffers": "64MB",
     "max_connections": "300",
     "max_prepared_transactions": "2",
+    "max_wal_size": "128MB",
     "autovacuum": "off",  # it would go from one database to the next all the time
 }
 """For tests of what is asked and answered: nothing of it is to survive."""
