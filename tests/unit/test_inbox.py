@@ -22,7 +22,7 @@ def sms(body: str = "Your code is 123456", to: str = "+14155550132") -> Outbound
 def add(
     to: Inbox, message: OutboundMessage | None = None, *, tenant: str = "acme", message_id: str = "m", now: float = NOW
 ) -> int:
-    to.add(tenant, message_id, "trial", message or sms(), (), time=int(now * 1e6), now=now)
+    to.add(tenant, message_id, "trial", message or sms(), (), int(now * 1e6), now)
     return to.last_number
 
 
@@ -34,7 +34,7 @@ def only(message: Content | OutboundMessage, positions: tuple[int, ...] = ()) ->
     """The message as the inbox gives it back."""
     kept = Inbox()
     outbound = message if isinstance(message, OutboundMessage) else OutboundMessage(message)
-    kept.add("acme", "m-1", "trial", outbound, positions, time=7, now=NOW)
+    kept.add("acme", "m-1", "trial", outbound, positions, 7, NOW)
     (found,) = kept.newest("acme", NOW)
     return found
 
@@ -231,7 +231,8 @@ def test_whatever_is_done_the_last_are_kept_within_bounds_and_in_fair_shares(ste
             look()
         match what, *rest:
             case "add", str(tenant), str(message_id), int(length):
-                number = add(kept, sms("x" * length), tenant=tenant, message_id=message_id, now=now)
+                large = OutboundMessage(Email(("ada@example.com",), html="x" * length))
+                number = add(kept, large if length > 1 else sms(), tenant=tenant, message_id=message_id, now=now)
                 model[tenant].append((number, now, message_id))
                 has_large |= length > 1
             case "wait", float(seconds):

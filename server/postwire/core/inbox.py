@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from sys import getsizeof
@@ -25,7 +25,7 @@ MAX_MESSAGES: Final = 1_000
 """How many messages are kept, of all tenants."""
 
 MAX_BYTES: Final = 64 << 20
-"""About how much memory they take, at the most."""
+"""About how much memory they take at the most, without SMS: those are short."""
 
 MAX_AGE: Final = 3600.0
 """Seconds for which one is kept."""
@@ -147,7 +147,7 @@ _MESSAGE_ID: Final = 3
 
 @dataclass(slots=True, repr=False)
 class _Box(Private):
-    """What is kept of one tenant, oldest first."""
+    """What is kept of one tenant, oldest first; `size` is that of all but SMS."""
 
     messages: deque[_Kept]
     size: int = 0
@@ -158,16 +158,16 @@ class Inbox:
 
     def __init__(self, *, most: int = MAX_MESSAGES, most_bytes: int = MAX_BYTES, surplus: int = SURPLUS) -> None:
         self._most = most
-        self._most_with_surplus = most + surplus
+        self._surplus = surplus
         self._most_bytes = most_bytes
         self._boxes: dict[str, _Box] = {}
-        self._count = 0
         self._size = 0
+        self._look_at = most + surplus
         self.last_number = 0
         """That of the message that was added last."""
 
     def __len__(self) -> int:
-        return self._count
+        return sum(len(box.messages) for box in self._boxes.values())
 
     def add(
         self,
@@ -176,32 +176,30 @@ class Inbox:
         provider_name: str,
         message: OutboundMessage,
         positions: tuple[int, ...],
-        *,
         time: int,
         now: float,
     ) -> None:
         """Keep a message that a provider took at a `time`."""
-        number = self.last_number = self.last_number + 1
-        content = message.content
-        kept: _Kept
-        if type(content) is Sms:
-            size = _OVERHEAD + getsizeof(content.body)
-            kept = number, now, size, message_id, provider_name, time, message, positions, (), False
-        else:
-            light, files, truncated, size = _without_data(message)
-            kept = number, now, size, message_id, provider_name, time, light, positions, files, truncated
+        number = self.last_number + 1
+        self.last_number = number
         box = self._boxes.get(tenant)
         if box is None:
             box = self._boxes[tenant] = _Box(deque())
-        box.messages.append(kept)
-        box.size += size
-        self._size += size
-        self._count += 1
-        if self._count > self._most_with_surplus:
+        if type(message.content) is Sms:
+            box.messages.append((number, now, 0, message_id, provider_name, time, message, positions, (), False))
+        else:
+            light, files, truncated, size = _without_data(message)
+            box.messages.append(
+                (number, now, size, message_id, provider_name, time, light, positions, files, truncated)
+            )
+            box.size += size
+            self._size += size
+            if self._size > self._most_bytes:
+                for _ in self._drops(lambda box: box.size):
+                    if self._size <= self._most_bytes * (1 - _FREED):
+                        break
+        if number >= self._look_at:
             self._drop_surplus()
-        if self._size > self._most_bytes:
-            enough = self._most_bytes * (1 - _FREED)
-            self._drop_while(lambda: self._size > enough, lambda box: box.size)
 
     def newest(self, tenant: str, now: float, before: int | None = None) -> list[InboxMessage]:
         """The messages of a tenant, newest first; where `before` is given, those with a lower number."""
@@ -237,7 +235,6 @@ class Inbox:
         box = self._boxes.pop(tenant, None)
         if box is None:
             return 0
-        self._count -= len(box.messages)
         self._size -= box.size
         return len(box.messages)
 
@@ -254,35 +251,38 @@ class Inbox:
         gone = frozenset(message_ids)
         left = deque(one for one in box.messages if one[_MESSAGE_ID] not in gone)
         size = sum(one[_SIZE] for one in left)
-        self._count += len(left) - len(box.messages)
         self._size += size - box.size
         if left:
             self._boxes[tenant] = _Box(left, size)
 
     def _drop_surplus(self) -> None:
-        self._drop_while(lambda: self._count > self._most, lambda box: len(box.messages))
+        """Drop what is over the bound of messages. As many as the surplus may come until that is looked at again."""
+        count = len(self)
+        self._look_at = self.last_number + self._surplus + max(self._most - count, 0)
+        if count > self._most:
+            for _ in zip(range(count - self._most), self._drops(lambda box: len(box.messages)), strict=False):
+                pass
 
-    def _drop_while(self, is_too_much: Callable[[], bool], share: Callable[[_Box], int]) -> None:
-        """Drop the oldest of the tenant whose share is the largest, again and again."""
-        if not is_too_much():
-            return
+    def _drops(self, share: Callable[[_Box], int]) -> Iterator[None]:
+        """Drop the oldest message of the tenant whose share is the largest, each time that one asks for the next."""
         heap = [(-share(box), box.messages[0][_NUMBER], tenant) for tenant, box in self._boxes.items()]
         heapq.heapify(heap)
-        while is_too_much():
+        while heap:
             tenant = heap[0][2]
             box = self._boxes[tenant]
             self._drop_oldest(box)
-            if box.messages:
-                heapq.heapreplace(heap, (-share(box), box.messages[0][_NUMBER], tenant))
-            else:
+            if not box.messages:
                 heapq.heappop(heap)
                 del self._boxes[tenant]
+            elif len(heap) > 1:
+                heapq.heapreplace(heap, (-share(box), box.messages[0][_NUMBER], tenant))
+            yield
 
     def _drop_oldest(self, box: _Box) -> None:
         size = box.messages.popleft()[_SIZE]
-        box.size -= size
-        self._size -= size
-        self._count -= 1
+        if size:
+            box.size -= size
+            self._size -= size
 
 
 def _shown(kept: _Kept) -> InboxMessage:

@@ -107,12 +107,11 @@ class InboxAccess:
 
     def of_provider(self, name: str) -> ToInbox:
         """What a provider of that name is to call with each message that it takes."""
-        add, clock, listeners = self._inbox.add, self._clock, self._listeners
+        add, monotonic, listeners = self._inbox.add, self._clock.monotonic, self._listeners
 
         def take(message: OutboundMessage, handover: Handover, positions: tuple[int, ...]) -> None:
             tenant = handover.tenant
-            now = clock.monotonic()
-            add(tenant, handover.message_id, name, message, positions, time=handover.now, now=now)
+            add(tenant, handover.message_id, name, message, positions, handover.now, monotonic())
             if tenant in listeners:
                 listeners[tenant].wake(message)
             if self._expiry is None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from postwire.config.bind import setting
@@ -127,6 +128,7 @@ class MockProvider:
         self.seeded = settings.seed is not None
         self.seed = context.random_seed() if settings.seed is None else settings.seed
         self._draws = OutcomeDraws(self.seed)
+        self._draw = partial(self._draws.next, settings)
         self._receipt_draws = ReceiptDraws(self.seed)
         self._pending = PendingReceipts(context.report)
         self._to_inbox = context.to_inbox
@@ -196,6 +198,7 @@ class MockProvider:
                 self.seeded = True
                 self._draws = OutcomeDraws(self.seed)
                 self._receipt_draws = ReceiptDraws(self.seed)
+            self._draw = partial(self._draws.next, settings)
 
         return update
 
@@ -204,9 +207,6 @@ class MockProvider:
         if self.settings.misconfigured:
             return simulated.result(self.kind, Outcome.MISCONFIGURED)
         return simulated.decide(self.kind, message, handover, self._draw, self.settings.retry_after)
-
-    def _draw(self) -> Outcome | None:
-        return self._draws.next(self.settings)
 
     def _draw_receipt(self, outcome: Outcome) -> tuple[ReceiptState | None, int]:
         return self._receipt_draws.next(self.settings) if outcome in MAYBE_TAKEN else (None, 0)

@@ -74,9 +74,9 @@ def decide(
     else:
         outcome = SIMULATORS.get(content.to)
     outcome = outcome or draw()
-    if outcome is None:
-        return None
-    return result(kind, outcome, retry_after, message_id(kind, handover) if outcome is Outcome.SUCCESS else "")
+    if outcome is Outcome.SUCCESS:
+        return DispatchResult(outcome, message_id(kind, handover))
+    return None if outcome is None else result(kind, outcome, retry_after)
 
 
 def result(
