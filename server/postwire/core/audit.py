@@ -33,7 +33,10 @@ _POSITION: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 
 class AuditedMethod(Word):
-    """The methods that change something besides by dispatching, by their full names."""
+    """The methods that change something besides by dispatching, by their full names.
+
+    `ClearInbox` is not among them: nothing that anybody was sent changes by it, and tests call it all the time.
+    """
 
     CANCEL_MESSAGE = "postwire.v1.DispatchService/CancelMessage"
     RESOLVE_MESSAGE = "postwire.v1.DispatchService/ResolveMessage"
