@@ -66,6 +66,15 @@ def test_it_is_gone_when_the_message_is(shown: Server) -> None:
     assert get(shown, path, "POST")[0] == 405
 
 
+def test_frames_are_none_in_it(shown: Server) -> None:
+    html = "<IFrame src='https://example.com/'></iframe><frameset><frame src='https://example.com/'></frameset>a<b>"
+    dispatch(shown, email("ada@example.com", html=html))
+    assert get(shown, newest(shown).preview_path)[2] == (
+        "<x-IFrame src='https://example.com/'></x-iframe>"
+        "<x-frameset><x-frame src='https://example.com/'></x-frameset>a<b>"
+    )
+
+
 def test_what_has_no_html_has_no_path(shown: Server) -> None:
     for message in (sms(), email("ada@example.com", text="Hi")):
         dispatch(shown, message)
