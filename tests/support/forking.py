@@ -48,6 +48,7 @@ _IMPORTED: Final = (
     "postwire.telemetry.metrics",
     "postwire.telemetry.otlp",
     "postwire.telemetry.tracing",
+    "postwire.web.endpoint",
     "postwire_client",
     "rich.console",
     "rich.table",

@@ -156,6 +156,14 @@ def stumbles(toml: str) -> list[str]:
             'server.insecure = true\ntelemetry.metrics_listen = "203.0.113.1:9464"',
             "telemetry.metrics_listen: 203.0.113.1:9464 cannot be",
         ),
+        (
+            'server.insecure = true\nhttp.listen = "203.0.113.1:8080"',
+            "http.listen: 203.0.113.1:8080 cannot be listened on",
+        ),
+        (
+            '[http]\nlisten = "127.0.0.1:0"\ntls = { cert_file = "none", key_file = "none" }',
+            "http.tls.cert_file: there is no such file",
+        ),
         ('[server.tls]\ncert_file = "none"\nkey_file = "none"', "server.tls.cert_file: there is no such file"),
         ('[telemetry.tls]\ncert_file = "file"\nkey_file = "text"', "telemetry.tls.cert_file: is an empty file"),
         (f'[server]\nlisten = "unix:/tmp/{"x" * 120}"', "server.listen: the path is too long: 107 bytes"),

@@ -8,8 +8,11 @@ import threading
 from typing import Any
 
 import pytest
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
 
 from postwire.api.call import OtherStatus
+from postwire.api.errors import INTERNAL_TEXT
 from postwire.core.errors import InvalidMessage
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import provider_service_pb2
@@ -21,7 +24,7 @@ DRAIN = provider_service_pb2.DrainProviderRequest
 
 
 def unread(data: bytes, message_class: Any = pb.DispatchRequest, *, encoding: Encoding = Encoding.JSON) -> Unread:
-    return Codec(encoding, MIB).decode(data, message_class)
+    return Codec(encoding, MIB, lambda error: None).decode(data, message_class)
 
 
 def packed(data: bytes) -> bytes:
@@ -88,7 +91,7 @@ async def test_a_record_of_a_refused_call_says_what_it_was_about() -> None:
 
 
 async def test_answers_leave_out_what_has_its_default() -> None:
-    codec = Codec(Encoding.JSON, MIB)
+    codec = Codec(Encoding.JSON, MIB, lambda error: None)
     assert codec.encode(pb.DispatchRequest(request_id="ä")).decode() == '{"requestId": "ä"}'
     assert codec.encode(pb.DispatchRequest()) == b"{}"
     small = pb.DispatchRequest(request_id="a")
@@ -97,3 +100,18 @@ async def test_answers_leave_out_what_has_its_default() -> None:
     written = await codec.write(large)
     assert isinstance(written, Written)
     assert json.loads(codec.encode(written)) == {"requestId": large.request_id}
+
+
+async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_that_quotes_nothing() -> None:
+    faults: list[Exception] = []
+    codec = Codec(Encoding.JSON, MIB, faults.append)
+    answer = pb.DispatchResponse()
+    answer.message.create_time.seconds = 2**60
+    answer.message.request_id = "s3cr3t"
+    with pytest.raises(ConnectError) as caught:
+        codec.encode(answer)
+    assert (caught.value.code, caught.value.message) == (Code.INTERNAL, INTERNAL_TEXT)
+    answer.message.request_id *= codecs.LARGE_ANSWER
+    with pytest.raises(ConnectError):
+        await codec.write(answer)
+    assert len(faults) == 2

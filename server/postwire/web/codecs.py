@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 import grpc
+from connectrpc.code import Code
 from connectrpc.compression import Compression
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
@@ -19,6 +20,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from postwire.api.call import OtherStatus
+from postwire.api.errors import INTERNAL_TEXT
 from postwire.core.errors import Refusal
 from postwire.web.strict_json import read_json
 
@@ -100,10 +102,11 @@ class Written:
 class Codec:
     """As connectrpc takes one."""
 
-    def __init__(self, encoding: Encoding, max_bytes: int) -> None:
-        """`max_bytes`: of a request, once it is unpacked."""
+    def __init__(self, encoding: Encoding, max_bytes: int, on_fault: Callable[[Exception], None]) -> None:
+        """`max_bytes`: of a request, once it is unpacked. `on_fault` hears of an answer that cannot be written."""
         self.encoding = encoding
         self.max_bytes = max_bytes
+        self._on_fault = on_fault
         self._threads = asyncio.Semaphore(THREADS)
 
     def name(self) -> str:
@@ -112,7 +115,7 @@ class Codec:
 
     def encode(self, message: Message | Written) -> bytes:
         """Write an answer."""
-        return message.data if isinstance(message, Written) else _WRITE[self.encoding](message)
+        return message.data if isinstance(message, Written) else self._write(message)
 
     def decode(self, data: bytes | bytearray, message_class: type[Message]) -> Unread:
         """Take a request, to be read later."""
@@ -122,7 +125,14 @@ class Codec:
         """Write an answer where it is large."""
         if message.ByteSize() < LARGE_ANSWER:
             return message
-        return Written(await self.apart(lambda: _WRITE[self.encoding](message)))
+        return Written(await self.apart(lambda: self._write(message)))
+
+    def _write(self, message: Message) -> bytes:
+        try:
+            return _WRITE[self.encoding](message)
+        except Exception as error:  # whose text may quote what is in the answer
+            self._on_fault(error)
+            raise ConnectError(Code.INTERNAL, INTERNAL_TEXT) from None
 
     async def apart(self, work: Callable[[], Any]) -> Any:
         """Do something on another thread."""

@@ -92,7 +92,7 @@ class Contract:
         """
         self._on_fault = on_fault
         limits = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
-        self._codecs = {encoding: Codec(encoding, most) for encoding, most in limits.items()}
+        self._codecs = {encoding: Codec(encoding, most, on_fault) for encoding, most in limits.items()}
         self._room = BodyRoom(max(LEAST_ROOM, 2 * max_bytes))
         self.methods = {path: method for name in services for path, method in _methods_of(name)}
         endpoints: dict[str, Endpoint] = {}
