@@ -156,6 +156,8 @@ def test_a_caller_who_hangs_up_leaves_his_message_to_the_server(serve: Serve) ->
     connection.request("POST", f"/{DISPATCH}", web.sent({"message": MESSAGE}), {"content-type": web.JSON})
     eventually(lambda: in_flight(server) == 1)
     connection.close()
+    # Its permit is held before it is on record.
+    eventually(lambda: call(server, "ListMessages").json)
     (listed,) = call(server, "ListMessages").json["messages"]
     release(server)
     assert until(server, get(server, listed["messageId"]), SENT).attempts
