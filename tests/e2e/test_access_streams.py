@@ -15,8 +15,8 @@ from tests.e2e.calls import TIMEOUT, refusal_of, request
 from tests.e2e.server import Server
 from tests.support.access import bearer, declared, made_key
 
+from postwire.v1 import admin_service_pb2, provider_service_pb2
 from postwire.v1 import dispatch_service_pb2 as pb
-from postwire.v1 import provider_service_pb2
 
 GOES, STAYS = made_key(), made_key()
 ROLES = ("send", "read", "operate")
@@ -72,6 +72,7 @@ def test_every_stream_of_the_key_ends_and_those_of_another_go_on(server: Server)
                 pb.WatchMessagesRequest(message_ids=[message_id]), **with_key
             ),
             "WatchProviders": server.providers.WatchProviders(provider_service_pb2.WatchProvidersRequest(), **with_key),
+            "WatchStats": server.admin.WatchStats(admin_service_pb2.WatchStatsRequest(), **with_key),
             "ServerReflectionInfo": reflect.ServerReflectionInfo(iter(questions), **with_key),
         }
         for call in begun.values():

@@ -8,12 +8,15 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, dispatch, email, provider, request, update
+from tests.e2e.calls import ACCEPTANCE, SENT, TIMEOUT, dispatch, email, mms, provider, request, update
 from tests.e2e.server import Server, eventually
+from tests.e2e.streams import in_time
+from tests.e2e.test_stats import Watch
 from tests.support.postgres import new_database
 
 from postwire.v1 import provider_service_pb2 as pb
 from postwire.v1.admin_service_pb2 import ListNodesRequest
+from postwire.v1.message_pb2 import CHANNEL_MMS
 
 TERMS = {"nodes__lease": "6s", "nodes__beat": "1s", "providers__email__max_concurrent": "1"}
 
@@ -83,6 +86,19 @@ def test_a_drain_holds_at_both_once_it_is_answered_and_a_resume_soon(nodes: tupl
         there.providers.ResumeProvider(pb.ResumeProviderRequest(name="sms-mms"), timeout=TIMEOUT)
         eventually(partial(is_closed, here))
     assert dispatch(one, wait_for=ACCEPTANCE).message_id
+
+
+def test_figures_are_of_a_node_and_what_waits_is_of_all(nodes: tuple[Server, Server]) -> None:
+    one, other = nodes
+    at_one, at_other = Watch(one), Watch(other)
+    before, waited = at_other.counts(), at_other.backlog.unsettled
+    accepted = at_one.counts()[CHANNEL_MMS, "accepted"]
+    dispatch(one, mms(), send_time=in_time(hours=1), wait_for=ACCEPTANCE)
+    at_one.until(lambda: at_one.counts()[CHANNEL_MMS, "accepted"] == accepted + 1)
+    for watch in (at_one, at_other):
+        watch.until(lambda watch=watch: watch.backlog.unsettled == waited + 1)  # type: ignore[misc]  # it is no argument
+        watch.call.cancel()
+    assert at_other.counts() == before
 
 
 def test_a_difference_between_their_configurations_is_named(nodes: tuple[Server, Server]) -> None:
