@@ -1,4 +1,5 @@
 /** Finding out who looks, when the page opens and when a key is given. */
+import { signal } from "@preact/signals";
 import { admin } from "../api/clients.ts";
 import { noteServerTime } from "../api/clock.ts";
 import { failureOf, isForGood, isUnauthenticated } from "../api/errors.ts";
@@ -29,6 +30,18 @@ async function readSettings(): Promise<Settings> {
   if (!response.ok) throw new Error(`The server answers ${response.status} for the console's settings.`);
   noteServerTime(response.headers.get("date"));
   return response.json();
+}
+
+/** Whether the server has become another version since the page was opened, whose console may be another one, too. */
+export const outdated = signal(false);
+
+/** Look whether it has, after it was away. */
+export async function compareVersion(): Promise<void> {
+  try {
+    outdated.value = (await readSettings()).version !== settings.peek().version;
+  } catch {
+    // It is away again: it is compared when it is back.
+  }
 }
 
 let asking = false;

@@ -1,11 +1,12 @@
 /** What is around every page: the navigation, who looks, whether what is shown is live, and the way to each by keys. */
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { now } from "../api/clock.ts";
 import { connection, retryAll } from "../live/feeds.ts";
 import { Icon } from "../ui/icon.tsx";
 import { Notices } from "../ui/notices.tsx";
 import { EmptyState, PageHeader } from "../ui/panels.tsx";
+import { compareVersion, outdated } from "./entry.ts";
 import { Help } from "./help.tsx";
 import { findPage, maySee, offeredPages, type Page } from "./pages.ts";
 import { Link, moves, navigate, path } from "./router.tsx";
@@ -24,6 +25,13 @@ export function Shell() {
   useEffect(() => {
     document.title = `${title} · Postwire`;
   }, [title]);
+
+  // Who comes to the console, and not to this page, is led to one that he may see.
+  const astray = found?.page.path === "" && !maySee(found.page);
+  useEffect(() => {
+    const other = offeredPages().find((page) => page.nav && maySee(page));
+    if (astray && moves.peek() === 0 && other) navigate(other.path, { replace: true });
+  }, [astray]);
 
   const move = moves.value;
   useEffect(() => {
@@ -173,8 +181,25 @@ function Live() {
 function Lost() {
   const state = connection.value;
   const lost = state.kind === "lost";
+  const wasLost = useRef(false);
+  useEffect(() => {
+    if (lost) wasLost.current = true;
+    else if (wasLost.current && state.kind === "live") {
+      wasLost.current = false;
+      void compareVersion();
+    }
+  }, [lost, state.kind]);
   return (
     <div class="lost-region">
+      {outdated.value && (
+        <div class="lost" role="status">
+          <Icon name="refresh" />
+          <p>The server is another version now. What is shown may be wrong until you load the page again.</p>
+          <button type="button" class="button button-small" onClick={() => window.location.reload()}>
+            Load again
+          </button>
+        </div>
+      )}
       <p class="visually-hidden" role="status">
         {lost ? "Connection lost, retrying. What is shown may be old." : ""}
       </p>
