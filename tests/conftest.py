@@ -67,7 +67,10 @@ def _have_files_in_memory(config: pytest.Config) -> None:
         (available,) = re.findall(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
         if min(int(available) * 1024, shutil.disk_usage(place).free) < _ROOM:
             return
-        folder = tempfile.mkdtemp(prefix="postwire-tests-", dir=place)
+        for left in place.glob("postwire-tests-*"):  # by a run that was killed
+            if not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix=f"postwire-tests-{os.getpid()}-", dir=place)
         Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else where root runs the tests
     except (OSError, ValueError):
         return
