@@ -5,11 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -36,9 +33,6 @@ _FROM_OUTSIDE: Final = re.compile(
 )
 """Variables that change what is tested, or how what it prints looks."""
 
-_ROOM: Final = 4 << 30
-"""How much memory has to be free for files of tests to lie in it."""
-
 _FORKS: Final = "GRPC_ENABLE_FORK_SUPPORT"
 os.environ[_FORKS] = "0"
 """Read when gRPC is first imported, as the next conftest may do. No child of a test goes on with a channel; and what
@@ -51,32 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _have_ctrl_c()
-    _have_files_in_memory(config)
     config.pluginmanager.register(_Figures())
-
-
-def _have_files_in_memory(config: pytest.Config) -> None:
-    """Have files of tests lie in memory, for runs of several processes, where the system has a place for that.
-
-    They write some gigabytes that nobody reads again. What becomes of them as the power fails, no test can ask.
-    """
-    place = Path("/dev/shm")
-    if not config.getoption("numprocesses", None) or config.getoption("basetemp") or "TMPDIR" in os.environ:
-        return
-    try:
-        (available,) = re.findall(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-        if min(int(available) * 1024, shutil.disk_usage(place).free) < _ROOM:
-            return
-        for left in place.glob("postwire-tests-*"):  # by a run that was killed
-            if not Path("/proc", left.name.split("-")[2]).exists():
-                shutil.rmtree(left, ignore_errors=True)
-        folder = tempfile.mkdtemp(prefix=f"postwire-tests-{os.getpid()}-", dir=place)
-        Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else where root runs the tests
-    except (OSError, ValueError):
-        return
-    os.environ["TMPDIR"] = tempfile.tempdir = folder
-    # In the process that has made it, which ends last.
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_finish() -> None:
