@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -55,6 +56,18 @@ async def test_what_is_compressed_is_unpacked_as_it_is_read() -> None:
     for data in (b"{}", gzip.compress(b"{}")[:-4], b""):
         with pytest.raises(OtherStatus, match="the body is not gzip"):
             await unread(LazyGzip().decompress(data or b"\0")).read()
+
+
+@pytest.mark.parametrize("data", [packed(b"\xff" * MIB), packed(bytes(MIB + 1)), b"\xff" * MIB])
+async def test_a_refusal_does_not_lead_to_what_was_read(data: bytes) -> None:
+    """Or that is kept until the collector comes, which counts objects and not how large they are."""
+    request = unread(data, encoding=Encoding.BINARY)
+    with pytest.raises(OtherStatus) as caught:
+        await request.read()
+    assert caught.value.__context__ is None
+    *_, frame = (frame for frame, _ in traceback.walk_tb(caught.tb))
+    assert frame.f_code is Unread.read.__code__
+    assert request._data == b""
 
 
 @pytest.mark.parametrize(

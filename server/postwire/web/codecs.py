@@ -160,6 +160,11 @@ class Unread:
         try:
             self._message = message = await self._codec.apart(self._read) if self._is_large() else self._read()
             return message
+        except (Refusal, OtherStatus) as error:
+            # The call stays in a cycle with it until the collector comes: it must not lead to what was read, which may
+            # be large.
+            error.__context__ = None
+            raise error.with_traceback(None) from None
         finally:
             self._data = b""
 
