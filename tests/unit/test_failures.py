@@ -7,6 +7,7 @@ import asyncio
 from tests.support.clock import ManualClock
 
 from postwire.auth.failures import BURST, DELAY, LOG_INTERVAL, LOGGED_AT_ONCE, MOST_KNOWN, MOST_WAITING, Failures
+from postwire.http_connections import MAX_CONNECTIONS
 
 PEER = "ipv4:192.0.2.1:4711"
 
@@ -80,3 +81,7 @@ async def test_no_more_than_so_many_are_known() -> None:
     for number in range(MOST_KNOWN + 10):
         await it.failures.note("", f"ipv4:10.0.{number // 256}.{number % 256}:1")
     assert len(it.failures._answered._limited) == MOST_KNOWN
+
+
+def test_those_who_wait_leave_most_connections_to_others() -> None:
+    assert MOST_WAITING <= MAX_CONNECTIONS / 4

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tests.support import build
@@ -14,6 +15,7 @@ from tests.support.clock import ManualClock
 from tests.support.waiting import within
 
 from postwire.config.schema import load
+from postwire.core import inbox as inbox_in_core
 from postwire.core.errors import Overloaded, ShuttingDown
 from postwire.core.inbox import MAX_AGE, MAX_TEXT, Inbox, InboxFilter, InboxMessage
 from postwire.core.message import Email, OutboundMessage, Sms
@@ -265,6 +267,19 @@ async def test_a_token_stands_for_a_message_as_long_as_it_is_there(harness: Harn
     assert harness.inbox.previewed("other") is None
     harness.clock.advance(MAX_AGE)
     assert harness.inbox.previewed(token) is None
+
+
+async def test_no_token_is_looked_for_among_all_messages(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(100):
+        harness.take(OutboundMessage(Email(("ada@example.com",), html="<p>")))
+    found = await harness.inbox.find(InboxFilter(), 100, None, "acme")
+    paths = [harness.inbox.preview_path(one, "acme") for one in found]
+    shown = Mock(wraps=inbox_in_core._shown)
+    monkeypatch.setattr(inbox_in_core, "_shown", shown)
+    harness.inbox._forget_tokens()
+    assert len(harness.inbox._previews) == 100
+    assert harness.inbox.previewed(paths[70].rpartition("/")[2]) == found[70]
+    assert shown.call_count == 1
 
 
 async def test_tokens_of_messages_that_have_gone_are_forgotten(

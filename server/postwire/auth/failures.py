@@ -22,8 +22,9 @@ INTERVAL: Final = 0.1
 DELAY: Final = 1.0
 """Seconds for which an answer is kept back. A caller that calls again and again with an old key goes so much slower."""
 
-MOST_WAITING: Final = 1_000
-"""How many may be kept waiting. More are answered at once: they are to take no room from those who are right."""
+MOST_WAITING: Final = 100
+"""How many may be kept waiting. More are answered at once: they are to take no room from those who are right, and over
+HTTP each of them takes a connection, of which there are a few hundred."""
 
 LOGGED_AT_ONCE: Final = 3
 LOG_INTERVAL: Final = 60.0

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from operator import itemgetter
 from sys import getsizeof
 from typing import Final
 
@@ -210,7 +212,16 @@ class Inbox:
 
     def get(self, tenant: str, number: int, now: float) -> InboxMessage | None:
         """The message with a number, if it is still there."""
-        return next((one for one in self.newest(tenant, now, number + 1)[:1] if one.number == number), None)
+        self.prune(now)
+        box = self._boxes.get(tenant)
+        kept = box.messages if box else ()
+        place = bisect_left(kept, number, key=itemgetter(_NUMBER))
+        return _shown(kept[place]) if place < len(kept) and kept[place][_NUMBER] == number else None
+
+    def numbers(self, now: float) -> set[int]:
+        """Those of all messages that are still there."""
+        self.prune(now)
+        return {one[_NUMBER] for box in self._boxes.values() for one in box.messages}
 
     def since(self, tenant: str, after: int) -> list[InboxMessage]:
         """Those with a higher number than `after`, oldest first."""

@@ -234,10 +234,8 @@ class InboxAccess:
         self._expiry = None if at is None else self._clock.call_later(max(at - now, 1.0), self._expire)
 
     def _forget_tokens(self) -> None:
-        now = self._clock.monotonic()
-        self._previews = {
-            token: where for token, where in self._previews.items() if self._inbox.get(*where, now) is not None
-        }
+        there = self._inbox.numbers(self._clock.monotonic())
+        self._previews = {token: where for token, where in self._previews.items() if where[1] in there}
         self._tokens = {number: token for token, (_, number) in self._previews.items()}
 
     @contextmanager
