@@ -24,6 +24,7 @@ from postwire.v1 import (
     admin_service_pb2,
     dispatch_service_pb2,
     dispatch_service_pb2_grpc,
+    inbox_service_pb2,
     provider_service_pb2,
     suppression_service_pb2,
 )
@@ -182,7 +183,13 @@ def reason_of(channel: grpc.Channel, method: str, metadata: tuple[tuple[str, str
 
 METHODS: Final = [
     f"{service.full_name}/{method.name}"
-    for file in (admin_service_pb2, dispatch_service_pb2, provider_service_pb2, suppression_service_pb2)
+    for file in (
+        admin_service_pb2,
+        dispatch_service_pb2,
+        inbox_service_pb2,
+        provider_service_pb2,
+        suppression_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
