@@ -34,12 +34,13 @@ def boot(config: Config, registry: Registry) -> None:
         log(names.EVENT_WARNING, detail=str(stray))
     for channel in Channel:
         carriers = [entry.provider for entry in registry.carriers(channel)]
-        simulated = [provider.name for provider in carriers if capabilities.of(provider).simulated]
-        if simulated:
+        simulated = [provider for provider in carriers if capabilities.of(provider).simulated]
+        for kind in dict.fromkeys(provider.kind for provider in simulated):
+            of_kind = ", ".join(provider.name for provider in simulated if provider.kind == kind)
             _log.warning(
                 names.EVENT_WARNING,
                 channel=channel.value,
-                detail=f"carried by a mock, which sends nothing: {', '.join(simulated)}",
+                detail=f"carried by a {kind}, which sends nothing: {of_kind}",
             )
 
 

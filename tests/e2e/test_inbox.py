@@ -79,6 +79,12 @@ def test_a_code_that_was_sent_by_sms_is_read_back(trial: Server) -> None:
     assert until(trial, sent, MESSAGE_STATE_DELIVERED).outcome == sent.outcome
 
 
+def test_the_log_warns_of_what_is_not_really_sent(trial: Server) -> None:
+    assert [(one["channel"], one["detail"]) for one in trial.log("warning") if "channel" in one] == [
+        (channel, "carried by a sandbox, which sends nothing: trial") for channel in ("sms", "mms", "email")
+    ]
+
+
 def test_what_has_not_come_in_time_is_left_out_before_the_deadline(trial: Server) -> None:
     dispatch(trial, sms(ADA, "too old"))
     assert wait(trial, ADA, timeout=0.5, receive_time_from=in_time(seconds=0.001)) is None

@@ -50,6 +50,9 @@ SECRET: Final = "s3cr3t0f0urs"
 DECLARED: Final = f"""
 [delivery]
 max_attempts = 1
+[providers.sandbox]
+kind = "sandbox"
+channels = ["email"]
 [providers.twilio]
 kind = "twilio"
 channels = ["sms"]
