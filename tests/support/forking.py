@@ -130,6 +130,7 @@ class Forked:
 def forker() -> socket.socket:
     """The connection to the process that is forked, which ends with it."""
     ours, theirs = socket.socketpair()
+    atexit.register(ours.close)
     with theirs:
         subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
