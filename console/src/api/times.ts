@@ -60,6 +60,25 @@ export function formatAbsolute(time: number): string {
   return `${day} ${clock}.${fraction} ${sign}${two(Math.floor(Math.abs(zone) / 60))}:${two(Math.abs(zone) % 60)}`;
 }
 
+const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const yearFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+
+/** `14:03:22`, or `14:03:22.120`, in the time of whoever looks; `29 Nov 14:03:22` on another day than now. */
+export function formatLocal(time: number, now: number, fraction = false): string {
+  const then = new Date(time);
+  const today = new Date(now);
+  const ms = fraction ? `.${String(then.getMilliseconds()).padStart(3, "0")}` : "";
+  const clock = `${secondsFormat.format(then)}${ms}`;
+  if (then.toDateString() === today.toDateString()) return clock;
+  const sameYear = then.getFullYear() === today.getFullYear();
+  return `${(sameYear ? dayFormat : yearFormat).format(then)} ${clock}`;
+}
+
+/** `2026-11-30 13:03:22.120 UTC`. */
+export function formatUtc(time: number): string {
+  return `${new Date(time).toISOString().replace("T", " ").slice(0, 23)} UTC`;
+}
+
 const BYTES = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 
 export function formatBytes(count: number): string {

@@ -11,7 +11,7 @@ export function Help({ onClose }: { onClose: () => void }) {
             <div key={shortcut.keys}>
               <dt>
                 {shortcut.keys.split(" ").map((key) => (
-                  <kbd key={key}>{key}</kbd>
+                  <kbd key={key}>{key === "Escape" ? "Esc" : key}</kbd>
                 ))}
               </dt>
               <dd>{shortcut.does}</dd>

@@ -3,8 +3,11 @@ import type { ComponentType } from "preact";
 import { AuditPage } from "../pages/audit.tsx";
 import { ComposePage } from "../pages/compose.tsx";
 import { InboxPage } from "../pages/inbox.tsx";
+import { MessagePage } from "../pages/message.tsx";
+import { MessagesPage } from "../pages/messages.tsx";
 import { OverviewPage } from "../pages/overview.tsx";
 import { ProvidersPage } from "../pages/providers.tsx";
+import { RoutePage } from "../pages/route.tsx";
 import { SuppressionsPage } from "../pages/suppressions.tsx";
 import { TenantsPage } from "../pages/tenants.tsx";
 import type { IconName } from "../ui/icon.tsx";
@@ -44,6 +47,21 @@ export const PAGES: readonly Page[] = [
     view: ProvidersPage,
     roles: ["operate"],
     nav: { group: "Watch", icon: "providers", key: "p" },
+  },
+  {
+    path: "messages",
+    title: "Messages",
+    view: MessagesPage,
+    roles: ["read"],
+    nav: { group: "Watch", icon: "messages", key: "m" },
+  },
+  { path: "messages/:id", title: "Message", view: MessagePage, roles: ["send", "read"] },
+  {
+    path: "route",
+    title: "Route",
+    view: RoutePage,
+    roles: ["operate"],
+    nav: { group: "Try", icon: "route", key: "r" },
   },
   {
     path: "compose",

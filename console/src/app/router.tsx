@@ -34,12 +34,27 @@ export function href(to: string): string {
   return BASE + to;
 }
 
+/** How many pages of the console are behind this one in the browser's history. */
+function depth(): number {
+  const state: unknown = history.state;
+  return typeof state === "object" && state && "depth" in state && typeof state.depth === "number" ? state.depth : 0;
+}
+
+function put(url: string, replace: boolean | undefined): void {
+  if (replace) history.replaceState({ depth: depth() }, "", url);
+  else history.pushState({ depth: depth() + 1 }, "", url);
+  settle();
+}
+
+/** Go back to the page before, or to another where this is the first. */
+export function back(otherwise: string): void {
+  if (depth() > 0) history.back();
+  else navigate(otherwise);
+}
+
 /** Go to a page: `navigate("messages?state=failed")`. */
 export function navigate(to: string, options: { replace?: boolean } = {}): void {
-  const url = href(to);
-  if (options.replace) history.replaceState(null, "", url);
-  else history.pushState(null, "", url);
-  settle();
+  put(href(to), options.replace);
   if (!options.replace) window.scrollTo(0, 0);
 }
 
@@ -54,10 +69,7 @@ export function setQuery(
     for (const one of typeof value === "string" ? [value] : (value ?? [])) if (one) next.append(key, one);
   }
   const text = next.toString();
-  const url = href(location_.value.path) + (text ? `?${text}` : "");
-  if (options.replace) history.replaceState(null, "", url);
-  else history.pushState(null, "", url);
-  settle();
+  put(href(location_.value.path) + (text ? `?${text}` : ""), options.replace);
 }
 
 /** The parameters of a path as a pattern has them (`messages/:id`), or undefined where it is another page. */
@@ -85,6 +97,7 @@ interface LinkProps {
   children: ComponentChildren;
   class?: string | undefined;
   title?: string | undefined;
+  tabIndex?: number | undefined;
   "aria-current"?: "page" | undefined;
   "aria-label"?: string | undefined;
 }

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 export interface Shortcut {
-  /** One key or two, one after the other: `?`, `g o`. */
+  /** One key or two, one after the other: `?`, `g o`, `Escape`. */
   keys: string;
   /** What it does, for the list of them. */
   does: string;
@@ -45,7 +45,7 @@ function isTyping(target: EventTarget | null): boolean {
 window.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !shortcutsOn.peek()) return;
   if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
-  if (event.key.length !== 1) return;
+  if (event.key.length !== 1 && event.key !== "Escape") return;
   const sequence = event.timeStamp - firstAt < SEQUENCE_MS && first ? `${first} ${event.key}` : event.key;
   const known = shortcuts.peek();
   const found = known.find((one) => one.keys === sequence) ?? known.find((one) => one.keys === event.key);
