@@ -68,6 +68,8 @@ export class MessageList {
 
   /** Follow what changes, and read the first page where none was read yet. */
   open(watch: (options: FeedOptions<WatchMessagesResponse>) => Feed): void {
+    // A list that was left before anything was read begins anew.
+    if (!this.loaded.peek()) this.#resumeToken = "";
     const feed = watch({
       open: (call) => {
         this.#resumed = this.#resumeToken !== "";

@@ -21,7 +21,7 @@ import { Table } from "../ui/table.tsx";
 import { Countdown, LocalTime, Time } from "../ui/time.tsx";
 import { MessageActions } from "./message_actions.tsx";
 import { Timeline } from "./message_timeline.tsx";
-import { isSettled, standing } from "./timeline.ts";
+import { deliveredOf, isSettled, standing } from "./timeline.ts";
 import "./message.css";
 
 /** The latest record of a message, whatever brought it. */
@@ -136,19 +136,19 @@ function Content({ message }: { message: Message }) {
         )}
       </p>
       <div class="message-parts">
-        <Panel title="Time line">
-          <Timeline message={message} />
-        </Panel>
-        <div class="message-side">
-          <Panel title="Record" aside={<span class="muted number">revision {String(message.revision)}</span>}>
-            <Record message={message} />
+        <div class="message-column">
+          <Panel title="Time line">
+            <Timeline message={message} />
           </Panel>
           {message.recipients.length > 0 && (
-            <Panel title="Recipients" aside={<span class="muted">{summary(message.recipients)}</span>}>
+            <Panel title="Recipients" aside={<span class="muted">{deliveredOf(message.recipients)}</span>}>
               <Recipients recipients={message.recipients} />
             </Panel>
           )}
         </div>
+        <Panel title="Record" aside={<span class="muted number">revision {String(message.revision)}</span>}>
+          <Record message={message} />
+        </Panel>
       </div>
     </>
   );
@@ -218,11 +218,6 @@ function LabelLink({ name, value }: { name: string; value: string }) {
       <code>{`${name}=${value}`}</code>
     </Link>
   );
-}
-
-function summary(recipients: readonly RecipientStatus[]): string {
-  const delivered = recipients.filter((one) => one.state === MessageState.DELIVERED).length;
-  return `${formatCount(delivered)} of ${formatCount(recipients.length)} delivered`;
 }
 
 /** An email may have a thousand; those in trouble come first. */

@@ -17,8 +17,9 @@ const SPANS = [
 ] as const;
 
 export function Filters({ filter, seen }: { filter: Filter; seen: readonly string[] }) {
-  const open = useSignal(false);
   const given = countParts(filter);
+  const rare = countParts({ ...filter, states: [], channels: [] });
+  const open = useSignal(rare > 0);
   const change = (changes: Partial<Filter>) => setQuery({ ...filterQuery({ ...filter, ...changes }) });
   return (
     <section class="panel filters" aria-label="Filters">
@@ -26,14 +27,14 @@ export function Filters({ filter, seen }: { filter: Filter; seen: readonly strin
         <Search />
         <button
           type="button"
-          class="button filters-toggle"
+          class="button"
           aria-expanded={open.value}
-          aria-controls="filters-rest"
+          aria-controls="filters-rare"
           onClick={() => {
             open.value = !open.value;
           }}
         >
-          Filters{given > 0 && ` (${given})`}
+          {open.value ? "Fewer" : "More"} filters{!open.value && rare > 0 && ` (${rare})`}
         </button>
         {given > 0 && (
           <button type="button" class="button" onClick={() => change(EVERYTHING)}>
@@ -41,7 +42,7 @@ export function Filters({ filter, seen }: { filter: Filter; seen: readonly strin
           </button>
         )}
       </div>
-      <div id="filters-rest" class="filters-rest" data-open={open.value}>
+      <div class="filters-row">
         <Chips
           name="State"
           choices={states.all}
@@ -54,6 +55,8 @@ export function Filters({ filter, seen }: { filter: Filter; seen: readonly strin
           chosen={filter.channels}
           onChange={(chosen) => change({ channels: chosen })}
         />
+      </div>
+      <div id="filters-rare" class="filters-row" hidden={!open.value}>
         <Providers filter={filter} seen={seen} change={change} />
         <Accepted filter={filter} change={change} />
         <Labels filter={filter} change={change} />

@@ -189,6 +189,7 @@ class Row extends Component<RowProps> {
         </span>
         <span role="gridcell" class="cell-labels muted">
           {Object.entries(message.labels)
+            .sort()
             .map(([key, value]) => `${key}=${value}`)
             .join(" ")}
         </span>

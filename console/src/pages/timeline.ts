@@ -1,6 +1,13 @@
 /** What happened to a message, in the order in which it did. */
-import { durationMillis, millis } from "../api/times.ts";
-import { type Attempt, type Message, MessageState, type Note, type Receipt } from "../gen/postwire/v1/message_pb.ts";
+import { durationMillis, formatCount, millis } from "../api/times.ts";
+import {
+  type Attempt,
+  type Message,
+  MessageState,
+  type Note,
+  type Receipt,
+  type RecipientStatus,
+} from "../gen/postwire/v1/message_pb.ts";
 
 export type Happening =
   | { kind: "accepted" }
@@ -102,9 +109,16 @@ export function traceLink(address: string, traceId: string): string {
   return address && traceId ? address.replaceAll("{trace_id}", encodeURIComponent(traceId)) : "";
 }
 
+/** How many of the recipients have it: `10 of 12 delivered`. */
+export function deliveredOf(recipients: readonly RecipientStatus[]): string {
+  const delivered = recipients.filter((one) => one.state === MessageState.DELIVERED).length;
+  return `${formatCount(delivered)} of ${formatCount(recipients.length)} delivered`;
+}
+
 /** Where it stands, and what comes of that, in a sentence. */
 export function standing(message: Message): string {
   const provider = message.providerName || "a provider";
+  const several = message.recipients.length > 1;
   const tries = message.attempts.length;
   const after = tries > 1 ? `after ${tries} attempts` : tries === 1 ? "after one attempt" : "without an attempt";
   switch (message.state) {
@@ -114,11 +128,13 @@ export function standing(message: Message): string {
     case MessageState.SENDING:
       return `An attempt at ${provider} is under way.`;
     case MessageState.SENT:
-      return `${provider} took it. Whether it was delivered is not known yet.`;
+      return `Taken by ${provider}. Whether it was delivered is not known yet.`;
     case MessageState.DELIVERED:
-      return `${provider} took it, and reported its delivery.`;
+      return `Taken by ${provider}, which reported its delivery.`;
     case MessageState.UNDELIVERED:
-      return `${provider} took it, and reported that it could not be delivered.`;
+      return several
+        ? `Taken by ${provider}, which reported that it could not be delivered to all: ${deliveredOf(message.recipients)}.`
+        : `Taken by ${provider}, which reported that it could not be delivered.`;
     case MessageState.FAILED:
       return `It was not sent, ${after}, and is not tried again.`;
     case MessageState.UNCERTAIN:
