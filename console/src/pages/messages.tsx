@@ -51,20 +51,25 @@ function Listed({ id, filter, problems }: { id: string; filter: Filter; problems
     return () => list.close();
   }, [list]);
 
-  // The page is drawn before it is as long as it was, and the shell moves the focus once it is.
   useLayoutEffect(() => {
+    if (before) window.scrollTo(0, before.scrollY);
     let scrollY = window.scrollY;
     const note = () => {
       scrollY = window.scrollY;
     };
     window.addEventListener("scroll", note, { passive: true });
-    const frame = before && requestAnimationFrame(() => restore(before));
     return () => {
-      if (frame) cancelAnimationFrame(frame);
       window.removeEventListener("scroll", note);
       kept = { key: id, list, active: active.peek(), scrollY, at: Date.now() };
     };
   }, [id, list, before, active]);
+
+  // The shell moves the focus to the heading once the page is drawn, and this comes behind it.
+  useEffect(() => {
+    if (!before) return undefined;
+    const timer = setTimeout(() => restore(before));
+    return () => clearTimeout(timer);
+  }, [before]);
 
   const moved = useCallback(
     (scrolled: number, nearEnd: boolean) => {
