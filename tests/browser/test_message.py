@@ -161,11 +161,11 @@ def test_who_may_only_send_sees_his_message_and_why_not_the_list(console: Serve,
     sending, operating = made_key(), made_key()
     toml = "\n".join((declared(sending, "acme", "send"), declared(operating, "acme", "read", "operate")))
     running = console(toml=toml)
-    metadata = [("authorization", f"Bearer {sending.secret}")]
+    metadata = [("authorization", f"Bearer {sending.text}")]
     request = sms(send_time=later())
     message = running.dispatch.Dispatch(request, metadata=metadata).message
     page = browse(running, f"messages/{message.message_id}").page
-    page.get_by_label("API key or token").fill(sending.secret)
+    page.get_by_label("API key or token").fill(sending.text)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("queued")
     expect(page.get_by_role("button", name="Cancel the message")).to_be_enabled()
@@ -173,7 +173,7 @@ def test_who_may_only_send_sees_his_message_and_why_not_the_list(console: Serve,
     expect(page.get_by_text("This needs the role read")).to_be_visible()
 
     page.get_by_role("button", name="Sign out").click()
-    page.get_by_label("API key or token").fill(operating.secret)
+    page.get_by_label("API key or token").fill(operating.text)
     page.get_by_role("button", name="Sign in").click()
     page.locator(f"#message-{message.message_id}").click()
     button = page.get_by_role("button", name="Cancel the message")

@@ -118,8 +118,10 @@ function Absent({ failure }: { failure: Failure | undefined }) {
   if (failure.code !== "NOT_FOUND") return <ErrorPanel title="The message cannot be shown" failure={failure} />;
   return (
     <EmptyState title="There is no such message.">
-      It was never accepted here, is another tenant’s, or is gone: settled messages are kept for a while.{" "}
-      <Link to="messages">All messages</Link>
+      <p>
+        It was never accepted here, is another tenant’s, or is gone: settled messages are kept for a while.{" "}
+        <Link to="messages">All messages</Link>
+      </p>
     </EmptyState>
   );
 }
