@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.json_format import MessageToDict
-from tests.browser.sending import REJECTED, UNCERTAIN, email, later, send, sms
-from tests.support.access import declared, made_key
+from tests.browser.sending import AT_MOST_ONCE, REJECTED, UNCERTAIN, email, later, send, sms
+from tests.support.access import bearer, declared, made_key
 from tests.support.otlp import Collector
 
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from tests.browser.conftest import Open, Serve
     from tests.browser.console import Console
-
-AT_MOST_ONCE: Final = message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
 
 REPORTING: Final = """
 [providers.sms]
@@ -161,9 +159,8 @@ def test_who_may_only_send_sees_his_message_and_why_not_the_list(console: Serve,
     sending, operating = made_key(), made_key()
     toml = "\n".join((declared(sending, "acme", "send"), declared(operating, "acme", "read", "operate")))
     running = console(toml=toml)
-    metadata = [("authorization", f"Bearer {sending.text}")]
     request = sms(send_time=later())
-    message = running.dispatch.Dispatch(request, metadata=metadata).message
+    message = running.dispatch.Dispatch(request, metadata=bearer(sending)).message
     page = browse(running, f"messages/{message.message_id}").page
     page.get_by_label("API key or token").fill(sending.text)
     page.get_by_role("button", name="Sign in").click()

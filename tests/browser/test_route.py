@@ -59,7 +59,7 @@ def test_it_tells_who_would_carry_a_message_and_in_which_order(console: Serve, b
     expect(page.get_by_text("routes.sms[1]")).to_be_visible()
 
     page.get_by_label("To, as").fill("+447700900123")
-    page.get_by_role("textbox", name="Text").fill("Grüße 🙂" * 10)
+    page.get_by_role("textbox", name="Text").fill("Příliš žluťoučký kůň úpěl ďábelské ódy. " * 2)
     page.get_by_role("textbox", name="Text").press("Tab")
     explain(page)
     expect(page.get_by_text("uk would carry it now.")).to_be_visible()

@@ -1,5 +1,5 @@
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { dispatch, providers as providerClient } from "../api/clients.ts";
 import { type Failure, failureOf } from "../api/errors.ts";
 import { formatCount } from "../api/times.ts";
@@ -50,6 +50,9 @@ export function RoutePage() {
   const answer = useSignal<Answer | undefined>(undefined);
   const failure = useSignal<Failure | undefined>(undefined);
   const running = useSignal(false);
+  const shown = useRef<HTMLDivElement>(null);
+  // Where there is little room the answer is below the form.
+  useEffect(() => shown.current?.scrollIntoView({ block: "nearest" }), [answer.value, failure.value]);
 
   const ask = async () => {
     if (running.value) return;
@@ -75,7 +78,7 @@ export function RoutePage() {
         <Panel title="Message">
           <Form draft={draft} running={running.value} violations={failure.value} onSubmit={ask} />
         </Panel>
-        <div class="route-answer" aria-live="polite">
+        <div class="route-answer" aria-live="polite" ref={shown}>
           {failure.value && <ErrorPanel title="There is no route for this message" failure={failure.value} />}
           {answer.value && <Explained answer={answer.value} again={ask} />}
           {!answer.value &&
