@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -175,4 +176,4 @@ def test_who_may_only_send_sees_his_message_and_why_not_the_list(console: Serve,
     page.locator(f"#message-{message.message_id}").click()
     button = page.get_by_role("button", name="Cancel the message")
     expect(button).to_be_disabled()
-    expect(button).to_have_attribute("title", "This needs the role send, which acme does not have.")
+    expect(button).to_have_attribute("title", re.compile("This needs the role send"))

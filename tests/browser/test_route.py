@@ -104,12 +104,8 @@ def test_what_is_wrong_with_a_message_stands_beside_its_field(shared: Console, b
 def test_it_is_used_by_keys_alone(shared: Console, browse: Open) -> None:
     from playwright.sync_api import expect
 
-    page = browse(shared).page
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
-    page.keyboard.press("g")
-    page.keyboard.press("r")
-    expect(page.get_by_role("heading", level=1, name="Route")).to_be_focused()
-    page.keyboard.press("Tab")
+    page = browse(shared, "route").page
+    page.get_by_role("radio", name="SMS").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("radio", name="Email")).to_be_checked()

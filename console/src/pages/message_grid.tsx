@@ -108,16 +108,15 @@ export function MessageGrid({ rows, complete, active, row, moved }: GridProps) {
         </div>
       </div>
       <div ref={list} role="rowgroup" class="grid-rows" style={{ height: `${count * row}px` }}>
-        <div role="presentation" style={{ transform: `translateY(${start * row}px)` }}>
-          {rows.slice(start, end).map((message, offset) => (
-            <Row
-              key={message.messageId}
-              message={message}
-              position={start + offset}
-              active={message.messageId === active.value}
-            />
-          ))}
-        </div>
+        {rows.slice(start, end).map((message, offset) => (
+          <Row
+            key={message.messageId}
+            message={message}
+            position={start + offset}
+            top={(start + offset) * row}
+            active={message.messageId === active.value}
+          />
+        ))}
       </div>
     </div>
   );
@@ -152,23 +151,26 @@ function topBar(): number {
 interface RowProps {
   message: Message;
   position: number;
+  /** Where it is in the list, in pixels: a scroll leaves those where they are that stay, and draws the others. */
+  top: number;
   active: boolean;
 }
 
-/** Drawn anew only where something of it has changed: a scroll moves it, and draws the others. */
+/** Drawn anew only where something of it has changed. */
 class Row extends Component<RowProps> {
   override shouldComponentUpdate(next: RowProps): boolean {
-    const { message, position, active } = this.props;
-    return next.message !== message || next.position !== position || next.active !== active;
+    const { message, position, top, active } = this.props;
+    return next.message !== message || next.position !== position || next.top !== top || next.active !== active;
   }
 
-  override render({ message, position, active }: RowProps) {
+  override render({ message, position, top, active }: RowProps) {
     const id = message.messageId;
     return (
       <div
         role="row"
         id={rowId(id)}
         class={active ? "grid-row grid-row-active" : "grid-row"}
+        style={{ top: `${top}px` }}
         aria-rowindex={position + 2}
         aria-selected={active}
       >
