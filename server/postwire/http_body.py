@@ -110,6 +110,8 @@ class Body:
                     limit.reschedule(begun + BODY_TIME + len(read) / LEAST_RATE)
         except TimeoutError:
             raise BodyTooSlow from None
+        finally:
+            read.clear()  # an error may stay in a cycle with this until the collector comes
 
     def release(self) -> None:
         """It is not held any more."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,6 +16,7 @@ from tests.e2e import web
 from tests.e2e.calls import TIMEOUT, dispatch
 from tests.e2e.server import Server
 from tests.e2e.web import HTTP, call
+from tests.support.access import declared, made_key
 
 from postwire.http_connections import MAX_CONNECTIONS
 from postwire.v1 import dispatch_service_pb2 as pb
@@ -144,3 +147,39 @@ def test_those_who_read_nothing_and_those_who_say_nothing_hold_up_nobody(server:
         with web.streamed(server, "WatchMessages") as lines:
             assert next(lines)["resumeToken"]
         assert call(server, "/openapi.json", verb="GET").status == 200
+
+
+LARGE: Final = bytes(30 << 20)
+TIMES: Final = 12
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+@pytest.mark.parametrize(
+    ("method", "content_type", "body"),
+    [
+        pytest.param("Dispatch", "application/proto", LARGE, id="Connect"),
+        pytest.param("Dispatch", "application/grpc-web+proto", web.enveloped(LARGE), id="gRPC-Web"),
+        pytest.param("WatchMessages", "application/connect+proto", web.enveloped(LARGE), id="a stream"),
+    ],
+)
+def test_large_requests_of_strangers_are_not_kept(keyed: Server, method: str, content_type: str, body: bytes) -> None:
+    before = memory(keyed)
+    for _ in range(TIMES):
+        call(keyed, method, body, content_type=content_type)
+    assert memory(keyed) - before < TIMES / 2 * len(LARGE)
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks who calls."""
+    folder = tmp_path_factory.mktemp("keyed")
+    path = folder / "postwire.toml"
+    path.write_text(declared(made_key(), ""), encoding="utf-8")
+    with Server(folder, **HTTP) as running:
+        yield running
+
+
+def memory(server: Server) -> int:
+    """How many bytes of memory the process of a server has."""
+    pages = Path(f"/proc/{server.pid}/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize()

@@ -168,6 +168,13 @@ class Unread:
         finally:
             self._data = b""
 
+    def forget(self, _: object) -> None:
+        """Hold nothing of it any more. Its call is over, and may stay in a cycle with the error that has ended it until
+        the collector comes, which counts objects and not how large they are.
+        """
+        self._data = b""
+        self._message = None
+
     def __getattr__(self, name: str) -> Any:
         """A field, for whoever keeps a record of a call that is refused, whether it is read by then or not."""
         if name.startswith("_") or self._is_large():

@@ -137,15 +137,22 @@ class Contract:
         call = getattr(guarded, descriptor.name)
         if descriptor.server_streaming:
             return Endpoints.server_stream(
-                method=info, function=lambda request, context: call(request, HttpContext(context))
+                method=info, function=lambda request, context: call(request, _context_of(request, context))
             )
 
         async def unary(request: Any, context: Any) -> Any:
-            answer: Message = await call(request, HttpContext(context))
+            answer: Message = await call(request, _context_of(request, context))
             content_type = CONTENT_TYPES[media_type(context.request_headers["content-type"])]
             return await self._codecs[content_type.encoding].write(answer)
 
         return Endpoints.unary(method=info, function=unary)
+
+
+def _context_of(request: Unread, context: Any) -> HttpContext:
+    """The context of a call, at the end of which its request is not held any more."""
+    made = HttpContext(context)
+    made.add_done_callback(request.forget)
+    return made
 
 
 def _methods_of(service: str) -> Iterable[tuple[str, MethodDescriptor]]:
