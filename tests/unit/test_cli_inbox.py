@@ -127,6 +127,13 @@ def test_list_shows_a_line_for_each(call: Call, scripted: ScriptedServer) -> Non
     ]
 
 
+def test_what_is_of_an_unknown_channel_is_listed_all_the_same(call: Call, scripted: ScriptedServer) -> None:
+    scripted.answer = ListInboxResponse(messages=[InboxMessage(provider_name="trial")])
+    assert call("list").stdout.splitlines()[1].split() == ["-", "trial", "-", "-", "-"]
+    scripted.answer = WaitForMessageResponse(message=InboxMessage(provider_name="trial"))
+    assert (call("wait", "--to", ADA).exit_code, call("wait", "--to", ADA).stdout) == (0, "\n")
+
+
 def test_list_says_that_there_are_more(call: Call, scripted: ScriptedServer) -> None:
     scripted.answer = ListInboxResponse(messages=[taken("a"), taken("b")])
     done = call("list", "--limit", "1")

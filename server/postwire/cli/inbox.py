@@ -177,11 +177,16 @@ def _print_body(one: InboxMessage) -> None:
     """Print what a message says: as it is, or on a terminal without what would steer that."""
     from postwire.cli.show import at_terminal
 
-    content: Any = getattr(one.message, one.message.WhichOneof("content") or "sms")
+    content = _content_of(one)
     body: str = (content.text or content.html) if one.message.HasField("email") else content.body
     if at_terminal():
         body = "\n".join(printable(line) for line in body.splitlines())
     click.echo(body, color=True)  # whatever there is in it that looks like colour
+
+
+def _content_of(one: InboxMessage) -> Any:
+    """Its content, as if it were an SMS where it is of a channel that this release does not know."""
+    return getattr(one.message, one.message.WhichOneof("content") or "sms")
 
 
 def _row(one: InboxMessage) -> list[str]:
@@ -189,7 +194,7 @@ def _row(one: InboxMessage) -> list[str]:
     from postwire.cli.show import time_of
 
     channel = one.message.WhichOneof("content") or ""
-    content: Any = getattr(one.message, channel)
+    content = _content_of(one)
     to, text = content.to, ""
     if channel == "email":
         recipients = [*content.to, *content.cc, *content.bcc]
