@@ -160,6 +160,7 @@ TIMES: Final = 12
         pytest.param("Dispatch", "application/proto", LARGE, id="Connect"),
         pytest.param("Dispatch", "application/grpc-web+proto", web.enveloped(LARGE), id="gRPC-Web"),
         pytest.param("WatchMessages", "application/connect+proto", web.enveloped(LARGE), id="a stream"),
+        pytest.param("WatchMessages", "application/connect+proto", web.enveloped(LARGE)[:-1], id="half a message"),
     ],
 )
 def test_large_requests_of_strangers_are_not_kept(keyed: Server, method: str, content_type: str, body: bytes) -> None:

@@ -30,6 +30,7 @@ from postwire.web import lines
 from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread
 from postwire.web.context import Exchange, HttpContext, current
 from postwire.web.responses import Receive, Scope, Sending, refusal
+from postwire.web.trimming import trimmed
 
 if TYPE_CHECKING:
     from connectrpc._server_shared import EndpointServerStream, EndpointUnary
@@ -110,7 +111,8 @@ class Contract:
             token = current.set(exchange)
             most = self._codecs[content_type.encoding].max_bytes
             try:
-                reading = _Reading(body, scope, receive, sending, most)
+                is_enveloped = content_type.takes_streams and content_type.has_envelopes
+                reading = _Reading(body, scope, receive, sending, most, is_enveloped=is_enveloped)
                 application = self._applications[content_type.encoding]
                 if content_type.has_envelopes or not self.methods[scope["path"]].server_streaming:
                     await application(scope, reading, sending)
@@ -214,8 +216,11 @@ async def _read(request: Unread) -> Message:
 class _Reading:
     """What ASGI calls `receive`, which gives the body all at once, and after that what the caller does."""
 
-    def __init__(self, body: Body, scope: Scope, receive: Receive, sending: Sending, most: int) -> None:
+    def __init__(
+        self, body: Body, scope: Scope, receive: Receive, sending: Sending, most: int, *, is_enveloped: bool
+    ) -> None:
         self._body = body
+        self._is_enveloped = is_enveloped
         self._scope = scope
         self._receive = receive
         self._sending = sending
@@ -241,4 +246,5 @@ class _Reading:
             raise ConnectError(Code.DEADLINE_EXCEEDED, "the body has not come in time") from None
         except Disconnected:
             return {"type": "http.disconnect"}
+        data = trimmed(data, dict(self._scope["headers"]), is_enveloped=self._is_enveloped)
         return {"type": "http.request", "body": data, "more_body": False}
