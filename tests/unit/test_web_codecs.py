@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
 import traceback
+from functools import partial
 from typing import Any
 
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
+from tests.support.waiting import PATIENCE, within
 
 from postwire.api.call import OtherStatus
 from postwire.api.errors import INTERNAL_TEXT
@@ -18,7 +21,7 @@ from postwire.core.errors import InvalidMessage
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import provider_service_pb2
 from postwire.web import codecs
-from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread, Written
+from postwire.web.codecs import THREADS, Codec, Encoding, LazyGzip, Unread, Written
 
 MIB = 1 << 20
 DRAIN = provider_service_pb2.DrainProviderRequest
@@ -128,3 +131,25 @@ async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_that_quotes_n
     with pytest.raises(ConnectError):
         await codec.write(answer)
     assert len(faults) == 2
+
+
+async def test_one_who_hangs_up_leaves_his_place_taken_until_his_thread_has_ended() -> None:
+    codec, may_end, begun = Codec(Encoding.JSON, MIB, lambda error: None), threading.Event(), asyncio.Queue[int]()
+    loop = asyncio.get_running_loop()
+
+    def work(number: int) -> None:
+        loop.call_soon_threadsafe(begun.put_nowait, number)
+        may_end.wait(PATIENCE)
+
+    try:
+        for number in range(THREADS):
+            hanging_up = asyncio.create_task(codec.apart(partial(work, number)))
+            assert await within(begun.get()) == number
+            hanging_up.cancel()
+            await asyncio.wait([hanging_up])
+        assert codec._threads.locked()
+        last = asyncio.create_task(codec.apart(lambda: "done"))
+    finally:
+        may_end.set()
+    assert await within(last) == "done"
+    assert not codec._threads.locked()

@@ -12,7 +12,7 @@ from postwire.auth.authenticator import Authenticator
 from postwire.auth.failures import Failures
 from postwire.auth.identity import CertificateNames, Credentials, UnknownSigningKey
 from postwire.clock import Clock
-from postwire.core.errors import InvalidCredentials, RoleRequired
+from postwire.core.errors import InvalidCredentials, Refusal, RoleRequired
 from postwire.core.principal import LOCAL, Principal, Role
 from postwire.telemetry.base import Metadata
 
@@ -65,6 +65,16 @@ class Access:
             return LOCAL
         return await self._find(needed, self._shown(metadata, context))
 
+    def knows(self, metadata: Metadata) -> bool:
+        """Whether who shows this, and no certificate, may call at all, as far as that is known at once."""
+        if not (self._authenticator.table.authenticates or _names_tenant(metadata)):
+            return True
+        try:
+            self._authenticator.authenticate(_shown(metadata), self._clock.wall())
+        except (Refusal, UnknownSigningKey):
+            return False
+        return True
+
     async def note_refused(self, metadata: Metadata, context: Context) -> None:
         """A call is refused for its credentials: return when it is to be answered."""
         key_id = self._authenticator.failed_id(self._shown(metadata, context))
@@ -94,21 +104,25 @@ class Access:
         return principal
 
     def _shown(self, metadata: Metadata, context: Context) -> Credentials:
-        authorization = tenant = None
-        repeated = False
-        for key, value in metadata:
-            if key == _AUTHORIZATION:
-                repeated |= authorization is not None
-                authorization = str(value)
-            elif key == _TENANT:
-                repeated |= tenant is not None
-                tenant = str(value)
         certificate = None
         if self._authenticator.table.certificates:
             shown = context.auth_context()
             uris, dns_names = _texts(shown.get(_URIS, ())), _texts(shown.get(_DNS_NAMES, ()))
             certificate = CertificateNames(uris, frozenset(name.lower() for name in dns_names))
-        return Credentials(authorization, tenant, certificate, repeated)
+        return _shown(metadata, certificate)
+
+
+def _shown(metadata: Metadata, certificate: CertificateNames | None = None) -> Credentials:
+    authorization = tenant = None
+    repeated = False
+    for key, value in metadata:
+        if key == _AUTHORIZATION:
+            repeated |= authorization is not None
+            authorization = str(value)
+        elif key == _TENANT:
+            repeated |= tenant is not None
+            tenant = str(value)
+    return Credentials(authorization, tenant, certificate, repeated)
 
 
 def _names_tenant(metadata: Metadata) -> bool:

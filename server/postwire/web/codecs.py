@@ -135,9 +135,11 @@ class Codec:
             raise ConnectError(Code.INTERNAL, INTERNAL_TEXT) from None
 
     async def apart(self, work: Callable[[], Any]) -> Any:
-        """Do something on another thread."""
-        async with self._threads:
-            return await asyncio.to_thread(work)
+        """Do something on another thread. Whoever hangs up meanwhile leaves it to its end, and its place taken."""
+        await self._threads.acquire()
+        working = asyncio.create_task(asyncio.to_thread(work))
+        working.add_done_callback(lambda _: self._threads.release())
+        return await asyncio.shield(working)
 
 
 class Unread:

@@ -24,7 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from postwire.api.errors import INTERNAL_TEXT
 from postwire.api.guard import Guard
-from postwire.http_body import Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
+from postwire.http_body import SMALL_BODY, Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
 from postwire.telemetry.base import CONNECT
 from postwire.web import lines
 from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread
@@ -39,7 +39,8 @@ MAX_JSON: Final = 1 << 20
 """Bytes of a request in JSON. Reading 32 MiB of it would hold up the loop for a quarter of a second."""
 
 LEAST_ROOM: Final = 64 << 20
-"""Bytes of requests that may be held at once while they come in, at the least; twice what the largest may have."""
+"""Bytes of requests that may be held at once while they come in, at the least; twice what the largest may have. Those
+of whom it is not known that they may call have as much for themselves: however slow they are, the others' are taken."""
 
 _ENVELOPE: Final = 5
 """Bytes in front of a request that a protocol of streams has."""
@@ -92,6 +93,7 @@ class Contract:
         Protocol Buffers.
         """
         self._on_fault = on_fault
+        self._knows = guard.knows
         limits = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
         self._codecs = {encoding: Codec(encoding, most, on_fault) for encoding, most in limits.items()}
         self._room = BodyRoom(max(LEAST_ROOM, 2 * max_bytes))
@@ -106,7 +108,7 @@ class Contract:
 
     async def answer(self, content_type: ContentType, scope: Scope, receive: Receive, sending: Sending) -> None:
         """Answer a call of a method that takes such requests."""
-        with self._room.reserve(None) as body:
+        with self._room.reserve(self._is_known(scope)) as body:
             exchange = Exchange(scope.get("client"), body)
             token = current.set(exchange)
             most = self._codecs[content_type.encoding].max_bytes
@@ -126,6 +128,15 @@ class Contract:
             finally:
                 current.reset(token)
                 exchange.end()
+
+    def _is_known(self, scope: Scope) -> bool:
+        """Whether it is known of a caller that he may call. Nobody asks where that makes no difference: a request that
+        is small has room in any case.
+        """
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if length.isdigit() and len(length) <= len(str(SMALL_BODY)) and int(length) <= SMALL_BODY:
+            return False
+        return self._knows([(name.decode(), value.decode()) for name, value in scope["headers"]])
 
     def _endpoint(self, descriptor: MethodDescriptor, guarded: Any) -> Endpoint:
         info: MethodInfo[Any, Any] = MethodInfo(
