@@ -25,7 +25,8 @@ MAX_HANDSHAKES: Final = 128
 """How many may be shaking hands (TLS) at once, as far as they count."""
 
 REQUEST_TIME: Final = 10.0
-"""Seconds that a request, or the next one, may take to come in, and as many more as its bytes take at `LEAST_RATE`."""
+"""Seconds that a request, or the next one, may take to come in, and as many more as its bytes take at `LEAST_RATE`. The
+next one has them from when the last answer was taken in."""
 
 STALL_TIME: Final = 60.0
 """Seconds for which whoever is answered may take in nothing of what is there for him."""
@@ -55,6 +56,7 @@ class Connection(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._waiting_since = 0.0
         self._received = 0
+        self._left = 0  # bytes that were still to be taken in
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -85,13 +87,11 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """See `asyncio.Protocol.pause_writing`."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(STALL_TIME, self.abort)
+        self._watch()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol.resume_writing`."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        self._watch_no_more()
         super().resume_writing()
 
     def abort(self) -> None:
@@ -99,10 +99,30 @@ class Connection(H11Protocol):
         self._wait_no_more()
         self.transport.abort()
 
+    def _watch(self) -> None:
+        """Have it closed, unless some of what is there is taken in."""
+        self._watch_no_more()
+        self._left = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALL_TIME, self._look_at_left)
+
+    def _look_at_left(self) -> None:
+        if (left := self.transport.get_write_buffer_size()) >= self._left:
+            self.abort()
+        elif left:
+            self._watch()
+        else:
+            self._stalled = None
+
+    def _watch_no_more(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def _look(self) -> None:
-        """See whether it waits."""
+        """See whether it waits: for a request, or for all of an answer to be taken in."""
         cycle: Any = self.cycle  # None before the first request
-        if self.transport.is_closing() or not (cycle is None or cycle.response_complete or cycle.more_body):
+        is_over = self.transport.is_closing() and not self.transport.get_write_buffer_size()
+        if is_over or not (cycle is None or cycle.response_complete or cycle.more_body):
             self._wait_no_more()
         elif self._deadline is None:
             self._waiting_since, self._received = self.loop.time(), 0
@@ -111,6 +131,10 @@ class Connection(H11Protocol):
 
     def _give_up(self) -> None:
         """It has waited for as long as a request may take, or longer than one that is small."""
+        if self.transport.get_write_buffer_size():
+            if self._stalled is None:
+                self._watch()
+            self._waiting_since = self.loop.time()
         end = self._waiting_since + REQUEST_TIME + self._received / LEAST_RATE
         if self.loop.time() >= end:
             self.abort()

@@ -33,6 +33,9 @@ class Application:
         length = (b"content-length", str(len(content)).encode())
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [length]})
+            if scope["path"] == "/whole":
+                await send({"type": "http.response.body", "body": content})
+                return
             for begin in range(0, len(content), 1 << 16):
                 await send(
                     {"type": "http.response.body", "body": content[begin : begin + (1 << 16)], "more_body": True}
@@ -72,6 +75,35 @@ async def test_whoever_takes_it_in_slowly_gets_it_all(port: int, monkeypatch: py
     writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
     assert len(await reader.readexactly(len(LARGE))) == len(LARGE)
+    writer.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_is_said_at_once_may_be_taken_in_for_longer_than_a_request_may_take(
+    application: Application, port: int, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr(http_connections, "REQUEST_TIME", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET /whole HTTP/1.1\r\nhost: localhost\r\n%b\r\n" % (b"" if kept else b"connection: close\r\n"))
+    await reader.readuntil(b"\r\n\r\n")
+    await application.ended.wait()
+    await asyncio.sleep(0.2)  # longer than a request may take
+    assert len(await reader.readexactly(len(LARGE))) == len(LARGE)
+    writer.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_whoever_takes_in_nothing_of_what_is_said_at_once_is_cut_off(
+    application: Application, port: int, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr(http_connections, "REQUEST_TIME", 0.05)
+    monkeypatch.setattr(http_connections, "STALL_TIME", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET /whole HTTP/1.1\r\nhost: localhost\r\n%b\r\n" % (b"" if kept else b"connection: close\r\n"))
+    await application.ended.wait()
+    await asyncio.sleep(0.5)  # several times what it may take in nothing for
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(len(LARGE))
     writer.close()
 
 
