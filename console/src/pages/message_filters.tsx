@@ -22,7 +22,7 @@ export function Filters({ filter, seen }: { filter: Filter; seen: readonly strin
   const open = useSignal(rare > 0);
   const change = (changes: Partial<Filter>) => setQuery({ ...filterQuery({ ...filter, ...changes }) });
   return (
-    <section class="panel filters" aria-label="Filters">
+    <section class="panel message-filters" aria-label="Filters">
       <div class="filters-first">
         <Search />
         <button
