@@ -72,7 +72,7 @@ from postwire.telemetry.base import Observers
 from postwire.telemetry.environment import OtelSettings, TelemetryError
 from postwire.telemetry.line_writer import LineWriter
 from postwire.telemetry.logs import EventLog
-from postwire.telemetry.receipts import ReceiptCounts
+from postwire.telemetry.receipts import ReceiptFigures
 from postwire.telemetry.setup import MetricsListenError, Telemetry, probes_of
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             raise BootError(
                 f"OTEL_*: one of these variables is not what OpenTelemetry's SDK takes ({type(error).__name__})"
             ) from None
-        receipt_counts = ReceiptCounts()
-        observers.add(*telemetry.observers, receipt_counts)
+        receipt_figures = ReceiptFigures()
+        observers.add(*telemetry.observers, receipt_figures)
         limits = Limits.from_config(config)
         has_auto = config.suppression.auto
         try:
@@ -299,7 +299,7 @@ async def _serve(config: Config, hang_up: HangUp, read_again: Callable[[], Confi
             suppressions,
             inbox,
             telemetry.call_observers,
-            receipts=receipt_counts.of,
+            receipts=receipt_figures,
             tokens=TenantTokens(lookup_key, lambda: bool(delivery.tenants)),
             certificates=certificates.server,
         )

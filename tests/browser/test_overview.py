@@ -12,6 +12,8 @@ SEEDED: Final = """
 kind = "mock"
 channels = ["sms", "mms"]
 seed = 7
+rate = 50
+max_concurrent = 20
 delivered_ratio = 0.9
 undelivered_ratio = 0.05
 

@@ -58,6 +58,9 @@ def test_an_open_breaker_counts_down_to_its_probe_and_is_reset(console: Serve, b
         dispatch(server, email())
     card = page.get_by_role("article", name="post")
     expect(card).to_contain_text("Next probe")
+    limited = page.get_by_role("article", name="main-sms")
+    expect(limited).to_contain_text("of 20")
+    expect(limited).to_contain_text("50 a second")
     assert watched.obstacles() == []
     watched.picture("providers")
 

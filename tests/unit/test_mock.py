@@ -23,6 +23,7 @@ from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.base import Context
 from postwire.providers.handover import Handover
 from postwire.providers.mock import MockProvider, MockSettings
+from postwire.telemetry.receipts import ReceiptFigures
 from postwire.v1 import provider_service_pb2 as pb
 
 SUCCESS, RATE_LIMITED, ERROR = Outcome.SUCCESS, Outcome.RATE_LIMITED, Outcome.ERROR
@@ -230,7 +231,7 @@ async def update(provider: MockProvider | FakeProvider, **fields: Any) -> pb.Pro
         control = Control(registry=registry_of(provider), outbox=outbox, clock=ManualClock())
         request = pb.UpdateMockProviderRequest(**{"name": "mock", **fields})
         call = CallContext(LOCAL, lambda: None)
-        return (await ProviderServicer(control).UpdateMockProvider(request, call)).provider
+        return (await ProviderServicer(control, ReceiptFigures()).UpdateMockProvider(request, call)).provider
     finally:
         await outbox.close()
 

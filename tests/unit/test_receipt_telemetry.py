@@ -19,7 +19,7 @@ from postwire.telemetry import log_observer
 from postwire.telemetry.durations import FetchedReader
 from postwire.telemetry.log_observer import FAILURE_BURST, LogObserver
 from postwire.telemetry.metrics import Metrics
-from postwire.telemetry.receipts import ReceiptCounts, delay_of
+from postwire.telemetry.receipts import LATEST, ReceiptFigures, delay_of
 
 DELIVERED = ReceiptState.DELIVERED
 
@@ -102,11 +102,22 @@ def test_the_delay_of_what_never_ended_is_not_known() -> None:
 
 
 def test_receipts_are_counted_for_each_provider() -> None:
-    counts, record = ReceiptCounts(), sent()
+    figures, record = ReceiptFigures(), sent()
     for state in (DELIVERED, DELIVERED, ReceiptState.COMPLAINED):
-        counts.receipt_applied(record, receipt(record, 1.0, state))
-    assert counts.of("sms-mms") == {DELIVERED: 2, ReceiptState.COMPLAINED: 1}
-    assert counts.of("other") == {}
+        figures.receipt_applied(record, receipt(record, 1.0, state))
+    assert figures.counts("sms-mms") == {DELIVERED: 2, ReceiptState.COMPLAINED: 1}
+    assert figures.counts("other") == {}
+
+
+def test_the_delay_is_the_median_of_the_last_ones() -> None:
+    figures, record = ReceiptFigures(), sent()
+    assert figures.delay("sms-mms") is None
+    for _ in range(LATEST):
+        figures.receipt_applied(record, receipt(record, 1000.0))
+    for _ in range(LATEST // 2 + 1):
+        figures.receipt_applied(record, receipt(record, 3.0))
+    assert figures.delay("sms-mms") == 1_000_000
+    assert figures.delay("other") is None
 
 
 class Noted:

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import { providers as client } from "../api/clients.ts";
-import { formatCount } from "../api/times.ts";
+import { durationMillis, formatCount, formatDuration } from "../api/times.ts";
 import { availabilities, channels, noteActions, receiptStates } from "../api/words.ts";
 import { Link, query, setQuery } from "../app/router.tsx";
 import { whyNot } from "../app/session.ts";
@@ -125,12 +125,19 @@ function ProviderCard({ provider, ask }: { provider: Provider; ask: (question: C
       <Explanation provider={provider} />
       <Facts>
         <Fact name="In flight">
-          <span class="number">{formatCount(provider.inFlight)}</span>
+          <span class="number">{formatCount(provider.inFlight)}</span>{" "}
+          {provider.maxConcurrent > 0 && <span class="muted">of {formatCount(provider.maxConcurrent)}</span>}
+        </Fact>
+        <Fact name="Rate">
+          {provider.rate === undefined ? <span class="muted">no limit</span> : `${formatCount(provider.rate)} a second`}
         </Fact>
         <Window provider={provider} />
         <Fact name="Receipts">
           <Receipts provider={provider} />
         </Fact>
+        {provider.receiptDelay && (
+          <Fact name="They come after">{formatDuration(durationMillis(provider.receiptDelay))}</Fact>
+        )}
         {provider.capabilities.includes("simulated") && (
           <Fact name={provider.seeded ? "Seed, chosen" : "Seed, from the system"}>
             <code>{String(provider.seed)}</code>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -35,13 +35,22 @@ _TIMES: Final = ("latency", "retry_after", "receipt_delay")
 _MAX_SECONDS: Final = 24 * 3600
 
 
+class ReceiptFigures(Protocol):
+    """How many receipts there were, and how late they came."""
+
+    def counts(self, provider_name: str) -> Mapping[ReceiptState, int]:
+        """How many of a provider there were, by what they reported."""
+        ...
+
+    def delay(self, provider_name: str) -> int | None:
+        """By how much they came after the end of their attempts, in µs; None where there were none."""
+        ...
+
+
 class ProviderServicer:
     """Converts and calls."""
 
-    def __init__(
-        self, control: Control, receipts: Callable[[str], Mapping[ReceiptState, int]] = lambda name: {}
-    ) -> None:
-        """`receipts` gives how many a provider has sent, by what they reported."""
+    def __init__(self, control: Control, receipts: ReceiptFigures) -> None:
         self._control = control
         self._receipts = receipts
 
@@ -97,8 +106,11 @@ class ProviderServicer:
 
     def _provider_to(self, status: ProviderStatus) -> pb.Provider:
         wire = _provider_to(status)
-        for state, count in self._receipts(status.provider.name).items():
+        name = status.provider.name
+        for state, count in self._receipts.counts(name).items():
             wire.receipts.add(state=convert.RECEIPT_STATES[state], count=count)
+        if (delay := self._receipts.delay(name)) is not None:
+            wire.receipt_delay.FromMicroseconds(delay)
         return wire
 
 
@@ -161,6 +173,8 @@ def _provider_to(status: ProviderStatus) -> pb.Provider:
             failure_ratio=breaker.failure_ratio,
         ),
         in_flight=status.in_flight,
+        max_concurrent=status.limits.max_concurrent,
+        rate=status.limits.rate,
         unserved_route_keys=status.unserved_route_keys,
         capabilities=special.words,
         availability=_AVAILABILITIES[status.unavailable],

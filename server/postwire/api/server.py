@@ -18,14 +18,13 @@ from postwire.api.guard import Calls, Guard
 from postwire.api.health import SERVICE as HEALTH_SERVICE
 from postwire.api.health import Health
 from postwire.api.inbox import InboxServicer
-from postwire.api.providers import ProviderServicer
+from postwire.api.providers import ProviderServicer, ReceiptFigures
 from postwire.api.suppressions import SuppressionServicer
 from postwire.api.tls import ServerTls
 from postwire.api.tokens import Tokens
 from postwire.api.unix_socket import UnixSocket
 from postwire.config.schema import ServerConfig
 from postwire.config.tls import Certificates
-from postwire.core.receipts import ReceiptState
 from postwire.delivery import AuditTrail, Control, Delivery, InboxAccess, Stats, Suppressions
 from postwire.maintenance.rekeying import Rekeying
 from postwire.outbox.base import Membership
@@ -98,10 +97,10 @@ class ApiServer:
         observers: Sequence[CallObserver] = (),
         *,
         tokens: Tokens,
-        receipts: Callable[[str], Mapping[ReceiptState, int]],
+        receipts: ReceiptFigures,
         certificates: Certificates | None = None,
     ) -> None:
-        """`receipts` gives how many a provider has sent, by what they reported. Without an `inbox`, nothing is kept of
+        """Without an `inbox`, nothing is kept of
         what simulated ones took; without `certificates`, there is no TLS."""
         self._control = control
         self._stats = stats

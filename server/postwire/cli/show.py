@@ -252,6 +252,7 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
     seed = ""
     if "simulated" in provider.capabilities or provider.kind == "mock":  # an older server names no capabilities
         seed = f"{provider.seed}" if provider.seeded else f"{provider.seed} (random)"
+    delay = f"{provider.receipt_delay.ToMilliseconds() / 1000:g}s" if provider.HasField("receipt_delay") else ""
     return [
         ("provider", provider.name),
         ("kind", provider.kind),
@@ -266,8 +267,12 @@ def provider_pairs(provider: Provider) -> list[tuple[str, str]]:
         ("failure_ratio", f"{breaker.failure_ratio:.2f}"),
         ("next_probe_time", time_of(breaker, "next_probe_time")),
         ("in_flight", str(provider.in_flight)),
+        # An older server names no limits.
+        ("max_concurrent", str(provider.max_concurrent) if provider.max_concurrent else ""),
+        ("rate", f"{provider.rate:g}" if provider.HasField("rate") else ""),
         ("seed", seed),
         ("receipts", " ".join(f"{word(ReceiptState, one.state)}={one.count}" for one in provider.receipts)),
+        ("receipt_delay", delay),
         ("note", _note(provider)),
         ("unserved_routes", ",".join(provider.unserved_route_keys)),
     ]

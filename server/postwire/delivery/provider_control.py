@@ -18,6 +18,7 @@ from postwire.core.errors import ProviderDrained, ProviderNotMock
 from postwire.core.message import Note, NoteAction
 from postwire.core.obstacles import Obstacle
 from postwire.core.principal import Principal
+from postwire.core.shares import Limits
 from postwire.delivery.peers import Peers
 from postwire.delivery.watch import HEARTBEAT_INTERVAL
 from postwire.outbox.base import AdminState, AuditLog, ProviderState
@@ -55,13 +56,15 @@ def _to_the_end(
 class ProviderStatus:
     """How a provider stands. `next_probe_time` is in µs since the epoch; `touched` counts what was done to it.
 
-    `note` is what an operator did last, and `unserved_route_keys` are those of its routes on which all are drained.
+    `limits` are those that are declared. `note` is what an operator did last, and `unserved_route_keys` are those
+    of its routes on which all are drained.
     `unavailable` says why it cannot be used at all: `UNAVAILABLE`, `MISCONFIGURED`, or None.
     """
 
     provider: Provider
     breaker: BreakerSnapshot
     in_flight: int
+    limits: Limits
     touched: int
     note: Note | None
     unserved_route_keys: tuple[str, ...]
@@ -290,6 +293,7 @@ class Control:
             breaker=snapshot,
             next_probe_time=None if probe is None else self._clock.wall() + int((probe - now) * 1e6),
             in_flight=entry.gate.in_flight,
+            limits=entry.gate.whole_limits,
             touched=self._touched[entry.provider.name],
             note=self._notes.get(entry.provider.name),
             unserved_route_keys=self._unserved(entry),

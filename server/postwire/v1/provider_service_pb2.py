@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from postwire.v1 import message_pb2 as postwire_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/provider_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xd8\x02\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x14.postwire.v1.Channel\x12%\n\x07\x62reaker\x18\x04 \x01(\x0b\x32\x14.postwire.v1.Breaker\x12\x11\n\tin_flight\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0e\n\x06seeded\x18\x07 \x01(\x08\x12\x1f\n\x04note\x18\x08 \x01(\x0b\x32\x11.postwire.v1.Note\x12\x1b\n\x13unserved_route_keys\x18\t \x03(\t\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12/\n\x0c\x61vailability\x18\x0b \x01(\x0e\x32\x19.postwire.v1.Availability\x12+\n\x08receipts\x18\x0c \x03(\x0b\x32\x19.postwire.v1.ReceiptCount\"G\n\x0cReceiptCount\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.postwire.v1.ReceiptState\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xb4\x01\n\x07\x42reaker\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.postwire.v1.BreakerState\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x05\x12\x12\n\nslow_calls\x18\x04 \x01(\x05\x12\x15\n\rfailure_ratio\x18\x05 \x01(\x01\x12\x33\n\x0fnext_probe_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListProvidersRequest\"A\n\x15ListProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.postwire.v1.Provider\"\"\n\x12GetProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x13GetProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"\x17\n\x15WatchProvidersRequest\"B\n\x16WatchProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.postwire.v1.Provider\"4\n\x14\x44rainProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x15\x44rainProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"5\n\x15ResumeProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x16ResumeProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"3\n\x13ResetBreakerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"?\n\x14ResetBreakerResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"\xd5\x05\n\x19UpdateMockProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0b\x65rror_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12rate_limited_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0funcertain_ratio\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0erejected_ratio\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x04\x88\x01\x01\x12 \n\x13\x63onnect_error_ratio\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x66\x65rred_ratio\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1a\n\rmisconfigured\x18\x0b \x01(\x08H\x07\x88\x01\x01\x12\x1c\n\x0f\x64\x65livered_ratio\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x1e\n\x11undelivered_ratio\x18\r \x01(\x01H\t\x88\x01\x01\x12\x30\n\rreceipt_delay\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x15\x64oubled_receipt_ratio\x18\x0f \x01(\x01H\n\x88\x01\x01\x42\x0e\n\x0c_error_ratioB\x15\n\x13_rate_limited_ratioB\x12\n\x10_uncertain_ratioB\x11\n\x0f_rejected_ratioB\x07\n\x05_seedB\x16\n\x14_connect_error_ratioB\x11\n\x0f_deferred_ratioB\x10\n\x0e_misconfiguredB\x12\n\x10_delivered_ratioB\x14\n\x12_undelivered_ratioB\x18\n\x16_doubled_receipt_ratio\"E\n\x1aUpdateMockProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider*\x86\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41VAILABILITY_AVAILABLE\x10\x01\x12\x1c\n\x18\x41VAILABILITY_UNAVAILABLE\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_MISCONFIGURED\x10\x03*\x9b\x01\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x12\x1d\n\x19\x42REAKER_STATE_FORCED_OPEN\x10\x04\x32\x87\x05\n\x0fProviderService\x12V\n\rListProviders\x12!.postwire.v1.ListProvidersRequest\x1a\".postwire.v1.ListProvidersResponse\x12P\n\x0bGetProvider\x12\x1f.postwire.v1.GetProviderRequest\x1a .postwire.v1.GetProviderResponse\x12[\n\x0eWatchProviders\x12\".postwire.v1.WatchProvidersRequest\x1a#.postwire.v1.WatchProvidersResponse0\x01\x12V\n\rDrainProvider\x12!.postwire.v1.DrainProviderRequest\x1a\".postwire.v1.DrainProviderResponse\x12Y\n\x0eResumeProvider\x12\".postwire.v1.ResumeProviderRequest\x1a#.postwire.v1.ResumeProviderResponse\x12S\n\x0cResetBreaker\x12 .postwire.v1.ResetBreakerRequest\x1a!.postwire.v1.ResetBreakerResponse\x12\x65\n\x12UpdateMockProvider\x12&.postwire.v1.UpdateMockProviderRequest\x1a\'.postwire.v1.UpdateMockProviderResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postwire/v1/provider_service.proto\x12\x0bpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xbe\x03\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x14.postwire.v1.Channel\x12%\n\x07\x62reaker\x18\x04 \x01(\x0b\x32\x14.postwire.v1.Breaker\x12\x11\n\tin_flight\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0e\n\x06seeded\x18\x07 \x01(\x08\x12\x1f\n\x04note\x18\x08 \x01(\x0b\x32\x11.postwire.v1.Note\x12\x1b\n\x13unserved_route_keys\x18\t \x03(\t\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12/\n\x0c\x61vailability\x18\x0b \x01(\x0e\x32\x19.postwire.v1.Availability\x12+\n\x08receipts\x18\x0c \x03(\x0b\x32\x19.postwire.v1.ReceiptCount\x12\x16\n\x0emax_concurrent\x18\r \x01(\x05\x12\x11\n\x04rate\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x30\n\rreceipt_delay\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05_rate\"G\n\x0cReceiptCount\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.postwire.v1.ReceiptState\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xb4\x01\n\x07\x42reaker\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.postwire.v1.BreakerState\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x05\x12\x12\n\nslow_calls\x18\x04 \x01(\x05\x12\x15\n\rfailure_ratio\x18\x05 \x01(\x01\x12\x33\n\x0fnext_probe_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14ListProvidersRequest\"A\n\x15ListProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.postwire.v1.Provider\"\"\n\x12GetProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x13GetProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"\x17\n\x15WatchProvidersRequest\"B\n\x16WatchProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.postwire.v1.Provider\"4\n\x14\x44rainProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x15\x44rainProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"5\n\x15ResumeProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x16ResumeProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"3\n\x13ResetBreakerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"?\n\x14ResetBreakerResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider\"\xd5\x05\n\x19UpdateMockProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0b\x65rror_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12rate_limited_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0funcertain_ratio\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0erejected_ratio\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x04\x88\x01\x01\x12 \n\x13\x63onnect_error_ratio\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x66\x65rred_ratio\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1a\n\rmisconfigured\x18\x0b \x01(\x08H\x07\x88\x01\x01\x12\x1c\n\x0f\x64\x65livered_ratio\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x1e\n\x11undelivered_ratio\x18\r \x01(\x01H\t\x88\x01\x01\x12\x30\n\rreceipt_delay\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x15\x64oubled_receipt_ratio\x18\x0f \x01(\x01H\n\x88\x01\x01\x42\x0e\n\x0c_error_ratioB\x15\n\x13_rate_limited_ratioB\x12\n\x10_uncertain_ratioB\x11\n\x0f_rejected_ratioB\x07\n\x05_seedB\x16\n\x14_connect_error_ratioB\x11\n\x0f_deferred_ratioB\x10\n\x0e_misconfiguredB\x12\n\x10_delivered_ratioB\x14\n\x12_undelivered_ratioB\x18\n\x16_doubled_receipt_ratio\"E\n\x1aUpdateMockProviderResponse\x12\'\n\x08provider\x18\x01 \x01(\x0b\x32\x15.postwire.v1.Provider*\x86\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41VAILABILITY_AVAILABLE\x10\x01\x12\x1c\n\x18\x41VAILABILITY_UNAVAILABLE\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_MISCONFIGURED\x10\x03*\x9b\x01\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x12\x1d\n\x19\x42REAKER_STATE_FORCED_OPEN\x10\x04\x32\x87\x05\n\x0fProviderService\x12V\n\rListProviders\x12!.postwire.v1.ListProvidersRequest\x1a\".postwire.v1.ListProvidersResponse\x12P\n\x0bGetProvider\x12\x1f.postwire.v1.GetProviderRequest\x1a .postwire.v1.GetProviderResponse\x12[\n\x0eWatchProviders\x12\".postwire.v1.WatchProvidersRequest\x1a#.postwire.v1.WatchProvidersResponse0\x01\x12V\n\rDrainProvider\x12!.postwire.v1.DrainProviderRequest\x1a\".postwire.v1.DrainProviderResponse\x12Y\n\x0eResumeProvider\x12\".postwire.v1.ResumeProviderRequest\x1a#.postwire.v1.ResumeProviderResponse\x12S\n\x0cResetBreaker\x12 .postwire.v1.ResetBreakerRequest\x1a!.postwire.v1.ResetBreakerResponse\x12\x65\n\x12UpdateMockProvider\x12&.postwire.v1.UpdateMockProviderRequest\x1a\'.postwire.v1.UpdateMockProviderResponseB<\n\x0f\x64\x65v.postwire.v1P\x01Z\'postwire.dev/gen/postwire/v1;postwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +35,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postwire.v1.provider_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.postwire.v1P\001Z\'postwire.dev/gen/postwire/v1;postwirev1'
-  _globals['_AVAILABILITY']._serialized_start=2190
-  _globals['_AVAILABILITY']._serialized_end=2324
-  _globals['_BREAKERSTATE']._serialized_start=2327
-  _globals['_BREAKERSTATE']._serialized_end=2482
+  _globals['_AVAILABILITY']._serialized_start=2292
+  _globals['_AVAILABILITY']._serialized_end=2426
+  _globals['_BREAKERSTATE']._serialized_start=2429
+  _globals['_BREAKERSTATE']._serialized_end=2584
   _globals['_PROVIDER']._serialized_start=144
-  _globals['_PROVIDER']._serialized_end=488
-  _globals['_RECEIPTCOUNT']._serialized_start=490
-  _globals['_RECEIPTCOUNT']._serialized_end=561
-  _globals['_BREAKER']._serialized_start=564
-  _globals['_BREAKER']._serialized_end=744
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=746
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=768
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=770
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=835
-  _globals['_GETPROVIDERREQUEST']._serialized_start=837
-  _globals['_GETPROVIDERREQUEST']._serialized_end=871
-  _globals['_GETPROVIDERRESPONSE']._serialized_start=873
-  _globals['_GETPROVIDERRESPONSE']._serialized_end=935
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=937
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=960
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=962
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=1028
-  _globals['_DRAINPROVIDERREQUEST']._serialized_start=1030
-  _globals['_DRAINPROVIDERREQUEST']._serialized_end=1082
-  _globals['_DRAINPROVIDERRESPONSE']._serialized_start=1084
-  _globals['_DRAINPROVIDERRESPONSE']._serialized_end=1148
-  _globals['_RESUMEPROVIDERREQUEST']._serialized_start=1150
-  _globals['_RESUMEPROVIDERREQUEST']._serialized_end=1203
-  _globals['_RESUMEPROVIDERRESPONSE']._serialized_start=1205
-  _globals['_RESUMEPROVIDERRESPONSE']._serialized_end=1270
-  _globals['_RESETBREAKERREQUEST']._serialized_start=1272
-  _globals['_RESETBREAKERREQUEST']._serialized_end=1323
-  _globals['_RESETBREAKERRESPONSE']._serialized_start=1325
-  _globals['_RESETBREAKERRESPONSE']._serialized_end=1388
-  _globals['_UPDATEMOCKPROVIDERREQUEST']._serialized_start=1391
-  _globals['_UPDATEMOCKPROVIDERREQUEST']._serialized_end=2116
-  _globals['_UPDATEMOCKPROVIDERRESPONSE']._serialized_start=2118
-  _globals['_UPDATEMOCKPROVIDERRESPONSE']._serialized_end=2187
-  _globals['_PROVIDERSERVICE']._serialized_start=2485
-  _globals['_PROVIDERSERVICE']._serialized_end=3132
+  _globals['_PROVIDER']._serialized_end=590
+  _globals['_RECEIPTCOUNT']._serialized_start=592
+  _globals['_RECEIPTCOUNT']._serialized_end=663
+  _globals['_BREAKER']._serialized_start=666
+  _globals['_BREAKER']._serialized_end=846
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=848
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=870
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=872
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=937
+  _globals['_GETPROVIDERREQUEST']._serialized_start=939
+  _globals['_GETPROVIDERREQUEST']._serialized_end=973
+  _globals['_GETPROVIDERRESPONSE']._serialized_start=975
+  _globals['_GETPROVIDERRESPONSE']._serialized_end=1037
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=1039
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=1062
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=1064
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=1130
+  _globals['_DRAINPROVIDERREQUEST']._serialized_start=1132
+  _globals['_DRAINPROVIDERREQUEST']._serialized_end=1184
+  _globals['_DRAINPROVIDERRESPONSE']._serialized_start=1186
+  _globals['_DRAINPROVIDERRESPONSE']._serialized_end=1250
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_start=1252
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_end=1305
+  _globals['_RESUMEPROVIDERRESPONSE']._serialized_start=1307
+  _globals['_RESUMEPROVIDERRESPONSE']._serialized_end=1372
+  _globals['_RESETBREAKERREQUEST']._serialized_start=1374
+  _globals['_RESETBREAKERREQUEST']._serialized_end=1425
+  _globals['_RESETBREAKERRESPONSE']._serialized_start=1427
+  _globals['_RESETBREAKERRESPONSE']._serialized_end=1490
+  _globals['_UPDATEMOCKPROVIDERREQUEST']._serialized_start=1493
+  _globals['_UPDATEMOCKPROVIDERREQUEST']._serialized_end=2218
+  _globals['_UPDATEMOCKPROVIDERRESPONSE']._serialized_start=2220
+  _globals['_UPDATEMOCKPROVIDERRESPONSE']._serialized_end=2289
+  _globals['_PROVIDERSERVICE']._serialized_start=2587
+  _globals['_PROVIDERSERVICE']._serialized_end=3234
 # @@protoc_insertion_point(module_scope)

@@ -100,6 +100,9 @@ class Provider(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    RECEIPT_DELAY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as the configuration declares it."""
     kind: _builtins.str
@@ -114,6 +117,10 @@ class Provider(_message.Message):
     """
     availability: Global___Availability.ValueType
     """Whether it can be used at all, whatever its breaker says."""
+    max_concurrent: _builtins.int
+    """How many attempts may be under way at it, as the configuration has it. Nodes share it: see `ListNodes`."""
+    rate: _builtins.float
+    """How many attempts a second may begin there in the long run, shared likewise; left out where there is no such limit."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Channel.ValueType]:
         """What it carries."""
@@ -142,6 +149,12 @@ class Provider(_message.Message):
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptCount]:
         """How many receipts of it came in since the server started, by what they reported. States without any are left out."""
 
+    @_builtins.property
+    def receipt_delay(self) -> _duration_pb2.Duration:
+        """How long after the end of their attempts receipts of it came in: half of the last 100 took longer. Left out where the
+        server that answers has had none since it started.
+        """
+
     def __init__(
         self,
         *,
@@ -157,12 +170,17 @@ class Provider(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         availability: Global___Availability.ValueType = ...,
         receipts: _abc.Iterable[Global___ReceiptCount] | None = ...,
+        max_concurrent: _builtins.int = ...,
+        rate: _builtins.float | None = ...,
+        receipt_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "note", b"note"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "breaker", b"breaker", "note", b"note", "rate", b"rate", "receipt_delay", b"receipt_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "name", b"name", "note", b"note", "receipts", b"receipts", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "availability", b"availability", "breaker", b"breaker", "capabilities", b"capabilities", "channels", b"channels", "in_flight", b"in_flight", "kind", b"kind", "max_concurrent", b"max_concurrent", "name", b"name", "note", b"note", "rate", b"rate", "receipt_delay", b"receipt_delay", "receipts", b"receipts", "seed", b"seed", "seeded", b"seeded", "unserved_route_keys", b"unserved_route_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
+    _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate) -> _WhichOneofReturnType__rate | None: ...
 
 Global___Provider: _TypeAlias = Provider  # noqa: Y015
 

@@ -172,7 +172,14 @@ type Provider struct {
 	// Whether it can be used at all, whatever its breaker says.
 	Availability Availability `protobuf:"varint,11,opt,name=availability,proto3,enum=postwire.v1.Availability" json:"availability,omitempty"`
 	// How many receipts of it came in since the server started, by what they reported. States without any are left out.
-	Receipts      []*ReceiptCount `protobuf:"bytes,12,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	Receipts []*ReceiptCount `protobuf:"bytes,12,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	// How many attempts may be under way at it, as the configuration has it. Nodes share it: see `ListNodes`.
+	MaxConcurrent int32 `protobuf:"varint,13,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"`
+	// How many attempts a second may begin there in the long run, shared likewise; left out where there is no such limit.
+	Rate *float64 `protobuf:"fixed64,14,opt,name=rate,proto3,oneof" json:"rate,omitempty"`
+	// How long after the end of their attempts receipts of it came in: half of the last 100 took longer. Left out where the
+	// server that answers has had none since it started.
+	ReceiptDelay  *durationpb.Duration `protobuf:"bytes,15,opt,name=receipt_delay,json=receiptDelay,proto3" json:"receipt_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +294,27 @@ func (x *Provider) GetAvailability() Availability {
 func (x *Provider) GetReceipts() []*ReceiptCount {
 	if x != nil {
 		return x.Receipts
+	}
+	return nil
+}
+
+func (x *Provider) GetMaxConcurrent() int32 {
+	if x != nil {
+		return x.MaxConcurrent
+	}
+	return 0
+}
+
+func (x *Provider) GetRate() float64 {
+	if x != nil && x.Rate != nil {
+		return *x.Rate
+	}
+	return 0
+}
+
+func (x *Provider) GetReceiptDelay() *durationpb.Duration {
+	if x != nil {
+		return x.ReceiptDelay
 	}
 	return nil
 }
@@ -1228,7 +1256,7 @@ var File_postwire_v1_provider_service_proto protoreflect.FileDescriptor
 
 const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\n" +
-	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xce\x03\n" +
+	"\"postwire/v1/provider_service.proto\x12\vpostwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19postwire/v1/message.proto\"\xd7\x04\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
@@ -1242,7 +1270,11 @@ const file_postwire_v1_provider_service_proto_rawDesc = "" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12=\n" +
 	"\favailability\x18\v \x01(\x0e2\x19.postwire.v1.AvailabilityR\favailability\x125\n" +
-	"\breceipts\x18\f \x03(\v2\x19.postwire.v1.ReceiptCountR\breceipts\"U\n" +
+	"\breceipts\x18\f \x03(\v2\x19.postwire.v1.ReceiptCountR\breceipts\x12%\n" +
+	"\x0emax_concurrent\x18\r \x01(\x05R\rmaxConcurrent\x12\x17\n" +
+	"\x04rate\x18\x0e \x01(\x01H\x00R\x04rate\x88\x01\x01\x12>\n" +
+	"\rreceipt_delay\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\freceiptDelayB\a\n" +
+	"\x05_rate\"U\n" +
 	"\fReceiptCount\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.postwire.v1.ReceiptStateR\x05state\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\"\xf4\x01\n" +
@@ -1369,9 +1401,9 @@ var file_postwire_v1_provider_service_proto_goTypes = []any{
 	(*UpdateMockProviderResponse)(nil), // 18: postwire.v1.UpdateMockProviderResponse
 	(Channel)(0),                       // 19: postwire.v1.Channel
 	(*Note)(nil),                       // 20: postwire.v1.Note
-	(ReceiptState)(0),                  // 21: postwire.v1.ReceiptState
-	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 23: google.protobuf.Duration
+	(*durationpb.Duration)(nil),        // 21: google.protobuf.Duration
+	(ReceiptState)(0),                  // 22: postwire.v1.ReceiptState
+	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
 }
 var file_postwire_v1_provider_service_proto_depIdxs = []int32{
 	19, // 0: postwire.v1.Provider.channels:type_name -> postwire.v1.Channel
@@ -1379,38 +1411,39 @@ var file_postwire_v1_provider_service_proto_depIdxs = []int32{
 	20, // 2: postwire.v1.Provider.note:type_name -> postwire.v1.Note
 	0,  // 3: postwire.v1.Provider.availability:type_name -> postwire.v1.Availability
 	3,  // 4: postwire.v1.Provider.receipts:type_name -> postwire.v1.ReceiptCount
-	21, // 5: postwire.v1.ReceiptCount.state:type_name -> postwire.v1.ReceiptState
-	1,  // 6: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
-	22, // 7: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
-	2,  // 8: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
-	2,  // 9: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 10: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
-	2,  // 11: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 12: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
-	2,  // 13: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
-	23, // 14: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
-	23, // 15: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
-	23, // 16: postwire.v1.UpdateMockProviderRequest.receipt_delay:type_name -> google.protobuf.Duration
-	2,  // 17: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
-	5,  // 18: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
-	7,  // 19: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
-	9,  // 20: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
-	11, // 21: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
-	13, // 22: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
-	15, // 23: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
-	17, // 24: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
-	6,  // 25: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
-	8,  // 26: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
-	10, // 27: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
-	12, // 28: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
-	14, // 29: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
-	16, // 30: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
-	18, // 31: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	21, // 5: postwire.v1.Provider.receipt_delay:type_name -> google.protobuf.Duration
+	22, // 6: postwire.v1.ReceiptCount.state:type_name -> postwire.v1.ReceiptState
+	1,  // 7: postwire.v1.Breaker.state:type_name -> postwire.v1.BreakerState
+	23, // 8: postwire.v1.Breaker.next_probe_time:type_name -> google.protobuf.Timestamp
+	2,  // 9: postwire.v1.ListProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 10: postwire.v1.GetProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 11: postwire.v1.WatchProvidersResponse.providers:type_name -> postwire.v1.Provider
+	2,  // 12: postwire.v1.DrainProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 13: postwire.v1.ResumeProviderResponse.provider:type_name -> postwire.v1.Provider
+	2,  // 14: postwire.v1.ResetBreakerResponse.provider:type_name -> postwire.v1.Provider
+	21, // 15: postwire.v1.UpdateMockProviderRequest.latency:type_name -> google.protobuf.Duration
+	21, // 16: postwire.v1.UpdateMockProviderRequest.retry_after:type_name -> google.protobuf.Duration
+	21, // 17: postwire.v1.UpdateMockProviderRequest.receipt_delay:type_name -> google.protobuf.Duration
+	2,  // 18: postwire.v1.UpdateMockProviderResponse.provider:type_name -> postwire.v1.Provider
+	5,  // 19: postwire.v1.ProviderService.ListProviders:input_type -> postwire.v1.ListProvidersRequest
+	7,  // 20: postwire.v1.ProviderService.GetProvider:input_type -> postwire.v1.GetProviderRequest
+	9,  // 21: postwire.v1.ProviderService.WatchProviders:input_type -> postwire.v1.WatchProvidersRequest
+	11, // 22: postwire.v1.ProviderService.DrainProvider:input_type -> postwire.v1.DrainProviderRequest
+	13, // 23: postwire.v1.ProviderService.ResumeProvider:input_type -> postwire.v1.ResumeProviderRequest
+	15, // 24: postwire.v1.ProviderService.ResetBreaker:input_type -> postwire.v1.ResetBreakerRequest
+	17, // 25: postwire.v1.ProviderService.UpdateMockProvider:input_type -> postwire.v1.UpdateMockProviderRequest
+	6,  // 26: postwire.v1.ProviderService.ListProviders:output_type -> postwire.v1.ListProvidersResponse
+	8,  // 27: postwire.v1.ProviderService.GetProvider:output_type -> postwire.v1.GetProviderResponse
+	10, // 28: postwire.v1.ProviderService.WatchProviders:output_type -> postwire.v1.WatchProvidersResponse
+	12, // 29: postwire.v1.ProviderService.DrainProvider:output_type -> postwire.v1.DrainProviderResponse
+	14, // 30: postwire.v1.ProviderService.ResumeProvider:output_type -> postwire.v1.ResumeProviderResponse
+	16, // 31: postwire.v1.ProviderService.ResetBreaker:output_type -> postwire.v1.ResetBreakerResponse
+	18, // 32: postwire.v1.ProviderService.UpdateMockProvider:output_type -> postwire.v1.UpdateMockProviderResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_postwire_v1_provider_service_proto_init() }
@@ -1419,6 +1452,7 @@ func file_postwire_v1_provider_service_proto_init() {
 		return
 	}
 	file_postwire_v1_message_proto_init()
+	file_postwire_v1_provider_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_postwire_v1_provider_service_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
