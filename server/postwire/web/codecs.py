@@ -30,8 +30,12 @@ LARGE_ANSWER: Final = 16 << 10
 LARGE_REQUEST: Final = 32 << 10
 """The same, from which on a request is read."""
 
+MANY_COMMAS: Final = 300
+"""The same, of commas in JSON: each value takes time, and those of 30 kB hold up the loop for 130 ms."""
+
 LARGE_PACKED: Final = 2 << 10
-"""The same for one that is compressed: what is in it may be a thousand times as large."""
+"""From how many bytes on one that is compressed is not read for a record of a call that is refused. All of these are
+read on another thread: what is in one may be a thousand times as large."""
 
 THREADS: Final = 2
 """How many of these are used at once: there are others who need some, to look up names for instance."""
@@ -160,7 +164,7 @@ class Unread:
             Refusal, OtherStatus: it is none.
         """
         try:
-            self._message = message = await self._codec.apart(self._read) if self._is_large() else self._read()
+            self._message = message = await self._codec.apart(self._read) if self._takes_long() else self._read()
             return message
         except (Refusal, OtherStatus) as error:
             # The call stays in a cycle with it until the collector comes: it must not lead to what was read, which may
@@ -185,6 +189,11 @@ class Unread:
             return getattr(self._message or self._read(), name)
         except (Refusal, OtherStatus):
             raise AttributeError(name) from None
+
+    def _takes_long(self) -> bool:
+        if self._is_large() or isinstance(self._data, _Packed):
+            return True
+        return self._codec.encoding is Encoding.JSON and self._data.count(b",") > MANY_COMMAS
 
     def _is_large(self) -> bool:
         if isinstance(self._data, _Packed):
