@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support import build
+import asyncio
+from dataclasses import replace
 
+from tests.support import build
+from tests.support.waiting import PATIENCE, within
+
+from postwire.core.message import MessageState
 from postwire.delivery.waiters import Waiter, WaiterRegistry
 
 
@@ -17,4 +22,21 @@ async def test_the_end_of_a_pass_is_not_that_of_the_next_which_has_begun_before_
     waiters.finish(record, first)
     assert waiters.get(record.message_id) is second
     waiters.finish(record, second)
+    assert len(waiters) == 0
+
+
+async def test_whoever_comes_before_a_task_has_begun_is_told_by_it() -> None:
+    """The store has told him that the message is queued, and it was taken out meanwhile."""
+    waiters, record = WaiterRegistry(), build.accepted()
+    late, of_task = Waiter(), Waiter()
+    waiters.attach(record, late)
+    waiters.activate(record, of_task)
+    assert waiters.get(record.message_id) is of_task
+    assert waiters.queued == 0
+    sent = of_task.record = replace(record, state=MessageState.SENT)
+    waiting = asyncio.create_task(late.until_completed(asyncio.get_running_loop(), PATIENCE))
+    await asyncio.sleep(0)
+    waiters.finish(sent, of_task)
+    await within(waiting)
+    assert late.record == sent
     assert len(waiters) == 0

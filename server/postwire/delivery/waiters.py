@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from postwire.core.errors import Refusal
@@ -124,7 +125,11 @@ class WaiterRegistry:
         return self._by_id.get(message_id)
 
     def activate(self, record: MessageRecord, waiter: Waiter) -> None:
-        """A task works on the message, until `finish`."""
+        """A task works on the message, until `finish`. Whoever has come since the message was taken out of its queue,
+        not knowing of that, is told by this waiter."""
+        other = self._by_id.get(record.message_id)
+        if other is not None and other is not waiter and self.remove(record):
+            waiter.on_completion(partial(_pass_on, waiter, other))
         self._by_id[record.message_id] = waiter
         waiter.active = True
 
@@ -182,6 +187,11 @@ class WaiterRegistry:
         for waiters in list(self._by_queue.values()):
             for waiter in list(waiters.values()):
                 waiter.complete()
+
+
+def _pass_on(waiter: Waiter, other: Waiter) -> None:
+    other.record = waiter.record or other.record
+    other.complete()
 
 
 def _wake(future: asyncio.Future[None]) -> None:
