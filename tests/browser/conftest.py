@@ -7,6 +7,7 @@ test as well: an error on its console, a script that stops, a request to anybody
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,16 +16,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from tests.browser.console import MINUTE, Console, Watched
+from tests.browser.console import MINUTE, PICTURES, Console, Watched
 from tests.support.needed import Need
+from tests.support.reader import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
 
+# `make test` does without what drives a browser; only `make browser` installs it.
+collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
+
+DOCS: Final = ROOT / "docs"
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 
 Serve = Callable[..., Console]
 Open = Callable[..., Watched]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="renew the pictures that docs/console.md shows")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--write-docs"):
+        for shown in re.findall(r"\(console/([\w-]+\.png)\)", (DOCS / "console.md").read_text(encoding="utf-8")):
+            if (taken := PICTURES / shown).exists():
+                shutil.copyfile(taken, DOCS / "console" / shown)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -33,8 +50,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def playwright(need: Need) -> Iterator[Playwright]:
-    if not find_spec("playwright"):
-        need(lacking="no playwright")
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=MINUTE)

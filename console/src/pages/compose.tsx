@@ -37,8 +37,7 @@ export function ComposePage() {
     running.value = true;
     failure.value = undefined;
     sent.value = undefined;
-    if (request.current?.of !== draft.value)
-      request.current = { id: `console-${crypto.randomUUID()}`, of: draft.value };
+    if (request.current?.of !== draft.value) request.current = { id: newRequestId(), of: draft.value };
     try {
       const { message } = await dispatch.dispatch(
         { message: messageOf(draft.value), requestId: request.current.id, options: { waitFor: WaitFor.OUTCOME } },
@@ -69,6 +68,12 @@ export function ComposePage() {
       </div>
     </>
   );
+}
+
+/** Not by `randomUUID`, which a page that came without TLS does not have. */
+function newRequestId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return `console-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
 function titleOf(failure: Failure): string {
