@@ -8,6 +8,7 @@ import { may } from "../app/session.ts";
 import { type Message, WaitFor } from "../gen/postwire/v1/message_pb.ts";
 import { OutcomeBadge, StateBadge } from "../ui/badge.tsx";
 import { Field, problemOf } from "../ui/field.tsx";
+import { OneOf } from "../ui/one_of.tsx";
 import { ErrorPanel, Fact, Facts, PageHeader, Panel } from "../ui/panels.tsx";
 import { segmentsOf } from "./segments.ts";
 import "./compose.css";
@@ -117,22 +118,14 @@ function Form(props: { draft: Signal<Draft>; running: boolean; failure: Failure 
         props.onSubmit();
       }}
     >
-      <fieldset class="choice">
-        <legend>Channel</legend>
-        {CHANNELS.map(({ value, word }) => (
-          <label key={value}>
-            <input
-              type="radio"
-              name="channel"
-              checked={channel === value}
-              onChange={() => {
-                draft.value = { ...draft.value, channel: value };
-              }}
-            />
-            {word}
-          </label>
-        ))}
-      </fieldset>
+      <OneOf
+        name="Channel"
+        choices={CHANNELS}
+        chosen={channel}
+        onChange={(value) => {
+          draft.value = { ...draft.value, channel: value };
+        }}
+      />
       <Field
         label="To"
         value={to}

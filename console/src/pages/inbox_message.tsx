@@ -6,8 +6,16 @@ import { Link } from "../app/router.tsx";
 import type { InboxMessage } from "../gen/postwire/v1/inbox_service_pb.ts";
 import { CopyButton } from "../ui/copy.tsx";
 import { Icon } from "../ui/icon.tsx";
+import { OneOf } from "../ui/one_of.tsx";
 import { Fact, Facts } from "../ui/panels.tsx";
 import { Time } from "../ui/time.tsx";
+
+type Form = "html" | "text";
+
+const FORMS: readonly { value: Form; word: string }[] = [
+  { value: "html", word: "HTML" },
+  { value: "text", word: "Text" },
+];
 
 interface Parts {
   channel: string;
@@ -72,7 +80,7 @@ export function Opened({ message, onClose }: { message: InboxMessage; onClose: (
   const { channel, to, sender, subject, text } = partsOf(message);
   const content = message.message?.content;
   const email = content?.case === "email" ? content.value : undefined;
-  const asText = useSignal(!message.previewPath);
+  const form = useSignal<Form>(message.previewPath ? "html" : "text");
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
   return (
@@ -99,24 +107,16 @@ export function Opened({ message, onClose }: { message: InboxMessage; onClose: (
           </Fact>
         </Facts>
         {message.previewPath && (
-          <fieldset class="choice">
-            <legend class="visually-hidden">Show it as</legend>
-            {[false, true].map((value) => (
-              <label key={String(value)}>
-                <input
-                  type="radio"
-                  name="inbox-form"
-                  checked={asText.value === value}
-                  onChange={() => {
-                    asText.value = value;
-                  }}
-                />
-                {value ? "Text" : "HTML"}
-              </label>
-            ))}
-          </fieldset>
+          <OneOf
+            name="Show it as"
+            choices={FORMS}
+            chosen={form.value}
+            onChange={(value) => {
+              form.value = value;
+            }}
+          />
         )}
-        {message.previewPath && !asText.value ? (
+        {message.previewPath && form.value === "html" ? (
           // Nothing in it runs, is fetched or can be sent: the server's policy for this answer, and `sandbox`, see to that.
           <iframe class="preview" title="The email, as HTML" sandbox="" src={message.previewPath} />
         ) : channel === "email" ? (

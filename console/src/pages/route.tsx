@@ -7,6 +7,8 @@ import type { ExplainRouteResponse, RouteCandidate } from "../gen/postwire/v1/di
 import { parseLabel } from "../live/message_filter.ts";
 import { Badge } from "../ui/badge.tsx";
 import { Removable } from "../ui/chips.tsx";
+import { Field, problemOf } from "../ui/field.tsx";
+import { OneOf } from "../ui/one_of.tsx";
 import { EmptyState, ErrorPanel, Fact, Facts, Loading, PageHeader, Panel } from "../ui/panels.tsx";
 import { Countdown, LocalTime } from "../ui/time.tsx";
 import { anyOf, encodingOf, obstacleOf, shareOf, tiersOf, verdictOf } from "./route_words.ts";
@@ -133,17 +135,7 @@ function Form({ draft, running, violations, onSubmit }: FormProps) {
         onSubmit();
       }}
     >
-      <fieldset class="segments">
-        <legend>Channel</legend>
-        <div>
-          {CHANNELS.map(({ value, word }) => (
-            <label key={value}>
-              <input type="radio" name="channel" checked={channel === value} onChange={() => choose(value)} />
-              {word}
-            </label>
-          ))}
-        </div>
-      </fieldset>
+      <OneOf name="Channel" choices={CHANNELS} chosen={channel} onChange={choose} />
       <Field
         name="to"
         label={channel === "email" ? "To" : "To, as +15005550006"}
@@ -167,7 +159,7 @@ function Form({ draft, running, violations, onSubmit }: FormProps) {
       <Field
         name="text"
         label="Text"
-        area
+        lines={3}
         value={text}
         problem={problemOf(violations, ".body", ".text", ".content")}
         onInput={(value) => change({ text: value })}
@@ -178,49 +170,6 @@ function Form({ draft, running, violations, onSubmit }: FormProps) {
         {running ? "Asking …" : "Explain the route"}
       </button>
     </form>
-  );
-}
-
-/** What is wrong with a field, by the end of its path. */
-function problemOf(failure: Failure | undefined, ...ends: readonly string[]): string {
-  const found = failure?.violations.find(({ field }) =>
-    ends.some((end) => field.replace(/\[\d+\]$/, "").endsWith(end)),
-  );
-  return found?.description ?? "";
-}
-
-interface FieldProps {
-  name: string;
-  label: string;
-  value: string;
-  problem: string;
-  hint?: string;
-  optional?: boolean;
-  area?: boolean;
-  onInput: (value: string) => void;
-}
-
-function Field({ name, label, value, problem, hint, optional, area, onInput }: FieldProps) {
-  const id = `route-${name}`;
-  const common = {
-    id,
-    name,
-    value,
-    "aria-invalid": problem !== "",
-    "aria-describedby": `${id}-note`,
-    autocomplete: "off",
-    onInput: (event: { currentTarget: { value: string } }) => onInput(event.currentTarget.value),
-  };
-  return (
-    <div class="field">
-      <label for={id}>
-        {label} {optional && <span class="muted">(optional)</span>}
-      </label>
-      {area ? <textarea {...common} rows={3} /> : <input {...common} spellcheck={false} />}
-      <p id={`${id}-note`} class={problem ? "field-problem" : "field-hint"}>
-        {problem || hint}
-      </p>
-    </div>
   );
 }
 
