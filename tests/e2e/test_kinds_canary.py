@@ -50,9 +50,6 @@ SECRET: Final = "s3cr3t0f0urs"
 DECLARED: Final = f"""
 [delivery]
 max_attempts = 1
-[providers.sandbox]
-kind = "sandbox"
-channels = ["email"]
 [providers.twilio]
 kind = "twilio"
 channels = ["sms"]
@@ -187,6 +184,9 @@ host = "127.0.0.1"
 port = PORT
 security = "none"
 sender = "us@example.com"
+[providers.sandbox]
+kind = "sandbox"
+channels = ["email"]
 """
 
 REFUSALS: Final[dict[str, HttpReply]] = {

@@ -7,7 +7,13 @@ import re
 import subprocess
 import sys
 
-from postwire.v1 import admin_service_pb2, dispatch_service_pb2, provider_service_pb2, suppression_service_pb2
+from postwire.v1 import (
+    admin_service_pb2,
+    dispatch_service_pb2,
+    inbox_service_pb2,
+    provider_service_pb2,
+    suppression_service_pb2,
+)
 from postwire_client import AsyncClient, Client
 
 
@@ -30,7 +36,13 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
 
 
 def test_every_call_of_the_contract_has_its_method() -> None:
-    files = admin_service_pb2, dispatch_service_pb2, provider_service_pb2, suppression_service_pb2
+    files = (
+        admin_service_pb2,
+        dispatch_service_pb2,
+        inbox_service_pb2,
+        provider_service_pb2,
+        suppression_service_pb2,
+    )
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     of_contract = [name for service in services for name in service.methods_by_name]
     methods = {"dispatch_many" if name == "DispatchStream" else snake(name) for name in of_contract}
@@ -67,6 +79,8 @@ def test_importing_the_client_loads_nothing_of_the_server() -> None:
             "dispatch_service_pb2",
             "dispatch_service_pb2_grpc",
             "error_reason_pb2",
+            "inbox_service_pb2",
+            "inbox_service_pb2_grpc",
             "message_pb2",
             "provider_service_pb2",
             "provider_service_pb2_grpc",
