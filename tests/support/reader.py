@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +23,9 @@ GRPC: Final = "127.0.0.1:50051"
 METRICS: Final = "127.0.0.1:9464"
 HTTP: Final = "127.0.0.1:8080"
 """Where pages say that a server listens. Here it has free ports, and what a page says is replaced by these."""
+
+LOG: Final = "postwire.log"
+"""Where they have a server write its log."""
 
 
 def checkout(folder: Path, *, is_forked: bool = True) -> Path:
@@ -71,10 +75,17 @@ class Reader:
         for step in steps(page):
             if step.kind == "tls" or leave_out(step):
                 continue
+            if LOG in step.text and step.kind == "command" and step.shown:
+                self._await_log(step)
             printed = self.run(step)
             if step.shown:
                 assert pattern(step.shown).fullmatch(printed), f"line {step.line}: {step.text}\n{printed}"
             yield step, printed
+
+    def _await_log(self, step: Step) -> None:
+        """Wait until a log shows what a step looks for: a server writes its lines a moment after it has answered."""
+        with suppress(AssertionError):  # whoever runs the step then says what is missing
+            eventually(lambda: pattern(step.shown).fullmatch(self.attempt(step).stdout), self._patience)
 
     def run(self, step: Step) -> str:
         """Do what a step shows; returns what it printed."""

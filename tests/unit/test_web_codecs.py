@@ -83,6 +83,8 @@ async def test_a_refusal_does_not_lead_to_what_was_read(data: bytes) -> None:
         (packed(b'{"request_id": "a"}'), True),
         (packed(json.dumps({"request_id": "".join(map(str, range(3_000)))}).encode()), True),
     ],
+    # Names: what is packed has the time in it, and tests have to be called the same in every process.
+    ids=["small", "large", "some values", "many values", "small, packed", "large, packed"],
 )
 async def test_what_takes_long_is_read_on_another_thread(
     monkeypatch: pytest.MonkeyPatch, data: bytes, *, is_apart: bool
