@@ -16,6 +16,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from postwire.config.bind import ConfigError
+from postwire.config.endpoints import host_port
 from postwire.http_body import LEAST_RATE
 
 MAX_CONNECTIONS: Final = 512
@@ -184,6 +186,21 @@ class Listener:
         """
         self._socket = _bound(host, port)
         return cast(int, self._socket.getsockname()[1])
+
+    def listen_on(self, address: str, key: str) -> str:
+        """Take the address that a key of the configuration has; returns it with the port that was picked where it asks
+        for port 0. Nobody is served yet.
+
+        Raises:
+            ConfigError: it is taken, or not this machine's.
+        """
+        host, port = host_port(address)
+        try:
+            port = self.listen(host, port)
+        except OSError:
+            problem = f"cannot listen on {address}: it is in use by another process, or not this machine's"
+            raise ConfigError(key, problem) from None
+        return f"{address.rpartition(':')[0]}:{port}"
 
     def start(self) -> None:
         """Serve."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from postwire.clock import Clock
-from postwire.config.bind import ConfigError
-from postwire.config.endpoints import host_port
 from postwire.config.receipts import RECEIPTS_TLS, ReceiptsConfig, missing_for
 from postwire.config.tls import Certificates
 from postwire.core.reference import References
@@ -62,18 +60,8 @@ class ReceiptEndpoint:
             yield self._tls.renewal.reloadable
 
     def listen(self) -> str:
-        """Take the address; returns it with the port that was picked where it asks for port 0. Nobody is served yet.
-
-        Raises:
-            ConfigError: it is taken, or not this machine's.
-        """
-        host, port = host_port(self._address)
-        try:
-            port = self._listener.listen(host, port)
-        except OSError:
-            problem = f"cannot listen on {self._address}: it is in use by another process, or not this machine's"
-            raise ConfigError("receipts.listen", problem) from None
-        return f"{self._address.rpartition(':')[0]}:{port}"
+        """See `Listener.listen_on`."""
+        return self._listener.listen_on(self._address, "receipts.listen")
 
     def start(self) -> None:
         """Serve."""

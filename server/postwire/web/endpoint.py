@@ -8,8 +8,6 @@ from starlette.routing import BaseRoute
 
 from postwire.api.guard import Guard
 from postwire.api.transport import HEADROOM_BYTES
-from postwire.config.bind import ConfigError
-from postwire.config.endpoints import host_port
 from postwire.config.http import HTTP_TLS
 from postwire.config.schema import Config
 from postwire.config.tls import Certificates
@@ -59,18 +57,8 @@ class WebEndpoint:
             yield self._tls.renewal.reloadable
 
     def listen(self) -> str:
-        """Take the address; returns it with the port that was picked where it asks for port 0. Nobody is served yet.
-
-        Raises:
-            ConfigError: it is taken, or not this machine's.
-        """
-        host, port = host_port(self._address)
-        try:
-            port = self._listener.listen(host, port)
-        except OSError:
-            problem = f"cannot listen on {self._address}: it is in use by another process, or not this machine's"
-            raise ConfigError("http.listen", problem) from None
-        return f"{self._address.rpartition(':')[0]}:{port}"
+        """See `Listener.listen_on`."""
+        return self._listener.listen_on(self._address, "http.listen")
 
     def start(self) -> None:
         """Serve."""
