@@ -15,7 +15,7 @@ from tests.support.examples import examples
 
 from postwire.core.routing import Route, Tier, TierOrder
 
-DRAWS = 100_000
+DRAWS = 10_000
 
 
 def evenly_spaced() -> Iterator[float]:
