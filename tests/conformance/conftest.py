@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.new_stores import new_stores  # noqa: F401  # a fixture
 from tests.support.outboxes import LASTING, PLACES, Reopen, but_at_length
 
 from postwire.outbox.base import Outbox

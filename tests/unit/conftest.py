@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.configs import KINDS
+from tests.support.new_stores import new_stores  # noqa: F401  # a fixture
 
 from postwire.config.schema import Config, load
 from postwire.outbox.sqlite import SqliteOutbox

@@ -25,6 +25,11 @@ from postwire.outbox.sqlite.ownership import FileLock
 from postwire.outbox.sqlite.rows import id_bytes
 
 
+@pytest.fixture(autouse=True, scope="module")
+def new_stores() -> None:
+    """Made by the migrations."""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "postwire.db"

@@ -33,6 +33,11 @@ from postwire.outbox.base import OutboxStats, StoredMessage
 from postwire.outbox.sqlite import SqliteOutbox, maintenance, schema
 
 
+@pytest.fixture(autouse=True, scope="module")
+def new_stores() -> None:
+    """Made by the migrations."""
+
+
 async def test_a_store_of_the_first_version_keeps_what_it_has_and_can_go_on_with_it(tmp_path: Path) -> None:
     path = tmp_path / "postwire.db"
     connection = apsw.Connection(str(path))
