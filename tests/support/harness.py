@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.support import build
 from tests.support.clock import ManualClock
+from tests.support.idle import until_idle
 from tests.support.providers import FakeProvider, registry_of
 from tests.support.receipts import KEY, REFERENCES, hash_of
-from tests.support.waiting import PATIENCE, within
+from tests.support.waiting import within
 
 from postwire.core import canonical
 from postwire.core.ids import MessageIds
@@ -23,8 +24,6 @@ from postwire.delivery.executor import Retries
 from postwire.delivery.receipts import ReceiptAddresses, ReceiptTracker, RecipientHashes
 from postwire.maintenance import Maintenance
 from postwire.outbox.base import Outbox
-from postwire.outbox.postgres import PostgresOutbox
-from postwire.outbox.sqlite import SqliteOutbox
 from postwire.providers.registry import Registry
 from postwire.receipts.applier import OnReported, ReceiptApplier
 from postwire.receipts.inbox import ReceiptInbox
@@ -43,9 +42,6 @@ LIMITS: Mapping[str, Any] = {
     "content_retention": 0,
     "audit_retention": 365 * 86_400_000_000,
 }
-
-CALM = 40
-"""More turns with the store than anything takes from one thing that it waits for to the next."""
 
 
 class Noted(SilentObserver):
@@ -207,20 +203,7 @@ class Harness:
 
     async def calm(self) -> None:
         """Return once nothing goes on by itself any more: what is left waits for a provider, a door or a clock."""
-        for _ in range(CALM):
-            await self.outbox.stats()
-            await self._written()
-
-    async def _written(self) -> None:
-        """Return once no commit is under way. A store is read beside its commits, however long these take."""
-        async with asyncio.timeout(PATIENCE):
-            if isinstance(self.outbox, SqliteOutbox):
-                while self.outbox._writer._under_way:  # noqa: ASYNC110  # nothing tells of it
-                    await asyncio.sleep(0)
-            elif isinstance(self.outbox, PostgresOutbox):
-                while tasks := self.outbox.database._tasks:
-                    await asyncio.wait(tasks)
-                    await asyncio.sleep(0)
+        await until_idle(self.outbox)
 
     def left(self) -> list[object]:
         """What is not given back or forgotten: of messages on their way, of those waited for, and of permits."""

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.support import build
-from tests.support.harness import CALM
+from tests.support.idle import CALM
 from tests.support.outboxes import keep
 from tests.support.postgres import new_database
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.configs import ONE, TWO
 from tests.support.gates import fail
-from tests.support.harness import CALM
+from tests.support.idle import until_idle
 from tests.support.providers import FakeProvider, gate_of, registry_of
 from tests.support.waiting import within
 
@@ -88,8 +88,7 @@ class Working:
 
     async def calm(self) -> None:
         """Return once what was begun waits for a heartbeat or a clock."""
-        for _ in range(CALM):
-            await self.outbox.stats()
+        await until_idle(self.outbox)
 
     @property
     def state(self) -> BreakerState:
