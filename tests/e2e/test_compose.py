@@ -12,10 +12,10 @@ from typing import Any, Final
 import asyncpg
 import pytest
 import yaml
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.postgres import skipped_without_postgres
 from tests.support.reader import ROOT, Reader, checkout
 
-from postwire.cli.demo.local_postgres import LocalPostgres
 from postwire_client import Client, MessageState, OutboundMessage, Sms
 
 FILE: Final = ROOT / "deploy" / "compose.yaml"
@@ -36,7 +36,7 @@ def postgres(services: Any) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pw-") as folder:  # the path of a socket has to be short
         Path(folder).chmod(0o777)
         with skipped_without_postgres():
-            server = LocalPostgres.make({**settings, "fsync": "off", "unix_socket_directories": folder})
+            server = CopiedPostgres.make({**settings, "fsync": "off", "unix_socket_directories": folder})
         try:
             asyncio.run(prepare(folder, server.port, services["postgres"]["environment"]))
             yield f"{folder}&port={server.port}"

@@ -15,10 +15,9 @@ import asyncpg
 import pytest
 from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, SENDING, UNCERTAIN, dispatch, get, update
 from tests.e2e.server import Server, eventually
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.postgres import NOT_SYNCED, new_database
 from tests.support.waiting import PATIENCE
-
-from postwire.cli.demo.local_postgres import LocalPostgres
 
 TERMS = {"nodes__lease": "3s", "nodes__beat": "1s"}
 
@@ -56,7 +55,7 @@ def test_a_node_that_stands_still_for_too_long_is_taken_for_dead_and_ends_as_it_
 
 
 def test_a_database_that_is_down_is_waited_for_and_left_in_good_order(tmp_path: Path) -> None:
-    database = LocalPostgres.make(NOT_SYNCED)
+    database = CopiedPostgres.make(NOT_SYNCED)
     try:
         url = database.url()
         database.stop()

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.outboxes import keep
 from tests.support.postgres import NOT_SYNCED, skipped_without_postgres
 
@@ -19,7 +20,7 @@ from postwire.outbox.postgres import PostgresOutbox
 def server() -> Iterator[LocalPostgres]:
     """One that ends its recovery at the end of what it has, as a standby does that is promoted."""
     with skipped_without_postgres():
-        made = LocalPostgres.make({**NOT_SYNCED, "restore_command": "/bin/false", "hot_standby": "off"})
+        made = CopiedPostgres.make({**NOT_SYNCED, "restore_command": "/bin/false", "hot_standby": "off"})
     yield made
     made.remove()
 

@@ -21,11 +21,11 @@ from tests.nodes.reading import at_rest, left, make_old, on_record
 from tests.nodes.served import REQUEST_ID, handed_in
 from tests.nodes.vendor import HttpVendor
 from tests.nodes.verify import OnRecord, verify
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.driver import AT_MOST_ONCE, connect, in_seconds
 from tests.support.receipt_vendors import SECRET
 from tests.support.waiting import PATIENCE
 
-from postwire.cli.demo.local_postgres import LocalPostgres
 from postwire.core.outcome import Outcome
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import message_pb2
@@ -411,7 +411,7 @@ class LocalChaos(Chaos):
 
     def __init__(self, folder: Path, **options: Any) -> None:
         """`options` are as for `Chaos`."""
-        self.database = LocalPostgres.make({"shared_buffers": "64MB", "max_connections": "200", "fsync": "off"})
+        self.database = CopiedPostgres.make({"shared_buffers": "64MB", "max_connections": "200", "fsync": "off"})
         super().__init__(folder, self.database.url(), **options)
 
     def _deeds(self) -> list[tuple[Callable[[], Any], float]]:

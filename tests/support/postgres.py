@@ -11,6 +11,7 @@ from typing import Final
 
 import asyncpg
 import pytest
+from tests.support.copied_postgres import CopiedPostgres
 
 from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres
 from postwire.outbox.postgres.queries import Connection
@@ -52,7 +53,7 @@ def skipped_without_postgres() -> Iterator[None]:
 def server() -> LocalPostgres:
     """The server of this process."""
     with skipped_without_postgres():
-        made = LocalPostgres.make(NOT_SYNCED)
+        made = CopiedPostgres.make(NOT_SYNCED)
     atexit.register(made.remove)
     return made
 

@@ -17,6 +17,7 @@ from typing import Final
 
 import asyncpg
 from tests.support.certificates import Authority
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.postgres import NOT_SYNCED, skipped_without_postgres
 
 from postwire.cli.demo.local_postgres import LocalPostgres, PostgresFailed
@@ -47,7 +48,7 @@ class TlsPostgres:
 def tls_postgres(authority: Authority, *, user: str, password: str) -> Iterator[TlsPostgres]:
     """Run one. Where the programs know no TLS, as those of a wheel do not, something before it speaks it."""
     with skipped_without_postgres():
-        server = LocalPostgres(Path(tempfile.mkdtemp(prefix="postwire-postgres-")), NOT_SYNCED)
+        server = CopiedPostgres(Path(tempfile.mkdtemp(prefix="postwire-postgres-")), NOT_SYNCED)
     try:
         server.initialize()
         server.start()

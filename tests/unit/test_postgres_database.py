@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from tests.support import build
+from tests.support.copied_postgres import CopiedPostgres
 from tests.support.outboxes import dropped, failed_over
 from tests.support.postgres import NOT_SYNCED, new_database, server
 from tests.support.tcp_proxy import proxied
@@ -34,7 +35,7 @@ FEW_SECONDS = 0.4
 def replicated() -> Iterator[LocalPostgres]:
     """A server of its own, since what it waits for holds for all of its databases."""
     server()  # or the test is skipped
-    made = LocalPostgres.make(NOT_SYNCED)
+    made = CopiedPostgres.make(NOT_SYNCED)
     yield made
     made.remove()
 

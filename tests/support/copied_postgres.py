@@ -1,0 +1,42 @@
+"""PostgreSQL servers for tests. What `initdb` makes takes a CPU second: it is made once on a machine, and copied."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import shutil
+import subprocess
+import tempfile
+import zlib
+from pathlib import Path
+
+from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres, programs
+
+
+class CopiedPostgres(LocalPostgres):
+    """One whose data is a copy."""
+
+    def initialize(self) -> None:
+        """See `LocalPostgres.initialize`."""
+        self._folder.chmod(0o755)
+        subprocess.run(["cp", "-a", _template(), self.data], check=True)  # which keeps owners
+
+
+@functools.cache
+def _template() -> Path:
+    """What is copied. It stays, for the runs that follow, for as long as programs and options are the same."""
+    program = (programs() / "initdb").stat()
+    made_how = zlib.crc32(inspect.getsource(LocalPostgres.initialize).encode())
+    name = f"postwire-initdb-{os.geteuid()}-{program.st_mtime_ns:x}-{program.st_size:x}-{made_how:x}"
+    place = Path(tempfile.gettempdir()) / name
+    if not place.exists():
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        LocalPostgres(folder).initialize()
+        try:
+            folder.rename(place)
+        except OSError:  # another process was faster
+            shutil.rmtree(folder)
+    if place.lstat().st_uid != os.geteuid():
+        raise NoPostgres(f"{place} belongs to somebody else: remove it")
+    return place / "data"
