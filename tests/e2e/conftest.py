@@ -24,13 +24,16 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a server of the test's own, with settings: `serve(providers__email__seed="7")`; `toml` is its file.
 
     With `held`, attempts of mocks that have a latency end when the test says so: see `calls.release`.
+    Where callers go on while it ends, it may not be one that `hurries`: see `tests.support.hurried`.
     """
     with ExitStack() as stack:
 
-        def start(*, toml: str = "", held: bool = False, **settings: str) -> Server:
+        def start(*, toml: str = "", held: bool = False, hurries: bool = True, **settings: str) -> Server:
             if toml:
                 (tmp_path / "postwire.toml").write_text(toml, encoding="utf-8")
-            return stack.enter_context((HeldServer if held else Server)(tmp_path, **settings))
+            server = (HeldServer if held else Server)(tmp_path, **settings)
+            server.hurries = hurries
+            return stack.enter_context(server)
 
         yield start
 

@@ -67,6 +67,9 @@ class Server:
     main = "postwire.cli:main"
     """What runs in a fork: see `tests.support.forking`."""
 
+    hurries = True
+    """Whether it waits for nobody: see `tests.support.hurried`."""
+
     credentials: grpc.ChannelCredentials | None = None
     """What it is called with; None: without TLS."""
 
@@ -98,7 +101,14 @@ class Server:
         env = environment(self.folder, **self.settings)
         reading, writing = os.pipe()
         try:
-            self._process = Forked(self.main, ["serve"], cwd=self.folder, env=env, stderr=writing)
+            self._process = Forked(
+                self.main,
+                ["serve"],
+                cwd=self.folder,
+                env=env,
+                stderr=writing,
+                prepare="tests.support.hurried:hurry" if self.hurries else "",
+            )
         finally:
             os.close(writing)
         self.read_log()

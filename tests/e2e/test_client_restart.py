@@ -58,7 +58,7 @@ def come_again(server: Server, way: str, when: threading.Event | None = None) ->
 @pytest.mark.parametrize("way", ["shutdown", "kill"])
 @pytest.mark.parametrize("frame_size", [1, 50])
 def test_many_are_answered_and_each_is_there_once(client_of: Connect, serve: Serve, way: str, frame_size: int) -> None:
-    server = serve()
+    server = serve(hurries=False)
     options = later()
     asked = [DispatchRequest(message=HELLO, request_id=new_request_id(), options=options) for _ in range(3_000)]
     answered: list[int] = []
@@ -76,7 +76,7 @@ def test_many_are_answered_and_each_is_there_once(client_of: Connect, serve: Ser
 
 
 def test_many_are_sent_once_over_a_shutdown_in_the_middle_of_sending(client_of: Connect, serve: Serve) -> None:
-    server = serve(providers__sms_mms__latency="5ms")
+    server = serve(hurries=False, providers__sms_mms__latency="5ms")
     asked = [DispatchRequest(message=HELLO, request_id=new_request_id()) for _ in range(1_000)]
     half = threading.Event()
     with client_of(server.address) as client, ThreadPoolExecutor(1) as pool:
@@ -97,7 +97,7 @@ def test_many_are_sent_once_over_a_shutdown_in_the_middle_of_sending(client_of: 
 
 @pytest.mark.parametrize("way", ["shutdown", "kill"])
 def test_a_watch_misses_nothing(client_of: Connect, serve: Serve, way: str) -> None:
-    server = serve()
+    server = serve(hurries=False)
     with client_of(server.address) as client, Client(server.address) as sender:
         first = sender.dispatch(HELLO, options=later())
         watched = client.watch_messages()  # which begins with what is new
@@ -128,7 +128,7 @@ def test_a_watch_misses_nothing(client_of: Connect, serve: Serve, way: str) -> N
 
 
 def test_a_watch_of_providers_begins_again_with_all_of_them(client_of: Connect, serve: Serve) -> None:
-    server = serve()
+    server = serve(hurries=False)
     with client_of(server.address) as client:
         watched = client.watch_providers()
         every = [one.name for one in next(watched)]
@@ -139,7 +139,7 @@ def test_a_watch_of_providers_begins_again_with_all_of_them(client_of: Connect, 
 
 
 def test_calls_fail_if_at_all_as_ones_to_try_again(client_of: Connect, serve: Serve) -> None:
-    server = serve()
+    server = serve(hurries=False)
     half = threading.Event()
 
     def send(number: int) -> None:

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -52,6 +52,7 @@ _IMPORTED: Final = (
     "postwire_client",
     "rich.console",
     "rich.table",
+    "tests.support.hurried",
     "uvloop",
 )
 """What is imported before a fork."""
@@ -77,7 +78,10 @@ def run(*args: str, cwd: Path | None = None, env: Mapping[str, str] | None = Non
 
 
 class Forked:
-    """A process that calls `main` ("module:function"), with nothing on stdin. It is used like a `Popen`."""
+    """A process that calls `main` ("module:function"), with nothing on stdin. It is used like a `Popen`.
+
+    `prepare` is called before, if it is given.
+    """
 
     def __init__(
         self,
@@ -88,11 +92,12 @@ class Forked:
         env: Mapping[str, str],
         stdout: int = subprocess.DEVNULL,
         stderr: int,
+        prepare: str = "",
     ) -> None:
         self.args = [main, *args]
         self.returncode: int | None = None
         self._ended = threading.Event()
-        request = {"main": main, "args": args, "cwd": str(cwd), "env": dict(env)}
+        request = {"main": main, "args": args, "cwd": str(cwd), "env": dict(env), "prepare": prepare}
         with _lock, open(os.devnull, "r+b") as null:  # noqa: PTH123  nothing but a descriptor
             outputs = [null.fileno() if one == subprocess.DEVNULL else one for one in (stdout, stderr)]
             self._reports = ask(forker(), request, (null.fileno(), *outputs))
@@ -241,8 +246,9 @@ def _run(request: Mapping[str, Any], standard: list[int]) -> None:
     random.seed()
     sys.argv = ["postwire", *request["args"]]
     sys.modules["__main__"].__package__ = None  # a script, for whoever looks how it was started
-    module, _, name = request["main"].partition(":")
-    main = getattr(importlib.import_module(module), name)
+    if prepare := request.get("prepare"):
+        _named(prepare)()
+    main = _named(request["main"])
     try:
         main()
     except SystemExit as end:
@@ -250,6 +256,12 @@ def _run(request: Mapping[str, Any], standard: list[int]) -> None:
             raise
         _end(end.code or 0)
     _end(0)
+
+
+def _named(function: str) -> Callable[[], object]:
+    module, _, name = function.partition(":")
+    found: Callable[[], object] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _end(code: int) -> None:
