@@ -34,6 +34,7 @@ from tests.e2e.calls import (
 from tests.e2e.conftest import Serve
 from tests.e2e.metrics import METRICS, probe, values
 from tests.e2e.server import Server, eventually
+from tests.e2e.streams import stored
 
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import Message
@@ -261,6 +262,7 @@ def test_a_message_in_mid_send_when_the_disk_runs_full_is_answered_and_recorded_
     accepted = request(email(), wait_for=ACCEPTANCE)
     other = server.dispatch.Dispatch(accepted, timeout=TIMEOUT).message
     eventually(lambda: in_flight(server) == 2)
+    eventually(lambda: stored(server) == 2)  # what is not yet would be refused
     disk.fill(server)
     server.wait_for_event("store_unavailable")
     # It was accepted, so it is OK; its outcome is not durable yet, so it is not told.

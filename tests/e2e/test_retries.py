@@ -24,6 +24,7 @@ from tests.e2e.calls import (
     get,
     in_flight,
     provider,
+    release,
     request,
     sms,
     tried,
@@ -44,9 +45,9 @@ SOON: Final = {"delivery__backoff_base": "20ms", "delivery__backoff_max": "20ms"
 RATIOS: Final = ("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio")
 
 
-def patient(serve: Serve, **settings: str) -> Server:
+def patient(serve: Serve, *, held: bool = False, **settings: str) -> Server:
     """A server with one provider, which has taken a message: a few that fail are nothing to worry about then."""
-    server = serve(toml=mock("one", STAYS_CLOSED, 'retry_after = "1ms"'), **settings)
+    server = serve(toml=mock("one", STAYS_CLOSED, 'retry_after = "1ms"'), held=held, **settings)
     assert dispatch(server, sms("+15005550006")).state == SENT
     return server
 
@@ -98,17 +99,17 @@ def test_what_failed_is_tried_again_until_it_is_sent_or_its_attempts_are_spent(s
 
 
 def test_what_may_have_been_sent_is_never_denied(serve: Serve) -> None:
-    server = patient(serve, **SOON)
+    server = patient(serve, held=True, **SOON)
     ends(server, "uncertain")
     assert outcomes(until(server, dispatch(server, max_attempts=2), UNCERTAIN)) == ["uncertain"] * 2
     for outcome, state in (("rejected", UNCERTAIN), ("error", UNCERTAIN), ("success", SENT)):
         ends(server, "uncertain")
-        update(server, "one", latency=0.05)
+        update(server, "one", latency=3600)
         message = dispatch(server, max_attempts=3, wait_for=ACCEPTANCE)
         drain(server)  # so that it ends, and is not tried again yet
+        release(server, "one")
         assert outcomes(until(server, message, QUEUED)) == ["uncertain"]
         ends(server, outcome)
-        update(server, "one", latency=0)
         resume(server)
         assert dispatch(server, sms("+15005550006")).state == SENT  # see `patient`
         ended = until(server, message, state)
