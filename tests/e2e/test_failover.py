@@ -169,7 +169,7 @@ def dispatched(server: Server, count: int, at_once: int = 100) -> Iterator[Messa
 @pytest.mark.parametrize(
     ("count", "breaker"),
     [
-        (1_000, 'breaker = { open_for = "50ms", open_for_max = "50ms" }'),
+        (500, 'breaker = { open_for = "50ms", open_for_max = "50ms" }'),
         pytest.param(20_000, "", marks=pytest.mark.long),
     ],
 )

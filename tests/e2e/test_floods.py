@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for 
 ROOM: Final = 64 << 20
 """Bytes that a flood may cost."""
 
-SERVED: Final = 20
+SERVED: Final = 10
 """Calls of the other caller that have to succeed after the flood has begun."""
 
 Flood = Callable[[int], Iterator[bytes]]

@@ -149,7 +149,7 @@ def test_those_who_read_nothing_and_those_who_say_nothing_hold_up_nobody(server:
         assert call(server, "/openapi.json", verb="GET").status == 200
 
 
-LARGE: Final = bytes(30 << 20)
+LARGE: Final = bytes(10 << 20)
 TIMES: Final = 12
 
 

@@ -147,18 +147,20 @@ def resident(server: Server) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's memory is told by Linux's /proc")
 def test_memory_stays_bounded_and_the_service_answers_as_ever_afterwards(serve: Serve) -> None:
-    server = serve(server__max_in_flight=str(ROOM), server__max_message_bytes="1MiB", providers__email__latency="50ms")
+    server = serve(
+        server__max_in_flight=str(ROOM), server__max_message_bytes="256KiB", providers__email__latency="50ms"
+    )
     sends_as_ever(server)
     before = resident(server)
-    large = email(attachments=[Attachment(file_name="a", data=bytes(512 * KIB))])
+    large = email(attachments=[Attachment(file_name="a", data=bytes(128 * KIB))])
     for _ in range(6):
         messages, refusals = at_once(server, [request(large) for _ in range(10 * ROOM)])
         assert len(messages) + len(refusals) == 10 * ROOM
         assert len(messages) >= 12
         assert {one.state for one in messages} == {SENT}
         asked_to_repeat(refusals)
-        # All that came at once are 100 MiB, and 600 have gone through; those that were refused are not to be held.
-        assert resident(server) - before < 300 * MIB
+        # All that came at once are 25 MiB, and 150 have gone through; those that were refused are not to be held.
+        assert resident(server) - before < 75 * MIB
     eventually(lambda: in_flight(server) == 0)
     sends_as_ever(server)
     assert server.log("internal_error") == []

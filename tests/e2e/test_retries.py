@@ -45,9 +45,9 @@ SOON: Final = {"delivery__backoff_base": "20ms", "delivery__backoff_max": "20ms"
 RATIOS: Final = ("error_ratio", "rate_limited_ratio", "uncertain_ratio", "rejected_ratio")
 
 
-def patient(serve: Serve, *, held: bool = False, **settings: str) -> Server:
+def patient(serve: Serve, **settings: Any) -> Server:
     """A server with one provider, which has taken a message: a few that fail are nothing to worry about then."""
-    server = serve(toml=mock("one", STAYS_CLOSED, 'retry_after = "1ms"'), held=held, **settings)
+    server = serve(toml=mock("one", STAYS_CLOSED, 'retry_after = "1ms"'), **settings)
     assert dispatch(server, sms("+15005550006")).state == SENT
     return server
 

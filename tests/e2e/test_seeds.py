@@ -23,7 +23,7 @@ from tests.e2e.server import Server, eventually
 from postwire.v1 import message_pb2
 from postwire.v1.message_pb2 import OutboundMessage
 
-DRAWS = 40
+DRAWS = 25
 RATIOS = {"error_ratio": 0.2, "rate_limited_ratio": 0.2, "uncertain_ratio": 0.2, "rejected_ratio": 0.2}
 MASK = (1 << 64) - 1
 

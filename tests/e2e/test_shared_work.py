@@ -18,7 +18,7 @@ from postwire.v1 import provider_service_pb2 as pb
 from postwire.v1.admin_service_pb2 import ListNodesRequest
 from postwire.v1.message_pb2 import CHANNEL_MMS
 
-TERMS = {"nodes__lease": "6s", "nodes__beat": "1s", "providers__email__max_concurrent": "1"}
+TERMS = {"nodes__lease": "6s", "nodes__beat": "250ms", "providers__email__max_concurrent": "1"}
 
 
 @pytest.fixture(scope="module")

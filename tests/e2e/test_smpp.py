@@ -162,7 +162,7 @@ def settled(server: Server, message_id: str) -> Message:
     return record if record.state == DELIVERED else until(server, record, DELIVERED)
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [250, pytest.param(10_000, marks=pytest.mark.long)])
 def test_all_settle_and_none_is_sent_twice_unless_it_is_uncertain(serve: Serve, centre: Centre, count: int) -> None:
     """Over a window of 10, with throttling, a queue that is full, questions for a sign of life, and a connection that
     is cut in the middle."""

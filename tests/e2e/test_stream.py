@@ -254,7 +254,7 @@ def test_an_outcome_that_takes_longer_than_the_longest_wait_is_answered_as_it_st
 
 def test_who_does_not_read_is_taken_no_more_from_and_gets_everything_once_it_reads(serve: Serve) -> None:
     server = serve(server__max_in_flight="100000")  # so that others get through as well
-    frames = [pb.DispatchStreamRequest(requests=later(1_000)) for _ in range(12)]
+    frames = [pb.DispatchStreamRequest(requests=later(1_000)) for _ in range(9)]
 
     async def call() -> tuple[int, list[int]]:
         # Without the probes the transport takes 64 KiB ahead of its reader; with them it may come to be megabytes.
@@ -288,5 +288,5 @@ def test_who_does_not_read_is_taken_no_more_from_and_gets_everything_once_it_rea
 
     taken, found = asyncio.run(call())
     assert WINDOW <= taken <= 2 * WINDOW, "and a response or two that the transport holds"
-    assert found == list(range(12_000))
-    assert stored(server, TAKEN) == 12_000
+    assert found == list(range(9_000))
+    assert stored(server, TAKEN) == 9_000

@@ -152,7 +152,7 @@ async def play_with_faults(folder: Path, most: int | None = None) -> str:
 async def test_a_disk_fault_at_any_call_loses_nothing_and_wedges_nothing(
     folder: Path, note: Callable[[str], None]
 ) -> None:
-    note(await play_with_faults(folder, 3))
+    note(await play_with_faults(folder, 2))
 
 
 @pytest.mark.long

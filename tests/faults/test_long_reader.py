@@ -22,7 +22,7 @@ from postwire.v1.message_pb2 import Email, OutboundMessage
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's memory is told by Linux")
 
 MIB = 1 << 20
-FRAME = 250
+FRAME = 125
 MOST_LOG = 64 * MIB
 """How large the log may stay once nobody is in the way."""
 
@@ -80,7 +80,7 @@ async def send(dispatch: Any, messages: int, text: str) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("messages", "size", "slack"), [(5_000, 16_000, 48), pytest.param(200_000, 200, 8, marks=pytest.mark.long)]
+    ("messages", "size", "slack"), [(2_500, 32_000, 48), pytest.param(200_000, 200, 8, marks=pytest.mark.long)]
 )
 async def test_the_log_shrinks_once_a_long_reader_has_gone_and_memory_stays_flat(
     tmp_path: Path, note: Callable[[str], None], messages: int, size: int, slack: int

@@ -127,7 +127,7 @@ async def cut(folder: Path, cuts: int, *, seed: int = 1, sync: str = "full", lie
 
 
 async def test_a_power_cut_loses_nothing_that_was_acknowledged(folder: Path, note: Callable[[str], None]) -> None:
-    report = await cut(folder, 60)
+    report = await cut(folder, 40)
     note(str(report))
     assert (report.lost, report.wrong) == ([], [])
     assert all(report.cuts[moment] for moment in ("commit", "checkpoint"))
@@ -149,7 +149,7 @@ async def test_two_thousand_power_cuts_lose_nothing_that_was_acknowledged(
 async def test_without_a_sync_per_commit_the_last_commits_are_lost_and_nothing_else_is_wrong(
     folder: Path, note: Callable[[str], None]
 ) -> None:
-    report = await cut(folder, 40, sync="normal")
+    report = await cut(folder, 20, sync="normal")
     note(f"synchronous=normal: {report}")
     assert report.lost
     assert report.wrong == []
@@ -158,7 +158,7 @@ async def test_without_a_sync_per_commit_the_last_commits_are_lost_and_nothing_e
 async def test_a_disk_that_says_it_has_synced_and_has_not_is_found_out(
     folder: Path, note: Callable[[str], None]
 ) -> None:
-    report = await cut(folder, 20, lies=True)
+    report = await cut(folder, 10, lies=True)
     note(f"a disk that lies: {report}")
     assert report.lost
     assert report.wrong
