@@ -56,6 +56,36 @@ WHERE message_id IN (
 """
 """Older than retention keeps anything, unless `store.retention` is set."""
 
+KEEP_MOVES: Final = """
+CREATE TABLE moves (message_id uuid, source text, target text);
+CREATE FUNCTION keep_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO moves VALUES (NEW.message_id, OLD.queue, NEW.queue);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER keep_moves AFTER UPDATE ON messages
+    FOR EACH ROW WHEN (OLD.queue <> NEW.queue) EXECUTE FUNCTION keep_move();
+"""
+"""Writes down each move of a message from one queue into another."""
+
+
+async def keep_moves(url: str) -> None:
+    """From now on, keep what `moves` returns."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        await connection.execute(KEEP_MOVES)
+    finally:
+        connection.terminate()
+
+
+async def moves(url: str) -> list[tuple[str, str, str]]:
+    """Each move of a message: its id, from which queue, and into which one."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return [tuple(row) for row in await connection.fetch("SELECT message_id::text, source, target FROM moves")]
+    finally:
+        connection.terminate()
+
 
 async def at_rest(url: str, seconds: float, but: Collection[str], limit: int) -> list[str]:
     """The ids of at most `limit` messages, none of them in `but`: see `AT_REST`. Raises what asyncpg raises."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.nodes.chaos import LocalChaos
 from tests.nodes.conftest import with_postgres
+from tests.nodes.reading import keep_moves, moves
 from tests.support.waiting import PATIENCE
 
 from postwire.core.outcome import Outcome
@@ -43,6 +44,7 @@ async def chaos(tmp_path: Path) -> AsyncIterator[LocalChaos]:
 async def test_nodes_are_replaced_under_load_and_nothing_is_lost_or_uncertain(
     chaos: LocalChaos, record_property: Callable[[str, object], None]
 ) -> None:
+    await keep_moves(chaos.url)
     started = time.monotonic()
     for node in chaos.cluster.nodes:
         await _acknowledged(chaos, PER_NODE)
@@ -67,6 +69,13 @@ async def test_nodes_are_replaced_under_load_and_nothing_is_lost_or_uncertain(
         if attempt.outcome is Outcome.UNCERTAIN and Outcome.UNCERTAIN not in said.get((message_id, attempt.number), ())
     ]
     assert cut == []
+    # What waits for the rule that is no more is moved, once, and nothing else is: what new nodes know and old ones do
+    # not is left to those that serve it.
+    moved = await moves(chaos.url)
+    sources = {source for _, source, _ in moved}
+    assert len(sources) == 1
+    assert not sources & {target for _, _, target in moved}
+    assert len({message_id for message_id, _, _ in moved}) == len(moved)
 
 
 async def _acknowledged(chaos: LocalChaos, more: int) -> None:
