@@ -117,9 +117,10 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-annot
 # Two stamps, each written last: an install that did not finish is done again. `.made-for` says for which
 # place and Python .venv was made; if that has changed (the checkout was moved or copied, Python was replaced,
 # or PYTHON asks for another one), or if an install was broken off, .venv is made anew.
-# --no-compile: modules are compiled when first imported, which saves a quarter of the install.
+# --no-compile: modules are compiled when first imported, which saves a quarter of the install. --no-deps: a lock has all
+# there is to install, and what each of them wants is looked up again for a sixth of the rest.
 
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install --no-compile --no-deps
 
 made_for = { pwd -P; "$(or $(PYTHON),$(BIN)/python)" -c \
     'import sys; print(sys.base_prefix, sys.version_info[:2])' 2>/dev/null; }
@@ -148,7 +149,7 @@ $(DEV): requirements/dev.txt pyproject.toml
 	@touch $(RUNTIME) $@
 
 $(BROWSER): requirements/browser.txt $(DEV)
-	@$(PIP) install --no-compile --requirement requirements/browser.txt
+	@$(INSTALL) --requirement requirements/browser.txt
 	@touch $@
 
 define install
@@ -156,7 +157,7 @@ $(if $(intact)$(usable),,$(error $(too_old)))
 @echo "Setting up .venv (once) …" >&2
 @$(is_intact) || "$(usable)" -m venv --clear $(VENV)
 @rm -f $(VENV)/.made-for
-@$(PIP) install --no-compile --requirement requirements/$(1).txt
-@$(PIP) install --no-compile --no-deps --no-build-isolation --editable .
+@$(INSTALL) --requirement requirements/$(1).txt
+@$(INSTALL) --no-build-isolation --editable .
 @$(made_for) > $(VENV)/.made-for
 endef
