@@ -6,13 +6,15 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.support import needed
 from tests.support.needed import need  # noqa: F401  # a fixture
+from tests.support.side_by_side import import_share, in_turn
 
 # How fast a machine is says nothing about the code. The examples are the same in every run, so that a verdict is a
 # verdict on the code; `make test-long` looks for new ones.
@@ -46,6 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     _have_ctrl_c()
     config.pluginmanager.register(_Figures())
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(_OneOfSeveral(config.workerinput))
 
 
 def pytest_collection_finish() -> None:
@@ -74,6 +78,23 @@ def _environment() -> Iterator[None]:
             if name != _FORKS:
                 patch.delenv(name)
         yield
+
+
+class _OneOfSeveral:
+    """What differs in one of several processes: see `tests.support.side_by_side`."""
+
+    def __init__(self, workerinput: Mapping[str, Any]) -> None:
+        self._number = int(workerinput["workerid"].removeprefix("gw"))
+        self._count = int(workerinput["workercount"])
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        if session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            import_share(Path(__file__).parent, self._number, self._count)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        place = {path: number for number, path in enumerate(in_turn({item.path for item in items}))}
+        items.sort(key=lambda item: place[item.path])
 
 
 class _Figures:
