@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -113,8 +113,13 @@ KEYS: Final = frozenset({"beat"})
 
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
+WORD = re.compile(r"\w+")
 PROSE = re.compile(r'"""(?s:.*?)"""|"(?:[^"\\\n]|\\.)*"|#.*')
 """Strings and comments, by and large."""
+
+
+def is_of_a_test(name: str) -> bool:
+    return name.startswith("test_")
 
 
 def words_that_went(name: str, went: Mapping[str, str]) -> Iterator[str]:
@@ -170,7 +175,8 @@ def test_names_are_the_terms_of_the_field() -> None:
         name = path.relative_to(ROOT)
         is_test = name.parts[0] == "tests"
         went = WENT | (WENT_FROM_TESTS if is_test else WENT_FROM_THE_PRODUCT)
-        words = re.findall(r"\w+", PROSE.sub("", path.read_text(encoding="utf-8")))
+        # Names of tests are sentences: that of their file alone is looked at.
+        words = {one for one in WORD.findall(PROSE.sub("", path.read_text(encoding="utf-8"))) if not is_of_a_test(one)}
         if not any(map(is_suspect[is_test], (*words, *name.with_suffix("").parts))):
             continue  # most files; to tell names from all other words takes long
         with path.open("rb") as source:
@@ -181,10 +187,9 @@ def test_names_are_the_terms_of_the_field() -> None:
             # What follows a dot is found where it is defined, unless that is in a library.
             if token.type == tokenize.NAME and not (before.string == "." and token.string in WENT_ALONE)
         }
-        names -= {one for one in names if one.startswith("test_")} - {path.stem}  # those are sentences
         found |= {
             f"{name}: {one}: call it {better}"
-            for one in (*names, *name.with_suffix("").parts)
+            for one in (*filterfalse(is_of_a_test, names), *name.with_suffix("").parts)
             for better in words_that_went(one, went)
         }
     assert "\n".join(sorted(found)) == ""
