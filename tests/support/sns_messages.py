@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -88,8 +89,14 @@ def signature(fields: dict[str, Any]) -> str:
         {"Message", "MessageId", "Timestamp", "TopicArn", "Type", *(name for name in more if name in fields)}
     )
     signed = "".join(f"{name}\n{fields[name]}\n" for name in names).encode()
-    algorithm = hashes.SHA1() if fields["SignatureVersion"] == "1" else hashes.SHA256()
-    return b64encode(KEY.sign(signed, PKCS1, algorithm)).decode()
+    return _signed(signed, fields["SignatureVersion"])
+
+
+@functools.cache
+def _signed(text: bytes, version: str) -> str:
+    """Always the same, and dear."""
+    algorithm = hashes.SHA1() if version == "1" else hashes.SHA256()
+    return b64encode(KEY.sign(text, PKCS1, algorithm)).decode()
 
 
 def call_of(fields: dict[str, Any], **changes: Any) -> ReceiptCall:
