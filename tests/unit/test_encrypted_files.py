@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import build
+from tests.support.canaries import canaries_in, canary
 from tests.support.clock import START
 from tests.support.encryption import found_in, key_texts
 from tests.support.outboxes import KEYS
@@ -17,10 +18,6 @@ from postwire.outbox.sqlite.maintenance import backup
 from postwire.outbox.sqlite.restore import restore
 
 COUNT = 300
-
-
-def canary(number: int) -> bytes:
-    return b"canary-%06d." % number
 
 
 def files(folder: Path) -> list[Path]:
@@ -39,7 +36,7 @@ async def test_what_lay_in_clear_is_in_no_file_once_it_is_encrypted(tmp_path: Pa
             assert await outbox.advance(new.record, taken)
             assert await outbox.advance(taken, build.ended(taken))
     await outbox.close()
-    assert len(found_in(files(tmp_path), map(canary, range(COUNT)))["postwire.db"]) == COUNT
+    assert canaries_in(path) == set(range(COUNT))
     outbox = await SqliteOutbox.open(str(path), keep_contents=True, keys=KEYS)
     await outbox.start_rekey(START)
     step = await outbox.rekey_step(START)
@@ -48,8 +45,8 @@ async def test_what_lay_in_clear_is_in_no_file_once_it_is_encrypted(tmp_path: Pa
     assert step is not None
     assert step.rekeyed == COUNT
     assert await outbox.purge_erased()
-    nothing = [*map(canary, range(COUNT)), *key_texts(KEYS), await outbox.lookup_key()]
-    assert found_in(files(tmp_path), nothing) == {}
+    assert canaries_in(path) == set()
+    assert found_in(files(tmp_path), [*key_texts(KEYS), await outbox.lookup_key()]) == {}
     await outbox.close()
 
 
@@ -76,7 +73,7 @@ async def test_a_copy_is_restored_without_a_key_and_served_with_those_of_its_tim
     while step and step.end_time is None:
         step = await outbox.rekey_step(START)
     await outbox.close()
-    assert found_in([path, copy], [canary(1)]) == {}
+    assert canaries_in(path) | canaries_in(copy) == set()
     assert (await restore(path, copy, now=START)).unsettled == 1
     with pytest.raises(OutboxError, match="key-1"):
         await SqliteOutbox.open(str(path), keys=KEYS[1:])
@@ -87,7 +84,7 @@ async def test_a_copy_is_restored_without_a_key_and_served_with_those_of_its_tim
 
 
 async def accepted(outbox: SqliteOutbox, number: int, size: int) -> NewMessage:
-    of = build.command(build.sms(canary(number).decode() + "x" * size), send_time=START)
+    of = build.command(build.sms(canary(number) + "x" * size), send_time=START)
     new = build.new_message(of, record=build.accepted(of, provider_name="", queue="q", now=START))
     await outbox.accept(new)
     return new

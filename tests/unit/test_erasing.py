@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import build
+from tests.support.canaries import canaries_in, canary
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.outboxes import change
@@ -20,17 +21,6 @@ from postwire.delivery import erasing
 from postwire.outbox.base import NewMessage
 from postwire.outbox.sqlite import SqliteOutbox
 from postwire.outbox.sqlite.maintenance import check
-
-
-def canary(number: int) -> str:
-    return f"canary-{number:06d}."
-
-
-def canaries_in(path: Path, count: int) -> set[int]:
-    """Which of so many are to be read in the store's files."""
-    log = path.with_name(path.name + "-wal")
-    data = path.read_bytes() + (log.read_bytes() if log.exists() else b"")
-    return {number for number in range(count) if canary(number).encode() in data}
 
 
 async def test_neither_file_holds_labels_or_contents_that_were_erased(tmp_path: Path) -> None:
@@ -54,13 +44,13 @@ async def test_neither_file_holds_labels_or_contents_that_were_erased(tmp_path: 
     order = dice.sample(range(count), count)
     for at in range(0, count, 5):  # in any order, and a few in each commit
         await asyncio.gather(*(grow(news[number].record) for number in order[at : at + 5]))
-    assert canaries_in(path, count) == set(range(count))
+    assert canaries_in(path) == set(range(count))
     eraser = Harness(outbox).delivery.eraser
     erased = set(dice.sample(range(count), 400))
     done = await eraser.erase([news[number].record.message_id for number in erased], by=LOCAL)
     assert (done.erased, done.skipped_unsettled) == (400, 0)
     assert await outbox.purge_erased()
-    assert canaries_in(path, count) == set(range(count)) - erased
+    assert canaries_in(path) == set(range(count)) - erased
     await outbox.close()
     assert not check(path).faults
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.support import build
+from tests.support.canaries import canaries_in, canary
 from tests.support.clock import START
 from tests.support.harness import Harness
 from tests.support.providers import FakeProvider
@@ -35,17 +36,6 @@ async def on_file(path: Path) -> AsyncIterator[SqliteOutbox]:
     opened = await SqliteOutbox.open(str(path))
     yield opened
     await opened.close()
-
-
-def canary(number: int) -> str:
-    return f"canary-{number:06d}."
-
-
-def canaries_in(path: Path, count: int) -> set[int]:
-    """Which of so many are to be read in the store's files."""
-    log = path.with_name(path.name + "-wal")
-    data = path.read_bytes() + (log.read_bytes() if log.exists() else b"")
-    return {number for number in range(count) if canary(number).encode() in data}
 
 
 async def minute(harness: Harness) -> None:
@@ -82,14 +72,14 @@ async def test_neither_file_holds_what_a_settled_message_said(on_file: SqliteOut
         if dice.random() < 0.8:
             settled = dice.choice(list(alive)[-40:])
             assert await on_file.advance(alive[settled], build.ended(alive.pop(settled)))
-    assert canaries_in(path, count) > set(alive), "the log still has them"
+    assert canaries_in(path) > set(alive), "the log still has them"
     assert await on_file.purge_erased()
-    assert canaries_in(path, count) == set(alive)
+    assert canaries_in(path) == set(alive)
     for number, record in alive.items():
         if number % 2:
             assert await on_file.advance(record, build.ended(record))
     assert await on_file.purge_erased()
-    assert canaries_in(path, count) == {number for number in alive if not number % 2}
+    assert canaries_in(path) == {number for number in alive if not number % 2}
 
 
 async def test_each_end_of_a_message_erases_it_within_a_minute(on_file: SqliteOutbox, path: Path) -> None:
@@ -113,7 +103,7 @@ async def test_each_end_of_a_message_erases_it_within_a_minute(on_file: SqliteOu
     harness.provider.answer = DispatchResult(Outcome.ERROR)
     await minute(harness)
     assert states == [MessageState.SENT, MessageState.FAILED, MessageState.UNCERTAIN, MessageState.CANCELLED]
-    assert canaries_in(path, 6) == {5}, "which is tried again"
+    assert canaries_in(path) == {5}, "which is tried again"
     await stop(harness)
 
 
@@ -126,19 +116,19 @@ async def test_somebody_who_reads_is_not_waited_for_and_it_is_tried_again(on_fil
     await harness.send(build.command(build.sms(canary(0))))
     assert not await within(on_file.purge_erased())
     await minute(harness)
-    assert canaries_in(path, 1) == {0}
+    assert canaries_in(path) == {0}
     sent = await harness.send()
     assert sent.state is MessageState.SENT, "and nobody else waits for the reader"
     reader.execute("COMMIT")
 
     async def tries() -> None:  # one may still be under way, on a thread, when the clock is moved on
-        while canaries_in(path, 1):
+        while canaries_in(path):
             await calm(harness)
             harness.clock.advance(erasure.TRY_AGAIN)
 
     await within(tries())
     await calm(harness)
-    assert canaries_in(path, 1) == set()
+    assert canaries_in(path) == set()
     assert path.with_name("postwire.db-wal").stat().st_size == 0
     reader.close()
     await stop(harness)
@@ -154,7 +144,7 @@ async def test_contents_are_kept_for_as_long_as_is_asked(path: Path) -> None:
     harness.clock.advance(DAY / 1e6)
     await minute(harness)
     assert await outbox.content(record.message_id, DEFAULT_TENANT) is None
-    assert canaries_in(path, 1) == set()
+    assert canaries_in(path) == set()
     assert await harness.kept(record.message_id) == record
     await stop(harness)
     await outbox.close()
@@ -166,13 +156,13 @@ async def test_what_was_kept_is_erased_once_it_is_not_to_be_kept_any_more(path: 
     for number in range(3):
         await harness.send(build.command(build.sms(canary(number))))
     await outbox.close()
-    assert canaries_in(path, 3) == {0, 1, 2}
+    assert canaries_in(path) == {0, 1, 2}
     outbox = await SqliteOutbox.open(str(path))
     harness = boot(outbox, 2)
     await harness.send(build.command(build.sms(canary(3)), send_time=START + DAY, wait_for=WaitFor.ACCEPTANCE))
     await harness.boot()
     await minute(harness)
-    assert canaries_in(path, 4) == {3}
+    assert canaries_in(path) == {3}
     await stop(harness)
     await outbox.close()
 
@@ -209,6 +199,6 @@ async def test_tenants_keep_contents_for_as_long_as_each_asks(path: Path) -> Non
     assert await left() == "b"
     harness.clock.advance(2 * DAY / 1e6)
     assert await left() == ""
-    assert canaries_in(path, 4) == set()
+    assert canaries_in(path) == set()
     await stop(harness)
     await outbox.close()
