@@ -18,13 +18,17 @@ from postwire.outbox.sqlite.schema import IN_MEMORY, connect, migrate
 @pytest.fixture(autouse=True, scope="module")
 def new_stores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("postwire.outbox.sqlite.opening.migrate", _copy_or_migrate)
+        patch.setattr("postwire.outbox.sqlite.opening.migrate", copy_or_migrate)
         yield
 
 
-def _copy_or_migrate(connection: apsw.Connection, path: str) -> None:
+def copy_or_migrate(connection: apsw.Connection, path: str) -> None:
     if connection.pragma("user_version") == 0:
-        with connection.backup("main", _made(), "main") as copying:
+        made = _made()
+        made.execute(
+            "UPDATE facts SET value = lower(hex(randomblob(16))) WHERE name = 'store'"
+        )  # no other has its name
+        with connection.backup("main", made, "main") as copying:
             copying.step()
     else:
         migrate(connection, path)
