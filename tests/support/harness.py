@@ -71,6 +71,11 @@ class Noted(SilentObserver):
         assert outcome is not None
         self.events.append(("attempt", outcome.value))
 
+    def result_refused(self, record: MessageRecord) -> None:
+        outcome = record.attempts[-1].outcome
+        assert outcome is not None
+        self.events.append(("result refused", outcome.value))
+
     def receipt_applied(self, record: MessageRecord, receipt: MessageReceipt) -> None:
         self.events.append(("receipt", receipt.state.value))
 

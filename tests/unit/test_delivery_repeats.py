@@ -367,6 +367,9 @@ class Failing:
     def attempt_ended(self, record: MessageRecord) -> None:
         raise ValueError("no attempt")
 
+    def result_refused(self, record: MessageRecord) -> None:
+        raise ValueError("no result")
+
     def routing_invalid(self, channel: object) -> None:
         raise ValueError("no routing")
 

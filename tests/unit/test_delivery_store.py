@@ -353,3 +353,21 @@ async def test_what_is_taken_as_the_grace_ends_waits_as_if_it_had_not_been(tmp_p
         assert [one.number for one in (await after.kept(record.message_id)).attempts] == [1]
     await after.completed()
     await outbox.close()
+
+
+@pytest.mark.parametrize("answer", [DispatchResult(Outcome.SUCCESS), ERROR])
+async def test_what_comes_of_an_attempt_that_others_have_taken_over_changes_nothing_and_is_reported(
+    outbox: SqliteOutbox, answer: DispatchResult
+) -> None:
+    """A node that stood still for longer than its lease goes on: another has closed what it had open."""
+    harness = Harness(outbox, provider=FakeProvider(held=True, answer=answer))
+    command = build.command(request_id="r", wait_for=WaitFor.ACCEPTANCE)
+    sending = await harness.send(command)
+    await harness.provider.calls()
+    taken_over = build.ended(sending, DispatchResult(Outcome.UNCERTAIN))
+    assert await outbox.advance(sending, taken_over)
+    harness.provider.release()
+    await harness.completed()
+    assert await harness.kept(sending.message_id) == taken_over
+    ended = ("attempt", answer.outcome.value)
+    assert harness.noted.events[-2:] == [ended, ("result refused", answer.outcome.value)]

@@ -4,64 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import io
 import json
 import logging
-import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support import build
+from tests.support.log_lines import lines, logging_as_it_was, start  # noqa: F401  # a fixture
 
-from postwire.core.breaker import BreakerState, Transition
-from postwire.core.message import Channel
-from postwire.core.outcome import DispatchResult, Outcome
 from postwire.telemetry import logs
-from postwire.telemetry.log_observer import LogObserver
 from postwire.telemetry.logs import EventLog, Shape
 
 SECRET = "Zq9canary7"
-
-
-class Written(io.StringIO):
-    """A sink that keeps what it takes."""
-
-    dropped = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.urgent: list[bool] = []
-
-    def put(self, line: str, *, urgent: bool) -> None:
-        self.write(line)
-        self.urgent.append(urgent)
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for owner, name in ((logs, "_out"), (warnings, "showwarning"), (threading, "excepthook"), (sys, "unraisablehook")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-def start(log_format: str = "json", log_level: str = "info", *, is_terminal: bool = False) -> Written:
-    stream = Written()
-    logs.setup(log_format=log_format, log_level=log_level, sink=stream, is_terminal=is_terminal)
-    return stream
-
-
-def lines(stream: Written) -> list[dict[str, Any]]:
-    """Every line, parsed. It fails on anything that is not one JSON object a line."""
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture
@@ -353,67 +310,6 @@ def test_lines_that_are_missing_are_told_at_every_level(log_level: str) -> None:
 def test_nothing_is_lost_where_nothing_is_logged() -> None:
     assert logs.dropped() == 0
     logs.close()
-
-
-# What the delivery path tells.
-
-
-@pytest.mark.parametrize("outcome", Outcome)
-def test_an_attempt_is_one_line(outcome: Outcome) -> None:
-    stream = start()
-    record = build.ended(
-        build.accepted(trace_id="ab" * 16), DispatchResult(outcome, error_code="c-1", detail="d-1"), after=1_234_567
-    )
-    LogObserver().attempt_ended(record)
-    (line,) = lines(stream)
-    failed = outcome is not Outcome.SUCCESS
-    assert {name: value for name, value in line.items() if name != "time"} == {
-        "level": "warning" if failed else "info",
-        "event": "attempt",
-        "provider_name": "sms-mms",
-        "outcome": outcome.reported.value,
-        "message_id": record.message_id,
-        "channel": "sms",
-        "attempt": 1,
-        "duration_ms": 1234.567,
-        "trace_id": "ab" * 16,
-        **({"error_code": "c-1", "detail": "d-1"} if failed else {}),
-    }
-
-
-def test_a_channel_without_a_route_is_told_once_a_channel() -> None:
-    stream = start()
-    observer = LogObserver()
-    for channel in (Channel.SMS, Channel.SMS, Channel.EMAIL, Channel.SMS):
-        observer.routing_invalid(channel)
-    assert [(line["event"], line["channel"], line["level"]) for line in lines(stream)] == [
-        ("invalid_routing", "sms", "error"),
-        ("invalid_routing", "email", "error"),
-    ]
-
-
-@pytest.mark.parametrize("target", BreakerState)
-def test_a_breaker_that_changes_is_a_line_and_a_warning_where_it_opens(target: BreakerState) -> None:
-    stream = start()
-    source = BreakerState.HALF_OPEN if target is not BreakerState.HALF_OPEN else BreakerState.OPEN
-    LogObserver().breaker_changed("sms-mms", Transition(source, target))
-    (line,) = lines(stream)
-    assert {name: value for name, value in line.items() if name != "time"} == {
-        "level": "warning" if target in (BreakerState.OPEN, BreakerState.FORCED_OPEN) else "info",
-        "event": "breaker",
-        "provider_name": "sms-mms",
-        "from": source.value,
-        "to": target.value,
-    }
-
-
-def test_every_change_of_a_breaker_is_told() -> None:
-    stream = start()
-    observer = LogObserver()
-    for _ in range(100):
-        observer.breaker_changed("sms-mms", Transition(BreakerState.OPEN, BreakerState.HALF_OPEN))
-        observer.breaker_changed("sms-mms", Transition(BreakerState.HALF_OPEN, BreakerState.OPEN))
-    assert len(lines(stream)) == 200
 
 
 def test_a_caller_that_went_away_in_mid_answer_is_no_line() -> None:

@@ -43,6 +43,7 @@ def report_everything(observer: Observers) -> None:
     observer.traceparent()
     started = observer.delivery_started("")
     observer.attempt_ended(record)
+    observer.result_refused(record)
     observer.state_reached(record)
     observer.passed_over(record, [PassedOver("email", Obstacle.OPEN)])
     observer.breaker_changed("sms-mms", Transition(BreakerState.CLOSED, BreakerState.OPEN))

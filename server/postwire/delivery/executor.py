@@ -108,10 +108,7 @@ class Executor:
         return wall, self._steps.due_at(wall, self._clock.due())
 
     def retry_time(self, attempts: int, now: int) -> int:
-        """When a message that has had so many attempts is tried again; `now` and it are by the due clock (µs).
-
-        Takes one draw.
-        """
+        """When a message that has had so many attempts is tried again (µs, due clock, as `now`). Takes one draw."""
         seconds = backoff.delay(
             max(attempts, 1),
             base=self._retries.backoff_base,
@@ -162,7 +159,7 @@ class Executor:
             record, next_step = transitions.close_attempt(
                 before, result, policy, permit.entry.provider, now=now, duration=duration, ahead=now - due
             )
-            self._observer.attempt_ended(record)
+            self._observer.attempt_ended(ended := record)
             if result.opted_out and self._suppressions:
                 await self._suppressions.opted_out(before, job.message)
             ids: Sequence[ProviderMessageId] = ()
@@ -195,6 +192,8 @@ class Executor:
                 else:
                     record = self._requeued(record, now, due)
             await self._keep(job, record, next_permit, receipts, ids)
+            if job.record is before:
+                self._observer.result_refused(ended)
         return job.record
 
     async def _clear(self, job: Job, permit: ProviderPermit, suppressions: Suppressions) -> bool:

@@ -83,6 +83,10 @@ class Observer(Protocol):
         """The last attempt of `record` has ended; the record shows how."""
         ...
 
+    def result_refused(self, record: MessageRecord) -> None:
+        """How the last attempt of `record` has ended is not on record: the message was taken over meanwhile."""
+        ...
+
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """A provider's breaker has gone from one state to another. The current task has made it so."""
         ...
@@ -145,6 +149,9 @@ class SilentObserver:
 
     def attempt_ended(self, record: MessageRecord) -> None:
         """See `Observer.attempt_ended`."""
+
+    def result_refused(self, record: MessageRecord) -> None:
+        """See `Observer.result_refused`."""
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
@@ -220,6 +227,11 @@ class Observers:
                 hook(record)
             except Exception as error:
                 self._on_fault(error)
+
+    def result_refused(self, record: MessageRecord) -> None:
+        """See `Observer.result_refused`."""
+        for observer in self._observers:
+            self._notify(observer.result_refused, record)
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""

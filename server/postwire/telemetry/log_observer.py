@@ -41,14 +41,16 @@ class LogObserver(SilentObserver):
     """See `Observer`. One line an attempt, and one a change of a breaker, whose own doubling limits them; one line a
     channel that cannot be routed, however often it is asked for; one line a receipt.
 
-    Of a provider that fails in the same way again and again, and of its receipts, some lines are left out; the next one
-    says how many (`suppressed`). The metrics count every attempt and every receipt.
+    Of a provider that fails in the same way again and again, of its receipts and of what came of attempts that are no
+    longer ours, some lines are left out; the next one says how many (`suppressed`). The metrics count every attempt and
+    every receipt.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._reported: set[Channel] = set()
         self._failures: Throttle[tuple[str, Outcome]] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
+        self._results: Throttle[str] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
         self._receipts: Throttle[tuple[str, ReceiptState]] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
         self._refused: Throttle[tuple[str, str]] = Throttle(burst=FAILURE_BURST, interval=FAILURE_INTERVAL)
 
@@ -80,6 +82,23 @@ class LogObserver(SilentObserver):
         if suppressed:
             fields["suppressed"] = suppressed
         _log.warning(names.EVENT_ATTEMPT, **fields, error_code=attempt.error_code, detail=attempt.detail)
+
+    def result_refused(self, record: MessageRecord) -> None:
+        """See `Observer.result_refused`."""
+        attempt = record.attempts[-1]
+        assert attempt.outcome is not None
+        suppressed = self._results.admit(attempt.provider_name, self._clock.monotonic())
+        if suppressed is None:
+            return
+        fields: dict[str, object] = {
+            names.LOG_PROVIDER_NAME: attempt.provider_name,
+            names.LOG_OUTCOME: attempt.outcome.reported.value,
+            names.LOG_MESSAGE_ID: record.message_id,
+            "attempt": attempt.number,
+        }
+        if suppressed:
+            fields["suppressed"] = suppressed
+        _log.warning(names.EVENT_RESULT_REFUSED, **fields)
 
     def breaker_changed(self, provider_name: str, transition: Transition) -> None:
         """See `Observer.breaker_changed`."""
