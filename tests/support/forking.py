@@ -53,6 +53,9 @@ _IMPORTED: Final = (
     "rich.console",
     "rich.table",
     "tests.support.hurried",
+    "tests.support.killed",
+    "tests.support.owner",
+    "tests.support.packages",
     "uvloop",
 )
 """What is imported before a fork."""
@@ -61,20 +64,23 @@ _lock: Final = threading.Lock()
 """Held while the process that is forked is started: there is one."""
 
 
-def run(*args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+def run(
+    *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, main: str = POSTWIRE, prepare: str = ""
+) -> CompletedProcess[str]:
     """Run `postwire` with these arguments and nothing on stdin, to its end: like `subprocess.run`."""
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
         process = Forked(
-            POSTWIRE,
+            main,
             args,
             cwd=cwd or Path.cwd(),
             env=os.environ if env is None else env,
             stdout=stdout.fileno(),
             stderr=stderr.fileno(),
+            prepare=prepare,
         )
         code = process.wait(PATIENCE)
         printed, reported = (os.pread(one.fileno(), 1 << 24, 0).decode() for one in (stdout, stderr))
-    return CompletedProcess(["postwire", *args], code, printed, reported)
+    return CompletedProcess([main, *args], code, printed, reported)
 
 
 class Forked:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
+from tests.support import forking
+
+from postwire.providers.builtin import KINDS
 from postwire.providers.kinds import GROUP
 
 MODULE = """
@@ -57,10 +60,11 @@ def installed(folder: Path) -> Callable[[], Iterable[EntryPoint]]:
 
 def postwire_with(packages: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own that has the packages of a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", *args],
-        env=os.environ | {"PYTHONPATH": str(packages)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    env = os.environ | {"PYTHONPATH": str(packages)}
+    return forking.run(*args, env=env, prepare=f"{__name__}:look_for_packages")
+
+
+def look_for_packages() -> None:
+    """Have a fork find what an interpreter would that began with its environment."""
+    sys.path.insert(0, os.environ["PYTHONPATH"])
+    vars(KINDS).pop("_points", None)

@@ -12,8 +12,9 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.support import build
+from tests.support.killed import crash
 from tests.support.store_files import boot, change, database
-from tests.unit.test_restore import crash, database_metadata, files_in, opening, records_of
+from tests.unit.test_restore import database_metadata, files_in, opening, records_of
 
 from postwire.outbox.sqlite import SqliteOutbox, boots
 from postwire.outbox.sqlite.files import StoreFiles

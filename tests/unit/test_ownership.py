@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import build
+from tests.support.owner import owned_elsewhere
 from tests.support.store_files import refused
 from tests.support.waiting import within
 
@@ -53,17 +54,6 @@ def another_process(program: str, *arguments: str) -> Iterator[None]:
         process.communicate()
 
 
-OWNER = """
-import asyncio, sys
-from postwire.outbox.sqlite import SqliteOutbox
-async def own():
-    outbox = await SqliteOutbox.open(sys.argv[1])
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await outbox.close()
-asyncio.run(own())
-"""
-
 # Whoever else wants the store.
 
 
@@ -87,7 +77,7 @@ def under_another_name(path: Path) -> Path:
 
 @pytest.mark.parametrize("way", [by_its_path, by_a_symbolic_link, without_its_lock_file, under_another_name])
 def test_a_second_process_is_refused(path: Path, way: Callable[[Path], Path]) -> None:
-    with another_process(OWNER, str(path)):
+    with owned_elsewhere(path):
         name = way(path)
         assert refused(lambda: Ownership(name)) == f"store.path: {name} is in use by another postwire process"
         assert refused(lambda: Ownership(name)), "and again: the refusal has let go of nothing"
@@ -96,7 +86,7 @@ def test_a_second_process_is_refused(path: Path, way: Callable[[Path], Path]) ->
 
 @pytest.mark.parametrize("is_served", [True, False])
 def test_a_second_link_is_refused_by_either_name(path: Path, is_served: bool) -> None:
-    with another_process(OWNER, str(path)):
+    with owned_elsewhere(path):
         os.link(path, link := path.with_name("link.db"))
         if is_served:
             assert "has a second name (a hard link)" in refused(lambda: Ownership(link))

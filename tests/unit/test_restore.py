@@ -1,21 +1,19 @@
 """Putting a copy in the place of a store: what becomes of both, and that an interruption anywhere loses nothing."""
 
-# ruff: noqa: ASYNC221, ASYNC240  # a test may block its own loop
+# ruff: noqa: ASYNC240  # a test may block its own loop
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import build, first_version
 from tests.support.clock import START
+from tests.support.killed import crash, restore_until
 from tests.support.providers import FakeProvider
 from tests.support.store_files import boot, change, database, fill, refused
 from tests.support.waiting import within
@@ -49,25 +47,6 @@ async def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def copy(path: Path) -> Path:
     return path.with_name("copy.db")
-
-
-def crash(path: Path) -> None:
-    """Have the process that serves the store end with a log that is not empty."""
-    program = (
-        "import asyncio, os, signal, sys\n"
-        "from tests.support import build\n"
-        "from postwire.core.ids import MessageIds, RandomBits\n"
-        "from postwire.outbox.sqlite import SqliteOutbox\n"
-        "build._ids = MessageIds(RandomBits(os.urandom))\n"
-        "async def go():\n"
-        "    outbox = await SqliteOutbox.open(sys.argv[1])\n"
-        "    await outbox.accept(build.new_message(build.command(request_id='crashed')))\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "asyncio.run(go())\n"
-    )
-    done = subprocess.run((sys.executable, "-c", program, str(path)), cwd=Path(__file__).parents[2])
-    assert done.returncode == -signal.SIGKILL
-    assert StoreFiles(path).log.stat().st_size > 0
 
 
 async def records_of(path: Path) -> dict[str, MessageRecord]:
@@ -271,21 +250,6 @@ def test_what_is_no_sound_copy_is_refused_and_nothing_is_changed(path: Path, cop
 # Interrupted.
 
 
-KILLED = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from postwire.outbox.sqlite import restore
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-at = int(sys.argv[3])
-if at < 0:
-    restore.copy_pages = restore.check = die
-else:
-    restore.STEPS = (*restore.STEPS[:at], die, *restore.STEPS[at:])
-asyncio.run(restore.restore(Path(sys.argv[1]), Path(sys.argv[2]), now=int(sys.argv[4])))
-"""
-
-
 @pytest.mark.parametrize("at", range(-1, len(restoring.STEPS) + 1))
 async def test_a_restore_that_is_killed_anywhere_loses_nothing_and_the_next_boot_says_what_to_do(
     path: Path, copy: Path, at: int
@@ -295,8 +259,7 @@ async def test_a_restore_that_is_killed_anywhere_loses_nothing_and_the_next_boot
     whole.mkdir()
     for one in path.parent.glob("postwire.db*"):
         shutil.copy(one, whole)
-    done = subprocess.run((sys.executable, "-c", KILLED, str(path), str(copy), str(at), str(NOW)))
-    assert done.returncode == -signal.SIGKILL
+    restore_until(at, path, copy, now=NOW)
     files = StoreFiles(path)
     last = len(restoring.STEPS)
     if at == -1:  # nothing has been exchanged: the store is served as if nothing had been
