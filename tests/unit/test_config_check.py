@@ -277,7 +277,7 @@ INJECTED = {
 
 
 def test_what_clusters_put_there_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all(stray.injected for stray in stray_variables(INJECTED, ()))
+    assert all(stray.injected for stray in stray_variables(INJECTED, tuple))
     for name, value in INJECTED.items():
         monkeypatch.setenv(name, value)
     result = run("config", "check")

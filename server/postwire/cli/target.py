@@ -22,7 +22,7 @@ def default_server(*, as_json: bool) -> str:
     from postwire.config.file import default_listen
     from postwire.config.strays import stray_variables
 
-    for stray in stray_variables(os.environ, ()):
+    for stray in stray_variables(os.environ, tuple):
         if stray.nearest and not as_json:
             click.echo(f"postwire: warning: {stray}", err=True)
     try:

@@ -337,8 +337,13 @@ def load(
         MappingProxyType(files),
         notify,
     )
-    known = [f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}" for key, _ in effective(config)]
-    return replace(config, strays=stray_variables(environ, known))
+    strays = stray_variables(environ, lambda: map(_variable, dict(effective(config))))
+    return replace(config, strays=strays) if strays else config
+
+
+def _variable(key: str) -> str:
+    """The variable of the environment that sets a key."""
+    return f"POSTWIRE_{key.replace('.', '__').replace('-', '_').upper()}"
 
 
 def effective(config: Config) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,14 +33,17 @@ class StrayVariable:
         return f"{self.name} is no variable of Postwire's{hint}"
 
 
-def stray_variables(environ: Mapping[str, str], known: Collection[str]) -> tuple[StrayVariable, ...]:
-    """Those of the variables that begin with POSTWIRE_, and are neither settings nor of the client."""
+def stray_variables(environ: Mapping[str, str], known: Callable[[], Iterable[str]]) -> tuple[StrayVariable, ...]:
+    """Those of the variables that begin with POSTWIRE_, and are neither settings nor of the client.
+
+    `known` gives the names that there are, and is asked only where there are strays.
+    """
     strays = []
     for name in sorted(environ):
         if not name.startswith("POSTWIRE_") or name in CLIENT_VARIABLES or SETTING.match(name):
             continue
         by_cluster = name.endswith("_PORT") and _INJECTED_PORT.match(environ[name])
         injected = bool(_INJECTED.fullmatch(name) or by_cluster)
-        near = difflib.get_close_matches(name.upper(), (*known, *CLIENT_VARIABLES), 1, cutoff=0.85)
+        near = difflib.get_close_matches(name.upper(), (*known(), *CLIENT_VARIABLES), 1, cutoff=0.85)
         strays.append(StrayVariable(name, near[0] if near and not injected else None, injected))
     return tuple(strays)
