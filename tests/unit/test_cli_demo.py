@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.waiting import PATIENCE
+from tests.support import forking
 
 from postwire.cli.demo import server as demo_server
 from postwire.cli.demo.command import CONFIG, LABEL, SAMPLES, _program, read_samples
@@ -72,13 +71,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_it_shows_what_it_promises() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "postwire", "demo"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=PATIENCE,
-    )
+    done = forking.run("demo")
     assert done.stderr == ""
     assert done.returncode == 0
     samples = read_samples()
