@@ -58,10 +58,10 @@ def installed(folder: Path) -> Callable[[], Iterable[EntryPoint]]:
     return lambda: [point for one in distributions(path=[str(folder)]) for point in one.entry_points]
 
 
-def postwire_with(packages: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def postwire_with(packages: Path, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own that has the packages of a folder."""
     env = os.environ | {"PYTHONPATH": str(packages)}
-    return forking.run(*args, env=env, prepare=f"{__name__}:look_for_packages")
+    return forking.run(*args, cwd=cwd, env=env, prepare=f"{__name__}:look_for_packages")
 
 
 def look_for_packages() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support.configs import KINDS as SOME
 from tests.support.configs import MockSettings, kind_of
-from tests.support.packages import MODULE, install, installed
+from tests.support.packages import MODULE, install, installed, postwire_with
 
 from postwire import core
 from postwire.config.bind import ConfigError
@@ -165,15 +165,7 @@ def test_a_kind_that_cannot_be_used_stops_the_boot_and_the_check_where_it_is_dec
 
     def run(command: str, declared: str) -> subprocess.CompletedProcess[str]:
         file.write_text(declared, encoding="utf-8")
-        return subprocess.run(
-            [sys.executable, "-m", "postwire", *command.split(), "--config", str(file)],
-            env={name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")}
-            | {"PYTHONPATH": str(place)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        return postwire_with(place, *command.split(), "--config", str(file), cwd=tmp_path)
 
     for command in ("config check", "serve"):
         done = run(command, '[providers.a]\nkind = "acme"\nchannels = ["sms"]\n')
@@ -196,15 +188,7 @@ def test_a_provider_that_cannot_be_made_stops_the_boot_and_its_settings_are_not_
         acme=MODULE.replace("        self.name", "        raise ValueError(settings.url)\n        self.name"),
     )
     (tmp_path / "postwire.toml").write_text('[providers.a]\nkind = "acme"\nchannels = ["sms"]\n', encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "postwire", "serve"],
-        env={name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")}
-        | {"PYTHONPATH": str(place)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = postwire_with(place, "serve", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == ("postwire: providers.a: the kind acme fails to make it (ValueError), check its settings\n")
 
