@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support import forking
 from tests.support.scripted_server import ScriptedServer, serving
+from tests.support.waiting import PATIENCE
 from tools import man_page
 
 from postwire.cli.root import root
@@ -119,17 +121,30 @@ def test_it_is_installed_where_man_looks() -> None:
 # An install that only steers.
 
 
+STEERING = """
+import json, os, sys
+heavy, commands = map(json.loads, sys.argv[1:])
+sys.modules.update(dict.fromkeys(heavy))
+from postwire.cli.root import root
+def run(folder, words):
+    os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
+    root(words)
+for folder, words in commands:
+    if not (pid := os.fork()):
+        run(folder, words)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+"""Runs each command in a process that has imported no more than all of them need, and cannot import what is heavy."""
+
+
 def test_commands_that_call_a_server_need_none_of_the_servers_libraries(tmp_path: Path) -> None:
     scripted = ScriptedServer()
     scripted.answer = ListProvidersResponse()
     heavy = ("aiohttp", "apsw", "opentelemetry", "grpc_reflection", "idna", "uvloop", "jwt", "cryptography")
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({heavy}))\n"
-        "from postwire.cli.root import root\n"
-        "root(sys.argv[1:])"
-    )
     with serving(scripted) as target:
-        for words, exit_code, said in (
+        expected = (
             (["providers", "list", "--server", target], 0, ""),
             (["providers", "list"], 0, ""),
             (["--help"], 0, ""),
@@ -138,19 +153,22 @@ def test_commands_that_call_a_server_need_none_of_the_servers_libraries(tmp_path
             (["keys", "new", "acme", "--role", "send"], 0, ""),
             (["store", "check", "x.db"], 1, "pip install 'postwire[server]'"),
             (["serve"], 1, "pip install 'postwire[server]'"),
-        ):
+        )
+        commands = [(str(tmp_path / str(number)), words) for number, (words, _, _) in enumerate(expected)]
+        for folder, words in commands:
+            Path(folder).mkdir()
             if words == ["providers", "list"]:
-                (tmp_path / "postwire.toml").write_text(f'[server]\nlisten = "{target}"\n', encoding="utf-8")
-            elif words == ["config", "init"]:
-                (tmp_path / "postwire.toml").unlink()
-            done = subprocess.run(
-                [sys.executable, "-c", code, *words],
-                capture_output=True,
-                text=True,
-                timeout=30,
-                cwd=tmp_path,
-                env={name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")},
-            )
-            assert done.returncode == exit_code, (words, done.stderr)
-            assert said in done.stderr
-            assert "Traceback" not in done.stderr
+                Path(folder, "postwire.toml").write_text(f'[server]\nlisten = "{target}"\n', encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", STEERING, json.dumps(heavy), json.dumps(commands)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env={name: value for name, value in os.environ.items() if not name.startswith("POSTWIRE_")},
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    for (folder, words), (_, exit_code, said), code in zip(commands, expected, done.stdout.split(), strict=True):
+        stderr = Path(folder, "stderr").read_text(encoding="utf-8")
+        assert int(code) == exit_code, (words, stderr)
+        assert said in stderr
+        assert "Traceback" not in stderr
