@@ -121,14 +121,20 @@ async def _encrypted(part: Part, news: Sequence[NewMessage]) -> Sequence[bytes]:
 
 
 async def _find(connection: Connection, part: Part, repeats: Sequence[New]) -> None:
-    """Find the messages that have the request ids of others."""
+    """Find the messages that have the request ids of others.
+
+    One of them may be the message itself: an earlier commit of its batch had kept it before others were in the way, or
+    at fault, and the rest was done once more. It is nobody else's as long as it is as it was then.
+    """
     keys = sorted({(new.message.record.tenant, new.message.record.request_id) for new in repeats})
     found = await connection.fetch(QUERIES["find_repeated"], *rows.columns(keys, 2))
     owners = {(one["tenant"], one["request_id"]): one for one in found}
     for new in repeats:
         owner = owners.get((new.message.record.tenant, new.message.record.request_id))
         if owner and is_payload(owner["payload_hash"], new.message.payload_hash, part.lookup_key_now):
-            new.result = Accepted(rows.record_from(owner), created=False)
+            record, own = rows.record_from(owner), new.message.record
+            is_same = (record.message_id, record.revision) == (own.message_id, own.revision)
+            new.result = Accepted(record, created=is_same and new.tries > 1)
         elif owner:
             new.result = RequestIdReused()
 

@@ -17,13 +17,15 @@ class New:
     asked: NewMessage
     message: NewMessage = field(init=False)
     result: Accepted | NotAccepted | None = None
+    tries: int = 0
 
     def __post_init__(self) -> None:
-        self.begin()
+        self.message = self.asked
 
     def begin(self) -> None:
-        """Have nothing be done."""
+        """Have nothing be done, as far as is known: an earlier try may have come to a commit."""
         self.message, self.result = self.asked, None
+        self.tries += 1
 
 
 @dataclass(slots=True, eq=False)
