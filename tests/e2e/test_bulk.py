@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,11 +199,8 @@ def test_an_uncertain_message_is_resolved(server: Server, found: str, state: str
 
 
 def test_watching_shows_changes_until_it_is_interrupted(server: Server) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "postwire", "messages", "watch", "--json", "--server", server.address],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = forking.child(
+        *("messages", "watch", "--json", "--server", server.address), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         assert process.stdout
@@ -226,7 +222,7 @@ def test_watching_shows_changes_until_it_is_interrupted(server: Server) -> None:
         assert process.wait(PATIENCE) == 130
         assert "Traceback" not in (process.stderr.read() if process.stderr else "")
     finally:
-        process.kill()
+        process.terminate()
         process.communicate()
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -24,14 +23,10 @@ TO = "+15005550100"
 def command(server: Server, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     if stdin is None:
         return forking.run(*arguments, "--server", server.address)
-    return subprocess.run(
-        [sys.executable, "-m", "postwire", *arguments, "--server", server.address],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        input=stdin,
-        check=False,
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with forking.child(*arguments, "--server", server.address, **pipes) as process:
+        stdout, stderr = process.communicate(stdin, PATIENCE)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def file_of(folder: Path, lines: list[object]) -> Path:
@@ -136,12 +131,9 @@ def test_a_fifo_is_read_like_a_file(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_it_while_it_waits_for_a_pipe(server: Server) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "postwire", "send", "--file", "-", "--server", server.address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = forking.child(
+        *("send", "--file", "-", "--server", server.address),
+        **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
     )
     try:
         assert process.stdin
@@ -157,7 +149,7 @@ def test_an_interrupt_ends_it_while_it_waits_for_a_pipe(server: Server) -> None:
         assert "what was sent is not sent twice" in reported
         assert "Traceback" not in reported
     finally:
-        process.kill()
+        process.terminate()
         process.communicate()
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from click.testing import CliRunner, Result
 from tests.e2e.calls import ACCEPTANCE, AT_MOST_ONCE, SENT, TIMEOUT, get, provider, request, sms
 from tests.e2e.server import Server
 from tests.e2e.streams import in_time
+from tests.support import forking
 from tests.support.waiting import PATIENCE
 
 from postwire.cli.root import root
@@ -146,13 +146,8 @@ def test_a_watch_of_ids_ends_once_all_are_settled(shared: Server) -> None:
 
 
 def test_a_watch_of_a_label_shows_no_other(shared: Server) -> None:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "postwire", "messages", "watch", "--label", "team=mine"),
-            *("--json", "--server", shared.address),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    process = forking.child(
+        *("messages", "watch", "--label", "team=mine", "--json", "--server", shared.address), stdout=subprocess.PIPE
     )
     try:
         assert process.stdout
@@ -170,7 +165,7 @@ def test_a_watch_of_a_label_shows_no_other(shared: Server) -> None:
         sending.join()
         assert shown == [{"team": "mine"}] * 4
     finally:
-        process.kill()
+        process.terminate()
         process.communicate()
 
 
@@ -224,9 +219,11 @@ def test_it_takes_an_id_or_a_filter(shared: Server, command: list[str]) -> None:
 def test_who_sits_at_a_terminal_is_asked(shared: Server, answer: str, exit_code: int) -> None:
     (message,) = waiting(shared, f"asked-{answer}")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "postwire", "messages", "cancel", "--label", f"team=asked-{answer}"]
-    process = subprocess.Popen(
-        [*command, "--server", shared.address], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process = forking.child(
+        *("messages", "cancel", "--label", f"team=asked-{answer}", "--server", shared.address),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         os.close(theirs)
@@ -236,7 +233,7 @@ def test_who_sits_at_a_terminal_is_asked(shared: Server, answer: str, exit_code:
         assert process.returncode == exit_code
         assert (get(shared, message).state == MESSAGE_STATE_CANCELLED) is (answer == "y")
     finally:
-        process.kill()
+        process.terminate()
         process.communicate()
         os.close(ours)
 

@@ -7,8 +7,6 @@ import json
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, environment, eventually
 from tests.e2e.test_canary import found_in, mark, phone
 from tests.e2e.web import HTTP, call
+from tests.support import forking
 from tests.support.access import declared, made_key
 from tests.support.certificates import Authority
 from tests.support.otlp import Collector
@@ -282,15 +281,7 @@ def test_what_is_off_is_not_served(serve: Serve) -> None:
 def test_an_address_that_is_taken_stops_the_boot(serve: Serve, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        ended = subprocess.run(
-            [sys.executable, "-m", "postwire", "serve"],
-            cwd=tmp_path,
-            env=environment(tmp_path, http__listen=address),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        ended = forking.run("serve", cwd=tmp_path, env=environment(tmp_path, http__listen=address))
     assert ended.returncode != 0
     assert f"http.listen: cannot listen on {address}" in ended.stderr
 

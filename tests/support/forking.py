@@ -30,7 +30,7 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryFile
 from typing import Any, Final
 
-from tests.support.forked_command import ask
+from tests.support import forked_command
 from tests.support.waiting import PATIENCE
 
 POSTWIRE: Final = "postwire.cli:main"
@@ -83,6 +83,22 @@ def run(
     return CompletedProcess([main, *args], code, printed, reported)
 
 
+def child(*args: str, **options: Any) -> subprocess.Popen[str]:
+    """Start `postwire` with these arguments and the descriptors that `options` give it, as they are for a `Popen`.
+
+    It is a child, as that would be: see `tests.support.forked_command`. It is not to be killed, which would leave the
+    fork behind.
+    """
+    connection = forker().fileno()
+    return subprocess.Popen(
+        [sys.executable, "-ISE", forked_command.__file__, *args],
+        env={**os.environ, forked_command.FORKER: str(connection)},
+        pass_fds=[connection],
+        text=True,
+        **options,
+    )
+
+
 class Forked:
     """A process that calls `main` ("module:function"), with nothing on stdin. It is used like a `Popen`.
 
@@ -106,7 +122,7 @@ class Forked:
         request = {"main": main, "args": args, "cwd": str(cwd), "env": dict(env), "prepare": prepare}
         with _lock, open(os.devnull, "r+b") as null:  # noqa: PTH123  nothing but a descriptor
             outputs = [null.fileno() if one == subprocess.DEVNULL else one for one in (stdout, stderr)]
-            self._reports = ask(forker(), request, (null.fileno(), *outputs))
+            self._reports = forked_command.ask(forker(), request, (null.fileno(), *outputs))
         self.pid = int(self._reports.readline())
         threading.Thread(target=self._await_end, daemon=True).start()
 
