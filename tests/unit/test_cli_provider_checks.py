@@ -28,6 +28,8 @@ HANGING = {
 }
 """How a check may hang: as an honest one, as one that will not be cancelled, and on a thread that nobody can end."""
 
+SOONER = "from postwire.providers import checks\nchecks.CHECK_TIMEOUT = 1.0\n"
+"""In a package: has a check be given up sooner."""
 
 pytestmark = pytest.mark.usefixtures("unconfigured")
 
@@ -107,7 +109,7 @@ def test_one_that_cannot_be_made_or_raises_is_a_line_and_its_settings_are_not_to
 
 def test_it_ends_however_a_check_hangs(tmp_path: Path) -> None:
     modules = {
-        name: f"import asyncio, time\n{MODULE}".replace("return ProviderHealth(ok=True)", body)
+        name: f"import asyncio, time\n{SOONER}{MODULE}".replace("return ProviderHealth(ok=True)", body)
         for name, body in HANGING.items()
     }
     modules["good"] = MODULE
@@ -117,14 +119,14 @@ def test_it_ends_however_a_check_hangs(tmp_path: Path) -> None:
     done = postwire_with(tmp_path, "providers", "check", "--json")
     assert (done.returncode, done.stderr) == (1, "")
     found = {one["name"]: (one["ok"], one["detail"]) for one in json.loads(done.stdout)["providers"]}
-    late = (False, "it did not answer within 3 s")
+    late = (False, "it did not answer within 1 s")
     assert found == {"waits": late, "swallows": late, "looks-up": late, "good": (True, "")}
 
 
 def test_it_ends_though_one_holds_the_loop(tmp_path: Path) -> None:
-    held = f"import time\n{MODULE}".replace("return ProviderHealth(ok=True)", "time.sleep(3600)")
+    held = f"import time\n{SOONER}{MODULE}".replace("return ProviderHealth(ok=True)", "time.sleep(3600)")
     install(tmp_path, "acme", {"held": "held:KIND"}, held=held)
     Path("postwire.toml").write_text('[providers.held]\nkind = "held"\nchannels = ["sms"]\n', encoding="utf-8")
     done = postwire_with(tmp_path, "providers", "check")
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[1:] == ["held      held  no  it did not answer within 3 s"]
+    assert done.stdout.splitlines()[1:] == ["held      held  no  it did not answer within 1 s"]

@@ -92,13 +92,14 @@ def _check(asked: Sequence[ProviderConfig]) -> tuple[dict[str, ProviderHealth], 
 async def _run(made: Sequence[Provider], found: dict[str, ProviderHealth]) -> None:
     import asyncio
 
-    from postwire.providers.checks import ProviderChecks
+    from postwire.providers.checks import CHECK_TIMEOUT, ProviderChecks
     from postwire.providers.tasks import CANCEL_GRACE
 
     def report(provider: Provider, health: ProviderHealth) -> None:
         found[provider.name] = health
 
-    checks = ProviderChecks(made, report, on_fault=lambda error: None)  # its class is in what is reported
+    # The class of a fault is in what is reported.
+    checks = ProviderChecks(made, report, on_fault=lambda error: None, timeout=CHECK_TIMEOUT)
     checks.start()
     await checks.wait()
     if made:
