@@ -18,7 +18,7 @@ from tests.support.otlp import Collector
 
 from postwire.v1.provider_service_pb2 import ListProvidersRequest
 
-GRACE: Final = 1.0
+GRACE: Final = 0.5
 
 HOUR: Final = "3600000"
 QUICK = {

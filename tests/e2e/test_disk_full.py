@@ -125,7 +125,7 @@ def serve(disk: Disk, serve: Serve) -> Serve:
 class Load:
     """Callers who send one message after another, until they are told to stop; `answers` and `refusals` by request."""
 
-    CALLERS = 8
+    CALLERS = 4
 
     def __init__(self, server: Server) -> None:
         self.answers: list[tuple[pb.DispatchRequest, Message]] = []

@@ -120,7 +120,7 @@ def test_killed_again_and_again_in_the_midst_of_a_stream_of_calls(serve: Serve) 
     server = serve()
     owned: dict[str, str] = {}
     for _ in range(3):
-        requests = {one.request_id: one for one in (request() for _ in range(MESSAGES * 4))}
+        requests = {one.request_id: one for one in (request() for _ in range(MESSAGES * 2))}
         calls = {key: server.dispatch.Dispatch.future(one, timeout=TIMEOUT) for key, one in requests.items()}
         next(iter(calls.values())).result()
         server.kill()  # some are answered, some are under way, some have not arrived

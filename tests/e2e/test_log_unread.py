@@ -22,7 +22,7 @@ from tests.support.waiting import PATIENCE
 
 from postwire.v1 import dispatch_service_pb2_grpc
 
-SENDS = 1_500
+SENDS = 600
 FRAME = 100
 STOP_TIME = 15.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
