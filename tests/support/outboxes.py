@@ -39,9 +39,10 @@ async def open_postgres(
     dead, as if its lease had run out."""
     if folder not in _databases:
         _databases[folder] = await new_database()
-    connection = await asyncpg.connect(_databases[folder])
-    await connection.execute("UPDATE nodes SET dead = true")
-    await connection.close()
+    else:
+        connection = await asyncpg.connect(_databases[folder])
+        await connection.execute("UPDATE nodes SET dead = true")
+        await connection.close()
     return await PostgresOutbox.open(_databases[folder], keys=keys, keep_contents=keep_contents)
 
 

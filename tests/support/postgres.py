@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import functools
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -60,19 +62,49 @@ def server() -> LocalPostgres:
 
 async def new_database() -> str:
     """The URL of a database that nobody else uses, with our schema and nothing in it."""
-    where = server()
-    name = await _emptied(where)
-    if name is None:
-        name = f"test_{next(_numbers)}"
-        connection = await asyncpg.connect(where.url())
-        try:
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_new_database(server()), _loop()))
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """That of the connections that databases are made and emptied by, which stay from test to test: to open one costs
+    the server more than to empty a database does."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        for connection in _connections.values():
+            loop.call_soon_threadsafe(connection.terminate)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    atexit.register(end)  # after the server is made, and so before it is removed
+    return loop
+
+
+_one_by_one: Final = asyncio.Lock()
+_connections: Final[dict[str, Connection]] = {}
+
+
+async def _connection(url: str) -> Connection:
+    if url not in _connections or _connections[url].is_closed():
+        _connections[url] = await asyncpg.connect(url)
+    return _connections[url]
+
+
+async def _new_database(where: LocalPostgres) -> str:
+    async with _one_by_one:
+        name = await _emptied(where)
+        if name is None:
+            name = f"test_{next(_numbers)}"
+            connection = await _connection(where.url())
             if not _made:
                 await _make_template(connection, where)
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
-        finally:
-            await connection.close()
-    _made.append(name)
-    return where.url(name)
+        _made.append(name)
+        return where.url(name)
 
 
 async def _make_template(connection: Connection, where: LocalPostgres) -> None:
@@ -94,17 +126,15 @@ async def _make_template(connection: Connection, where: LocalPostgres) -> None:
 async def _emptied(where: LocalPostgres) -> str | None:
     """A database that nobody uses any more, one of the oldest, as if it were new, if there is one."""
     for name in _made[:-KEPT_DATABASES]:
-        within = await asyncpg.connect(where.url(name))
-        try:
-            if await within.fetchval(_IN_USE):
-                continue
-            _made.remove(name)
-            shape, *script = _initial
-            if await within.fetchval(_SHAPE) == shape:
-                await within.execute(";".join(script))
-                return name
-        finally:
-            await within.close()
+        within = await _connection(where.url(name))
+        if await within.fetchval(_IN_USE):
+            continue
+        _made.remove(name)
+        shape, *script = _initial
+        if await within.fetchval(_SHAPE) == shape:
+            await within.execute(";".join(script))
+            return name
+        await _connections.pop(where.url(name)).close()
         # Else a test has changed its schema: it is left as it is.
     return None
 
