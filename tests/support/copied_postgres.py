@@ -30,7 +30,8 @@ def _template() -> Path:
     made_how = zlib.crc32(inspect.getsource(LocalPostgres.initialize).encode())
     name = f"postwire-initdb-{os.geteuid()}-{program.st_mtime_ns:x}-{program.st_size:x}-{made_how:x}"
     place = Path(tempfile.gettempdir()) / name
-    if not place.exists():
+    if not (place / "data/PG_VERSION").exists():
+        shutil.rmtree(place, ignore_errors=True)  # a system may remove old files, and leave their folders
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         LocalPostgres(folder).initialize()
         try:
