@@ -34,7 +34,7 @@ serve: $(RUNTIME) ## Run the server
 
 # Each file in one of three processes, so that its tests share the servers it starts; the long files come first. With
 # ARGS in this process, as -x, -s and --pdb need it.
-PARALLEL := --numprocesses=3 --dist=loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
+PARALLEL := --numprocesses=4 --dist=loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(DEV) ## Run the tests
 	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
