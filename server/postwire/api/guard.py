@@ -21,6 +21,7 @@ from postwire.api import errors
 from postwire.api.access import Access, roles_of
 from postwire.api.answer_room import AnswerRoom
 from postwire.api.call import CallContext, Context, OtherStatus
+from postwire.api.requests import read
 from postwire.core.audit import AuditedMethod
 from postwire.core.errors import InvalidCredentials, Refusal, RefusedCaller
 from postwire.core.principal import Principal, Role
@@ -127,6 +128,7 @@ class Guard:
                     observed.tenant = principal.tenant
                     if is_large:
                         await self._room.enter(context)
+                    request = read(request)
                     return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
@@ -154,6 +156,7 @@ class Guard:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     observed.tenant = principal.tenant
+                    request = read(request)
                     call = CallContext(principal, context.time_remaining)
                     with self._access.recheck(needed, metadata, context, principal) as recheck:
                         try:

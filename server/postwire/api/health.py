@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
+from postwire.api import methods
 from postwire.api.call import CallContext, OtherStatus
 from postwire.api.guard import Guard
 
@@ -41,7 +42,7 @@ class Health:
 
     def add_to(self, server: grpc.aio.Server, guard: Guard) -> None:
         """Serve `grpc.health.v1.Health`, to everybody: who asks is a load balancer, say, and has no key."""
-        health_pb2_grpc.add_HealthServicer_to_server(guard.around(SERVICE, _Servicer(self), lambda _: None), server)
+        methods.serve(server, SERVICE, guard.around(SERVICE, _Servicer(self), lambda _: None))
 
     def start(self, *, ready: bool) -> None:
         """The server is about to serve."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
-from postwire.api import reflect, transport
+from postwire.api import methods, reflect, transport
 from postwire.api.access import Access
 from postwire.api.admin import AdminServicer
 from postwire.api.dispatch import DispatchServicer
@@ -32,15 +32,10 @@ from postwire.reload import Reloadable
 from postwire.telemetry.base import CallObserver
 from postwire.v1 import (
     admin_service_pb2,
-    admin_service_pb2_grpc,
     dispatch_service_pb2,
-    dispatch_service_pb2_grpc,
     inbox_service_pb2,
-    inbox_service_pb2_grpc,
     provider_service_pb2,
-    provider_service_pb2_grpc,
     suppression_service_pb2,
-    suppression_service_pb2_grpc,
 )
 
 FLUSH_GRACE: Final = 0.2
@@ -60,15 +55,6 @@ ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminServi
 SUPPRESSION_SERVICE: Final = suppression_service_pb2.DESCRIPTOR.services_by_name["SuppressionService"].full_name
 INBOX_SERVICE: Final = inbox_service_pb2.DESCRIPTOR.services_by_name["InboxService"].full_name
 SERVICES: Final = (DISPATCH_SERVICE, PROVIDER_SERVICE, ADMIN_SERVICE, SUPPRESSION_SERVICE, INBOX_SERVICE)
-
-_ADD: Final[Mapping[str, Callable[[Any, grpc.aio.Server], None]]] = {
-    DISPATCH_SERVICE: dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server,
-    PROVIDER_SERVICE: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server,
-    ADMIN_SERVICE: admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
-    SUPPRESSION_SERVICE: suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
-    INBOX_SERVICE: inbox_service_pb2_grpc.add_InboxServiceServicer_to_server,
-}
-"""What adds each of them to gRPC's server."""
 
 
 class ListenError(Exception):
@@ -118,7 +104,7 @@ class ApiServer:
         self._socket: UnixSocket | None = None
         self._server = grpc.aio.server(options=transport.options(config))
         for name, servicer in self.services.items():
-            _ADD[name](self.guard.around(name, servicer), self._server)
+            methods.serve(self._server, name, self.guard.around(name, servicer))
         # Apart from the others: what is left of these is cut when the server stops, and nobody waits for it.
         about_us = Guard(Calls(), observers, access)
         self._health.add_to(self._server, about_us)

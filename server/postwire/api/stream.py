@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from postwire.api import convert, errors
+from postwire.api.requests import Large, read
 from postwire.core.admission import Share
 from postwire.core.errors import FieldViolation, InvalidMessage, Refusal, ShuttingDown
 from postwire.core.message import DispatchCommand, MessageRecord
@@ -58,7 +60,7 @@ class Stream:
         self._read_on = asyncio.Event()  # results have been read
 
     async def run(
-        self, frames: AsyncIterator[pb.DispatchStreamRequest]
+        self, frames: AsyncIterator[pb.DispatchStreamRequest | Large]
     ) -> AsyncGenerator[pb.DispatchStreamResponse, None]:
         """The results.
 
@@ -98,7 +100,7 @@ class Stream:
             filled += wire.ByteSize()
         return response
 
-    async def _read(self, frames: AsyncIterator[pb.DispatchStreamRequest]) -> None:
+    async def _read(self, frames: AsyncIterator[pb.DispatchStreamRequest | Large]) -> None:
         draining = asyncio.ensure_future(self._delivery.until_draining())
         try:
             while True:
@@ -124,28 +126,30 @@ class Stream:
             self._read_on.clear()
             await self._read_on.wait()
 
-    async def _accept_frame(self, wire: pb.DispatchStreamRequest) -> None:
-        """Accept one frame."""
-        if len(wire.requests) > MAX_FRAME:
-            await self._refuse(len(wire.requests))
+    async def _accept_frame(self, wire: pb.DispatchStreamRequest | Large) -> None:
+        """Accept one frame. The requests in one that is large are read one by one."""
+        requests = [*islice(_requests_of(wire), MAX_FRAME + 1)]
+        if len(requests) > MAX_FRAME:
+            await self._refuse(_requests_of(wire))
             return
+        requests = [request for request in requests if request is not None]
         first = self._sequence
-        self._sequence += len(wire.requests)
-        self._unanswered += len(wire.requests)
+        self._sequence += len(requests)
+        self._unanswered += len(requests)
         sequences: list[int] = []
         commands: list[DispatchCommand] = []
         malformed: deque[tuple[int, Refusal]] = deque()
         loop = asyncio.get_running_loop()
-        read = partial(
+        convert_one = partial(
             convert.read_command, max_bytes=self._max_message_bytes, tenant=self._tenant, needs_request_id=True
         )
         pause = loop.time() + LONGEST_TURN
-        for sequence, request in enumerate(wire.requests, first):
+        for sequence, request in enumerate(requests, first):
             try:
                 if loop.time() >= pause:
                     await asyncio.sleep(0)
                     pause = loop.time() + LONGEST_TURN
-                commands.append(await read(request))
+                commands.append(await convert_one(read(request)))
                 sequences.append(sequence)
             except Refusal as refusal:
                 malformed.append((sequence, refusal.with_traceback(None)))
@@ -165,11 +169,15 @@ class Stream:
         else:
             asyncio.get_running_loop().call_later(self._max_wait, partial(self._give_up, frame))
 
-    async def _refuse(self, count: int) -> None:
+    async def _refuse(self, requests: Iterable[object]) -> None:
         """Refuse a frame that is too large: no faster than its caller reads, since its requests may be millions."""
         too_many = FieldViolation("requests", f"must have at most {MAX_FRAME:,} entries in one frame")
         refusal = InvalidMessage(f"{too_many.field}: {too_many.description}", [too_many])
-        for _ in range(count):
+        for index, request in enumerate(requests):
+            if not index % MAX_FRAME:
+                await asyncio.sleep(0)
+            if request is None:
+                continue
             await self._until_unanswered_below(WINDOW)
             self._unanswered += 1
             self._answer(self._sequence, refusal)
@@ -185,3 +193,7 @@ class Stream:
                 observer.request_refused(result.reason, self._tenant)
         self._results.append((sequence, result))
         self._changed.set()
+
+
+def _requests_of(frame: pb.DispatchStreamRequest | Large) -> Iterable[pb.DispatchRequest | Large | None]:
+    return frame.parts("requests") if isinstance(frame, Large) else frame.requests

@@ -17,10 +17,11 @@ from connectrpc.compression import Compression
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from postwire.api.call import OtherStatus
 from postwire.api.errors import INTERNAL_TEXT
+from postwire.api.requests import parse
 from postwire.core.errors import Refusal
 from postwire.web.strict_json import read_json
 
@@ -53,21 +54,13 @@ def _json_of(message: Message) -> bytes:
     return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
 
 
-def _read_binary(data: bytes, message_class: type[Message]) -> Message:
-    try:
-        return message_class.FromString(data)
-    except DecodeError:  # which carries no reason of ours, as with gRPC
-        text = f"the body is no {message_class.DESCRIPTOR.full_name}"
-        raise OtherStatus(grpc.StatusCode.INVALID_ARGUMENT, text) from None
-
-
 _WRITE: Final[Mapping[Encoding, Callable[[Message], bytes]]] = {
     Encoding.JSON: _json_of,
     Encoding.BINARY: lambda message: message.SerializeToString(),
 }
 _READ: Final[Mapping[Encoding, Callable[[bytes, type[Message]], Message]]] = {
     Encoding.JSON: read_json,
-    Encoding.BINARY: _read_binary,
+    Encoding.BINARY: parse,
 }
 
 

@@ -39,12 +39,17 @@ _TYPES: Final[Mapping[int, str]] = {
 _WHOLE: Final = "must be a whole number that is in range"
 _BYTES: Final = "must be a string in base64"
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_TOO_MANY_COMMAS: Final = re.compile(
+    rb"""(?: (?: [^",]++ | "(?:[^"\\]++|\\.)*+" )*+ , ){%d}+""" % (MAX_VALUES + 1), re.DOTALL | re.VERBOSE
+)
+"""Outside of strings. Nothing is tried twice."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MESSAGES: Final = {
     "google.protobuf.Timestamp": 'must be a time such as "2030-01-31T12:00:00Z"',
     "google.protobuf.Duration": 'must be a duration such as "1.5s"',
 }
 _OBJECT: Final = "must be an object"
+_TOO_MANY: Final = f"must have at most {MAX_VALUES:,} values"
 _TWICE: Final = "must be there once"
 
 
@@ -57,6 +62,9 @@ def read_json(data: bytes, message_class: type[M]) -> M:
     Raises:
         InvalidMessage: naming every bad field, as far as there are any.
     """
+    # Before anything is made of them: a comma goes before each value but the first of a list or an object.
+    if data.count(b",") > MAX_VALUES and _TOO_MANY_COMMAS.match(data):
+        raise _unreadable(_TOO_MANY)
     try:
         tree = json.loads(data.decode("utf-8"), object_pairs_hook=_object_of, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -68,7 +76,7 @@ def read_json(data: bytes, message_class: type[M]) -> M:
     if not isinstance(tree, dict):
         raise _unreadable("must be a JSON object, {} at the least")
     if _count(tree) > MAX_VALUES:
-        raise _unreadable(f"must have at most {MAX_VALUES:,} values")
+        raise _unreadable(_TOO_MANY)
     found = _Found()
     descriptor: Any = message_class.DESCRIPTOR  # its stub has two kinds
     _check(tree, descriptor, "", found)
