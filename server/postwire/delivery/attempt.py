@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any, Final
 
+from postwire.core.breaker import Verdict
 from postwire.core.message import OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.providers.base import Provider
@@ -25,6 +26,17 @@ TOO_LATE: Final = DispatchResult(
 UNSUITABLE: Final = DispatchResult(
     Outcome.ERROR, error_code="unsuitable", detail="the provider cannot send to these recipients alone"
 )
+
+_VERDICTS: Final = {
+    Outcome.SUCCESS: Verdict.SUCCESS,
+    Outcome.REJECTED: Verdict.SUCCESS,  # it answered
+    Outcome.ERROR: Verdict.FAILURE,
+    Outcome.UNCERTAIN: Verdict.FAILURE,
+    Outcome.RATE_LIMITED: Verdict.NONE,  # it is healthy, and has no time
+    Outcome.DEFERRED: Verdict.NONE,
+    Outcome.MISCONFIGURED: Verdict.NONE,
+}
+"""What an outcome says of its provider's health."""
 
 _log = EventLog()
 
@@ -112,3 +124,9 @@ def fault(provider: Provider, error: BaseException) -> DispatchResult:
     return DispatchResult(
         Outcome.UNCERTAIN, error_code="internal", detail=f"the provider's code failed with {type(error).__name__}"
     )
+
+
+def verdict(result: DispatchResult) -> Verdict:
+    """What a result says of its provider's health."""
+    found = _VERDICTS[result.outcome]
+    return Verdict.NONE if found is Verdict.FAILURE and not result.provider_fault else found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,23 +26,13 @@ from postwire.core.splitmix import SplitMix64
 from postwire.core.waiting import deadline
 from postwire.delivery import attempt, transitions
 from postwire.delivery.jobs import Job
+from postwire.delivery.open_attempts import OpenAttempts
 from postwire.delivery.receipts import NOTHING, ReceiptTracker
 from postwire.delivery.router import ProviderPermit, Router
 from postwire.delivery.suppressions import Suppressions
 from postwire.outbox.base import Outbox, ProviderMessageId
 from postwire.providers.handover import Handover
 from postwire.telemetry.base import Observer
-
-_VERDICTS: Final = {
-    Outcome.SUCCESS: Verdict.SUCCESS,
-    Outcome.REJECTED: Verdict.SUCCESS,  # it answered
-    Outcome.ERROR: Verdict.FAILURE,
-    Outcome.UNCERTAIN: Verdict.FAILURE,
-    Outcome.RATE_LIMITED: Verdict.NONE,  # it is healthy, and has no time
-    Outcome.DEFERRED: Verdict.NONE,
-    Outcome.MISCONFIGURED: Verdict.NONE,
-}
-"""What an outcome says of its provider's health."""
 
 _NOTHING: Final = NextStep.NOTHING
 
@@ -79,11 +68,13 @@ class Executor:
         observer: Observer,
         retries: Retries,
         jitter: SplitMix64,
+        attempts: OpenAttempts,
         suppressions: Suppressions | None = None,
         tracker: ReceiptTracker | None = None,
         may_act: Callable[[], bool] | None = None,
     ) -> None:
         """`tracker` where any provider takes receipts. `may_act` says whether a message may be handed over now."""
+        self._attempts = attempts
         self._may_act = may_act
         self._suppressions = suppressions
         self._tracker = tracker
@@ -281,8 +272,10 @@ class Executor:
     async def _drop(self, record: MessageRecord) -> None:
         """Take the open attempt back, which a shutdown has ended before the message left, if there is time for it."""
         now, due = self.now()
-        with suppress(StoreUnavailable):
+        try:
             await self._outbox.advance(record, transitions.drop_attempt(record, now=now, due=due))
+        except StoreUnavailable:
+            self._attempts.lose(record)
 
     async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int, int]:
         """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs,
@@ -304,7 +297,7 @@ class Executor:
                 result = await attempt.send(entry.provider, message, handover, self._loop, min(timeout, left))
                 # Where the message's own time ran out, the provider may not have had all of its own.
                 if left >= timeout or not any(result is one for one in attempt.CUT_SHORT):
-                    verdict = _verdict(result)
+                    verdict = attempt.verdict(result)
                 # Before the permit is back: the next to be admitted is to find the gate as this attempt leaves it.
                 self._note(entry.gate, gate_permit, result)
         finally:
@@ -394,6 +387,7 @@ class Executor:
         """
         numbers = [one.number for one in receipts if not one.is_applied] if receipts else ()
         before, job.permit = job.record, None
+        opened = after if permit else None
         tried: list[MessageRecord] = []
         try:
             while True:
@@ -429,6 +423,8 @@ class Executor:
         except BaseException:
             if permit:
                 permit.gate_permit.cancel(self._clock.monotonic())
+            if opened:  # it may be kept, and nobody makes it
+                self._attempts.lose(opened)
             raise
         job.record, job.permit = after, permit
         job.waiter.record = after
@@ -441,9 +437,3 @@ class Executor:
                     self._observer.receipt_applied(after, one.listed)
         if after.follow_up_time is not None and follow_up.is_waiting(after):
             self.on_follow_up(after.follow_up_time)
-
-
-def _verdict(result: DispatchResult) -> Verdict:
-    """What a result says of its provider's health."""
-    verdict = _VERDICTS[result.outcome]
-    return Verdict.NONE if verdict is Verdict.FAILURE and not result.provider_fault else verdict

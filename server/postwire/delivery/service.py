@@ -109,6 +109,7 @@ class Delivery:
             observer=observer,
             retries=limits.retries,
             jitter=stream(seed, "backoff"),
+            attempts=self.open_attempts,
             suppressions=suppressions,
             tracker=tracker,
             may_act=may_act,

@@ -7,7 +7,7 @@ may have been sent. A drain cancels tasks, and leaves what they were about as it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from postwire.clock import Clock
@@ -64,8 +64,12 @@ class StraySweep:
         Raises:
             StoreUnavailable: it may not be known to the store.
         """
-        if self._attempts.has_unknown:
-            found = await self._find()
+        if not self._attempts.has_unknown:
+            return
+        await self._outbox.advance_all(())  # answered after all that was asked for before, which may be what is unknown
+        seen: list[str] = []
+        while found := await self._find(seen):
+            seen += [one.record.message_id for one in found]
             await self._close(one for one in found if self._attempts.was_never_handed_over(one.record))
 
     async def look(self) -> int:
@@ -83,8 +87,8 @@ class StraySweep:
             _log.warning(names.EVENT_STRAYS, messages=count)
         return 0.0 if count >= STEP else INTERVAL
 
-    async def _find(self) -> list[StoredMessage]:
-        found = await self._outbox.strays(self._attempts.carried, STEP)
+    async def _find(self, others: Sequence[str] = ()) -> list[StoredMessage]:
+        found = await self._outbox.strays([*self._attempts.carried, *others], STEP)
         # Some may have been begun since those that are carried were listed.
         return [one for one in found if one.record.message_id not in self._attempts]
 
