@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
+
+from postwire.core.admission import Room
 
 SMALL_BODY: Final = 16 << 10
 """Bytes of a body that there is room for in any case, and most have less: else a few who are slow with large ones, of
@@ -46,36 +47,39 @@ class BodyRoom:
     def __init__(self, most: int) -> None:
         """`most`: bytes of one and the same."""
         self.most = most
-        self._held: Counter[Hashable] = Counter()
+        self._rooms: dict[Hashable, Room] = {}  # those in which anything is held
 
     @contextmanager
-    def reserve(self, whose: Hashable) -> Iterator[Body]:
-        """Have a body that is held until the end of the block, or until it is released."""
-        body = Body(self, whose)
+    def reserve(self, whose: Hashable, tenant: str | None = None) -> Iterator[Body]:
+        """Have a body that is held until the end of the block, or until it is released. Where it is of a `tenant`, that
+        one shares the room with the others.
+        """
+        body = Body(self, whose, tenant)
         try:
             yield body
         finally:
             body.release()
 
-    def _hold(self, whose: Hashable, count: int) -> int:
-        self._held[whose] += count
-        held = self._held[whose]
-        if not held:
-            del self._held[whose]
-        return held
-
-    def _is_over(self, held: int) -> bool:
-        return held > self.most
+    def _hold(self, whose: Hashable, tenant: str | None, count: int) -> bool:
+        """Returns whether it is too much."""
+        room = self._rooms.get(whose)
+        if room is None:
+            room = self._rooms[whose] = Room(self.most)
+        room.hold(count, tenant)
+        if not room:
+            del self._rooms[whose]
+        return room.is_over(tenant)
 
 
 class Body:
     """One body. It is read once."""
 
-    __slots__ = ("_held", "_room", "_whose")
+    __slots__ = ("_held", "_room", "_tenant", "_whose")
 
-    def __init__(self, room: BodyRoom, whose: Hashable) -> None:
+    def __init__(self, room: BodyRoom, whose: Hashable, tenant: str | None) -> None:
         self._room = room
         self._whose = whose
+        self._tenant = tenant
         self._held = 0
 
     async def read(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, most: int) -> bytes:
@@ -99,11 +103,11 @@ class Body:
                         raise Disconnected
                     chunk: bytes = event.get("body", b"")
                     self._held += len(chunk)
-                    held = self._room._hold(self._whose, len(chunk))
+                    is_over = self._room._hold(self._whose, self._tenant, len(chunk))
                     read += chunk
                     if len(read) > most:
                         raise BodyTooLarge
-                    if self._room._is_over(held) and len(read) > SMALL_BODY:
+                    if is_over and len(read) > SMALL_BODY:
                         raise NoRoom
                     if not event.get("more_body"):
                         return bytes(read)
@@ -115,5 +119,5 @@ class Body:
 
     def release(self) -> None:
         """It is not held any more."""
-        self._room._hold(self._whose, -self._held)
+        self._room._hold(self._whose, self._tenant, -self._held)
         self._held = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postwire.core.admission import Admission, Share, WaitingStreams
+from postwire.core.admission import Admission, Room, Share, WaitingStreams
 from postwire.core.message import DEFAULT_TENANT
 from postwire.core.queue_keys import QueueKey
 
@@ -211,3 +211,28 @@ def test_who_waits_for_room_of_its_own_tenant_holds_up_no_other_and_costs_it_not
     assert admission.times == 0
     waiting.add(Share(), 1, key("sms", "c"))
     assert waiting.holds_up("b"), "it came first, and has room"
+
+
+def test_other_room_is_shared_in_the_same_way() -> None:
+    room = Room(100)
+    room.hold(80, "acme")
+    assert not room.is_over("acme")
+    room.hold(1, "acme")
+    assert room.is_over("acme")
+    assert not room.is_over("beta")
+    room.hold(15, "beta")
+    assert not room.is_over("beta"), "15 of 19"
+    room.hold(1, "beta")
+    assert room.is_over("beta")
+    room.hold(-81, "acme")
+    assert not room.is_over("beta")
+    room.hold(-16, "beta")
+    assert not room
+
+
+def test_what_is_nobodys_takes_it_all() -> None:
+    room = Room(100)
+    room.hold(100)
+    assert not room.is_over()
+    room.hold(1)
+    assert room.is_over()

@@ -74,6 +74,20 @@ async def test_there_is_room_for_small_ones_when_large_ones_have_it_all(monkeypa
     assert await read(room, chunks(bytes(100))), "which it is not twice"
 
 
+async def test_one_tenant_leaves_room_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_body, "SMALL_BODY", 0)
+    room = BodyRoom(100)
+    with room.reserve(True, "acme") as large, room.reserve(True, "acme") as more, room.reserve(True, "beta") as other:
+        await large.read([], chunks(bytes(80)), 100)
+        with pytest.raises(NoRoom):
+            await more.read([], chunks(b"a"), 100)
+        more.release()
+        assert await other.read([], chunks(bytes(16)), 100)
+        large.release()
+    with room.reserve(True, "beta") as other:
+        assert await other.read([], chunks(bytes(80)), 100), "nothing is held any more"
+
+
 async def test_one_that_does_not_come_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_body, "BODY_TIME", 0.01)
 

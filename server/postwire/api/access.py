@@ -65,15 +65,14 @@ class Access:
             return LOCAL
         return await self._find(needed, self._shown(metadata, context))
 
-    def knows(self, metadata: Metadata) -> bool:
-        """Whether who shows this, and no certificate, may call at all, as far as that is known at once."""
+    def tenant_of(self, metadata: Metadata) -> str | None:
+        """For which tenant calls who shows this, and no certificate; None where it is not known at once that he may."""
         if not (self._authenticator.table.authenticates or _names_tenant(metadata)):
-            return True
+            return LOCAL.tenant
         try:
-            self._authenticator.authenticate(_shown(metadata), self._clock.wall())
+            return self._authenticator.authenticate(_shown(metadata), self._clock.wall()).tenant
         except (Refusal, UnknownSigningKey):
-            return False
-        return True
+            return None
 
     async def note_refused(self, metadata: Metadata, context: Context) -> None:
         """A call is refused for its credentials: return when it is to be answered."""

@@ -110,9 +110,9 @@ class Guard:
         """
         return _Guarded(self, service, servicer, needed, system)
 
-    def knows(self, metadata: Metadata) -> bool:
-        """See `Access.knows`."""
-        return self._access.knows(metadata)
+    def tenant_of(self, metadata: Metadata) -> str | None:
+        """See `Access.tenant_of`."""
+        return self._access.tenant_of(metadata)
 
     def handler(self, method: str, inner: Handler, needed: tuple[Role, ...] | None, system: str = GRPC) -> Handler:
         """`inner`, guarded. `method` is its full name: `postwire.v1.DispatchService/Dispatch`."""

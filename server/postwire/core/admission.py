@@ -10,7 +10,8 @@ to what it has in flight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -134,6 +135,35 @@ class Admission:
         if stream is not None:
             stream.count -= 1
             stream.bytes -= size
+
+
+class Room:
+    """Room for something else than messages, shared in the same way by whose it is: each holds at most `SHARE` times
+    what is left. What is nobody's is held up to the end of the room.
+    """
+
+    __slots__ = ("_held", "_held_by", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._held_by: Counter[Hashable] = Counter()
+
+    def __bool__(self) -> bool:
+        """Whether anything is held."""
+        return bool(self._held)
+
+    def hold(self, count: int, whose: Hashable = None) -> None:
+        """Note that so much more is held, or less."""
+        self._held += count
+        self._held_by[whose] += count
+        if not self._held_by[whose]:
+            del self._held_by[whose]
+
+    def is_over(self, whose: Hashable = None) -> bool:
+        """Whether he holds more than he may."""
+        left = self._most - self._held
+        return left < 0 or (whose is not None and self._held_by[whose] > SHARE * left)
 
 
 class WaitingStreams:

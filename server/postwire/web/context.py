@@ -22,6 +22,8 @@ from protobuf.wkt import Any as ConnectAny
 from protobuf.wkt.google.protobuf import duration_pb
 
 from postwire.api.errors import DETAILS_KEY
+from postwire.core.admission import Room
+from postwire.core.errors import Overloaded
 from postwire.http_body import Body
 
 _CODES: Final[Mapping[grpc.StatusCode, Code]] = MappingProxyType(
@@ -58,14 +60,28 @@ _DETAILS: Final = _known_details()
 class Exchange:
     """One request and its answer: what the call in it is to know of them."""
 
-    __slots__ = ("_callbacks", "body", "peer")
+    __slots__ = ("_callbacks", "_under_way", "body", "peer")
 
-    def __init__(self, client: tuple[str, int] | None, body: Body) -> None:
+    def __init__(self, client: tuple[str, int] | None, body: Body, under_way: Room) -> None:
+        """`under_way` counts the calls of each tenant: each takes a connection."""
         host, port = client or ("", 0)
         kind, shown = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
         self.peer = f"{kind}:{shown}:{port}"
         self.body = body
+        self._under_way = under_way
         self._callbacks: list[Callable[[Any], None]] = []
+
+    def enter(self, tenant: str) -> None:
+        """Have the call count as one of a tenant's until the answer is on its way.
+
+        Raises:
+            Overloaded: it has too many.
+        """
+        self._under_way.hold(1, tenant)
+        if self._under_way.is_over(tenant):
+            self._under_way.hold(-1, tenant)
+            raise Overloaded(text="too many calls of this tenant are under way over HTTP: end some, and try again")
+        self.add_done_callback(lambda _: self._under_way.hold(-1, tenant))
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Have it called when the answer is on its way."""

@@ -24,7 +24,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from postwire.api.errors import INTERNAL_TEXT
 from postwire.api.guard import Guard
+from postwire.core.admission import Room
 from postwire.http_body import SMALL_BODY, Body, BodyRoom, BodyTooLarge, BodyTooSlow, Disconnected, NoRoom
+from postwire.http_connections import MAX_CONNECTIONS
 from postwire.telemetry.base import CONNECT
 from postwire.web import lines
 from postwire.web.codecs import Codec, Encoding, LazyGzip, Unread
@@ -39,8 +41,11 @@ MAX_JSON: Final = 1 << 20
 """Bytes of a request in JSON. Reading 32 MiB of it would hold up the loop for a quarter of a second."""
 
 LEAST_ROOM: Final = 64 << 20
-"""Bytes of requests that may be held at once while they come in, at the least; twice what the largest may have. Those
-of whom it is not known that they may call have as much for themselves: however slow they are, the others' are taken."""
+"""Bytes of requests that may be held at once while they come in, at the least. Those of whom it is not known that they
+may call have as much for themselves: however slow they are, the others' are taken."""
+
+LARGEST_HELD: Final = 2.5
+"""How many of the largest there is room for. Of these, one tenant alone has two: see `core.admission`."""
 
 _ENVELOPE: Final = 5
 """Bytes in front of a request that a protocol of streams has."""
@@ -93,10 +98,11 @@ class Contract:
         Protocol Buffers.
         """
         self._on_fault = on_fault
-        self._knows = guard.knows
+        self._tenant_of = guard.tenant_of
         limits = {Encoding.JSON: MAX_JSON, Encoding.BINARY: max_bytes}
         self._codecs = {encoding: Codec(encoding, most, on_fault) for encoding, most in limits.items()}
-        self._room = BodyRoom(max(LEAST_ROOM, 2 * max_bytes))
+        self._room = BodyRoom(max(LEAST_ROOM, round(LARGEST_HELD * max_bytes)))
+        self._under_way = Room(MAX_CONNECTIONS)
         self.methods = {path: method for name in services for path, method in _methods_of(name)}
         endpoints: dict[str, Endpoint] = {}
         for name, servicer in services.items():
@@ -108,8 +114,9 @@ class Contract:
 
     async def answer(self, content_type: ContentType, scope: Scope, receive: Receive, sending: Sending) -> None:
         """Answer a call of a method that takes such requests."""
-        with self._room.reserve(self._is_known(scope)) as body:
-            exchange = Exchange(scope.get("client"), body)
+        tenant = self._known_tenant(scope)
+        with self._room.reserve(tenant is not None, tenant) as body:
+            exchange = Exchange(scope.get("client"), body, self._under_way)
             token = current.set(exchange)
             most = self._codecs[content_type.encoding].max_bytes
             try:
@@ -129,14 +136,14 @@ class Contract:
                 current.reset(token)
                 exchange.end()
 
-    def _is_known(self, scope: Scope) -> bool:
-        """Whether it is known of a caller that he may call. Nobody asks where that makes no difference: a request that
-        is small has room in any case.
+    def _known_tenant(self, scope: Scope) -> str | None:
+        """For which tenant a caller calls of whom it is known that he may. What is small has room in any
+        case: nobody asks.
         """
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if length.isdigit() and len(length) <= len(str(SMALL_BODY)) and int(length) <= SMALL_BODY:
-            return False
-        return self._knows([(name.decode(), value.decode()) for name, value in scope["headers"]])
+            return None
+        return self._tenant_of([(name.decode(), value.decode()) for name, value in scope["headers"]])
 
     def _endpoint(self, descriptor: MethodDescriptor, guarded: Any) -> Endpoint:
         info: MethodInfo[Any, Any] = MethodInfo(
@@ -195,7 +202,9 @@ class _Application(ConnectASGIApplication[None]):
 
 
 class _Reader:
-    """A servicer that reads requests, refuses those that are none, and has another answer the rest."""
+    """A servicer that reads requests, refuses those that are none, and has another answer the rest; of each tenant no
+    more at once than its part of the connections.
+    """
 
     def __init__(self, servicer: object) -> None:
         self._servicer = servicer
@@ -205,6 +214,7 @@ class _Reader:
         if inspect.isasyncgenfunction(inner):
 
             async def stream(request: Unread, call: Any) -> AsyncIterator[Any]:
+                current.get().enter(call.tenant)
                 async with aclosing(inner(await _read(request), call)) as responses:
                     async for response in responses:
                         yield response
@@ -212,6 +222,7 @@ class _Reader:
             return stream
 
         async def unary(request: Unread, call: Any) -> Any:
+            current.get().enter(call.tenant)
             return await inner(await _read(request), call)
 
         return unary
