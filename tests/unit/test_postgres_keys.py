@@ -10,12 +10,14 @@ import asyncpg
 import pytest
 from tests.support import build
 from tests.support.clock import START
-from tests.support.outboxes import KEYS, queue_up
+from tests.support.outboxes import EVER, KEYS, Q, dropped, each, queue_up
 from tests.support.postgres import new_database
 
 from postwire.config.encryption_keys import EncryptionKey
-from postwire.outbox.base import Announcement, OutboxError, Rekey
+from postwire.outbox.base import Announcement, OutboxError, Rekey, TakenMessage
 from postwire.outbox.postgres import PostgresOutbox
+from postwire.outbox.postgres.database import Lane
+from postwire.outbox.postgres.queries import Connection
 
 ONE, TWO, _ = KEYS
 NOW = START + build.HOUR
@@ -129,3 +131,21 @@ async def test_no_rekey_is_over_while_a_transaction_is_under_way_from_before(joi
         pass
     assert (await one.rekey()) == Rekey("key-2", NOW, end_time=NOW)
     await connection.close()
+
+
+async def test_what_a_node_has_not_the_key_of_is_not_damaged_and_waits_for_one_that_has(join: Join) -> None:
+    """A node whose lease has lapsed is not asked for its keys, and may come back before it is taken for dead."""
+    one, two = await join("one", ONE), await join("two", ONE)
+
+    async def lapse(connection: Connection) -> None:
+        await connection.execute("UPDATE nodes SET lease_until = lease_since WHERE node = $1", two.number)
+
+    await one.database.use(Lane.CONTROL, lapse)
+    await one.use_keys([TWO, ONE])
+    assert (await two.heartbeat(Announcement(), 0)).number == two.number, "it is back"
+    new = await queue_up(one)
+    found: list[TakenMessage] = []
+    for node in (two, one):
+        found += await node.take(Q, EVER, each(1), lambda queued: build.retried(queued.record))
+        assert await node.advance(found[-1].record, dropped(found[-1].record))
+    assert [(taken.content, taken.damaged) for taken in found] == [(None, False), (new.content, False)]

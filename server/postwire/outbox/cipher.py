@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
 from postwire.config.encryption_keys import EncryptionKey
@@ -59,6 +59,11 @@ class StoreCipher:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
             self._aead, self._invalid = AESGCM, InvalidTag
+
+    @property
+    def key_ids(self) -> Set[str]:
+        """The ids of its keys."""
+        return self._keys.keys()
 
     def without_plain(self) -> StoreCipher:
         """One with the same keys that believes nothing that lies in clear."""

@@ -42,7 +42,7 @@ class _Step:
 class Encryption(Part):
     """See the module."""
 
-    _needed: Mapping[str, bytes] = NO_KEYS
+    needed_keys: Mapping[str, bytes] = NO_KEYS
 
     async def lookup_key(self) -> bytes:
         """See `Outbox.lookup_key`."""
@@ -50,7 +50,7 @@ class Encryption(Part):
 
     def why_insufficient(self, keys: Sequence[EncryptionKey]) -> str | None:
         """See `Outbox.why_insufficient`."""
-        return rekeying.why_insufficient(self._needed, keys)
+        return rekeying.why_insufficient(self.needed_keys, keys)
 
     async def use_keys(self, keys: Sequence[EncryptionKey]) -> None:
         """See `Outbox.use_keys`."""
@@ -64,7 +64,7 @@ class Encryption(Part):
             async def take_up(connection: Connection) -> tuple[StoreCipher, Mapping[str, bytes], bytes]:
                 return await self._take_up(connection, keys, announced)
 
-            cipher, self._needed, self.lookup_key_now = await self.database.transact(Lane.CONTROL, take_up)
+            cipher, self.needed_keys, self.lookup_key_now = await self.database.transact(Lane.CONTROL, take_up)
             # What was read already, and is not decrypted yet, may need a key that is not among them any more.
             self.cipher = cipher.beside(before)
             if announced != ids:
@@ -115,15 +115,15 @@ class Encryption(Part):
 
             rekey = await self.database.transact(Lane.CONTROL, keep)
             if rekey.end_time is not None:
-                self._needed = {key: proof for key, proof in self._needed.items() if key == rekey.key_id}
+                self.needed_keys = {key: proof for key, proof in self.needed_keys.items() if key == rekey.key_id}
                 self.cipher = cipher.without_plain()
             return rekey
 
     async def note_keys(self, key_ids: Sequence[str], *, is_encrypted: bool) -> None:
         """Note which keys the store may need, and whether all of it is encrypted: another node has seen to that."""
-        if set(key_ids) != self._needed.keys():
+        if set(key_ids) != self.needed_keys.keys():
             found = await self.database.fetch(Lane.HEARTBEAT, "encryption_keys")  # of which this is a part
-            self._needed = {one["key_id"]: one["proof"] for one in found}
+            self.needed_keys = {one["key_id"]: one["proof"] for one in found}
         if is_encrypted and self.cipher.current and self.cipher.takes_plain:
             self.cipher = self.cipher.without_plain()
 

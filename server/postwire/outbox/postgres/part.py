@@ -17,6 +17,8 @@ class Part:
     """That of this node."""
     cipher: StoreCipher
     """What encrypts contents now."""
+    needed_keys: Mapping[str, bytes]
+    """The proofs of the keys that the store may need, by their ids."""
     lookup_key_now: bytes
     keep_contents: bool
     keep_contents_of: Mapping[str, bool]

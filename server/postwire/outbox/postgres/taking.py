@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import accumulate
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import MessageRecord, MessageState, Priority
 from postwire.outbox.base import Decide, QueueKey, TakenMessage
-from postwire.outbox.cipher import Damaged, StoreCipher
+from postwire.outbox.cipher import Damaged, StoreCipher, key_id_of
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.changes import keep_changes
 from postwire.outbox.postgres.database import Lane
@@ -59,9 +59,10 @@ class Taking(Part):
         contents: dict[str, bytes] = {}
         with suppress(StoreUnavailable):  # they are taken all the same, and the caller puts them back
             contents = await self.contents(Lane.CLAIM, opened)
+        lacked = self.needed_keys.keys() - self.cipher.key_ids
         if sum(map(len, contents.values())) > SMALL_CONTENTS:
-            return await asyncio.to_thread(_taken, self.cipher, records, contents)
-        return _taken(self.cipher, records, contents)
+            return await asyncio.to_thread(_taken, self.cipher, records, contents, lacked)
+        return _taken(self.cipher, records, contents, lacked)
 
     async def contents(self, lane: Lane, message_ids: Sequence[str]) -> dict[str, bytes]:
         """The contents of messages, as they are kept, by their ids."""
@@ -98,14 +99,19 @@ def fitting(sizes: Sequence[int], most: int) -> int:
 
 
 def _taken(
-    cipher: StoreCipher, records: Sequence[MessageRecord], contents: Mapping[str, bytes]
+    cipher: StoreCipher, records: Sequence[MessageRecord], contents: Mapping[str, bytes], lacked: Set[str]
 ) -> Sequence[TakenMessage]:
-    """What `take` gives of these records; `contents` are as they are kept, by message id."""
+    """What `take` gives of these records; `contents` are as they are kept, by message id.
+
+    What is encrypted with a key that is `lacked` is not damaged: another node has made it the first while the lease of
+    this one had lapsed. The caller puts it back.
+    """
     found: list[TakenMessage] = []
     for record in records:
         body = contents.get(record.message_id)
         content = None if body is None else decrypted(cipher, body, record)
-        found.append(TakenMessage(record, content, damaged=content is None and body is not None))
+        is_damaged = content is None and body is not None and key_id_of(body) not in lacked
+        found.append(TakenMessage(record, content, is_damaged))
     return found
 
 
