@@ -133,14 +133,19 @@ async def test_no_rekey_is_over_while_a_transaction_is_under_way_from_before(joi
     await connection.close()
 
 
+async def lapse(node: PostgresOutbox) -> None:
+    """The lease of a node is over, and nobody has taken it for dead."""
+
+    async def end(connection: Connection) -> None:
+        await connection.execute("UPDATE nodes SET lease_until = lease_since WHERE node = $1", node.number)
+
+    await node.database.use(Lane.CONTROL, end)
+
+
 async def test_what_a_node_has_not_the_key_of_is_not_damaged_and_waits_for_one_that_has(join: Join) -> None:
     """A node whose lease has lapsed is not asked for its keys, and may come back before it is taken for dead."""
     one, two = await join("one", ONE), await join("two", ONE)
-
-    async def lapse(connection: Connection) -> None:
-        await connection.execute("UPDATE nodes SET lease_until = lease_since WHERE node = $1", two.number)
-
-    await one.database.use(Lane.CONTROL, lapse)
+    await lapse(two)
     await one.use_keys([TWO, ONE])
     assert (await two.heartbeat(Announcement(), 0)).number == two.number, "it is back"
     new = await queue_up(one)
@@ -149,3 +154,26 @@ async def test_what_a_node_has_not_the_key_of_is_not_damaged_and_waits_for_one_t
         found += await node.take(Q, EVER, each(1), lambda queued: build.retried(queued.record))
         assert await node.advance(found[-1].record, dropped(found[-1].record))
     assert [(taken.content, taken.damaged) for taken in found] == [(None, False), (new.content, False)]
+
+
+async def test_a_key_that_a_node_encrypts_with_is_needed_though_a_rekey_did_not_wait_for_it(join: Join) -> None:
+    one, two = await join("one", ONE, TWO), await join("two", ONE, TWO)
+    await lapse(two)
+    await one.use_keys([TWO, ONE])
+    await one.start_rekey(NOW)
+    while (step := await one.rekey_step(NOW)) and step.end_time is None:
+        assert not step.waiting_for
+    assert one.why_insufficient([TWO]) is None
+    await two.heartbeat(Announcement(), 0)
+    new = await queue_up(two)
+    await one.heartbeat(Announcement(), 0)
+    assert "key-1" in str(one.why_insufficient([TWO]))
+    assert "key-1" in str(two.why_insufficient([TWO]))
+    assert await one.content(new.record.message_id, new.record.tenant) == new.content
+    await two.use_keys([TWO, ONE])
+    await one.start_rekey(NOW)
+    while (step := await one.rekey_step(NOW)) and step.end_time is None:
+        assert not step.waiting_for
+    assert (await one.rekey()) == Rekey("key-2", NOW, rekeyed=1, end_time=NOW)
+    await two.heartbeat(Announcement(), 0)
+    assert two.why_insufficient([TWO]) is None

@@ -124,6 +124,11 @@ class Encryption(Part):
         if set(key_ids) != self.needed_keys.keys():
             found = await self.database.fetch(Lane.HEARTBEAT, "encryption_keys")  # of which this is a part
             self.needed_keys = {one["key_id"]: one["proof"] for one in found}
+        if (key := self.cipher.current) and key.key_id not in self.needed_keys:
+            # A rekey was not to wait for this node, whose lease had lapsed.
+            proof = proof_of(key)
+            await self.database.fetch(Lane.HEARTBEAT, "add_encryption_key", key.key_id, proof)
+            self.needed_keys = {**self.needed_keys, key.key_id: proof}
         if is_encrypted and self.cipher.current and self.cipher.takes_plain:
             self.cipher = self.cipher.without_plain()
 
