@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from tests.support import build
+from tests.support.clock import START
 from tests.support.harness import Harness
-from tests.support.outboxes import keep
+from tests.support.outboxes import change, dropped, keep, take
 from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider, registry_of
 from tests.support.waiting import PATIENCE, within
 
+from postwire.core.admission import Share
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
@@ -165,3 +167,45 @@ async def test_what_was_handed_over_is_not_given_back(outbox: Slow) -> None:
     await sweep.give_back()
     kept = await harness.kept(message_id)
     assert (kept.state, [one.outcome for one in kept.attempts]) == (SENDING, [None])
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_a_pass_that_has_not_taken_its_first_step(
+    outbox: Slow, monkeypatch: pytest.MonkeyPatch, is_later: bool
+) -> None:
+    provider = FakeProvider()
+    harness, sweep = node_of(outbox, provider)
+    tasks = harness.delivery._tasks
+    launch, launched = tasks.launch, asyncio.Event()
+
+    def cancelled(work: Any, done: Any, **options: Any) -> None:
+        before = set(tasks._tasks)
+        launch(work, done, **options)
+        if work.__name__ == ("_resume" if is_later else "run"):
+            tasks.is_drained = True
+            for task in tasks._tasks - before:
+                task.cancel()
+            launched.set()
+
+    monkeypatch.setattr(tasks, "launch", cancelled)
+    send_time = START + 1_000_000 if is_later else None
+    command = build.command(request_id="r", delivery_guarantee=ONCE, send_time=send_time)
+    await within(harness.delivery.admit_all([command], Share()))
+    harness.clock.advance(1.0)
+    await within(launched.wait())
+    assert await harness.drain(0.0) == 0
+    await sweep.give_back()
+    kept = await outbox.find_by_request_id("r", DEFAULT_TENANT)
+    assert kept
+    assert (kept.state, kept.attempts, provider.keys) == (QUEUED, (), [])
+
+
+async def test_of_two_attempts_that_one_pass_has_lost_the_last_counts(outbox: Slow) -> None:
+    """Whoever takes the first back, and opens another, ends with both."""
+    harness, sweep = node_of(outbox, FakeProvider())
+    first = (await keep(outbox, at="fake")).record
+    second = await take(outbox, await change(outbox, first, dropped(first)))
+    for lost in (second, first):
+        harness.delivery.open_attempts.lose(lost)
+    await sweep.give_back()
+    assert (await harness.kept(first.message_id)).state is QUEUED

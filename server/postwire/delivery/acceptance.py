@@ -431,10 +431,12 @@ class Acceptance:
         if admitted.waiter.verdict is None:  # cut short: whether the message was accepted may be unknown
             self._refuse(admitted, StoreUnavailable())
         if admitted.permit:
-            if isinstance(admitted.waiter.verdict, StoreUnavailable):
+            verdict, is_held = admitted.waiter.verdict, admitted.permit.gate_permit.is_held
+            is_cut_off = self._tasks.is_drained and is_held and isinstance(verdict, Accepted) and verdict.created
+            if is_cut_off or isinstance(verdict, StoreUnavailable):
                 self._attempts.lose(admitted.record)
             self._attempts.end(admitted.record.message_id)
-            if admitted.permit.gate_permit.is_held:  # it came to no attempt
+            if is_held:  # it came to no attempt
                 admitted.permit.gate_permit.cancel(self._clock.monotonic())
 
 

@@ -51,10 +51,10 @@ class OpenAttempts:
 
     def lose(self, opened: MessageRecord) -> None:
         """Whether the attempt that is open in a record was kept is unknown, and it was surely not handed over. Its pass
-        is about to end."""
+        is about to end. Of several that it has lost, the last counts."""
         while len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
-        self._unknown[opened.message_id] = opened.revision
+        self._unknown[opened.message_id] = max(opened.revision, self._unknown.get(opened.message_id, 0))
 
     def hold(self, message_id: str) -> None:
         """An attempt that may be open, and that nobody makes, is being taken back. No other is to be opened before that

@@ -279,6 +279,8 @@ class Worker:
 
     def _ended(self, record: MessageRecord, pick: Pick) -> None:
         """A later pass of a message has ended."""
+        if self._tasks.is_drained and pick.permit.gate_permit.is_held:  # it was cut off before its attempt
+            self._attempts.lose(record)
         self._attempts.end(record.message_id)
         self._release(pick)
 
