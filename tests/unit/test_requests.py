@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import pytest
@@ -227,3 +228,14 @@ async def test_of_a_stranger_nothing_is_read() -> None:
     assert ended.value.args[1] == str(NoCredentials())
     with pytest.raises(OtherStatus):
         large.read()
+
+
+async def test_others_have_their_turn_before_and_after_a_large_one_is_read() -> None:
+    turns = 0
+    large = Large(pb.DispatchRequest(request_id="r").SerializeToString(), pb.DispatchRequest)
+    reading = asyncio.ensure_future(large.read_in_turn())
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns == 3
+    assert await reading == pb.DispatchRequest(request_id="r")

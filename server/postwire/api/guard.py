@@ -21,7 +21,7 @@ from postwire.api import errors
 from postwire.api.access import Access, roles_of
 from postwire.api.answer_room import AnswerRoom
 from postwire.api.call import CallContext, Context, OtherStatus
-from postwire.api.requests import read
+from postwire.api.requests import Large
 from postwire.core.audit import AuditedMethod
 from postwire.core.errors import InvalidCredentials, Refusal, RefusedCaller
 from postwire.core.principal import Principal, Role
@@ -128,7 +128,8 @@ class Guard:
                     observed.tenant = principal.tenant
                     if is_large:
                         await self._room.enter(context)
-                    request = read(request)
+                    if type(request) is Large:
+                        request = await request.read_in_turn()
                     return await inner(request, CallContext(principal, context.time_remaining))
                 except (asyncio.CancelledError, Exception) as error:
                     refused = observed.check(error)
@@ -156,7 +157,8 @@ class Guard:
                 try:
                     principal = await self._access.admit(needed, metadata, context)
                     observed.tenant = principal.tenant
-                    request = read(request)
+                    if type(request) is Large:
+                        request = await request.read_in_turn()
                     call = CallContext(principal, context.time_remaining)
                     with self._access.recheck(needed, metadata, context, principal) as recheck:
                         try:

@@ -8,6 +8,7 @@ The wire format: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -100,6 +101,15 @@ class Large:
         """
         data, self._data = self._data, b""
         return parse(data, self._message_class)
+
+    async def read_in_turn(self) -> Message:
+        """Do the same, with a turn for everybody else before and after: to take the bytes from gRPC, this, and what
+        becomes of the message then may take tens of milliseconds each.
+        """
+        await asyncio.sleep(0)
+        message = self.read()
+        await asyncio.sleep(0)
+        return message
 
     def parts(self, name: str) -> Iterator[Large | None]:
         """Return what is in the list `name`, one by one, to be read for itself; None for whatever else is there.

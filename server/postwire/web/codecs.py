@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from postwire.api.call import OtherStatus
 from postwire.api.errors import INTERNAL_TEXT
-from postwire.api.requests import parse
+from postwire.api.requests import LARGE, parse
 from postwire.core.errors import Refusal
 from postwire.web.strict_json import read_json
 
@@ -186,7 +186,9 @@ class Unread:
     def _takes_long(self) -> bool:
         if self._is_large() or isinstance(self._data, _Packed):
             return True
-        return self._codec.encoding is Encoding.JSON and self._data.count(b",") > MANY_COMMAS
+        if self._codec.encoding is Encoding.BINARY:
+            return len(self._data) > LARGE
+        return self._data.count(b",") > MANY_COMMAS
 
     def _is_large(self) -> bool:
         if isinstance(self._data, _Packed):
