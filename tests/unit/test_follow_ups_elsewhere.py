@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
 from tests.support.clock import ManualClock
 from tests.support.follow_ups import SENT, WITHIN, Setting
 from tests.support.nodes import Sharing, in_memory, in_postgres
 
+from postwire.core import follow_up
 from postwire.maintenance.service import OVERDUE_INTERVAL
+from postwire.nodes.counts import NodeCounts
+from postwire.nodes.strays import StraySweep
 
 
 @asynccontextmanager
@@ -41,3 +46,36 @@ async def test_what_a_node_has_sent_that_is_gone_is_followed_up_by_another() -> 
         await other.pass_time(OVERDUE_INTERVAL)
         assert [attempt.provider_name for attempt in (await other.kept(record)).attempts] == ["a", "b"]
         assert other.b.keys
+
+
+async def test_one_that_a_drain_cuts_off_before_its_first_step_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with in_postgres() as shared, nodes(shared) as (one, other):
+        record = await one.send()
+        harness, tasks = one.harness, one.harness.delivery._tasks
+        launch = tasks.launch
+
+        def cut_off(work: Any, done: Any, **options: Any) -> None:
+            before = set(tasks._tasks)
+            launch(work, done, **options)
+            tasks.is_drained = True
+            for task in tasks._tasks - before:
+                task.cancel()
+
+        monkeypatch.setattr(tasks, "launch", cut_off)
+        await other.harness.drain(0.0)
+        await one.pass_time(WITHIN)
+        await harness.drain(0.0)
+        sweep = StraySweep(
+            outbox=one.outbox,
+            attempts=harness.delivery.open_attempts,
+            orphans=harness.maintenance.orphans,
+            executor=harness.delivery.executor,
+            clock=harness.clock,
+            counts=NodeCounts(),
+        )
+        assert follow_up.is_under_way(await one.kept(record))
+        await sweep.give_back()
+        kept = await one.kept(record)
+        assert follow_up.is_waiting(kept)
+        assert [attempt.provider_name for attempt in kept.attempts] == ["a"]
+        assert one.b.keys == []

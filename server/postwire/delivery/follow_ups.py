@@ -195,15 +195,17 @@ class FollowUps:
         if is_kept:
             if pick.plan.choice.passed_over:
                 pick.context.run(self._observer.passed_over, opened, pick.plan.choice.passed_over)
-            self._tasks.launch(self._run(opened, pick), partial(self._ended, pick), context=pick.context)
+            self._tasks.launch(self._run(opened, pick), partial(self._ended, pick, opened), context=pick.context)
 
     async def _run(self, record: MessageRecord, pick: _Pick) -> None:
         await self._executor.execute(
             Job(record, pick.message, pick.queued.options, pick.plan, pick.permit, Waiter(), pick.traceparent)
         )
 
-    def _ended(self, pick: _Pick) -> None:
-        """Give back the permit of a pass that came to no attempt, and end its span."""
+    def _ended(self, pick: _Pick, opened: MessageRecord | None = None) -> None:
+        """Give back the permit of a pass that came to no attempt, and end its span. It has `opened` one, if any."""
+        if opened and self._tasks.is_drained and pick.permit.gate_permit.is_held:  # it was cut off before its attempt
+            self._attempts.lose(opened)
         self._attempts.end(pick.queued.record.message_id)
         pick.permit.gate_permit.cancel(self._clock.monotonic())
         pick.context.run(self._observer.delivery_ended, pick.span, pick.queued.record)
