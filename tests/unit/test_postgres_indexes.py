@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.build import new_message
 from tests.support.postgres import new_database, server
 
 from postwire.cli.root import root
 from postwire.outbox.base import OutboxError
-from postwire.outbox.postgres import indexes, schema
+from postwire.outbox.postgres import PostgresOutbox, indexes, schema
 from postwire.outbox.postgres.indexes import Migrated, build, missing, wanted
 from postwire.outbox.postgres.queries import Connection
 from postwire.outbox.postgres.schema import migrate, migrations, without_slow_indexes
@@ -149,3 +150,18 @@ def test_a_database_is_not_backed_up_as_a_file_is(monkeypatch: pytest.MonkeyPatc
     for command in (("backup", "copy.db"), ("restore", "copy.db")):
         done = CliRunner().invoke(root, ["store", *command])
         assert (done.exit_code, "the store is a database" in done.stderr) == (1, True)
+
+
+async def test_a_node_of_an_older_release_joins_as_long_as_the_newer_schema_lets_it(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts, known = [*migrations(), NEWER], len(migrations())
+    with monkeypatch.context() as newer:
+        newer.setattr(schema, "migrations", lambda: scripts)
+        await migrate(connection)
+    older = await PostgresOutbox.open(url)
+    assert (await older.accept(new_message())).created
+    await older.close()
+    await connection.execute("UPDATE facts SET value = $1 WHERE name = $2", str(known + 1), schema.MIN_READER)
+    with pytest.raises(OutboxError, match=f"needs a postwire that knows version {known + 1}, and this one knows up to"):
+        await PostgresOutbox.open(url)
