@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import threading
@@ -17,6 +18,7 @@ from tests.support.waiting import PATIENCE, within
 
 from postwire.api.call import OtherStatus
 from postwire.api.errors import INTERNAL_TEXT
+from postwire.api.requests import LARGE
 from postwire.core.errors import InvalidMessage
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1 import provider_service_pb2
@@ -24,6 +26,7 @@ from postwire.web import codecs
 from postwire.web.codecs import THREADS, Codec, Encoding, LazyGzip, Unread, Written
 
 MIB = 1 << 20
+TENANT = "acme"
 DRAIN = provider_service_pb2.DrainProviderRequest
 
 
@@ -38,27 +41,27 @@ def packed(data: bytes) -> bytes:
 async def test_a_request_is_read_once_it_is_asked_for() -> None:
     request = unread(b"{")
     with pytest.raises(InvalidMessage):
-        await request.read()
-    message: Any = await unread(b'{"request_id": "a"}').read()
+        await request.read(TENANT)
+    message: Any = await unread(b'{"request_id": "a"}').read(TENANT)
     assert message.request_id == "a"
-    again: Any = await unread(message.SerializeToString(), encoding=Encoding.BINARY).read()
+    again: Any = await unread(message.SerializeToString(), encoding=Encoding.BINARY).read(TENANT)
     assert again == message
 
 
 async def test_what_is_no_message_is_refused_without_a_reason_of_ours() -> None:
     with pytest.raises(OtherStatus, match=r"the body is no postwire\.v1\.DispatchRequest"):
-        await unread(b"\xff\xff", encoding=Encoding.BINARY).read()
+        await unread(b"\xff\xff", encoding=Encoding.BINARY).read(TENANT)
 
 
 async def test_what_is_compressed_is_unpacked_as_it_is_read() -> None:
-    message: Any = await unread(packed(b'{"request_id": "a"}')).read()
+    message: Any = await unread(packed(b'{"request_id": "a"}')).read(TENANT)
     assert message.request_id == "a"
     with pytest.raises(OtherStatus, match="larger than 1048576 bytes") as caught:
-        await unread(packed(bytes(MIB + 1))).read()
+        await unread(packed(bytes(MIB + 1))).read(TENANT)
     assert caught.value.code.name == "RESOURCE_EXHAUSTED"
     for data in (b"{}", gzip.compress(b"{}")[:-4], b""):
         with pytest.raises(OtherStatus, match="the body is not gzip"):
-            await unread(LazyGzip().decompress(data or b"\0")).read()
+            await unread(LazyGzip().decompress(data or b"\0")).read(TENANT)
 
 
 @pytest.mark.parametrize("data", [packed(b"\xff" * MIB), packed(bytes(MIB + 1)), b"\xff" * MIB])
@@ -66,7 +69,7 @@ async def test_a_refusal_does_not_lead_to_what_was_read(data: bytes) -> None:
     """Or that is kept until the collector comes, which counts objects and not how large they are."""
     request = unread(data, encoding=Encoding.BINARY)
     with pytest.raises(OtherStatus) as caught:
-        await request.read()
+        await request.read(TENANT)
     assert caught.value.__context__ is None
     *_, frame = (frame for frame, _ in traceback.walk_tb(caught.tb))
     assert frame.f_code is Unread.read.__code__
@@ -96,7 +99,17 @@ async def test_what_takes_long_is_read_on_another_thread(
         return message_class()
 
     monkeypatch.setattr(codecs, "_READ", {Encoding.JSON: read})
-    await unread(data).read()
+    await unread(data).read(TENANT)
+    assert [one is not threading.main_thread() for one in threads] == [is_apart]
+
+
+@pytest.mark.parametrize(("size", "is_apart"), [(LARGE, False), (LARGE + 1, True)])
+async def test_so_is_what_is_large_in_protocol_buffers(
+    monkeypatch: pytest.MonkeyPatch, size: int, *, is_apart: bool
+) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(codecs, "_READ", {Encoding.BINARY: lambda *_: threads.append(threading.current_thread())})
+    await unread(bytes(size), encoding=Encoding.BINARY).read(TENANT)
     assert [one is not threading.main_thread() for one in threads] == [is_apart]
 
 
@@ -106,7 +119,7 @@ async def test_a_record_of_a_refused_call_says_what_it_was_about() -> None:
     for data in (b"{", b'{"nmae": "email"}', b'{"name": "' + b"a" * codecs.LARGE_REQUEST + b'"}'):
         assert getattr(unread(data, DRAIN), "name", "") == ""
     assert getattr(request, "message_id", "") == ""
-    await request.read()
+    await request.read(TENANT)
     assert (request.name, request.reason) == ("email", "maintenance")
 
 
@@ -115,9 +128,9 @@ async def test_answers_leave_out_what_has_its_default() -> None:
     assert codec.encode(pb.DispatchRequest(request_id="ä")).decode() == '{"requestId": "ä"}'
     assert codec.encode(pb.DispatchRequest()) == b"{}"
     small = pb.DispatchRequest(request_id="a")
-    assert await codec.write(small) is small
+    assert await codec.write(small, TENANT) is small
     large = pb.DispatchRequest(request_id="a" * codecs.LARGE_ANSWER)
-    written = await codec.write(large)
+    written = await codec.write(large, TENANT)
     assert isinstance(written, Written)
     assert json.loads(codec.encode(written)) == {"requestId": large.request_id}
 
@@ -133,7 +146,7 @@ async def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_that_quotes_n
     assert (caught.value.code, caught.value.message) == (Code.INTERNAL, INTERNAL_TEXT)
     answer.message.request_id *= codecs.LARGE_ANSWER
     with pytest.raises(ConnectError):
-        await codec.write(answer)
+        await codec.write(answer, TENANT)
     assert len(faults) == 2
 
 
@@ -147,13 +160,37 @@ async def test_one_who_hangs_up_leaves_his_place_taken_until_his_thread_has_ende
 
     try:
         for number in range(THREADS):
-            hanging_up = asyncio.create_task(codec.apart(partial(work, number)))
+            hanging_up = asyncio.create_task(codec.apart(partial(work, number), str(number)))
             assert await within(begun.get()) == number
             hanging_up.cancel()
             await asyncio.wait([hanging_up])
         assert codec._threads.locked()
-        last = asyncio.create_task(codec.apart(lambda: "done"))
+        last = asyncio.create_task(codec.apart(lambda: "done", TENANT))
     finally:
         may_end.set()
     assert await within(last) == "done"
     assert not codec._threads.locked()
+
+
+async def test_however_much_one_tenant_has_read_another_has_a_thread() -> None:
+    codec, may_end, begun = Codec(Encoding.JSON, MIB, lambda error: None), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> str:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait(PATIENCE)
+        return "done"
+
+    try:
+        greedy = [asyncio.create_task(codec.apart(work, "greedy")) for _ in range(10 * THREADS)]
+        given_up = greedy.pop()
+        await within(begun.wait())
+        given_up.cancel()
+        assert await within(asyncio.create_task(codec.apart(lambda: "answered", TENANT))) == "answered"
+        assert not any(one.done() for one in greedy)
+    finally:
+        may_end.set()
+    assert set(await within(asyncio.gather(*greedy))) == {"done"}
+    del given_up
+    gc.collect()  # the error that has ended it
+    assert not codec._turns

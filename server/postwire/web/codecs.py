@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import grpc
 from connectrpc.code import Code
@@ -105,6 +106,7 @@ class Codec:
         self.max_bytes = max_bytes
         self._on_fault = on_fault
         self._threads = asyncio.Semaphore(THREADS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of tenants that use a thread
 
     def name(self) -> str:
         """What it is called in content types."""
@@ -118,11 +120,11 @@ class Codec:
         """Take a request, to be read later."""
         return Unread(self, data if isinstance(data, bytes) else bytes(data), message_class)
 
-    async def write(self, message: Message) -> Message | Written:
+    async def write(self, message: Message, tenant: str) -> Message | Written:
         """Write an answer where it is large."""
         if message.ByteSize() < LARGE_ANSWER:
             return message
-        return Written(await self.apart(lambda: self._write(message)))
+        return Written(await self.apart(lambda: self._write(message), tenant))
 
     def _write(self, message: Message) -> bytes:
         try:
@@ -131,11 +133,24 @@ class Codec:
             self._on_fault(error)
             raise ConnectError(Code.INTERNAL, INTERNAL_TEXT) from None
 
-    async def apart(self, work: Callable[[], Any]) -> Any:
-        """Do something on another thread. Whoever hangs up meanwhile leaves it to its end, and its place taken."""
-        await self._threads.acquire()
+    async def apart(self, work: Callable[[], Any], tenant: str) -> Any:
+        """Do something on another thread, of which a tenant has one at once: so tenants take turns. Whoever hangs up
+        meanwhile leaves it to its end, and its place taken.
+        """
+        turn = self._turns.setdefault(tenant, asyncio.Lock())
+        await turn.acquire()
+        try:
+            await self._threads.acquire()
+        except BaseException:
+            turn.release()
+            raise
+
+        def over(_: object) -> None:
+            self._threads.release()
+            turn.release()
+
         working = asyncio.create_task(asyncio.to_thread(work))
-        working.add_done_callback(lambda _: self._threads.release())
+        working.add_done_callback(over)
         return await asyncio.shield(working)
 
 
@@ -150,14 +165,16 @@ class Unread:
         self._message_class = message_class
         self._message: Message | None = None
 
-    async def read(self) -> Message:
-        """Return the message, once.
+    async def read(self, tenant: str) -> Message:
+        """Return the message, which is of a tenant, once.
 
         Raises:
             Refusal, OtherStatus: it is none.
         """
         try:
-            self._message = message = await self._codec.apart(self._read) if self._takes_long() else self._read()
+            self._message = message = (
+                await self._codec.apart(self._read, tenant) if self._takes_long() else self._read()
+            )
             return message
         except (Refusal, OtherStatus) as error:
             # The call stays in a cycle with it until the collector comes: it must not lead to what was read, which may

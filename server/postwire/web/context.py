@@ -60,7 +60,7 @@ _DETAILS: Final = _known_details()
 class Exchange:
     """One request and its answer: what the call in it is to know of them."""
 
-    __slots__ = ("_callbacks", "_under_way", "body", "peer")
+    __slots__ = ("_callbacks", "_under_way", "body", "peer", "tenant")
 
     def __init__(self, client: tuple[str, int] | None, body: Body, under_way: Room) -> None:
         """`under_way` counts the calls of each tenant: each takes a connection."""
@@ -68,6 +68,7 @@ class Exchange:
         kind, shown = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
         self.peer = f"{kind}:{shown}:{port}"
         self.body = body
+        self.tenant = ""
         self._under_way = under_way
         self._callbacks: list[Callable[[Any], None]] = []
 
@@ -77,6 +78,7 @@ class Exchange:
         Raises:
             Overloaded: it has too many.
         """
+        self.tenant = tenant
         self._under_way.hold(1, tenant)
         if self._under_way.is_over(tenant):
             self._under_way.hold(-1, tenant)

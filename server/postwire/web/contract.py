@@ -163,7 +163,7 @@ class Contract:
         async def unary(request: Any, context: Any) -> Any:
             answer: Message = await call(request, _context_of(request, context))
             content_type = CONTENT_TYPES[media_type(context.request_headers["content-type"])]
-            return await self._codecs[content_type.encoding].write(answer)
+            return await self._codecs[content_type.encoding].write(answer, current.get().tenant)
 
         return Endpoints.unary(method=info, function=unary)
 
@@ -215,7 +215,7 @@ class _Reader:
 
             async def stream(request: Unread, call: Any) -> AsyncIterator[Any]:
                 current.get().enter(call.tenant)
-                async with aclosing(inner(await _read(request), call)) as responses:
+                async with aclosing(inner(await _read(request, call.tenant), call)) as responses:
                     async for response in responses:
                         yield response
 
@@ -223,14 +223,14 @@ class _Reader:
 
         async def unary(request: Unread, call: Any) -> Any:
             current.get().enter(call.tenant)
-            return await inner(await _read(request), call)
+            return await inner(await _read(request, call.tenant), call)
 
         return unary
 
 
-async def _read(request: Unread) -> Message:
+async def _read(request: Unread, tenant: str) -> Message:
     """The message. Its bytes are not held any more."""
-    message = await request.read()
+    message = await request.read(tenant)
     current.get().body.release()
     return message
 
