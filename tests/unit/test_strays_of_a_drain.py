@@ -209,3 +209,45 @@ async def test_of_two_attempts_that_one_pass_has_lost_the_last_counts(outbox: Sl
         harness.delivery.open_attempts.lose(lost)
     await sweep.give_back()
     assert (await harness.kept(first.message_id)).state is QUEUED
+
+
+async def test_what_had_no_time_left_and_cannot_be_taken_back_at_once(outbox: Slow) -> None:
+    provider = FakeProvider()
+    harness, sweep = node_of(outbox, provider)
+    harness.delivery.executor._may_act = lambda: False
+    call = harness.start(build.command(delivery_guarantee=ONCE))
+    outbox.is_away = True
+    await harness.calm()
+    (message_id,) = harness.delivery.open_attempts.carried
+    assert await harness.drain(0.0) == 1
+    await call
+    outbox.is_away = False
+    await sweep.give_back()
+    kept = await harness.kept(message_id)
+    assert (kept.state, kept.attempts, provider.keys) == (QUEUED, (), [])
+
+
+async def test_what_cannot_be_read_and_cannot_be_put_back_at_once(
+    outbox: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = FakeProvider()
+    harness, sweep = node_of(outbox, provider)
+    missing = asyncio.Event()
+
+    async def contents(*_: Any) -> dict[str, bytes]:
+        outbox.is_away = True
+        missing.set()
+        raise StoreUnavailable
+
+    monkeypatch.setattr(outbox, "contents", contents)
+    command = build.command(request_id="r", delivery_guarantee=ONCE, send_time=START + 1_000_000)
+    await within(harness.delivery.admit_all([command], Share()))
+    harness.clock.advance(1.0)
+    await within(missing.wait())
+    await harness.calm()
+    assert await harness.drain(0.0) == 1
+    outbox.is_away = False
+    await sweep.give_back()
+    kept = await outbox.find_by_request_id("r", DEFAULT_TENANT)
+    assert kept
+    assert (kept.state, kept.attempts, provider.keys) == (QUEUED, (), [])

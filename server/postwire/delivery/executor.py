@@ -145,7 +145,7 @@ class Executor:
                 await self._pass_on(job)
                 continue
             if result is attempt.TOO_LATE:
-                await self._keep(job, transitions.drop_attempt(before, now=now, due=due), None)
+                await self._take_back(job, transitions.drop_attempt(before, now=now, due=due))
                 continue
             record, next_step = transitions.close_attempt(
                 before, result, policy, permit.entry.provider, now=now, duration=duration, ahead=now - due
@@ -197,10 +197,10 @@ class Executor:
             except StoreUnavailable:
                 now, due = self.now()
                 if before.settled:
-                    await self._keep(job, self._waiting(before), None)
+                    await self._take_back(job, self._waiting(before))
                     return False
                 retry_time = self.retry_time(len(before.attempts), due)
-                await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
+                await self._take_back(job, lifecycle.drop_attempt(before, now=now, due=retry_time))
                 return False
             except asyncio.CancelledError:
                 await self._drop(before)
@@ -211,10 +211,10 @@ class Executor:
             now, due = self.now()
             if before.settled:  # it stays sent, and nobody has it once more
                 dropped = follow_up.drop_attempt(before, now=now, due=due)
-                await self._keep(job, follow_up.end(dropped, now=now), None)
+                await self._take_back(job, follow_up.end(dropped, now=now))
                 return False
             after = suppressing.suppress(lifecycle.drop_attempt(before, now=now, due=due), positions, now=now)
-            await self._keep(job, after, None)
+            await self._take_back(job, after)
             if job.record is after and not after.settled:
                 await self._keep(job, self._opened(job, after, permit, now), permit)
                 job.is_cleared = True
@@ -228,7 +228,7 @@ class Executor:
         can. Who waits for a route is granted its providers without a look at the message."""
         before, (now, due) = job.record, self.now()
         retry_time = self.retry_time(len(before.attempts), due) + UNSUITABLE_PAUSE
-        await self._keep(job, lifecycle.drop_attempt(before, now=now, due=retry_time), None)
+        await self._take_back(job, lifecycle.drop_attempt(before, now=now, due=retry_time))
         if job.record.state is not MessageState.QUEUED:  # somebody else has changed it
             return
         if not self._is_suited(job, job.record):
@@ -276,6 +276,15 @@ class Executor:
             await self._outbox.advance(record, transitions.drop_attempt(record, now=now, due=due))
         except StoreUnavailable:
             self._attempts.lose(record)
+
+    async def _take_back(self, job: Job, after: MessageRecord) -> None:
+        """Keep a change that takes back the open attempt, which is not made."""
+        before = job.record
+        try:
+            await self._keep(job, after, None)
+        except BaseException:  # it may still be open
+            self._attempts.lose(before)
+            raise
 
     async def _attempt(self, job: Job, permit: ProviderPermit, handover: Handover) -> tuple[DispatchResult, int, int]:
         """Make the attempt that is open in a job's record: its result, how long it took (µs), and when it began (µs,

@@ -299,7 +299,12 @@ class Worker:
         """Take back an attempt that nobody makes, if it was opened: its message waits until `due` (µs, due clock)."""
         now, _ = self._executor.now()
         after = lifecycle.drop_attempt(record, now=now, due=due)
-        if await self._keep(record, after):
+        try:
+            is_kept = await self._keep(record, after)
+        except BaseException:  # it may still be open
+            self._attempts.lose(record)
+            raise
+        if is_kept:
             self.wait(after, priority)
 
     async def _give_up(self, record: MessageRecord, options: DispatchOptions) -> MessageRecord:
