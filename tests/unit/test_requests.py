@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import grpc
 import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
-from tests.support.access import access_of, declared, made_key
+from tests.support.access import access_of, bearer, declared, made_key
 from tests.support.wire import field
 
 from postwire.api import requests
 from postwire.api.call import OtherStatus
 from postwire.api.guard import Calls, Guard
 from postwire.api.requests import LARGE, LONG, MAX_VALUES, Large, parse, read, reader_of
-from postwire.core.errors import MessageTooLarge, NoCredentials
+from postwire.core.errors import MessageTooLarge, NoCredentials, Refusal
+from postwire.core.principal import Role
+from postwire.telemetry.base import Metadata
 from postwire.v1 import dispatch_service_pb2 as pb
 from postwire.v1.message_pb2 import Attachment, Email, OutboundMessage
 
@@ -195,10 +198,13 @@ def test_a_list_is_read_as_far_as_it_can_be() -> None:
 
 
 class Context:
-    """Of a caller without any credentials."""
+    """Of a caller with these credentials, or without any."""
 
-    def invocation_metadata(self) -> None:
-        pass
+    def __init__(self, shown: Metadata | None = None) -> None:
+        self._shown = shown
+
+    def invocation_metadata(self) -> Metadata | None:
+        return self._shown
 
     def time_remaining(self) -> None:
         pass
@@ -228,6 +234,27 @@ async def test_of_a_stranger_nothing_is_read() -> None:
     assert ended.value.args[1] == str(NoCredentials())
     with pytest.raises(OtherStatus):
         large.read()
+
+
+@pytest.mark.parametrize("size", [1, LARGE])
+async def test_what_a_refused_call_was_about_is_kept_however_large_it_is(size: int) -> None:
+    kept: list[tuple[str, str]] = []
+
+    async def keep(method: Any, by: Any, named: str, reason: str, refusal: Refusal) -> None:
+        kept.append((named, reason))
+
+    async def answer(request: Any, call: Any) -> None:
+        raise AssertionError("he may not call")
+
+    key = made_key()
+    context = Context(bearer(key))
+    guard = Guard(Calls(), (), access_of(declared(key, "acme", "send")), keep)
+    asked = pb.CancelMessageRequest(message_id="id", reason="why").SerializeToString() + field(100, bytes(size))
+    method = "postwire.v1.DispatchService/CancelMessage"
+    with pytest.raises(Ended) as ended:
+        await guard.handler(method, answer, (Role.OPERATE,))(reader_of(pb.CancelMessageRequest)(asked), context)
+    assert ended.value.args[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert kept == [("id", "why")]
 
 
 async def test_others_have_their_turn_before_and_after_a_large_one_is_read() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Self
 
 import grpc
@@ -136,6 +136,9 @@ class Guard:
                 if audited and self._keep_refused and isinstance(refused, Refusal):
                     by = refused.by if isinstance(refused, RefusedCaller) else principal
                     if by:
+                        if type(request) is Large:
+                            with suppress(Refusal, OtherStatus):
+                                request = await request.read_in_turn()
                         await self._keep_refused(audited, by, *_named_in(request), refused)
                 # Here, where no error is being handled: what gRPC raises to end the call stays in a cycle with it until
                 # the collector comes, and must hold neither the request, which may be large, nor a traceback to it.
