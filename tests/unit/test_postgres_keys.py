@@ -14,10 +14,12 @@ from tests.support.outboxes import EVER, KEYS, Q, dropped, each, queue_up
 from tests.support.postgres import new_database
 
 from postwire.config.encryption_keys import EncryptionKey
+from postwire.core import lifecycle
 from postwire.outbox.base import Announcement, OutboxError, Rekey, TakenMessage
 from postwire.outbox.postgres import PostgresOutbox
 from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.queries import Connection
+from postwire.outbox.postgres.taking import LACKING_PAUSE
 
 ONE, TWO, _ = KEYS
 NOW = START + build.HOUR
@@ -154,6 +156,28 @@ async def test_what_a_node_has_not_the_key_of_is_not_damaged_and_waits_for_one_t
         found += await node.take(Q, EVER, each(1), lambda queued: build.retried(queued.record))
         assert await node.advance(found[-1].record, dropped(found[-1].record))
     assert [(taken.content, taken.damaged) for taken in found] == [(None, False), (new.content, False)]
+
+
+async def test_a_node_that_comes_upon_what_it_has_not_the_key_of_lets_the_others_take_for_a_while(join: Join) -> None:
+    """Else it would take it and put it back again and again, as fast as it can."""
+    one, two = await join("one", ONE), await join("two", ONE)
+    await lapse(two)
+    await one.use_keys([TWO, ONE])
+    await two.heartbeat(Announcement(), 0)
+    new = await queue_up(one)
+
+    async def takes(node: PostgresOutbox, now: int) -> list[bytes | None]:
+        found = await node.take(Q, now, each(1), lambda queued: build.retried(queued.record))
+        for taken in found:
+            assert await node.advance(taken.record, lifecycle.drop_attempt(taken.record, now=now, due=now))
+        return [taken.content for taken in found]
+
+    assert await takes(two, NOW) == [None]
+    assert await takes(two, NOW + LACKING_PAUSE - 1) == []
+    assert await takes(one, NOW) == await takes(one, NOW) == [new.content]
+    assert await takes(two, NOW + LACKING_PAUSE) == [None]
+    await two.use_keys([ONE, TWO])
+    assert await takes(two, NOW + LACKING_PAUSE) == [new.content]
 
 
 async def test_a_key_that_a_node_encrypts_with_is_needed_though_a_rekey_did_not_wait_for_it(join: Join) -> None:

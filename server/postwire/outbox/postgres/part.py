@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from postwire.core.message import MessageRecord
 from postwire.outbox.cipher import StoreCipher
@@ -22,6 +22,12 @@ class Part:
     lookup_key_now: bytes
     keep_contents: bool
     keep_contents_of: Mapping[str, bool]
+
+    @property
+    def lacked_keys(self) -> Set[str]:
+        """The ids of those of them that this node has not: another has made one the first while the lease of this one
+        had lapsed."""
+        return self.needed_keys.keys() - self.cipher.key_ids
 
     def erases(self, record: MessageRecord) -> bool:
         """Whether what a message says goes as it is settled."""

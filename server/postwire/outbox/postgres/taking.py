@@ -22,12 +22,19 @@ from postwire.outbox.postgres.queries import QUERIES, Connection, Record
 MAX_CONTENTS: Final = 8 * 1024 * 1024
 """How many bytes of contents are read at once, but for a single one that is larger."""
 
+LACKING_PAUSE: Final = 5_000_000
+"""For how long (µs) nothing is taken once there was something that is encrypted with a key that this node has not: it
+is for others, who would find it taken, or just put back, again and again."""
+
 SMALL_CONTENTS: Final = 256 * 1024
 """How many bytes are decrypted on the event loop."""
 
 
 class Taking(Part):
     """See the module."""
+
+    _takes_from = 0
+    """The time (µs, due clock) from which on something is taken, while a key is lacking."""
 
     async def take(
         self,
@@ -50,7 +57,7 @@ class Taking(Part):
             in_time = await keep_changes(connection, self, pairs)
             return [after for _, after in pairs if after.message_id in in_time]
 
-        if not any(limits.values()):
+        if not any(limits.values()) or (now < self._takes_from and self.lacked_keys):
             return ()
         records = await self.database.transact(Lane.CLAIM, claim)
         if not records:
@@ -59,7 +66,9 @@ class Taking(Part):
         contents: dict[str, bytes] = {}
         with suppress(StoreUnavailable):  # they are taken all the same, and the caller puts them back
             contents = await self.contents(Lane.CLAIM, opened)
-        lacked = self.needed_keys.keys() - self.cipher.key_ids
+        lacked = self.lacked_keys
+        if lacked and any(key_id_of(one) in lacked for one in contents.values()):
+            self._takes_from = now + LACKING_PAUSE
         if sum(map(len, contents.values())) > SMALL_CONTENTS:
             return await asyncio.to_thread(_taken, self.cipher, records, contents, lacked)
         return _taken(self.cipher, records, contents, lacked)
@@ -103,8 +112,7 @@ def _taken(
 ) -> Sequence[TakenMessage]:
     """What `take` gives of these records; `contents` are as they are kept, by message id.
 
-    What is encrypted with a key that is `lacked` is not damaged: another node has made it the first while the lease of
-    this one had lapsed. The caller puts it back.
+    What is encrypted with a key that is `lacked` is not damaged. The caller puts it back.
     """
     found: list[TakenMessage] = []
     for record in records:
