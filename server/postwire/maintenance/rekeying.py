@@ -54,6 +54,7 @@ class Rekeying:
         self._keys = tuple(keys)
         self._used = self._keys
         self._waiting_for: Sequence[str] = ()
+        self._problem: str | None = None
         self._wakeable = WakeableTask(self._work, outbox=outbox, clock=clock)
         self.reloadable: Final = Reloadable((KEY,), self._prepare)
 
@@ -95,6 +96,10 @@ class Rekeying:
 
     async def _work(self) -> float:
         await self._take_over()
+        if (problem := self._outbox.why_insufficient(self._keys)) != self._problem:
+            self._problem = problem
+            if problem:  # other nodes have gone on without this one, whose lease had lapsed
+                _log.warning(names.EVENT_KEYS_MISSING, detail=problem)
         if self._is_leader and not self._is_leader():
             return BETWEEN_LOOKS
         try:
