@@ -6,15 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.support.clock import ManualClock
 from tests.support.follow_ups import SENT, WITHIN, Setting
 from tests.support.nodes import Sharing, in_memory, in_postgres
+from tests.support.outboxes import KEYS
+from tests.support.postgres import new_database
 
 from postwire.core import follow_up
 from postwire.maintenance.service import OVERDUE_INTERVAL
 from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
+from postwire.outbox.base import Announcement
+from postwire.outbox.postgres import PostgresOutbox
 
 
 @asynccontextmanager
@@ -79,3 +84,26 @@ async def test_one_that_a_drain_cuts_off_before_its_first_step_is_to_come(monkey
         assert follow_up.is_waiting(kept)
         assert [attempt.provider_name for attempt in kept.attempts] == ["a"]
         assert one.b.keys == []
+
+
+async def test_one_whose_content_a_node_has_not_the_key_of_is_left_to_those_who_have() -> None:
+    url, clock = await new_database(), ManualClock()
+    first, second, _ = KEYS
+    outboxes = [await PostgresOutbox.open(url, name=f"node-{number}", keys=[first]) for number in range(2)]
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE nodes SET lease_until = lease_since WHERE node = $1", outboxes[1].number)
+    await connection.close()
+    await outboxes[0].use_keys([second, first])
+    await outboxes[1].heartbeat(Announcement(), 0)
+    one, other = [await Setting(outbox, clock=clock, is_shared=True).start() for outbox in outboxes]
+    record = await one.send()
+    await one.harness.drain(0.0)
+    await other.pass_time(WITHIN)
+    assert follow_up.is_waiting(await other.kept(record))
+    assert await other.names(record) == ["a"]
+    await outboxes[1].use_keys([first, second])
+    await other.pass_time(OVERDUE_INTERVAL)
+    assert await other.names(record) == ["a", "b"]
+    await other.harness.drain(0.0)
+    for outbox in outboxes:
+        await outbox.close()

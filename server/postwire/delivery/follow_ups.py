@@ -27,7 +27,7 @@ from postwire.delivery.receipts import ReceiptTracker
 from postwire.delivery.router import ProviderPermit, RoutePlan, Router
 from postwire.delivery.tasks import StartedTasks
 from postwire.delivery.waiters import Waiter
-from postwire.outbox.base import MessageStore, QueuedMessage, WorkQueue
+from postwire.outbox.base import KeyLacking, MessageStore, QueuedMessage, WorkQueue
 from postwire.telemetry.base import Observer
 from postwire.telemetry.logs import EventLog
 
@@ -100,12 +100,12 @@ class FollowUps:
         put_off = [
             (one.record, follow_up.retry_time(one.record, now=now, due=due))
             for one, result in zip(overdue, results, strict=True)
-            if result is False
+            if result is False or isinstance(result, KeyLacking)
         ]
         if put_off:
             await self._work.put_off(put_off)
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, BaseException) and not isinstance(result, KeyLacking):
                 raise result
 
     async def _begin(self, queued: QueuedMessage) -> bool:
@@ -150,10 +150,16 @@ class FollowUps:
         return True
 
     async def _content(self, record: MessageRecord) -> OutboundMessage | None:
-        """What a message says; None where that is erased, or damaged."""
+        """What a message says; None where that is erased, or damaged.
+
+        Raises:
+            KeyLacking: another node may know.
+        """
         try:
             content = await self._messages.content(record.message_id, record.tenant)
             return await decode(content) if content else None
+        except KeyLacking:
+            raise
         except ValueError as error:
             _log.fault(error)
             return None

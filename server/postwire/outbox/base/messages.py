@@ -79,6 +79,10 @@ class Accepted:
     created: bool
 
 
+class KeyLacking(ValueError):
+    """This node has not the key that something is encrypted with, and another has."""
+
+
 NotAccepted = RequestIdReused | GuardExceeded
 """Why a message was not accepted that others may have been accepted with."""
 
@@ -189,6 +193,7 @@ class MessageStore(Availability, Protocol):
 
         Raises:
             ValueError: what is kept of it is damaged.
+            KeyLacking: it is not, as far as is known; another node has the key that it is encrypted with.
         """
         ...
 

@@ -13,7 +13,8 @@ from postwire.core.canonical import is_payload
 from postwire.core.errors import RequestIdReused
 from postwire.core.listing import MessageFilter, Page
 from postwire.core.message import MessageRecord
-from postwire.outbox.base import Counts, OutboxStats, QueueKey, StoreLoad
+from postwire.outbox.base import Counts, KeyLacking, OutboxStats, QueueKey, StoreLoad
+from postwire.outbox.cipher import key_id_of
 from postwire.outbox.postgres import rows
 from postwire.outbox.postgres.database import Lane
 from postwire.outbox.postgres.part import Part
@@ -61,7 +62,10 @@ class Reads(Part):
         found = await self.database.fetch(Lane.READ, "content_of", message_id, tenant)
         if not found:
             return None
-        return self.cipher.decrypt_content(found[0]["content"], tenant=tenant, message_id=message_id) or None
+        content = found[0]["content"]
+        if key_id_of(content) in self.lacked_keys:
+            raise KeyLacking
+        return self.cipher.decrypt_content(content, tenant=tenant, message_id=message_id) or None
 
     async def list(self, chosen: MessageFilter, size: int, after: str | None, tenant: str) -> Page:
         """See `Outbox.list`."""
