@@ -179,6 +179,20 @@ async def test_an_attempt_that_was_lost_and_taken_up_again_is_another(outbox: An
     assert kept.state is MessageState.UNCERTAIN, "this one may have been sent"
 
 
+async def test_an_attempt_that_was_taken_up_again_before_it_was_lost_is_another(outbox: Any) -> None:
+    """Its commit was not answered for long, and meanwhile its message went to another queue, and was taken there."""
+    harness, sweep = node_of(outbox, FakeProvider("sms-mms"))
+    attempts = harness.delivery.open_attempts
+    opened = (await keep(outbox, at="sms-mms", delivery_guarantee=ONCE)).record
+    for _ in range(2):
+        attempts.begin(opened.message_id)
+    attempts.lose(opened)
+    for _ in range(2):
+        attempts.end(opened.message_id)
+    await sweep.give_back()
+    assert (await harness.kept(opened.message_id)).state is SENDING, "this one may have been sent"
+
+
 async def test_what_another_node_has_opened_does_not_pass_for_what_was_lost(outbox: Any) -> None:
     """Both are attempt 1, of the same revision."""
     harness, sweep = node_of(outbox, FakeProvider("sms-mms"))

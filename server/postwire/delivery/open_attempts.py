@@ -51,7 +51,12 @@ class OpenAttempts:
 
     def lose(self, opened: MessageRecord) -> None:
         """Whether the attempt that is open in a record was kept is unknown, and it was surely not handed over. Its pass
-        is about to end. Of several that it has lost, the last counts."""
+        is about to end. Of several that it has lost, the last counts.
+
+        Where another pass has begun meanwhile, the attempt that is open may be that one's, of the same revision.
+        """
+        if self._carried[opened.message_id] > 1:
+            return
         while len(self._unknown) >= MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[opened.message_id] = max(opened.revision, self._unknown.get(opened.message_id, 0))
