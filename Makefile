@@ -32,8 +32,8 @@ demo: $(if $(filter nodes,$(ARGS)),$(DEV),$(RUNTIME)) ## Show what Postwire does
 serve: $(RUNTIME) ## Run the server
 	@$(BIN)/postwire serve $(ARGS)
 
-# Each file in one of three processes, so that its tests share the servers it starts; the long files come first. With
-# ARGS in this process, as -x, -s and --pdb need it.
+# Each file in one of four processes, so that its tests share the servers it starts: two for each core, since half of
+# them wait. With ARGS in this process, as -x, -s and --pdb need it.
 PARALLEL := --numprocesses=4 --dist=loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 
 test: $(DEV) ## Run the tests
