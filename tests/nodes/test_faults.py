@@ -162,7 +162,8 @@ async def test_a_node_that_is_stopped_too_soon_leaves_what_it_handed_over_uncert
     nodes.vendor.is_free.set()
     sent = await nodes.becomes(nodes.second, waits.message_id, SENT)
     assert [one.outcome for one in sent.attempts] == [SUCCESS]
-    assert [row["dead"] for row in await nodes.rows("SELECT dead FROM nodes ORDER BY node")] == [True, False]
+    dead = {row["name"]: row["dead"] for row in await nodes.rows("SELECT name, dead FROM nodes")}
+    assert dead == {nodes.first.name: True, nodes.second.name: False}
 
 
 async def test_a_node_that_was_paused_past_its_lease_ends_and_changes_nothing(nodes: Quiet) -> None:
