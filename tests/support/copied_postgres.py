@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from postwire.cli.demo.local_postgres import LocalPostgres, NoPostgres, programs
+from postwire.cli.demo.local_postgres import LocalPostgres, made_once, programs
 
 
 class CopiedPostgres(LocalPostgres):
@@ -32,12 +32,4 @@ def _template() -> Path:
     place = Path(tempfile.gettempdir()) / name
     if not (place / "data/PG_VERSION").exists():
         shutil.rmtree(place, ignore_errors=True)  # a system may remove old files, and leave their folders
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        LocalPostgres(folder).initialize()
-        try:
-            folder.rename(place)
-        except OSError:  # another process was faster
-            shutil.rmtree(folder)
-    if place.lstat().st_uid != os.geteuid():
-        raise NoPostgres(f"{place} belongs to somebody else: remove it")
-    return place / "data"
+    return made_once(place, lambda folder: LocalPostgres(folder).initialize()) / "data"

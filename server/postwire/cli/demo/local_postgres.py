@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -89,22 +89,34 @@ def programs() -> Path:
 def _copy(installed: Path) -> Path:
     """A copy of the wheel that others than root can read: a checkout may be where only root gets to."""
     package = installed.parent
-    name = f"postwire-{package.name}-{int((installed / 'bin' / 'postgres').stat().st_mtime)}"
-    place = Path(tempfile.gettempdir()) / name
-    if not place.exists():
-        made = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        shutil.copytree(installed, made / package.name / _INSTALLED, symlinks=True)
+
+    def make(folder: Path) -> None:
+        shutil.copytree(installed, folder / package.name / _INSTALLED, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")  # where the programs look for them
         if libraries.is_dir():
-            shutil.copytree(libraries, made / libraries.name)
-        made.chmod(0o755)
+            shutil.copytree(libraries, folder / libraries.name)
+        folder.chmod(0o755)
+
+    name = f"postwire-{package.name}-{int((installed / 'bin' / 'postgres').stat().st_mtime)}"
+    return made_once(Path(tempfile.gettempdir()) / name, make) / package.name / _INSTALLED
+
+
+def made_once(place: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that is made by whoever needs it first, and stays. `make` fills one that is then put in its place.
+
+    Raises:
+        NoPostgres: somebody else has one there.
+    """
+    if not place.exists():
+        made = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
+        make(made)
         try:
             made.rename(place)
         except OSError:  # another process was faster
             shutil.rmtree(made)
     if place.lstat().st_uid != os.geteuid():
         raise NoPostgres(f"{place} belongs to somebody else: remove it")
-    return place / package.name / _INSTALLED
+    return place
 
 
 class LocalPostgres:
