@@ -13,11 +13,10 @@ from tests.support.follow_ups import SENT, WITHIN, Setting
 from tests.support.nodes import Sharing, in_memory, in_postgres
 from tests.support.outboxes import KEYS
 from tests.support.postgres import new_database
+from tests.support.sweeps import sweep_of
 
 from postwire.core import follow_up
 from postwire.maintenance.service import OVERDUE_INTERVAL
-from postwire.nodes.counts import NodeCounts
-from postwire.nodes.strays import StraySweep
 from postwire.outbox.base import Announcement
 from postwire.outbox.postgres import PostgresOutbox
 
@@ -70,16 +69,8 @@ async def test_one_that_a_drain_cuts_off_before_its_first_step_is_to_come(monkey
         await other.harness.drain(0.0)
         await one.pass_time(WITHIN)
         await harness.drain(0.0)
-        sweep = StraySweep(
-            outbox=one.outbox,
-            attempts=harness.delivery.open_attempts,
-            orphans=harness.maintenance.orphans,
-            executor=harness.delivery.executor,
-            clock=harness.clock,
-            counts=NodeCounts(),
-        )
         assert follow_up.is_under_way(await one.kept(record))
-        await sweep.give_back()
+        await sweep_of(harness).give_back()
         kept = await one.kept(record)
         assert follow_up.is_waiting(kept)
         assert [attempt.provider_name for attempt in kept.attempts] == ["a"]

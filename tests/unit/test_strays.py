@@ -13,13 +13,13 @@ from tests.support.harness import Harness
 from tests.support.outboxes import change, dropped, keep, take
 from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider
+from tests.support.sweeps import sweep_of
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, WaitFor
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.delivery.wakeable_task import AFTER_A_FAULT
-from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
 from postwire.outbox.postgres.store import PostgresOutbox
 
@@ -84,15 +84,7 @@ async def outbox() -> AsyncIterator[Any]:
 
 def node_of(outbox: Any, provider: FakeProvider) -> tuple[Harness, StraySweep]:
     harness = Harness(outbox, provider=provider, is_shared=True)
-    sweep = StraySweep(
-        outbox=outbox,
-        attempts=harness.delivery.open_attempts,
-        orphans=harness.maintenance.orphans,
-        executor=harness.delivery.executor,
-        clock=harness.clock,
-        counts=NodeCounts(),
-    )
-    return harness, sweep
+    return harness, sweep_of(harness)
 
 
 @pytest.mark.parametrize("guarantee", DeliveryGuarantee)

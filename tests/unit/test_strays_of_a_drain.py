@@ -13,6 +13,7 @@ from tests.support.harness import Harness
 from tests.support.outboxes import change, dropped, keep, take
 from tests.support.postgres import new_database
 from tests.support.providers import FakeProvider, registry_of
+from tests.support.sweeps import sweep_of
 from tests.support.waiting import PATIENCE, within
 
 from postwire.core.admission import Share
@@ -20,7 +21,6 @@ from postwire.core.errors import StoreUnavailable
 from postwire.core.message import DEFAULT_TENANT, DeliveryGuarantee, MessageState, OutboundMessage
 from postwire.core.outcome import DispatchResult, Outcome
 from postwire.nodes import strays
-from postwire.nodes.counts import NodeCounts
 from postwire.nodes.strays import StraySweep
 from postwire.outbox.postgres import PostgresOutbox, writer
 from postwire.outbox.postgres.accepting import run_accepts
@@ -66,15 +66,7 @@ async def outbox() -> AsyncIterator[Slow]:
 
 def node_of(outbox: Slow, *providers: FakeProvider) -> tuple[Harness, StraySweep]:
     harness = Harness(outbox, registry=registry_of(*providers), is_shared=True)
-    sweep = StraySweep(
-        outbox=outbox,
-        attempts=harness.delivery.open_attempts,
-        orphans=harness.maintenance.orphans,
-        executor=harness.delivery.executor,
-        clock=harness.clock,
-        counts=NodeCounts(),
-    )
-    return harness, sweep
+    return harness, sweep_of(harness)
 
 
 async def test_it_is_found_behind_all_that_may_have_been_sent(outbox: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
