@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -69,62 +70,53 @@ CREATE TRIGGER keep_moves AFTER UPDATE ON messages
 """Writes down each move of a message from one queue into another."""
 
 
-async def keep_moves(url: str) -> None:
-    """From now on, keep what `moves` returns."""
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        await connection.execute(KEEP_MOVES)
+        yield connection
     finally:
         connection.terminate()
+
+
+async def keep_moves(url: str) -> None:
+    """From now on, keep what `moves` returns."""
+    async with _connected(url) as connection:
+        await connection.execute(KEEP_MOVES)
 
 
 async def moves(url: str) -> list[tuple[str, str, str]]:
     """Each move of a message: its id, from which queue, and into which one."""
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
+    async with _connected(url) as connection:
         return [tuple(row) for row in await connection.fetch("SELECT message_id::text, source, target FROM moves")]
-    finally:
-        connection.terminate()
 
 
 async def at_rest(url: str, seconds: float, but: Collection[str], limit: int) -> list[str]:
     """The ids of at most `limit` messages, none of them in `but`: see `AT_REST`. Raises what asyncpg raises."""
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
+    async with _connected(url) as connection:
         return [row["message_id"] for row in await connection.fetch(AT_REST, seconds, list(but), limit)]
-    finally:
-        connection.terminate()
 
 
 async def make_old(url: str, message_ids: Collection[str]) -> None:
     """Have some messages be settled weeks ago. Raises what asyncpg raises, and some may be old then."""
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
+    async with _connected(url) as connection:
         await connection.execute(AGE, list(message_ids))
-    finally:
-        connection.terminate()
 
 
 async def left(url: str) -> tuple[int, int]:
     """See `LEFT`. Raises what asyncpg raises."""
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
+    async with _connected(url) as connection:
         ((unsettled, unapplied),) = await connection.fetch(LEFT)
-    finally:
-        connection.terminate()
     return unsettled, unapplied
 
 
 async def on_record(url: str) -> OnRecord:
     """All of it. Fails where there are rows of messages that are not there."""
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
+    async with _connected(url) as connection:
         assert await connection.fetch(STRAY) == []
         messages = {row["message_id"]: _kept(row) for row in await connection.fetch(MESSAGES)}
         receipts = frozenset(tuple(row) for row in await connection.fetch(RECEIPTS))
         ((_, unapplied),) = await connection.fetch(LEFT)
-    finally:
-        connection.terminate()
     return OnRecord(messages, receipts, unapplied)
 
 
